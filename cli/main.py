@@ -1,0 +1,128 @@
+"""Entry point `medgrpo`: finds the command, runs it, and words every error in one place.
+
+Command modules are imported only when they are called, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+import typer.core
+
+from medgrpo.errors import MedgrpoError, choice_error
+
+# name -> (module in medgrpo.cli, one line of help). The module offers `app`, a Typer with its command(s).
+COMMANDS = {
+    "preprocess": ("preprocess", "Turn raw images and questions into a checked dataset."),
+    "estimate-time": ("estimate_time", "Estimate hours and memory before a run."),
+    "train": ("train", "Fine-tune a model by SFT, GRPO or DPO."),
+    "eval": ("eval", "Measure a model, or ready predictions, on a dataset."),
+    "compare": ("compare", "Compare runs from their logs, as a table or an offline page."),
+    "merge-lora": ("merge_lora", "Merge a LoRA adapter into its base model."),
+    "make-dpo": ("make_dpo", "Make preference pairs for DPO from completions."),
+    "score": ("score", "Score a file of completions with the rewards, without a model."),
+    "health": ("health", "Judge from its log whether a run is healthy."),
+    "presets": ("presets", "List the presets, or show the values of one and why."),
+    "doctor": ("doctor", "Check what is installed and what this machine can run."),
+}
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """Names in the order of the workflow, not of the alphabet."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, its module imported now; None if there is no such name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"medgrpo.cli.{COMMANDS[cmd_name][0]}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Like the parent's, with a did-you-mean for an unknown name."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise choice_error("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The overview, from the table above, so that no command module is imported for it."""
+        formatter.write_text("medgrpo: fine-tune medical vision-language models by reward.")
+        formatter.write_paragraph()
+        formatter.write_text("Usage: medgrpo COMMAND [OPTIONS]     (medgrpo COMMAND --help says more)")
+        formatter.write_paragraph()
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        with formatter.section("Options"):
+            formatter.write_dl(
+                [
+                    ("--version", "Print the version."),
+                    ("--install-completion", "Install completion for this shell."),
+                    ("--help", "Show this page."),
+                ]
+            )
+        formatter.write_paragraph()
+        formatter.write_text("Start here, with nothing to download:  medgrpo train --preset balanced")
+
+
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from medgrpo import __version__
+
+        print(f"medgrpo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True)) -> None:
+    """Fine-tune medical vision-language models by reward."""
+
+
+def report_error(error: MedgrpoError, *, as_json: bool) -> None:
+    """Words the error on stderr and, if JSON was asked for, as a document on stdout."""
+    print(f"error: {error.problem}", file=sys.stderr)
+    if error.expected:
+        print(f"expected: {error.expected}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    if as_json:
+        document = {"problem": error.problem, "expected": error.expected, "hint": error.hint}
+        print(json.dumps({"error": document}, ensure_ascii=False))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exits 0 when done, 1 on a failure, 2 on a wrong call."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = os.environ.get("MEDGRPO_DEBUG") == "1"
+    try:
+        app(arguments, prog_name="medgrpo")
+    except MedgrpoError as error:
+        if debug:
+            raise
+        report_error(error, as_json="--json" in arguments)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the last place where an error can be worded
+        if debug:
+            raise
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("hint: this is a bug in medgrpo; MEDGRPO_DEBUG=1 shows the trace", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The one sink of every command: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.")]
+
+
+class Output:
+    """Prints what a command has to say.
+
+    Args:
+        as_json: stdout holds exactly one JSON document; tables are left out.
+        quiet: notes and progress are left out; errors and results are not.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+
+    @property
+    def stderr(self) -> Console:
+        """A rich console on stderr, for live displays; silent when quiet."""
+        from rich.console import Console
+
+        return Console(stderr=True, quiet=self.quiet)
+
+    def note(self, message: str) -> None:
+        """A line for the person watching, on stderr."""
+        if not self.quiet:
+            print(message, file=sys.stderr, flush=True)
+
+    def warn(self, message: str) -> None:
+        """A line that is shown even when quiet, on stderr."""
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+
+    def text(self, message: str) -> None:
+        """A line of the result, on stdout; left out when the result is JSON."""
+        if not self.as_json:
+            print(message)
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """A table of the result, on stdout; numbers to the right; left out when the result is JSON."""
+        if self.as_json:
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        cells = [list(row) for row in rows]
+        table = Table(title=title or None, title_justify="left")
+        for index, column in enumerate(columns):
+            numeric = all(isinstance(row[index], int | float) or row[index] is None for row in cells)
+            table.add_column(column, justify="right" if numeric and cells else "left", overflow="fold")
+        for row in cells:
+            table.add_row(*(Text(_shown(cell)) for cell in row))  # Text: model output is never markup
+        Console().print(table)
+
+    def result(self, document: dict[str, Any]) -> None:
+        """The JSON document of the command, on stdout, if it was asked for. NaN becomes null."""
+        if self.as_json:
+            print(json.dumps(finite(document), ensure_ascii=False))
+
+    @contextmanager
+    def progress(self, label: str, total: int | None = None, unit: str = "rows") -> Iterator[Any]:
+        """A progress bar with rate and time left on stderr; yields `advance(n=1)`."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            SpinnerColumn,
+            Task,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.text import Text
+
+        class Rate(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                return Text(f"{task.speed:,.1f} {unit}/s" if task.speed else f"? {unit}/s")
+
+        progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.stderr,
+            transient=True,
+            disable=self.quiet,
+        )
+        with progress:
+            task = progress.add_task(label, total=total)
+
+            def advance(count: int = 1) -> None:
+                progress.advance(task, count)
+
+            yield advance
+
+
+def finite(value: Any) -> Any:
+    """The value with every NaN or infinity as None, numpy scalars as plain ones: JSON knows neither."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [finite(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, str | bytes):  # a numpy scalar
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _shown(cell: object) -> str:
+    if cell is None:
+        return "–"
+    if isinstance(cell, float):
+        return f"{cell:.3f}" if abs(cell) < 100 else f"{cell:,.1f}"
+    return str(cell)

@@ -1,0 +1,1 @@
+"""Readers of real formats, prompts, splits, leak lint, images, the demo set."""

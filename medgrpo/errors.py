@@ -1,0 +1,53 @@
+"""The errors that medgrpo raises on purpose, worded for the person who reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MedgrpoError(Exception):
+    """Something failed; says what, what was expected, and what to type next.
+
+    Args:
+        problem: what is wrong with which value (file, row, field).
+        expected: what would have been right.
+        hint: what to type or change next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, problem: str, *, expected: str | None = None, hint: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.expected = expected
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [self.problem]
+        if self.expected:
+            lines.append(f"expected: {self.expected}")
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class UsageError(MedgrpoError):
+    """The call itself is wrong: an unknown name, an impossible value, a missing file."""
+
+    exit_code = 2
+
+
+def choice_error(kind: str, value: str, choices: Iterable[str]) -> UsageError:
+    """The error for a name that is none of `choices`, with the nearest one as the hint."""
+    names = sorted(choices)
+    nearest = get_close_matches(value, names, n=1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else None
+    return UsageError(f"no {kind} called {value!r}", expected=f"one of {', '.join(names)}", hint=hint)
+
+
+def missing_extra(package: str, extra: str, what: str) -> MedgrpoError:
+    """The error for a package that an extra would have brought."""
+    return MedgrpoError(
+        f"{what} needs the package {package!r}, which is not installed", hint=f'pip install "medgrpo[{extra}]"'
+    )

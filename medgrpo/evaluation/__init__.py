@@ -1,0 +1,1 @@
+"""Generation, scoring and statistics of a model on a dataset."""

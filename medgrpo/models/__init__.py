@@ -1,0 +1,1 @@
+"""Loading, image-token arithmetic, LoRA merge, the tiny demo model."""

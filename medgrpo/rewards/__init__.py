@@ -1,0 +1,1 @@
+"""Reward functions for text, boxes and masks, and their sum."""

@@ -1,0 +1,1 @@
+"""The run record: its writer, readers, health, comparison, report."""

@@ -1,0 +1,1 @@
+"""SFT, GRPO and DPO on the TRL trainers; stages, resume, callbacks."""

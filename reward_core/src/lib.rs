@@ -1,0 +1,6 @@
+//! Rewards for medical vision-language models, as plain Rust.
+//!
+//! Nothing here knows Python except `py`, which is compiled with the feature `python`.
+
+#[cfg(feature = "python")]
+mod py;

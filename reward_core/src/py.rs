@@ -1,0 +1,9 @@
+//! The border to Python: check shapes, release the GIL, call the core, return arrays.
+
+use pyo3::prelude::*;
+
+/// The compiled module `medgrpo._reward_core`.
+#[pymodule]
+fn _reward_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}
