@@ -49,5 +49,6 @@ def choice_error(kind: str, value: str, choices: Iterable[str]) -> UsageError:
 def missing_extra(package: str, extra: str, what: str) -> MedgrpoError:
     """The error for a package that an extra would have brought."""
     return MedgrpoError(
-        f"{what} needs the package {package!r}, which is not installed", hint=f'pip install "medgrpo[{extra}]"'
+        f"{what} needs the package {package!r}, which is not installed",
+        hint=f'pip install "medgrpo[{extra}]"',
     )
