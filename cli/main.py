@@ -35,7 +35,7 @@ COMMANDS = {
 class LazyGroup(typer.core.TyperGroup):
     """A group that imports a command's module when the command is asked for."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: Any) -> list[str]:
         """Names in the order of the workflow, not of the alphabet."""
         return list(COMMANDS)
 
@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
-    except Exception as error:  # noqa: BLE001 - the last place where an error can be worded
+    except Exception as error:  # the last place where an error can be worded
         if debug:
             raise
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
