@@ -1,0 +1,234 @@
+"""How a value is decided: field default < preset < demo < user's file < command line.
+
+Every layer is a nested dict of plain values; the later one wins. The layer that each value came from is
+kept, so that `presets show` and `train` can say why a value is what it is.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from medgrpo.config.sections import RunConfig, StageConfig
+from medgrpo.errors import UsageError, choice_error
+
+# Names used by other trainers and older scripts -> ours. Accepted with a note.
+ALIASES = {
+    "k_samples": "rollout.num_generations",
+    "n_generations": "rollout.num_generations",
+    "rollout_max_new_tokens": "rollout.max_completion_length",
+    "max_new_tokens": "rollout.max_completion_length",
+    "rollout_temperature": "rollout.temperature",
+    "learning_rate_lora": "training.learning_rate",
+    "lr": "training.learning_rate",
+    "kl_coef": "training.beta",
+    "epochs": "training.num_train_epochs",
+    "num_epochs": "training.num_train_epochs",
+    "lora_r": "tuning.rank",
+    "lora_rank": "tuning.rank",
+    "lora_alpha": "tuning.alpha",
+    "lora_dropout": "tuning.dropout",
+    "tuning_method": "tuning.method",
+    "base_model": "model.path",
+    "model_name_or_path": "model.path",
+    "output_dir": "run.output",
+    "reward_weights": "rewards.weights",
+    "reward_func_weights": "rewards.weights",
+    "max_length": "model.context_length",
+    "batch_size": "training.prompts_per_step",
+}
+# Leaf names that occur in several sections and mean the main stage when bare.
+MAIN_STAGE = {
+    name: f"training.{name}" for name in StageConfig.model_fields if name not in {"rows", "enabled"}
+}
+MAIN_STAGE |= {"rows": "data.rows", "path": "model.path", "method": "training.method"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values of one source: a nested dict, and the reason of single values where the source states one."""
+
+    name: str
+    values: dict[str, Any]
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The finished configuration, and the layer and reason of each value by its full key."""
+
+    config: RunConfig
+    origins: dict[str, str]
+    reasons: dict[str, str]
+
+
+def resolve(layers: Sequence[Layer]) -> Resolved:
+    """Merge the layers, the later one winning.
+
+    Raises:
+        UsageError: a name is unknown or a value is impossible; says which, in which layer.
+    """
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    for layer in layers:
+        for key, value in leaves(layer.values):
+            _check_key(key, layer.name)
+            _put(merged, key, value)
+            # A dict given whole replaces the older one; its entries' origins go with it.
+            origins = {k: v for k, v in origins.items() if not k.startswith(f"{key}.")}
+            origins[key] = layer.name
+            reasons.pop(key, None)
+            if key in layer.reasons:
+                reasons[key] = layer.reasons[key]
+    try:
+        config = RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise _worded(error, origins) from error
+    return Resolved(config, origins, reasons)
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(full key, value) of each setting; `rewards.weights` is one value, though it is a table."""
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and key != "rewards.weights":
+            yield from leaves(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def field_keys() -> dict[str, str]:
+    """Every full key with its description; stages appear as `stages.<name>.…`."""
+    keys = {}
+    for section, info in RunConfig.model_fields.items():
+        kind = StageConfig if section == "stages" else info.annotation
+        assert isinstance(kind, type)
+        assert issubclass(kind, BaseModel)
+        prefix = "stages.<name>" if section == "stages" else section
+        for name, leaf in kind.model_fields.items():
+            keys[f"{prefix}.{name}"] = leaf.description or ""
+    return keys
+
+
+def file_layer(path: Path) -> Layer:
+    """The layer of a user's TOML file."""
+    if not path.is_file():
+        raise UsageError(f"no configuration file at {path}")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} is not valid TOML: {error}", hint='strings need quotes: method = "sft"'
+        ) from error
+    values.pop("preset", None)
+    return Layer(str(path), values)
+
+
+def assignments_layer(assignments: Sequence[str]) -> tuple[Layer, list[str]]:
+    """The layer of `--set key=value` words, and a note for each older name that was translated.
+
+    Keys are full (`training.max_steps`) or unambiguous leaf names; values are TOML, or else plain strings.
+    """
+    values: dict[str, Any] = {}
+    notes = []
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator or not name.strip():
+            raise UsageError(
+                f"--set {assignment!r} is no assignment",
+                expected="key=value",
+                hint="--set training.max_steps=8",
+            )
+        name = name.strip()
+        if name in ALIASES:
+            notes.append(f"{name} is called {ALIASES[name]} here")
+        _put(values, full_key(name), parse_value(text.strip()))
+    return Layer("command line", values), notes
+
+
+def full_key(name: str) -> str:
+    """The full key of a key, leaf name or older name; raises UsageError with a did-you-mean."""
+    if name in ALIASES:
+        return ALIASES[name]
+    if "." in name:
+        _check_key(name, "command line")
+        return name
+    if name in MAIN_STAGE:
+        return MAIN_STAGE[name]
+    matches = [key for key in field_keys() if key.endswith(f".{name}") and not key.startswith("stages.")]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise UsageError(f"the setting {name!r} is ambiguous", expected=f"one of {', '.join(matches)}")
+    raise _unknown_setting(name)
+
+
+def parse_value(text: str) -> Any:
+    """A TOML value where the text is one (8, 1e-5, true, ["a"]), else the text itself; `none` is None."""
+    if text.lower() in {"none", "null"}:
+        return None
+    if text.startswith("."):  # .5 is no TOML number, but people write it
+        text = f"0{text}"
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def to_toml(config: RunConfig) -> str:
+    """The configuration as TOML; settings that are None are left out."""
+    import tomli_w
+
+    def present(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: present(item) for key, item in value.items() if item is not None}
+        return list(value) if isinstance(value, tuple) else value
+
+    return tomli_w.dumps(present(config.model_dump()))
+
+
+def _check_key(key: str, layer: str) -> None:
+    known = field_keys()
+    parts = key.split(".")
+    pattern = ".".join(["stages", "<name>", *parts[2:]]) if parts[0] == "stages" and len(parts) > 2 else key
+    if pattern in known or key.startswith("rewards.weights."):
+        return
+    raise _unknown_setting(key, layer)
+
+
+def _unknown_setting(name: str, layer: str = "command line") -> UsageError:
+    leaf_names = {key.rsplit(".", 1)[1] for key in field_keys()}
+    nearest = choice_error("setting", name, [*field_keys(), *leaf_names, *ALIASES]).hint
+    return UsageError(
+        f"no setting called {name!r} ({layer})",
+        hint=nearest or "`medgrpo presets show balanced` lists every setting",
+    )
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        inner = values.get(part)
+        if not isinstance(inner, dict):
+            inner = values[part] = {}
+        values = inner
+    values[last] = value
+
+
+def _worded(error: ValidationError, origins: dict[str, str]) -> UsageError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if not key:
+        return UsageError(first["msg"].removeprefix("Value error, "))
+    setting = next((known for known in origins if key == known or key.startswith(f"{known}.")), key)
+    expected = first["msg"].removeprefix("Input should be ")
+    return UsageError(
+        f"{setting} = {first.get('input')!r} is not possible ({origins.get(setting, 'default')})",
+        expected=expected,
+    )

@@ -1,0 +1,126 @@
+"""Presets: named layers, one TOML file each, in the folder `presets/`."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from medgrpo.config.layers import Layer, Resolved, assignments_layer, file_layer, leaves, resolve
+from medgrpo.errors import UsageError, choice_error
+
+DEFAULT = "balanced"
+DEMO = "demo"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A preset as its file states it."""
+
+    name: str
+    purpose: str
+    cost: str
+    launch: str
+    extends: str | None
+    layer: Layer
+
+
+@cache
+def preset_paths() -> dict[str, Path]:
+    """Path of each preset by its name."""
+    folder = Path(str(files("medgrpo"))) / "presets"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_preset(name: str) -> Preset:
+    """The preset of this name, or of this path if it ends in .toml.
+
+    Raises:
+        UsageError: there is none (with a did-you-mean), or the file is no preset.
+    """
+    path = Path(name) if name.endswith(".toml") else preset_paths().get(name)
+    if path is None:
+        raise choice_error("preset", name, (p for p in preset_paths() if p != DEMO))
+    layer = file_layer(path)
+    text = path.read_text(encoding="utf-8")
+    about: dict[str, Any] = tomllib.loads(text).get("preset", {})
+    if unknown := set(about) - {"purpose", "cost", "launch", "extends"}:
+        raise UsageError(
+            f"{path}: [preset] has unknown {', '.join(sorted(unknown))}",
+            expected="purpose, cost, launch, extends",
+        )
+    return Preset(
+        name=path.stem,
+        purpose=about.get("purpose", ""),
+        cost=about.get("cost", ""),
+        launch=about.get("launch", ""),
+        extends=about.get("extends"),
+        layer=Layer(f"preset {path.stem}", layer.values, _reasons(text)),
+    )
+
+
+def preset_layers(name: str) -> list[Layer]:
+    """The layers of a preset, those it extends first."""
+    chain: list[Layer] = []
+    seen: list[str] = []
+    current: str | None = name
+    while current:
+        if current in seen:
+            raise UsageError(f"the presets {' → '.join([*seen, current])} extend each other in a circle")
+        seen.append(current)
+        preset = load_preset(current)
+        chain.insert(0, preset.layer)
+        current = preset.extends
+    return chain
+
+
+def resolve_run(
+    preset: str = DEFAULT,
+    *,
+    model: str | None = None,
+    config_file: Path | None = None,
+    assignments: tuple[str, ...] = (),
+    options: dict[str, Any] | None = None,
+) -> tuple[Resolved, list[str]]:
+    """The configuration of a call, and notes for the person (older names, what the demo layer replaced).
+
+    Args:
+        preset: name or path.
+        model: `--model`; without one (here, in the file or by --set) the demo layer is used.
+        assignments: `--set` words.
+        options: values of other command-line options by full key; None entries are left out.
+    """
+    command_line, notes = assignments_layer(assignments)
+    user = [file_layer(config_file)] if config_file else []
+    given = {"model.path": model, **(options or {})}
+    for key, value in given.items():
+        if value is not None:
+            section, _, name = key.rpartition(".")
+            target = command_line.values
+            for part in section.split("."):
+                target = target.setdefault(part, {})
+            target[name] = value
+    base = preset_layers(preset)
+    is_demo = not any(dict(leaves(layer.values)).get("model.path") for layer in [*base, *user, command_line])
+    demo = preset_layers(DEMO) if is_demo else []
+    resolved = resolve([*base, *demo, *user, command_line])
+    if is_demo:
+        replaced = sorted(key for key, layer in resolved.origins.items() if layer == f"preset {DEMO}")
+        notes.append(f"the demo layer sets {', '.join(replaced)}")
+    return resolved, notes
+
+
+def _reasons(text: str) -> dict[str, str]:
+    """The comment at the end of a `key = value  # reason` line, by full key."""
+    reasons = {}
+    section = ""
+    for line in text.splitlines():
+        if header := re.fullmatch(r"\s*\[([\w.\-]+)\]\s*(?:#.*)?", line):
+            section = header[1]
+        elif match := re.fullmatch(r'\s*(\w+)\s*=\s*(?:[^#"]|"[^"]*")*#\s*(.+)', line):
+            reasons[f"{section}.{match[1]}"] = match[2].strip()
+    return reasons

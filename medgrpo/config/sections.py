@@ -1,0 +1,277 @@
+"""The settings of a run: one frozen section per concern, each field with its unit and reason.
+
+Names are TRL's where TRL has one. Values are decided by `medgrpo.config.layers`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Method = Literal["grpo", "sft", "dpo"]
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, unknown names refused, field docstrings kept as descriptions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    """Which model is trained, and what it sees of an image."""
+
+    path: str | None = None
+    """Folder or hub name of the base model; none: the demo-size model, built from a config."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model; off unless typed, since it is someone else's code."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of the weights; auto: bfloat16 where the GPU has it, else float32."""
+    attn_implementation: str | None = None
+    """Attention kernel as Transformers names it; none: its own choice."""
+    max_pixels: int = Field(602_112, ge=28 * 28)
+    """Largest image the model sees, in pixels; 602112 is 768 image tokens of Qwen2.5-VL at most."""
+    min_pixels: int = Field(3_136, ge=28 * 28 // 4)
+    """Smallest image the model sees, in pixels; smaller ones are enlarged."""
+    context_length: int = Field(2048, ge=64)
+    """Longest prompt (image tokens included) plus completion, in tokens; longer rows are dropped and counted."""
+
+
+class DataConfig(Section):
+    """Which rows are trained on, and how they become prompts."""
+
+    path: str | None = None
+    """Prepared dataset (from `medgrpo preprocess`); none: the generated demo set."""
+    rows: int | None = Field(None, ge=1)
+    """Train on the first N rows of each stage; none: all."""
+    prompt_template: str = "structured"
+    """Name of a prompt template, or path of one: the words around the question, and the tags asked for."""
+    system_prompt: str | None = None
+    """Replaces the template's system prompt."""
+    use_image_title: bool = False
+    """Put `image_title` into the prompt ("This is a case of …"); it may give the answer away, hence off."""
+    shuffle: bool = True
+    """Shuffle the rows anew each epoch, by the seed."""
+    augment: bool = False
+    """Colour and crop augmentation; flips only where no side word occurs."""
+
+
+class TuningConfig(Section):
+    """Which weights change."""
+
+    method: Literal["full", "lora", "dora", "qlora"] = "lora"
+    """full: all weights; lora/dora: small added matrices; qlora: those over a 4-bit base (needs CUDA)."""
+    rank: int = Field(16, ge=1)
+    """LoRA rank r; low ranks suffice for reward training."""
+    alpha: int = Field(32, ge=1)
+    """LoRA scale: the update is multiplied by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """LoRA dropout; 0 keeps sampler and trainer the same model."""
+    towers: tuple[Literal["language", "vision", "aligner"], ...] = ("language",)
+    """Parts that get an adapter; names like q_proj also occur in the vision tower, so parts are chosen, not names."""
+    target_modules: str | None = None
+    """Regular expression over module names that replaces `towers`."""
+
+
+class RewardConfig(Section):
+    """What is rewarded."""
+
+    weights: str | dict[str, float] = "balanced"
+    """Name of a weight set, or weight per reward (name, `file.py:function` or entry point); scaled to sum 1."""
+    gate: str | None = None
+    """A reward (say `format`) that multiplies the sum of the others instead of joining it."""
+    aggregation: Literal["sum", "normalize_then_sum"] = "sum"
+    """sum: weighted sum; normalize_then_sum: each component normalised in its group first (GDPO)."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What to do when a reward raises: stop and name reward and row, or skip the row and count it."""
+    caption_threshold: float = Field(0.7, ge=0, le=1)
+    """Cosine below which `caption_alignment` gives 0."""
+
+
+class RolloutConfig(Section):
+    """How completions are sampled for one GRPO step."""
+
+    num_generations: int = Field(8, ge=2)
+    """Completions per prompt, the group size G: GRPO compares them with each other."""
+    max_completion_length: int = Field(256, gt=0)
+    """Longest completion, in tokens."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature; 1 samples from the very policy whose gradient is taken."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Nucleus sampling; below 1 it biases the policy ratio."""
+    top_k: int = Field(0, ge=0)
+    """Sample from the k likeliest tokens; 0: all."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What generates during training."""
+
+
+class VllmConfig(Section):
+    """vLLM as the generator of rollouts; used when `rollout.engine` is vllm."""
+
+    mode: Literal["colocate", "server"] = "colocate"
+    """colocate: on the training GPUs; server: a running `trl vllm-serve`."""
+    gpu_memory_utilization: float = Field(0.3, gt=0, le=1)
+    """Share of GPU memory for vLLM when colocated."""
+    tensor_parallel_size: int = Field(1, ge=1)
+    """GPUs that share one copy of the model."""
+    max_model_length: int | None = Field(None, ge=1)
+    """Context of vLLM, in tokens; none: `model.context_length`."""
+    server_base_url: str | None = None
+    """Address of the vLLM server."""
+    enable_sleep_mode: bool = False
+    """Free vLLM's memory during the update."""
+    max_logprob_gap: float = Field(0.3, gt=0)
+    """Stop when sampler and trainer differ by more than this per token (mean |Δlogp|): nothing is learned there."""
+
+
+class TrainingConfig(Section):
+    """The main stage: its method, length and optimiser."""
+
+    method: Method = "grpo"
+    """grpo: by reward; sft: by imitation; dpo: by preference pairs."""
+    prompts_per_step: int = Field(8, ge=1)
+    """Prompts (rows, for sft and dpo) of one optimiser step, over all GPUs."""
+    per_device_train_batch_size: int | None = Field(None, ge=1)
+    """Completions (rows, for sft and dpo) of one forward pass per GPU; none: as many as divide the step, up to 8."""
+    num_train_epochs: float = Field(3.0, gt=0)
+    """Passes over the training rows; steps are derived and printed."""
+    max_steps: int | None = Field(None, ge=1)
+    """Optimiser steps; replaces `num_train_epochs`."""
+    learning_rate: float = Field(1e-5, ge=0)
+    """Peak learning rate; 1e-5 suits LoRA, full fine-tuning takes about a tenth."""
+    lr_scheduler_type: str = "cosine"
+    """Schedule as Transformers names it."""
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises from 0."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW weight decay."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    beta: float = Field(0.0, ge=0)
+    """KL coefficient of GRPO (0: no reference model is held), preference temperature of DPO (0: TRL's 0.1)."""
+    epsilon: float = Field(0.2, gt=0)
+    """Clip range of the policy ratio."""
+    epsilon_high: float | None = Field(None, gt=0)
+    """Upper clip range; none: `epsilon`. DAPO uses 0.28."""
+    loss_type: str = "dapo"
+    """GRPO's loss as TRL names it: dapo, grpo, dr_grpo, bnpo, cispo, …"""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """What the advantage is divided by; none is Dr. GRPO's choice."""
+    importance_sampling_level: Literal["token", "sequence"] = "token"
+    """Where the policy ratio is taken; sequence is GSPO."""
+    num_iterations: int = Field(1, ge=1)
+    """Updates per generated batch; 1 is on-policy."""
+    mask_truncated_completions: bool = False
+    """Leave completions that hit the length limit out of the loss."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations to save memory; none: on with CUDA."""
+    save_steps: int = Field(50, ge=1)
+    """A checkpoint every N steps."""
+    save_total_limit: int = Field(2, ge=1)
+    """Newest checkpoints kept, besides the best."""
+    early_stopping_patience: int | None = Field(None, ge=1)
+    """Stop after N validations without a better metric; none: never."""
+
+
+class StageConfig(Section):
+    """A stage before the main one, such as the SFT warm start; what is not set is as in the main stage."""
+
+    method: Method = "sft"
+    """grpo, sft or dpo."""
+    prompts_per_step: int | None = Field(None, ge=1)
+    """Prompts or rows of one optimiser step."""
+    per_device_train_batch_size: int | None = Field(None, ge=1)
+    """Completions or rows of one forward pass per GPU."""
+    num_train_epochs: float | None = Field(None, gt=0)
+    """Passes over the training rows."""
+    max_steps: int | None = Field(None, ge=1)
+    """Optimiser steps; replaces `num_train_epochs`."""
+    learning_rate: float | None = Field(None, ge=0)
+    """Peak learning rate."""
+    lr_scheduler_type: str | None = None
+    """Schedule as Transformers names it."""
+    warmup_ratio: float | None = Field(None, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises from 0."""
+    weight_decay: float | None = Field(None, ge=0)
+    """AdamW weight decay."""
+    beta: float | None = Field(None, ge=0)
+    """KL coefficient."""
+    rows: int | None = Field(None, ge=1)
+    """Use the first N rows in this stage."""
+    enabled: bool = True
+    """Whether the stage is run."""
+
+
+class ValidationConfig(Section):
+    """Measuring on the validation split, greedily, while training."""
+
+    before_and_after: bool = True
+    """Measure before the first and after the last step, so that the gain can be told."""
+    steps: int = Field(0, ge=0)
+    """Measure every N steps; 0: not in between."""
+    rows: int | None = Field(256, ge=1)
+    """Rows measured each time; none: the whole split."""
+    metric: str = "answer_match"
+    """What chooses the best checkpoint and stops early: a metric of `medgrpo eval`."""
+
+
+class LoggingConfig(Section):
+    """What is written while training, besides the run folder's own log."""
+
+    report_to: tuple[str, ...] = ("tensorboard",)
+    """Trackers as Transformers names them; nothing leaves the machine with tensorboard."""
+    sample_steps: int = Field(0, ge=0)
+    """Write random samples for human review every N steps; 0: never."""
+    samples: int = Field(8, ge=1)
+    """How many samples are written each time."""
+
+
+class LaunchConfig(Section):
+    """Processes and machines."""
+
+    gpus: int | None = Field(None, ge=1)
+    """GPUs on this machine; none: one, or the CPU where there is none."""
+    nodes: int = Field(1, ge=1)
+    """Machines."""
+    deepspeed: str | None = None
+    """zero2, zero3, or path of a DeepSpeed configuration."""
+
+
+class RunSection(Section):
+    """Identity of the run."""
+
+    name: str | None = None
+    """Name of the run; none: preset, date and a number."""
+    output: str | None = None
+    """Run folder; none: `runs/<name>`."""
+    seed: int = Field(0, ge=0)
+    """Seed of model initialisation, data order, sampling and dropout."""
+
+
+class RunConfig(Section):
+    """Everything that decides a training run."""
+
+    run: RunSection = RunSection()
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    tuning: TuningConfig = TuningConfig()
+    rewards: RewardConfig = RewardConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    vllm: VllmConfig = VllmConfig()
+    training: TrainingConfig = TrainingConfig()
+    stages: dict[str, StageConfig] = Field(default_factory=dict)
+    """Stages before the main one, in order, by name."""
+    validation: ValidationConfig = ValidationConfig()
+    logging: LoggingConfig = LoggingConfig()
+    launch: LaunchConfig = LaunchConfig()
+
+    @model_validator(mode="after")
+    def _completion_fits(self) -> RunConfig:
+        if self.rollout.max_completion_length >= self.model.context_length:
+            raise ValueError(
+                f"rollout.max_completion_length ({self.rollout.max_completion_length}) leaves no room for the prompt "
+                f"in model.context_length ({self.model.context_length})"
+            )
+        return self
