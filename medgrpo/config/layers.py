@@ -51,7 +51,7 @@ MAIN_STAGE |= {"rows": "data.rows", "path": "model.path", "method": "training.me
 
 @dataclass(frozen=True)
 class Layer:
-    """Values of one source: a nested dict, and the reason of single values where the source states one."""
+    """Values of one source: by section or by full key, and the reason of single values where it states one."""
 
     name: str
     values: dict[str, Any]
@@ -148,7 +148,7 @@ def assignments_layer(assignments: Sequence[str]) -> tuple[Layer, list[str]]:
         name = name.strip()
         if name in ALIASES:
             notes.append(f"{name} is called {ALIASES[name]} here")
-        _put(values, full_key(name), parse_value(text.strip()))
+        values[full_key(name)] = parse_value(text.strip())
     return Layer("command line", values), notes
 
 

@@ -97,21 +97,25 @@ def resolve_run(
     command_line, notes = assignments_layer(assignments)
     user = [file_layer(config_file)] if config_file else []
     given = {"model.path": model, **(options or {})}
-    for key, value in given.items():
-        if value is not None:
-            section, _, name = key.rpartition(".")
-            target = command_line.values
-            for part in section.split("."):
-                target = target.setdefault(part, {})
-            target[name] = value
+    command_line.values.update({key: value for key, value in given.items() if value is not None})
     base = preset_layers(preset)
     is_demo = not any(dict(leaves(layer.values)).get("model.path") for layer in [*base, *user, command_line])
-    demo = preset_layers(DEMO) if is_demo else []
+    demo = [_for_method(layer, command_line, user) for layer in preset_layers(DEMO)] if is_demo else []
     resolved = resolve([*base, *demo, *user, command_line])
     if is_demo:
         replaced = sorted(key for key, layer in resolved.origins.items() if layer == f"preset {DEMO}")
         notes.append(f"the demo layer sets {', '.join(replaced)}")
     return resolved, notes
+
+
+def _for_method(demo: Layer, command_line: Layer, user: list[Layer]) -> Layer:
+    """The demo layer as it is, or, where the main stage is itself SFT, with the warm start's values there."""
+    given = [dict(leaves(layer.values)).get("training.method") for layer in [*user, command_line]]
+    if [method for method in given if method][-1:] != ["sft"]:
+        return demo
+    values = {key: value for key, value in demo.values.items() if key != "stages"}
+    values["training"] = {**demo.values.get("training", {}), **demo.values["stages"]["sft"]}
+    return Layer(demo.name, values, demo.reasons)
 
 
 def _reasons(text: str) -> dict[str, str]:

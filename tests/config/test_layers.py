@@ -1,0 +1,156 @@
+import pytest
+
+from medgrpo.config.layers import Layer, assignments_layer, full_key, leaves, parse_value, resolve, to_toml
+from medgrpo.config.presets import load_preset, preset_paths, resolve_run
+from medgrpo.errors import UsageError
+
+
+def test_the_later_layer_wins_and_is_remembered_as_the_origin():
+    first = Layer("a", {"training": {"learning_rate": 1.0, "beta": 0.5}})
+    second = Layer("b", {"training": {"learning_rate": 2.0}})
+    resolved = resolve([first, second])
+    assert resolved.config.training.learning_rate == 2.0
+    assert resolved.config.training.beta == 0.5
+    assert resolved.origins == {"training.learning_rate": "b", "training.beta": "a"}
+
+
+def test_a_table_of_weights_replaces_the_older_one_but_a_single_weight_changes_it():
+    base = Layer("a", {"rewards": {"weights": {"format": 1.0, "answer_match": 2.0}}})
+    whole = Layer("b", {"rewards": {"weights": {"fluency": 1.0}}})
+    single, _ = assignments_layer(["rewards.weights.format=0.3"])
+    assert resolve([base, whole]).config.rewards.weights == {"fluency": 1.0}
+    assert resolve([base, single]).config.rewards.weights == {"format": 0.3, "answer_match": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("8", 8),
+        ("1e-5", 1e-5),
+        (".5", 0.5),
+        ("true", True),
+        ("none", None),
+        ("sft", "sft"),
+        ('["a"]', ["a"]),
+        ("a/b c", "a/b c"),
+    ],
+)
+def test_a_value_is_toml_or_else_a_plain_string(text, value):
+    assert parse_value(text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("max_steps", "training.max_steps"),
+        ("save_steps", "training.save_steps"),
+        ("num_generations", "rollout.num_generations"),
+        ("rows", "data.rows"),
+        ("seed", "run.seed"),
+        ("stages.sft.max_steps", "stages.sft.max_steps"),
+        ("k_samples", "rollout.num_generations"),
+        ("learning_rate_lora", "training.learning_rate"),
+    ],
+)
+def test_a_leaf_name_or_older_name_finds_its_key(name, key):
+    assert full_key(name) == key
+
+
+def test_an_older_name_is_accepted_with_a_note():
+    layer, notes = assignments_layer(["k_samples=4"])
+    assert dict(leaves(layer.values)) == {"rollout.num_generations": 4}
+    assert notes == ["k_samples is called rollout.num_generations here"]
+
+
+@pytest.mark.parametrize("name", ["training.learning_rat", "learning_rat", "stages.sft.max_step"])
+def test_an_unknown_setting_is_refused_with_the_nearest_one(name):
+    with pytest.raises(UsageError) as raised:
+        assignments_layer([f"{name}=1"])
+    assert name in raised.value.problem
+    assert "did you mean" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("training.learning_rate=fast", "training.learning_rate = 'fast'"),
+        ("num_generations=1", "rollout.num_generations = 1"),
+        ("method=ppo", "training.method = 'ppo'"),
+        ("max_completion_length=5000", "leaves no room for the prompt"),
+    ],
+)
+def test_an_impossible_value_is_named_with_its_key(assignment, words):
+    with pytest.raises(UsageError, match=words):
+        resolve_run(model="m", assignments=(assignment,))
+
+
+def test_a_word_without_an_equals_sign_is_no_assignment():
+    with pytest.raises(UsageError, match="is no assignment"):
+        assignments_layer(["training.max_steps"])
+
+
+@pytest.mark.parametrize("name", sorted(preset_paths()))
+def test_every_preset_resolves_and_says_what_it_is_for_and_costs(name):
+    preset = load_preset(name)
+    assert preset.purpose
+    assert preset.cost
+    assert preset.launch.startswith("medgrpo train")
+    resolve_run(name, model="m")
+    text = preset_paths()[name].read_text(encoding="utf-8")
+    assert [line.startswith("#") for line in text.splitlines()[:3]] == [True] * 3
+
+
+def test_balanced_has_the_corrected_values():  # S1.6
+    config = resolve_run("balanced", model="m")[0].config
+    assert (config.training.prompts_per_step, config.rollout.num_generations) == (8, 8)
+    assert (config.tuning.method, config.tuning.rank, config.tuning.alpha) == ("lora", 16, 32)
+    assert config.tuning.towers == ("language",)
+    assert (config.training.learning_rate, config.training.lr_scheduler_type, config.training.beta) == (
+        1e-5,
+        "cosine",
+        0,
+    )
+    assert (config.rollout.temperature, config.rollout.top_p, config.rollout.max_completion_length) == (
+        1,
+        1,
+        256,
+    )
+    assert (config.model.max_pixels, config.model.context_length, config.training.num_train_epochs) == (
+        602_112,
+        2048,
+        3,
+    )
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("verify", 1), ("recommended", 5), ("paper", 10)])
+def test_the_three_stages_state_epochs(name, epochs):  # S1.6
+    assert resolve_run(name, model="m")[0].config.training.num_train_epochs == epochs
+
+
+def test_the_demo_layer_is_laid_over_the_preset_only_when_no_model_is_named():
+    demo, notes = resolve_run("balanced")
+    named, silent = resolve_run("balanced", assignments=("model.path=somewhere",))
+    assert demo.config.tuning.method == "full"
+    assert any("tuning.method" in note for note in notes)
+    assert named.config.tuning.method == "lora"
+    assert silent == []
+
+
+def test_sft_on_the_demo_takes_the_values_of_its_warm_start_and_no_stage_before():
+    config = resolve_run("balanced", options={"training.method": "sft"})[0].config
+    assert config.stages == {}
+    assert config.training.learning_rate == resolve_run()[0].config.stages["sft"].learning_rate
+
+
+def test_the_reason_beside_a_value_is_kept():
+    resolved, _ = resolve_run("balanced", model="m")
+    assert resolved.reasons["training.learning_rate"].startswith("1e-6 is for full fine-tuning")
+
+
+def test_the_saved_configuration_reads_back_the_same(tmp_path):
+    resolved, _ = resolve_run("paper", assignments=("max_steps=7",))
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(resolved.config), encoding="utf-8")
+    from medgrpo.config.layers import file_layer
+
+    assert resolve([file_layer(path)]).config == resolved.config
