@@ -1,0 +1,184 @@
+"""Metric names: other trainers' spellings and older ones, and the TRL key that each becomes.
+
+Every reader hands over flat entries; `canonical` renames their keys. Names that are not in the table
+stay as they are, so that nothing a log holds is lost.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import lru_cache
+from typing import Any
+
+RENAMED = {
+    # ms-swift, LLaMA-Factory, older TRL
+    "lr": "learning_rate",
+    "token_acc": "mean_token_accuracy",
+    "eval_token_acc": "eval_mean_token_accuracy",
+    "completion_length": "completions/mean_length",
+    "completions/clip_ratio": "completions/clipped_ratio",
+    "clip_ratio": "clip_ratio/region_mean",
+    "reward_zero_std_frac": "frac_reward_zero_std",
+    "objective/kl": "kl",
+    "objective/entropy": "entropy",
+    "objective/scores": "reward",
+    "memory(GiB)": "memory_gib",
+    "memory/max_mem_active(gib)": "memory_gib",
+    "train_speed(iter/s)": "mean_steps_per_s",
+    "global_step": "step",
+    "current_steps": "step",
+    "max_steps": "total_steps",
+    "num_input_tokens_seen": "num_tokens",
+    # EasyR1 and verl, nested keys joined by /
+    "reward/overall": "reward",
+    "critic/rewards/mean": "reward",
+    "critic/score/mean": "reward",
+    "actor/kl_loss": "kl",
+    "actor/kl_coef": "kl_coef",
+    "actor/entropy_loss": "entropy",
+    "actor/entropy": "entropy",
+    "actor/pg_loss": "loss",
+    "actor/grad_norm": "grad_norm",
+    "actor/lr": "learning_rate",
+    "actor/pg_clipfrac": "clip_ratio/region_mean",
+    "actor/pg_clipfrac_higher": "clip_ratio/high_mean",
+    "actor/pg_clipfrac_lower": "clip_ratio/low_mean",
+    "response_length/mean": "completions/mean_length",
+    "response_length/min": "completions/min_length",
+    "response_length/max": "completions/max_length",
+    "response_length/clip_ratio": "completions/clipped_ratio",
+    "perf/time_per_step": "step_time",
+    "timing_s/step": "step_time",
+    "perf/throughput": "tokens_per_s",
+    "perf/max_memory_allocated_gb": "memory_gib",
+    "val/reward_score": "eval_reward",
+    "val/overall_reward": "eval_reward",
+    "val_response_length/mean": "eval_completions/mean_length",
+    "val_response_length/clip_ratio": "eval_completions/clipped_ratio",
+    "training/rollout_probs_diff_mean": "sampling/sampling_logp_difference/mean",
+}
+"""What a key is called elsewhere -> TRL's name for it. An earlier match in the entry wins."""
+
+DPO_REWARDS = {"chosen", "rejected", "margins", "accuracies"}
+"""`rewards/<these>` are DPO's implicit rewards, not reward functions."""
+
+TEXT_KEYS = {"stage", "event", "elapsed_time"}
+"""Keys whose strings are kept; any other string that is no number is dropped."""
+
+_COMPONENT = re.compile(r"(eval_)?rewards/([^/]+)(?:/(mean|std|coverage|.+))?$")
+_EASYR1_COMPONENT = re.compile(r"(reward|val)/(\w+?)(_reward)?$")
+
+
+@lru_cache(maxsize=4096)
+def canonical(key: str) -> str:
+    """TRL's name of a metric; the key itself where TRL has none."""
+    key = key.removeprefix("train/")
+    if key.startswith("eval/"):
+        key = "eval_" + key.removeprefix("eval/")
+    if key in RENAMED:
+        return RENAMED[key]
+    if key.startswith("eval_") and key.removeprefix("eval_") in RENAMED:
+        return "eval_" + RENAMED[key.removeprefix("eval_")]
+    if match := _EASYR1_COMPONENT.match(key):
+        prefix = "eval_" if match[1] == "val" else ""
+        return f"{prefix}rewards/{match[2]}/mean"
+    match = _COMPONENT.match(key)
+    if match and match[3] is None and match[2] not in DPO_REWARDS:
+        return f"{key}/mean"  # TRL before 0.16 logged rewards/<name> alone
+    return key
+
+
+def flatten(entry: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The entry with nested objects joined by `/`: {"actor": {"lr": 1}} -> {"actor/lr": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in entry.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}/"))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def number(value: Any) -> float | int | None:
+    """The number that a value holds, also as a string ("1.75", "nan", "12%"); None if it holds none."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, str):
+        try:
+            return float(value.strip().removesuffix("%"))
+        except ValueError:
+            return None
+    return None
+
+
+def seconds(text: str) -> float | None:
+    """Seconds of a written duration: "6:48:06", "1 day, 2:03:04", "49m 19s", "2h 3m"; None if it is none."""
+    if match := re.fullmatch(r"(?:(\d+) days?, )?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", text.strip()):
+        day, hour, minute, second = (float(part or 0) for part in match.groups())
+        return ((day * 24 + hour) * 60 + minute) * 60 + second
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms])", text)
+    if not parts:
+        return None
+    return math.fsum(float(count) * {"d": 86400, "h": 3600, "m": 60, "s": 1}[unit] for count, unit in parts)
+
+
+def canonical_entry(raw: dict[str, Any]) -> dict[str, Any]:
+    """One log entry with TRL's keys and plain numbers; NaN and infinity stay, other text goes.
+
+    `global_step/max_steps` ("10/438") becomes `step` and `total_steps`; written durations become `elapsed_s`.
+    Of two keys with one meaning the first that holds a number wins.
+    """
+    entry: dict[str, Any] = {}
+    flat = flatten(raw) if any(isinstance(value, dict) for value in raw.values()) else raw
+    for key, value in flat.items():
+        if key == "global_step/max_steps" and isinstance(value, str) and "/" in value:
+            step, total = value.split("/", 1)
+            entry.setdefault("step", number(step))
+            entry.setdefault("total_steps", number(total))
+        elif key == "elapsed_time" and isinstance(value, str):
+            if (elapsed := seconds(value)) is not None:
+                entry.setdefault("elapsed_s", elapsed)
+        elif (found := number(value)) is not None:
+            entry.setdefault(canonical(key), found)
+        elif isinstance(value, str) and key in TEXT_KEYS:
+            entry[key] = value
+    step = entry.get("step")
+    if isinstance(step, float) and math.isfinite(step):
+        entry["step"] = int(step)
+    return entry
+
+
+def is_eval_key(key: str) -> bool:
+    """Whether the metric was measured on held-out data."""
+    return key.startswith("eval_")
+
+
+def reward_components(keys: set[str] | dict[str, Any]) -> list[str]:
+    """Names of the reward functions among the keys, in alphabetical order."""
+    names = set()
+    for key in keys:
+        match = _COMPONENT.match(key)
+        if match and not match[1] and match[3] == "mean":
+            names.add(match[2])
+    return sorted(names)
+
+
+_LOWER = ("loss", "kl", "clipped_ratio", "frac_reward_zero_std", "s_per_prompt", "step_time", "grad_norm")
+
+
+def direction(key: str) -> int:
+    """1 if more of the metric is better, -1 if less is, 0 if neither (length, entropy, learning rate)."""
+    name = key.removeprefix("eval_")
+    if name in {"learning_rate", "entropy", "epoch", "num_tokens", "grad_norm"} or "length" in name:
+        return 0
+    if name.endswith(_LOWER):
+        return -1
+    if name in {"reward", "rewards/accuracies", "rewards/margins"} or name.endswith("accuracy"):
+        return 1
+    if name.startswith("rewards/") and name.endswith("/mean"):
+        return 1
+    known = ("answer", "plane", "modality", "format", "dice", "recall", "precision", "closed", "open", "f1")
+    return 1 if key.startswith("eval_") and name.split("/")[-1].startswith(known) else 0

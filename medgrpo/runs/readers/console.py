@@ -1,0 +1,87 @@
+"""Metrics out of what a terminal showed: printed dicts between progress bars, colours, tables, noise."""
+
+from __future__ import annotations
+
+import ast
+import re
+from bisect import bisect_right
+from collections import Counter
+from typing import Any
+
+from medgrpo.runs.keys import canonical_entry, seconds
+from medgrpo.runs.readers.parsed import Parsed
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_DICT = re.compile(r"\{['\"][^{}\n\r]*\}")
+_BARE_NUMBER = re.compile(r"(?<=[:\[, ])(-?(?:nan|inf))\b", re.IGNORECASE)
+_PROGRESS = re.compile(r"(\d+)/(\d+) \[([\d:]+)<")
+_HEADER = re.compile(r"^- ([A-Z][\w ]{1,30}): (.+)$", re.MULTILINE)
+_METRICS = {"loss", "reward", "grad_norm", "eval_loss", "eval_reward", "train_runtime"}
+
+
+def strip_ansi(text: str) -> str:
+    """The text without terminal escape sequences."""
+    return _ANSI.sub("", text) if "\x1b" in text else text
+
+
+def read_console(text: str, name: str) -> Parsed | None:
+    """The metrics that a console capture holds; None if it holds none.
+
+    A printed dict belongs to the step of the progress bar before it; where there is no bar, to the number
+    that it holds, or else to its place in the capture, and a note says so.
+    """
+    text = strip_ansi(text)
+    bars = _training_bars(text)
+    positions = [position for position, _, _ in bars]
+    entries: list[dict[str, Any]] = []
+    guessed = 0
+    for match in _DICT.finditer(text):
+        entry = _printed_metrics(match[0])
+        if entry is None:
+            continue
+        before = bisect_right(positions, match.start()) - 1
+        if "step" not in entry:
+            if before >= 0:
+                _, entry["step"], entry["elapsed_s"] = bars[before]
+            else:
+                entry["step"] = entries[-1]["step"] + 1 if entries else 1
+                guessed += 1
+        entries.append(entry)
+    if not entries:
+        return None
+    notes = [f"no progress bar: {guessed} entries are numbered by their place, not by step"] if guessed else []
+    return Parsed(
+        name=name,
+        source_format="console capture",
+        entries=entries,
+        config={key.lower().replace(" ", "_"): value.strip() for key, value in _HEADER.findall(text)},
+        total_steps=_total(text),
+        finished=True if any("train_runtime" in entry for entry in entries) else None,
+        notes=notes,
+    )
+
+
+def _printed_metrics(text: str) -> dict[str, Any] | None:
+    try:
+        value = ast.literal_eval(_BARE_NUMBER.sub(r"'\1'", text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not _METRICS & value.keys():
+        return None
+    return canonical_entry({str(key): item for key, item in value.items()})
+
+
+def _total(text: str) -> int | None:
+    """Steps of the training bar: of all bars the one that is drawn most often."""
+    totals = Counter(match[2] for match in _PROGRESS.finditer(text))
+    return int(totals.most_common(1)[0][0]) if totals else None
+
+
+def _training_bars(text: str) -> list[tuple[int, int, float | None]]:
+    """(position in the text, step, seconds since the start) of every state of the training bar."""
+    total = _total(text)
+    return [
+        (match.start(), int(match[1]), seconds(match[3]))
+        for match in _PROGRESS.finditer(text)
+        if int(match[2]) == total
+    ]

@@ -1,0 +1,61 @@
+"""Logs that are one JSON document: our log copy, `trainer_state.json`, a list of entries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medgrpo.runs.keys import canonical_entry
+from medgrpo.runs.readers.parsed import Parsed
+
+STATE_SETTINGS = ("train_batch_size", "logging_steps", "save_steps", "eval_steps", "num_train_epochs", "max_steps")
+"""The few settings that a `trainer_state.json` repeats."""
+
+
+def read_log_copy(document: dict[str, Any], name: str) -> Parsed:
+    """Our `./logs/<run>.json`: schema_version, name, config, history, stages, finished."""
+    from medgrpo.runs.record import Stage
+
+    stages = [
+        Stage(
+            name=str(stage.get("name") or stage.get("stage") or stage.get("method") or index),
+            history=entries_of(stage.get("history")),
+            method=stage.get("method"),
+        )
+        for index, stage in enumerate(_stage_list(document.get("stages")))
+    ]
+    config = document.get("config")
+    return Parsed(
+        name=str(document.get("name") or name),
+        source_format="medgrpo log copy",
+        entries=entries_of(document.get("history")),
+        config=config if isinstance(config, dict) else {},
+        stages=[stage for stage in stages if stage.history],
+        finished=document.get("finished") if isinstance(document.get("finished"), bool) else None,
+    )
+
+
+def _stage_list(stages: Any) -> list[dict[str, Any]]:
+    """Stages as a list of objects, whether written as a list or as an object name -> stage."""
+    if isinstance(stages, dict):
+        return [
+            {"name": name, **(stage if isinstance(stage, dict) else {"history": stage})}
+            for name, stage in stages.items()
+        ]
+    return [stage for stage in stages or [] if isinstance(stage, dict)]
+
+
+def read_trainer_state(document: dict[str, Any], name: str) -> Parsed:
+    """A `trainer_state.json` of Transformers and TRL."""
+    total = document.get("max_steps")
+    return Parsed(
+        name=name,
+        source_format="TRL/Transformers trainer_state.json",
+        entries=entries_of(document.get("log_history")),
+        config={key: document[key] for key in STATE_SETTINGS if document.get(key) is not None},
+        total_steps=int(total) if isinstance(total, int | float) and total > 0 else None,
+    )
+
+
+def entries_of(rows: Any) -> list[dict[str, Any]]:
+    """The rows that are objects, with TRL's keys."""
+    return [canonical_entry(row) for row in rows or [] if isinstance(row, dict)]

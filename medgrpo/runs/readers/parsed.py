@@ -1,0 +1,25 @@
+"""What every reader gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medgrpo.runs.record import Overlap, Stage
+
+
+@dataclass
+class Parsed:
+    """A log as it was read: entries with TRL's keys in file order, repeated steps not yet settled."""
+
+    name: str
+    source_format: str
+    entries: list[dict[str, Any]]
+    config: dict[str, Any] = field(default_factory=dict)
+    stages: list[Stage] = field(default_factory=list)
+    finished: bool | None = None
+    total_steps: int | None = None
+    method: str | None = None
+    notes: list[str] = field(default_factory=list)
+    overlaps: list[Overlap] = field(default_factory=list)

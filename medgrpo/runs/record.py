@@ -1,0 +1,193 @@
+"""The run record: what a training log says, whoever wrote it.
+
+`read_run(path)` finds the format by looking at the content, never at the name alone, and gives one
+shape for all: flat entries with TRL's keys, each step once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from medgrpo.runs.keys import DPO_REWARDS, reward_components
+
+Entry = dict[str, Any]
+
+EARLIER_KEYS = {"step", "epoch", "total_steps", "elapsed_s", "stage", "event"}
+"""Keys that say where an entry stands, not what was measured."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that came before the main one, such as an SFT warm start."""
+
+    name: str
+    history: list[Entry]
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Steps that the log holds more than once because the run was resumed from an earlier step."""
+
+    first_step: int
+    last_step: int
+    dropped_entries: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run: its name, where it came from, and its history.
+
+    `history` holds flat entries with TRL's keys, in step order, each step's measurements once: where a
+    resumed run repeats steps, the later attempt counts and the earlier one stands in `overlaps`.
+    """
+
+    name: str
+    source_format: str
+    config: dict[str, Any]
+    history: list[Entry]
+    stages: list[Stage] = field(default_factory=list)
+    finished: bool | None = None
+    """Whether the run reached its end; None where the log cannot tell."""
+    path: Path | None = None
+    total_steps: int | None = None
+    overlaps: list[Overlap] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What the reader met on its way: unreadable lines, a cut last line, files joined."""
+    method_hint: str | None = None
+
+    @cached_property
+    def keys(self) -> set[str]:
+        """Every metric that some entry holds."""
+        return {key for entry in self.history for key in entry} - EARLIER_KEYS
+
+    @property
+    def steps(self) -> int:
+        """The last step logged; 0 for an empty history."""
+        return max((entry.get("step", 0) for entry in self.history), default=0)
+
+    @cached_property
+    def method(self) -> str:
+        """`grpo`, `dpo`, `sft`, `masks`, or `unknown` where the log holds no metric that tells."""
+        if self.method_hint:
+            return self.method_hint
+        return method_of(self.keys)
+
+    @property
+    def components(self) -> list[str]:
+        """Names of the reward functions."""
+        return reward_components(self.keys)
+
+    def series(self, key: str, *, finite: bool = True) -> tuple[list[int], list[float]]:
+        """Steps and values of a metric, in step order.
+
+        Args:
+            key: TRL's name of it.
+            finite: leave out NaN and infinity.
+        """
+        cache = self._series
+        if key not in cache:
+            points = [(entry["step"], entry[key]) for entry in self.history if key in entry]
+            cache[key] = ([step for step, _ in points], [value for _, value in points])
+        steps, values = cache[key]
+        if finite and not all(map(math.isfinite, values)):
+            kept = [(s, v) for s, v in zip(steps, values, strict=True) if math.isfinite(v)]
+            return [step for step, _ in kept], [value for _, value in kept]
+        return steps, values
+
+    @cached_property
+    def _series(self) -> dict[str, tuple[list[int], list[float]]]:
+        return {}
+
+
+def method_of(keys: set[str]) -> str:
+    """The training method whose metrics these are."""
+    if any(key == f"rewards/{name}" for key in keys for name in DPO_REWARDS):
+        return "dpo"
+    if "reward" in keys or reward_components(keys):
+        return "grpo"
+    return "sft" if {"loss", "train_loss", "eval_loss"} & keys else "unknown"
+
+
+def settle(entries: list[Entry]) -> tuple[list[Entry], list[Overlap]]:
+    """The history with each step's measurements once, and the overlaps that were taken out.
+
+    An entry whose step lies before one already seen means that the run went back to a checkpoint: what had
+    been logged from that step on is abandoned. An entry that measures again what the entry before it
+    measured at the same step is merged into it (several processes, or the same line twice).
+    """
+    history: list[Entry] = []
+    overlaps: list[Overlap] = []
+    for entry in entries:
+        if "step" not in entry:
+            entry = {**entry, "step": history[-1]["step"] if history else 0}  # noqa: PLW2901 - made whole
+        step = entry["step"]
+        if history and step < history[-1]["step"]:
+            kept = len(history)
+            while kept and history[kept - 1]["step"] >= step:
+                kept -= 1
+            overlaps.append(Overlap(step, history[-1]["step"], len(history) - kept))
+            del history[kept:]
+        elif history and step == history[-1]["step"]:
+            position = _measured_before(history, entry)
+            if position is not None:
+                history[position] = {**history[position], **entry}
+                continue
+        history.append(entry)
+    return history, overlaps
+
+
+def _measured_before(history: list[Entry], entry: Entry) -> int | None:
+    """Position of the entry of the same step that holds the same measurements, if there is one."""
+    measured = entry.keys() - EARLIER_KEYS
+    for position in range(len(history) - 1, -1, -1):
+        if history[position]["step"] != entry["step"]:
+            return None
+        if measured and measured & (history[position].keys() - EARLIER_KEYS):
+            return position
+    return None
+
+
+def read_run(path: str | Path) -> RunRecord:
+    """The run record of a log file or a run folder.
+
+    Reads our run folders, `./logs/<run>.json` and `log.jsonl`; TRL and Transformers `trainer_state.json`;
+    ms-swift `logging.jsonl`; LLaMA-Factory `trainer_log.jsonl`; EasyR1 and verl JSONL; other JSONL of
+    metrics; and captures of a console.
+
+    Raises:
+        UsageError: there is nothing at the path.
+        MedgrpoError: the file holds no log that we can read.
+    """
+    from medgrpo.runs.readers import read
+
+    parsed = read(Path(path))
+    history, overlaps = settle(parsed.entries)
+    totals = [entry["total_steps"] for entry in history if entry.get("total_steps")]
+    total = parsed.total_steps or (int(totals[-1]) if totals else None)
+    record = RunRecord(
+        name=parsed.name,
+        source_format=parsed.source_format,
+        config=parsed.config,
+        history=history,
+        stages=[Stage(stage.name, settle(stage.history)[0], stage.method) for stage in parsed.stages],
+        finished=parsed.finished,
+        path=Path(path),
+        total_steps=total,
+        overlaps=[*parsed.overlaps, *overlaps],
+        notes=parsed.notes,
+        method_hint=parsed.method,
+    )
+    if record.finished is None and total:
+        return _with_finished(record, total)
+    return record
+
+
+def _with_finished(record: RunRecord, total: int) -> RunRecord:
+    from dataclasses import replace
+
+    return replace(record, finished=record.steps >= total)
