@@ -66,8 +66,14 @@ DPO_REWARDS = {"chosen", "rejected", "margins", "accuracies"}
 TEXT_KEYS = {"stage", "event", "elapsed_time"}
 """Keys whose strings are kept; any other string that is no number is dropped."""
 
+NULL_IS_NAN = {"loss", "grad_norm", "reward", "kl", "eval_loss", "eval_reward"}
+"""Keys whose null was a NaN: JSON has none, so our writer writes null."""
+
 _COMPONENT = re.compile(r"(eval_)?rewards/([^/]+)(?:/(mean|std|coverage|.+))?$")
-_EASYR1_COMPONENT = re.compile(r"(reward|val)/(\w+?)(_reward)?$")
+_EASYR1NULL_IS_NAN = {"loss", "grad_norm", "reward", "kl", "eval_loss", "eval_reward"}
+"""Keys whose null was a NaN: JSON has none, so our writer writes null."""
+
+_COMPONENT = re.compile(r"(reward|val)/(\w+?)(_reward)?$")
 
 
 @lru_cache(maxsize=4096)
@@ -143,6 +149,8 @@ def canonical_entry(raw: dict[str, Any]) -> dict[str, Any]:
                 entry.setdefault("elapsed_s", elapsed)
         elif (found := number(value)) is not None:
             entry.setdefault(canonical(key), found)
+        elif value is None and key in NULL_IS_NAN:
+            entry.setdefault(key, math.nan)
         elif isinstance(value, str) and key in TEXT_KEYS:
             entry[key] = value
     step = entry.get("step")

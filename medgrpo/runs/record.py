@@ -59,6 +59,10 @@ class RunRecord:
     notes: list[str] = field(default_factory=list)
     """What the reader met on its way: unreadable lines, a cut last line, files joined."""
     method_hint: str | None = None
+    folder: Path | None = None
+    """The run folder, where there is one: it holds the completions."""
+    validation: dict[str, Any] = field(default_factory=dict)
+    """Held-out metrics before and after training, as the run recorded them."""
 
     @cached_property
     def keys(self) -> set[str]:
@@ -79,8 +83,10 @@ class RunRecord:
 
     @property
     def components(self) -> list[str]:
-        """Names of the reward functions."""
-        return reward_components(self.keys)
+        """Names of the reward functions; one that only repeats the total is left out."""
+        names = reward_components(self.keys)
+        total = self.series("reward")[1]
+        return [name for name in names if len(names) == 1 or self.series(f"rewards/{name}/mean")[1] != total]
 
     def series(self, key: str, *, finite: bool = True) -> tuple[list[int], list[float]]:
         """Steps and values of a metric, in step order.
@@ -181,6 +187,8 @@ def read_run(path: str | Path) -> RunRecord:
         overlaps=[*parsed.overlaps, *overlaps],
         notes=parsed.notes,
         method_hint=parsed.method,
+        folder=parsed.folder,
+        validation=parsed.validation,
     )
     if record.finished is None and total:
         return _with_finished(record, total)

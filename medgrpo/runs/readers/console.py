@@ -49,7 +49,9 @@ def read_console(text: str, name: str) -> Parsed | None:
         entries.append(entry)
     if not entries:
         return None
-    notes = [f"no progress bar: {guessed} entries are numbered by their place, not by step"] if guessed else []
+    notes = (
+        [f"no progress bar: {guessed} entries are numbered by their place, not by step"] if guessed else []
+    )
     return Parsed(
         name=name,
         source_format="console capture",

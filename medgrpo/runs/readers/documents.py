@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from medgrpo.runs.keys import canonical_entry
 from medgrpo.runs.readers.parsed import Parsed
 
-STATE_SETTINGS = ("train_batch_size", "logging_steps", "save_steps", "eval_steps", "num_train_epochs", "max_steps")
+STATE_SETTINGS = (
+    "train_batch_size",
+    "logging_steps",
+    "save_steps",
+    "eval_steps",
+    "num_train_epochs",
+    "max_steps",
+)
 """The few settings that a `trainer_state.json` repeats."""
 
 
@@ -23,7 +31,8 @@ def read_log_copy(document: dict[str, Any], name: str) -> Parsed:
         )
         for index, stage in enumerate(_stage_list(document.get("stages")))
     ]
-    config = document.get("config")
+    config, folder = document.get("config"), document.get("run")
+    validation = document.get("validation")
     return Parsed(
         name=str(document.get("name") or name),
         source_format="medgrpo log copy",
@@ -31,6 +40,8 @@ def read_log_copy(document: dict[str, Any], name: str) -> Parsed:
         config=config if isinstance(config, dict) else {},
         stages=[stage for stage in stages if stage.history],
         finished=document.get("finished") if isinstance(document.get("finished"), bool) else None,
+        folder=Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else None,
+        validation=validation if isinstance(validation, dict) else {},
     )
 
 

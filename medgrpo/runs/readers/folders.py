@@ -70,6 +70,8 @@ def read_run_folder(path: Path) -> Parsed:
         total_steps=int(total) if isinstance(total, int | float) else None,
         notes=notes,
         overlaps=overlaps,
+        folder=path,
+        validation=validation if isinstance(validation := info.get("validation"), dict) else {},
     )
 
 

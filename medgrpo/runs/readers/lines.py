@@ -83,4 +83,3 @@ def unreadable_notes(unreadable: list[int], line_count: int) -> list[str]:
 def _is_summary(row: dict[str, Any]) -> bool:
     """Whether this is ms-swift's last line, which repeats the whole history."""
     return "log_history" in row
-

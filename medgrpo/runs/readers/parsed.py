@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,4 +23,7 @@ class Parsed:
     total_steps: int | None = None
     method: str | None = None
     notes: list[str] = field(default_factory=list)
+    folder: Path | None = None
+    """The run folder, where it is known and still there: it holds the completions."""
+    validation: dict[str, Any] = field(default_factory=dict)
     overlaps: list[Overlap] = field(default_factory=list)

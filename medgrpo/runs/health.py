@@ -1,0 +1,76 @@
+"""Health of a run: the verdict over a whole log, and a monitor that is fed step by step during training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medgrpo.runs.findings import ORDER, Finding, Health, judge
+from medgrpo.runs.keys import canonical_entry
+from medgrpo.runs.record import RunRecord
+from medgrpo.runs.rules import findings_of
+
+__all__ = ["Finding", "Health", "HealthMonitor", "assess"]
+
+MEASUREMENTS = ("loss", "reward", "eval_loss", "eval_reward")
+
+
+def assess(run: RunRecord) -> Health:
+    """The verdict on a run, with every finding."""
+    entries = sum(any(key in entry for key in MEASUREMENTS[:2]) for entry in run.history)
+    return judge(findings_of(run), entries)
+
+
+class HealthMonitor:
+    """Judges a run while it trains: feed it every log entry, it answers with what is new.
+
+    Rules look at the whole history, so they are run at every entry at first and then each time the history
+    has grown by a twentieth: the cost stays linear in the number of steps. NaN is looked for at every entry.
+
+    Args:
+        method: grpo, sft, dpo or masks; guessed from the metrics if None.
+        config: the resolved configuration; the KL rule reads `beta` from it.
+
+    Example:
+        >>> monitor = HealthMonitor(method="grpo")
+        >>> [finding.rule for finding in monitor.update({"step": 1, "loss": float("nan")})]
+        ['nan']
+    """
+
+    def __init__(self, *, method: str | None = None, config: dict[str, Any] | None = None) -> None:
+        self._method = method
+        self._config = config or {}
+        self._history: list[dict[str, Any]] = []
+        self._reported: dict[str, str] = {}
+        self._next_look = 1
+
+    @property
+    def record(self) -> RunRecord:
+        """The run as it stands."""
+        return RunRecord("live", "live", self._config, self._history, method_hint=self._method)
+
+    def update(self, entry: dict[str, Any]) -> list[Finding]:
+        """Takes one log entry in; the findings that are new or worse than before, infos left out.
+
+        Entries of an earlier step than the last are taken as a resumed run: what came after that step goes.
+        """
+        entry = canonical_entry(entry)
+        entry.setdefault("step", self._history[-1]["step"] + 1 if self._history else 1)
+        while self._history and self._history[-1]["step"] > entry["step"]:
+            self._history.pop()
+        self._history.append(entry)
+        broken = any(entry.get(key, 0.0) - entry.get(key, 0.0) != 0 for key in MEASUREMENTS)
+        if len(self._history) < self._next_look and not broken:
+            return []
+        self._next_look = len(self._history) + max(1, len(self._history) // 20)
+        return [finding for finding in findings_of(self.record) if self._is_news(finding)]
+
+    def _is_news(self, finding: Finding) -> bool:
+        before = self._reported.get(finding.rule, "info")
+        if ORDER[finding.severity] <= ORDER[before]:
+            return False
+        self._reported[finding.rule] = finding.severity
+        return True
+
+    def report(self) -> Health:
+        """The verdict on everything fed so far."""
+        return assess(self.record)
