@@ -70,10 +70,7 @@ NULL_IS_NAN = {"loss", "grad_norm", "reward", "kl", "eval_loss", "eval_reward"}
 """Keys whose null was a NaN: JSON has none, so our writer writes null."""
 
 _COMPONENT = re.compile(r"(eval_)?rewards/([^/]+)(?:/(mean|std|coverage|.+))?$")
-_EASYR1NULL_IS_NAN = {"loss", "grad_norm", "reward", "kl", "eval_loss", "eval_reward"}
-"""Keys whose null was a NaN: JSON has none, so our writer writes null."""
-
-_COMPONENT = re.compile(r"(reward|val)/(\w+?)(_reward)?$")
+_EASYR1_COMPONENT = re.compile(r"(reward|val)/(\w+?)(_reward)?$")
 
 
 @lru_cache(maxsize=4096)
@@ -141,8 +138,8 @@ def canonical_entry(raw: dict[str, Any]) -> dict[str, Any]:
     flat = flatten(raw) if any(isinstance(value, dict) for value in raw.values()) else raw
     for key, value in flat.items():
         if key == "global_step/max_steps" and isinstance(value, str) and "/" in value:
-            step, total = value.split("/", 1)
-            entry.setdefault("step", number(step))
+            done, total = value.split("/", 1)
+            entry.setdefault("step", number(done))
             entry.setdefault("total_steps", number(total))
         elif key == "elapsed_time" and isinstance(value, str):
             if (elapsed := seconds(value)) is not None:

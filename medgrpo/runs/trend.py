@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,14 +101,14 @@ def block_means(values: Sequence[float], blocks: int) -> list[float]:
     """Means of `blocks` nearly equal runs of consecutive values."""
     count = len(values)
     edges = [round(i * count / blocks) for i in range(blocks + 1)]
-    return [fmean(values[a:b]) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [fmean(values[a:b]) for a, b in itertools.pairwise(edges) if b > a]
 
 
 def noise(values: Sequence[float]) -> float:
     """Standard deviation of the step-to-step noise, from neighbouring differences: a slow trend leaves it alone."""
     if len(values) < 3:
         return 0.0
-    differences = [b - a for a, b in zip(values, values[1:], strict=False)]
+    differences = [b - a for a, b in itertools.pairwise(values)]
     return math.sqrt(fmean([d * d for d in differences]) / 2)
 
 

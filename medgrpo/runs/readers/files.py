@@ -48,7 +48,7 @@ def read_file(path: Path) -> Parsed:
 
         return read_run_folder(path.parent)
     raw = path.read_bytes()
-    if raw[:4] == b"PAR1" or b"\x00" in raw[:4096] and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if raw[:4] == b"PAR1" or (b"\x00" in raw[:4096] and not raw.startswith((b"\xff\xfe", b"\xfe\xff"))):
         raise MedgrpoError(f"{str(path)!r} is a binary file, not a training log", expected=READABLE)
     encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     parsed = parse(raw.decode(encoding, errors="replace"), _name(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from medgrpo.runs.findings import Severity
 from medgrpo.runs.record import RunRecord
 from medgrpo.runs.rules.evidence import Evidence, percent, tail
 from medgrpo.runs.trend import ends, trend
@@ -43,7 +44,7 @@ def components(run: RunRecord) -> list[Evidence]:
         spreads = run.series(f"rewards/{name}/std")[1]
         if spreads and len(spreads) >= 10 and max(tail(spreads)) < 1e-6:
             top = late >= max(means) - 1e-6 and late > 0
-            if top and max(means) - min(means) > 1e-6 or late >= 0.999:
+            if (top and max(means) - min(means) > 1e-6) or late >= 0.999:
                 text = f"{name} is saturated: every completion scores {late:.3g}"
                 found.append(Evidence("info", text, steps[-1]))
             else:
@@ -67,7 +68,7 @@ def coverage(run: RunRecord) -> list[Evidence]:
     for name in run.components:
         steps, values = run.series(f"rewards/{name}/coverage")
         if values and (mean := fmean(values)) < 0.05:
-            severity = "warning" if mean == 0 else "info"
+            severity: Severity = "warning" if mean == 0 else "info"
             found.append(Evidence(severity, f"{name} judges {percent(mean)} of the completions", steps[-1]))
     return found
 

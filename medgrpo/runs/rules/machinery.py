@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from statistics import fmean, median
 
@@ -116,7 +117,7 @@ def step_times(run: RunRecord) -> tuple[list[int], list[float]]:
     points = [
         (e["step"], e["elapsed_s"]) for e in run.history if e.get("elapsed_s") is not None and "loss" in e
     ]
-    paired = zip(points, points[1:], strict=False)
+    paired = itertools.pairwise(points)
     rates = [(s1, (t1 - t0) / (s1 - s0)) for (s0, t0), (s1, t1) in paired if s1 > s0 and t1 >= t0]
     return [step for step, _ in rates], [rate for _, rate in rates]
 
