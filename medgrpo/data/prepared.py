@@ -1,0 +1,297 @@
+"""The prepared dataset on disk: read in a streaming way, written all or nothing.
+
+A folder with `dataset.json`, one parquet file per split, and `images/` and `masks/` that the rows point
+into with relative paths.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, overload
+
+from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, Row, arrow_schema
+from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+
+INFO_NAME = "dataset.json"
+ROW_GROUP = 256
+"""Rows per parquet row group: what is decoded to reach one row."""
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise missing_extra("pyarrow", "data", "reading a prepared dataset") from error
+    return pyarrow.parquet
+
+
+class PreparedDataset:
+    """A prepared dataset that was opened for reading; rows are read as they are asked for.
+
+    Attributes:
+        path: its folder, absolute.
+        info: what `dataset.json` says.
+    """
+
+    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+        self.path = path
+        self.info = info
+
+    @classmethod
+    def open(cls, path: str | Path) -> PreparedDataset:
+        """The dataset in the folder `path`.
+
+        Raises:
+            UsageError: there is no such folder, it is no prepared dataset, or a newer medgrpo wrote it.
+        """
+        folder = Path(path).expanduser()
+        if not folder.exists():
+            raise UsageError(
+                f"no dataset at {folder}",
+                expected="a folder written by `medgrpo preprocess`",
+                hint=f"medgrpo preprocess SOURCE {folder}",
+            )
+        info_file = folder / INFO_NAME
+        if not info_file.is_file():
+            target = folder if folder.is_dir() else folder.parent
+            raise UsageError(
+                f"{folder} is not a prepared dataset: it has no {INFO_NAME}",
+                expected="a folder written by `medgrpo preprocess`",
+                hint=f"medgrpo preprocess {folder} {target.with_name(target.name + '-prepared')}",
+            )
+        try:
+            info = json.loads(info_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MedgrpoError(
+                f"{info_file} cannot be read: {error}", hint="prepare the dataset again, into a new folder"
+            ) from error
+        if not isinstance(info, dict):
+            raise MedgrpoError(f"{info_file} holds no JSON object")
+        version = info.get("schema_version", 0)
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise UsageError(
+                f"{folder} has schema version {version}",
+                expected=f"at most {SCHEMA_VERSION}, which this medgrpo writes",
+                hint="update medgrpo, or prepare the dataset again",
+            )
+        return cls(folder.resolve(), info)
+
+    @property
+    def hash(self) -> str:
+        """Hash of rows, splits and source images; the same wherever and however it was prepared."""
+        return str(self.info["hash"])
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that have rows, in the order train, validation, test."""
+        return [split for split in SPLITS if self.count(split)]
+
+    def count(self, split: str) -> int:
+        """Number of rows in a split; 0 if the dataset has no such split."""
+        return int(self.info.get("rows", {}).get(split, 0))
+
+    def _file(self, split: str) -> Path:
+        file = self.path / f"{split}.parquet"
+        if split not in self.splits or not file.is_file():
+            raise UsageError(
+                f"{self.path} has no rows in the split {split!r}",
+                expected=f"one of {', '.join(self.splits) or 'none: the dataset is empty'}",
+                hint="`medgrpo preprocess --split .8,.1,.1` makes all three",
+            )
+        return file
+
+    def table(self, split: str, columns: Sequence[str] | None = None) -> Any:
+        """A split as a `pyarrow.Table`, or only some columns of it; images are not read."""
+        return _parquet().read_table(self._file(split), columns=list(columns) if columns else None)
+
+    def rows(self, split: str, limit: int | None = None) -> Iterator[Row]:
+        """The rows of a split in order, the first `limit` of them, a few hundred in memory at a time."""
+        remaining = self.count(split) if limit is None else limit
+        with _parquet().ParquetFile(self._file(split)) as file:
+            for batch in file.iter_batches(batch_size=ROW_GROUP):
+                for row in batch.to_pylist():
+                    if remaining <= 0:
+                        return
+                    remaining -= 1
+                    yield row
+
+    def view(self, split: str) -> RowView:
+        """The rows of a split by index, for training in an order of its own."""
+        return RowView(self._file(split))
+
+    def image_path(self, relative: str) -> Path:
+        """The absolute path of an image, mask or field of view named by a row.
+
+        Raises:
+            MedgrpoError: the path leads out of the dataset's folder.
+        """
+        path = (self.path / relative).resolve()
+        if not path.is_relative_to(self.path):
+            raise MedgrpoError(
+                f"{relative!r} leads out of the dataset {self.path}",
+                hint="the dataset was changed after it was prepared: prepare it again",
+            )
+        return path
+
+
+class RowView(Sequence[Row]):
+    """Rows of one parquet file by index; decodes row groups as needed and keeps a few of them.
+
+    It can be pickled into data-loader workers: the file is opened where it is first used.
+    """
+
+    def __init__(self, file: Path, cached_groups: int = 16) -> None:
+        self.file = file
+        self.cached_groups = cached_groups
+        self._open()
+
+    def _open(self) -> None:
+        self._reader = _parquet().ParquetFile(self.file)
+        metadata = self._reader.metadata
+        self._starts = [0]
+        for index in range(metadata.num_row_groups):
+            self._starts.append(self._starts[-1] + metadata.row_group(index).num_rows)
+        self._cache: OrderedDict[int, list[Row]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"file": self.file, "cached_groups": self.cached_groups}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.file = state["file"]
+        self.cached_groups = state["cached_groups"]
+        self._open()
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        from bisect import bisect_right
+
+        position = index + len(self) if index < 0 else index
+        if not 0 <= position < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        group = bisect_right(self._starts, position) - 1
+        return dict(self._group(group)[position - self._starts[group]])
+
+    def _group(self, group: int) -> list[Row]:
+        rows = self._cache.get(group)
+        if rows is None:
+            rows = self._reader.read_row_group(group).to_pylist()
+            self._cache[group] = rows
+            if len(self._cache) > self.cached_groups:
+                self._cache.popitem(last=False)
+        else:
+            self._cache.move_to_end(group)
+        return rows
+
+
+class PreparedWriter:
+    """Writes a prepared dataset into a temporary folder beside `path` and renames it when complete.
+
+    Use it as a context: on an error nothing appears at `path`.
+
+        with PreparedWriter("out") as writer:
+            save_image(writer.folder / "images" / "1.png")
+            writer.write("train", rows)
+            writer.finish({"name": "demo", "task": "vqa", "hash": "…"})
+
+    Args:
+        path: where the dataset is to appear.
+        keep_partial: leave the temporary folder behind on an error, so that a later call resumes.
+
+    Raises:
+        UsageError: `path` exists and is not an empty folder.
+    """
+
+    def __init__(self, path: str | Path, *, keep_partial: bool = False) -> None:
+        self.path = Path(path).expanduser().absolute()
+        self.keep_partial = keep_partial
+        if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
+            raise UsageError(
+                f"{self.path} already exists and is not empty",
+                expected="a new folder for the prepared dataset",
+                hint="choose another folder, or remove this one",
+            )
+        self.folder = self.path.with_name(f".{self.path.name}.partial")
+        self._counts: dict[str, int] = {}
+        self._finished = False
+
+    def __enter__(self) -> PreparedWriter:
+        if self.folder.exists() and not self.keep_partial:
+            shutil.rmtree(self.folder)
+        (self.folder / "images").mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write(self, split: str, rows: Iterable[Row]) -> int:
+        """Writes a split, all of its rows in one call; returns how many rows it got.
+
+        Raises:
+            ValueError: a required column of a row is None.
+        """
+        import pyarrow as pa
+
+        schema = arrow_schema()
+        file = self.folder / f"{split}.parquet"
+        count = 0
+        with _parquet().ParquetWriter(file, schema, compression="zstd") as writer:
+            chunk: list[Row] = []
+            for row in rows:
+                _check_required(row)
+                chunk.append(row)
+                count += 1
+                if len(chunk) == ROW_GROUP:
+                    writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+                    chunk = []
+            if chunk:
+                writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+        sync(file)
+        self._counts[split] = count
+        return count
+
+    def finish(self, info: dict[str, Any]) -> PreparedDataset:
+        """Writes `dataset.json` (rows per split and schema version are added), then renames the folder."""
+        rows = {split: self._counts.get(split, 0) for split in SPLITS}
+        document = {"schema_version": SCHEMA_VERSION, **info, "rows": rows}
+        file = self.folder / INFO_NAME
+        file.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        sync(file)
+        sync(self.folder)
+        if self.path.exists():
+            self.path.rmdir()
+        os.replace(self.folder, self.path)
+        sync(self.path.parent)
+        self._finished = True
+        return PreparedDataset.open(self.path)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._finished and not self.keep_partial:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _check_required(row: Row) -> None:
+    missing = [name for name in REQUIRED if row.get(name) is None]
+    if missing:
+        raise ValueError(f"row {row.get('id')!r} of {row.get('source_file')}: no {', '.join(missing)}")
+
+
+def sync(path: Path) -> None:
+    """Asks the system to put a file or folder on the disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,127 @@
+"""The columns of a prepared dataset: one row per question, whatever it was made from."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal
+
+Row = dict[str, Any]
+"""A row of a prepared dataset; every column of `ROW_SCHEMA` is present, unknown values are None."""
+
+SCHEMA_VERSION = 1
+"""Rises when a column changes its meaning; `PreparedDataset.open` refuses a newer one."""
+
+SPLITS = ("train", "validation", "test")
+
+Task = Literal["vqa", "text", "vessels", "detection"]
+TASKS: tuple[Task, ...] = ("vqa", "text", "vessels", "detection")
+
+ColumnType = Literal["str", "int", "list[str]"]
+
+ROW_SCHEMA: dict[str, ColumnType] = {
+    "id": "str",
+    "question": "str",
+    "answer": "str",
+    "answers": "list[str]",
+    "images": "list[str]",
+    "image_id": "str",
+    "patient_id": "str",
+    "language": "str",
+    "answer_type": "str",
+    "question_type": "str",
+    "organ": "str",
+    "plane": "str",
+    "modality": "str",
+    "label_source": "str",
+    "options": "str",
+    "caption": "str",
+    "image_title": "str",
+    "context": "str",
+    "boxes": "str",
+    "mask": "str",
+    "fov": "str",
+    "chosen": "str",
+    "rejected": "str",
+    "width": "int",
+    "height": "int",
+    "image_tokens": "int",
+    "source": "str",
+    "source_file": "str",
+    "source_row": "int",
+}
+"""Column -> type. ARCHITECTURE.md, "Rows", says what each one means."""
+
+REQUIRED = (
+    "id",
+    "question",
+    "answer",
+    "answers",
+    "images",
+    "language",
+    "source",
+    "source_file",
+    "source_row",
+)
+"""Columns that are never null; `images` may be an empty list."""
+
+STORED_COLUMNS = ("images", "width", "height", "image_tokens", "boxes", "mask", "fov")
+"""Columns that depend on how the images are stored; they stay out of the content hash."""
+
+LEAKED_FIELDS = (
+    "case.findings",
+    "case.diagnosis",
+    "case.discussion",
+    "case.treatment_and_followup",
+    "topic",
+    "topic.*",
+    "findings",
+    "diagnosis",
+    "impression",
+)
+"""Source fields that tell the answer. They reach no prompt and no reward; a name ending in `.*` covers
+everything below it."""
+
+
+def is_leaked_field(name: str) -> bool:
+    """True if a field of the source, as a dotted path, tells the answer (see `LEAKED_FIELDS`)."""
+    folded = name.strip().lower().replace("/", ".")
+    return any(
+        folded == field or (field.endswith(".*") and folded.startswith(field[:-1])) for field in LEAKED_FIELDS
+    )
+
+
+def new_row(**fields: Any) -> Row:
+    """A row with the given columns, all others None, `images` empty and `answers` = [answer].
+
+    Raises:
+        KeyError: a name is no column.
+    """
+    unknown = fields.keys() - ROW_SCHEMA.keys()
+    if unknown:
+        raise KeyError(f"not a column of a prepared dataset: {', '.join(sorted(unknown))}")
+    row: Row = {name: fields.get(name) for name in ROW_SCHEMA}
+    row["images"] = list(row["images"] or [])
+    row["language"] = row["language"] or "en"
+    if not row["answers"]:
+        row["answers"] = [row["answer"]] if row["answer"] is not None else []
+    return row
+
+
+@cache
+def arrow_schema() -> Any:
+    """The columns as a `pyarrow.Schema`; required columns are not nullable."""
+    import pyarrow as pa
+
+    types = {"str": pa.string(), "int": pa.int64(), "list[str]": pa.list_(pa.string())}
+    return pa.schema(
+        [pa.field(name, types[kind], nullable=name not in REQUIRED) for name, kind in ROW_SCHEMA.items()]
+    )
+
+
+def guess_language(text: str) -> str:
+    """`zh` where at least a fifth of the letters are Chinese characters, else `en`."""
+    letters = [character for character in text if character.isalpha()]
+    if not letters:
+        return "en"
+    chinese = sum("\u3400" <= character <= "\u9fff" for character in letters)
+    return "zh" if chinese >= 0.2 * len(letters) else "en"
