@@ -1,0 +1,66 @@
+"""`medgrpo doctor`: what is installed here, and what this machine can run."""
+
+from __future__ import annotations
+
+import typer
+
+from medgrpo.cli.output import JsonOption, Output, QuietOption
+
+app = typer.Typer(rich_markup_mode=None)
+
+# What a package is for -> the packages, and the extra that brings them.
+EXTRAS = {
+    "data": ("preprocess datasets", ("PIL", "pyarrow", "tokenizers", "jinja2")),
+    "report": ("HTML reports", ("plotly",)),
+    "train": ("train and evaluate", ("torch", "torchvision", "transformers", "trl", "peft", "tensorboard")),
+    "medical": ("read DICOM and NIfTI", ("pydicom", "nibabel")),
+    "caption": ("caption_alignment", ("sentence_transformers",)),
+    "vllm": ("fast rollouts", ("vllm",)),
+    "deepspeed": ("many GPUs", ("deepspeed",)),
+    "qlora": ("4-bit training", ("bitsandbytes",)),
+}
+
+
+@app.command()
+def doctor(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Check what is installed, which GPUs there are, and what follows from it.
+
+    Example: medgrpo doctor
+    """
+    from importlib.util import find_spec
+
+    import medgrpo
+    from medgrpo import _reward_core
+    from medgrpo.estimate.hardware import installed_gpus
+
+    out = Output(as_json=as_json, quiet=quiet)
+    checks = [
+        {
+            "check": "reward core",
+            "ok": _reward_core.__version__ == medgrpo.__version__,
+            "found": f"medgrpo {medgrpo.__version__}, compiled core {_reward_core.__version__}",
+            "remedy": "pip install --force-reinstall medgrpo",
+        }
+    ]
+    for extra, (purpose, packages) in EXTRAS.items():
+        missing = [package for package in packages if find_spec(package) is None]
+        found = f"lacks {', '.join(missing)}" if missing else "installed"
+        checks.append(
+            {"check": purpose, "ok": not missing, "found": found, "remedy": f'pip install "medgrpo[{extra}]"'}
+        )
+    gpus = installed_gpus()
+    found = ", ".join(gpus) if gpus else "none; the demo runs on the CPU, real models want one"
+    checks.append(
+        {"check": "GPU", "ok": bool(gpus), "found": found, "remedy": "see `medgrpo estimate-time --gpu NAME`"}
+    )
+    rows = [
+        (
+            check["check"],
+            "yes" if check["ok"] else "no",
+            check["found"],
+            "" if check["ok"] else check["remedy"],
+        )
+        for check in checks
+    ]
+    out.table("", ["what", "ready", "found", "remedy"], rows)
+    out.result({"checks": checks})

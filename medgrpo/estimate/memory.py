@@ -1,0 +1,63 @@
+"""GiB on the fullest GPU of a run, part by part."""
+
+from __future__ import annotations
+
+from medgrpo.estimate.workload import Workload
+
+GIB = 2**30
+FRAMEWORK_GIB = 1.5  # CUDA context, kernels, allocator slack
+RESERVE = 0.92  # share of the memory that can be filled before fragmentation makes it fail
+
+
+def memory_gib(work: Workload) -> dict[str, float]:
+    """GiB by part (weights, gradients, optimizer, activations, logits, kv_cache, vllm, framework) and `peak`.
+
+    Weights are bf16 (4-bit with qlora); gradients and AdamW's two moments have the type of what is trained:
+    fp32 for adapters, bf16 for full tuning. Generation and update do not overlap: the peak takes the larger.
+    """
+    shape, config = work.shape, work.config
+    bytes_per_weight = 0.56 if config.tuning.method == "qlora" else 2.0
+    trained = shape.lora_parameters(config.tuning.rank) if work.has_lora else shape.parameters
+    trained_bytes = 4 if work.has_lora else 2
+    weights = shape.parameters * bytes_per_weight + (trained * trained_bytes if work.has_lora else 0)
+    if config.training.beta > 0 and not work.has_lora and work.plan.method != "sft":
+        weights += 2.0 * shape.parameters  # the reference model; a LoRA run switches the adapter off instead
+    gradients, optimizer = 1.0 * trained * trained_bytes, 2.0 * trained * trained_bytes
+    if config.launch.deepspeed and work.gpus > 1:
+        gradients, optimizer = gradients / work.gpus, optimizer / work.gpus
+        if config.launch.deepspeed == "zero3":
+            weights /= work.gpus
+    micro = work.plan.per_device_train_batch_size * (2 if work.plan.method == "dpo" else 1)
+    tokens = micro * (work.prompt_tokens + config.rollout.max_completion_length)
+    one_layer = tokens * (10 * shape.hidden + 4 * shape.mlp) * 2
+    kept = tokens * shape.hidden * 2 * shape.layers
+    activations = kept + one_layer if work.checkpoints_activations else one_layer * shape.layers
+    vision = micro * 4 * work.image_tokens * (10 * shape.vision_hidden + 4 * shape.vision_mlp) * 2
+    # Logits of the completion in bf16, their fp32 copy and its gradient.
+    logits = micro * config.rollout.max_completion_length * shape.vocab * 10
+    uses_vllm = (
+        work.plan.method == "grpo" and config.rollout.engine == "vllm" and config.vllm.mode == "colocate"
+    )
+    kv = 0.0
+    if work.plan.method == "grpo" and config.rollout.engine == "transformers":
+        length = work.prompt_tokens + config.rollout.max_completion_length
+        kv = work.plan.samples_per_step / work.gpus * length * shape.layers * 2 * shape.kv_width * 2
+    vllm = config.vllm.gpu_memory_utilization * work.gpu.memory_gib * GIB if uses_vllm else 0.0
+    parts = {
+        "weights": weights,
+        "gradients": gradients,
+        "optimizer": optimizer,
+        "activations": activations + vision,
+        "logits": logits,
+        "kv_cache": kv,
+        "vllm": vllm,
+        "framework": FRAMEWORK_GIB * GIB,
+    }
+    update = parts["gradients"] + parts["activations"] + parts["logits"]
+    peak = weights + optimizer + vllm + parts["framework"] + max(update, kv)
+    return {name: value / GIB for name, value in parts.items()} | {"peak": peak / GIB}
+
+
+def fits(work: Workload) -> bool:
+    """Whether the peak leaves the reserve free."""
+    return memory_gib(work)["peak"] <= RESERVE * work.gpu.memory_gib

@@ -1,0 +1,137 @@
+"""Seconds per prompt of a run, phase by phase.
+
+A roofline with measured efficiencies: each phase costs its floating-point operations over the GPU's rate,
+or its bytes over the memory bandwidth, whichever is more, divided by the share of that peak which stock
+TRL 1.16 reaches. The shares were fitted to four measured runs (Qwen2.5-VL-3B, LoRA, 256 tokens, one H200):
+
+| image | G | engine | measured s/prompt |
+| --- | --- | --- | --- |
+| 512 px | 4 | Transformers | 17.5 |
+| 1024 px | 8 | Transformers | 21.7 |
+| 512 px | 4 | vLLM | 1.7 |
+| 1024 px | 8 | vLLM | 8.0 |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medgrpo.estimate.workload import COMPLETION_SHARE, Workload
+
+TRAINING_EFFICIENCY = 0.10  # share of the bf16 peak in forward and backward passes of stock TRL
+PREFILL_EFFICIENCY = 0.35
+BANDWIDTH_EFFICIENCY = 0.6
+TRANSFORMERS_S_PER_LAYER = 1.8e-3  # Python and kernel launches of one decoder layer with an unmerged LoRA
+TRANSFORMERS_S_PER_LAYER_PLAIN = 0.9e-3  # the same without LoRA
+VLLM_S_PER_TOKEN = 2.5e-3  # scheduling and sampling of one decoding step
+WEIGHT_SYNC_GB_S = 20.0  # copying updated weights into vLLM
+REWARD_S_PER_COMPLETION = 20e-6  # text rewards in the compiled core, decoding included
+LOW, HIGH = 0.6, 1.7  # the fitted runs lie within this range; an unknown GPU host may too
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Seconds per prompt."""
+
+    generate: float
+    image: float
+    forward: float
+    backward: float
+    reward: float
+
+    @property
+    def total(self) -> float:
+        """Their sum."""
+        return self.generate + self.image + self.forward + self.backward + self.reward
+
+
+def phases(work: Workload) -> Phases:
+    """What one prompt of the main stage costs, in seconds, all its completions included, over all GPUs."""
+    flops = work.gpu.bf16_tflops * 1e12
+    generations, is_grpo = work.generations, work.plan.method == "grpo"
+    samples = generations * (2 if work.plan.method == "dpo" else 1)
+    uses_vllm = is_grpo and work.config.rollout.engine == "vllm"
+    token_flops = 2 * work.shape.language_parameters
+    attention = (
+        4 * work.shape.layers * work.shape.hidden * work.sequence_tokens
+    )  # scores and values, per token
+    forward_once = samples * work.sequence_tokens * (token_flops + attention) / (flops * TRAINING_EFFICIENCY)
+    # Besides the training pass: one for the sampler's log-probabilities with vLLM, one for the reference if beta > 0.
+    passes = 1 + (1 if uses_vllm else 0) + (1 if is_grpo and work.config.training.beta > 0 else 0)
+    passes += work.config.training.num_iterations - 1 if is_grpo else 0
+    image_once = samples * _image_flops(work) / (flops * TRAINING_EFFICIENCY)
+    # LoRA needs gradients of activations only; full tuning also those of the weights.
+    backward_factor = (1 if work.has_lora else 2) + (1 if work.checkpoints_activations else 0)
+    share = 1 / work.gpus
+    return Phases(
+        generate=(_generate(work, uses_vllm=uses_vllm) if is_grpo else 0.0) * share,
+        image=image_once * passes * share,
+        forward=forward_once * passes * share,
+        backward=forward_once * backward_factor * share,
+        reward=generations * REWARD_S_PER_COMPLETION if is_grpo else 0.0,
+    )
+
+
+def hours(work: Workload) -> tuple[float, float]:
+    """(hours of all stages, hours of validation)."""
+    seconds = phases(work).total * work.plan.prompts_per_step * work.plan.steps
+    for stage in work.warm_up:
+        as_main = Workload(
+            work.config.model_copy(
+                update={
+                    "training": work.config.training.model_copy(update={"method": stage.method}),
+                    "stages": {},
+                }
+            ),
+            work.shape,
+            work.gpu,
+            work.gpus,
+            work.rows,
+            work.image_tokens,
+        )
+        seconds += phases(as_main).total * stage.prompts_per_step * stage.steps
+    return seconds / 3600, _validation_seconds(work) / 3600
+
+
+def _generate(work: Workload, *, uses_vllm: bool) -> float:
+    """Seconds per prompt on one GPU: prefill, then one decoding step per token for the whole batch at once."""
+    gpu, shape = work.gpu, work.shape
+    together = work.plan.samples_per_step // work.gpus
+    tokens = work.config.rollout.max_completion_length
+    prefills = 1 if uses_vllm else work.generations  # vLLM caches the shared prompt
+    prefill_flops = prefills * (2 * shape.language_parameters * work.prompt_tokens + _image_flops(work))
+    prefill = prefill_flops / (gpu.bf16_tflops * 1e12 * PREFILL_EFFICIENCY)
+    context = work.prompt_tokens + COMPLETION_SHARE * tokens / 2
+    kv_bytes = together * context * shape.layers * 2 * shape.kv_width * 2
+    read = (2 * shape.language_parameters + kv_bytes) / (gpu.bandwidth_gb_s * 1e9 * BANDWIDTH_EFFICIENCY)
+    if uses_vllm:
+        step = read + VLLM_S_PER_TOKEN
+        sync = 2 * shape.parameters / (WEIGHT_SYNC_GB_S * 1e9)
+    else:
+        per_layer = TRANSFORMERS_S_PER_LAYER if work.has_lora else TRANSFORMERS_S_PER_LAYER_PLAIN
+        step = max(read, shape.layers * per_layer)
+        sync = 0.0
+    prompts_together = max(1.0, together / work.generations)
+    return prefill + (tokens * step + sync) / prompts_together
+
+
+def _image_flops(work: Workload) -> float:
+    """Floating-point operations of encoding one image: four patches make one language-model token."""
+    patches = 4 * work.image_tokens
+    attention = (
+        4 * work.shape.vision_layers * work.shape.vision_hidden * min(patches, 1024)
+    )  # most blocks see a window
+    return patches * (2 * work.shape.vision_parameters + attention)
+
+
+def _validation_seconds(work: Workload) -> float:
+    validation = work.config.validation
+    times = (2 if validation.before_and_after else 0) + (
+        work.plan.steps // validation.steps if validation.steps else 0
+    )
+    rows = min(validation.rows or work.rows, work.rows)
+    tokens = work.config.rollout.max_completion_length
+    batches = -(-rows // 32)
+    per_batch = tokens * work.shape.layers * TRANSFORMERS_S_PER_LAYER
+    prefill = rows * (2 * work.shape.language_parameters * work.prompt_tokens + _image_flops(work))
+    return times * (batches * per_batch + prefill / (work.gpu.bf16_tflops * 1e12 * PREFILL_EFFICIENCY))

@@ -1,0 +1,90 @@
+"""The run to be estimated, in the few numbers that cost time and memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage
+from medgrpo.config.sections import RunConfig
+from medgrpo.errors import UsageError
+from medgrpo.estimate.hardware import Gpu
+from medgrpo.estimate.shapes import ModelShape
+
+TEXT_TOKENS = 96
+"""Tokens of question, instructions and chat template around an image: the median of the structured template."""
+COMPLETION_SHARE = 0.7
+"""Mean length of a completion as a share of the limit. A group waits for its longest, so generation pays it all."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One run.
+
+    Attributes:
+        image_tokens: language-model tokens of one image, after the 2×2 merge; 0 for text.
+        gpus: GPUs that share a step.
+    """
+
+    config: RunConfig
+    shape: ModelShape
+    gpu: Gpu
+    gpus: int
+    rows: int
+    image_tokens: int
+
+    @property
+    def plan(self) -> StagePlan:
+        """The main stage in numbers."""
+        return plan_stage(self.config, self.rows, world_size=self.gpus)
+
+    @property
+    def warm_up(self) -> list[StagePlan]:
+        """The stages before the main one."""
+        return [
+            plan_stage(self.config, self.rows, stage=name, world_size=self.gpus)
+            for name in enabled_stages(self.config)
+        ]
+
+    @property
+    def generations(self) -> int:
+        """Completions per prompt; 1 where nothing is sampled."""
+        return self.config.rollout.num_generations if self.plan.method == "grpo" else 1
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens before the completion."""
+        return self.image_tokens + TEXT_TOKENS
+
+    @property
+    def sequence_tokens(self) -> float:
+        """Tokens of one prompt with its completion, on average."""
+        return self.prompt_tokens + COMPLETION_SHARE * self.config.rollout.max_completion_length
+
+    @property
+    def has_lora(self) -> bool:
+        """Whether a small adapter is trained rather than all weights."""
+        return self.config.tuning.method != "full"
+
+    @property
+    def checkpoints_activations(self) -> bool:
+        """Whether activations are recomputed in the backward pass."""
+        return self.config.training.gradient_checkpointing is not False
+
+
+def read_dataset(folder: Path) -> dict[str, Any]:
+    """`dataset.json` of a prepared dataset.
+
+    Raises:
+        UsageError: the folder is no prepared dataset.
+    """
+    path = folder / "dataset.json"
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} is no prepared dataset: it holds no dataset.json",
+            hint=f"medgrpo preprocess {folder} OUTPUT",
+        )
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document

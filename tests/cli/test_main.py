@@ -1,0 +1,81 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from medgrpo.cli import main as command_line
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "medgrpo.cli.main", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("command", ["", *command_line.COMMANDS])
+def test_help_imports_neither_torch_nor_numpy_nor_pydantic(command):
+    code = (
+        "import sys\n"
+        "from medgrpo.cli.main import main\n"
+        "try:\n"
+        f"    main({[command, '--help'] if command else ['--help']!r})\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "heavy = {'torch', 'numpy', 'pydantic', 'transformers', 'pyarrow', 'PIL', 'plotly'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("command", [name for name in command_line.COMMANDS if name != "presets"])
+def test_every_help_ends_with_an_example(command, capsys):
+    with pytest.raises(SystemExit):
+        command_line.main([command, "--help"])
+    assert f"medgrpo {command}" in capsys.readouterr().out.split("Example")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], "did you mean 'train'?"),
+        (["presets", "show", "balenced"], "did you mean 'balanced'?"),
+        (["presets", "list", "--jsn"], "--jsn"),
+    ],
+)
+def test_a_wrong_call_is_one_error_and_exit_code_two(arguments, words):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_error_with_json_is_a_document_on_stdout():
+    done = run("presets", "show", "balenced", "--json")
+    assert json.loads(done.stdout)["error"]["problem"] == "no preset called 'balenced'"
+
+
+def test_a_trace_is_shown_only_when_asked_for(monkeypatch):
+    monkeypatch.setenv("MEDGRPO_DEBUG", "1")
+    assert "Traceback" in run("presets", "show", "balenced").stderr
+
+
+def test_presets_list_and_show_print_one_document(capsys):
+    command_line.app(["presets", "list", "--json"], standalone_mode=False)
+    names = {preset["name"] for preset in json.loads(capsys.readouterr().out)["presets"]}
+    assert {"balanced", "conservative", "verify", "recommended", "paper", "paper-2024", "demo"} <= names
+    command_line.app(["presets", "show", "verify", "--json"], standalone_mode=False)
+    values = {value["key"]: value for value in json.loads(capsys.readouterr().out)["values"]}
+    assert values["training.num_train_epochs"]["layer"] == "preset verify"
+    assert values["training.learning_rate"]["layer"] == "preset balanced"
+    assert values["rollout.top_p"]["reason"]
+
+
+def test_doctor_says_what_to_install_for_what_is_missing(capsys):
+    command_line.app(["doctor", "--json"], standalone_mode=False)
+    checks = {check["check"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["reward core"]["ok"]
+    assert checks["fast rollouts"]["remedy"] == 'pip install "medgrpo[vllm]"'
