@@ -90,10 +90,10 @@ def window(count: int) -> int:
 
 
 def ends(values: Sequence[float]) -> tuple[float, float]:
-    """Means over the first and the last max(5, 10 %) values; NaN for none."""
+    """Means over the first and the last max(5, 10 %) values, of fewer than 10 the halves; NaN for none."""
     if not values:
         return math.nan, math.nan
-    size = window(len(values))
+    size = min(window(len(values)), max(1, len(values) // 2))
     return fmean(values[:size]), fmean(values[-size:])
 
 
