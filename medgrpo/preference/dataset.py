@@ -1,0 +1,102 @@
+"""Write preference pairs as a prepared dataset, which `train --method dpo` reads like any other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from medgrpo.data.prepared import PreparedDataset, PreparedWriter
+from medgrpo.data.schema import Row
+from medgrpo.errors import MedgrpoError
+from medgrpo.preference.pairs import Pair, PairSet
+from medgrpo.preference.review import pair_key
+
+VALIDATION_SHARE = 0.1
+LEAST_FOR_VALIDATION = 50
+
+
+def rows_by_id(dataset: PreparedDataset, wanted: Iterable[str]) -> dict[str, Row]:
+    """The rows with these ids, from whichever split they are in."""
+    left = set(wanted)
+    found: dict[str, Row] = {}
+    for split in dataset.splits:
+        for row in dataset.rows(split):
+            if row["id"] in left:
+                found[row["id"]] = row
+                left.discard(row["id"])
+    return found
+
+
+def write_pairs(
+    output: Path,
+    pairs: PairSet,
+    dataset: PreparedDataset,
+    rows: Mapping[str, Row],
+    *,
+    prompt_template: dict[str, Any] | None,
+    made_from: list[str],
+) -> PreparedDataset:
+    """Pairs as rows of a new prepared dataset, with their images.
+
+    From 50 pairs on, a tenth of the images goes to validation with all of their pairs.
+
+    Raises:
+        UsageError: the output exists.
+        MedgrpoError: an image of the dataset is gone.
+    """
+    splits: dict[str, list[Row]] = {"train": [], "validation": []}
+    with PreparedWriter(output) as writer:
+        for pair in pairs.pairs:
+            row = rows[pair.prompt_id]
+            for image in row["images"]:
+                _bring(dataset.image_path(image), writer.folder / image)
+            held_out = len(pairs.pairs) >= LEAST_FOR_VALIDATION and _is_held_out(row)
+            splits["validation" if held_out else "train"].append(_pair_row(pair, row))
+        for split, own in splits.items():
+            if own:
+                writer.write(split, own)
+        info = {
+            "name": output.name,
+            "task": dataset.info.get("task", "vqa"),
+            "source": made_from,
+            "hash": _hash(pairs),
+            "images": len({image for own in splits.values() for row in own for image in row["images"]}),
+            "image_tokens": dataset.info.get("image_tokens"),
+            "prompt_template": prompt_template,
+            "made_from_dataset": dataset.info.get("hash"),
+        }
+        return writer.finish(info)
+
+
+def _pair_row(pair: Pair, row: Row) -> Row:
+    return {**row, "id": pair_key(pair), "chosen": pair.chosen.text, "rejected": pair.rejected.text}
+
+
+def _is_held_out(row: Row) -> bool:
+    group = row.get("patient_id") or row.get("image_id") or row["id"]
+    draw = int.from_bytes(blake2b(str(group).encode(), digest_size=4).digest(), "big") / 2**32
+    return draw < VALIDATION_SHARE
+
+
+def _bring(source: Path, target: Path) -> None:
+    """The image at its new place: a hard link where the disk allows, else a copy."""
+    if target.exists():
+        return
+    if not source.is_file():
+        raise MedgrpoError(
+            f"the image {source} of the source dataset is gone", hint="prepare the dataset again"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _hash(pairs: PairSet) -> str:
+    keys = sorted(f"{pair_key(pair)} {pair.chosen.text}" for pair in pairs.pairs)
+    return blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
