@@ -14,7 +14,7 @@ from typing import Any
 import typer
 import typer.core
 
-from medgrpo.errors import MedgrpoError, choice_error
+from medgrpo.errors import MedgrpoError, UsageError, choice_error
 
 # name -> (module in medgrpo.cli, one line of help). The module offers `app`, a Typer with its command(s).
 COMMANDS = {
@@ -104,24 +104,31 @@ def report_error(error: MedgrpoError, *, as_json: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits 0 when done, 1 on a failure, 2 on a wrong call."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    debug = os.environ.get("MEDGRPO_DEBUG") == "1"
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        app(arguments, prog_name="medgrpo")
-    except MedgrpoError as error:
-        if debug:
-            raise
-        report_error(error, as_json="--json" in arguments)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+        code = app(arguments, prog_name="medgrpo", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
         print("stopped", file=sys.stderr)
         sys.exit(130)
     except Exception as error:  # the last place where an error can be worded
-        if debug:
+        if os.environ.get("MEDGRPO_DEBUG") == "1":
             raise
-        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
-        print("hint: this is a bug in medgrpo; MEDGRPO_DEBUG=1 shows the trace", file=sys.stderr)
-        sys.exit(1)
+        worded = _as_medgrpo_error(error)
+        report_error(worded, as_json="--json" in arguments)
+        sys.exit(worded.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _as_medgrpo_error(error: Exception) -> MedgrpoError:
+    if isinstance(error, MedgrpoError):
+        return error
+    if hasattr(error, "format_message"):  # Typer's own errors: an unknown option, a missing argument
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "medgrpo"
+        return UsageError(error.format_message().rstrip("."), hint=f"{command} --help")
+    return MedgrpoError(
+        f"{type(error).__name__}: {error}", hint="this looks like a bug in medgrpo; MEDGRPO_DEBUG=1 shows the trace"
+    )
 
 
 if __name__ == "__main__":

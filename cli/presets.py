@@ -8,7 +8,17 @@ import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def _presets(context: typer.Context) -> None:
+    """List the presets, or show the values of one and why.
+
+    Example: medgrpo presets show balanced
+    """
+    if context.invoked_subcommand is None:
+        list_presets()
 
 
 @app.command("list")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from medgrpo.estimate.workload import COMPLETION_SHARE, Workload
 
-TRAINING_EFFICIENCY = 0.10  # share of the bf16 peak in forward and backward passes of stock TRL
+TRAINING_EFFICIENCY = 0.085  # share of the bf16 peak in forward and backward passes of stock TRL
 PREFILL_EFFICIENCY = 0.35
 BANDWIDTH_EFFICIENCY = 0.6
 TRANSFORMERS_S_PER_LAYER = 1.8e-3  # Python and kernel launches of one decoder layer with an unmerged LoRA
