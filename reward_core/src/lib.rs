@@ -2,5 +2,7 @@
 //!
 //! Nothing here knows Python except `py`, which is compiled with the feature `python`.
 
+pub mod text;
+
 #[cfg(feature = "python")]
 mod py;
