@@ -128,6 +128,7 @@ def load_model(
     """
     check_model(path, revision=revision)
     try:
+        from safetensors import SafetensorError
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
     except ImportError as error:
         raise missing_extra("transformers", "train", "loading a model") from error
@@ -144,7 +145,7 @@ def load_model(
         if quantization_config is not None:
             options["quantization_config"] = quantization_config
         model = kind.from_pretrained(path, **options).eval()
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise _not_loadable(path, error, trust_remote_code) from error
     processor = load_processor(
         path,
