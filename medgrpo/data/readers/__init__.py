@@ -13,8 +13,9 @@ from medgrpo.data.readers.generic import QuestionAnswerReader
 from medgrpo.data.readers.records import first_record, read_records
 from medgrpo.data.readers.source import Source
 from medgrpo.data.readers.vqa_rad import VqaRadReader
-from medgrpo.data.schema import Task, is_leaked_field
+from medgrpo.data.schema import Task
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.rewards.columns import is_leaked_field
 
 __all__ = ["FOLDERS", "FORMATS", "Item", "Policy", "Problems", "Reader", "Source", "read_source"]
 
