@@ -94,7 +94,7 @@ def cluster_sums(values: ArrayLike, clusters: Sequence[Hashable] | None = None) 
     scores = np.asarray(values, dtype=np.float64)
     judged = ~np.isnan(scores)
     if clusters is None:
-        return ClusterSums(scores[judged], np.ones(int(judged.sum())))
+        return ClusterSums(scores[judged], np.ones(int(judged.sum()), dtype=np.float64))
     if len(clusters) != len(scores):
         raise ValueError(f"{len(scores)} values but {len(clusters)} cluster labels")
     index: dict[Hashable, int] = {}
@@ -317,7 +317,7 @@ def sign_flip_p_value(differences: ArrayLike, *, seed: int = 0, flips: int = 20_
     values = values[values != 0]
     if len(values) == 0:
         return 1.0
-    if np.allclose(values, np.round(values), atol=1e-9):
+    if np.allclose(values, np.round(values), rtol=0, atol=1e-9):
         whole = np.abs(np.round(values)).astype(np.int64)
         if whole.sum() * len(whole) <= _MAX_EXACT_SUM * 100:
             return _exact_whole(whole, int(abs(np.round(values.sum()))))
