@@ -6,7 +6,7 @@ import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 # What a package is for -> the packages, and the extra that brings them.
 EXTRAS = {

@@ -12,7 +12,7 @@ from medgrpo.cli.output import JsonOption, Output, QuietOption
 if TYPE_CHECKING:
     from medgrpo.estimate.estimate import Estimate, Facts
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.callback(invoke_without_command=True)

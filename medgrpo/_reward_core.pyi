@@ -1,3 +1,110 @@
 """Types of the compiled reward core; compared with the built module by stubtest."""
 
+from collections.abc import Sequence
+from typing import Any, Literal, Self, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
 __version__: str
+
+# Text
+
+ANSWER_RULES: list[str]
+TAG_STATES: list[str]
+
+def parse_tags(completions: list[str], tags: list[str]) -> tuple[list[list[str | None]], NDArray[np.uint8]]:
+    """Content of each tag, and its state as an index of `TAG_STATES`, (batch, tags)."""
+
+def format_scores(completions: list[str], tags: list[str], graded: bool = False) -> NDArray[np.float64]:
+    """Strict or graded format score, (batch,)."""
+
+def match_answers(
+    completions: list[str],
+    references: list[list[str]],
+    questions: list[str | None] | None = None,
+    options: list[list[tuple[str, str]] | None] | None = None,
+    tags: list[str] | None = None,
+    plain: bool = False,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], NDArray[np.int32]]:
+    """Verdict, graded score, index of `ANSWER_RULES` and of the nearest reference; NaN and -1 without one."""
+
+def match_labels(
+    kind: Literal["plane", "modality"],
+    completions: list[str],
+    labels: list[str | None],
+    tags: list[str] | None = None,
+    plain: bool = False,
+) -> NDArray[np.float64]:
+    """Plane or modality score, (batch,); NaN without a label."""
+
+def overlap_scores(
+    measure: str,
+    completions: list[str],
+    references: list[list[str]],
+    tags: list[str] | None = None,
+    plain: bool = False,
+) -> NDArray[np.float64]:
+    """`exact_match`, `token_recall`, `token_f1` or `levenshtein` with the nearest reference, (batch,)."""
+
+def fluency_parts(completions: list[str], languages: list[str | None] | None = None) -> NDArray[np.float64]:
+    """Fluency, variety, language, length and cleanness, (batch, 5)."""
+
+def scored_field(completion: str, tags: list[str], tag: str, plain: bool = False) -> tuple[str | None, str]:
+    """The text scored for `tag`, or None and the state of the tag."""
+
+def synonyms() -> dict[str, Any]:
+    """Version and groups of the table of synonyms."""
+
+def read_text(text: str) -> list[tuple[str, str, bool]]:
+    """Spelling, meaning and negation of each token."""
+
+# Masks
+
+# A batch is one (batch, height, width) array or a list of (height, width) arrays of any sizes, of uint8
+# (foreground above 0 or above the threshold) or float32 or float64 (above 0.5 or above the threshold).
+_Batch: TypeAlias = NDArray[np.generic] | Sequence[NDArray[np.generic]]
+
+@final
+class PreparedMasks:
+    """Masks whose packed form, skeleton and topology are worked out once and used for many predictions."""
+
+    def __new__(cls, masks: _Batch, fov: _Batch | None = None, threshold: float | None = None) -> Self: ...
+    def __len__(self) -> int: ...
+    def shapes(self) -> NDArray[np.int64]:
+        """Height and width of each mask, (masks, 2)."""
+
+    def counts(self) -> NDArray[np.int64]:
+        """Area, skeleton length, components and holes of each mask, (masks, 4)."""
+
+def measure_masks(
+    predictions: _Batch,
+    references: PreparedMasks | _Batch,
+    names: Sequence[str],
+    fov: _Batch | None = None,
+    threshold: float | None = None,
+    spacing: tuple[float, float] = (1.0, 1.0),
+) -> NDArray[np.float64]:
+    """Each named measure of each prediction with its reference, (predictions, names)."""
+
+def describe_masks(
+    masks: _Batch, names: Sequence[str], threshold: float | None = None
+) -> NDArray[np.float64]:
+    """Each named trait of each mask, (masks, names)."""
+
+def skeletonize_masks(
+    masks: _Batch, out: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], threshold: float | None = None
+) -> None:
+    """Writes the skeleton of each mask to `out` as 0 and 1: C-contiguous uint8 of the same shapes."""
+
+def set_num_threads(threads: int) -> None:
+    """Uses so many threads from now on; 0 means `MEDGRPO_NUM_THREADS`, or else every processor."""
+
+def num_threads() -> int:
+    """Threads that batches are shared among."""
+
+def set_instruction_set(name: str) -> str:
+    """Uses the loops compiled for portable, sse2, avx2 or avx512, or the best there is; returns which."""
+
+def instruction_set() -> str:
+    """The instruction set in use."""

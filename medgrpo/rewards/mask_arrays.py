@@ -54,5 +54,3 @@ def _core_array(
     if kind == "f":
         return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
     raise TypeError(f"{what} is of type {array.dtype}: expected bool, an integer or a float type")
-
-

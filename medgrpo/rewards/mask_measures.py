@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo import _reward_core as core
-from medgrpo.rewards.mask_arrays import Masks, core_batch
+from medgrpo.rewards.mask_arrays import CoreBatch, Masks, core_batch
 
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -94,7 +94,7 @@ def measure(
     batch = core_batch(prediction, "prediction", threshold)
     if isinstance(reference, Reference):
         fov = reference.fov if fov is None else fov
-        its: object = reference.masks
+        its: core.PreparedMasks | CoreBatch = reference.masks
     else:
         its = core_batch(reference, "reference", threshold)
     table = core.measure_masks(batch, its, names, _fov_batch(fov, threshold), threshold, spacing)
@@ -180,7 +180,9 @@ def skeleton_recall(
 
     Where the reference is empty: 1 if the prediction is too, else 0.
     """
-    return measure(prediction, reference, ["skeleton_recall"], fov=fov, threshold=threshold)["skeleton_recall"]
+    return measure(prediction, reference, ["skeleton_recall"], fov=fov, threshold=threshold)[
+        "skeleton_recall"
+    ]
 
 
 def hausdorff95(
@@ -243,9 +245,7 @@ def skeletonize(
     return out
 
 
-def describe(
-    masks: Masks, names: Sequence[str], *, threshold: float | None = None
-) -> dict[str, Values]:
+def describe(masks: Masks, names: Sequence[str], *, threshold: float | None = None) -> dict[str, Values]:
     """Several traits of each mask at once.
 
     Args:
@@ -294,7 +294,7 @@ def num_threads() -> int:
     return core.num_threads()
 
 
-def _fov_batch(fov: Masks | None, threshold: float | None) -> object | None:
+def _fov_batch(fov: Masks | None, threshold: float | None) -> CoreBatch | None:
     if fov is None:
         return None
     if isinstance(fov, np.ndarray) and fov.ndim == 2:

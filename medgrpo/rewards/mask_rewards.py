@@ -53,7 +53,9 @@ class MaskReward:
         if not 0 < self.recall_target <= 1:
             raise ValueError(f"recall_target is {self.recall_target}: expected a number in (0, 1]")
         if self.topology_measure not in ("cldice", "betti_agreement"):
-            raise ValueError(f"topology_measure is {self.topology_measure!r}: expected cldice or betti_agreement")
+            raise ValueError(
+                f"topology_measure is {self.topology_measure!r}: expected cldice or betti_agreement"
+            )
 
     @property
     def __name__(self) -> str:
@@ -86,7 +88,9 @@ class MaskReward:
             (self.topology, self.topology_measure, 1.0),
             (self.length, "length_agreement", 1.0),
         ]
-        used = [(weight, np.minimum(1.0, values[name] / target)) for weight, name, target in parts if weight > 0]
+        used = [
+            (weight, np.minimum(1.0, values[name] / target)) for weight, name, target in parts if weight > 0
+        ]
         total: Values = np.sum([weight * part for weight, part in used], axis=0)
         total = total / sum(weight for weight, _ in used)
         if self.is_guarded:
@@ -218,9 +222,7 @@ def _judged_rows(
     else:
         has_reference = [one is not None for one in mask]
     rows: list[float | None] = [0.0 if known else None for known in has_reference]
-    judged = [
-        row for row, known in enumerate(has_reference) if known and completions[row] is not None
-    ]
+    judged = [row for row, known in enumerate(has_reference) if known and completions[row] is not None]
     return rows, judged
 
 

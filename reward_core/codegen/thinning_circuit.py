@@ -68,20 +68,12 @@ def expression(node: Node) -> str:
     """One node as Rust."""
     variable, low, high = node
     x = NAMES[variable]
-    match low, high:
-        case 0, 1:
-            return x
-        case 1, 0:
-            return f"!{x}"
-        case 0, _:
-            return f"{x} & t{high}"
-        case _, 0:
-            return f"!{x} & t{low}"
-        case 1, _:
-            return f"!{x} | t{high}"
-        case _, 1:
-            return f"{x} | t{low}"
-    return f"t{low} ^ ({x} & (t{low} ^ t{high}))"
+    simple = {(0, 1): x, (1, 0): f"!{x}"}
+    if (low, high) in simple:
+        return simple[low, high]
+    half = {low == 0: f"{x} & t{high}", high == 0: f"!{x} & t{low}"}
+    half |= {low == 1: f"!{x} | t{high}", high == 1: f"{x} | t{low}"}
+    return half.get(True, f"t{low} ^ ({x} & (t{low} ^ t{high}))")
 
 
 def main() -> None:
@@ -90,7 +82,7 @@ def main() -> None:
         "//! The thinning rule, 64 pixels at a time. Written by codegen/thinning_circuit.py: change it there.\n"
         "//!\n"
         "//! Each bit of a word is one pixel; the eight arguments hold that pixel's neighbours.\n"
-        "//! Behaviour: scikit-image's `skeletonize` (method \"zhang\"), pass by pass.\n\n"
+        '//! Behaviour: scikit-image\'s `skeletonize` (method "zhang"), pass by pass.\n\n'
         "/// Neighbourhoods (bit 0 north-west, clockwise) whose centre a pass removes."
     )
     print("pub const REMOVED: [&[u8]; 2] = [")

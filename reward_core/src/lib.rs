@@ -9,6 +9,7 @@ pub mod overlap;
 pub mod simd;
 pub mod strips;
 pub mod surface;
+pub mod text;
 pub mod thinning;
 mod thinning_rule;
 pub mod threads;

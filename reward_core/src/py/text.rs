@@ -1,8 +1,477 @@
 //! Python functions over batches of text.
 
+use numpy::{IntoPyArray, PyArray1, PyArray2};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyDict, PyList, PyString};
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use crate::text::answers::{Prompt, Rule, Verdict, RULES};
+use crate::text::choices::Options;
+use crate::text::fluency::fluency;
+use crate::text::labels::{modality_score, plane_score};
+use crate::text::lexicon::Lexicon;
+use crate::text::similarity::{f1, levenshtein_similarity, recall, words};
+use crate::text::tags::{TagSet, TagState};
+use crate::text::tokens::Parsed;
+
+/// Batches below this size are not worth spreading over threads.
+const PARALLEL_FROM: usize = 256;
+
+/// A Python string: borrowed where it is valid Unicode, copied with replacement marks where it is not.
+enum Text {
+    Borrowed(PyBackedStr),
+    Repaired(String),
+}
+
+impl std::ops::Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Repaired(text) => text,
+        }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Text {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let text = object.cast::<PyString>()?;
+        match text.to_owned().try_into() {
+            Ok(borrowed) => Ok(Self::Borrowed(borrowed)),
+            Err(_) => Ok(Self::Repaired(text.to_string_lossy().into_owned())),
+        }
+    }
+}
+
+type Floats<'py> = Bound<'py, PyArray1<f64>>;
+
+/// Runs `judge` over the rows without the GIL, in parallel where it pays.
+fn per_row<T: Send>(
+    py: Python<'_>,
+    count: usize,
+    judge: impl Fn(usize, &mut Parsed) -> T + Sync,
+) -> Vec<T> {
+    py.detach(|| {
+        if count < PARALLEL_FROM || rayon::current_num_threads() == 1 {
+            let mut scratch = Parsed::default();
+            (0..count).map(|row| judge(row, &mut scratch)).collect()
+        } else {
+            (0..count)
+                .into_par_iter()
+                .with_min_len(64)
+                .map_init(Parsed::default, |scratch, row| judge(row, scratch))
+                .collect()
+        }
+    })
+}
+
+fn tag_set(tags: &[String]) -> PyResult<TagSet> {
+    TagSet::new(tags).map_err(PyValueError::new_err)
+}
+
+fn same_length(name: &str, found: usize, expected: usize) -> PyResult<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(format!(
+        "{name} has {found} rows, completions has {expected}"
+    )))
+}
+
+/// Content and state of each tag in each completion.
+#[pyfunction]
+fn parse_tags<'py>(
+    py: Python<'py>,
+    completions: Vec<Text>,
+    tags: Vec<String>,
+) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyArray2<u8>>)> {
+    let set = tag_set(&tags)?;
+    let reports = per_row(py, completions.len(), |row, _| set.parse(&completions[row]));
+    let mut states = Vec::with_capacity(completions.len() * set.len());
+    let contents = PyList::empty(py);
+    for (text, report) in completions.iter().zip(&reports) {
+        states.extend(report.states.iter().map(|&s| s as u8));
+        let row: Vec<Option<&str>> = report
+            .contents
+            .iter()
+            .map(|c| c.map(|(start, end)| &text[start..end]))
+            .collect();
+        contents.append(row)?;
+    }
+    let states = numpy::ndarray::Array2::from_shape_vec((completions.len(), set.len()), states)
+        .map_err(|e| PyValueError::new_err(e.to_string()))?;
+    Ok((contents, states.into_pyarray(py)))
+}
+
+/// Strict (1 or 0) or graded format score of each completion.
+#[pyfunction]
+#[pyo3(signature = (completions, tags, graded = false))]
+fn format_scores<'py>(
+    py: Python<'py>,
+    completions: Vec<Text>,
+    tags: Vec<String>,
+    graded: bool,
+) -> PyResult<Floats<'py>> {
+    let set = tag_set(&tags)?;
+    let scores = per_row(py, completions.len(), |row, _| {
+        let report = set.parse(&completions[row]);
+        if graded {
+            report.format_graded(&set)
+        } else {
+            report.format(&set)
+        }
+    });
+    Ok(scores.into_pyarray(py))
+}
+
+/// What of a completion is scored: the content of the tag, or with `plain` a tagless completion itself.
+fn field<'t>(
+    text: &'t str,
+    set: &TagSet,
+    position: usize,
+    plain: bool,
+) -> Result<&'t str, TagState> {
+    let report = set.parse(text);
+    match (report.contents[position], report.states[position]) {
+        (Some((start, end)), _) => Ok(&text[start..end]),
+        (None, TagState::Missing) if plain => {
+            let from = set
+                .position("think")
+                .and_then(|think| report.contents[think]);
+            let start = from.map_or(0, |(_, end)| {
+                text[end..].find('>').map_or(end, |mark| end + mark + 1)
+            });
+            Ok(&text[start..])
+        }
+        (None, state) => Err(state),
+    }
+}
+
+fn field_position(set: &TagSet, name: &str) -> PyResult<usize> {
+    set.position(name)
+        .ok_or_else(|| PyValueError::new_err(format!("the tag set has no tag {name:?}")))
+}
+
+type OptionRow = Option<Vec<(char, String)>>;
+
+/// Verdict, graded score, rule and nearest reference of each answer.
+///
+/// `references[i]` may be empty: the row is not judged and scores NaN.
+#[pyfunction]
+#[pyo3(signature = (completions, references, questions = None, options = None, tags = None, plain = false))]
+#[allow(clippy::type_complexity)]
+fn match_answers<'py>(
+    py: Python<'py>,
+    completions: Vec<Text>,
+    references: Vec<Vec<Text>>,
+    questions: Option<Vec<Option<Text>>>,
+    options: Option<Vec<OptionRow>>,
+    tags: Option<Vec<String>>,
+    plain: bool,
+) -> PyResult<(
+    Floats<'py>,
+    Floats<'py>,
+    Bound<'py, PyArray1<u8>>,
+    Bound<'py, PyArray1<i32>>,
+)> {
+    let count = completions.len();
+    same_length("answer", references.len(), count)?;
+    if let Some(questions) = &questions {
+        same_length("question", questions.len(), count)?;
+    }
+    if let Some(options) = &options {
+        same_length("options", options.len(), count)?;
+    }
+    let set = tag_set(&tags.unwrap_or_else(|| vec!["answer".to_string()]))?;
+    let position = field_position(&set, "answer")?;
+    let question_of = |row: usize| questions.as_ref().and_then(|q| q[row].as_deref());
+    let options_of = |row: usize| options.as_ref().and_then(|o| o[row].as_ref());
+    // rows of one prompt share what is read of it
+    let mut prompt_rows: Vec<usize> = Vec::new();
+    let mut prompt_of: Vec<usize> = Vec::with_capacity(count);
+    let mut known: FxHashMap<(Option<&str>, Vec<&str>, OptionRow), usize> = FxHashMap::default();
+    for row in 0..count {
+        let same_as_last = row > 0
+            && question_of(row) == question_of(row - 1)
+            && options_of(row) == options_of(row - 1)
+            && references[row]
+                .iter()
+                .map(|r| &**r)
+                .eq(references[row - 1].iter().map(|r| &**r));
+        if same_as_last {
+            prompt_of.push(prompt_of[row - 1]);
+            continue;
+        }
+        let key = (
+            question_of(row),
+            references[row].iter().map(|r| &**r).collect(),
+            options_of(row).cloned(),
+        );
+        let index = *known.entry(key).or_insert_with(|| {
+            prompt_rows.push(row);
+            prompt_rows.len() - 1
+        });
+        prompt_of.push(index);
+    }
+    let prompts: Vec<Prompt> = per_row(py, prompt_rows.len(), |index, _| {
+        let row = prompt_rows[index];
+        let options = options_of(row).map(|o| Options::new(o)).unwrap_or_default();
+        let texts: Vec<&str> = references[row].iter().map(|r| &**r).collect();
+        Prompt::new(question_of(row), &texts, options)
+    });
+    let verdicts: Vec<Verdict> = per_row(py, count, |row, scratch| {
+        let prompt = &prompts[prompt_of[row]];
+        let rejected = |rule| Verdict {
+            is_accepted: false,
+            graded: 0.0,
+            rule,
+            reference: 0,
+        };
+        if prompt.is_unanswerable() {
+            return rejected(Rule::NoReference);
+        }
+        match field(&completions[row], &set, position, plain) {
+            Ok(answer) => prompt.judge(answer, scratch),
+            Err(_) => rejected(Rule::NoAnswerTag),
+        }
+    });
+    let score = |v: &Verdict, value: f64| {
+        if v.rule == Rule::NoReference {
+            f64::NAN
+        } else {
+            value
+        }
+    };
+    let binary: Vec<f64> = verdicts
+        .iter()
+        .map(|v| score(v, f64::from(u8::from(v.is_accepted))))
+        .collect();
+    let graded: Vec<f64> = verdicts.iter().map(|v| score(v, v.graded)).collect();
+    let rules: Vec<u8> = verdicts.iter().map(|v| v.rule as u8).collect();
+    let nearest: Vec<i32> = verdicts
+        .iter()
+        .map(|v| {
+            if v.rule == Rule::NoReference {
+                -1
+            } else {
+                v.reference as i32
+            }
+        })
+        .collect();
+    Ok((
+        binary.into_pyarray(py),
+        graded.into_pyarray(py),
+        rules.into_pyarray(py),
+        nearest.into_pyarray(py),
+    ))
+}
+
+/// Plane or modality score of each completion; NaN where the label is absent.
+#[pyfunction]
+#[pyo3(signature = (kind, completions, labels, tags = None, plain = false))]
+fn match_labels<'py>(
+    py: Python<'py>,
+    kind: &str,
+    completions: Vec<Text>,
+    labels: Vec<Option<Text>>,
+    tags: Option<Vec<String>>,
+    plain: bool,
+) -> PyResult<Floats<'py>> {
+    same_length(kind, labels.len(), completions.len())?;
+    let score = match kind {
+        "plane" => plane_score,
+        "modality" => modality_score,
+        other => {
+            return Err(PyValueError::new_err(format!(
+                "kind is 'plane' or 'modality', not {other:?}"
+            )))
+        }
+    };
+    let set = tag_set(&tags.unwrap_or_else(|| vec![kind.to_string()]))?;
+    let position = field_position(&set, kind)?;
+    let mut known: FxHashMap<&str, usize> = FxHashMap::default();
+    let mut parsed: Vec<Parsed> = Vec::new();
+    let label_of: Vec<Option<usize>> = labels
+        .iter()
+        .map(|label| {
+            let text = label.as_deref().filter(|l| !l.trim().is_empty())?;
+            Some(*known.entry(text).or_insert_with(|| {
+                parsed.push(Parsed::new(text));
+                parsed.len() - 1
+            }))
+        })
+        .collect();
+    let scores = per_row(py, completions.len(), |row, scratch| {
+        let Some(label) = label_of[row] else {
+            return f64::NAN;
+        };
+        match field(&completions[row], &set, position, plain) {
+            Ok(text) => {
+                scratch.read(text);
+                score(scratch, &parsed[label])
+            }
+            Err(_) => 0.0,
+        }
+    });
+    Ok(scores.into_pyarray(py))
+}
+
+/// One overlap measure of each answer with its nearest reference; NaN where there is none.
+#[pyfunction]
+#[pyo3(signature = (measure, completions, references, tags = None, plain = false))]
+fn overlap_scores<'py>(
+    py: Python<'py>,
+    measure: &str,
+    completions: Vec<Text>,
+    references: Vec<Vec<Text>>,
+    tags: Option<Vec<String>>,
+    plain: bool,
+) -> PyResult<Floats<'py>> {
+    same_length("answer", references.len(), completions.len())?;
+    let set = tag_set(&tags.unwrap_or_else(|| vec!["answer".to_string()]))?;
+    let position = field_position(&set, "answer")?;
+    let compare: fn(&str, &str) -> f64 = match measure {
+        "exact_match" => |a, b| {
+            let answer = words(a);
+            f64::from(u8::from(!answer.is_empty() && answer == words(b)))
+        },
+        "token_recall" => |a, b| recall(&words(a), &words(b)),
+        "token_f1" => |a, b| f1(&words(a), &words(b)),
+        "levenshtein" => levenshtein_similarity,
+        other => {
+            return Err(PyValueError::new_err(format!(
+                "no overlap measure is called {other:?}"
+            )))
+        }
+    };
+    let scores = per_row(py, completions.len(), |row, _| {
+        let accepted = references[row]
+            .iter()
+            .flat_map(|r| r.split('#'))
+            .filter(|r| !r.trim().is_empty());
+        let answer = field(&completions[row], &set, position, plain).unwrap_or("");
+        accepted
+            .map(|r| compare(answer, r))
+            .fold(f64::NAN, f64::max)
+    });
+    Ok(scores.into_pyarray(py))
+}
+
+/// Fluency of each completion, with its four parts as columns: variety, language, length, cleanness.
+#[pyfunction]
+#[pyo3(signature = (completions, languages = None))]
+fn fluency_parts<'py>(
+    py: Python<'py>,
+    completions: Vec<Text>,
+    languages: Option<Vec<Option<Text>>>,
+) -> PyResult<Bound<'py, PyArray2<f64>>> {
+    if let Some(languages) = &languages {
+        same_length("language", languages.len(), completions.len())?;
+    }
+    let parts = per_row(py, completions.len(), |row, _| {
+        let language = languages
+            .as_ref()
+            .and_then(|l| l[row].as_deref())
+            .filter(|l| !l.is_empty());
+        let measured = fluency(&completions[row], language);
+        [
+            measured.score(),
+            measured.variety,
+            measured.language,
+            measured.length,
+            measured.cleanness,
+        ]
+    });
+    let flat: Vec<f64> = parts.into_iter().flatten().collect();
+    let array = numpy::ndarray::Array2::from_shape_vec((completions.len(), 5), flat)
+        .map_err(|e| PyValueError::new_err(e.to_string()))?;
+    Ok(array.into_pyarray(py))
+}
+
+/// The part of a completion that is scored for `tag`, or the state that prevents it.
+#[pyfunction]
+#[pyo3(signature = (completion, tags, tag, plain = false))]
+fn scored_field(
+    completion: Text,
+    tags: Vec<String>,
+    tag: &str,
+    plain: bool,
+) -> PyResult<(Option<String>, &'static str)> {
+    let set = tag_set(&tags)?;
+    let position = field_position(&set, tag)?;
+    Ok(match field(&completion, &set, position, plain) {
+        Ok(text) => (Some(text.to_string()), TagState::Found.name()),
+        Err(state) => (None, state.name()),
+    })
+}
+
+/// The table of synonyms: version and groups with id, category, terms and source.
+#[pyfunction]
+fn synonyms(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let lexicon = Lexicon::get();
+    let groups = PyList::empty(py);
+    for concept in &lexicon.concepts {
+        let row = PyDict::new(py);
+        row.set_item("id", &concept.id)?;
+        row.set_item("terms", &concept.terms)?;
+        row.set_item("source", &concept.source)?;
+        groups.append(row)?;
+    }
+    let table = PyDict::new(py);
+    table.set_item("version", &lexicon.version)?;
+    table.set_item("groups", groups)?;
+    Ok(table)
+}
+
+/// Concepts and function words read in a text: spelling, meaning, negated.
+#[pyfunction]
+fn read_text(text: Text) -> Vec<(String, String, bool)> {
+    let lexicon = Lexicon::get();
+    let parsed = Parsed::new(&text);
+    parsed
+        .tokens
+        .iter()
+        .map(|t| {
+            let spelling = parsed.text[t.start as usize..t.end as usize].to_string();
+            let meaning = match lexicon.concepts.get(t.concept as usize) {
+                Some(concept) => concept.id.clone(),
+                None => format!("{:?}", t.role).to_lowercase(),
+            };
+            (spelling, meaning, t.is_negated)
+        })
+        .collect()
+}
 
 /// Adds this file's functions to the compiled module.
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("ANSWER_RULES", RULES.to_vec())?;
+    module.add(
+        "TAG_STATES",
+        [
+            TagState::Found,
+            TagState::Missing,
+            TagState::Unclosed,
+            TagState::Unopened,
+            TagState::Repeated,
+            TagState::Nested,
+        ]
+        .map(TagState::name)
+        .to_vec(),
+    )?;
+    module.add_function(wrap_pyfunction!(parse_tags, module)?)?;
+    module.add_function(wrap_pyfunction!(format_scores, module)?)?;
+    module.add_function(wrap_pyfunction!(match_answers, module)?)?;
+    module.add_function(wrap_pyfunction!(match_labels, module)?)?;
+    module.add_function(wrap_pyfunction!(overlap_scores, module)?)?;
+    module.add_function(wrap_pyfunction!(fluency_parts, module)?)?;
+    module.add_function(wrap_pyfunction!(scored_field, module)?)?;
+    module.add_function(wrap_pyfunction!(synonyms, module)?)?;
+    module.add_function(wrap_pyfunction!(read_text, module)?)?;
     Ok(())
 }

@@ -1,0 +1,102 @@
+"""Names of columns: what other people's files call them, and which fields no reward may see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from medgrpo.errors import UsageError, choice_error
+
+LEAKED_FIELDS = (
+    "case.findings",
+    "case.diagnosis",
+    "case.discussion",
+    "case.treatment_and_followup",
+    "topic",
+    "topic.*",
+    "findings",
+    "diagnosis",
+    "impression",
+)
+"""Source fields that tell the answer. They reach no prompt and no reward; a name ending in `.*` covers
+everything below it."""
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "completion": (
+        "completion",
+        "prediction",
+        "text",
+        "response",
+        "answer_pred",
+        "pred_answer",
+        "original_pred",
+    ),
+    "answer": (
+        "answer",
+        "reference",
+        "gt",
+        "solution",
+        "answer_gt",
+        "original_gt",
+        "ground_truth",
+    ),
+    "answers": ("answers",),
+    "question": ("question", "problem", "prompt"),
+    "options": ("options",),
+    "plane": ("plane",),
+    "modality": ("modality",),
+    "caption": ("caption",),
+    "answer_type": ("answer_type", "asnwer_type"),
+    "boxes": ("boxes",),
+}
+"""Column → the names under which it is found, the first that a file has."""
+
+
+def parse_columns(text: str | None) -> dict[str, str]:
+    """`completion=…,answer=…` as {column of ours: column of the file}; nothing after = leaves a column out.
+
+    Raises:
+        UsageError: a part without `=`.
+    """
+    mapping: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in (text or "").split(","))):
+        ours, equals, theirs = part.partition("=")
+        if not equals or not ours.strip():
+            raise UsageError(f"--columns has {part!r}", expected="completion=NAME,answer=NAME")
+        mapping[ours.strip()] = theirs.strip()
+    return mapping
+
+
+def find_columns(
+    present: Iterable[str], given: Mapping[str, str] | None = None, *, where: str = "the file"
+) -> dict[str, str]:
+    """{column of ours: column of the file} for the columns that are there.
+
+    Args:
+        present: the file's column names.
+        given: the user's mapping, which wins over the aliases; "" leaves a column out.
+        where: the file, for messages.
+    Raises:
+        UsageError: a mapping names a column that the file does not have.
+    """
+    names = list(present)
+    found: dict[str, str] = {}
+    for ours, aliases in ALIASES.items():
+        match = next((alias for alias in aliases if alias in names), None)
+        if match is not None:
+            found[ours] = match
+    for ours, theirs in (given or {}).items():
+        if not theirs:
+            found.pop(ours, None)
+        elif theirs in names:
+            found[ours] = theirs
+        else:
+            raise choice_error(f"column in {where}", theirs, names)
+    return found
+
+
+def is_leaked_field(name: str) -> bool:
+    """True if a field of the source, as a dotted path, tells the answer (see `LEAKED_FIELDS`)."""
+    folded = name.strip().lower().replace("/", ".")
+    return any(
+        folded == field or (field.endswith(".*") and folded.startswith(field[:-1])) for field in LEAKED_FIELDS
+    )

@@ -1,0 +1,17 @@
+//! Rewards on text: what a completion says, and whether a careful reader would accept it.
+//!
+//! `tags` finds the parts of a completion, `normalise` and `tokens` turn an answer into concepts of the
+//! `lexicon`, `answers` decides whether it is right, and `similarity` gives the usual overlap scores.
+
+pub mod answers;
+pub mod choices;
+pub mod fluency;
+pub mod labels;
+pub mod lexicon;
+pub mod normalise;
+pub mod numbers;
+pub mod polarity;
+pub mod question;
+pub mod similarity;
+pub mod tags;
+pub mod tokens;

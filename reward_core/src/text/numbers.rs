@@ -1,0 +1,249 @@
+//! Quantities: a number with its unit, compared after conversion.
+
+use super::lexicon::Role;
+use super::tokens::{Parsed, Token};
+
+/// What a unit measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    /// No unit: a count.
+    Count,
+    /// Length, in millimetres.
+    Length,
+    /// Area, in square millimetres.
+    Area,
+    /// Volume, in millilitres.
+    Volume,
+    /// Mass, in grams.
+    Mass,
+    /// Time, in days.
+    Time,
+    /// Share, in percent.
+    Percent,
+    /// Temperature, in degrees Celsius.
+    Temperature,
+    /// Angle, in degrees.
+    Angle,
+    /// Attenuation, in Hounsfield units.
+    Attenuation,
+}
+
+/// A number with its unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quantity {
+    /// Value in the base unit of its dimension.
+    pub value: f64,
+    /// What is measured.
+    pub dimension: Dimension,
+    /// Index of the number's token.
+    pub token: usize,
+    /// Tokens that spell the unit.
+    pub unit_tokens: usize,
+}
+
+/// Largest relative difference at which two lengths, areas or volumes still agree.
+pub const TOLERANCE: f64 = 0.05;
+
+impl Quantity {
+    /// Whether both name the same amount: counts exactly, measured sizes within [`TOLERANCE`].
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        if self.dimension != other.dimension {
+            return false;
+        }
+        let tolerance = match self.dimension {
+            Dimension::Length | Dimension::Area | Dimension::Volume | Dimension::Mass => {
+                TOLERANCE * other.value.abs()
+            }
+            Dimension::Temperature => 0.1,
+            Dimension::Count
+            | Dimension::Time
+            | Dimension::Percent
+            | Dimension::Angle
+            | Dimension::Attenuation => 0.0,
+        };
+        (self.value - other.value).abs() <= tolerance + 1e-9
+    }
+}
+
+/// Quantities of an answer, in order, denied ones left out.
+#[must_use]
+pub fn quantities(parsed: &Parsed) -> Vec<Quantity> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < parsed.tokens.len() {
+        let token = &parsed.tokens[at];
+        if token.role == Role::Number && !token.is_negated && !token.is_aside {
+            let (dimension, factor, unit_tokens) = unit_after(parsed, at);
+            let value = if factor.is_nan() {
+                (token.value - 32.0) / 1.8
+            } else {
+                token.value * factor
+            };
+            found.push(Quantity {
+                value,
+                dimension,
+                token: at,
+                unit_tokens,
+            });
+            at += unit_tokens;
+        }
+        at += 1;
+    }
+    // "3 x 4 cm": a bare number takes the unit of the next one
+    for index in (0..found.len().saturating_sub(1)).rev() {
+        let next = found[index + 1];
+        let is_product = parsed.tokens[found[index].token + 1..next.token]
+            .iter()
+            .all(|t| is_times(parsed, t));
+        if found[index].dimension == Dimension::Count
+            && next.dimension == Dimension::Length
+            && is_product
+        {
+            let token = parsed.tokens[next.token];
+            found[index].value *= next.value / token.value;
+            found[index].dimension = next.dimension;
+        }
+    }
+    found
+}
+
+fn is_times(parsed: &Parsed, token: &Token) -> bool {
+    matches!(
+        word(parsed, token),
+        "x" | "by" | "to" | "*" | "×" | "至" | "到" | "乘"
+    )
+}
+
+fn word<'a>(parsed: &'a Parsed, token: &Token) -> &'a str {
+    &parsed.text[token.start as usize..token.end as usize]
+}
+
+fn unit_after(parsed: &Parsed, at: usize) -> (Dimension, f64, usize) {
+    let tail = &parsed.text[parsed.tokens[at].end as usize..];
+    let tail = tail.trim_start_matches([' ', '-']);
+    let found = UNITS.iter().filter(|(name, _, _)| {
+        tail.strip_prefix(name).is_some_and(|rest| {
+            !name.as_bytes()[name.len() - 1].is_ascii_alphabetic()
+                || rest
+                    .as_bytes()
+                    .first()
+                    .is_none_or(|b| !b.is_ascii_alphanumeric())
+        })
+    });
+    let Some(&(name, dimension, factor)) = found.max_by_key(|(name, _, _)| name.len()) else {
+        return (Dimension::Count, 1.0, 0);
+    };
+    let unit_end = parsed.text.len() - tail.len() + name.len();
+    let unit_tokens = parsed.tokens[at + 1..]
+        .iter()
+        .take_while(|t| (t.start as usize) < unit_end)
+        .count();
+    (dimension, factor, unit_tokens)
+}
+
+/// Spelling, dimension, factor to the base unit; NaN marks degrees Fahrenheit.
+const UNITS: &[(&str, Dimension, f64)] = &[
+    ("mm", Dimension::Length, 1.0),
+    ("millimeter", Dimension::Length, 1.0),
+    ("millimeters", Dimension::Length, 1.0),
+    ("millimetre", Dimension::Length, 1.0),
+    ("millimetres", Dimension::Length, 1.0),
+    ("毫米", Dimension::Length, 1.0),
+    ("cm", Dimension::Length, 10.0),
+    ("cms", Dimension::Length, 10.0),
+    ("centimeter", Dimension::Length, 10.0),
+    ("centimeters", Dimension::Length, 10.0),
+    ("centimetre", Dimension::Length, 10.0),
+    ("centimetres", Dimension::Length, 10.0),
+    ("厘米", Dimension::Length, 10.0),
+    ("公分", Dimension::Length, 10.0),
+    ("m", Dimension::Length, 1000.0),
+    ("meter", Dimension::Length, 1000.0),
+    ("meters", Dimension::Length, 1000.0),
+    ("米", Dimension::Length, 1000.0),
+    ("um", Dimension::Length, 0.001),
+    ("μm", Dimension::Length, 0.001),
+    ("微米", Dimension::Length, 0.001),
+    ("inch", Dimension::Length, 25.4),
+    ("inches", Dimension::Length, 25.4),
+    ("mm2", Dimension::Area, 1.0),
+    ("cm2", Dimension::Area, 100.0),
+    ("平方厘米", Dimension::Area, 100.0),
+    ("平方毫米", Dimension::Area, 1.0),
+    ("ml", Dimension::Volume, 1.0),
+    ("milliliters", Dimension::Volume, 1.0),
+    ("milliliter", Dimension::Volume, 1.0),
+    ("cc", Dimension::Volume, 1.0),
+    ("cm3", Dimension::Volume, 1.0),
+    ("毫升", Dimension::Volume, 1.0),
+    ("l", Dimension::Volume, 1000.0),
+    ("liter", Dimension::Volume, 1000.0),
+    ("liters", Dimension::Volume, 1000.0),
+    ("升", Dimension::Volume, 1000.0),
+    ("mg", Dimension::Mass, 0.001),
+    ("毫克", Dimension::Mass, 0.001),
+    ("g", Dimension::Mass, 1.0),
+    ("gram", Dimension::Mass, 1.0),
+    ("grams", Dimension::Mass, 1.0),
+    ("克", Dimension::Mass, 1.0),
+    ("kg", Dimension::Mass, 1000.0),
+    ("公斤", Dimension::Mass, 1000.0),
+    ("千克", Dimension::Mass, 1000.0),
+    ("hour", Dimension::Time, 1.0 / 24.0),
+    ("hours", Dimension::Time, 1.0 / 24.0),
+    ("小时", Dimension::Time, 1.0 / 24.0),
+    ("day", Dimension::Time, 1.0),
+    ("days", Dimension::Time, 1.0),
+    ("天", Dimension::Time, 1.0),
+    ("week", Dimension::Time, 7.0),
+    ("weeks", Dimension::Time, 7.0),
+    ("周", Dimension::Time, 7.0),
+    ("month", Dimension::Time, 30.4375),
+    ("months", Dimension::Time, 30.4375),
+    ("个月", Dimension::Time, 30.4375),
+    ("year", Dimension::Time, 365.25),
+    ("years", Dimension::Time, 365.25),
+    ("year old", Dimension::Time, 365.25),
+    ("years old", Dimension::Time, 365.25),
+    ("yo", Dimension::Time, 365.25),
+    ("岁", Dimension::Time, 365.25),
+    ("年", Dimension::Time, 365.25),
+    ("%", Dimension::Percent, 1.0),
+    ("percent", Dimension::Percent, 1.0),
+    ("°c", Dimension::Temperature, 1.0),
+    ("°f", Dimension::Temperature, f64::NAN),
+    ("degrees celsius", Dimension::Temperature, 1.0),
+    ("degrees fahrenheit", Dimension::Temperature, f64::NAN),
+    ("摄氏度", Dimension::Temperature, 1.0),
+    ("°", Dimension::Angle, 1.0),
+    ("degree", Dimension::Angle, 1.0),
+    ("degrees", Dimension::Angle, 1.0),
+    ("度", Dimension::Angle, 1.0),
+    ("hu", Dimension::Attenuation, 1.0),
+    ("hounsfield units", Dimension::Attenuation, 1.0),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(text: &str) -> Quantity {
+        quantities(&Parsed::new(text))[0]
+    }
+
+    #[test]
+    fn lengths_agree_over_units() {
+        assert!(first("5 cm").agrees_with(&first("50mm")));
+        assert!(first("about 5.1 cm").agrees_with(&first("5 cm")));
+        assert!(!first("5 cm").agrees_with(&first("5 mm")));
+        assert!(!first("5").agrees_with(&first("5 mm")));
+    }
+
+    #[test]
+    fn counts_are_exact_in_digits_and_words() {
+        assert!(first("two masses").agrees_with(&first("2")));
+        assert!(first("两个").agrees_with(&first("2")));
+        assert!(!first("3").agrees_with(&first("2")));
+    }
+}

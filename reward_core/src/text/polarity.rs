@@ -1,0 +1,215 @@
+//! Whether an answer says yes or no to its question.
+//!
+//! An explicit "yes" or "no" counts, and so does what the rest states: for "Is there an effusion?" the answer
+//! "an effusion is seen" is yes and "the pleura is clear of effusion" is no. Where both are given they must agree.
+
+use super::lexicon::{Category, Lexicon, Role};
+use super::question::{is_normal, Question};
+use super::tokens::{Opener, Parsed, Token, NO_CONCEPT};
+
+/// What an answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polarity {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+    /// Both, or a "yes" that its own sentence denies.
+    Contradictory,
+    /// Neither.
+    Open,
+}
+
+impl Polarity {
+    /// Yes for true.
+    #[must_use]
+    pub const fn of(is_yes: bool) -> Self {
+        if is_yes {
+            Self::Yes
+        } else {
+            Self::No
+        }
+    }
+}
+
+/// What `answer` says to `question` (or by itself where there is none).
+#[must_use]
+pub fn polarity(answer: &Parsed, question: Option<&Question>) -> Polarity {
+    let has_yes = answer
+        .tokens
+        .iter()
+        .any(|t| t.role == Role::Yes && !is_denied_word(answer, t));
+    let has_no = answer.tokens.iter().any(Token::is_answer_no);
+    if has_yes && has_no {
+        return Polarity::Contradictory;
+    }
+    let lead = if has_yes || has_no {
+        Some(has_yes)
+    } else {
+        None
+    };
+    let stated = statement(answer, question);
+    match (lead, stated) {
+        (Some(lead), Some((said, is_sure))) if lead != said && is_sure => Polarity::Contradictory,
+        (Some(lead), _) => Polarity::of(lead),
+        (None, Some((said, _))) => Polarity::of(said),
+        (None, None) => Polarity::Open,
+    }
+}
+
+/// "Not true", "not correct".
+fn is_denied_word(answer: &Parsed, token: &Token) -> bool {
+    answer
+        .tokens
+        .iter()
+        .any(|t| t.role == Role::Negation && t.end <= token.start && t.segment == token.segment)
+}
+
+/// Whether an answer consists only of yes, no, presence, denial and normality.
+#[must_use]
+pub fn is_bare(answer: &Parsed) -> bool {
+    answer
+        .tokens
+        .iter()
+        .all(|t| !t.is_content() || t.category == Category::Normality)
+        && answer.tokens.iter().any(|t| {
+            matches!(
+                t.role,
+                Role::Yes | Role::No | Role::Negation | Role::NegationBack | Role::Affirm
+            ) || t.category == Category::Normality
+        })
+}
+
+/// What the sentences state, without an explicit yes or no; the flag says that the match is a firm one.
+fn statement(answer: &Parsed, question: Option<&Question>) -> Option<(bool, bool)> {
+    let sentences = answer.tokens.last().map_or(0, |t| t.sentence + 1);
+    for sentence in 0..sentences {
+        if let Some(found) = sentence_says(answer, sentence, question) {
+            return Some(found);
+        }
+    }
+    None
+}
+
+fn sentence_says(
+    answer: &Parsed,
+    sentence: u16,
+    question: Option<&Question>,
+) -> Option<(bool, bool)> {
+    let tokens: Vec<&Token> = answer
+        .tokens
+        .iter()
+        .filter(|t| t.sentence == sentence)
+        .filter(|t| {
+            !matches!(
+                answer.segments[t.segment as usize].opener,
+                Opener::Than | Opener::Instead
+            )
+        })
+        .collect();
+    let content: Vec<&&Token> = tokens.iter().filter(|t| t.is_content()).collect();
+    if let Some(question) = question {
+        if let Some(asked) = question.normality {
+            if let Some(found) = normality_says(&content, asked) {
+                return Some(found);
+            }
+        }
+        if let Some(found) = overlap_says(&content, question) {
+            return Some(found);
+        }
+    }
+    if content.is_empty() {
+        return bare_says(&tokens).map(|said| (said, false));
+    }
+    if question.is_none() && content.iter().all(|t| t.is_negated) {
+        return Some((false, true));
+    }
+    None
+}
+
+fn normality_says(content: &[&&Token], asked: bool) -> Option<(bool, bool)> {
+    let token = content.iter().find(|t| t.category == Category::Normality);
+    if let Some(token) = token {
+        let says_normal = is_normal(token) != token.is_negated;
+        return Some((says_normal == asked, true));
+    }
+    let has_finding = content
+        .iter()
+        .any(|t| t.category == Category::Finding && !t.is_negated);
+    has_finding.then_some((!asked, false))
+}
+
+/// Compares what the sentence states with what the question asks about.
+fn overlap_says(content: &[&&Token], question: &Question) -> Option<(bool, bool)> {
+    let asked: Vec<&Token> = question
+        .parsed
+        .content()
+        .filter(|t| t.category != Category::Normality)
+        .collect();
+    if asked.is_empty() || question.has_alternatives {
+        return None;
+    }
+    let lexicon = Lexicon::get();
+    for token in content
+        .iter()
+        .filter(|t| t.is_stated() && t.concept != NO_CONCEPT && !question.names(t))
+    {
+        let concept = &lexicon.concepts[token.concept as usize];
+        let contradicts = asked
+            .iter()
+            .any(|a| a.concept != NO_CONCEPT && concept.opposites.contains(&a.concept));
+        let replaces = matches!(token.category, Category::Plane | Category::Modality)
+            && asked.iter().any(|a| {
+                a.category == token.category
+                    && !concept.broader.contains(&a.concept)
+                    && !lexicon.concepts[a.concept as usize]
+                        .broader
+                        .contains(&token.concept)
+            })
+            && !asked.iter().any(|a| {
+                content
+                    .iter()
+                    .any(|t| t.is_stated() && t.key == a.key && a.category == token.category)
+            });
+        let other_side = token.category == Category::Side
+            && asked.iter().any(|a| a.category == Category::Side)
+            && !content
+                .iter()
+                .any(|t| t.category == Category::Side && question.names(t));
+        if contradicts || replaces || other_side {
+            return Some((question.is_negated, true));
+        }
+    }
+    let named = asked
+        .iter()
+        .filter(|a| content.iter().any(|t| t.key == a.key))
+        .count();
+    if named == 0 {
+        return None;
+    }
+    let matching: Vec<&&&Token> = content
+        .iter()
+        .filter(|t| question.names(t) && t.category != Category::Normality)
+        .collect();
+    let is_denied = matching.iter().any(|t| t.is_negated);
+    let is_stated = matching.iter().any(|t| !t.is_negated);
+    let is_sure = named * 2 > asked.len() && !(is_denied && is_stated);
+    if named * 2 < asked.len() && !is_denied {
+        return None;
+    }
+    Some((is_denied == question.is_negated, is_sure))
+}
+
+fn bare_says(tokens: &[&Token]) -> Option<bool> {
+    let denies = tokens.iter().any(|t| {
+        matches!(t.role, Role::Negation | Role::NegationBack)
+            || (t.role == Role::No && !t.is_answer_no())
+    });
+    if denies {
+        return Some(false);
+    }
+    tokens
+        .iter()
+        .any(|t| t.role == Role::Affirm)
+        .then_some(true)
+}

@@ -1,0 +1,139 @@
+//! What a question asks, as far as the answer's meaning depends on it.
+
+use super::lexicon::{Category, Role};
+use super::tokens::{Break, Opener, Parsed, Token};
+
+/// A question, read once for all its completions.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// The question itself.
+    pub parsed: Parsed,
+    /// Keys of its content tokens, sorted.
+    keys: Vec<u64>,
+    /// It offers alternatives ("left or right?", "还是").
+    pub has_alternatives: bool,
+    /// It can be answered with yes or no.
+    pub is_polar: bool,
+    /// `Some(true)`: asks whether something is normal; `Some(false)`: whether it is abnormal.
+    pub normality: Option<bool>,
+    /// Its statement is negative ("Is there no effusion?").
+    pub is_negated: bool,
+}
+
+const POLAR_OPENERS: &[&str] = &[
+    "is", "are", "was", "were", "does", "do", "did", "can", "could", "has", "have", "had", "will",
+    "would", "should", "isn", "aren", "doesn", "any", "evidence",
+];
+
+const POLAR_MARKS: &[&str] = &[
+    "吗",
+    "是否",
+    "是不是",
+    "有没有",
+    "有无",
+    "能否",
+    "可否",
+    "能不能",
+    "会不会",
+    "是否有",
+    "对不对",
+];
+
+impl Question {
+    /// Reads a question.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let mut parsed = Parsed::new(text);
+        cut_prompt(&mut parsed);
+        let mut keys: Vec<u64> = parsed.content().map(|t| t.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let first = parsed
+            .text
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .find(|w| !w.is_empty())
+            .unwrap_or("");
+        let has_alternatives = parsed
+            .segments
+            .iter()
+            .any(|s| s.opener == Opener::Or && has_content(&parsed, s));
+        let is_polar =
+            POLAR_OPENERS.contains(&first) || POLAR_MARKS.iter().any(|m| parsed.text.contains(m));
+        let normality = parsed
+            .tokens
+            .iter()
+            .rev()
+            .find(|t| t.category == Category::Normality)
+            .map(is_normal);
+        let is_negated = parsed
+            .content()
+            .any(|t| t.is_negated && t.category != Category::Normality);
+        Self {
+            parsed,
+            keys,
+            has_alternatives,
+            is_polar,
+            normality,
+            is_negated,
+        }
+    }
+
+    /// Whether the question names what the token names.
+    #[must_use]
+    pub fn names(&self, token: &Token) -> bool {
+        self.keys.binary_search(&token.key).is_ok()
+    }
+
+    /// Keys of the content tokens, sorted.
+    #[must_use]
+    pub fn keys(&self) -> &[u64] {
+        &self.keys
+    }
+
+    /// Whether `answer` is nothing but the question again, word for word.
+    #[must_use]
+    pub fn is_repeated_by(&self, answer: &Parsed) -> bool {
+        let words = |parsed: &Parsed| -> Vec<u64> {
+            parsed
+                .tokens
+                .iter()
+                .filter(|t| !is_speaker(parsed, t))
+                .map(|t| t.key)
+                .collect()
+        };
+        !self.parsed.tokens.is_empty() && words(&self.parsed) == words(answer)
+    }
+}
+
+/// "Please choose from the following two options: …" is no part of the question.
+fn cut_prompt(parsed: &mut Parsed) {
+    if let Some(at) = parsed.text.find("please choose from") {
+        let kept = parsed.text[..at].to_string();
+        parsed.read(&kept);
+    }
+}
+
+fn has_content(parsed: &Parsed, segment: &super::tokens::Segment) -> bool {
+    parsed.of(segment).iter().any(Token::is_content)
+}
+
+fn is_speaker(parsed: &Parsed, token: &Token) -> bool {
+    token.role == Role::Filler
+        && matches!(
+            &parsed.text[token.start as usize..token.end as usize],
+            "human" | "assistant" | "answer" | "question" | "user"
+        )
+}
+
+/// Whether a token of the category normality says "normal".
+#[must_use]
+pub fn is_normal(token: &Token) -> bool {
+    use super::lexicon::Lexicon;
+    Lexicon::get().concept("normality.normal") == Some(token.concept)
+}
+
+/// Whether a separator ends a clause.
+#[must_use]
+pub fn ends_clause(mark: Break) -> bool {
+    mark >= Break::Comma
+}
