@@ -10,7 +10,7 @@ import typer
 from medgrpo.cli.output import JsonOption, Output, QuietOption
 
 if TYPE_CHECKING:
-    pass
+    from medgrpo.runs.comparison import Comparison
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -47,6 +47,13 @@ def preprocess(
     on_bad_row: Annotated[
         str, typer.Option(help="stop at the first bad row, or skip and count them.")
     ] = "stop",
+    missing_image: Annotated[
+        str, typer.Option(help="A row whose picture is not there: bad (see --on-bad-row), or kept as text.")
+    ] = "bad",
+    conflicts: Annotated[
+        str,
+        typer.Option(help="Same picture and question, other answers: keep, drop, or accept each (multi)."),
+    ] = "keep",
     prompt: Annotated[
         str | None, typer.Option(help="Prompt template: structured, answer, plain, detection or a TOML file.")
     ] = None,
@@ -83,6 +90,8 @@ def preprocess(
         split=split,
         seed=seed,
         on_bad_row=on_bad_row,
+        missing_image=missing_image,
+        conflicts=conflicts,
         prompt=prompt,
         name=name,
     )
@@ -113,6 +122,8 @@ def _options(**given: Any) -> Any:
         ("task", given["task"], TASKS),
         ("image format", given["image_format"], ("auto", "jpeg", "png", "webp")),
         ("--on-bad-row", given["on_bad_row"], ("skip", "stop")),
+        ("--missing-image", given["missing_image"], ("bad", "text")),
+        ("--conflicts", given["conflicts"], ("keep", "drop", "multi")),
     ):
         if value is not None and value not in choices:
             raise choice_error(label, value, choices)
@@ -139,6 +150,8 @@ def _options(**given: Any) -> Any:
         split=given["split"],
         seed=given["seed"],
         on_bad_row=given["on_bad_row"],
+        missing_image=given["missing_image"],
+        conflicts=given["conflicts"],
         prompt=given["prompt"],
         name=given["name"],
     )

@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.images import MAX_SOURCE_PIXELS, WINDOW_PERCENTILES, Unusable
-from medgrpo.data.readers.source import ImageRef
+from medgrpo.data.source import ImageRef
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,7 +54,7 @@ def open_picture(content: bytes, ref: ImageRef) -> Opened:
     Raises:
         Unusable: it is no picture, is damaged, or is larger than `MAX_SOURCE_PIXELS`.
     """
-    if ref.part.startswith(("frame:", "slice:")):
+    if ref.part.startswith(("frame:", "slice:")) or content[128:132] == b"DICM":
         from medgrpo.data.volumes import open_volume_slice
 
         return open_volume_slice(content, ref)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from medgrpo.data.readers.source import ImageRef
+from medgrpo.data.source import ImageRef
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -153,7 +153,7 @@ def _encode(job: ImageJob, content: bytes, stored: StoredImage) -> bytes:
     stored.notes += opened.notes
     stored.source_width, stored.source_height = opened.size
     if job.kind == "mask":
-        return _mask(job, opened.full(), stored)
+        return _mask(job, opened.full(), opened.is_jpeg, stored)
     stored.width, stored.height = target_size(*opened.size, job.settings)
     wanted = (stored.width, stored.height)
     form = job.settings.format
@@ -171,10 +171,10 @@ def _encode(job: ImageJob, content: bytes, stored: StoredImage) -> bytes:
     return encoded(picture, form, job.settings.quality)
 
 
-def _mask(job: ImageJob, picture: Image, stored: StoredImage) -> bytes:
+def _mask(job: ImageJob, picture: Image, is_lossy: bool, stored: StoredImage) -> bytes:
     from medgrpo.data.masks import binary, resize_mask
 
-    mask = binary(picture)
+    mask = binary(picture, is_lossy=is_lossy)
     size = job.size or target_size(*mask.size, job.settings)
     mask = resize_mask(mask, size)
     stored.width, stored.height = size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,13 @@ from medgrpo.data.splits import text_key
 
 EXAMPLES = 10
 """Findings of a kind that are listed; all are counted."""
+FREQUENT = 0.05
+"""Question types whose most frequent answer has a smaller share are left out of the baselines."""
 YES = frozenset(("yes", "是", "有", "是的"))
 NO = frozenset(("no", "否", "没有", "无", "不是"))
 LEAK_LENGTH = 12
 """Shorter answers ("CT", "left lung") are found in many questions by right, and are not called a leak."""
+_OFFERS_CHOICE = re.compile(r"\b(or|vs|versus|between)\b|还是|或", re.IGNORECASE)
 
 
 @dataclass
@@ -78,7 +82,7 @@ def _leaks(rows: Sequence[Row], splits: Sequence[str], findings: Findings) -> No
             images[path].add(split)
         if row["patient_id"]:
             patients[row["patient_id"]].add(split)
-        if not row["images"]:
+        if not row["images"] and not row["image_id"]:
             texts[text_key(row["question"]), text_key(row["answer"])].add(split)
         if answer_in_prompt(row):
             in_prompt.append(row)
@@ -100,23 +104,30 @@ def _shared(places: Iterable[set[str]]) -> int:
 
 
 def answer_in_prompt(row: Row) -> bool:
-    """True if the prompt holds the whole answer word for word, options aside."""
+    """True if the prompt holds the whole answer word for word; options, in the question or beside it, aside."""
     answer = text_key(str(row["answer"]))
-    if len(answer.replace(" ", "")) < LEAK_LENGTH:
+    if len(answer.replace(" ", "")) < LEAK_LENGTH or _OFFERS_CHOICE.search(str(row["question"])):
         return False
     shown = text_key(question_text({**row, "options": None}))
     return f" {answer} " in f" {shown} "
 
 
 def conflicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Same picture (or context) and question, different answers; upper case, punctuation and order aside."""
+    """Same picture (or context) and question, different answers; upper case and punctuation aside.
+
+    Rows that accept each other's answers do not contradict.
+    """
     asked: dict[tuple[str, ...], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        place = (*row["images"], str(row["context"] or ""), str(row["options"] or ""))
+        pictures = row["images"] or [row["image_id"] or ""]
+        place = (*pictures, str(row["context"] or ""), str(row["options"] or ""))
         asked[(*place, text_key(row["question"]))][text_key(row["answer"])].append(row)
     found = []
     for answers in asked.values():
-        if len(answers) < 2:
+        shown = {group[0]["answer"] for group in answers.values()}
+        if len(answers) < 2 or all(
+            shown <= set(row["answers"]) for group in answers.values() for row in group
+        ):
             continue
         said = {("yes" if a in YES else "no" if a in NO else "") for a in answers}
         members = [row for group in answers.values() for row in group]
@@ -146,6 +157,8 @@ def majority(rows: Sequence[Row], splits: Sequence[str]) -> list[dict[str, Any]]
     table = []
     for kind, answers in sorted(training.items(), key=lambda pair: (-pair[1].total(), pair[0])):
         best = min(answers.items(), key=lambda pair: (-pair[1], pair[0]))[0]
+        if answers[best] < FREQUENT * answers.total():
+            continue  # open answers that hardly repeat: no answer is worth guessing
         judged = held_out.get(kind) or answers
         table.append(
             {

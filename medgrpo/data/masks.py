@@ -10,15 +10,18 @@ if TYPE_CHECKING:
 THRESHOLD = 127
 """Values above this are foreground in masks with compression noise or soft edges."""
 LABEL_VALUES = 16
-"""A mask with at most this many values is a map of labels: all but 0 are foreground."""
+"""A lossless mask with at most this many values is a map of labels: all but the darkest is foreground."""
+DARK = 64
+"""Background is at most this bright; palettes of old GIFs write black as (4, 2, 4)."""
 
 
-def binary(picture: Image) -> Image:
+def binary(picture: Image, *, is_lossy: bool = False) -> Image:
     """A mask as 0 and 255, mode L.
 
     Files hold masks as 0/255, as 0/1 (which `> 127` would turn into an empty mask), as colours or small
-    numbers for classes, and as JPEGs with ringing around 0 and 255. With few values everything but black
-    is foreground, with many the pixels where any channel exceeds 127.
+    numbers for classes, as palettes whose black is not quite black, and as JPEGs with ringing around 0
+    and 255. With few values everything but the darkest is foreground; with many, or after lossy
+    compression, the pixels where any channel exceeds 127.
     """
     import numpy as np
     from PIL import Image as PillowImage
@@ -26,8 +29,12 @@ def binary(picture: Image) -> Image:
     values = np.asarray(picture)
     if values.ndim == 3:
         values = values[..., :3].max(axis=2)
-    used = np.count_nonzero(np.bincount(values.ravel(), minlength=256))
-    threshold = 0 if used <= LABEL_VALUES else THRESHOLD
+    used = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+    threshold = THRESHOLD
+    if not is_lossy and len(used) <= LABEL_VALUES:
+        darkest = int(used[0])
+        is_class_map = int(used[-1]) <= LABEL_VALUES
+        threshold = 0 if is_class_map else darkest if darkest <= DARK and len(used) > 1 else THRESHOLD
     return PillowImage.fromarray(np.where(values > threshold, np.uint8(255), np.uint8(0)))
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medgrpo.data.hashing import combined_hash, fingerprint, row_hash, settings_hash
 from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
-from medgrpo.data.lint import Findings, lint
+from medgrpo.data.lint import Findings, conflicts, lint
 from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
 from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
@@ -37,6 +37,11 @@ class PrepareOptions:
     split: str = "auto"
     seed: int = 0
     on_bad_row: Policy = "stop"
+    missing_image: Literal["bad", "text"] = "bad"
+    """A row whose picture is not there is a bad row, or is kept as a row without picture."""
+    conflicts: Literal["keep", "drop", "multi"] = "keep"
+    """Rows that ask the same of the same picture and answer differently: keep them, drop all of them, or
+    accept each of the answers (`multi`; where one says yes and the other no, they are dropped)."""
     prompt: str | None = None
     """Prompt template that the dataset is meant for; None: by task."""
     name: str | None = None
@@ -81,7 +86,7 @@ def prepare(
         UsageError: `output` holds something else, or the source is in no known format.
     """
     started = time.monotonic()
-    source = Source(source_path)
+    source = Source(source_path, keep_missing=options.missing_image == "text")
     target = Path(output).expanduser().absolute()
     if target.resolve().is_relative_to(source.root) or source.root.is_relative_to(target.resolve()):
         raise UsageError(
@@ -97,14 +102,18 @@ def prepare(
 
     problems = Problems(options.on_bad_row)
     items, formats = read_source(source, problems, options.task)
+    _without_missing(items, problems)
     with PreparedWriter(target, keep_partial=True) as writer:
         stored = _store_images(items, source, writer.folder, options, workers, progress)
         items = _with_images(items, stored, problems)
         if not items:
             raise _nothing_left(source, problems)
+        items = _settle(items, options.conflicts, problems)
         rows, hashes = _finished_rows(items, stored, options.name or source.name)
         groups, near = _groups(items, stored, options.near_duplicate_bits)
-        plan = assign(groups, hashes, shares, [item.split for item in items], options.seed)
+        plan = assign(
+            groups, _split_keys(items, stored), shares, [item.split for item in items], options.seed
+        )
         findings = lint(rows, plan.names)
         findings.near_duplicates = near
         for split in SPLITS:
@@ -140,6 +149,14 @@ def _already_prepared(target: Path, request: str, stamp: str) -> PreparedDataset
     )
 
 
+def _without_missing(items: Sequence[Item], problems: Problems) -> None:
+    """Takes away the references to pictures that are not there, and counts the rows."""
+    for item in items:
+        if any(ref.part == "missing" for ref in item.images):
+            item.images = []
+            problems.notes["row kept without its picture"] += 1
+
+
 def _jobs(items: Sequence[Item], source: Source, folder: Path, settings: ImageSettings) -> Iterator[ImageJob]:
     seen: set[str] = set()
     for item in items:
@@ -160,8 +177,8 @@ def _mask_jobs(
     for item in items:
         picture = stored.get(item.images[0].key) if item.images else None
         size = (picture.width, picture.height) if picture and not picture.problem else None
-        for ref in (item.mask, item.fov):
-            if ref is not None and ref.key not in seen:
+        for ref in item.masks.values():
+            if ref.key not in seen:
                 seen.add(ref.key)
                 yield ImageJob(source.root, ref, folder, "mask", settings, size)
 
@@ -189,7 +206,7 @@ def _store_images(
 
 
 def _refs(item: Item) -> list[Any]:
-    return [ref for ref in (*item.images, item.mask, item.fov) if ref is not None]
+    return [*item.images, *item.masks.values()]
 
 
 def _with_images(items: list[Item], stored: dict[str, StoredImage], problems: Problems) -> list[Item]:
@@ -205,6 +222,30 @@ def _with_images(items: list[Item], stored: dict[str, StoredImage], problems: Pr
         fault = BadRow(broken.reason, "image", broken.problem, "a picture that can be opened")
         problems.bad(str(item.row["source_file"]), int(item.row["source_row"]), fault)
     return kept
+
+
+def _settle(items: list[Item], policy: str, problems: Problems) -> list[Item]:
+    """The items with contradicting answers dropped or merged, as the policy says."""
+    if policy == "keep":
+        return items
+    keyed = [[*(ref.key for ref in item.images), item.row["image_id"] or ""] for item in items]
+    by_id = {str(index): item for index, item in enumerate(items)}
+    asked = [
+        {**item.row, "id": str(index), "images": list(key)}
+        for index, (item, key) in enumerate(zip(items, keyed, strict=True))
+    ]
+    dropped: set[str] = set()
+    for conflict in conflicts(asked):
+        if policy == "drop" or conflict["yes_against_no"]:
+            dropped.update(conflict["rows"])
+            continue
+        accepted = list(dict.fromkeys(by_id[index].row["answer"] for index in conflict["rows"]))
+        for index in conflict["rows"]:
+            row = by_id[index].row
+            row["answers"] = [row["answer"], *(text for text in accepted if text != row["answer"])]
+    if dropped:
+        problems.skipped["answers contradict each other"] += len(dropped)
+    return [item for index, item in by_id.items() if index not in dropped]
 
 
 def _nothing_left(source: Source, problems: Problems) -> MedgrpoError:
@@ -231,7 +272,8 @@ def _finished_rows(
     for item in items:
         row = item.row
         row["source"] = name
-        base = f"{Path(str(row['source_file'])).with_suffix('').as_posix()}:{row['source_row']}"
+        file = Path(str(row["source_file"]))
+        base = f"{file.with_suffix('').as_posix() if file.name else 'images'}:{row['source_row']}"
         used[base] += 1
         row["id"] = base if used[base] == 1 else f"{base}.{used[base]}"
         pictures = [stored[ref.key] for ref in item.images]
@@ -244,9 +286,8 @@ def _finished_rows(
             row["image_id"] = row["image_id"] or item.images[0].key
             if source_boxes:
                 row["boxes"] = scaled_boxes(source_boxes, first)
-        for column, ref in (("mask", item.mask), ("fov", item.fov)):
-            if ref is not None:
-                row[column] = stored[ref.key].path
+        for column, ref in item.masks.items():
+            row[column] = stored[ref.key].path
         image_hashes = [stored[ref.key].source_hash for ref in _refs(item)]
         rows.append(row)
         hashes.append(row_hash(row, image_hashes, source_boxes))
@@ -263,9 +304,11 @@ def _groups(
         for ref in item.images:
             groups.add(index, ("file", stored[ref.key].source_hash))
             rows_of.setdefault(ref.key, index)
+        if item.row["image_id"]:
+            groups.add(index, ("image", item.row["source_file"].rpartition("/")[0], item.row["image_id"]))
         if item.row["patient_id"]:
             groups.add(index, ("patient", item.row["patient_id"]))
-        if not item.images:
+        if not item.images and not item.row["image_id"]:
             asked = f"{item.row['question']} {item.row['options'] or ''} {item.row['context'] or ''}"
             groups.add(index, ("text", text_key(asked)))
     keys = sorted(rows_of)
@@ -276,6 +319,16 @@ def _groups(
             near.append((keys[one], keys[other]))
         groups.join(rows_of[keys[one]], rows_of[keys[other]])
     return groups, near
+
+
+def _split_keys(items: Sequence[Item], stored: dict[str, StoredImage]) -> list[str]:
+    """For each row what decides the order of drawing: its picture or its question, never a label."""
+    return [
+        stored[item.images[0].key].source_hash
+        if item.images
+        else str(item.row["image_id"] or text_key(str(item.row["question"])))
+        for item in items
+    ]
 
 
 def _task_of(rows: Sequence[Row]) -> Task:
@@ -295,7 +348,7 @@ def _info(
     findings: Findings,
 ) -> dict[str, Any]:
     tokens = sorted(row["image_tokens"] for row in rows if row["image_tokens"] is not None)
-    used = {path for row in rows for path in (*row["images"], row["mask"], row["fov"]) if path}
+    used = {path for row in rows for path in (*row["images"], row["mask"], row["mask2"], row["fov"]) if path}
     pictures = sorted(
         (image for image in stored.values() if image.path in used), key=lambda image: image.path
     )

@@ -39,6 +39,7 @@ ROW_SCHEMA: dict[str, ColumnType] = {
     "context": "str",
     "boxes": "str",
     "mask": "str",
+    "mask2": "str",
     "fov": "str",
     "chosen": "str",
     "rejected": "str",
@@ -64,8 +65,9 @@ REQUIRED = (
 )
 """Columns that are never null; `images` may be an empty list."""
 
-STORED_COLUMNS = ("images", "width", "height", "image_tokens", "boxes", "mask", "fov")
+STORED_COLUMNS = ("images", "width", "height", "image_tokens", "boxes", "mask", "mask2", "fov")
 """Columns that depend on how the images are stored; they stay out of the content hash."""
+
 
 def new_row(**fields: Any) -> Row:
     """A row with the given columns, all others None, `images` empty and `answers` = [answer].

@@ -179,11 +179,11 @@ def prompts_per_hour(record: RunRecord) -> float | None:
     """Prompts (SFT: samples) trained on per hour, at the median; None where the log does not tell."""
     per_prompt = [value for value in record.series("s_per_prompt")[1] if value > 0]
     if per_prompt:
-        return 3600 / median(per_prompt)
+        return float(3600 / median(per_prompt))
     for key in ("train_samples_per_second", "samples_per_second"):
         rates = record.series(key)[1]
         if rates and rates[-1] > 0:
-            return 3600 * rates[-1]
+            return float(3600 * rates[-1])
     return None
 
 
@@ -192,9 +192,9 @@ def _hours(record: RunRecord, seconds: list[float]) -> float | None:
     runtime = record.series("train_runtime")[1]
     elapsed = [entry["elapsed_s"] for entry in record.history if entry.get("elapsed_s") is not None]
     if runtime:
-        return runtime[-1] / 3600
+        return float(runtime[-1]) / 3600
     if elapsed:
-        return max(elapsed) / 3600
+        return float(max(elapsed)) / 3600
     return sum(seconds) / len(seconds) * record.steps / 3600 if seconds else None
 
 

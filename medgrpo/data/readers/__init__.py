@@ -9,19 +9,44 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medgrpo.data.readers.base import BadRow, FolderReader, Item, Policy, Problems, Reader, RecordReader
+from medgrpo.data.readers.captions import CaptionReader
+from medgrpo.data.readers.choices import InlineChoiceReader
+from medgrpo.data.readers.detection import CocoReader, YoloReader
 from medgrpo.data.readers.generic import QuestionAnswerReader
+from medgrpo.data.readers.masks import MaskFolderReader
 from medgrpo.data.readers.records import first_record, read_records
-from medgrpo.data.readers.source import Source
+from medgrpo.data.readers.slake import SlakeReader
+from medgrpo.data.readers.texts import ChatReader, InstructionReader, PreferenceReader, PubMedReader
+from medgrpo.data.readers.volumes import DicomReader, NiftiReader
+from medgrpo.data.readers.vqa_med import VqaMedReader
 from medgrpo.data.readers.vqa_rad import VqaRadReader
 from medgrpo.data.schema import Task
+from medgrpo.data.source import Source
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.rewards.columns import is_leaked_field
 
 __all__ = ["FOLDERS", "FORMATS", "Item", "Policy", "Problems", "Reader", "Source", "read_source"]
 
-FORMATS: tuple[RecordReader, ...] = (VqaRadReader(), QuestionAnswerReader())
+FORMATS: tuple[RecordReader, ...] = (
+    VqaRadReader(),
+    SlakeReader(),
+    VqaMedReader(),
+    PubMedReader(),
+    PreferenceReader(),
+    ChatReader(),
+    InstructionReader(),
+    InlineChoiceReader(),
+    CaptionReader(),
+    QuestionAnswerReader(),
+)
 """Record formats; a file belongs to the first that accepts its first record."""
-FOLDERS: tuple[FolderReader, ...] = ()
+FOLDERS: tuple[FolderReader, ...] = (
+    CocoReader(),
+    YoloReader(),
+    DicomReader(),
+    NiftiReader(),
+    MaskFolderReader(),
+)
 """Folder formats; asked before the record formats."""
 
 

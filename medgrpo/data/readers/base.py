@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from medgrpo.data.readers.source import ImageRef, Source
 from medgrpo.data.schema import Row, Task
+from medgrpo.data.source import ImageRef, Source
 from medgrpo.errors import MedgrpoError
 
 Policy = Literal["skip", "stop"]
@@ -28,9 +28,16 @@ class Item:
     row: Row
     images: list[ImageRef] = field(default_factory=list)
     mask: ImageRef | None = None
+    mask2: ImageRef | None = None
     fov: ImageRef | None = None
     split: str | None = None
     """Split of the source that the row is from, as `train`, if the source has splits."""
+
+    @property
+    def masks(self) -> dict[str, ImageRef]:
+        """Column -> mask, those that there are."""
+        found = {"mask": self.mask, "mask2": self.mask2, "fov": self.fov}
+        return {column: ref for column, ref in found.items() if ref is not None}
 
 
 class BadRow(Exception):

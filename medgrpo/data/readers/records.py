@@ -19,6 +19,8 @@ from medgrpo.errors import MedgrpoError, missing_extra
 ROW_LISTS = ("data", "rows", "questions", "annotations", "examples", "items")
 """Keys under which a JSON object may hold its list of rows."""
 
+PIPE_FIELDS = "_fields"
+"""Field that takes the values of a line of fields between pipes."""
 KEY_FIELD = "_key"
 """Field that takes the key of each row of an object keyed by id."""
 
@@ -38,6 +40,9 @@ def read_records(file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
         return
     start = text.lstrip()[:1]
     if not start:
+        return
+    if file.suffix.lower() == ".txt":
+        yield from _piped(text, file)
         return
     if start not in "[{":
         raise MedgrpoError(
@@ -147,6 +152,18 @@ def _csv(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]
                 yield number, {(key or "").strip(): value for key, value in row.items()}
     except csv.Error as error:
         raise MedgrpoError(f"{file} is not valid CSV: {error}") from error
+
+
+def _piped(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    """Lines of fields between pipes; a text without them is a README and has no records."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if sum("|" in line for line in lines) < 0.9 * len(lines):
+        raise MedgrpoError(f"{file} holds no records", expected="lines of fields between |")
+    for number, line in enumerate(lines, start=1):
+        if "|" in line:
+            yield number, {PIPE_FIELDS: line.split("|")}
+        else:
+            yield number, BadRow("no fields", "line", f"{line[:60]!r} has no |", "fields between |")
 
 
 def _delimiter(text: str) -> str:

@@ -61,7 +61,9 @@ def texts_of(value: Any) -> list[str]:
     return [] if text is None else [text]
 
 
-def one_of_fields(record: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    """The name of the record's field that is one of `names`, in their order, compared without case."""
-    folded = {str(key).strip().lower(): str(key) for key in record}
-    return next((folded[name] for name in names if name in folded), None)
+def folded(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with its field names in lower case and trimmed; of two that become equal the first stays."""
+    fields: dict[str, Any] = {}
+    for key, value in record.items():
+        fields.setdefault(str(key).strip().lower(), value)
+    return fields

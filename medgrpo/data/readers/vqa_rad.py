@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from medgrpo.data.labels import gather_labels
 from medgrpo.data.readers.base import Item, Record, RecordReader
-from medgrpo.data.readers.generic import answer_type_of, find_image
-from medgrpo.data.readers.source import Source
+from medgrpo.data.readers.generic import answer_type_of, find_image, split_of
 from medgrpo.data.readers.values import optional, required
 from medgrpo.data.schema import Task, guess_language, new_row
+from medgrpo.data.source import Source
 
 TYPOS = {"PRSE": "PRES", "ATRIB": "ATTRIB"}
 """Question types as they are misspelt in the published files."""
@@ -58,13 +58,3 @@ def question_types(value: str | None) -> str | None:
         return None
     types = {part.strip().upper() for part in value.split(",") if part.strip()}
     return ",".join(sorted(TYPOS.get(part, part) for part in types)) or None
-
-
-def split_of(file: Path) -> str | None:
-    """The split that a file's name tells: `train`, `validation` or `test`."""
-    name = file.stem.lower()
-    if "test" in name:
-        return "test"
-    if "val" in name or "dev" in name:
-        return "validation"
-    return "train" if "train" in name else None

@@ -32,8 +32,9 @@ class ImageRef:
 
     Args:
         path: relative to the source folder, with `/`.
-        part: which part of the file: empty for all of it, or a `kind:value` that `images.load` knows,
-            as `slice:axial/12` (NIfTI), `frame:3` (DICOM) or `panel:2/3` (stacked panels).
+        part: which part of the file: empty for all of it, or a `kind:value` that `decode` knows, as
+            `slice:axial/12` (NIfTI), `frame:3` (DICOM), `panel:2/3` (stacked panels) or `cell:7/image`
+            (a picture inside a parquet file). `missing` is a picture that is not there.
     """
 
     path: str
@@ -58,12 +59,14 @@ class Source:
 
     Args:
         path: the folder, or one data file (then the folder is its parent and no other data file is read).
+        keep_missing: a picture that is not there gives a reference with the part `missing`, not an error.
 
     Raises:
         UsageError: there is nothing at `path`, or it cannot be listed.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, keep_missing: bool = False) -> None:
+        self.keep_missing = keep_missing
         given = Path(path).expanduser()
         if not given.exists():
             raise UsageError(
@@ -143,4 +146,6 @@ class Source:
             return ImageRef(self.relative(candidates[0]))
         if candidates:
             raise MissingImage("image name not unique", f"{name!r} fits {len(candidates)} pictures")
+        if self.keep_missing:
+            return ImageRef(wanted.as_posix(), "missing")
         raise MissingImage("image missing", f"no picture {name!r} in {self.root}")
