@@ -90,7 +90,9 @@ def _tree_pair(size: int, random: np.random.Generator) -> tuple[np.ndarray, np.n
     reference, prediction = Image.new("L", (size, size)), Image.new("L", (size, size))
     pens = [ImageDraw.Draw(reference), ImageDraw.Draw(prediction)]
     # A branch: position, heading, width in pixels at 512, generation.
-    branches = [(random.uniform(0.4, 0.6, 2) * size, a, random.uniform(5, 9), 0) for a in random.uniform(0, 6.3, 6)]
+    branches = [
+        (random.uniform(0.4, 0.6, 2) * size, a, random.uniform(5, 9), 0) for a in random.uniform(0, 6.3, 6)
+    ]
     while branches:
         at, heading, width, generation = branches.pop()
         for _ in range(random.integers(6, 16)):

@@ -85,7 +85,7 @@ def main() -> None:
         '//! Behaviour: scikit-image\'s `skeletonize` (method "zhang"), pass by pass.\n\n'
         "/// Neighbourhoods (bit 0 north-west, clockwise) whose centre a pass removes."
     )
-    print("pub const REMOVED: [&[u8]; 2] = [")
+    print("#[cfg(test)]\npub const REMOVED: [&[u8]; 2] = [")
     for removed in PASSES.values():
         numbers = ", ".join(map(str, removed))
         print(f"    &[{numbers}],")

@@ -62,7 +62,7 @@ pub(crate) fn count_body(strips: &Strips, forest: &mut Forest) -> u64 {
 /// Share of the foreground that the largest component holds, in [0, 1]; 1 for an empty mask.
 #[must_use]
 pub fn largest_share(strips: &Strips, forest: &mut Forest) -> f64 {
-    count(strips, forest);
+    let _ = count(strips, forest);
     let Forest { parent, size, before, .. } = forest;
     size.clear();
     size.resize(parent.len(), 0);

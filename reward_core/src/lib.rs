@@ -3,6 +3,8 @@
 //! Nothing here knows Python except `py`, which is compiled with the feature `python`.
 
 pub mod components;
+#[cfg(test)]
+mod mask_tests;
 pub mod masks;
 pub mod measures;
 pub mod overlap;

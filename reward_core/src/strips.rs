@@ -108,6 +108,10 @@ impl Strips {
 
     /// Copies another image, keeping the allocation where the shape is the same.
     pub fn copy_from(&mut self, other: &Self) {
+        if other.memory.is_empty() {
+            *self = Self::default(); // has no margins to copy either
+            return;
+        }
         self.reset(other.height, other.width);
         self.words_mut().copy_from_slice(other.words());
     }

@@ -4,6 +4,7 @@
 //! Behaviour: scikit-image's `skeletonize` (method "zhang"), pass by pass.
 
 /// Neighbourhoods (bit 0 north-west, clockwise) whose centre a pass removes.
+#[cfg(test)]
 pub const REMOVED: [&[u8]; 2] = [
     &[
         3, 6, 7, 10, 11, 12, 14, 15, 28, 30, 31, 40, 60, 112, 120, 124, 130, 131, 134, 135, 143,
