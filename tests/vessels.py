@@ -68,6 +68,7 @@ def prediction_sets(shared_data: Path) -> dict[str, list[tuple[np.ndarray, np.nd
 def real_batch(shared_data: Path, size: int, count: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """(prediction, reference), uint8 0/1 (count, size, size): real pairs, resized, then turned to make enough."""
     pairs = [pair for folder in prediction_sets(shared_data).values() for pair in folder]
+    pairs = [pair for pair in pairs if (pair[0] > 127).any()]  # one prediction is empty, where peers give NaN
 
     def fitted(picture: np.ndarray, turn: int) -> np.ndarray:
         resized = Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR)

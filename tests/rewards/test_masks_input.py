@@ -41,7 +41,7 @@ def test_not_a_number_is_background():
 @pytest.mark.parametrize(
     "view",
     [
-        lambda a: np.asfortranarray(a),
+        np.asfortranarray,
         lambda a: np.repeat(a, 2, axis=2)[:, :, ::2],
         lambda a: a[:, ::-1, ::-1].copy()[:, ::-1, ::-1],
         lambda a: np.pad(a, 3)[3:-3, 3:-3, 3:-3],
