@@ -49,7 +49,7 @@ pub enum Role {
     Instead,
     /// Opens a contrasting clause: "but", "however".
     Contrast,
-    /// Opens a clause that only explains: "which", "because".
+    /// Opens a clause that only explains: "because".
     Relative,
     /// A verb without medical meaning; makes a segment a clause.
     Verb,
@@ -57,6 +57,14 @@ pub enum Role {
     Determiner,
     /// "In", "of", "at".
     Preposition,
+    /// "Which", "where": opens a clause that only explains where a comma stands before it.
+    Pronoun,
+    /// Opens a closer description of what was just said: "specifically".
+    Detail,
+    /// Opens a list: "such as", "including".
+    List,
+    /// "Near", "adjacent to": opens a landmark.
+    Near,
     /// Any other word that carries no answer.
     Filler,
 }

@@ -38,8 +38,11 @@ pub fn polarity(answer: &Parsed, question: Option<&Question>) -> Polarity {
     let has_yes = answer
         .tokens
         .iter()
-        .any(|t| t.role == Role::Yes && !is_denied_word(answer, t));
-    let has_no = answer.tokens.iter().any(Token::is_answer_no);
+        .any(|t| t.role == Role::Yes && !t.is_aside && !is_denied_word(answer, t));
+    let has_no = answer
+        .tokens
+        .iter()
+        .any(|t| t.is_answer_no() && !t.is_aside);
     if has_yes && has_no {
         return Polarity::Contradictory;
     }
@@ -99,7 +102,7 @@ fn sentence_says(
     let tokens: Vec<&Token> = answer
         .tokens
         .iter()
-        .filter(|t| t.sentence == sentence)
+        .filter(|t| t.sentence == sentence && !t.is_aside)
         .filter(|t| {
             !matches!(
                 answer.segments[t.segment as usize].opener,

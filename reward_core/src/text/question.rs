@@ -10,6 +10,8 @@ pub struct Question {
     pub parsed: Parsed,
     /// Keys of its content tokens, sorted.
     keys: Vec<u64>,
+    /// Keys of the alternatives it offers, sorted.
+    offered: Vec<u64>,
     /// It offers alternatives ("left or right?", "还是").
     pub has_alternatives: bool,
     /// It can be answered with yes or no.
@@ -68,9 +70,11 @@ impl Question {
         let is_negated = parsed
             .content()
             .any(|t| t.is_negated && t.category != Category::Normality);
+        let offered = alternatives(&parsed);
         Self {
             parsed,
             keys,
+            offered,
             has_alternatives,
             is_polar,
             normality,
@@ -82,6 +86,12 @@ impl Question {
     #[must_use]
     pub fn names(&self, token: &Token) -> bool {
         self.keys.binary_search(&token.key).is_ok()
+    }
+
+    /// Whether the token is one of the alternatives between which the question lets choose.
+    #[must_use]
+    pub fn offers(&self, token: &Token) -> bool {
+        self.offered.binary_search(&token.key).is_ok()
     }
 
     /// Keys of the content tokens, sorted.
@@ -103,6 +113,45 @@ impl Question {
         };
         !self.parsed.tokens.is_empty() && words(&self.parsed) == words(answer)
     }
+}
+
+/// What stands on both sides of "or": its first content word, the last one before it, the items of a list that
+/// leads up to it, and what is of the same kind ("in the left or right lung").
+fn alternatives(parsed: &Parsed) -> Vec<u64> {
+    let mut keys = Vec::new();
+    for (index, segment) in parsed.segments.iter().enumerate() {
+        if segment.opener != Opener::Or {
+            continue;
+        }
+        let after: Vec<&Token> = parsed
+            .of(segment)
+            .iter()
+            .filter(|t| t.is_content())
+            .take(2)
+            .collect();
+        let Some(first) = after.first() else { continue };
+        keys.extend(after.iter().map(|t| t.key));
+        for earlier in (0..index).rev() {
+            let before: Vec<&Token> = parsed
+                .of(&parsed.segments[earlier])
+                .iter()
+                .filter(|t| t.is_content())
+                .collect();
+            keys.extend(before.last().map(|t| t.key));
+            keys.extend(
+                before
+                    .iter()
+                    .filter(|t| t.category == first.category && t.category != Category::Unknown)
+                    .map(|t| t.key),
+            );
+            if parsed.segments[earlier].opener != Opener::List {
+                break;
+            }
+        }
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 /// "Please choose from the following two options: …" is no part of the question.

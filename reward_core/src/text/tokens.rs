@@ -263,6 +263,8 @@ pub struct Token {
     pub is_negated: bool,
     /// It belongs to what is compared with or set aside, not to the answer.
     pub is_aside: bool,
+    /// An organ that only names the picture: "chest" in "chest X-ray".
+    pub is_modifier: bool,
     /// Written together with the token before (Chinese characters of one run).
     pub is_joined: bool,
     /// It is a single Chinese character outside the table.
@@ -286,8 +288,10 @@ pub struct Token {
 pub enum Opener {
     /// The start of a sentence, or `;` and `:`.
     Start,
-    /// A comma or slash.
+    /// A comma or a slash.
     List,
+    /// "Such as", "including".
+    Examples,
     /// "And".
     And,
     /// "Or".
@@ -296,8 +300,10 @@ pub enum Opener {
     Bracket,
     /// "But".
     Contrast,
-    /// "Which", "because", "such as".
+    /// "Because", "which" after a comma.
     Relative,
+    /// "Specifically", a participle after a comma.
+    Detail,
     /// "Than", "compared to".
     Than,
     /// "Rather than", "instead of".
@@ -317,6 +323,12 @@ pub struct Segment {
     pub sentence: u16,
     /// It holds a verb, so it is a clause rather than a list item.
     pub has_verb: bool,
+    /// It explains or compares and is no part of the answer proper.
+    pub is_side_remark: bool,
+    /// It describes more closely what was just said.
+    pub is_detail: bool,
+    /// It lists parts or examples of what was just said.
+    pub is_example: bool,
 }
 
 /// An answer, read.
@@ -364,8 +376,35 @@ impl Parsed {
         self.segments.clear();
         self.split_words();
         self.look_up();
+        self.mark_modifiers();
         self.split_segments();
         self.mark_negation();
+        self.set_aside_questions();
+    }
+
+    /// A sentence that ends with a question mark asks; it does not answer.
+    fn set_aside_questions(&mut self) {
+        let mut end = self.tokens.len();
+        while end > 0 {
+            let sentence = self.tokens[end - 1].sentence;
+            let stop = self
+                .tokens
+                .get(end)
+                .map_or(self.text.len(), |next| next.start as usize);
+            let asks = self.text[self.tokens[end - 1].end as usize..stop].contains('?');
+            let mut first = end;
+            while first > 0 && self.tokens[first - 1].sentence == sentence {
+                first -= 1;
+                self.tokens[first].is_aside |= asks;
+            }
+            end = first;
+        }
+    }
+
+    /// Whether the text only asks.
+    #[must_use]
+    pub fn only_asks(&self) -> bool {
+        !self.tokens.is_empty() && self.text.contains('?') && self.tokens.iter().all(|t| t.is_aside)
     }
 
     fn split_words(&mut self) {
@@ -410,6 +449,7 @@ impl Parsed {
                 role: Role::Content,
                 is_negated: false,
                 is_aside: false,
+                is_modifier: false,
                 is_joined: before == Break::Joined,
                 is_han: false,
                 before,
@@ -431,6 +471,14 @@ impl Parsed {
                 .count()
                 + 1;
             let keys = self.words[at..at + reach].iter().map(|w| w.0);
+            if let Some(concept) = self.side_letter(at, lexicon) {
+                token.concept = concept;
+                token.category = Category::Side;
+                token.key = concept_key(concept);
+                self.tokens.push(token);
+                at += 1;
+                continue;
+            }
             let Some((entry, length)) = lexicon.longest(keys) else {
                 token.is_han = text.chars().next().is_some_and(is_plain_han);
                 self.tokens.push(token);
@@ -470,6 +518,29 @@ impl Parsed {
         }
     }
 
+    /// "R" and "L" before an organ or a direction are sides.
+    fn side_letter(&self, at: usize, lexicon: &Lexicon) -> Option<ConceptId> {
+        let word = |i: usize| {
+            self.words
+                .get(i)
+                .map(|w| &self.text[w.1 as usize..w.2 as usize])
+        };
+        let name = match word(at)? {
+            "r" => "side.right",
+            "l" => "side.left",
+            _ => return None,
+        };
+        let next = self.words.get(at + 1).filter(|w| w.3 <= Break::Hyphen)?;
+        match lexicon.longest(std::iter::once(next.0))?.0 {
+            Entry::Concepts(concepts) => {
+                let category = lexicon.concepts[concepts[0] as usize].category;
+                let is_place = matches!(category, Category::Organ | Category::Direction);
+                lexicon.concept(name).filter(|_| is_place)
+            }
+            _ => None,
+        }
+    }
+
     /// "Twenty five" is one number.
     fn push_number(&mut self, token: Token) {
         if let Some(last) = self.tokens.last_mut().filter(|t| t.role == Role::Number) {
@@ -487,17 +558,42 @@ impl Parsed {
         self.tokens.push(token);
     }
 
+    fn mark_modifiers(&mut self) {
+        for at in 1..self.tokens.len() {
+            let (organ, picture) = (self.tokens[at - 1], self.tokens[at]);
+            let is_close = picture.before <= Break::Hyphen || picture.start == organ.start;
+            if organ.category == Category::Organ
+                && picture.category == Category::Modality
+                && is_close
+            {
+                self.tokens[at - 1].is_modifier = true;
+            }
+            if organ.category == Category::Modality
+                && picture.category == Category::Organ
+                && picture.start == organ.start
+            {
+                self.tokens[at].is_modifier = true;
+            }
+        }
+    }
+
     fn split_segments(&mut self) {
         let mut sentence = 0;
         let mut open: Option<Segment> = None;
         for index in 0..self.tokens.len() {
+            if self.continues_list(index) {
+                self.tokens[index].before = Break::Comma;
+            }
             let token = self.tokens[index];
             let opener = match (token.before, token.role) {
                 (Break::Sentence | Break::Semicolon, _) => Some(Opener::Start),
                 (_, Role::And) => Some(Opener::And),
                 (_, Role::Or) => Some(Opener::Or),
                 (_, Role::Contrast) => Some(Opener::Contrast),
-                (_, Role::Relative) => Some(Opener::Relative),
+                (_, Role::Relative) | (Break::Comma, Role::Pronoun) => Some(Opener::Relative),
+                (_, Role::Detail) => Some(Opener::Detail),
+                (_, Role::List) => Some(Opener::Examples),
+                (Break::Comma, _) if self.is_participle(&token) => Some(Opener::Detail),
                 (_, Role::Than) => Some(Opener::Than),
                 (_, Role::Instead) => Some(Opener::Instead),
                 (Break::Comma | Break::Slash, _) => Some(Opener::List),
@@ -514,13 +610,7 @@ impl Parsed {
                 } else {
                     opener.unwrap_or(Opener::Start)
                 };
-                open = Some(Segment {
-                    first: index as u32,
-                    end: index as u32,
-                    opener,
-                    sentence,
-                    has_verb: false,
-                });
+                open = Some(self.segment_from(index, opener, sentence));
             }
             let token = &mut self.tokens[index];
             token.sentence = sentence;
@@ -531,6 +621,65 @@ impl Parsed {
             }
         }
         self.segments.extend(open);
+    }
+
+    /// A segment that begins at token `index`; a side remark lasts until a verb or a contrast takes up the thread.
+    fn segment_from(&self, index: usize, opener: Opener, sentence: u16) -> Segment {
+        let before = self.segments.last().filter(|s| s.sentence == sentence);
+        let resumes = self.tokens[index].role == Role::Verb
+            || matches!(opener, Opener::Contrast | Opener::Start);
+        let is_side = matches!(opener, Opener::Relative | Opener::Than | Opener::Instead);
+        let continues = before.is_some_and(|s| {
+            s.is_side_remark && !matches!(s.opener, Opener::Than | Opener::Instead)
+        });
+        let is_detail =
+            opener == Opener::Detail || (before.is_some_and(|s| s.is_detail) && !resumes);
+        Segment {
+            first: index as u32,
+            end: index as u32,
+            opener,
+            sentence,
+            has_verb: false,
+            is_side_remark: is_side || (continues && !resumes),
+            is_detail,
+            is_example: opener == Opener::Examples
+                || (before.is_some_and(|s| s.is_example) && !resumes),
+        }
+    }
+
+    /// Bare lines ("1. lung", "2. liver") are the items of one list, not sentences.
+    fn continues_list(&self, index: usize) -> bool {
+        let is_bare = |t: &Token| {
+            matches!(
+                t.role,
+                Role::Content | Role::Number | Role::Filler | Role::Preposition | Role::Determiner
+            )
+        };
+        let (earlier, later) = self.tokens.split_at(index);
+        let Some(last) = earlier
+            .last()
+            .filter(|_| later[0].before == Break::Sentence)
+        else {
+            return false;
+        };
+        let gap = &self.text[last.end as usize..later[0].start as usize];
+        let mut before = earlier
+            .iter()
+            .rev()
+            .take_while(|t| t.sentence == last.sentence);
+        let mut after = later
+            .iter()
+            .enumerate()
+            .take_while(|(i, t)| *i == 0 || t.before != Break::Sentence);
+        !gap.contains('?') && before.all(is_bare) && after.all(|(_, t)| is_bare(t))
+    }
+
+    /// "…, showing the lungs": a participle opens a closer description.
+    fn is_participle(&self, token: &Token) -> bool {
+        let word = &self.text[token.start as usize..token.end as usize];
+        word.ends_with("ing")
+            && (token.role == Role::Verb
+                || token.concept == NO_CONCEPT && token.role == Role::Content)
     }
 
     fn mark_negation(&mut self) {
