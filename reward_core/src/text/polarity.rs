@@ -5,6 +5,7 @@
 
 use super::lexicon::{Category, Lexicon, Role};
 use super::question::{is_normal, Question};
+use super::relations::is_part;
 use super::tokens::{Opener, Parsed, Token, NO_CONCEPT};
 
 /// What an answer says.
@@ -102,23 +103,20 @@ fn sentence_says(
     let tokens: Vec<&Token> = answer
         .tokens
         .iter()
-        .filter(|t| t.sentence == sentence && !t.is_aside)
+        .filter(|t| t.sentence == sentence)
         .filter(|t| {
-            !matches!(
-                answer.segments[t.segment as usize].opener,
-                Opener::Than | Opener::Instead
-            )
+            let opener = answer.segments[t.segment as usize].opener;
+            !t.is_aside || opener == Opener::Than && question.is_some_and(Question::compares)
         })
         .collect();
     let content: Vec<&&Token> = tokens.iter().filter(|t| t.is_content()).collect();
     if let Some(question) = question {
-        if let Some(asked) = question.normality {
-            if let Some(found) = normality_says(&content, asked) {
-                return Some(found);
-            }
-        }
-        if let Some(found) = overlap_says(&content, question) {
-            return Some(found);
+        let asked = question
+            .normality
+            .and_then(|asked| normality_says(&content, asked));
+        if let Some(found) = asked.or_else(|| overlap_says(&content, question)) {
+            // "what is wrong?" can be denied, but restating it affirms nothing
+            return Some(found).filter(|(said, _)| !(question.asks_for_content && *said));
         }
     }
     if content.is_empty() {
@@ -149,7 +147,7 @@ fn overlap_says(content: &[&&Token], question: &Question) -> Option<(bool, bool)
         .content()
         .filter(|t| t.category != Category::Normality)
         .collect();
-    if asked.is_empty() || question.has_alternatives {
+    if asked.is_empty() {
         return None;
     }
     let lexicon = Lexicon::get();
@@ -183,21 +181,44 @@ fn overlap_says(content: &[&&Token], question: &Question) -> Option<(bool, bool)
             return Some((question.is_negated, true));
         }
     }
+    let is_meant =
+        |t: &Token, a: &Token| t.key == a.key || (t.category != Category::Organ && is_part(t, a));
     let named = asked
         .iter()
-        .filter(|a| content.iter().any(|t| t.key == a.key))
+        .filter(|a| content.iter().any(|t| is_meant(t, a)))
         .count();
     if named == 0 {
         return None;
     }
+    let asks_finding = asked
+        .iter()
+        .any(|a| a.category == Category::Finding || a.category == Category::Unknown);
+    if asks_finding
+        && content
+            .iter()
+            .any(|t| t.category == Category::Normality && is_normal(t))
+    {
+        // "the heart size is normal" where enlargement is asked
+        let affirms = content
+            .iter()
+            .any(|t| t.category == Category::Finding && t.is_stated() && question.names(t));
+        if !affirms {
+            return Some((question.is_negated, false));
+        }
+    }
     let matching: Vec<&&&Token> = content
         .iter()
-        .filter(|t| question.names(t) && t.category != Category::Normality)
+        .filter(|t| t.category != Category::Normality && asked.iter().any(|a| is_meant(t, a)))
         .collect();
     let is_denied = matching.iter().any(|t| t.is_negated);
     let is_stated = matching.iter().any(|t| !t.is_negated);
     let is_sure = named * 2 > asked.len() && !(is_denied && is_stated);
-    if named * 2 < asked.len() && !is_denied {
+    let is_weak = if asked.len() > 3 {
+        named * 2 <= asked.len()
+    } else {
+        named * 2 < asked.len()
+    };
+    if is_weak && !is_denied {
         return None;
     }
     Some((is_denied == question.is_negated, is_sure))

@@ -16,6 +16,8 @@ pub struct Question {
     pub has_alternatives: bool,
     /// It can be answered with yes or no.
     pub is_polar: bool,
+    /// It asks what, where, how many: restating it answers nothing.
+    pub asks_for_content: bool,
     /// `Some(true)`: asks whether something is normal; `Some(false)`: whether it is abnormal.
     pub normality: Option<bool>,
     /// Its statement is negative ("Is there no effusion?").
@@ -41,6 +43,13 @@ const POLAR_MARKS: &[&str] = &[
     "对不对",
 ];
 
+const CONTENT_OPENERS: &[&str] = &[
+    "what", "which", "where", "how", "who", "whose", "when", "why", "describe", "in", "name",
+    "list", "identify",
+];
+
+const CONTENT_MARKS: &[&str] = &["什么", "哪", "多少", "几", "如何", "怎么", "怎样", "为何"];
+
 impl Question {
     /// Reads a question.
     #[must_use]
@@ -61,6 +70,9 @@ impl Question {
             .any(|s| s.opener == Opener::Or && has_content(&parsed, s));
         let is_polar =
             POLAR_OPENERS.contains(&first) || POLAR_MARKS.iter().any(|m| parsed.text.contains(m));
+        let asks_for_content = !is_polar
+            && (CONTENT_OPENERS.contains(&first)
+                || CONTENT_MARKS.iter().any(|m| parsed.text.contains(m)));
         let normality = parsed
             .tokens
             .iter()
@@ -77,6 +89,7 @@ impl Question {
             offered,
             has_alternatives,
             is_polar,
+            asks_for_content,
             normality,
             is_negated,
         }
@@ -92,6 +105,15 @@ impl Question {
     #[must_use]
     pub fn offers(&self, token: &Token) -> bool {
         self.offered.binary_search(&token.key).is_ok()
+    }
+
+    /// Whether the question compares ("larger than").
+    #[must_use]
+    pub fn compares(&self) -> bool {
+        self.parsed
+            .segments
+            .iter()
+            .any(|s| s.opener == Opener::Than)
     }
 
     /// Keys of the content tokens, sorted.
@@ -127,23 +149,27 @@ fn alternatives(parsed: &Parsed) -> Vec<u64> {
             .of(segment)
             .iter()
             .filter(|t| t.is_content())
-            .take(2)
             .collect();
         let Some(first) = after.first() else { continue };
-        keys.extend(after.iter().map(|t| t.key));
+        keys.push(first.key);
         for earlier in (0..index).rev() {
             let before: Vec<&Token> = parsed
                 .of(&parsed.segments[earlier])
                 .iter()
                 .filter(|t| t.is_content())
                 .collect();
-            keys.extend(before.last().map(|t| t.key));
+            let is_shared = |t: &Token| after.iter().any(|a| a.key == t.key);
+            // in "which organ is abnormal, heart or lung?" the first segment is no item
+            let is_item = earlier + 1 == index || parsed.segments[earlier].opener == Opener::List;
             keys.extend(
                 before
-                    .iter()
-                    .filter(|t| t.category == first.category && t.category != Category::Unknown)
+                    .last()
+                    .filter(|t| is_item && !is_shared(t))
                     .map(|t| t.key),
             );
+            let same_kind =
+                |t: &&&Token| t.category == first.category && t.category != Category::Unknown;
+            keys.extend(before.iter().filter(same_kind).map(|t| t.key));
             if parsed.segments[earlier].opener != Opener::List {
                 break;
             }

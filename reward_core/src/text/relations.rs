@@ -27,16 +27,31 @@ pub fn is_general(token: &Token) -> bool {
                 | "organ.hemisphere"
                 | "finding.lesion"
                 | "finding.mass"
+                | "finding.disease"
                 | "organ.vessel"
                 | "organ.bone"
                 | "organ.muscle"
         )
 }
 
-/// Whether naming `token` names `want` as well; an organ does not stand for the region it lies in.
+/// Whether naming `token` names `want` as well: "T2" names MRI, "gallstone" the gallbladder.
+///
+/// An organ does not stand for the region it lies in, nor does a finding.
 #[must_use]
 pub fn entails(token: &Token, want: &Token) -> bool {
-    token.category != Category::Organ && lies_under(token, want)
+    if token.category == Category::Organ || !lies_under(token, want) {
+        return false;
+    }
+    want.category != Category::Organ || is_part(want, token)
+}
+
+/// Whether `part` is one of the concepts that spell out `whole`.
+#[must_use]
+pub fn is_part(part: &Token, whole: &Token) -> bool {
+    whole.concept != NO_CONCEPT
+        && Lexicon::get().concepts[whole.concept as usize]
+            .parts
+            .contains(&part.concept)
 }
 
 /// Whether one of the two is the broader concept of the other, so that naming both contradicts nothing.
@@ -45,7 +60,9 @@ pub fn is_related(left: &Token, right: &Token) -> bool {
     lies_under(left, right) || lies_under(right, left)
 }
 
-fn lies_under(token: &Token, broad: &Token) -> bool {
+/// Whether `broad` is a broader concept of `token`.
+#[must_use]
+pub fn lies_under(token: &Token, broad: &Token) -> bool {
     token.concept != NO_CONCEPT
         && broad.concept != NO_CONCEPT
         && Lexicon::get().concepts[token.concept as usize]
@@ -83,6 +100,16 @@ pub fn are_opposite(left: &Token, right: &Token) -> bool {
         && Lexicon::get().concepts[left.concept as usize]
             .opposites
             .contains(&right.concept)
+}
+
+/// Whether the token is a level such as "L4" or "T12".
+#[must_use]
+pub fn is_level(parsed: &Parsed, token: &Token) -> bool {
+    let word = parsed.text[token.start as usize..token.end as usize].as_bytes();
+    token.concept == NO_CONCEPT
+        && (2..=3).contains(&word.len())
+        && matches!(word[0], b'c' | b't' | b'l' | b's')
+        && word[1..].iter().all(u8::is_ascii_digit)
 }
 
 /// Whether two words outside the table are forms of one word, or one a slip of the other.

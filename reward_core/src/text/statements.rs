@@ -1,13 +1,15 @@
 //! An answer in words, compared with a reference sentence by sentence.
 
-use super::lexicon::{Category, Role};
+use super::lexicon::{Category, Lexicon, Role};
 use super::numbers::quantities;
+use super::polarity::{is_bare, polarity, Polarity};
 use super::question::Question;
 use super::relations::{
-    are_opposite, entails, is_exclusive, is_general, is_related, is_same_word, side_bits, sides,
+    are_opposite, entails, is_exclusive, is_general, is_level, is_related, is_same_word, side_bits,
+    sides,
 };
 use super::targets::TextTarget;
-use super::tokens::{Opener, Parsed, Segment, Token};
+use super::tokens::{Opener, Parsed, Segment, Token, NO_CONCEPT};
 use super::verdict::{Rule, Verdict, REJECTED_MAXIMUM};
 
 /// Judges `answer` against one reference in words.
@@ -20,6 +22,9 @@ pub fn judge(
     target: &TextTarget,
     question: Option<&Question>,
 ) -> Verdict {
+    if target.asks_normal() && is_bare(answer) && polarity(answer, None) == Polarity::No {
+        return Verdict::accept(Rule::Complete);
+    }
     if target.required.is_empty() && target.amounts.is_empty() {
         return Verdict::reject(Rule::Different);
     }
@@ -199,9 +204,14 @@ impl<'a> Scope<'a> {
     fn has(&self, want: &Token, next: Option<&Token>) -> bool {
         let is_run = want.is_han && next.is_some_and(|n| n.is_han && n.is_joined);
         let skips_modifiers = want.category == Category::Organ && self.has_other_subject();
+        let takes_landmarks = self.reference.tokens.iter().any(|t| t.role == Role::Near)
+            || self
+                .question
+                .is_some_and(|q| q.parsed.tokens.iter().any(|t| t.role == Role::Near));
         let mut tokens = self
             .tokens()
             .filter(|t| !(skips_modifiers && t.is_modifier))
+            .filter(|t| takes_landmarks || !self.is_landmark(t))
             .peekable();
         while let Some(token) = tokens.next() {
             let is_it = token.is_negated == want.is_negated && self.means(token, want);
@@ -213,9 +223,25 @@ impl<'a> Scope<'a> {
                 return true;
             }
         }
-        want.category == Category::Side
-            && side_bits(want) != 0
-            && sides(self.tokens()) == side_bits(want)
+        if want.category == Category::Side {
+            return side_bits(want) != 0 && sides(self.tokens()) == side_bits(want);
+        }
+        self.spells_out(want)
+    }
+
+    /// "The heart is enlarged" spells out cardiomegaly.
+    fn spells_out(&self, want: &Token) -> bool {
+        if want.concept == NO_CONCEPT {
+            return false;
+        }
+        let parts = &Lexicon::get().concepts[want.concept as usize].parts;
+        !parts.is_empty()
+            && parts.iter().all(|&part| {
+                self.tokens().any(|t| {
+                    t.concept == part
+                        && (t.is_negated == want.is_negated || t.category == Category::Organ)
+                })
+            })
     }
 
     fn means(&self, token: &Token, want: &Token) -> bool {
@@ -273,29 +299,38 @@ impl<'a> Scope<'a> {
 
     /// A stated word that is the opposite of a wanted one, or another value of the same kind.
     fn rival(&self) -> Option<Rule> {
-        for token in self
-            .main()
-            .filter(|t| t.is_stated() && t.category != Category::Unknown)
-        {
+        let names_picture = self.reference.content().any(|w| w.is_modifier);
+        let has_level = self
+            .reference
+            .content()
+            .any(|w| is_level(self.reference, w));
+        for token in self.main().filter(|t| t.is_stated()) {
             if self.is_wanted(token)
                 || self.is_restated(token)
-                || token.is_modifier
+                || (token.is_modifier && !names_picture)
                 || self.is_landmark(token)
             {
+                continue;
+            }
+            if token.category == Category::Unknown {
+                if has_level && is_level(self.answer, token) {
+                    return Some(Rule::ExtraItem);
+                }
                 continue;
             }
             let is_opposite = self
                 .reference
                 .content()
                 .any(|w| !w.is_negated && are_opposite(token, w));
+            let is_other_choice = self.question.is_some_and(|q| q.offers(token));
             let competes = is_exclusive(token.category)
                 && self
                     .reference
                     .content()
-                    .any(|w| w.category == token.category)
+                    .any(|w| w.category == token.category && !is_general(w))
                 && !self.reference.content().any(|w| is_related(token, w))
                 && !is_general(token);
-            if is_opposite || competes {
+            if is_opposite || competes || is_other_choice {
                 return Some(match token.category {
                     Category::Plane => Rule::PlaneDiffers,
                     Category::Modality | Category::Sequence => Rule::ModalityDiffers,
@@ -324,11 +359,11 @@ impl<'a> Scope<'a> {
             if segment.is_side_remark || segment.is_detail || segment.opener == Opener::Bracket {
                 continue;
             }
+            if segment.opener == Opener::Or && self.is_alternative(&segments, position) {
+                return Some(Rule::Alternatives);
+            }
             if !self.is_foreign(segment) {
                 continue;
-            }
-            if segment.opener == Opener::Or {
-                return Some(Rule::Alternatives);
             }
             let is_item = matches!(
                 segment.opener,
@@ -355,12 +390,47 @@ impl<'a> Scope<'a> {
         None
     }
 
-    /// An item counts as extra where a wanted one stands before it in the list or further on.
-    fn follows_wanted(&self, segments: &[&Segment], position: usize) -> bool {
-        segments[..position].iter().any(|s| self.names_wanted(s))
-            || segments[position + 1..]
+    /// "X or Y" where one of the two is wanted and they are not two names of it.
+    fn is_alternative(&self, segments: &[&Segment], position: usize) -> bool {
+        if self.reference.tokens.iter().any(|t| t.role == Role::Or) {
+            return false;
+        }
+        let named = |segment: &Segment| -> Vec<u64> {
+            let stated = self
+                .answer
+                .of(segment)
                 .iter()
-                .any(|s| !s.has_verb && self.names_wanted(s))
+                .filter(|t| t.is_stated() && !self.is_restated(t));
+            stated.map(|t| t.key).collect()
+        };
+        let after = named(segments[position]);
+        let before: Vec<u64> = position
+            .checked_sub(1)
+            .map(|i| named(segments[i]))
+            .unwrap_or_default();
+        let is_other = after.iter().any(|k| !before.contains(k))
+            && before.iter().any(|k| !after.contains(k))
+            || before.iter().any(|k| !after.contains(k)) && !after.is_empty();
+        is_other && self.follows_wanted(segments, position)
+    }
+
+    /// An item counts as extra where its list has a wanted one before or after it.
+    fn follows_wanted(&self, segments: &[&Segment], position: usize) -> bool {
+        let goes_on = |s: &Segment| {
+            !s.has_verb
+                && matches!(
+                    s.opener,
+                    Opener::List | Opener::And | Opener::Or | Opener::Examples
+                )
+        };
+        let mut first = position;
+        while first > 0 && (goes_on(segments[first]) || first == position) {
+            first -= 1;
+        }
+        let end = (position + 1..segments.len())
+            .find(|&i| !goes_on(segments[i]))
+            .unwrap_or(segments.len());
+        segments[first..end].iter().any(|s| self.names_wanted(s))
     }
 
     fn names_wanted(&self, segment: &Segment) -> bool {
@@ -381,10 +451,18 @@ impl<'a> Scope<'a> {
             .iter()
             .find(|t| t.role != Role::And)
             .is_some_and(|t| matches!(t.role, Role::Preposition | Role::Near));
-        let mut content = tokens.iter().filter(|t| t.is_stated()).peekable();
+        let counts = |t: &&Token| {
+            t.is_stated() && (t.role == Role::Content || !self.target.amounts.is_empty())
+        };
+        let mut content = tokens.iter().filter(counts).peekable();
         if is_adverbial || content.peek().is_none() {
             return false;
         }
+        let wants_plane = self
+            .target
+            .required
+            .iter()
+            .any(|w| w.category == Category::Plane);
         let is_open = |t: &&Token| {
             !self
                 .reference
@@ -392,13 +470,10 @@ impl<'a> Scope<'a> {
                 .any(|w| self.means(t, w) || is_related(t, w))
                 && !self.is_restated(t)
                 && !self.is_landmark(t)
+                && !(t.category == Category::Direction && !wants_plane)
                 && !matches!(
                     t.category,
-                    Category::Attribute
-                        | Category::Color
-                        | Category::Direction
-                        | Category::Side
-                        | Category::Normality
+                    Category::Attribute | Category::Color | Category::Side | Category::Normality
                 )
         };
         let all: Vec<&Token> = content.collect();

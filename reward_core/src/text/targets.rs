@@ -4,7 +4,7 @@ use super::choices::Options;
 use super::lexicon::{Category, Role};
 use super::numbers::{is_times, quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
-use super::question::Question;
+use super::question::{is_normal, Question};
 use super::relations::entails;
 use super::tokens::{Opener, Parsed, Token};
 
@@ -149,6 +149,14 @@ impl TextTarget {
         }
     }
 
+    /// The reference says "normal" and nothing else.
+    #[must_use]
+    pub fn asks_normal(&self) -> bool {
+        self.required.len() == 1
+            && self.required[0].category == Category::Normality
+            && is_normal(&self.required[0])
+    }
+
     /// Items differ in side or direction, so their words must not be mixed.
     #[must_use]
     pub fn must_pair(&self) -> bool {
@@ -182,13 +190,19 @@ const fn is_distinctive(category: Category) -> bool {
 /// Whether both have the same meaningful tokens in the same order.
 #[must_use]
 pub fn is_same(left: &Parsed, right: &Parsed) -> bool {
-    let keys = |p: &Parsed| -> Vec<(u64, bool)> {
-        p.tokens
-            .iter()
-            .filter(|t| !matches!(t.role, Role::Determiner | Role::Filler | Role::Preposition))
-            .map(|t| (t.key, t.is_negated))
-            .collect()
+    let is_framing = |t: &&Token| {
+        !matches!(
+            t.role,
+            Role::Determiner | Role::Filler | Role::Preposition | Role::Verb
+        )
     };
-    let (left, right) = (keys(left), keys(right));
-    !left.is_empty() && left == right
+    let key = |t: &Token| (t.key, t.is_negated);
+    let mut left_words = left.tokens.iter().filter(is_framing).peekable();
+    if left_words.peek().is_none() {
+        return !left.tokens.is_empty()
+            && left.tokens.iter().map(key).eq(right.tokens.iter().map(key));
+    }
+    left_words
+        .map(key)
+        .eq(right.tokens.iter().filter(is_framing).map(key))
 }

@@ -79,6 +79,13 @@ impl<'a> Iterator for RawWords<'a> {
                 }
                 return Some(self.word(start, before));
             }
+            if byte == b'<' {
+                if let Some(length) = markup_length(&bytes[start..]) {
+                    self.at += length;
+                    before = before.max(Break::Blank);
+                    continue;
+                }
+            }
             if byte.is_ascii() {
                 self.at += 1;
                 before = before.max(self.break_of(byte, start));
@@ -133,6 +140,18 @@ impl<'a> RawWords<'a> {
             _ => Break::Blank,
         }
     }
+}
+
+/// Length of a short markup tag such as `<b>` or `</p>` at the start of `bytes`.
+fn markup_length(bytes: &[u8]) -> Option<usize> {
+    let end = bytes.iter().take(24).position(|&b| b == b'>')?;
+    let name = &bytes[1..end];
+    let name = name.strip_prefix(b"/").unwrap_or(name);
+    let is_name = name.first().is_some_and(u8::is_ascii_alphabetic)
+        && name
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || *b == b'/' || *b == b' ');
+    is_name.then_some(end + 1)
 }
 
 fn is_word_character(character: char) -> bool {
@@ -245,6 +264,8 @@ fn is_singular_in_s(word: &str) -> bool {
                 | "does"
                 | "has"
                 | "was"
+                | "rights"
+                | "lefts"
         )
 }
 
@@ -379,7 +400,41 @@ impl Parsed {
         self.mark_modifiers();
         self.split_segments();
         self.mark_negation();
+        self.turn_denied_normality();
+        self.mark_refusals();
         self.set_aside_questions();
+    }
+
+    /// "No abnormality" says normal, "not normal" says abnormal.
+    fn turn_denied_normality(&mut self) {
+        let lexicon = Lexicon::get();
+        for token in self
+            .tokens
+            .iter_mut()
+            .filter(|t| t.category == Category::Normality && t.is_negated)
+        {
+            if let Some(&opposite) = lexicon.concepts[token.concept as usize].opposites.first() {
+                token.concept = opposite;
+                token.key = concept_key(opposite);
+                token.is_negated = false;
+            }
+        }
+    }
+
+    /// "Cannot be determined", "difficult to conclude".
+    fn mark_refusals(&mut self) {
+        for at in 0..self.tokens.len() {
+            if self.tokens[at].role != Role::Epistemic {
+                continue;
+            }
+            let segment = self.tokens[at].segment;
+            let declines = self.tokens[..at]
+                .iter()
+                .rev()
+                .take_while(|t| t.segment == segment)
+                .any(|t| matches!(t.role, Role::Negation | Role::Difficult));
+            self.tokens[at].role = if declines { Role::Refusal } else { Role::Verb };
+        }
     }
 
     /// A sentence that ends with a question mark asks; it does not answer.
@@ -409,6 +464,9 @@ impl Parsed {
 
     fn split_words(&mut self) {
         self.words.clear();
+        if let Some(at) = self.text.find("please choose from") {
+            self.text.truncate(at);
+        }
         let not = word_key("not");
         for word in raw_words(&self.text) {
             let (start, end) = (word.start as u32, (word.start + word.text.len()) as u32);
@@ -479,7 +537,15 @@ impl Parsed {
                 at += 1;
                 continue;
             }
-            let Some((entry, length)) = lexicon.longest(keys) else {
+            let found = lexicon.longest(keys);
+            if let Some((key, length)) = self.non_word(at, found.map_or(0, |f| f.1)) {
+                token.key = key;
+                token.end = self.words[at + length - 1].2;
+                self.tokens.push(token);
+                at += length;
+                continue;
+            }
+            let Some((entry, length)) = found else {
                 token.is_han = text.chars().next().is_some_and(is_plain_han);
                 self.tokens.push(token);
                 at += 1;
@@ -515,6 +581,24 @@ impl Parsed {
                 }
             }
             at += length;
+        }
+    }
+
+    /// "Non-calcified", "noncalcified": one word of its own, and no denial of the sentence.
+    fn non_word(&self, at: usize, known: usize) -> Option<(u64, usize)> {
+        let word = |i: usize| {
+            self.words
+                .get(i)
+                .map(|w| &self.text[w.1 as usize..w.2 as usize])
+        };
+        let text = word(at)?;
+        let next = self.words.get(at + 1).filter(|w| w.3 <= Break::Hyphen);
+        match (text, next) {
+            ("non", Some(next)) if known <= 1 => Some((next.0 ^ NON, 2)),
+            (_, _) if known == 0 && text.len() > 7 && text.starts_with("non") => {
+                Some((word_key(&text[3..]) ^ NON, 1))
+            }
+            _ => None,
         }
     }
 
@@ -695,7 +779,7 @@ impl Parsed {
                 is_denied = false;
             }
             let range = segment.first as usize..segment.end as usize;
-            let is_aside = matches!(segment.opener, Opener::Than | Opener::Instead);
+            let mut is_aside = matches!(segment.opener, Opener::Than | Opener::Instead);
             for at in range.clone() {
                 match self.tokens[at].role {
                     Role::Negation => {
@@ -705,6 +789,7 @@ impl Parsed {
                         }
                     }
                     Role::No => is_denied = self.tokens[at].key != ANSWER_NO,
+                    Role::Condition => is_aside = true,
                     Role::NegationBack => self.deny_before(index, at),
                     Role::Content | Role::Number => {
                         self.tokens[at].is_negated |= is_denied;
@@ -718,25 +803,33 @@ impl Parsed {
 
     /// Tells "no" that answers ("No, …", "no it is …") from "no" that denies ("no effusion").
     fn settle_leading_no(&mut self) {
+        if self.tokens.len() > 1
+            && self.tokens[0].role == Role::Negation
+            && self.tokens[1].before >= Break::Comma
+        {
+            self.tokens[0].role = Role::No; // "不，…"
+        }
         for at in 0..self.tokens.len() {
             if self.tokens[at].role != Role::No {
                 continue;
             }
-            let answers = self.tokens.get(at + 1).is_none_or(|next| {
-                next.before > Break::Hyphen
-                    || matches!(
-                        next.role,
-                        Role::Determiner
-                            | Role::Verb
-                            | Role::Yes
-                            | Role::No
-                            | Role::Or
-                            | Role::And
-                            | Role::Contrast
-                            | Role::Relative
-                            | Role::Negation
-                    )
-            });
+            let follows_or = at > 0 && self.tokens[at - 1].role == Role::Or;
+            let answers = follows_or
+                || self.tokens.get(at + 1).is_none_or(|next| {
+                    next.before > Break::Hyphen
+                        || matches!(
+                            next.role,
+                            Role::Determiner
+                                | Role::Verb
+                                | Role::Yes
+                                | Role::No
+                                | Role::Or
+                                | Role::And
+                                | Role::Contrast
+                                | Role::Relative
+                                | Role::Negation
+                        )
+                });
             if answers {
                 self.tokens[at].key = ANSWER_NO;
             }
@@ -745,14 +838,42 @@ impl Parsed {
 
     /// "Not seen", "not visible in the lung": the negation denies what was named before it.
     fn denies_backwards(&self, at: usize, end: usize) -> bool {
+        let mut has_verb = false;
         for token in &self.tokens[at + 1..end] {
             match token.role {
                 Role::Affirm => return true,
+                Role::Preposition if has_verb => return true,
                 Role::Content | Role::Number => return false,
+                Role::Verb => has_verb |= !self.is_auxiliary(token),
                 _ => {}
             }
         }
         true
+    }
+
+    fn is_auxiliary(&self, token: &Token) -> bool {
+        matches!(
+            &self.text[token.start as usize..token.end as usize],
+            "is" | "are"
+                | "was"
+                | "were"
+                | "be"
+                | "been"
+                | "being"
+                | "has"
+                | "have"
+                | "had"
+                | "do"
+                | "does"
+                | "did"
+                | "can"
+                | "could"
+                | "will"
+                | "would"
+                | "should"
+                | "为"
+                | "呈"
+        )
     }
 
     /// Denies what stands before token `at` in its segment and in the list items that lead up to it.
@@ -777,6 +898,9 @@ impl Parsed {
         }
     }
 }
+
+/// Turns the key of a word into the key of its "non-" form.
+const NON: u64 = 0x5bd1_e995_9d2c_5680;
 
 /// Key of a "no" that answers the question.
 pub const ANSWER_NO: u64 = 1;
