@@ -90,6 +90,7 @@ def read_completions(
             hint="name it: --columns completion=NAME",
         )
     taken = {theirs for ours, theirs in names.items() if ours != theirs}
+    taken |= {ours for ours, theirs in (columns or {}).items() if not theirs}
     values = {name: [row.get(name) for row in rows] for name in present if name not in taken}
     values |= {ours: [row.get(theirs) for row in rows] for ours, theirs in names.items()}
     notes: list[str] = []
