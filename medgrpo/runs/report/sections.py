@@ -141,6 +141,8 @@ def _glide(values: list[float], half: int) -> list[float]:
 
 def health_section(comparison: Comparison) -> str:
     """Every finding of every run, the worst run first."""
+    if not comparison.runs:
+        return ""
     titles = {rule.name: (rule.title, rule.title_zh) for rule in RULES}
     order = list(VERDICTS)
     parts = []
