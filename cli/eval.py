@@ -246,7 +246,7 @@ def _of_model(
         Plan(**plan, counterfactuals=kinds),
         out,
         output=folder,
-        reward=_reward(weights, subject.run),
+        reward=_reward(weights, subject.run_folder),
         targets=targets,
     )
     return result, folder

@@ -72,8 +72,8 @@ def sample_metrics(
         scores: for each question the 0/1 score of each sample; questions with a NaN are left out.
         clusters: the image of each question.
     Returns:
-        `k` (least and most samples), `mean` (of samples), `majority` (the commonest answer, the earlier
-        one in a tie), `best` (any sample right: an upper bound, not an accuracy), each with interval; and
+        `k` (least and most samples), `mean` (of samples), `majority` (the commonest answer that is not
+        empty, the earlier one in a tie), `best` (any sample right: an upper bound, not an accuracy), each with interval; and
         `ece`, `brier`, `reliability`, where the confidence is the share of samples that give the
         commonest answer.
     """
@@ -83,7 +83,8 @@ def sample_metrics(
         if len(values) == 0 or np.isnan(values).any():
             continue
         folded = [text.strip().rstrip(".。").casefold() for text in texts]
-        commonest, count = Counter(folded).most_common(1)[0]
+        counts = Counter(text for text in folded if text)
+        commonest, count = counts.most_common(1)[0] if counts else ("", 0)
         means.append(float(values.mean()))
         majorities.append(float(values[folded.index(commonest)]))
         bests.append(float(values.max()))

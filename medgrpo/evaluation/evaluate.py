@@ -118,12 +118,12 @@ def evaluate_model(
         UsageError: the split has no rows; a counterfactual is asked of rows without pictures.
     """
     started = time.perf_counter()
-    rows = list(dataset.rows(plan.split, plan.limit))
+    rows = subject.shown(list(dataset.rows(plan.split, plan.limit)))
     if not rows:
         raise UsageError(f"{dataset.path} has no rows in the split {plan.split!r}", hint="--split validation")
     if plan.counterfactuals and not any(row["images"] for row in rows):
         raise UsageError("--counterfactual needs rows with pictures; these have none")
-    template = subject.template(plan.prompt)
+    template = subject.template(plan.prompt, dataset.info.get("prompt_template"))
     stated = subject.metadata.get("generation") or {}
     tokens = plan.max_new_tokens or int(stated.get("max_new_tokens") or 256)
     session = _Session(subject, dataset, load, plan, template, watcher, output)

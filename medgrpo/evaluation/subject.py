@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.prompts import PromptTemplate, load_template, template_from_dict
+from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError, UsageError
 
 if TYPE_CHECKING:
@@ -32,14 +34,29 @@ class Subject:
     """`medgrpo.json`: how it was trained; empty where there is none."""
     notes: list[str] = field(default_factory=list)
 
-    def template(self, override: str | None = None) -> PromptTemplate:
-        """The prompt template it was trained with, or the one named."""
+    def template(self, override: str | None = None, suggested: str | None = None) -> PromptTemplate:
+        """The prompt template named, else the one it was trained with, else the one the dataset suggests."""
         if override is not None:
             return load_template(override)
         stated = self.metadata.get("prompt_template")
         if isinstance(stated, dict):
             return template_from_dict(stated, where=METADATA)
-        return load_template(stated if isinstance(stated, str) else DEFAULT_TEMPLATE)
+        return load_template(stated if isinstance(stated, str) else suggested or DEFAULT_TEMPLATE)
+
+    def shown(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows as its prompts show them: image titles only if it was trained with them."""
+        if self.metadata.get("use_image_title"):
+            return list(rows)
+        return [{**row, "image_title": None} for row in rows]
+
+    @property
+    def run_folder(self) -> Path | None:
+        """The run it comes from, as far as it is still there: for the rewards it was trained with."""
+        stated = (self.metadata.get("provenance") or {}).get("run_folder")
+        places = [self.run, self.adapter.parent if self.adapter else None, Path(stated) if stated else None]
+        return next(
+            (place for place in places if place is not None and (place / "config.toml").is_file()), None
+        )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -119,8 +136,8 @@ def _described(name: str, base: str, adapter: Path | None, run: Path | None) -> 
     file = next((place / METADATA for place in places if (place / METADATA).is_file()), None)
     if file is None:
         note = (
-            f"no {METADATA} beside {adapter or base}: the prompt of the template {DEFAULT_TEMPLATE!r} is used, which "
-            "the model may not have been trained with (--prompt names another)"
+            f"no {METADATA} beside {adapter or base}: how it was trained is not known, so the prompt is the "
+            "dataset's or the default one (--prompt names another)"
         )
         return Subject(name, base, adapter, run, {}, [note])
     try:
