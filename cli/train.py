@@ -97,8 +97,6 @@ def train(
     checks = preflight(settings, world_size=(settings.launch.gpus or 1) * settings.launch.nodes)
     for warning in checks.warnings:
         said.warn(warning)
-    for plan in checks.plans:
-        said.note(plan.describe())
     run_path = point.run if point else Path(settings.run.output or Path("runs") / name)
     if point is None:
         from medgrpo.runs.writer import refuse_used_folder
@@ -204,10 +202,12 @@ def _train(
     from medgrpo.training.display import LiveReporter
     from medgrpo.training.stages import train as run_training
 
+    reporter = LiveReporter(said)
+    reporter.announce(checks.plans)
     result = run_training(
         settings,
         name=name,
-        reporter=LiveReporter(said),
+        reporter=reporter,
         output=run_path,
         resume=point,
         checks=checks,

@@ -119,7 +119,8 @@ class RunWriter:
         """
         if not stage.log.is_file():
             return 0
-        kept, moved = [], []
+        kept: list[str] = []
+        moved: list[str] = []
         for line in stage.log.read_text("utf-8", errors="replace").splitlines():
             (kept if _step_of(line) <= last_step else moved).append(line)
         if not moved:

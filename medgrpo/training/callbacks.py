@@ -16,7 +16,7 @@ from medgrpo.training.validation import Measures, Validator, values_of
 LEADING_KEYS = ("stage", "step", "loss", "reward")
 
 
-class StepClock(TrainerCallback):  # type: ignore[misc]
+class StepClock(TrainerCallback):
     """Seconds per prompt of each step, without validations and checkpoints."""
 
     def __init__(self, context: StageContext) -> None:
@@ -41,7 +41,7 @@ class StepClock(TrainerCallback):  # type: ignore[misc]
         self._since = time.perf_counter()
 
 
-class Validation(TrainerCallback):  # type: ignore[misc]
+class Validation(TrainerCallback):
     """Validates at the end of a step, keeps the best weights, stops early.
 
     It runs before the step is logged, so that a step has one line with everything measured at it.
@@ -86,7 +86,7 @@ class Validation(TrainerCallback):  # type: ignore[misc]
             )
 
 
-class RunLog(TrainerCallback):  # type: ignore[misc]
+class RunLog(TrainerCallback):
     """Writes each step's line, shows it, asks the health rules, obeys a request to stop."""
 
     def __init__(self, context: StageContext) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.plan import StagePlan
@@ -30,6 +31,13 @@ class LiveReporter:
         self._recent: deque[dict[str, Any]] = deque(maxlen=WINDOW)
         self._printed_at = 0.0
         self._last_printed = -1
+        self._announced: set[str] = set()
+
+    def announce(self, plans: Sequence[StagePlan]) -> None:
+        """Show what each stage will do, before anything is loaded."""
+        for plan in plans:
+            self._announced.add(plan.describe())
+            self._said.note(plan.describe())
 
     def note(self, message: str) -> None:
         """A line above the table."""
@@ -51,7 +59,9 @@ class LiveReporter:
         self._recent.clear()
         self._last_printed = -1
         self._printed_at = time.monotonic()
-        self._said.note(plan.describe() + (f", continuing after step {first_step}" if first_step else ""))
+        line = plan.describe() + (f", continuing after step {first_step}" if first_step else "")
+        if line not in self._announced:
+            self._said.note(line)
         console = self._said.stderr
         if console.is_terminal and not self._said.quiet:
             from rich.live import Live

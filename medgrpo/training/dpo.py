@@ -10,7 +10,7 @@ from medgrpo.training.context import StageContext
 from medgrpo.training.trainers import RunTrainer
 
 
-class PreferenceTrainer(RunTrainer, DPOTrainer):  # type: ignore[misc]
+class PreferenceTrainer(RunTrainer, DPOTrainer):
     """TRL's DPO trainer with our data order, log and checkpoints."""
 
     def __init__(self, context: StageContext, **options: Any) -> None:

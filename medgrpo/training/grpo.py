@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from medgrpo.rewards.composite import CompositeReward, RewardTable
 
 
-class PolicyTrainer(RunTrainer, GRPOTrainer):  # type: ignore[misc]
+class PolicyTrainer(RunTrainer, GRPOTrainer):
     """TRL's GRPO trainer. Its examples are `prompt`, `images`, `row` (see `datasets.grpo_dataset`).
 
     Overridden besides what `RunTrainer` does: `_calculate_rewards` (the composite sums) and

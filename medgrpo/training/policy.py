@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.errors import UsageError
 
 ADAPTER_FOLDERS = ("best_lora", "final_lora")
 MODEL_FOLDERS = ("best_model", "final_model")
-_VISION = ("visual", "vision_tower", "vision_model", "vision_encoder", "image_tower")
-_ALIGNER = ("merger", "multi_modal_projector", "connector", "aligner", "mm_projector", "embed_vision")
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def _adapter(folder: Path) -> Weights:
     return Weights(str(base), folder)
 
 
-def load_policy(weights: Weights, config: RunConfig, *, dtype: Any | None = None) -> Policy:
+def load_policy(weights: Weights, config: RunConfig) -> Policy:
     """Load model and processor, ready for a trainer.
 
     An adapter is continued when the tuning method is one of adapters, else merged first.
@@ -88,136 +85,69 @@ def load_policy(weights: Weights, config: RunConfig, *, dtype: Any | None = None
     Raises:
         MedgrpoError: the model cannot be loaded.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from medgrpo.models.loading import load_model
 
-    settings = config.model
-    shared: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code, "revision": settings.revision}
-    try:
-        architecture = AutoConfig.from_pretrained(weights.base, **shared)
-        is_vision = hasattr(architecture, "vision_config")
-        loader = AutoModelForImageTextToText if is_vision else AutoModelForCausalLM
-        options = {**shared, "dtype": dtype or weight_dtype(config)}
-        if settings.attn_implementation:
-            options["attn_implementation"] = settings.attn_implementation
-        if config.tuning.method == "qlora":
-            from transformers import BitsAndBytesConfig
-
-            options["quantization_config"] = BitsAndBytesConfig(
-                load_in_4bit=True,
-                bnb_4bit_quant_type="nf4",
-                bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=torch.bfloat16,
-            )
-        model = loader.from_pretrained(weights.base, **options)
-        processor = load_processor(weights.base, config)
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise MedgrpoError(
-            f"cannot load the model {weights.base!r}: {first}",
-            hint="give a folder with config.json and weights, or a hub name this machine can reach",
-        ) from error
+    settings, tuning = config.model, config.tuning
+    loaded = load_model(
+        weights.base,
+        revision=settings.revision,
+        trust_remote_code=settings.trust_remote_code,
+        dtype=weight_dtype(config),
+        attn_implementation=settings.attn_implementation,
+        max_pixels=settings.max_pixels,
+        min_pixels=settings.min_pixels,
+        quantization_config=four_bit() if tuning.method == "qlora" else None,
+    )
+    model, processor = loaded.model, loaded.processor
+    loaded.tokenizer.padding_side = "left"  # prompts end where completions begin
     peft_config = None
     if weights.adapter is not None:
         from peft import PeftModel
 
-        trains_adapter = config.tuning.method != "full"
-        model = PeftModel.from_pretrained(model, weights.adapter, is_trainable=trains_adapter)
-        if not trains_adapter:
+        model = PeftModel.from_pretrained(model, weights.adapter, is_trainable=tuning.method != "full")
+        if tuning.method == "full":
             model = model.merge_and_unload()
-    elif config.tuning.method != "full":
+    elif tuning.method != "full":
         peft_config = new_adapter(model, config)
-    return Policy(model, processor, peft_config, is_vision)
+    return Policy(model, processor, peft_config, loaded.is_vision)
 
 
-def load_processor(path: str, config: RunConfig) -> Any:
-    """The processor (or tokenizer, for a text model), its image size limits set to the run's.
+def weight_dtype(config: RunConfig) -> str:
+    """Type that the weights are held in, by its name.
 
-    The image size limits are in pixels of the picture that the vision tower sees.
+    `auto` is bfloat16 under an adapter where the GPU has it. Where all weights are trained they stay in
+    float32, since updates of a small learning rate vanish in bfloat16; the arithmetic is bfloat16 by autocast.
     """
-    from transformers import AutoProcessor
-
-    settings = config.model
-    processor = AutoProcessor.from_pretrained(
-        path,
-        revision=settings.revision,
-        trust_remote_code=settings.trust_remote_code,
-        padding_side="left",
-        truncation_side="left",
-    )
-    images = getattr(processor, "image_processor", None)
-    size = getattr(images, "size", None)
-    if images is not None and size is not None and "longest_edge" in size and "shortest_edge" in size:
-        size = {"shortest_edge": settings.min_pixels, "longest_edge": settings.max_pixels}
-        images.size = type(images.size)(**size) if not isinstance(images.size, dict) else size
-        for name, value in (("min_pixels", settings.min_pixels), ("max_pixels", settings.max_pixels)):
-            if getattr(images, name, None) is not None:
-                setattr(images, name, value)
-    return processor
+    if config.model.dtype == "auto" and config.tuning.method == "full":
+        return "float32"
+    return config.model.dtype
 
 
-def weight_dtype(config: RunConfig) -> Any:
-    """Type that the weights are held in.
-
-    `auto` is bfloat16 under an adapter where the GPU has it. All weights trained stay in float32, since
-    updates of a small learning rate vanish in bfloat16; the arithmetic is bfloat16 by autocast.
-    """
+def four_bit() -> Any:
+    """QLoRA's quantisation: NF4 with double quantisation, arithmetic in bfloat16."""
     import torch
+    from transformers import BitsAndBytesConfig
 
-    if config.model.dtype != "auto":
-        return getattr(torch, config.model.dtype)
-    use_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported() and config.tuning.method != "full"
-    return torch.bfloat16 if use_bf16 else torch.float32
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
 
 
 def new_adapter(model: Any, config: RunConfig) -> Any:
     """The LoRA (or DoRA) configuration for the chosen towers of this model."""
     from peft import LoraConfig
 
+    from medgrpo.models.loading import lora_targets
+
     tuning = config.tuning
-    pattern = tuning.target_modules or tower_pattern(linear_layers(model), tuning.towers)
     return LoraConfig(
         r=tuning.rank,
         lora_alpha=tuning.alpha,
         lora_dropout=tuning.dropout,
         use_dora=tuning.method == "dora",
-        target_modules=pattern,
+        target_modules=tuning.target_modules or lora_targets(model, tuning.towers),
         task_type="CAUSAL_LM",
     )
-
-
-def linear_layers(model: Any) -> list[str]:
-    """Names of the model's linear layers, the output head left out."""
-    from torch import nn
-
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not name.endswith("lm_head")
-    ]
-
-
-def tower_of(name: str) -> str:
-    """Which part a layer belongs to by its name: language, vision or aligner."""
-    parts = set(name.split("."))
-    if parts & set(_ALIGNER):
-        return "aligner"
-    return "vision" if parts & set(_VISION) else "language"
-
-
-def tower_pattern(layers: list[str], towers: tuple[str, ...]) -> str:
-    """A regular expression that matches exactly the linear layers of the towers.
-
-    Raises:
-        UsageError: a tower has none.
-    """
-    patterns: dict[str, None] = {}
-    for tower in towers:
-        found = [name for name in layers if tower_of(name) == tower]
-        if not found:
-            raise UsageError(
-                f"the model has no linear layers in its {tower} tower",
-                hint="--set tuning.target_modules=… names layers by a regular expression",
-            )
-        patterns |= dict.fromkeys(re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name)) for name in found)
-    return "|".join(patterns)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.plan import StagePlan, check, enabled_stages, plan_stage
@@ -89,8 +87,7 @@ def probe_rewards(
         for name, share in table.coverage.items()
         if share == 0
     ]
-    best = max((float(value) for value in table.total if value == value), default=0.0)
-    if best <= 0:
+    if not any(value > 0 for value in table.total):
         warnings.append("the references themselves earn 0 on the first rows: do rewards and template agree?")
     return warnings
 
@@ -107,18 +104,10 @@ def _check_methods(plans: list[StagePlan], probe: list[dict[str, Any]]) -> None:
 
 
 def _check_model(path: str) -> None:
+    from medgrpo.models.loading import check_model
     from medgrpo.training.policy import find_weights
 
-    weights = find_weights(path)
-    config = Path(weights.base) / "config.json"
-    if config.is_file():
-        try:
-            json.loads(config.read_text("utf-8"))
-        except ValueError as error:
-            raise UsageError(f"{config} is not valid JSON: {error}") from error
-        files = [*Path(weights.base).glob("*.safetensors"), *Path(weights.base).glob("*.bin")]
-        if not files:
-            raise UsageError(f"{weights.base} has config.json but no weights", expected="*.safetensors")
+    check_model(find_weights(path).base)
 
 
 def _demo_rows() -> int:

@@ -10,7 +10,7 @@ from medgrpo.training.context import StageContext
 from medgrpo.training.trainers import RunTrainer
 
 
-class SupervisedTrainer(RunTrainer, SFTTrainer):  # type: ignore[misc]
+class SupervisedTrainer(RunTrainer, SFTTrainer):
     """TRL's SFT trainer with our data order, log and checkpoints."""
 
     def __init__(self, context: StageContext, **options: Any) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +94,7 @@ def train(
     from accelerate import PartialState
 
     from medgrpo.training.context import StopRequest
+    from medgrpo.training.environment import quiet_libraries
     from medgrpo.training.oom import explained
 
     started = time.perf_counter()
@@ -103,7 +104,7 @@ def train(
     writer = _open_writer(config, name, path, resume, logs, is_main_process=process.is_main_process)
     process.wait_for_everyone()
     try:
-        with StopRequest() as stop, explained(config):
+        with StopRequest() as stop, explained(config), quiet_libraries():
             dataset = checks.dataset or demo_dataset(path, config, is_main_process=process.is_main_process)
             process.wait_for_everyone()
             if resume:
@@ -382,8 +383,8 @@ def build_trainer(context: StageContext, policy: Policy, source: Any, checks: Pr
 def _add_tensorboard(trainer: Any, context: StageContext) -> None:
     if "tensorboard" not in context.config.logging.report_to or not context.is_main_process:
         return
-    from transformers.integrations import TensorBoardCallback
     from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
 
     folder = context.writer.path / "tensorboard" / f"{context.stage.number}-{context.stage.method}"
     trainer.add_callback(TensorBoardCallback(SummaryWriter(log_dir=str(folder))))
