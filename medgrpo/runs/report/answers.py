@@ -12,6 +12,9 @@ from medgrpo.runs.report.palette import swatch
 SHOWN_CHARACTERS = 1500
 """Of one completion; the middle of a longer one is left out."""
 
+OPEN_QUESTIONS = 12
+"""Questions shown at once; the rest are folded."""
+
 
 def predictions_section(found: SideBySide | None) -> str:
     """Each model's scores, each pair's difference with interval and p, and answers side by side."""
@@ -135,7 +138,13 @@ def _questions(found: SideBySide) -> str:
     ]
     head = [label("Question", "问题"), label("Reference", "参考答案")]
     head += [f"{swatch(i)}{text(model)}" for i, model in enumerate(found.models)]
-    return f'<p class="lead">{lead}</p>' + table(head, rows, css="answers")
+    page = f'<p class="lead">{lead}</p>' + table(head, rows[:OPEN_QUESTIONS], css="answers")
+    if len(rows) > OPEN_QUESTIONS:
+        more = label(
+            f"{len(rows) - OPEN_QUESTIONS} more questions", f"其余 {len(rows) - OPEN_QUESTIONS} 个问题"
+        )
+        page += f'<details class="panel"><summary>{more}</summary>{table(head, rows[OPEN_QUESTIONS:], css="answers")}</details>'
+    return page
 
 
 def _answer(answer: Answer) -> str:

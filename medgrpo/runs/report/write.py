@@ -81,8 +81,8 @@ def render(comparison: Comparison, plotly: str) -> str:
             if comparison.runs
             else "",
             sections.health_section(comparison),
-            sections.curves_section(comparison, charts),
             sections.components_table(comparison),
+            sections.curves_section(comparison, charts),
             sections.settings_section(comparison),
             answers.predictions_section(comparison.predictions),
             answers.stories_section(_stories(comparison)),
