@@ -60,13 +60,16 @@ class Output:
         from rich.text import Text
 
         cells = [list(row) for row in rows]
-        table = Table(title=title or None, title_justify="left")
+        table = Table()
         for index, column in enumerate(columns):
             numeric = all(isinstance(row[index], int | float) or row[index] is None for row in cells)
             table.add_column(column, justify="right" if numeric and cells else "left", overflow="fold")
         for row in cells:
             table.add_row(*(Text(_shown(cell)) for cell in row))  # Text: model output is never markup
-        Console().print(table)
+        console = Console()
+        if title:
+            console.print(Text(f"\n{title}"))
+        console.print(table)
 
     def result(self, document: dict[str, Any]) -> None:
         """The JSON document of the command, on stdout, if it was asked for. NaN becomes null."""

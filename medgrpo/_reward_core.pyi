@@ -1,6 +1,7 @@
 """Types of the compiled reward core; compared with the built module by stubtest."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, Self, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,3 +58,53 @@ def synonyms() -> dict[str, Any]:
 
 def read_text(text: str) -> list[tuple[str, str, bool]]:
     """Spelling, meaning and negation of each token."""
+
+# Masks
+
+# A batch is one (batch, height, width) array or a list of (height, width) arrays of any sizes, of uint8
+# (foreground above 0 or above the threshold) or float32 or float64 (above 0.5 or above the threshold).
+_Batch: TypeAlias = NDArray[np.generic] | Sequence[NDArray[np.generic]]
+
+@final
+class PreparedMasks:
+    """Masks whose packed form, skeleton and topology are worked out once and used for many predictions."""
+
+    def __new__(cls, masks: _Batch, fov: _Batch | None = None, threshold: float | None = None) -> Self: ...
+    def __len__(self) -> int: ...
+    def shapes(self) -> NDArray[np.int64]:
+        """Height and width of each mask, (masks, 2)."""
+
+    def counts(self) -> NDArray[np.int64]:
+        """Area, skeleton length, components and holes of each mask, (masks, 4)."""
+
+def measure_masks(
+    predictions: _Batch,
+    references: PreparedMasks | _Batch,
+    names: Sequence[str],
+    fov: _Batch | None = None,
+    threshold: float | None = None,
+    spacing: tuple[float, float] = (1.0, 1.0),
+) -> NDArray[np.float64]:
+    """Each named measure of each prediction with its reference, (predictions, names)."""
+
+def describe_masks(
+    masks: _Batch, names: Sequence[str], threshold: float | None = None
+) -> NDArray[np.float64]:
+    """Each named trait of each mask, (masks, names)."""
+
+def skeletonize_masks(
+    masks: _Batch, out: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], threshold: float | None = None
+) -> None:
+    """Writes the skeleton of each mask to `out` as 0 and 1: C-contiguous uint8 of the same shapes."""
+
+def set_num_threads(threads: int) -> None:
+    """Uses so many threads from now on; 0 means `MEDGRPO_NUM_THREADS`, or else every processor."""
+
+def num_threads() -> int:
+    """Threads that batches are shared among."""
+
+def set_instruction_set(name: str) -> str:
+    """Uses the loops compiled for portable, sse2, avx2 or avx512, or the best there is; returns which."""
+
+def instruction_set() -> str:
+    """The instruction set in use."""

@@ -79,6 +79,8 @@ def resolve(layers: Sequence[Layer]) -> Resolved:
     for layer in layers:
         for key, value in leaves(layer.values):
             _check_key(key, layer.name)
+            if key.startswith("rewards.weights."):
+                _name_each_weight(merged)
             _put(merged, key, value)
             # A dict given whole replaces the older one; its entries' origins go with it.
             origins = {k: v for k, v in origins.items() if not k.startswith(f"{key}.")}
@@ -191,6 +193,15 @@ def to_toml(config: RunConfig) -> str:
         return list(value) if isinstance(value, tuple) else value
 
     return tomli_w.dumps(present(config.model_dump()))
+
+
+def _name_each_weight(values: dict[str, Any]) -> None:
+    """Turn `rewards.weights = "balanced"` into the weights it stands for, so that a single one can change."""
+    named = values.get("rewards", {}).get("weights")
+    if isinstance(named, str):
+        from medgrpo.rewards.weights import resolve_weights
+
+        values["rewards"]["weights"] = resolve_weights(named)
 
 
 def _check_key(key: str, layer: str) -> None:

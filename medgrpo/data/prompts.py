@@ -83,6 +83,12 @@ class PromptTemplate:
 
 TEMPLATES: dict[str, PromptTemplate] = {
     "structured": PromptTemplate("structured", ("think", "answer", "plane", "modality")),
+    "short": PromptTemplate(
+        "short",
+        ("think", "answer", "plane", "modality"),
+        system={},
+        instruction={"en": "Reply in tags.", "zh": "用标签回答。"},
+    ),
     "answer": PromptTemplate("answer", ("think", "answer")),
     "plain": PromptTemplate("plain", ()),
     "detection": PromptTemplate("detection", ("think", "boxes")),

@@ -39,6 +39,7 @@ ROW_SCHEMA: dict[str, ColumnType] = {
     "context": "str",
     "boxes": "str",
     "mask": "str",
+    "mask2": "str",
     "fov": "str",
     "chosen": "str",
     "rejected": "str",
@@ -64,30 +65,8 @@ REQUIRED = (
 )
 """Columns that are never null; `images` may be an empty list."""
 
-STORED_COLUMNS = ("images", "width", "height", "image_tokens", "boxes", "mask", "fov")
+STORED_COLUMNS = ("images", "width", "height", "image_tokens", "boxes", "mask", "mask2", "fov")
 """Columns that depend on how the images are stored; they stay out of the content hash."""
-
-LEAKED_FIELDS = (
-    "case.findings",
-    "case.diagnosis",
-    "case.discussion",
-    "case.treatment_and_followup",
-    "topic",
-    "topic.*",
-    "findings",
-    "diagnosis",
-    "impression",
-)
-"""Source fields that tell the answer. They reach no prompt and no reward; a name ending in `.*` covers
-everything below it."""
-
-
-def is_leaked_field(name: str) -> bool:
-    """True if a field of the source, as a dotted path, tells the answer (see `LEAKED_FIELDS`)."""
-    folded = name.strip().lower().replace("/", ".")
-    return any(
-        folded == field or (field.endswith(".*") and folded.startswith(field[:-1])) for field in LEAKED_FIELDS
-    )
 
 
 def new_row(**fields: Any) -> Row:

@@ -87,7 +87,7 @@ def _changes(work: Workload) -> Iterator[tuple[str, str, Workload]]:
             _with(work, "tuning", method="qlora"),
         )
     if work.image_tokens > 256:
-        pixels = config.model.max_pixels // 2
+        pixels = work.image_tokens // 2 * (2 * work.shape.patch) ** 2  # a token covers 2×2 patches
         smaller = replace(_with(work, "model", max_pixels=pixels), image_tokens=work.image_tokens // 2)
         yield f"--max-pixels {pixels}", "finer detail is lost", smaller
     if config.rollout.max_completion_length > 128:

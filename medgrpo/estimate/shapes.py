@@ -15,7 +15,7 @@ class ModelShape:
     """Sizes of one model.
 
     Attributes:
-        family: image-token rule, as `medgrpo.models.image_tokens` names it.
+        family: image-token rule: a name or `model_type` that `medgrpo.models.image_tokens` knows; `text` without images.
         layers, hidden, kv_width, mlp, vocab: of the language model; kv_width = key/value heads × head size.
         vision_layers, vision_hidden, vision_mlp, patch: of the vision tower; 0 where there is none.
         language_parameters, vision_parameters: counts.
@@ -72,21 +72,21 @@ class ModelShape:
 SHAPES = {
     shape.name: shape
     for shape in (
-        ModelShape("Qwen2-VL-2B", "qwen2_vl", 28, 1536, 256, 8960, 151_936, 32, 1280, 3413, 14, tied=True),
-        ModelShape("Qwen2-VL-7B", "qwen2_vl", 28, 3584, 512, 18_944, 152_064, 32, 1280, 3413, 14, tied=False),
+        ModelShape("Qwen2-VL-2B", "qwen2-vl", 28, 1536, 256, 8960, 151_936, 32, 1280, 3413, 14, tied=True),
+        ModelShape("Qwen2-VL-7B", "qwen2-vl", 28, 3584, 512, 18_944, 152_064, 32, 1280, 3413, 14, tied=False),
         ModelShape(
-            "Qwen2.5-VL-3B", "qwen2_5_vl", 36, 2048, 256, 11_008, 151_936, 32, 1280, 3420, 14, tied=True
+            "Qwen2.5-VL-3B", "qwen2.5-vl", 36, 2048, 256, 11_008, 151_936, 32, 1280, 3420, 14, tied=True
         ),
         ModelShape(
-            "Qwen2.5-VL-7B", "qwen2_5_vl", 28, 3584, 512, 18_944, 152_064, 32, 1280, 3420, 14, tied=False
+            "Qwen2.5-VL-7B", "qwen2.5-vl", 28, 3584, 512, 18_944, 152_064, 32, 1280, 3420, 14, tied=False
         ),
         ModelShape(
-            "Qwen2.5-VL-32B", "qwen2_5_vl", 64, 5120, 1024, 27_648, 152_064, 32, 1280, 3456, 14, tied=False
+            "Qwen2.5-VL-32B", "qwen2.5-vl", 64, 5120, 1024, 27_648, 152_064, 32, 1280, 3456, 14, tied=False
         ),
-        ModelShape("Qwen3-VL-2B", "qwen3_vl", 28, 2048, 1024, 6144, 151_936, 24, 1024, 2731, 16, tied=True),
-        ModelShape("Qwen3-VL-4B", "qwen3_vl", 36, 2560, 1024, 9728, 151_936, 24, 1024, 2731, 16, tied=True),
+        ModelShape("Qwen3-VL-2B", "qwen3-vl", 28, 2048, 1024, 6144, 151_936, 24, 1024, 2731, 16, tied=True),
+        ModelShape("Qwen3-VL-4B", "qwen3-vl", 36, 2560, 1024, 9728, 151_936, 24, 1024, 2731, 16, tied=True),
         ModelShape(
-            "Qwen3-VL-8B", "qwen3_vl", 36, 4096, 1024, 12_288, 151_936, 27, 1152, 2869, 16, tied=False
+            "Qwen3-VL-8B", "qwen3-vl", 36, 4096, 1024, 12_288, 151_936, 27, 1152, 2869, 16, tied=False
         ),
         ModelShape("Qwen3-0.6B", "text", 28, 1024, 1024, 3072, 151_936, 0, 0, 0, 0, tied=True),
         ModelShape("Qwen3-1.7B", "text", 28, 2048, 1024, 6144, 151_936, 0, 0, 0, 0, tied=True),

@@ -15,6 +15,8 @@ from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 if TYPE_CHECKING:
     import torch
 
+    from medgrpo.models.loading import LoadedModel
+
 ADAPTER_FOLDERS = ("best_lora", "final_lora")
 
 
@@ -89,17 +91,18 @@ def merge_adapter(adapter: Path, output: Path, *, base: str | None = None, verif
         from peft import PeftModel
     except ImportError as error:
         raise missing_extra("peft", "train", "merging an adapter") from error
-    from medgrpo.models.loading import load_model, load_processor
+    from medgrpo.models.loading import load_model
 
     if output.exists() and any(output.iterdir()):
         raise UsageError(f"{output} exists and is not empty", hint="give a new folder with --output")
     folder = adapter_folder(adapter)
     base_path = base_of(folder, base)
-    processor = load_processor(base_path)
-    model = load_model(base_path)
-    before = dict(_fingerprints(model))
-    adapted = PeftModel.from_pretrained(model, str(folder)).eval()
-    prompts = list(_prompts(processor, verify))
+    dtype = _stored_dtype(base_path)
+    loaded = load_model(base_path, dtype=dtype)
+    processor = loaded.processor
+    before = dict(_fingerprints(loaded.model))
+    adapted = PeftModel.from_pretrained(loaded.model, str(folder)).eval()
+    prompts = list(_prompts(loaded, verify))
     expected = [_logits(adapted, prompt) for prompt in prompts]
     merged = adapted.merge_and_unload(safe_merge=True)
     changed = _changed(before, dict(_fingerprints(merged)))
@@ -116,7 +119,7 @@ def merge_adapter(adapter: Path, output: Path, *, base: str | None = None, verif
         shutil.copy(folder / "medgrpo.json", partial)
     difference, agreement = None, None
     if prompts:
-        reloaded = load_model(str(partial)).eval()
+        reloaded = load_model(str(partial), dtype=dtype).model
         pairs = list(zip(expected, (_logits(reloaded, prompt) for prompt in prompts), strict=True))
         difference = max(float((a - b).abs().max()) for a, b in pairs)
         agreement = float(sum((a.argmax(-1) == b.argmax(-1)).float().mean() for a, b in pairs)) / len(pairs)
@@ -158,19 +161,25 @@ PROMPTS = (
 )
 
 
-def _prompts(processor: Any, count: int) -> Iterator[dict[str, torch.Tensor]]:
+def _prompts(loaded: LoadedModel, count: int) -> Iterator[dict[str, torch.Tensor]]:
     """Model inputs of `count` questions, each with a drawn image where the model takes images."""
-    takes_images = hasattr(processor, "image_processor")
     for index in range(count):
-        parts: list[dict[str, Any]] = [{"type": "image"}] if takes_images else []
-        question = PROMPTS[index % len(PROMPTS)]
-        content: Any = [*parts, {"type": "text", "text": question}] if takes_images else question
-        tokenizer = processor if hasattr(processor, "chat_template") else processor.tokenizer
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        question: Any = PROMPTS[index % len(PROMPTS)]
+        if loaded.is_vision:
+            question = [{"type": "image"}, {"type": "text", "text": question}]
+        text = loaded.processor.apply_chat_template(
+            [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
         )
-        images = {"images": [_drawn_image(index)]} if takes_images else {}
-        yield dict(processor(text=[text], return_tensors="pt", **images))
+        images = {"images": [_drawn_image(index)]} if loaded.is_vision else {}
+        yield dict(loaded.processor(text=[text], return_tensors="pt", **images))
+
+
+def _stored_dtype(base: str) -> str:
+    """The type that the base's weights have on disk, so that the merged model has it too."""
+    from transformers import AutoConfig
+
+    stored = AutoConfig.from_pretrained(base).dtype
+    return "float32" if stored is None else str(stored).removeprefix("torch.")
 
 
 def _drawn_image(index: int) -> Any:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from medgrpo.errors import UsageError
+from medgrpo.errors import UsageError, choice_error
 
-LEAKED_FIELDS = frozenset({"findings", "diagnosis"})
-LEAKED_PREFIXES = ("case.", "topic.")
-"""Fields that state the answer: never offered to a reward, whatever the dataset holds."""
+LEAKED_FIELDS = (
+    "case.findings",
+    "case.diagnosis",
+    "case.discussion",
+    "case.treatment_and_followup",
+    "topic",
+    "topic.*",
+    "findings",
+    "diagnosis",
+    "impression",
+)
+"""Source fields that tell the answer. They reach no prompt and no reward; a name ending in `.*` covers
+everything below it."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "completion": (
@@ -42,7 +52,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 
 
 def parse_columns(text: str | None) -> dict[str, str]:
-    """`completion=…,answer=…` as {column of ours: column of the file}.
+    """`completion=…,answer=…` as {column of ours: column of the file}; nothing after = leaves a column out.
 
     Raises:
         UsageError: a part without `=`.
@@ -50,18 +60,21 @@ def parse_columns(text: str | None) -> dict[str, str]:
     mapping: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in (text or "").split(","))):
         ours, equals, theirs = part.partition("=")
-        if not equals or not ours.strip() or not theirs.strip():
+        if not equals or not ours.strip():
             raise UsageError(f"--columns has {part!r}", expected="completion=NAME,answer=NAME")
         mapping[ours.strip()] = theirs.strip()
     return mapping
 
 
-def find_columns(present: Iterable[str], given: Mapping[str, str] | None = None) -> dict[str, str]:
+def find_columns(
+    present: Iterable[str], given: Mapping[str, str] | None = None, *, where: str = "the file"
+) -> dict[str, str]:
     """{column of ours: column of the file} for the columns that are there.
 
     Args:
         present: the file's column names.
-        given: the user's mapping, which wins over the aliases.
+        given: the user's mapping, which wins over the aliases; "" leaves a column out.
+        where: the file, for messages.
     Raises:
         UsageError: a mapping names a column that the file does not have.
     """
@@ -72,12 +85,18 @@ def find_columns(present: Iterable[str], given: Mapping[str, str] | None = None)
         if match is not None:
             found[ours] = match
     for ours, theirs in (given or {}).items():
-        if theirs not in names:
-            raise UsageError(f"no column {theirs!r} for {ours!r}", expected=f"one of {', '.join(names)}")
-        found[ours] = theirs
+        if not theirs:
+            found.pop(ours, None)
+        elif theirs in names:
+            found[ours] = theirs
+        else:
+            raise choice_error(f"column in {where}", theirs, names)
     return found
 
 
-def leaks(name: str) -> bool:
-    """Whether a field of that name states the answer: MedPix's `case.*` and `topic.*` fields and their like."""
-    return name in LEAKED_FIELDS or name.startswith(LEAKED_PREFIXES)
+def is_leaked_field(name: str) -> bool:
+    """True if a field of the source, as a dotted path, tells the answer (see `LEAKED_FIELDS`)."""
+    folded = name.strip().lower().replace("/", ".")
+    return any(
+        folded == field or (field.endswith(".*") and folded.startswith(field[:-1])) for field in LEAKED_FIELDS
+    )

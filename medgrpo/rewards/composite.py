@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.errors import UsageError, choice_error
-from medgrpo.rewards.columns import leaks
+from medgrpo.rewards.columns import is_leaked_field
 from medgrpo.rewards.plugins import RewardError, as_column, failing_row, one_row
 from medgrpo.rewards.registry import RewardFunction, label, load_reward
 from medgrpo.rewards.weights import check_weights, normalised, resolve_weights
@@ -90,6 +91,7 @@ class CompositeReward:
         on_error: `stop` raises on the first row where a reward raises; `skip` counts it and treats the
             row as not judged by that reward.
         rewards: functions for names that no registry knows (to use a function without a file).
+        settings: further arguments for every reward, the same for all rows (`tags`, `plain`, …).
     Raises:
         UsageError: unknown reward, negative or all-zero weights, an unknown gate or option.
     """
@@ -102,6 +104,7 @@ class CompositeReward:
         aggregation: Aggregation = "sum",
         on_error: OnError = "stop",
         rewards: Mapping[str, RewardFunction] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         given = resolve_weights(weights)
         check_weights(given)
@@ -127,6 +130,7 @@ class CompositeReward:
         self.functions: tuple[RewardFunction, ...] = tuple(
             functions[source] if source in functions else load_reward(source) for source in sources
         )
+        self.settings = dict(settings or {})
         self.__name__ = "reward"
 
     def score(self, completions: Sequence[Any], columns: Mapping[str, Any] | None = None) -> RewardTable:
@@ -140,7 +144,11 @@ class CompositeReward:
             RewardError: a component raised (unless `on_error="skip"`) or returned what cannot be used;
                 names the component and the row.
         """
-        offered = {key: value for key, value in (columns or {}).items() if not leaks(key)}
+        offered = {
+            key: value
+            for key, value in (columns or {}).items()
+            if key not in self.settings and not is_leaked_field(key)
+        }
         components = np.full((len(completions), len(self.names)), np.nan)
         errors: dict[str, int] = {}
         first_errors: dict[str, str] = {}
@@ -211,14 +219,15 @@ class CompositeReward:
         self, name: str, function: RewardFunction, completions: Sequence[Any], columns: Mapping[str, Any]
     ) -> tuple[list[float], list[str]]:
         try:
-            return as_column(name, function(completions=completions, **columns), len(completions)), []
+            returned = function(completions=completions, **columns, **self.settings)
+            return as_column(name, returned, len(completions)), []
         except RewardError as error:
             if self.on_error == "stop":
                 raise
             first = error
         except Exception as error:
             if self.on_error == "stop":
-                row = failing_row(function, completions, columns)
+                row = failing_row(partial(function, **self.settings), completions, columns)
                 raise RewardError(
                     name,
                     f"{type(error).__name__}: {error}",
@@ -226,7 +235,7 @@ class CompositeReward:
                     hint="on_error='skip' counts such rows and goes on",
                 ) from error
             first = RewardError(name, f"{type(error).__name__}: {error}")
-        return _row_by_row(name, function, completions, columns, first)
+        return _row_by_row(name, partial(function, **self.settings), completions, columns, first)
 
     def _total(self, components: Floats) -> Floats:
         return self._weighted(components) * self._gate_factor(components)
@@ -248,7 +257,7 @@ class CompositeReward:
 
 def _row_by_row(
     name: str,
-    function: RewardFunction,
+    function: Callable[..., Any],
     completions: Sequence[Any],
     columns: Mapping[str, Any],
     batch_error: RewardError,

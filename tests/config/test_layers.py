@@ -22,6 +22,11 @@ def test_a_table_of_weights_replaces_the_older_one_but_a_single_weight_changes_i
     assert resolve([base, single]).config.rewards.weights == {"format": 0.3, "answer_match": 2.0}
 
 
+def test_a_single_weight_changes_a_named_set_and_keeps_the_others():
+    config = resolve_run("balanced", model="m", assignments=("rewards.weights.format=0.5",))[0].config
+    assert config.rewards.weights == {"format": 0.5, "answer_match": 0.45, "plane_match": 0.2, "modality_match": 0.15}
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

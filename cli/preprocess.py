@@ -1,0 +1,198 @@
+"""`medgrpo preprocess`: raw images and questions in, a checked dataset out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.errors import UsageError, choice_error
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+TASKS = ("vqa", "text", "vessels", "detection")
+
+
+@app.command()
+def preprocess(
+    source: Annotated[
+        Path | None, typer.Argument(help="Folder with data files and pictures, or one data file.")
+    ] = None,
+    output: Annotated[Path | None, typer.Argument(help="New folder for the prepared dataset.")] = None,
+    source_option: Annotated[Path | None, typer.Option("--input", hidden=True)] = None,
+    output_option: Annotated[Path | None, typer.Option("--output", hidden=True)] = None,
+    task: Annotated[
+        str | None, typer.Option(help="vqa, text, vessels or detection. Default: from the data.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Longest side of stored images, pixels. Default: as they are.")
+    ] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Largest area of stored images, pixels.")] = None,
+    multiple: Annotated[
+        int, typer.Option(help="Width and height become multiples of this, pixels (28 for Qwen2.5-VL).")
+    ] = 1,
+    image_format: Annotated[
+        str, typer.Option("--format", help="auto, jpeg, png or webp. Masks are always PNG.")
+    ] = "auto",
+    quality: Annotated[int, typer.Option(help="Quality of JPEG and WebP, 1 to 100.")] = 95,
+    split: Annotated[
+        str, typer.Option(help="auto, official, or shares of train,validation,test as .8,.1,.1.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes. Default: one per core. Does not change the result.")
+    ] = None,
+    on_bad_row: Annotated[
+        str, typer.Option(help="stop at the first bad row, or skip and count them.")
+    ] = "stop",
+    missing_image: Annotated[
+        str, typer.Option(help="A row whose picture is not there: bad (see --on-bad-row), or kept as text.")
+    ] = "bad",
+    conflicts: Annotated[
+        str,
+        typer.Option(help="Same picture and question, other answers: keep, drop, or accept each (multi)."),
+    ] = "keep",
+    prompt: Annotated[
+        str | None, typer.Option(help="Prompt template: structured, answer, plain, detection or a TOML file.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name in reports. Default: that of the source.")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Turn raw images and questions into a checked dataset.
+
+    Reads JSON, JSONL, CSV and parquet rows and folders of pictures, stores each picture once at the size
+    asked for, splits by picture and patient, looks for leaks, and writes a folder that train and eval read.
+    Run again, it does only what is missing.
+
+    Example:  medgrpo preprocess ./vqa_rad ./vqa_rad-224 --size 224
+    """
+    import time
+
+    out = Output(as_json=as_json, quiet=quiet)
+    started = time.monotonic()
+    source = source or source_option
+    output = output or output_option
+    if source is None or output is None:
+        raise UsageError(
+            "preprocess needs a source and an output folder",
+            hint="medgrpo preprocess ./vqa_rad ./vqa_rad-224 --size 224",
+        )
+    options = _options(
+        task=task,
+        size=size,
+        max_pixels=max_pixels,
+        multiple=multiple,
+        image_format=image_format,
+        quality=quality,
+        split=split,
+        seed=seed,
+        on_bad_row=on_bad_row,
+        missing_image=missing_image,
+        conflicts=conflicts,
+        prompt=prompt,
+        name=name,
+    )
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers {workers}", expected="at least 1")
+    from medgrpo.data.prepare import prepare, summary
+
+    dataset, is_new = prepare(
+        source,
+        output,
+        options,
+        workers=workers,
+        progress=lambda label, total: out.progress(label, total, unit=label),
+    )
+    document = summary(dataset, time.monotonic() - started)
+    if not is_new:
+        out.note(f"{dataset.path} is up to date: same files, same options")
+    _print(out, document, dataset.info)
+    out.result(document)
+
+
+def _options(**given: Any) -> Any:
+    from medgrpo.data.images import ImageSettings
+    from medgrpo.data.prepare import PrepareOptions
+    from medgrpo.data.prompts import load_template
+
+    for label, value, choices in (
+        ("task", given["task"], TASKS),
+        ("image format", given["image_format"], ("auto", "jpeg", "png", "webp")),
+        ("--on-bad-row", given["on_bad_row"], ("skip", "stop")),
+        ("--missing-image", given["missing_image"], ("bad", "text")),
+        ("--conflicts", given["conflicts"], ("keep", "drop", "multi")),
+    ):
+        if value is not None and value not in choices:
+            raise choice_error(label, value, choices)
+    for label, value, low, high in (
+        ("--size", given["size"], 16, 16384),
+        ("--max-pixels", given["max_pixels"], 256, 2**28),
+        ("--multiple", given["multiple"], 1, 256),
+        ("--quality", given["quality"], 1, 100),
+    ):
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"{label} {value}", expected=f"{low} to {high}")
+    if given["prompt"]:
+        load_template(given["prompt"])
+    images = ImageSettings(
+        size_px=given["size"],
+        max_pixels=given["max_pixels"],
+        multiple_px=given["multiple"],
+        format=given["image_format"],
+        quality=given["quality"],
+    )
+    return PrepareOptions(
+        task=given["task"],
+        images=images,
+        split=given["split"],
+        seed=given["seed"],
+        on_bad_row=given["on_bad_row"],
+        missing_image=given["missing_image"],
+        conflicts=given["conflicts"],
+        prompt=given["prompt"],
+        name=given["name"],
+    )
+
+
+def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
+    rows = document["rows"]
+    tokens = document["image_tokens"]
+    out.text(
+        f"{document['name']}: {sum(rows.values()):,} rows (train {rows['train']:,}, validation "
+        f"{rows['validation']:,}, test {rows['test']:,}), {document['images']:,} images"
+    )
+    if tokens["max"] is not None:
+        out.text(
+            f"image tokens: {tokens['min']}–{tokens['max']}, median {tokens['median']} (Qwen2.5-VL, uncapped)"
+        )
+    for reason, count in document["skipped"].items():
+        out.text(f"skipped: {count:,} × {reason}")
+    for kind, labels in document["labels"].items():
+        if labels["classes"]:
+            out.text(f"{kind} known for {labels['share']:.0%} of the rows")
+    for kind, count in document["leaks"].items():
+        out.text(f"leak: {count:,} × {kind.replace('_', ' ')}")
+    for pair, count in document["split"].get("official_overlap", {}).items():
+        out.text(f"leak: {count:,} pictures, patients or texts are in both official splits {pair}")
+    if document["conflicts"]["pairs"]:
+        out.text(
+            f"conflicts: {document['conflicts']['pairs']} questions with different answers for the same picture, "
+            f"{document['conflicts']['yes_against_no']} of them yes against no"
+        )
+    for field, count in info["leaked_fields"].items():
+        out.text(
+            f"left out: field {field!r} of {count:,} rows tells the answer; it reaches no prompt and no reward"
+        )
+    if document["majority"]:
+        out.table(
+            "always giving the most frequent answer earns",
+            ("question type", "train rows", "answer", "share", "of rows"),
+            [
+                (m["question_type"], m["train_rows"], m["answer"][:40], m["share"], m["rows"])
+                for m in document["majority"][:12]
+            ],
+        )
+    out.text(f"written to {document['output']} in {document['wall_s']:.1f} s")

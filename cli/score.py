@@ -1,0 +1,257 @@
+"""`medgrpo score FILE`: what ready completions earn, by which rule, and what a cheat would earn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medgrpo.cli.output import JsonOption, Output, QuietOption
+
+if TYPE_CHECKING:
+    from medgrpo.rewards.completions_file import CompletionRows
+    from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.rewards.score_file import ScoredFile
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+SHOWN_ROWS = 20
+
+
+@app.command()
+def score(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="JSON lines, JSON list, CSV, parquet, or Markdown rollouts."),
+    ] = None,
+    rewards: Annotated[
+        str | None,
+        typer.Option(
+            help="Names by comma: built in, FILE.py:FUNCTION, or entry points. Default: of --weights."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="balanced, conservative, balanced_caption, text, equal, or NAME=WEIGHT,… Default: balanced; "
+            "equal with --rewards; answer_match alone with --plain."
+        ),
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="File (or prepared dataset) that holds the answers, with --join.")
+    ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(metavar="row|KEY[=KEY]", help="How FILE belongs to --references. Default: row."),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="completion=NAME,answer=NAME,… where the names are unusual; NAME empty: leave out."
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="A completion without tags is the answer itself.")
+    ] = False,
+    tags: Annotated[
+        str, typer.Option(help="Tags of a completion, in order.")
+    ] = "think,answer,plane,modality",
+    gate: Annotated[
+        str | None, typer.Option(help="Reward that multiplies the total, usually format.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write every row with its scores: .jsonl, .json, .csv or .parquet.")
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Show the rule that decided on each row; without FILE: the synonyms."),
+    ] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Score cheats on the same rows beside the honest completions.")
+    ] = False,
+    audit_limit: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --audit: exit 1 if best cheat / honest mean is above this ratio."),
+    ] = None,
+    group_size: Annotated[
+        int | None,
+        typer.Option(min=2, help="Completions per prompt, side by side: count groups without spread."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score only the first rows.")] = None,
+    on_reward_error: Annotated[
+        str, typer.Option(metavar="stop|skip", help="What to do when a reward raises.")
+    ] = "stop",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score a file of completions with the rewards, without a model.
+
+    Example: medgrpo score answers.jsonl --references testset.json --join row --plain --explain
+    """
+    from medgrpo.errors import UsageError
+
+    out = Output(as_json=as_json, quiet=quiet)
+    if file is None:
+        if explain:
+            _show_synonyms(out)
+            return
+        raise UsageError("no FILE is given", expected="medgrpo score FILE", hint="medgrpo score --help")
+    from medgrpo.rewards.columns import parse_columns
+    from medgrpo.rewards.completions_file import read_completions
+    from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.rewards.score_file import choose_weights, score_rows, write_rows
+
+    composite = CompositeReward(
+        choose_weights(_names(rewards), weights, plain=plain),
+        gate=gate,
+        on_error=on_reward_error,  # type: ignore[arg-type]  # checked there
+        settings={"tags": tuple(_names(tags) or ()), "plain": plain},
+    )
+    rows = read_completions(file, parse_columns(columns), references, join, limit=limit)
+    for note in rows.notes:
+        out.warn(note)
+    scored = score_rows(rows, composite)
+    _warn(out, scored, plain)
+    if output is not None:
+        write_rows(scored.scored_rows(), output)
+        out.note(f"wrote {len(rows)} rows to {output}")
+    document: dict[str, Any] = {
+        "file": str(file),
+        "format": rows.format,
+        "rows": len(rows),
+        "unmatched": rows.unmatched,
+        "rewards": scored.summary(),
+        "given_weights": composite.given_weights,
+        "rules": scored.rules,
+        "errors": scored.table.errors,
+    }
+    _show_summary(out, scored, composite)
+    if group_size is not None:
+        document["groups"] = _show_groups(out, scored, group_size)
+    if explain:
+        document["explain"] = _show_explained(out, scored)
+    ratio = None
+    if audit or audit_limit is not None:
+        document["audit"], ratio = _show_audit(out, rows, composite)
+    out.result(document)
+    if audit_limit is not None and ratio is not None and ratio > audit_limit:
+        out.warn(f"the best cheat earns {ratio:.2f} of the honest mean, above the limit {audit_limit:g}")
+        raise typer.Exit(1)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _warn(out: Output, scored: ScoredFile, plain: bool) -> None:
+    table = scored.table
+    for name, count in table.errors.items():
+        out.warn(f"{name} failed on {count} rows, which it does not judge: {table.first_errors[name]}")
+    for name, share in table.coverage.items():
+        if share == 0 and len(table):
+            out.warn(f"{name} judged no row: what it compares with is not in the file")
+    untagged = sum("<answer>" not in str(completion).lower() for completion in scored.rows.completions)
+    if not plain and len(table) and untagged == len(table):
+        out.warn("no completion has an <answer> tag; --plain scores such completions as the answer itself")
+
+
+def _show_summary(out: Output, scored: ScoredFile, composite: CompositeReward) -> None:
+    summary = scored.summary()
+    given = {**composite.given_weights, "total": None}
+    out.table(
+        f"{scored.rows.path.name}: {len(scored.rows)} rows ({scored.rows.format})",
+        ["reward", "mean", "std", "coverage", "weight", "of 1"],
+        [
+            (name, part["mean"], part["std"], part["coverage"], given.get(name, 0.0), part["weight"])
+            for name, part in summary.items()
+        ],
+    )
+
+
+def _show_groups(out: Output, scored: ScoredFile, group_size: int) -> dict[str, Any]:
+    from medgrpo.errors import UsageError
+    from medgrpo.rewards.composite import group_statistics
+
+    if len(scored.rows) % group_size:
+        raise UsageError(
+            f"{len(scored.rows)} rows do not divide into groups of {group_size}",
+            expected="the completions of one prompt side by side, as many for each prompt",
+        )
+    groups = group_statistics(scored.table, group_size)
+    out.table(
+        f"groups of {group_size}",
+        ["reward", "groups", "without spread", "share", "mean std"],
+        [(name, s.groups, s.dead, s.dead_share, s.mean_std) for name, s in groups.items()],
+    )
+    return {
+        name: {"groups": s.groups, "dead": s.dead, "dead_share": s.dead_share, "mean_std": s.mean_std}
+        for name, s in groups.items()
+    }
+
+
+def _show_explained(out: Output, scored: ScoredFile) -> list[dict[str, Any]]:
+    rows = []
+    for index, explained in enumerate(scored.explained):
+        question = scored.rows.columns.get("question")
+        rows.append(
+            {
+                "row": index,
+                "question": None if question is None else question[index],
+                "field": explained["field"],
+                "reference": explained["reference"],
+                "answer_match": explained["answer_match"],
+                "answer_match_graded": explained["answer_match_graded"],
+                "rule": explained["rule"],
+            }
+        )
+    out.table("rules", ["rule", "rows"], scored.rules.items())
+    out.table(
+        f"first {min(SHOWN_ROWS, len(rows))} rows (--output FILE writes all)",
+        ["row", "question", "answer given", "reference", "match", "graded", "rule"],
+        [
+            (
+                row["row"],
+                _short(row["question"]),
+                _short(row["field"]),
+                _short(row["reference"]),
+                row["answer_match"],
+                row["answer_match_graded"],
+                row["rule"],
+            )
+            for row in rows[:SHOWN_ROWS]
+        ],
+    )
+    return rows
+
+
+def _short(value: object, width: int = 60) -> str:
+    text = "–" if value is None else " ".join(str(value).split())
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _show_synonyms(out: Output) -> None:
+    from medgrpo.rewards.text import synonyms
+
+    table = synonyms()
+    out.table(
+        f"synonyms, version {table['version']}",
+        ["group", "terms", "source"],
+        [(group["id"], ", ".join(group["terms"]), group["source"]) for group in table["groups"]],
+    )
+    out.result({"synonyms": table})
+
+
+def _show_audit(
+    out: Output, rows: CompletionRows, composite: CompositeReward
+) -> tuple[dict[str, Any], float]:
+    from medgrpo.rewards.audit import audit
+
+    report = audit(rows.columns, composite, completions=rows.completions)
+    out.table(
+        f"audit: honest mean {report.honest:.3f}; best cheat {report.best.name} {report.best.mean:.3f}; "
+        f"ratio {report.ratio:.2f}",
+        ["cheat", "mean", "of honest", "rows", "what it does"],
+        [(cheat.name, cheat.mean, cheat.ratio, cheat.rows, cheat.description) for cheat in report.cheats],
+    )
+    return report.to_dict(), report.ratio

@@ -1,0 +1,193 @@
+"""Decoding: whatever a file holds becomes an 8-bit grey or RGB picture, upright."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.data.images import MAX_SOURCE_PIXELS, WINDOW_PERCENTILES, Unusable
+from medgrpo.data.source import ImageRef
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+EXIF_ORIENTATION = 0x0112
+PLAIN_JPEG_INFO = frozenset(
+    (
+        "jfif",
+        "jfif_version",
+        "jfif_unit",
+        "jfif_density",
+        "dpi",
+        "progressive",
+        "progression",
+        "adobe",
+        "adobe_transform",
+    )
+)
+"""What a JPEG may carry to be copied as it is; comments and EXIF can name a patient."""
+PLAIN_JPEG_SEGMENTS = frozenset(("APP0", "APP14"))
+
+
+@dataclass
+class Opened:
+    """A picture whose header was read; pixels are decoded when asked for.
+
+    Attributes:
+        size: (width, height) of the upright picture.
+        full: decodes all of it.
+        reduced: decodes at least twice the wanted size where the format can decode less than all.
+    """
+
+    size: tuple[int, int]
+    full: Callable[[], Image]
+    reduced: Callable[[tuple[int, int]], Image]
+    is_jpeg: bool = False
+    is_plain_jpeg: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def open_picture(content: bytes, ref: ImageRef) -> Opened:
+    """The picture in a file's bytes.
+
+    Raises:
+        Unusable: it is no picture, is damaged, or is larger than `MAX_SOURCE_PIXELS`.
+    """
+    if ref.part.startswith(("frame:", "slice:")) or content[128:132] == b"DICM":
+        from medgrpo.data.volumes import open_volume_slice
+
+        return open_volume_slice(content, ref)
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        picture = Image.open(BytesIO(content))
+    except Image.DecompressionBombError as error:
+        raise Unusable("image too large", f"{ref.path}: {error}") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+        raise Unusable("image unreadable", f"{ref.path} is no picture, or damaged") from error
+    width, height = picture.size
+    if width * height > MAX_SOURCE_PIXELS:
+        raise Unusable(
+            "image too large",
+            f"{ref.path} is {width} × {height} px, over the limit of {MAX_SOURCE_PIXELS // 10**6} megapixels",
+        )
+    return _opened(picture, ref)
+
+
+def _opened(picture: Any, ref: ImageRef) -> Opened:
+    from PIL import ImageOps
+
+    is_jpeg = picture.format in ("JPEG", "MPO")
+    turned = _orientation(picture)
+    notes = []
+    if turned != 1:
+        notes.append("turned upright by its EXIF orientation")
+    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+        notes.append("first frame of several")
+    if picture.mode not in ("RGB", "L"):
+        notes.append(f"converted from mode {picture.mode}")
+
+    def decode(wanted: tuple[int, int] | None) -> Image:
+        if wanted is not None and is_jpeg and picture.mode in ("RGB", "L", "YCbCr"):
+            asked = wanted if turned < 5 else (wanted[1], wanted[0])
+            picture.draft(picture.mode, (2 * asked[0], 2 * asked[1]))
+        try:
+            picture.load()
+        except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError) as error:
+            raise Unusable("image damaged", f"{ref.path} is damaged: {error}") from error
+        upright = ImageOps.exif_transpose(picture) if turned != 1 else picture
+        return _cut(eight_bit(upright), ref.part)
+
+    width, height = picture.size if turned < 5 else picture.size[::-1]
+    if ref.part:
+        width, height = _cut_size((width, height), ref.part)
+    plain = is_jpeg and picture.mode in ("RGB", "L") and turned == 1 and not ref.part
+    return Opened(
+        (width, height),
+        lambda: decode(None),
+        decode if not ref.part else lambda _: decode(None),
+        is_jpeg,
+        plain and picture.format == "JPEG" and _carries_nothing(picture),
+        notes,
+    )
+
+
+def _carries_nothing(picture: Any) -> bool:
+    segments = {name for name, _ in getattr(picture, "applist", [])}
+    return set(picture.info) <= PLAIN_JPEG_INFO and segments <= PLAIN_JPEG_SEGMENTS
+
+
+def _orientation(picture: Any) -> int:
+    try:
+        value = picture.getexif().get(EXIF_ORIENTATION, 1)
+    except (OSError, ValueError, SyntaxError, TypeError):
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def eight_bit(picture: Image) -> Image:
+    """The picture in mode L or RGB; transparency over black, deep pictures windowed by percentiles."""
+    from PIL import Image as PillowImage
+
+    mode = picture.mode
+    if mode in ("L", "RGB"):
+        return picture
+    if mode == "1":
+        return picture.convert("L")
+    if mode.startswith(("I", "F")):
+        return windowed(picture)
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        opaque = picture.convert("RGBA")
+        ground = PillowImage.new("RGBA", opaque.size, (0, 0, 0, 255))
+        return PillowImage.alpha_composite(ground, opaque).convert("L" if mode == "LA" else "RGB")
+    if mode == "P":
+        colours = picture.convert("RGB")
+        return _grey_if_grey(colours)
+    return picture.convert("RGB")
+
+
+def _grey_if_grey(picture: Image) -> Image:
+    red, green, blue = picture.split()
+    same = red.tobytes() == green.tobytes() == blue.tobytes()
+    return red if same else picture
+
+
+def windowed(picture: Any) -> Image:
+    """A 16-bit, 32-bit or float picture (or array) as 8-bit grey.
+
+    The percentiles of `WINDOW_PERCENTILES` of the finite values become 0 and 255. A constant picture
+    becomes black.
+    """
+    import numpy as np
+    from PIL import Image as PillowImage
+
+    values = np.asarray(picture, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return PillowImage.fromarray(np.zeros(values.shape[:2], np.uint8))
+    low, high = np.percentile(finite, WINDOW_PERCENTILES)
+    if high <= low:
+        low, high = float(finite.min()), float(finite.max())
+    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
+    return PillowImage.fromarray((np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+def _cut_size(size: tuple[int, int], part: str) -> tuple[int, int]:
+    left, top, right, bottom = _panel(size, part)
+    return right - left, bottom - top
+
+
+def _cut(picture: Image, part: str) -> Image:
+    return picture.crop(_panel(picture.size, part)) if part else picture
+
+
+def _panel(size: tuple[int, int], part: str) -> tuple[int, int, int, int]:
+    """Edges of a panel of a stack, `panel:2/3` being the middle one of three below each other."""
+    kind, _, value = part.partition(":")
+    number, _, count = value.partition("/")
+    if kind != "panel" or not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise Unusable("image part unknown", f"no part {part!r} in a picture")
+    height = size[1] // int(count)
+    return 0, (int(number) - 1) * height, size[0], int(number) * height

@@ -1,0 +1,234 @@
+"""One picture: decoded, made 8-bit and upright, resized, stored. Runs in worker processes.
+
+Reductions of JPEGs decode at a fraction of the size (libjpeg's scaled decoding) with at least twice the
+wanted resolution left for the final filter, so that no quality is lost and most of the time is saved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from medgrpo.data.hashing import source_hash
+from medgrpo.data.source import ImageRef
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+StoredFormat = Literal["auto", "jpeg", "png", "webp"]
+
+MAX_SOURCE_PIXELS = 200_000_000
+"""Larger pictures are refused before they are decoded: a small file can claim a size that fills the memory."""
+WINDOW_PERCENTILES = (0.5, 99.5)
+"""16-bit and float pictures are mapped to 8 bits so that these percentiles become 0 and 255."""
+SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How pictures are stored. Pictures are never enlarged."""
+
+    size_px: int | None = None
+    """Longest side; None keeps the size."""
+    max_pixels: int | None = None
+    """Largest area in pixels."""
+    multiple_px: int = 1
+    """Width and height become multiples of this (the model's patch × merge), by scaling, not by padding."""
+    format: StoredFormat = "auto"
+    """`auto`: JPEG for what was JPEG, PNG (lossless) for everything else. Masks are always PNG."""
+    quality: int = 95
+    """Of JPEG and WebP, 1–100."""
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """A picture to be stored."""
+
+    root: Path
+    ref: ImageRef
+    folder: Path
+    kind: Literal["image", "mask"]
+    settings: ImageSettings
+    size: tuple[int, int] | None = None
+    """Stored size of the picture that a mask belongs to."""
+
+    @property
+    def name(self) -> str:
+        """Stem of the stored file: that of the source, and a short hash of where it was found."""
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", PurePosixPath(self.ref.path).stem)[:60]
+        digest = hashlib.blake2b(self.ref.key.encode(), digest_size=4).hexdigest()
+        return f"{stem}-{digest}"
+
+
+@dataclass
+class StoredImage:
+    """What became of a picture; `problem` says why there is none."""
+
+    key: str
+    path: str = ""
+    """Relative to the dataset's folder."""
+    width: int = 0
+    height: int = 0
+    source_width: int = 0
+    """Width of the upright source, in pixels."""
+    source_height: int = 0
+    source_hash: str = ""
+    pixels_hash: str = ""
+    perceptual_hash: str = ""
+    notes: list[str] = field(default_factory=list)
+    reason: str = ""
+    problem: str = ""
+
+
+class Unusable(Exception):
+    """The picture cannot be used; `reason` is shared by pictures with the same fault."""
+
+    def __init__(self, reason: str, problem: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
+
+
+def target_size(width: int, height: int, settings: ImageSettings) -> tuple[int, int]:
+    """The (width, height) at which a picture of this size is stored; the aspect ratio is kept."""
+    scale = 1.0
+    if settings.size_px is not None:
+        scale = min(scale, settings.size_px / max(width, height))
+    if settings.max_pixels is not None:
+        scale = min(scale, math.sqrt(settings.max_pixels / (width * height)))
+    unit = settings.multiple_px
+    if unit == 1:
+        return max(1, round(width * scale)), max(1, round(height * scale))
+    columns, lines = (max(unit, round(side * scale / unit) * unit) for side in (width, height))
+    if settings.size_px is not None:
+        limit = max(unit, settings.size_px // unit * unit)
+        columns, lines = min(columns, limit), min(lines, limit)
+    while (
+        settings.max_pixels is not None
+        and columns * lines > settings.max_pixels
+        and columns * lines > unit**2
+    ):
+        if columns >= lines:
+            columns -= unit
+        else:
+            lines -= unit
+    return columns, lines
+
+
+def store(job: ImageJob) -> StoredImage:
+    """Stores one picture; a picture that cannot be used comes back with `problem`, not as an exception."""
+    try:
+        return _store(job)
+    except Unusable as error:
+        return StoredImage(job.ref.key, reason=error.reason, problem=str(error))
+
+
+def _store(job: ImageJob) -> StoredImage:
+    path = job.root / job.ref.path
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Unusable("image unreadable", f"{job.ref.path} cannot be read: {error.strerror}") from error
+    if not content:
+        raise Unusable("image empty", f"{job.ref.path} is an empty file")
+    stored = StoredImage(job.ref.key, source_hash=source_hash(content, job.ref.part))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PIL warns of odd metadata and large sizes; both are judged here
+        data = _encode(job, content, stored)
+    write_atomically(job.folder / stored.path, data)
+    return stored
+
+
+def _encode(job: ImageJob, content: bytes, stored: StoredImage) -> bytes:
+    """The bytes of the file to be stored; fills in `stored`."""
+    from medgrpo.data.decode import open_picture
+
+    opened = open_picture(content, job.ref)
+    stored.notes += opened.notes
+    stored.source_width, stored.source_height = opened.size
+    if job.kind == "mask":
+        return _mask(job, opened.full(), opened.is_jpeg, stored)
+    stored.width, stored.height = target_size(*opened.size, job.settings)
+    wanted = (stored.width, stored.height)
+    form = job.settings.format
+    if form == "auto":
+        form = "jpeg" if opened.is_jpeg else "png"
+    stored.path = f"images/{job.name}{SUFFIXES[form]}"
+    if form == "jpeg" and opened.is_plain_jpeg and wanted == opened.size:
+        picture = opened.full()  # decoded to be sure that it is whole
+        stored.pixels_hash = hashlib.blake2b(content, digest_size=16).hexdigest()
+        stored.perceptual_hash = perceptual_hash(picture)
+        return content
+    picture = resized(opened.reduced(wanted), wanted)
+    stored.pixels_hash = pixels_hash(picture, f"{form}{job.settings.quality if form != 'png' else ''}")
+    stored.perceptual_hash = perceptual_hash(picture)
+    return encoded(picture, form, job.settings.quality)
+
+
+def _mask(job: ImageJob, picture: Image, is_lossy: bool, stored: StoredImage) -> bytes:
+    from medgrpo.data.masks import binary, resize_mask
+
+    mask = binary(picture, is_lossy=is_lossy)
+    size = job.size or target_size(*mask.size, job.settings)
+    mask = resize_mask(mask, size)
+    stored.width, stored.height = size
+    stored.path = f"masks/{job.name}.png"
+    stored.pixels_hash = pixels_hash(mask, "mask")
+    return encoded(mask, "png", 0)
+
+
+def resized(picture: Image, size: tuple[int, int]) -> Image:
+    """The picture at exactly this size; smaller with an antialiasing filter."""
+    from PIL.Image import Resampling
+
+    if picture.size == size:
+        return picture
+    return picture.resize(size, Resampling.BICUBIC, reducing_gap=2.0)
+
+
+def encoded(picture: Image, form: str, quality: int) -> bytes:
+    """The picture as a file in memory, without any metadata."""
+    from io import BytesIO
+
+    buffer = BytesIO()
+    picture.info = {}  # Pillow writes comments and profiles of the source from here
+    if form == "jpeg":
+        picture.save(buffer, "JPEG", quality=quality, subsampling=0)
+    elif form == "webp":
+        picture.save(buffer, "WEBP", quality=quality, method=4)
+    else:
+        picture.save(buffer, "PNG", compress_level=4)
+    return buffer.getvalue()
+
+
+def pixels_hash(picture: Image, note: str) -> str:
+    """Hash of mode, size, pixels and how they are stored; the encoder's version does not enter."""
+    digest = hashlib.blake2b(f"{picture.mode} {picture.size} {note}".encode(), digest_size=16)
+    digest.update(picture.tobytes())
+    return digest.hexdigest()
+
+
+def perceptual_hash(picture: Image) -> str:
+    """256-bit DCT hash (64 hex digits). On VQA-RAD a picture and its smaller, recompressed copy differ in at
+    most 6 bits, two pictures in at least 74."""
+    import imagehash
+    from PIL.Image import Resampling
+
+    grey = picture.convert("L").resize((64, 64), Resampling.LANCZOS, reducing_gap=2.0)
+    return str(imagehash.phash(grey, hash_size=16))  # resizes to 64 × 64 too, without the shortcut
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes under a temporary name, then renames: a file is whole or not there."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,442 @@
+"""From a source folder to a prepared dataset: read, check, store the pictures, split, lint, write."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from medgrpo.data.hashing import combined_hash, file_hash, fingerprint, row_hash, settings_hash, source_hash
+from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
+from medgrpo.data.lint import Findings, conflicts, lint
+from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
+from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
+from medgrpo.data.readers.base import BadRow
+from medgrpo.data.schema import SPLITS, Row, Task
+from medgrpo.data.splits import Groups, assign, near_duplicates, parse_split, text_key
+from medgrpo.data.store import journal, store_all
+from medgrpo.errors import MedgrpoError, UsageError
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Makes a progress bar from a label and a total; what it yields is called with steps done."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What `preprocess` was asked to do."""
+
+    task: Task | None = None
+    """Only read formats of this task; None: whatever the source holds."""
+    images: ImageSettings = field(default_factory=ImageSettings)
+    split: str = "auto"
+    seed: int = 0
+    on_bad_row: Policy = "stop"
+    missing_image: Literal["bad", "text"] = "bad"
+    """A row whose picture is not there is a bad row, or is kept as a row without picture."""
+    conflicts: Literal["keep", "drop", "multi"] = "keep"
+    """Rows that ask the same of the same picture and answer differently: keep them, drop all of them, or
+    accept each of the answers (`multi`; where one says yes and the other no, they are dropped)."""
+    prompt: str | None = None
+    """Prompt template that the dataset is meant for; None: by task."""
+    name: str | None = None
+    """Name in reports; None: that of the source folder."""
+    near_duplicate_bits: int = 10
+    """Pictures whose 256-bit perceptual hashes differ in at most this many bits stay in one split."""
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what is written; the worker count does not."""
+        return asdict(self)
+
+
+PROMPTS: dict[Task, str] = {
+    "vqa": "structured",
+    "text": "answer",
+    "detection": "detection",
+    "vessels": "plain",
+}
+
+
+def prepare(
+    source_path: str | Path,
+    output: str | Path,
+    options: PrepareOptions,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[PreparedDataset, bool]:
+    """Prepares a dataset, or finds that it is prepared already.
+
+    A call that was interrupted is taken up where it stopped: stored pictures are kept. A call whose
+    result is there already, from the same files with the same options, does nothing.
+
+    Args:
+        workers: processes that decode pictures; None: one per core. Does not change the result.
+
+    Returns:
+        The dataset, and whether it was written now.
+
+    Raises:
+        MedgrpoError: a bad row or picture under `on_bad_row="stop"`, or nothing is left.
+        UsageError: `output` holds something else, or the source is in no known format.
+    """
+    started = time.monotonic()
+    source = Source(source_path, keep_missing=options.missing_image == "text")
+    target = Path(output).expanduser().absolute()
+    if target.resolve().is_relative_to(source.root) or source.root.is_relative_to(target.resolve()):
+        raise UsageError(
+            f"{target} and the source {source.root} lie in each other",
+            expected="an output folder outside the source",
+        )
+    shares = parse_split(options.split)
+    request = settings_hash(options.identity())
+    stamp = fingerprint(source.root, _files(source))
+    ready = _already_prepared(target, request, stamp, source)
+    if ready is not None:
+        return ready, False
+
+    problems = Problems(options.on_bad_row)
+    items, formats = read_source(source, problems, options.task)
+    _without_missing(items, problems)
+    with PreparedWriter(target, keep_partial=True) as writer:
+        stored = _store_images(items, source, writer.folder, options, workers, progress)
+        items = _with_images(items, stored, problems)
+        if not items:
+            raise _nothing_left(source, problems)
+        items = _settle(items, options.conflicts, problems)
+        rows, hashes = _finished_rows(items, stored, options.name or source.name)
+        groups, near = _groups(items, stored, options.near_duplicate_bits)
+        plan = assign(
+            groups, _split_keys(items, stored), shares, [item.split for item in items], options.seed
+        )
+        findings = lint(rows, plan.names)
+        findings.near_duplicates = near
+        for split in SPLITS:
+            writer.write(split, (row for row, name in zip(rows, plan.names, strict=True) if name == split))
+        task = options.task or _task_of(rows)
+        info = _info(rows, stored, plan.names, hashes, problems, findings)
+        info |= {
+            "name": options.name or source.name,
+            "task": task,
+            "formats": formats,
+            "source": str(source.only_file or source.root),
+            "prompt_template": options.prompt or PROMPTS[task],
+            "split": {"asked": options.split, "seed": options.seed, "groups": plan.groups}
+            | ({"official_overlap": plan.overlap} if plan.overlap else {}),
+            "request": request,
+            "fingerprint": stamp,
+            "content": _content_hashes(source),
+            "wall_s": round(time.monotonic() - started, 3),
+        }
+        return writer.finish(info), True
+
+
+def _files(source: Source) -> list[Path]:
+    return [source.only_file] if source.only_file else source.files
+
+
+def _already_prepared(target: Path, request: str, stamp: str, source: Source) -> PreparedDataset | None:
+    if not (target / INFO_NAME).is_file():
+        return None
+    dataset = PreparedDataset.open(target)
+    asked_the_same = dataset.info.get("request") == request
+    if asked_the_same and (dataset.info.get("fingerprint") == stamp or _same_content(dataset, source)):
+        return dataset
+    changed = "other files" if asked_the_same else "other options"
+    raise UsageError(
+        f"{target} holds a dataset that was prepared from {changed}",
+        expected="a new folder, or the options and files it was prepared from",
+        hint="choose another folder, or remove this one",
+    )
+
+
+def _content_hashes(source: Source) -> dict[str, Any]:
+    """What tells that files were only touched or moved: their names, and the bytes of the data files. The
+    hashes of the pictures are in the journal."""
+    return {
+        "names": combined_hash(source.relative(path) for path in _files(source)),
+        "data": combined_hash(file_hash(path) for path in source.record_files),
+    }
+
+
+def _same_content(dataset: PreparedDataset, source: Source) -> bool:
+    if dataset.info.get("content") != _content_hashes(source):
+        return False
+    return all(
+        source_hash(
+            (source.root / entry["key"].partition("#")[0]).read_bytes(), entry["key"].partition("#")[2]
+        )
+        == entry["source_hash"]
+        for entry in journal(dataset.path)
+    )
+
+
+def _without_missing(items: Sequence[Item], problems: Problems) -> None:
+    """Takes away the references to pictures that are not there, and counts the rows."""
+    for item in items:
+        if any(ref.part == "missing" for ref in item.images):
+            item.images = []
+            problems.notes["row kept without its picture"] += 1
+
+
+def _jobs(items: Sequence[Item], source: Source, folder: Path, settings: ImageSettings) -> Iterator[ImageJob]:
+    seen: set[str] = set()
+    for item in items:
+        for ref in item.images:
+            if ref.key not in seen:
+                seen.add(ref.key)
+                yield ImageJob(source.root, ref, folder, "image", settings)
+
+
+def _mask_jobs(
+    items: Sequence[Item],
+    source: Source,
+    folder: Path,
+    settings: ImageSettings,
+    stored: dict[str, StoredImage],
+) -> Iterator[ImageJob]:
+    seen: set[str] = set()
+    for item in items:
+        picture = stored.get(item.images[0].key) if item.images else None
+        size = (picture.width, picture.height) if picture and not picture.problem else None
+        for ref in item.masks.values():
+            if ref.key not in seen:
+                seen.add(ref.key)
+                yield ImageJob(source.root, ref, folder, "mask", settings, size)
+
+
+def _store_images(
+    items: Sequence[Item],
+    source: Source,
+    folder: Path,
+    options: PrepareOptions,
+    workers: int | None,
+    progress: Progress | None,
+) -> dict[str, StoredImage]:
+    """Every picture, then every mask, by key; masks have the key of their own file."""
+    stored: dict[str, StoredImage] = {}
+    count = workers or os.cpu_count() or 1
+    stop = options.on_bad_row == "stop"
+    for label, jobs in (
+        ("images", list(_jobs(items, source, folder, options.images))),
+        ("masks", None),
+    ):
+        batch = jobs if jobs is not None else list(_mask_jobs(items, source, folder, options.images, stored))
+        if batch:
+            stored |= store_all(batch, count, label=label, progress=progress, stop_at_problem=stop)
+    return stored
+
+
+def _refs(item: Item) -> list[Any]:
+    return [*item.images, *item.masks.values()]
+
+
+def _with_images(items: list[Item], stored: dict[str, StoredImage], problems: Problems) -> list[Item]:
+    """The items whose pictures could be stored; the others are bad rows."""
+    kept = []
+    for item in items:
+        broken = next(
+            (stored[ref.key] for ref in _refs(item) if ref.key in stored and stored[ref.key].problem), None
+        )
+        if broken is None:
+            kept.append(item)
+            continue
+        fault = BadRow(broken.reason, "image", broken.problem, "a picture that can be opened")
+        problems.bad(str(item.row["source_file"]), int(item.row["source_row"]), fault)
+    return kept
+
+
+def _settle(items: list[Item], policy: str, problems: Problems) -> list[Item]:
+    """The items with contradicting answers dropped or merged, as the policy says."""
+    if policy == "keep":
+        return items
+    keyed = [[*(ref.key for ref in item.images), item.row["image_id"] or ""] for item in items]
+    by_id = {str(index): item for index, item in enumerate(items)}
+    asked = [
+        {**item.row, "id": str(index), "images": list(key)}
+        for index, (item, key) in enumerate(zip(items, keyed, strict=True))
+    ]
+    dropped: set[str] = set()
+    for conflict in conflicts(asked):
+        if policy == "drop" or conflict["yes_against_no"]:
+            dropped.update(conflict["rows"])
+            continue
+        accepted = list(dict.fromkeys(by_id[index].row["answer"] for index in conflict["rows"]))
+        for index in conflict["rows"]:
+            row = by_id[index].row
+            row["answers"] = [row["answer"], *(text for text in accepted if text != row["answer"])]
+    if dropped:
+        problems.skipped["answers contradict each other"] += len(dropped)
+    return [item for index, item in by_id.items() if index not in dropped]
+
+
+def _nothing_left(source: Source, problems: Problems) -> MedgrpoError:
+    reasons = ", ".join(f"{count} × {reason}" for reason, count in problems.skipped.most_common())
+    return MedgrpoError(
+        f"no usable row in {source.only_file or source.root}" + (f": skipped {reasons}" if reasons else ""),
+        expected="at least one row with a question and an answer",
+        hint="run again without --on-bad-row skip to see the first bad row"
+        if reasons
+        else "docs/data.md lists the formats with their fields",
+    )
+
+
+def _finished_rows(
+    items: Sequence[Item], stored: dict[str, StoredImage], name: str
+) -> tuple[list[Row], list[str]]:
+    """The rows with ids, stored pictures and token counts, and the content hash of each."""
+    from medgrpo.data.boxes import scaled_boxes
+    from medgrpo.models.image_tokens import image_family, image_tokens
+
+    family = image_family("qwen2.5-vl")
+    rows, hashes = [], []
+    used: Counter[str] = Counter()
+    for item in items:
+        row = item.row
+        row["source"] = name
+        file = Path(str(row["source_file"]))
+        base = f"{file.with_suffix('').as_posix() if file.name else 'images'}:{row['source_row']}"
+        used[base] += 1
+        row["id"] = base if used[base] == 1 else f"{base}.{used[base]}"
+        pictures = [stored[ref.key] for ref in item.images]
+        source_boxes = row["boxes"]
+        row["images"] = [picture.path for picture in pictures]
+        if pictures:
+            first = pictures[0]
+            row["width"], row["height"] = first.width, first.height
+            row["image_tokens"] = sum(image_tokens(p.width, p.height, family) for p in pictures)
+            row["image_id"] = row["image_id"] or item.images[0].key
+            if source_boxes:
+                row["boxes"] = scaled_boxes(source_boxes, first)
+        for column, ref in item.masks.items():
+            row[column] = stored[ref.key].path
+        image_hashes = [stored[ref.key].source_hash for ref in _refs(item)]
+        rows.append(row)
+        hashes.append(row_hash(row, image_hashes, source_boxes))
+    return rows, hashes
+
+
+def _groups(
+    items: Sequence[Item], stored: dict[str, StoredImage], distance: int
+) -> tuple[Groups, list[tuple[str, str]]]:
+    """Rows that share a picture (also a copy or a near one), a patient, or a text; and the near pictures."""
+    groups = Groups(len(items))
+    rows_of: dict[str, int] = {}
+    for index, item in enumerate(items):
+        for ref in item.images:
+            groups.add(index, ("file", stored[ref.key].source_hash))
+            rows_of.setdefault(ref.key, index)
+        if item.row["image_id"]:
+            groups.add(index, ("image", item.row["source_file"].rpartition("/")[0], item.row["image_id"]))
+        if item.row["patient_id"]:
+            groups.add(index, ("patient", item.row["patient_id"]))
+        if not item.images and not item.row["image_id"]:
+            asked = f"{item.row['question']} {item.row['options'] or ''} {item.row['context'] or ''}"
+            groups.add(index, ("text", text_key(asked)))
+    keys = sorted(rows_of)
+    pairs = near_duplicates(((i, stored[key].perceptual_hash) for i, key in enumerate(keys)), distance)
+    near = []
+    for one, other in pairs:
+        if stored[keys[one]].source_hash != stored[keys[other]].source_hash:
+            near.append((keys[one], keys[other]))
+        groups.join(rows_of[keys[one]], rows_of[keys[other]])
+    return groups, near
+
+
+def _split_keys(items: Sequence[Item], stored: dict[str, StoredImage]) -> list[str]:
+    """For each row what decides the order of drawing: its picture or its question, never a label."""
+    return [
+        stored[item.images[0].key].source_hash
+        if item.images
+        else str(item.row["image_id"] or text_key(str(item.row["question"])))
+        for item in items
+    ]
+
+
+def _task_of(rows: Sequence[Row]) -> Task:
+    if any(row["mask"] for row in rows):
+        return "vessels"
+    if any(row["boxes"] for row in rows):
+        return "detection"
+    return "vqa" if any(row["images"] for row in rows) else "text"
+
+
+def _info(
+    rows: Sequence[Row],
+    stored: dict[str, StoredImage],
+    names: Sequence[str],
+    hashes: Sequence[str],
+    problems: Problems,
+    findings: Findings,
+) -> dict[str, Any]:
+    tokens = sorted(row["image_tokens"] for row in rows if row["image_tokens"] is not None)
+    used = {path for row in rows for path in (*row["images"], row["mask"], row["mask2"], row["fov"]) if path}
+    pictures = sorted(
+        (image for image in stored.values() if image.path in used), key=lambda image: image.path
+    )
+    notes: Counter[str] = Counter(note for image in pictures for note in image.notes)
+    return {
+        "hash": combined_hash(f"{name} {digest}" for name, digest in zip(names, hashes, strict=True)),
+        "pixels_hash": combined_hash(f"{image.path} {image.pixels_hash}" for image in pictures),
+        "images": sum(image.path.startswith("images/") for image in pictures),
+        "masks": sum(image.path.startswith("masks/") for image in pictures),
+        "patients": len({row["patient_id"] for row in rows if row["patient_id"]}),
+        "skipped": dict(problems.skipped.most_common()),
+        "skipped_examples": problems.examples,
+        "notes": dict((problems.notes + notes).most_common()),
+        "leaked_fields": dict(problems.dropped_fields.most_common()),
+        "image_tokens": {
+            "min": tokens[0] if tokens else None,
+            "median": tokens[len(tokens) // 2] if tokens else None,
+            "max": tokens[-1] if tokens else None,
+            "histogram": histogram(tokens),
+        },
+        **findings.to_dict(),
+    }
+
+
+def histogram(values: Sequence[int], bins: int = 12) -> list[dict[str, int]]:
+    """Counts of sorted whole numbers in ranges of equal width, `from` and `to` included."""
+    if not values:
+        return []
+    low, high = values[0], values[-1]
+    width = max(1, -(-(high - low + 1) // bins))
+    counts = Counter((value - low) // width for value in values)
+    return [
+        {"from": low + step * width, "to": low + (step + 1) * width - 1, "rows": counts[step]}
+        for step in range(max(counts) + 1)
+    ]
+
+
+def summary(dataset: PreparedDataset, wall_s: float) -> dict[str, Any]:
+    """The JSON document of `preprocess`."""
+    info = dataset.info
+    tokens = info["image_tokens"]
+    return {
+        "name": info["name"],
+        "task": info["task"],
+        "rows": info["rows"],
+        "images": info["images"],
+        "masks": info["masks"],
+        "skipped": info["skipped"],
+        "leaks": info["leaks"],
+        "conflicts": info["conflicts"],
+        "image_tokens": {key: tokens[key] for key in ("min", "median", "max")},
+        "majority": info["majority"],
+        "labels": info["labels"],
+        "split": info["split"],
+        "hash": info["hash"],
+        "pixels_hash": info["pixels_hash"],
+        "output": str(dataset.path),
+        "wall_s": round(wall_s, 3),
+    }
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON that keeps Chinese readable."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,132 @@
+"""What a reader is: a class that turns one source format into rows.
+
+A format whose rows are records (JSON, CSV, parquet) subclasses `RecordReader`; one that is a folder
+with a shape of its own (masks beside images, DICOM series) subclasses `FolderReader`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from medgrpo.data.schema import Row, Task
+from medgrpo.data.source import ImageRef, Source
+from medgrpo.errors import MedgrpoError
+
+Policy = Literal["skip", "stop"]
+Record = Mapping[str, Any]
+
+
+@dataclass
+class Item:
+    """One row as read, with the pictures it points to still in the source."""
+
+    row: Row
+    images: list[ImageRef] = field(default_factory=list)
+    mask: ImageRef | None = None
+    mask2: ImageRef | None = None
+    fov: ImageRef | None = None
+    split: str | None = None
+    """Split of the source that the row is from, as `train`, if the source has splits."""
+
+    @property
+    def masks(self) -> dict[str, ImageRef]:
+        """Column -> mask, those that there are."""
+        found = {"mask": self.mask, "mask2": self.mask2, "fov": self.fov}
+        return {column: ref for column, ref in found.items() if ref is not None}
+
+
+class BadRow(Exception):
+    """A row that cannot be used.
+
+    Args:
+        reason: a few words that rows with the same fault share; skipped rows are counted by it.
+        field: the field at fault.
+        problem: what is wrong with which value.
+        expected: what would have been right.
+    """
+
+    def __init__(self, reason: str, field: str, problem: str, expected: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
+        self.field = field
+        self.problem = problem
+        self.expected = expected
+
+
+class Problems:
+    """What happens to bad rows: the first one stops the run, or all are skipped, counted and sampled."""
+
+    EXAMPLES = 20
+
+    def __init__(self, policy: Policy = "stop") -> None:
+        self.policy = policy
+        self.skipped: Counter[str] = Counter()
+        self.examples: list[dict[str, Any]] = []
+        self.dropped_fields: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+
+    def bad(self, file: str, row: int, fault: BadRow) -> None:
+        """Counts a bad row, or stops at it.
+
+        Raises:
+            MedgrpoError: the policy is `stop`.
+        """
+        if self.policy == "stop":
+            raise MedgrpoError(
+                f"{file}, row {row}, field {fault.field!r}: {fault.problem}",
+                expected=fault.expected,
+                hint="correct the row, or pass --on-bad-row skip to leave such rows out and count them",
+            )
+        self.skipped[fault.reason] += 1
+        if len(self.examples) < self.EXAMPLES:
+            self.examples.append({"file": file, "row": row, "field": fault.field, "problem": fault.problem})
+
+
+class Reader(ABC):
+    """A source format."""
+
+    name: ClassVar[str]
+    """How reports call the format."""
+    task: ClassVar[Task]
+    """The task that its rows are for."""
+    describe: ClassVar[str]
+    """One line for lists of formats: the fields or the folder shape that it is known by."""
+
+
+class RecordReader(Reader):
+    """A format of records: `accepts` knows it by its first record, `convert` makes the row.
+
+    Another format is one such class in `medgrpo.data.readers.FORMATS`.
+    """
+
+    @abstractmethod
+    def accepts(self, record: Record) -> bool:
+        """True if a file whose first record is this one has the format."""
+
+    @abstractmethod
+    def convert(self, record: Record, source: Source, file: Path) -> Item:
+        """The row of a record; `id`, `source`, `source_file` and `source_row` are filled in afterwards.
+
+        Raises:
+            BadRow: the record cannot be used.
+        """
+
+    def finish(self, items: list[Item]) -> None:
+        """Called once with all items of the format, to fill in what other rows tell (labels)."""
+
+
+class FolderReader(Reader):
+    """A format that is a folder of files."""
+
+    @abstractmethod
+    def matches(self, source: Source) -> bool:
+        """True if the source has this shape."""
+
+    @abstractmethod
+    def read(self, source: Source, problems: Problems) -> Iterator[Item]:
+        """All rows of the folder, with `source_file` and `source_row`."""

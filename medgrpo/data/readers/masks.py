@@ -1,0 +1,153 @@
+"""Folders of pictures with masks: DRIVE, STARE, CHASE_DB1, HRF, and any image + mask pair."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from medgrpo.data.readers.base import BadRow, FolderReader, Item, Problems
+from medgrpo.data.schema import Task, new_row
+from medgrpo.data.source import ImageRef, Source
+
+Role = Literal["image", "mask", "mask2", "fov", "stack"]
+
+FOLDER_ROLES: tuple[tuple[Role, str], ...] = (
+    ("stack", r"pred_(unet|laddernet)|stacks?"),
+    ("mask2", r"(manual2|2nd_manual|second|labels-vk|observer2|human)"),
+    (
+        "mask",
+        r"(manual1?|manual_av|1st_manual|labels?(-ah)?|masks?_gt|gts?|ground_?truth|annotations?|vessels?|ve)",
+    ),
+    ("fov", r"(fov|roi|field_of_view)"),
+    ("image", r"(images?|imgs?|originals?|stare-images|hr|fundus|pictures?)"),
+)
+"""Folder names by role; `mask` and `masks` mean the field of view beside a manual annotation, as in DRIVE
+and HRF, and the annotation itself otherwise."""
+FILE_ROLES: tuple[tuple[Role, str], ...] = (
+    ("mask2", r"[._-](2nd_?ho|manual2|vk)$"),
+    ("mask", r"[._-](1st_?ho|manual1?|ah|mask|seg(mentation)?|label|gt|av_?manual)$"),
+)
+"""Ends of file names that tell the role where all files lie in one folder (CHASE_DB1)."""
+_ENDS = re.compile(
+    r"([._-](1st_?ho|2nd_?ho|manual[12]?|ah|vk|mask|seg(mentation)?|labels?|gt|av_?manual|stack|test|training))+$",
+    re.IGNORECASE,
+)
+_EYE = re.compile(r"^(image_?\d+)[lr]$", re.IGNORECASE)
+QUESTIONS = {
+    "vessels": "Segment the blood vessels in this image.",
+    "region": "Segment the marked region in this image.",
+}
+ANSWER = "[SEG]"
+"""What a segmenting model writes; the mask is the reference."""
+FUNDUS = re.compile(r"drive|stare|chase|hrf|fundus|retina|vessel", re.IGNORECASE)
+
+
+class MaskFolderReader(FolderReader):
+    """Pictures and masks in folders side by side, or in one folder with telling file names."""
+
+    name: ClassVar[str] = "masks"
+    task: ClassVar[Task] = "vessels"
+    describe: ClassVar[str] = (
+        "folders image/, manual/ (or mask/), manual2/, fov/ with files of matching names"
+    )
+
+    def matches(self, source: Source) -> bool:
+        """A mask folder, or masks by their file names, and no records that name the pictures."""
+        if source.only_file or any(path.suffix != ".txt" for path in source.record_files):
+            return False
+        return any(role in ("mask", "mask2", "stack") for files in _sets(source).values() for role in files)
+
+    def read(self, source: Source, problems: Problems) -> Iterator[Item]:
+        """A row per picture; `source_row` counts the pictures of a set."""
+        for folder, files in sorted(_sets(source).items()):
+            keys = sorted({key for role in files.values() for key in role})
+            for number, key in enumerate(keys, start=1):
+                parts = {role: found[key] for role, found in files.items() if key in found}
+                try:
+                    item = self._item(source, parts, folder, key)
+                except BadRow as fault:
+                    problems.bad(folder or ".", number, fault)
+                    continue
+                item.row["source_file"] = folder or "."
+                item.row["source_row"] = number
+                yield item
+
+    def _item(self, source: Source, parts: dict[Role, Path], folder: str, key: str) -> Item:
+        refs = {role: ImageRef(source.relative(path)) for role, path in parts.items()}
+        stack = refs.pop("stack", None)
+        if "image" not in refs and stack is not None:
+            refs["image"] = ImageRef(stack.path, "panel:1/3")
+        if "image" not in refs:
+            found = source.relative(next(iter(parts.values())))
+            raise BadRow(
+                "image missing", "image", f"no picture belongs to {found}", "a picture of the same name"
+            )
+        if "mask" not in refs:
+            raise BadRow(
+                "mask missing", "mask", f"no mask belongs to {refs['image'].path}", "a mask of the same name"
+            )
+        kind = "vessels" if FUNDUS.search(f"{source.root.name}/{refs['mask'].path}") else "region"
+        eye = _EYE.match(key)
+        row = new_row(
+            question=QUESTIONS[kind],
+            answer=ANSWER,
+            image_id=f"{folder}/{key}".strip("/"),
+            patient_id=f"{folder}/{eye.group(1)}".strip("/") if eye else None,
+            language="en",
+            question_type="SEGMENTATION",
+            modality="fundus photography" if kind == "vessels" else None,
+            label_source="folder" if kind == "vessels" else None,
+        )
+        split = next(
+            (name for name in ("test", "train") if name in parts.get("image", Path()).stem.lower()), None
+        )
+        split = split or next(
+            (name for name in ("test", "train") if name in folder.lower().split("/")[-1]), None
+        )
+        return Item(row, [refs["image"]], refs["mask"], refs.get("mask2"), refs.get("fov"), split)
+
+
+def _sets(source: Source) -> dict[str, dict[Role, dict[str, Path]]]:
+    """Set folder -> role -> key -> file. A set is the parent of image and mask folders, or one folder."""
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for path in source.pictures:
+        folders[path.parent].append(path)
+    annotated = {folder.parent for folder in folders if _role(folder.name, False) == "mask"}
+    sets: dict[str, dict[Role, dict[str, Path]]] = defaultdict(lambda: defaultdict(dict))
+    for folder, paths in sorted(folders.items()):
+        role = _role(folder.name, folder.parent in annotated) if folder != source.root else None
+        for path in paths:
+            if role is not None:
+                name, own = source.relative(folder.parent), role
+            else:
+                name, own = source.relative(folder), _file_role(path.stem)
+            if role is None and own == "image" and not _has_masks(paths):
+                continue
+            sets["" if name == "." else name][own].setdefault(_key(path.stem), path)
+    return {name: dict(roles) for name, roles in sets.items() if len(roles) > 1 or "mask" in roles}
+
+
+def _role(folder: str, is_annotated: bool) -> Role | None:
+    if re.fullmatch(r"masks?", folder, re.IGNORECASE):
+        return "fov" if is_annotated else "mask"
+    return next((role for role, name in FOLDER_ROLES if re.fullmatch(name, folder, re.IGNORECASE)), None)
+
+
+def _file_role(stem: str) -> Role:
+    return next((role for role, end in FILE_ROLES if re.search(end, stem, re.IGNORECASE)), "image")
+
+
+def _has_masks(paths: list[Path]) -> bool:
+    return any(_file_role(path.stem) != "image" for path in paths)
+
+
+def _key(stem: str) -> str:
+    """What the files of one picture have in common: the name without the words that tell the role.
+
+    >>> _key("01_test_mask"), _key("im0001.ah"), _key("Image_01L_1stHO")
+    ('01', 'im0001', 'image_01l')
+    """
+    return (_ENDS.sub("", stem) or stem).lower()

@@ -1,0 +1,69 @@
+"""Values of a record as text, with the faults that real files have."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medgrpo.data.readers.base import BadRow
+
+MISSING = ("", "nan", "none", "null", "n/a")
+"""Texts that stand for no value, in any case."""
+
+
+def text_of(value: Any) -> str | None:
+    """A value as trimmed text: numbers become text, true and false become yes and no, missing ones None."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return str(int(value)) if value.is_integer() else str(value)
+    if isinstance(value, str | int):
+        return str(value).strip() or None
+    return None
+
+
+def optional(record: Mapping[str, Any], *names: str) -> str | None:
+    """The first of the fields that has a value."""
+    return next((text for name in names if (text := text_of(record.get(name))) is not None), None)
+
+
+def required(record: Mapping[str, Any], *names: str) -> str:
+    """The first of the fields that has a value.
+
+    Raises:
+        BadRow: none has one.
+    """
+    text = optional(record, *names)
+    if text is not None:
+        return text
+    name = next((name for name in names if name in record), names[0])
+    value = record.get(name)
+    if name not in record:
+        problem = f"the field is missing; the row has {', '.join(map(str, record)) or 'no fields'}"
+    elif isinstance(value, dict | list):
+        problem = f"{json.dumps(value, ensure_ascii=False, default=str)[:60]} is no text"
+    else:
+        problem = f"the {name} is empty"
+    raise BadRow(f"no {names[0]}", name, problem, f"a text that is not empty in {' or '.join(names)}")
+
+
+def texts_of(value: Any) -> list[str]:
+    """All texts of a value that may be one text or a list of them; empty ones are left out."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [text for item in value if (text := text_of(item)) is not None]
+    text = text_of(value)
+    return [] if text is None else [text]
+
+
+def folded(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with its field names in lower case and trimmed; of two that become equal the first stays."""
+    fields: dict[str, Any] = {}
+    for key, value in record.items():
+        fields.setdefault(str(key).strip().lower(), value)
+    return fields

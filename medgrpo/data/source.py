@@ -1,0 +1,151 @@
+"""The folder (or single file) that a dataset is made from: which files it has, and which one a row means."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from medgrpo.errors import UsageError
+
+RECORD_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt")
+IMAGE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+    ".ppm",
+    ".pgm",
+    ".dcm",
+    ".dicom",
+)
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """Where the pixels of a picture are in the source.
+
+    Args:
+        path: relative to the source folder, with `/`.
+        part: which part of the file: empty for all of it, or a `kind:value` that `decode` knows, as
+            `slice:axial/12` (NIfTI), `frame:3` (DICOM), `panel:2/3` (stacked panels) or `cell:7/image`
+            (a picture inside a parquet file). `missing` is a picture that is not there.
+    """
+
+    path: str
+    part: str = ""
+
+    @property
+    def key(self) -> str:
+        """Names the picture within the source."""
+        return f"{self.path}#{self.part}" if self.part else self.path
+
+
+class MissingImage(Exception):
+    """A row names a picture that is not there, or not inside the source."""
+
+    def __init__(self, reason: str, problem: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
+
+
+class Source:
+    """A folder of raw data. Only what lies inside it is read: `..`, absolute paths and links out are not.
+
+    Args:
+        path: the folder, or one data file (then the folder is its parent and no other data file is read).
+        keep_missing: a picture that is not there gives a reference with the part `missing`, not an error.
+
+    Raises:
+        UsageError: there is nothing at `path`, or it cannot be listed.
+    """
+
+    def __init__(self, path: str | Path, *, keep_missing: bool = False) -> None:
+        self.keep_missing = keep_missing
+        given = Path(path).expanduser()
+        if not given.exists():
+            raise UsageError(
+                f"no data at {given}",
+                expected="a folder with data files and pictures, or one data file",
+                hint="check the path",
+            )
+        self.only_file = given.resolve() if given.is_file() else None
+        self.root = (given.parent if given.is_file() else given).resolve()
+        self.name = given.resolve().stem if given.is_file() else self.root.name
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """Every file below the folder, sorted by path; hidden ones and links out of it are left out."""
+        found: list[Path] = []
+        unreadable: list[str] = []
+        for folder, folders, names in os.walk(
+            self.root, onerror=lambda e: unreadable.append(str(e.filename))
+        ):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            found += [Path(folder) / name for name in names if not name.startswith(".")]
+        if unreadable:
+            raise UsageError(f"{unreadable[0]} cannot be listed", expected="folders that this user may read")
+        return sorted(path for path in found if not path.is_symlink() or self.contains(path))
+
+    @cached_property
+    def record_files(self) -> list[Path]:
+        """The files that may hold records."""
+        if self.only_file is not None:
+            return [self.only_file]
+        return [path for path in self.files if path.suffix.lower() in RECORD_SUFFIXES]
+
+    @cached_property
+    def pictures(self) -> list[Path]:
+        """The files whose name is that of a picture."""
+        return [path for path in self.files if path.suffix.lower() in IMAGE_SUFFIXES]
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        index: dict[str, list[Path]] = {}
+        for path in self.pictures:
+            index.setdefault(path.name, []).append(path)
+            index.setdefault(path.stem, []).append(path)
+        return index
+
+    def contains(self, path: Path) -> bool:
+        """True if the file, links followed, lies inside the source."""
+        return path.resolve().is_relative_to(self.root)
+
+    def relative(self, path: Path) -> str:
+        """The path below the source folder, with `/`."""
+        return path.relative_to(self.root).as_posix()
+
+    def image(self, name: str, file: Path) -> ImageRef:
+        """The picture that a row of `file` calls `name`.
+
+        Tried in this order: below the source folder, beside the data file, in an `images` folder there,
+        and any picture of that file name (with or without suffix) if there is only one.
+
+        Raises:
+            MissingImage: there is none, several fit, or the path leads out of the source.
+        """
+        wanted = PurePosixPath(name.replace("\\", "/"))
+        if wanted.is_absolute() or ".." in wanted.parts or (wanted.parts and ":" in wanted.parts[0]):
+            raise MissingImage("image outside the source", f"{name!r} leads out of the source folder")
+        places = [self.root, file.parent, file.parent / "images", self.root / "images"]
+        for place in places:
+            path = place / wanted
+            if path.is_file():
+                if not self.contains(path):
+                    raise MissingImage(
+                        "image outside the source", f"{name!r} is a link that leads out of the source folder"
+                    )
+                return ImageRef(self.relative(path))
+        candidates = self._by_name.get(wanted.name, [])
+        if len(candidates) == 1:
+            return ImageRef(self.relative(candidates[0]))
+        if candidates:
+            raise MissingImage("image name not unique", f"{name!r} fits {len(candidates)} pictures")
+        if self.keep_missing:
+            return ImageRef(wanted.as_posix(), "missing")
+        raise MissingImage("image missing", f"no picture {name!r} in {self.root}")

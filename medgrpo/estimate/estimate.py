@@ -1,0 +1,123 @@
+"""The estimate of one run: from a configuration and a few facts to hours, memory and advice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medgrpo.config.sections import RunConfig
+from medgrpo.errors import UsageError
+from medgrpo.estimate.advice import advise
+from medgrpo.estimate.hardware import find_gpu
+from medgrpo.estimate.memory import fits, memory_gib
+from medgrpo.estimate.shapes import DEFAULT, find_shape
+from medgrpo.estimate.time import HIGH, LOW, hours, phases
+from medgrpo.estimate.workload import Workload, read_dataset
+from medgrpo.models.image_tokens import image_family, image_tokens
+
+DEFAULT_ROWS = 1797  # free-form and paraphrased training rows of VQA-RAD
+DEFAULT_SIZE = 512
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the caller knows of a run besides its configuration; None where unknown."""
+
+    model: str | None = None
+    data: Path | None = None
+    samples: int | None = None
+    size: int | None = None
+    gpu: str = "auto"
+    gpus: int = 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate and how it came about."""
+
+    work: Workload
+    gpu_source: str
+    notes: list[str]
+    stored_tokens: int
+
+    @property
+    def s_per_prompt(self) -> float:
+        """Seconds per prompt of the main stage, all of its completions included."""
+        return phases(self.work).total
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `medgrpo estimate-time`."""
+        work = self.work
+        training, validation = hours(work)
+        total, plan, per_phase = training + validation, work.plan, phases(work)
+        return {
+            "hours": total,
+            "hours_low": total * LOW,
+            "hours_high": total * HIGH,
+            "validation_hours": validation,
+            "s_per_prompt": per_phase.total,
+            "prompts_per_hour": 3600 / per_phase.total,
+            "steps": plan.steps,
+            "epochs": plan.epochs,
+            "prompts_per_step": plan.prompts_per_step,
+            "generations": work.generations,
+            "rows": plan.rows,
+            "image_tokens": work.image_tokens,
+            "image_tokens_uncapped": self.stored_tokens,
+            "memory_gib": memory_gib(work),
+            "fits": fits(work),
+            "advice": [advice.as_dict() for advice in advise(work)],
+            "phases": vars(per_phase),
+            "source": "model",
+            "model": work.shape.name,
+            "parameters": work.shape.parameters,
+            "gpu": work.gpu.name,
+            "gpu_source": self.gpu_source,
+            "gpus": work.gpus,
+            "engine": work.config.rollout.engine,
+            "notes": self.notes,
+        }
+
+
+def estimate(config: RunConfig, facts: Facts) -> Estimate:
+    """What a run with this configuration costs.
+
+    Raises:
+        UsageError: an unknown model or GPU, no prepared dataset, or a batch that cannot be divided.
+    """
+    notes = []
+    model = facts.model or config.model.path
+    if model is None:
+        model = DEFAULT
+        notes.append(f"no --model: {DEFAULT} taken")
+    shape = find_shape(model)
+    gpu, gpu_source = find_gpu(facts.gpu)
+    rows, size = facts.samples, facts.size
+    tokens = None
+    if facts.data is not None:
+        info = read_dataset(facts.data)
+        rows = rows or int(info["rows"]["train"])
+        histogram = info.get("image_tokens") or {}
+        tokens = histogram.get("median") if isinstance(histogram, dict) else None
+    if rows is None:
+        rows = DEFAULT_ROWS
+        notes.append(f"no --data and no --samples: {rows} rows taken")
+    if size is None and tokens is None:
+        size = DEFAULT_SIZE
+        if shape.vision_layers and facts.data is None:
+            notes.append(f"no --data and no --size: images of {size} px taken")
+    if rows < 1:
+        raise UsageError(f"{rows} samples cannot be trained on", expected="at least 1")
+    uncapped = capped = 0
+    if shape.vision_layers and (size is not None or tokens):
+        side = size if size is not None else round((tokens or 0) ** 0.5 * 2 * shape.patch)
+        family = image_family(shape.family)
+        uncapped = image_tokens(side, side, family)
+        capped = image_tokens(side, side, family, max_pixels=config.model.max_pixels)
+        if capped < uncapped:
+            notes.append(
+                f"{side} px → capped by model.max_pixels = {config.model.max_pixels} → {capped} image tokens"
+            )
+    work = Workload(config, shape, gpu, facts.gpus, rows, capped)
+    return Estimate(work, gpu_source, notes, uncapped)

@@ -1,0 +1,186 @@
+"""Completions of a model for rows of a prepared dataset, in batches, with Transformers.
+
+Used by `medgrpo eval`, by validation while training, and wherever else completions are needed outside
+TRL's own rollouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medgrpo.data.prompts import PromptTemplate, build_messages
+from medgrpo.data.schema import Row
+from medgrpo.errors import MedgrpoError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn."""
+
+    max_new_tokens: int = 256
+    """Longest completion, in tokens."""
+    temperature: float = 0.0
+    """0: greedy, the likeliest token each time."""
+    top_p: float = 1.0
+    top_k: int = 0
+    num_generations: int = 1
+    """Completions per row; with greedy decoding they would all be the same, so 1 is made."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The completions of one row."""
+
+    index: int
+    """Position of the row in the list that was given."""
+    row: Row
+    completions: list[str]
+    truncated: list[bool]
+    """Which completions hit the length limit before ending."""
+    lengths: list[int] = field(default_factory=list)
+    """Tokens of each completion, the end token included."""
+
+
+def generate(
+    model: Any,
+    processor: Any,
+    rows: Sequence[Row],
+    template: PromptTemplate,
+    *,
+    image_path: Callable[[str], Path],
+    sampling: Sampling | None = None,
+    batch_size: int = 16,
+    on_batch: Callable[[int], None] | None = None,
+) -> Iterator[Generated]:
+    """The completions of each row, batch by batch, longest prompts first.
+
+    Rows come back in the order of generation: sort by `index` for the order given. Prompts of similar
+    length share a batch (less padding), and the longest come first, so that a batch too big for the
+    memory fails at once. The model is set to evaluation mode for the time and back again.
+
+    Args:
+        model: a causal model with `generate`, or an adapter over one.
+        processor: its processor, or tokenizer for a text-only model.
+        rows: rows of a prepared dataset.
+        template: the prompt template the model was trained with.
+        image_path: relative path of a row's image → absolute path (`PreparedDataset.image_path`).
+        sampling: greedy, one completion of 256 tokens, unless said otherwise.
+        batch_size: completions in one forward pass.
+        on_batch: called with the number of rows done since the last call.
+    Raises:
+        MedgrpoError: a picture cannot be read; names the row and the file.
+    """
+    import torch
+
+    sampling = sampling or Sampling()
+    copies = sampling.num_generations if sampling.temperature > 0 else 1
+    order = sorted(range(len(rows)), key=lambda index: -_size(rows[index]))
+    step = max(1, batch_size // copies)
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(order), step):
+            chosen = order[start : start + step]
+            inputs = encode_prompts([rows[i] for i in chosen], template, processor, image_path)
+            with torch.inference_mode():
+                completions = _complete(model, processor, inputs.to(model.device), sampling, copies)
+            for position, index in enumerate(chosen):
+                texts, ended, lengths = zip(
+                    *completions[position * copies : (position + 1) * copies], strict=True
+                )
+                yield Generated(index, rows[index], list(texts), [not end for end in ended], list(lengths))
+            if on_batch is not None:
+                on_batch(len(chosen))
+    finally:
+        model.train(was_training)
+
+
+def encode_prompts(
+    rows: Sequence[Row], template: PromptTemplate, processor: Any, image_path: Callable[[str], Path]
+) -> Any:
+    """The model's inputs for a batch of prompts, padded on the left so that completions start together."""
+    texts = [
+        processor.apply_chat_template(
+            build_messages(row, template), add_generation_prompt=True, tokenize=False
+        )
+        for row in rows
+    ]
+    images = [[load_image(row, image_path(path)) for path in row["images"]] for row in rows]
+    tokenizer = getattr(processor, "tokenizer", processor)
+    side, tokenizer.padding_side = tokenizer.padding_side, "left"
+    try:
+        if any(images):
+            return processor(text=texts, images=images, padding=True, return_tensors="pt")
+        return processor(text=texts, padding=True, return_tensors="pt")
+    finally:
+        tokenizer.padding_side = side
+
+
+def load_image(row: Row, path: Path) -> Any:
+    """The picture of a row as RGB.
+
+    Raises:
+        MedgrpoError: there is no such file, or it is no picture.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise MedgrpoError(
+            f"row {row.get('id')!r}: no image at {path}", hint="prepare the dataset again"
+        ) from error
+    except (UnidentifiedImageError, OSError) as error:
+        raise MedgrpoError(f"row {row.get('id')!r}: {path} cannot be read as an image: {error}") from error
+
+
+def _complete(
+    model: Any, processor: Any, inputs: Any, sampling: Sampling, copies: int
+) -> list[tuple[str, bool, int]]:
+    """(text, ended by itself, tokens) of each completion, those of one prompt side by side."""
+    from transformers import GenerationConfig
+
+    tokenizer = getattr(processor, "tokenizer", processor)
+    ends = _end_tokens(model, tokenizer)
+    greedy = sampling.temperature <= 0
+    # Everything is stated: what is left out would be taken from the model's own generation_config, where
+    # for instance Qwen2.5-VL sets a repetition penalty.
+    config = GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=not greedy,
+        temperature=1.0 if greedy else sampling.temperature,
+        top_p=1.0 if greedy else sampling.top_p,
+        top_k=0 if not greedy and sampling.top_k == 0 else (sampling.top_k or 50),
+        repetition_penalty=1.0,
+        num_beams=1,
+        num_return_sequences=copies,
+        eos_token_id=ends,
+        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0],
+    )
+    sequences = model.generate(**inputs, generation_config=config)[:, inputs["input_ids"].shape[1] :]
+    result = []
+    for tokens in sequences.tolist():
+        stop = next((place for place, token in enumerate(tokens) if token in ends), None)
+        kept = tokens if stop is None else tokens[:stop]
+        text = tokenizer.decode(kept, skip_special_tokens=True)
+        result.append((text, stop is not None, len(kept) + (stop is not None)))
+    return result
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """Tokens that end a completion: those of the model's generation settings and the tokenizer's own."""
+    stated = getattr(model.generation_config, "eos_token_id", None)
+    ends = [stated] if isinstance(stated, int) else list(stated or [])
+    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
+        ends.append(tokenizer.eos_token_id)
+    return ends
+
+
+def _size(row: Row) -> int:
+    """A number that grows with the length of the row's prompt: image tokens and a token per 4 letters."""
+    letters = len(str(row.get("question") or "")) + len(str(row.get("context") or ""))
+    return int(row.get("image_tokens") or 0) * len(row.get("images") or []) + letters // 4

@@ -1,0 +1,178 @@
+"""How many language-model tokens an image becomes, per model family. Plain arithmetic, no torch.
+
+Qwen models cut the image into patches and merge 2x2 of them into one token, so the count follows the
+size; InternVL and Gemma 3 resize to a square and spend a fixed number on it (InternVL on each tile).
+The arithmetic equals that of transformers' own image processors, which a test compares it with.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from medgrpo.errors import UsageError, choice_error
+
+Layout = Literal["patches", "tiles", "fixed"]
+
+
+@dataclass(frozen=True)
+class ImageFamily:
+    """How a model family turns pixels into tokens."""
+
+    name: str
+    layout: Layout
+    patch_px: int
+    """Side of a vision patch, in pixels."""
+    merge: int
+    """Patches per token along each side."""
+    min_pixels: int = 1
+    """Smaller images are scaled up to this area (`patches` only)."""
+    max_pixels: int | None = None
+    """Larger images are scaled down to this area, the processor's own default (`patches` only)."""
+    tile_px: int = 0
+    """Side of the square that images or tiles are resized to (`tiles`, `fixed`)."""
+    tile_tokens: int = 0
+    """Tokens for each such square."""
+    max_tiles: int = 1
+    """Most tiles for one image, before the thumbnail (`tiles` only)."""
+    box_scale: int | None = None
+    """Boxes are written on a scale of 0 to this; None: in pixels of the resized image."""
+
+    @property
+    def factor(self) -> int:
+        """Width and height become multiples of this many pixels."""
+        return self.patch_px * self.merge
+
+
+FAMILIES: dict[str, ImageFamily] = {
+    "qwen2-vl": ImageFamily("qwen2-vl", "patches", 14, 2, 56 * 56, 28 * 28 * 1280, box_scale=1000),
+    "qwen2.5-vl": ImageFamily("qwen2.5-vl", "patches", 14, 2, 56 * 56, 28 * 28 * 16384),
+    "qwen3-vl": ImageFamily("qwen3-vl", "patches", 16, 2, 256 * 256, 4096 * 4096, box_scale=1000),
+    "internvl": ImageFamily(
+        "internvl", "tiles", 14, 2, tile_px=448, tile_tokens=256, max_tiles=12, box_scale=1000
+    ),
+    "gemma-3": ImageFamily("gemma-3", "fixed", 14, 4, tile_px=896, tile_tokens=256),
+}
+"""Values of the published preprocessor configurations. Gemma 3 includes MedGemma."""
+
+_MODEL_TYPES = {
+    "qwen2_vl": "qwen2-vl",
+    "qwen2_5_vl": "qwen2.5-vl",
+    "qwen3_vl": "qwen3-vl",
+    "qwen3_vl_moe": "qwen3-vl",
+    "internvl": "internvl",
+    "gemma3": "gemma-3",
+}
+
+
+def image_family(name: str) -> ImageFamily:
+    """The family of a model, from its family name, `model_type` or path (`Qwen/Qwen2.5-VL-3B-Instruct`).
+
+    Raises:
+        UsageError: the name belongs to none of the families.
+    """
+    folded = name.lower()
+    if folded in FAMILIES:
+        return FAMILIES[folded]
+    if folded in _MODEL_TYPES:
+        return FAMILIES[_MODEL_TYPES[folded]]
+    plain = folded.replace("_", "").replace("-", "").replace(".", "")
+    for family in ("qwen3-vl", "qwen2.5-vl", "qwen2-vl", "internvl", "gemma-3"):
+        if family.replace("-", "").replace(".", "") in plain:
+            return FAMILIES[family]
+    raise choice_error("model family", name, FAMILIES)
+
+
+def smart_resize(
+    width: int, height: int, *, factor: int, min_pixels: int = 1, max_pixels: int | None = None
+) -> tuple[int, int]:
+    """The (width, height) that a Qwen processor resizes an image to.
+
+    Both become multiples of `factor`, the area lies between `min_pixels` and `max_pixels` where the
+    shape allows it, and the aspect ratio is kept as nearly as that permits.
+
+    Raises:
+        UsageError: one side is more than 200 times the other.
+
+    Source: transformers `smart_resize`, which has the arguments in the order height, width.
+    """
+    if max(width, height) > 200 * min(width, height):
+        raise UsageError(
+            f"an image of {width} × {height} px is too narrow", expected="sides of a ratio below 200"
+        )
+    columns = round(width / factor) * factor
+    lines = round(height / factor) * factor
+    if max_pixels is not None and columns * lines > max_pixels:
+        shrink = math.sqrt(width * height / max_pixels)
+        columns = max(factor, math.floor(width / shrink / factor) * factor)
+        lines = max(factor, math.floor(height / shrink / factor) * factor)
+    elif columns * lines < min_pixels:
+        grow = math.sqrt(min_pixels / (width * height))
+        columns = math.ceil(width * grow / factor) * factor
+        lines = math.ceil(height * grow / factor) * factor
+    return columns, lines
+
+
+def model_size(
+    width: int, height: int, family: ImageFamily, max_pixels: int | None = None
+) -> tuple[int, int]:
+    """The (width, height) at which the model sees an image.
+
+    Args:
+        max_pixels: cap on the area, as the preset's; None: only the processor's own default.
+    """
+    if family.layout == "patches":
+        caps = [cap for cap in (family.max_pixels, max_pixels) if cap is not None]
+        return smart_resize(
+            width,
+            height,
+            factor=family.factor,
+            min_pixels=min(family.min_pixels, *caps) if caps else family.min_pixels,
+            max_pixels=min(caps) if caps else None,
+        )
+    if family.layout == "tiles":
+        columns, lines = tile_grid(width, height, family)
+        return columns * family.tile_px, lines * family.tile_px
+    return family.tile_px, family.tile_px
+
+
+def image_tokens(width: int, height: int, family: ImageFamily, max_pixels: int | None = None) -> int:
+    """Language-model tokens of one image, without the markers around it.
+
+    >>> image_tokens(1024, 1024, image_family("qwen2.5-vl"))
+    1369
+    >>> image_tokens(1024, 1024, image_family("qwen2.5-vl"), max_pixels=602112)
+    729
+    """
+    columns, lines = model_size(width, height, family, max_pixels)
+    if family.layout == "patches":
+        return (columns // family.factor) * (lines // family.factor)
+    if family.layout == "fixed":
+        return family.tile_tokens
+    tiles = (columns // family.tile_px) * (lines // family.tile_px)
+    return family.tile_tokens * (tiles + 1 if tiles > 1 else 1)
+
+
+def tile_grid(width: int, height: int, family: ImageFamily) -> tuple[int, int]:
+    """(columns, rows) of tiles that InternVL lays over an image: the grid of the nearest shape, and of
+    equal ones the larger, as long as the image fills more than half of it.
+
+    Source: transformers `get_optimal_tiled_canvas` (GOT-OCR2's image processor, which InternVL uses).
+    """
+    grids = sorted(
+        (
+            (columns, lines)
+            for columns in range(1, family.max_tiles + 1)
+            for lines in range(1, family.max_tiles + 1)
+            if columns * lines <= family.max_tiles
+        ),
+        key=lambda grid: grid[0] * grid[1],
+    )
+    best, nearest = (1, 1), math.inf
+    for columns, lines in grids:
+        distance = abs(width / height - columns / lines)
+        fills = width * height > 0.5 * family.tile_px**2 * columns * lines
+        if distance < nearest or (distance == nearest and fills):
+            best, nearest = (columns, lines), distance
+    return best

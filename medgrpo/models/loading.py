@@ -1,0 +1,288 @@
+"""Opens a vision-language or language model with its processor, and says early what is no model.
+
+`check_model` looks at the folder (or asks the hub for the configuration alone) before anything heavy is
+imported or read, so that a mistyped path ends a command within a second.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+
+Tower = Literal["language", "vision", "aligner"]
+
+_PROJECTIONS = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
+LORA_TARGETS: dict[Tower, str] = {
+    # By path, not by name: q_proj or gate_proj alone would also hit the vision tower's MLP.
+    "language": rf"(?:.*\.)?layers\.\d+\.(?:self_attn|mlp)\.(?:{_PROJECTIONS})",
+    "vision": r"(?:.*\.)?(?:visual|vision_tower|vision_model)\.(?:.*\.)?(?:blocks|layers)\.\d+\.(?:attn|self_attn|mlp)\.\w+",
+    "aligner": r"(?:.*\.)?(?:visual\.merger\.mlp\.\d+|multi_modal_projector\.(?:.*\.)?linear\w*)",
+}
+VISION_WORDS = ("visual", "vision_tower", "vision_model", "multi_modal_projector")
+"""Names of modules that belong to the picture's side of a model."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with the processor (or tokenizer, for text-only models) that belongs to it."""
+
+    model: Any
+    processor: Any
+    is_vision: bool
+    """Whether it takes pictures."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's tokenizer, or the tokenizer itself."""
+        return getattr(self.processor, "tokenizer", self.processor)
+
+
+def check_model(path: str, *, revision: str | None = None) -> dict[str, Any] | None:
+    """The model's config.json as a dict; None for a hub name, which is only looked up when it is loaded.
+
+    Raises:
+        UsageError: a folder or file that is no model, or a path that is not there and no hub name either.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return _check_folder(folder)
+    if folder.exists():
+        raise UsageError(
+            f"{path} is a file, not a model",
+            expected="a model folder with config.json, or a hub name",
+            hint=f"--model {folder.parent}",
+        )
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", path) or path.startswith((".", "/")):
+        raise UsageError(
+            f"no model at {path}",
+            expected="a model folder with config.json, or a hub name such as Qwen/Qwen2.5-VL-3B-Instruct",
+        )
+    return None
+
+
+def _check_folder(folder: Path) -> dict[str, Any]:
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise UsageError(
+            f"{folder} holds an adapter, not a whole model",
+            expected="a model folder with config.json",
+            hint=f"medgrpo merge-lora {folder} --output MERGED, or give it as the adapter over its base model",
+        )
+    file = folder / "config.json"
+    if not file.is_file():
+        inside = next((sub.parent for sub in sorted(folder.glob("*/config.json"))), None)
+        raise UsageError(
+            f"{folder} is not a model: it has no config.json",
+            expected="a model folder with config.json, weights and tokenizer",
+            hint=f"did you mean {inside}?" if inside else None,
+        )
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise UsageError(f"{file} names no model_type", expected="the config.json of a Transformers model")
+    if not any(
+        any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin", "*.safetensors.index.json")
+    ):
+        raise UsageError(
+            f"{folder} has a config.json but no weights",
+            expected="*.safetensors beside config.json",
+            hint="was the download or the save interrupted?",
+        )
+    return config
+
+
+def load_model(
+    path: str,
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    dtype: str = "auto",
+    attn_implementation: str | None = None,
+    max_pixels: int | None = None,
+    min_pixels: int | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    quantization_config: Any | None = None,
+) -> LoadedModel:
+    """A model in evaluation mode and its processor, from a folder or the hub.
+
+    Args:
+        path: folder or hub name.
+        revision: branch, tag or commit of a hub model.
+        trust_remote_code: run Python that comes with the model.
+        dtype: `auto` is bfloat16 where a GPU has it, else float32; or `float32`, `bfloat16`, `float16`.
+        attn_implementation: as Transformers names it; None: its own choice.
+        max_pixels: the largest picture the model sees; larger ones are scaled down by the processor.
+        min_pixels: the smallest; smaller ones are enlarged.
+        device_map: as Transformers takes it; None: the CPU (trainers move the model themselves).
+        quantization_config: of Transformers, for QLoRA.
+    Raises:
+        UsageError: it is no model (see `check_model`).
+        MedgrpoError: it cannot be loaded; the reason and what to try.
+    """
+    check_model(path, revision=revision)
+    try:
+        from safetensors import SafetensorError
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    except ImportError as error:
+        raise missing_extra("transformers", "train", "loading a model") from error
+    common: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(path, **common)
+        is_vision = is_vision_config(config)
+        kind = AutoModelForImageTextToText if is_vision else AutoModelForCausalLM
+        options: dict[str, Any] = {"dtype": torch_dtype(dtype), **common}
+        if attn_implementation is not None:
+            options["attn_implementation"] = attn_implementation
+        if device_map is not None:
+            options["device_map"] = device_map
+        if quantization_config is not None:
+            options["quantization_config"] = quantization_config
+        model = kind.from_pretrained(path, **options).eval()
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise _not_loadable(path, error, trust_remote_code) from error
+    processor = load_processor(
+        path,
+        is_vision=is_vision,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        max_pixels=max_pixels,
+        min_pixels=min_pixels,
+    )
+    return LoadedModel(model, processor, is_vision)
+
+
+def load_processor(
+    path: str,
+    *,
+    is_vision: bool,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    max_pixels: int | None = None,
+    min_pixels: int | None = None,
+) -> Any:
+    """The processor of a vision-language model with these picture limits, or the tokenizer of a text model.
+
+    Raises:
+        MedgrpoError: it cannot be loaded, or has no chat template.
+    """
+    from transformers import AutoProcessor, AutoTokenizer
+
+    common: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    try:
+        processor = (AutoProcessor if is_vision else AutoTokenizer).from_pretrained(path, **common)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise _not_loadable(path, error, trust_remote_code) from error
+    if is_vision:
+        limit_pixels(processor, max_pixels=max_pixels, min_pixels=min_pixels)
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if (
+        getattr(processor, "chat_template", None) is None
+        and getattr(tokenizer, "chat_template", None) is None
+    ):
+        raise MedgrpoError(
+            f"the model {path} has no chat template",
+            expected="an instruction-tuned model",
+            hint="take the -Instruct version of the model",
+        )
+    return processor
+
+
+def limit_pixels(processor: Any, *, max_pixels: int | None = None, min_pixels: int | None = None) -> None:
+    """Sets the largest and smallest picture, in pixels, on processors that scale by area (the Qwen-VL family).
+
+    Raises:
+        UsageError: the smallest is larger than the largest.
+    """
+    image_processor: Any = getattr(processor, "image_processor", None)
+    size: Any = getattr(image_processor, "size", None) or {}
+    if not {"shortest_edge", "longest_edge"} <= set(dict(size)):
+        return
+    # Despite their names these two are areas in the Qwen-VL family.
+    smallest = min_pixels if min_pixels is not None else int(size["shortest_edge"])
+    largest = max_pixels if max_pixels is not None else int(size["longest_edge"])
+    if smallest > largest:
+        if min_pixels is not None and max_pixels is not None:
+            raise UsageError(
+                f"min_pixels ({min_pixels}) is larger than max_pixels ({max_pixels})",
+                hint="--set model.min_pixels=3136",
+            )
+        smallest = min(smallest, largest)
+    image_processor.size = {"shortest_edge": smallest, "longest_edge": largest}
+
+
+def is_vision_config(config: Any) -> bool:
+    """Whether a Transformers config is of a model that takes pictures and writes text."""
+    return getattr(config, "vision_config", None) is not None
+
+
+def torch_dtype(name: str) -> Any:
+    """The torch type of a name; `auto` is bfloat16 where a GPU has it, else float32."""
+    import torch
+
+    if name == "auto":
+        gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if gpu else torch.float32
+    return getattr(torch, name)
+
+
+def lora_targets(model: Any, towers: Sequence[Tower] = ("language",)) -> str:
+    """A regular expression over module names for PEFT's `target_modules`: the linear layers of these towers.
+
+    Raises:
+        UsageError: the model has no such layers; says what its layers are called.
+    """
+    import torch
+
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    for tower in towers:
+        if not any(is_lora_target(name, tower) for name in linear):
+            examples = ", ".join(linear[:3])
+            raise UsageError(
+                f"this model has no layers that look like its {tower} tower",
+                expected=f"names as in Qwen2.5-VL; here they are {examples}, …",
+                hint="give a regular expression: --set tuning.target_modules='…'",
+            )
+    return "|".join(f"(?:{_target(tower)})" for tower in towers)
+
+
+def is_lora_target(name: str, tower: Tower) -> bool:
+    """Whether the module of this name belongs to the tower's adapted layers."""
+    return re.fullmatch(_target(tower), name) is not None
+
+
+def _target(tower: Tower) -> str:
+    if tower == "language":
+        return rf"(?!.*\b(?:{'|'.join(VISION_WORDS)})\b){LORA_TARGETS['language']}"
+    return LORA_TARGETS[tower]
+
+
+def freeze_vision(model: Any) -> int:
+    """Stops the picture's side of the model from learning; gives how many weights that holds."""
+    frozen = 0
+    for name, parameter in model.named_parameters():
+        if any(word in name.split(".") for word in VISION_WORDS):
+            parameter.requires_grad_(False)
+            frozen += parameter.numel()
+    return frozen
+
+
+def _not_loadable(path: str, error: Exception, trust_remote_code: bool) -> MedgrpoError:
+    text = str(error).strip()
+    hint = None
+    if "trust_remote_code" in text and not trust_remote_code:
+        hint = "it comes with Python code of its own; read that, then: --set model.trust_remote_code=true"
+    elif "gated" in text or "401" in text:
+        hint = "it needs an account with access: `hf auth login`"
+    elif not Path(path).expanduser().exists():
+        hint = "check the name; without a network, give the path of a downloaded model folder"
+    first_line = text.splitlines()[0] if text else type(error).__name__
+    return MedgrpoError(f"the model {path} cannot be loaded: {first_line}", hint=hint)

@@ -1,0 +1,210 @@
+"""The curves of a comparison as compact numbers: what each chart shows, smoothed and thinned without hiding spikes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.runs.comparison import RunSummary
+from medgrpo.runs.keys import direction, is_eval_key
+from medgrpo.runs.rules.machinery import step_times
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+POINT_BUDGET = 220_000
+"""Points over all curves of a page; it keeps 50 runs under 15 MB."""
+MAX_POINTS = 1000
+MIN_POINTS = 100
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart: a metric over the steps, a curve per run."""
+
+    key: str
+    group: str
+    title_en: str
+    title_zh: str
+    note_en: str = ""
+    note_zh: str = ""
+    is_log: bool = False
+    """Whether the axis is logarithmic when the values span more than two decades."""
+
+
+FIXED = (
+    Chart("reward", "learning", "Reward", "奖励", "mean over the completions of a step", "每步所有回答的平均值"),
+    Chart("rewards/accuracies", "learning", "Preference accuracy", "偏好准确率", "share of pairs ranked right", "排序正确的比例"),
+    Chart("rewards/margins", "learning", "Reward margin", "奖励差", "chosen − rejected, nats", "优选 − 拒绝（nat）"),
+    Chart("loss", "optimiser", "Loss", "损失", "in GRPO it does not have to fall", "GRPO 中损失不必下降", is_log=True),
+    Chart("mean_token_accuracy", "learning", "Token accuracy", "词元准确率"),
+    Chart("frac_reward_zero_std", "behaviour", "Dead groups", "无差异组", "share without any spread in reward", "组内奖励无差异的比例"),
+    Chart("completions/mean_length", "behaviour", "Completion length", "回答长度", "tokens", "词元数"),
+    Chart("completions/clipped_ratio", "behaviour", "Truncated completions", "被截断的回答", "share", "比例"),
+    Chart("entropy", "behaviour", "Entropy", "熵", "nats per token", "nat / 词元"),
+    Chart("kl", "behaviour", "KL from the reference", "与参考模型的 KL", "nats per token; no level is right by itself", "nat / 词元；没有固定的正确值"),
+    Chart("reward_std", "behaviour", "Spread of rewards", "奖励的离散度"),
+    Chart("grad_norm", "optimiser", "Gradient norm", "梯度范数", is_log=True),
+    Chart("learning_rate", "optimiser", "Learning rate", "学习率"),
+    Chart("clip_ratio/region_mean", "optimiser", "Clipped tokens", "被裁剪的词元", "share", "比例"),
+    Chart("sampling/sampling_logp_difference/mean", "optimiser", "Sampler–trainer gap", "采样器与训练器之差", "nats per token", "nat / 词元"),
+    Chart("s_per_prompt", "speed", "Seconds per prompt", "每题秒数", "s", "秒"),
+    Chart("step_time", "speed", "Seconds per step", "每步秒数", "s", "秒"),
+    Chart("tokens_per_s", "speed", "Tokens per second", "每秒词元"),
+    Chart("memory_gib", "speed", "GPU memory", "显存", "GiB", "GiB"),
+)  # fmt: skip
+
+UNPLOTTED = ("runtime", "per_second", "total_flos", "train_loss", "num_tokens", "epoch")
+
+
+def charts(runs: Sequence[RunSummary]) -> list[Chart]:
+    """The charts that these runs have data for, in the order of the page."""
+    keys = {key for run in runs for key in run.last}
+    fixed = {chart.key: chart for chart in FIXED}
+    components = sorted({name for run in runs for name in run.record.components})
+    chosen = [chart for chart in FIXED if chart.key in keys and chart.group == "learning"]
+    if any(run.record.method not in {"grpo", "masks"} for run in runs) and "loss" in keys:
+        chosen.append(
+            Chart(
+                "loss",
+                "learning",
+                "Loss",
+                "损失",
+                "in GRPO it does not have to fall",
+                "GRPO 中损失不必下降",
+                is_log=True,
+            )
+        )
+    chosen += [
+        Chart(
+            f"rewards/{name}/mean",
+            "components",
+            name,
+            name,
+            "mean reward of this component",
+            "该分量的平均奖励",
+        )
+        for name in components
+    ]
+    held_out = sorted(
+        key for key in keys if is_eval_key(key) and direction(key) and not key.endswith(UNPLOTTED)
+    )
+    chosen += [
+        Chart(key, "held-out", key.removeprefix("eval_"), key.removeprefix("eval_")) for key in held_out
+    ]
+    taken = {chart.key for chart in chosen} - {"loss"}
+    chosen += [
+        chart
+        for chart in fixed.values()
+        if chart.group != "learning" and chart.key in keys and chart.key not in taken
+    ]
+    if "step_time" not in keys and "s_per_prompt" not in keys and any(run.s_per_step for run in runs):
+        chosen.append(fixed["step_time"])
+    return chosen
+
+
+def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
+    """Every chart with its curves, as plain values for the page's script."""
+    chosen = charts(runs)
+    curves = [(chart, found) for chart in chosen if (found := _curves(chart, runs))]
+    count = sum(len(found) for _, found in curves)
+    limit = max(MIN_POINTS, min(MAX_POINTS, POINT_BUDGET // max(1, count)))
+    data = []
+    for chart, found in curves:
+        traces = [{"run": index, **thin(steps, values, limit)} for index, steps, values in found]
+        positive = [value for _, _, values in found for value in values if value > 0]
+        total = sum(len(values) for _, _, values in found)
+        spans = len(positive) > 0.9 * total and bool(positive) and max(positive) > 100 * min(positive)
+        data.append(
+            {
+                "key": chart.key,
+                "group": chart.group,
+                "title": {"en": chart.title_en, "zh": chart.title_zh},
+                "note": {"en": chart.note_en, "zh": chart.note_zh},
+                "log": chart.is_log and spans,
+                "traces": traces,
+            }
+        )
+    return data
+
+
+def _curves(chart: Chart, runs: Sequence[RunSummary]) -> list[tuple[int, list[int], list[float]]]:
+    found = []
+    for index, run in enumerate(runs):
+        is_supervised = run.record.method not in {"grpo", "masks"}
+        if chart.key == "loss" and is_supervised != (chart.group == "learning"):
+            continue
+        steps, values = run.record.series(chart.key)
+        if chart.key == "step_time" and not values:
+            steps, values = step_times(run.record)
+        if values:
+            found.append((index, steps, values))
+    return found
+
+
+def thin(steps: Sequence[int], values: Sequence[float], limit: int) -> dict[str, Any]:
+    """A curve with at most `limit` points that still shows every extreme.
+
+    Returns:
+        `x` the steps; `y` the raw values, or where the curve is longer than `limit`, `lo` and `hi`, the least and
+        greatest value of each run of neighbouring entries; `s` the centred moving average over `w` entries, computed
+        before thinning; absent below 12 entries; `n` the number of entries logged.
+    """
+    import numpy as np
+
+    x = np.asarray(steps, dtype=np.float64)
+    y = np.asarray(values, dtype=np.float64)
+    count = len(y)
+    width = max(5, 2 * (count // 50) + 1)
+    smoothed = moving_average(y, width) if count >= 12 else None
+    result: dict[str, Any] = {"n": count}
+    if count <= limit:
+        result |= {"x": _steps(x), "y": _rounded(y)}
+    else:
+        edges = np.linspace(0, count, limit + 1).astype(int)
+        starts = edges[:-1]
+        centre = (edges[:-1] + edges[1:] - 1) // 2
+        centre[0], centre[-1] = 0, count - 1
+        result |= {
+            "x": _steps(x[centre]),
+            "lo": _rounded(np.minimum.reduceat(y, starts)),
+            "hi": _rounded(np.maximum.reduceat(y, starts)),
+        }
+        smoothed = smoothed[centre] if smoothed is not None else None
+    if smoothed is not None:
+        result |= {"s": _rounded(smoothed), "w": width}
+    return result
+
+
+def moving_average(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """The centred mean over `width` (odd) entries; near the ends over those of them that there are."""
+    import numpy as np
+
+    count, half = len(values), width // 2
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(count)
+    low, high = np.maximum(index - half, 0), np.minimum(index + half, count - 1) + 1
+    return np.asarray((total[high] - total[low]) / (high - low), dtype=np.float64)
+
+
+def _steps(x: NDArray[np.float64]) -> list[int] | dict[str, int]:
+    """The steps; as start, stride and count where they are evenly spaced."""
+    whole = [int(step) for step in x]
+    if len(whole) > 3:
+        stride = whole[1] - whole[0]
+        if all(b - a == stride for a, b in itertools.pairwise(whole)):
+            return {"from": whole[0], "by": stride, "count": len(whole)}
+    return whole
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float | int]:
+    """Four significant digits; whole numbers without a point."""
+    result: list[float | int] = []
+    for value in values.tolist():
+        short = float(f"{value:.4g}") if math.isfinite(value) else 0.0
+        result.append(int(short) if short == int(short) and abs(short) < 1e15 else short)
+    return result

@@ -1,0 +1,263 @@
+"""The sections of the page: each a function from the comparison to HTML, empty where there is nothing to show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from medgrpo.runs.comparison import Comparison, RunSummary, held_out_metric, main_metric
+from medgrpo.runs.keys import direction
+from medgrpo.runs.report.markup import label, number, table, text
+from medgrpo.runs.report.palette import sparkline, swatch
+from medgrpo.runs.rules import RULES
+from medgrpo.runs.trend import block_means
+
+VERDICTS = {
+    "normal": ("✓", "normal", "正常"),
+    "warning": ("▲", "warning", "警告"),
+    "abnormal": ("✕", "abnormal", "异常"),
+    "insufficient_data": ("…", "too short to judge", "数据不足"),
+    "info": ("i", "note", "提示"),
+}
+GROUPS = {
+    "learning": ("What is learned", "学习情况"),
+    "components": ("Reward by component", "各奖励分量"),
+    "held-out": ("Held-out data", "验证数据"),
+    "behaviour": ("Behaviour of the policy", "策略行为"),
+    "optimiser": ("Optimiser", "优化器"),
+    "speed": ("Speed and memory", "速度与显存"),
+}
+
+
+def badge(verdict: str) -> str:
+    """The verdict as icon, word and colour."""
+    icon, en, zh = VERDICTS[verdict]
+    return f'<span class="badge {verdict}">{icon} {label(en, zh)}</span>'
+
+
+def overview(comparison: Comparison) -> str:
+    """Cards: how many runs, their verdicts, the best and the fastest."""
+    runs = comparison.runs
+    counts: Counter[str] = Counter(run.health.verdict for run in runs)
+    verdicts = " ".join(f"{badge(verdict)} {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
+    cards = [
+        f"<div class='card'><span>{label('Runs', '运行')}</span><b>{len(runs)}</b></div>",
+        f"<div class='card'><span>{label('Health', '健康状况')}</span><p>{verdicts}</p></div>",
+    ]
+    cards += filter(None, [_best_card(runs), _fastest_card(runs)])
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _best_card(runs: list[RunSummary]) -> str:
+    metrics = Counter(key for run in runs if (key := main_metric(run)))
+    if not metrics or len(runs) < 2:
+        return ""
+    key, count = metrics.most_common(1)[0]
+    if count < 2:
+        return ""
+    rivals = [run for run in runs if main_metric(run) == key]
+    if len({tuple(run.record.components) for run in rivals}) > 1:
+        return ""  # different rewards are no common scale
+    sign = direction(key) or 1
+    best = max(rivals, key=lambda run: sign * run.last[key])
+    title = label(f"Best {text(key)} at the end", f"结束时最佳 {text(key)}")
+    return f"<div class='card'><span>{title}</span><b>{number(best.last[key])}</b><small>{text(best.name)}</small></div>"
+
+
+def _fastest_card(runs: list[RunSummary]) -> str:
+    timed = [run for run in runs if run.prompts_per_hour]
+    if not timed:
+        return ""
+    best = max(timed, key=lambda run: run.prompts_per_hour or 0)
+    title = label("Fastest, prompts per hour", "最快：每小时题数")
+    speed = number(round(best.prompts_per_hour or 0))
+    return f"<div class='card'><span>{title}</span><b>{speed}</b><small>{text(best.name)}</small></div>"
+
+
+def runs_table(comparison: Comparison) -> str:
+    """One row a run: curve, first and last value, held-out metric, speed, health."""
+    rows = []
+    for index, run in enumerate(comparison.runs):
+        key, held_out = main_metric(run), held_out_metric(run)
+        first, last = run.first.get(key or ""), run.last.get(key or "")
+        best = run.best.get(held_out or "")
+        total = run.record.total_steps
+        rows.append(
+            [
+                f"{swatch(index)}<span>{text(run.name)}<small>{text(run.record.method)} · "
+                f"{text(run.record.source_format)}</small></span>",
+                _spark(run, key, index),
+                f"{text(key or '–')}<br><span class='keep'>{number(first)} → <b>{number(last)}</b>{_change(key, first, last)}</span>",
+                f"{text(held_out)}<br><b>{number(run.last[held_out])}</b> "
+                f"<small class='muted'>({label('best', '最佳')} {number(best.value)} @ {best.step})</small>"
+                if held_out and best
+                else "–",
+                f"{run.record.steps:,}" + (f"<br><small class='muted'>/ {total:,}</small>" if total else ""),
+                number(round(run.prompts_per_hour) if run.prompts_per_hour else None),
+                number(run.hours, 2),
+                badge(run.health.verdict),
+            ]
+        )
+    head = [
+        label("Run", "运行"),
+        label("Curve", "曲线"),
+        label("Metric, first → last", "指标：起始 → 结束"),
+        label("Held out", "验证"),
+        label("Steps", "步数"),
+        label("Prompts/h", "题/小时"),
+        label("Hours", "小时"),
+        label("Health", "健康"),
+    ]
+    return table(
+        head, [[f'<div class="name">{row[0]}</div>', *row[1:]] for row in rows], numeric=(4, 5, 6), css="runs"
+    )
+
+
+def _change(key: str | None, first: float | None, last: float | None) -> str:
+    if key is None or first is None or last is None:
+        return ""
+    sign = direction(key)
+    better = sign * (last - first)
+    css = "delta-up" if better > 0 else "delta-down" if better < 0 else "muted"
+    arrow = "▲" if last > first else "▼" if last < first else "="
+    return f' <small class="{css}">{arrow} {number(abs(last - first))}</small>'
+
+
+def _spark(run: RunSummary, key: str | None, index: int) -> str:
+    values = run.record.series(key)[1] if key else []
+    if len(values) < 2:
+        return ""
+    raw = block_means(values, min(len(values), 120))
+    smooth = block_means(values, min(len(values), 16)) if len(values) >= 32 else []
+    if smooth:  # as many points as raw, so that both span the width
+        smooth = [smooth[i * len(smooth) // len(raw)] for i in range(len(raw))]
+        smooth = _glide(smooth, max(1, len(raw) // 16))
+    return sparkline(raw, smooth, index, f"{text(key)}: {text(run.name)}")
+
+
+def _glide(values: list[float], half: int) -> list[float]:
+    return [
+        sum(values[max(0, i - half) : i + half + 1]) / len(values[max(0, i - half) : i + half + 1])
+        for i in range(len(values))
+    ]
+
+
+def health_section(comparison: Comparison) -> str:
+    """Every finding of every run, the worst run first."""
+    if not comparison.runs:
+        return ""
+    titles = {rule.name: (rule.title, rule.title_zh) for rule in RULES}
+    parts = []
+    severity = {"abnormal": 0, "warning": 1, "insufficient_data": 2, "normal": 3}
+    alone = len(comparison.runs) == 1
+    for index, run in sorted(enumerate(comparison.runs), key=lambda pair: severity[pair[1].health.verdict]):
+        findings = sorted(
+            run.health.findings,
+            key=lambda finding: {"abnormal": 0, "warning": 1, "info": 2}[finding.severity],
+        )
+        items = (
+            "".join(
+                f'<div class="finding">{badge(finding.severity)}'
+                f'<p><span class="title">{label(*titles[finding.rule])}</span> — {text(finding.evidence)}</p>'
+                + (f'<p class="remedy">{text(finding.remedy)}</p>' if finding.severity != "info" else "")
+                + "</div>"
+                for finding in findings
+            )
+            or f'<div class="finding"><span></span><p>{label("nothing stands out", "未发现异常")}</p></div>'
+        )
+        first = findings[0].evidence if findings and findings[0].severity != "info" else ""
+        parts.append(
+            f'<details class="panel"{" open" if alone else ""}><summary>{swatch(index)}<b>{text(run.name)}</b>'
+            f"{badge(run.health.verdict)}<span class='muted'>{text(first)}</span></summary>{items}</details>"
+        )
+    return _section("health", label("Health of each run", "各运行的健康状况"), "".join(parts))
+
+
+def curves_section(comparison: Comparison, charts: list[dict[str, Any]]) -> str:
+    """The frames that the script draws the charts in, by group, and the legend that switches runs."""
+    if not charts:
+        return ""
+    boxes = "".join(
+        f'<label><input type="checkbox" value="{index}" checked>{swatch(index)}{text(run.name)}</label>'
+        for index, run in enumerate(comparison.runs)
+    )
+    buttons = "".join(
+        f'<button type="button" data-all="{value}" hidden>{words}</button>'
+        for value, words in (("1", label("all", "全选")), ("0", label("none", "全不选")))
+    )
+    parts = []
+    for group, (en, zh) in GROUPS.items():
+        frames = [_frame(number_, chart) for number_, chart in enumerate(charts) if chart["group"] == group]
+        if frames:
+            parts.append(f'<h3>{label(en, zh)}</h3><div class="charts">{"".join(frames)}</div>')
+    lead = label(
+        "Thin: as logged. Thick: centred moving average over 2 % of the entries. Where a curve has more points than "
+        "the chart, the band spans the lowest and highest value, so that no spike is lost.",
+        "细线：原始记录；粗线：以 2 % 条目为窗口的居中移动平均。点数过多时，色带为区间内最小值与最大值，尖峰不会丢失。",
+    )
+    noscript = "<noscript><p>The curves need JavaScript; every table on this page does not.</p></noscript>"
+    body = f'<p class="lead">{lead}</p>{noscript}<div class="legend">{boxes if len(comparison.runs) > 1 else ""}{buttons if len(comparison.runs) > 2 else ""}</div>{"".join(parts)}'
+    return _section("curves", label("Curves", "曲线"), body)
+
+
+def _frame(index: int, chart: dict[str, Any]) -> str:
+    wide = " wide" if chart["key"] in {"reward", "loss"} and chart["group"] == "learning" else ""
+    title, note = chart["title"], chart["note"]
+    small = f"<small>{label(text(note['en']), text(note['zh']))}</small>" if note["en"] else ""
+    return (
+        f'<figure class="{wide.strip()}"><figcaption><b>{label(text(title["en"]), text(title["zh"]))}</b>{small}</figcaption>'
+        f'<div class="plot" data-chart="{index}" role="img" aria-label="{text(title["en"])}"></div></figure>'
+    )
+
+
+def components_table(comparison: Comparison) -> str:
+    """Mean reward by component at the end of each run."""
+    names = sorted({name for run in comparison.runs for name in run.record.components})
+    runs = [(index, run) for index, run in enumerate(comparison.runs) if run.record.components]
+    if not names:
+        return ""
+    rows = [
+        [f"{swatch(index)}{text(run.name)}"]
+        + [
+            f"{number(run.first.get(f'rewards/{name}/mean'))} → <b>{number(run.last.get(f'rewards/{name}/mean'))}</b>"
+            if f"rewards/{name}/mean" in run.last
+            else "–"
+            for name in names
+        ]
+        for index, run in runs
+    ]
+    head = [label("Run", "运行"), *map(text, names)]
+    caption = label("Mean reward by component, first → last", "各分量平均奖励：起始 → 结束")
+    return table(head, rows, numeric=range(1, len(names) + 1), caption=caption)
+
+
+def settings_section(comparison: Comparison) -> str:
+    """The settings that differ, a column a run; with more than 8 runs a row a run."""
+    differences = comparison.config_differences
+    if not differences:
+        return ""
+    runs = comparison.runs
+    if len(runs) <= 8:
+        head = [
+            label("Setting", "设置"),
+            *(f"{swatch(index)}{text(run.name)}" for index, run in enumerate(runs)),
+        ]
+        rows = [[f"<code>{text(key)}</code>", *map(_setting, values)] for key, values in differences.items()]
+    else:
+        head = [label("Run", "运行"), *(f"<code>{text(key)}</code>" for key in differences)]
+        rows = [
+            [
+                f"{swatch(index)}{text(run.name)}",
+                *(_setting(values[index]) for values in differences.values()),
+            ]
+            for index, run in enumerate(runs)
+        ]
+    return _section("settings", label("Settings that differ", "不同的设置"), table(head, rows))
+
+
+def _setting(value: Any) -> str:
+    return "–" if value is None else text(f"{value:g}" if isinstance(value, float) else value, limit=200)
+
+
+def _section(name: str, title: str, body: str) -> str:
+    return f'<section id="{name}"><h2>{title}</h2>{body}</section>'

@@ -1,0 +1,111 @@
+"""Write `src/thinning_rule.rs`: the thinning rule as Boolean circuits of multiplexers.
+
+The rule is a table over the eight neighbours of a foreground pixel. As a reduced ordered binary decision
+diagram it needs about thirty nodes a pass. Each node is one multiplexer, evaluated for 64 pixels a word and,
+with AVX-512, for 512 pixels an instruction. All 8! variable orders are tried; the smallest diagram wins.
+
+    python reward_core/codegen/thinning_circuit.py > reward_core/src/thinning_rule.rs
+"""
+
+from itertools import permutations
+
+NAMES = ("nw", "n", "ne", "e", "se", "s", "sw", "w")  # bit 0 .. bit 7 of a neighbourhood's index
+
+# Neighbourhoods whose centre goes, as scikit-image 0.26 decides (`skeletonize`, method "zhang"). They are not
+# the textbook's: 25 of the 256 neighbourhoods differ from Zhang and Suen 1984, doi:10.1145/357994.358023.
+# fmt: off
+PASSES = {
+    "first": (
+        3, 6, 7, 10, 11, 12, 14, 15, 28, 30, 31, 40, 60, 112, 120, 124, 130, 131, 134, 135, 143, 159, 160, 161,
+        193, 194, 195, 198, 199, 207, 225, 227, 231, 240, 241, 243,
+    ),
+    "second": (
+        7, 10, 15, 24, 26, 28, 30, 31, 40, 56, 60, 62, 63, 96, 104, 108, 112, 120, 124, 126, 130, 135, 160, 176,
+        192, 193, 195, 199, 224, 225, 240, 241, 248, 249, 252,
+    ),
+}
+# fmt: on
+
+Node = tuple[int, int, int]  # variable, node if 0, node if 1; nodes 0 and 1 are the constants
+
+
+def diagram(removed: tuple[int, ...], order: tuple[int, ...]) -> tuple[list[Node], int]:
+    """The reduced diagram of a rule for one variable order, as nodes in dependency order, and its root."""
+    values = [0] * 256
+    for index in removed:
+        position = sum((index >> variable & 1) << (7 - level) for level, variable in enumerate(order))
+        values[position] = 1
+    nodes: list[Node] = []
+    known: dict[Node, int] = {}
+    row = values
+    for variable in reversed(order):
+        merged = []
+        for low, high in zip(row[::2], row[1::2], strict=True):
+            if low == high:
+                merged.append(low)
+                continue
+            node = (variable, low, high)
+            if node not in known:
+                nodes.append(node)
+                known[node] = len(nodes) + 1
+            merged.append(known[node])
+        row = merged
+    return nodes, row[0]
+
+
+def gates(nodes: list[Node]) -> int:
+    """How many AND, OR, NOT and XOR operations the nodes need."""
+    cost = 0
+    for _, low, high in nodes:
+        if low > 1 and high > 1:
+            cost += 3
+        else:
+            cost += 0 if (low, high) == (0, 1) else 1
+    return cost
+
+
+def expression(node: Node) -> str:
+    """One node as Rust."""
+    variable, low, high = node
+    x = NAMES[variable]
+    simple = {(0, 1): x, (1, 0): f"!{x}"}
+    if (low, high) in simple:
+        return simple[low, high]
+    half = {low == 0: f"{x} & t{high}", high == 0: f"!{x} & t{low}"}
+    half |= {low == 1: f"!{x} | t{high}", high == 1: f"{x} | t{low}"}
+    return half.get(True, f"t{low} ^ ({x} & (t{low} ^ t{high}))")
+
+
+def main() -> None:
+    """Print the module."""
+    print(
+        "//! The thinning rule, 64 pixels at a time. Written by codegen/thinning_circuit.py: change it there.\n"
+        "//!\n"
+        "//! Each bit of a word is one pixel; the eight arguments hold that pixel's neighbours.\n"
+        '//! Behaviour: scikit-image\'s `skeletonize` (method "zhang"), pass by pass.\n\n'
+        "/// Neighbourhoods (bit 0 north-west, clockwise) whose centre a pass removes."
+    )
+    print("pub const REMOVED: [&[u8]; 2] = [")
+    for removed in PASSES.values():
+        numbers = ", ".join(map(str, removed))
+        print(f"    &[{numbers}],")
+    print("];")
+    for name, removed in PASSES.items():
+        options = (
+            (gates(diagram(removed, order)[0]), len(diagram(removed, order)[0]), order)
+            for order in permutations(range(8))
+        )
+        cost, size, order = min(options)
+        nodes, root = diagram(removed, order)
+        names = " ".join(NAMES[v] for v in order)
+        print(f"\n/// Which pixels the {name} pass removes: {size} nodes, {cost} gates, order {names}.")
+        print("#[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours")
+        print("#[inline(always)]")
+        print(f"pub fn {name}_pass({', '.join(f'{v}: u64' for v in NAMES)}) -> u64 {{")
+        for number, node in enumerate(nodes, start=2):
+            print(f"    let t{number} = {expression(node)};")
+        print(f"    t{root}\n}}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+//! The inner loops, compiled once for each instruction set and chosen when the program runs.
+//!
+//! Only this folder holds `unsafe` code. Each loop is written once, as ordinary Rust marked `inline(always)`;
+//! the functions here compile it again with the instructions that the processor was found to have.
+//! Packing and unpacking alone use intrinsics, each beside a scalar twin.
+
+#![allow(unsafe_code)] // calls into functions compiled for instructions that were detected before
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use crate::strips::Strips;
+use crate::{overlap, thinning, topology};
+use ndarray::ArrayView2;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// An instruction set that the loops are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// Plain Rust: any processor.
+    Portable = 1,
+    /// Every x86-64 processor.
+    Sse2 = 2,
+    /// Haswell, Zen and later.
+    Avx2 = 3,
+    /// Ice Lake, Zen 4 and later: AVX-512 with VBMI2 and VPOPCNTDQ.
+    Avx512 = 4,
+}
+
+impl Level {
+    /// All levels, the slowest first.
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Sse2, Self::Avx2, Self::Avx512];
+
+    /// Its name in `MEDGRPO_SIMD` and in Python.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Sse2 => "sse2",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// The level of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.name() == name)
+    }
+}
+
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+/// The best level that this processor has.
+#[must_use]
+pub fn detected() -> Level {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let wide = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vbmi2")
+            && is_x86_feature_detected!("avx512vpopcntdq");
+        let usual = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("lzcnt")
+            && is_x86_feature_detected!("popcnt");
+        if wide && usual {
+            return Level::Avx512;
+        }
+        if usual {
+            return Level::Avx2;
+        }
+        return Level::Sse2;
+    }
+    #[allow(unreachable_code)] // on x86-64 the block above has returned
+    Level::Portable
+}
+
+/// The level in use: the one set, else the one in `MEDGRPO_SIMD`, else the best detected.
+#[must_use]
+pub fn level() -> Level {
+    let chosen = CHOSEN.load(Ordering::Relaxed);
+    if let Some(level) = Level::ALL.into_iter().find(|&level| level as u8 == chosen) {
+        return level;
+    }
+    let wanted = std::env::var("MEDGRPO_SIMD").ok().and_then(|name| Level::named(&name));
+    let level = wanted.map_or(detected(), |level| level.min(detected()));
+    CHOSEN.store(level as u8, Ordering::Relaxed);
+    level
+}
+
+/// Uses a level, or the best there is where the processor lacks it; returns the level now in use.
+pub fn set_level(wanted: Level) -> Level {
+    let level = wanted.min(detected());
+    CHOSEN.store(level as u8, Ordering::Relaxed);
+    level
+}
+
+/// Calls `x86::NAME::FUNCTION` for the level in use, or `portable`.
+macro_rules! dispatch {
+    ($function:ident($($argument:expr),*), $portable:expr) => {{
+        #[cfg(target_arch = "x86_64")]
+        match level() {
+            // SAFETY: `level` never exceeds what `detected` found on this processor.
+            Level::Avx512 => unsafe { x86::avx512::$function($($argument),*) },
+            // SAFETY: as above.
+            Level::Avx2 => unsafe { x86::avx2::$function($($argument),*) },
+            Level::Sse2 => x86::sse2::$function($($argument),*),
+            Level::Portable => $portable,
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        $portable
+    }};
+}
+
+/// Packs bytes above a threshold into bits; the shape of `out` is the view's.
+pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
+    dispatch!(
+        pack_u8(view, threshold, out),
+        pack_rows(view, out, |bytes| scalar_mask(bytes, threshold))
+    );
+}
+
+/// Writes bits as bytes 0 and 1.
+pub fn unpack(strips: &Strips, out: &mut [u8]) {
+    dispatch!(unpack(strips, out), unpack_rows(strips, out, scalar_bytes));
+}
+
+/// Number of bits set.
+#[must_use]
+pub fn count(words: &[u64]) -> u64 {
+    dispatch!(count(words), overlap::count_bits(words))
+}
+
+/// Number of bits set in both.
+#[must_use]
+pub fn count_both(a: &[u64], b: &[u64]) -> u64 {
+    dispatch!(count_both(a, b), overlap::count_common_bits(a, b))
+}
+
+/// Foreground of a, of b, and of both, of byte rows of equal length.
+#[must_use]
+pub fn overlap_bytes(a: &[u8], b: &[u8], thresholds: (u8, u8)) -> [u64; 3] {
+    dispatch!(
+        overlap_bytes(a, b, thresholds),
+        overlap_rows(a, b, |bytes| scalar_mask(bytes, thresholds.0), |bytes| {
+            scalar_mask(bytes, thresholds.1)
+        })
+    )
+}
+
+/// See [`thinning::thin`].
+pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
+    dispatch!(thin(strips, scratch), thinning::thin_body(strips, scratch));
+}
+
+/// See [`topology::euler_number`].
+#[must_use]
+pub fn euler_number(strips: &Strips) -> i64 {
+    dispatch!(euler_number(strips), topology::euler_body(strips))
+}
+
+/// The foreground among 64 bytes, as bits.
+fn scalar_mask(bytes: &[u8; 64], threshold: u8) -> u64 {
+    let mut word = 0;
+    for (group, eight) in bytes.as_chunks::<8>().0.iter().enumerate() {
+        let mut set = [0u8; 8];
+        for (flag, &byte) in set.iter_mut().zip(eight) {
+            *flag = u8::from(byte > threshold);
+        }
+        // Gathers the lowest bit of each byte into the highest byte, the first byte lowest.
+        let bits = u64::from_le_bytes(set).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        word |= bits << (8 * group);
+    }
+    word
+}
+
+/// 64 bits as bytes 0 and 1.
+fn scalar_bytes(word: u64, bytes: &mut [u8; 64]) {
+    for (group, eight) in bytes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let copies = (word >> (8 * group) & 0xff).wrapping_mul(0x0101_0101_0101_0101);
+        let own_bit = copies & 0x8040_2010_0804_0201;
+        let flags = (own_bit + 0x7f7f_7f7f_7f7f_7f7f | own_bit) >> 7 & 0x0101_0101_0101_0101;
+        *eight = flags.to_le_bytes();
+    }
+}
+
+/// Packs row by row with the given way to turn 64 bytes into a word.
+#[inline(always)]
+fn pack_rows(view: &ArrayView2<'_, u8>, out: &mut Strips, mask: impl Fn(&[u8; 64]) -> u64) {
+    let (stride, origin) = (out.stride(), out.start(0));
+    let words = out.words_mut();
+    let mut gathered = Vec::new();
+    for (row, values) in view.outer_iter().enumerate() {
+        let bytes = if let Some(bytes) = values.as_slice() {
+            bytes
+        } else {
+            gathered.clear();
+            gathered.extend(values.iter().copied());
+            &gathered
+        };
+        let (whole, rest) = bytes.as_chunks::<64>();
+        let mut address = origin + row;
+        for chunk in whole {
+            words[address] = mask(chunk);
+            address += stride;
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 64];
+            last[..rest.len()].copy_from_slice(rest);
+            words[address] = mask(&last);
+        }
+    }
+}
+
+/// Unpacks row by row with the given way to turn a word into 64 bytes.
+#[inline(always)]
+fn unpack_rows(strips: &Strips, out: &mut [u8], spread: impl Fn(u64, &mut [u8; 64])) {
+    let (_, width) = strips.shape();
+    let (stride, origin) = (strips.stride(), strips.start(0));
+    if width == 0 {
+        return;
+    }
+    for (row, bytes) in out.chunks_exact_mut(width).enumerate() {
+        let mut address = origin + row;
+        let (whole, rest) = bytes.as_chunks_mut::<64>();
+        for chunk in whole {
+            spread(strips.words()[address], chunk);
+            address += stride;
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 64];
+            spread(strips.words()[address], &mut last);
+            rest.copy_from_slice(&last[..rest.len()]);
+        }
+    }
+}
+
+/// Counts foreground with the given ways to turn 64 bytes into a word.
+#[inline(always)]
+fn overlap_rows(
+    a: &[u8],
+    b: &[u8],
+    mask_a: impl Fn(&[u8; 64]) -> u64,
+    mask_b: impl Fn(&[u8; 64]) -> u64,
+) -> [u64; 3] {
+    let mut counts = [0u64; 3];
+    let mut add = |a: &[u8; 64], b: &[u8; 64]| {
+        let (x, y) = (mask_a(a), mask_b(b));
+        counts[0] += u64::from(x.count_ones());
+        counts[1] += u64::from(y.count_ones());
+        counts[2] += u64::from((x & y).count_ones());
+    };
+    let ((whole_a, rest_a), (whole_b, rest_b)) = (a.as_chunks::<64>(), b.as_chunks::<64>());
+    for (x, y) in whole_a.iter().zip(whole_b) {
+        add(x, y);
+    }
+    if !rest_a.is_empty() {
+        let (mut x, mut y) = ([0; 64], [0; 64]);
+        x[..rest_a.len()].copy_from_slice(rest_a);
+        y[..rest_b.len()].copy_from_slice(rest_b);
+        add(&x, &y);
+    }
+    counts
+}

@@ -1,0 +1,297 @@
+//! The loops of this crate compiled for the instruction sets of x86-64.
+
+/// Every x86-64 processor.
+pub mod sse2 {
+    use super::super::{overlap_rows, pack_rows, unpack_rows};
+    use crate::strips::Strips;
+    use crate::{overlap, thinning, topology};
+    use ndarray::ArrayView2;
+    use std::arch::x86_64::*;
+
+    /// Which of 64 bytes are not zero.
+    fn nonzero(bytes: &[u8; 64]) -> u64 {
+        let mut word = 0;
+        for (part, sixteen) in bytes.as_chunks::<16>().0.iter().enumerate() {
+            // SAFETY: SSE2 is part of x86-64; the load reads the 16 bytes of `sixteen`, unaligned.
+            let zero = unsafe {
+                let loaded = _mm_loadu_si128(sixteen.as_ptr().cast());
+                _mm_movemask_epi8(_mm_cmpeq_epi8(loaded, _mm_setzero_si128()))
+            };
+            word |= (u64::from(!zero as u16)) << (16 * part);
+        }
+        word
+    }
+
+    /// Which of 64 bytes are above the threshold.
+    fn above(bytes: &[u8; 64], threshold: u8) -> u64 {
+        let mut word = 0;
+        for (part, sixteen) in bytes.as_chunks::<16>().0.iter().enumerate() {
+            // SAFETY: as in `nonzero`.
+            let not_above = unsafe {
+                let loaded = _mm_loadu_si128(sixteen.as_ptr().cast());
+                let excess = _mm_subs_epu8(loaded, _mm_set1_epi8(threshold.cast_signed()));
+                _mm_movemask_epi8(_mm_cmpeq_epi8(excess, _mm_setzero_si128()))
+            };
+            word |= (u64::from(!not_above as u16)) << (16 * part);
+        }
+        word
+    }
+
+    use super::super::scalar_bytes as spread;
+
+    /// Packs bytes above a threshold into bits.
+    pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
+        if threshold == 0 {
+            pack_rows(view, out, |bytes| nonzero(bytes));
+        } else {
+            pack_rows(view, out, |bytes| above(bytes, threshold));
+        }
+    }
+
+    /// Writes bits as bytes 0 and 1.
+    pub fn unpack(strips: &Strips, out: &mut [u8]) {
+        unpack_rows(strips, out, |word, bytes| spread(word, bytes));
+    }
+
+    /// Number of bits set.
+    pub fn count(words: &[u64]) -> u64 {
+        overlap::count_bits(words)
+    }
+
+    /// Number of bits set in both.
+    pub fn count_both(a: &[u64], b: &[u64]) -> u64 {
+        overlap::count_common_bits(a, b)
+    }
+
+    /// Foreground of a, of b, and of both.
+    pub fn overlap_bytes(a: &[u8], b: &[u8], thresholds: (u8, u8)) -> [u64; 3] {
+        if thresholds == (0, 0) {
+            return overlap_rows(a, b, |bytes| nonzero(bytes), |bytes| nonzero(bytes));
+        }
+        overlap_rows(
+            a,
+            b,
+            |bytes| above(bytes, thresholds.0),
+            |bytes| above(bytes, thresholds.1),
+        )
+    }
+
+    /// See `thinning::thin`.
+    pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
+        thinning::thin_body(strips, scratch);
+    }
+
+    /// See `topology::euler_number`.
+    pub fn euler_number(strips: &Strips) -> i64 {
+        topology::euler_body(strips)
+    }
+}
+
+/// Haswell, Zen and later.
+pub mod avx2 {
+    use super::super::{overlap_rows, pack_rows, unpack_rows};
+    use crate::strips::Strips;
+    use crate::{overlap, thinning, topology};
+    use ndarray::ArrayView2;
+    use std::arch::x86_64::*;
+
+    /// Which of 64 bytes are not zero.
+    #[target_feature(enable = "avx2")]
+    fn nonzero(bytes: &[u8; 64]) -> u64 {
+        let zero = _mm256_setzero_si256();
+        let mut word = 0;
+        for (part, half) in bytes.as_chunks::<32>().0.iter().enumerate() {
+            // SAFETY: the load reads the 32 bytes of `half`, unaligned.
+            let loaded = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
+            let equal = _mm256_movemask_epi8(_mm256_cmpeq_epi8(loaded, zero));
+            word |= u64::from(!equal.cast_unsigned()) << (32 * part);
+        }
+        word
+    }
+
+    /// Which of 64 bytes are above the threshold.
+    #[target_feature(enable = "avx2")]
+    fn above(bytes: &[u8; 64], threshold: u8) -> u64 {
+        let limit = _mm256_set1_epi8(threshold.cast_signed());
+        let mut word = 0;
+        for (part, half) in bytes.as_chunks::<32>().0.iter().enumerate() {
+            // SAFETY: as in `nonzero`.
+            let loaded = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
+            let excess = _mm256_subs_epu8(loaded, limit);
+            let equal = _mm256_movemask_epi8(_mm256_cmpeq_epi8(excess, _mm256_setzero_si256()));
+            word |= u64::from(!equal.cast_unsigned()) << (32 * part);
+        }
+        word
+    }
+
+    /// 64 bits as bytes 0 and 1.
+    #[target_feature(enable = "avx2")]
+    fn spread(word: u64, bytes: &mut [u8; 64]) {
+        let own_bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
+        let source = _mm256_setr_epi8(
+            0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3,
+            3, 3, 3,
+        );
+        for (part, half) in bytes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let copies = _mm256_set1_epi32(((word >> (32 * part)) as u32).cast_signed());
+            let mine = _mm256_and_si256(_mm256_shuffle_epi8(copies, source), own_bit);
+            let flags = _mm256_min_epu8(mine, _mm256_set1_epi8(1));
+            // SAFETY: the store writes the 32 bytes of `half`, unaligned.
+            unsafe { _mm256_storeu_si256(half.as_mut_ptr().cast(), flags) };
+        }
+    }
+
+    /// Packs bytes above a threshold into bits.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
+        if threshold == 0 {
+            pack_rows(view, out, |bytes| nonzero(bytes));
+        } else {
+            pack_rows(view, out, |bytes| above(bytes, threshold));
+        }
+    }
+
+    /// Writes bits as bytes 0 and 1.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn unpack(strips: &Strips, out: &mut [u8]) {
+        unpack_rows(strips, out, |word, bytes| spread(word, bytes));
+    }
+
+    /// Number of bits set.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn count(words: &[u64]) -> u64 {
+        overlap::count_bits(words)
+    }
+
+    /// Number of bits set in both.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn count_both(a: &[u64], b: &[u64]) -> u64 {
+        overlap::count_common_bits(a, b)
+    }
+
+    /// Foreground of a, of b, and of both.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn overlap_bytes(a: &[u8], b: &[u8], thresholds: (u8, u8)) -> [u64; 3] {
+        if thresholds == (0, 0) {
+            return overlap_rows(a, b, |bytes| nonzero(bytes), |bytes| nonzero(bytes));
+        }
+        overlap_rows(
+            a,
+            b,
+            |bytes| above(bytes, thresholds.0),
+            |bytes| above(bytes, thresholds.1),
+        )
+    }
+
+    /// See `thinning::thin`.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
+        thinning::thin_body(strips, scratch);
+    }
+
+    /// See `topology::euler_number`.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn euler_number(strips: &Strips) -> i64 {
+        topology::euler_body(strips)
+    }
+}
+
+/// Ice Lake, Zen 4 and later.
+pub mod avx512 {
+    use super::super::{overlap_rows, pack_rows, unpack_rows};
+    use crate::strips::Strips;
+    use crate::{overlap, thinning, topology};
+    use ndarray::ArrayView2;
+    use std::arch::x86_64::*;
+
+    /// Which of 64 bytes are not zero.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn nonzero(bytes: &[u8; 64]) -> u64 {
+        // SAFETY: the load reads the 64 bytes of `bytes`, unaligned.
+        let loaded = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+        _mm512_test_epi8_mask(loaded, loaded)
+    }
+
+    /// Which of 64 bytes are above the threshold.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn above(bytes: &[u8; 64], threshold: u8) -> u64 {
+        // SAFETY: as in `nonzero`.
+        let loaded = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+        _mm512_cmpgt_epu8_mask(loaded, _mm512_set1_epi8(threshold.cast_signed()))
+    }
+
+    /// 64 bits as bytes 0 and 1.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn spread(word: u64, bytes: &mut [u8; 64]) {
+        // SAFETY: the store writes the 64 bytes of `bytes`, unaligned.
+        unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), _mm512_maskz_set1_epi8(word, 1)) };
+    }
+
+    /// Packs bytes above a threshold into bits.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
+        if threshold == 0 {
+            pack_rows(view, out, |bytes| nonzero(bytes));
+        } else {
+            pack_rows(view, out, |bytes| above(bytes, threshold));
+        }
+    }
+
+    /// Writes bits as bytes 0 and 1.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn unpack(strips: &Strips, out: &mut [u8]) {
+        unpack_rows(strips, out, |word, bytes| spread(word, bytes));
+    }
+
+    /// Number of bits set.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn count(words: &[u64]) -> u64 {
+        overlap::count_bits(words)
+    }
+
+    /// Number of bits set in both.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn count_both(a: &[u64], b: &[u64]) -> u64 {
+        overlap::count_common_bits(a, b)
+    }
+
+    /// Foreground of a, of b, and of both.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn overlap_bytes(a: &[u8], b: &[u8], thresholds: (u8, u8)) -> [u64; 3] {
+        if thresholds == (0, 0) {
+            return overlap_rows(a, b, |bytes| nonzero(bytes), |bytes| nonzero(bytes));
+        }
+        overlap_rows(
+            a,
+            b,
+            |bytes| above(bytes, thresholds.0),
+            |bytes| above(bytes, thresholds.1),
+        )
+    }
+
+    /// See `thinning::thin`.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
+        thinning::thin_body(strips, scratch);
+    }
+
+    /// See `topology::euler_number`.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn euler_number(strips: &Strips) -> i64 {
+        topology::euler_body(strips)
+    }
+}

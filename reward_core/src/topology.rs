@@ -1,0 +1,65 @@
+//! Euler number and Betti numbers of a mask: foreground 8-connected, background 4-connected.
+
+use crate::components::{self, Forest};
+use crate::simd;
+use crate::strips::Strips;
+
+/// What a mask is made of, up to bending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// β0: 8-connected components.
+    pub components: u64,
+    /// β1: holes, the 4-connected background components that do not reach the outside.
+    pub holes: u64,
+}
+
+impl Topology {
+    /// Counts components and holes; one labelling, since β1 = β0 − χ.
+    #[must_use]
+    pub fn of(strips: &Strips, forest: &mut Forest) -> Self {
+        let components = components::count(strips, forest);
+        let holes = (components.cast_signed() - euler_number(strips)).cast_unsigned();
+        Self { components, holes }
+    }
+
+    /// Euler number β0 − β1.
+    #[must_use]
+    pub fn euler(self) -> i64 {
+        self.components.cast_signed() - self.holes.cast_signed()
+    }
+
+    /// |Δβ0| + |Δβ1| between two masks.
+    #[must_use]
+    pub fn distance(self, other: Self) -> u64 {
+        self.components.abs_diff(other.components) + self.holes.abs_diff(other.holes)
+    }
+}
+
+/// Euler number χ = components − holes.
+///
+/// Counted as vertices − edges + faces of the pixels seen as closed squares, for which touching at a corner
+/// is touching: V = pixels of the mask dilated by 2×2, E = dilated by 1×2 and by 2×1, F = the mask.
+#[must_use]
+pub fn euler_number(strips: &Strips) -> i64 {
+    simd::euler_number(strips)
+}
+
+/// The loop behind [`euler_number`], compiled once for each instruction set.
+#[inline(always)]
+pub(crate) fn euler_body(strips: &Strips) -> i64 {
+    let stride = strips.stride();
+    let words = strips.words();
+    let (mut plus, mut minus) = (0, 0);
+    // The strip of zeros on the right is included: the east edge of the last pixel lies in it.
+    for (west, here) in words.chunks_exact(stride).zip(words.chunks_exact(stride).skip(1)) {
+        for (w, c) in west.windows(2).zip(here.windows(2)) {
+            let (above, pixel) = (c[0], c[1]);
+            let left = pixel << 1 | w[1] >> 63;
+            let above_left = above << 1 | w[0] >> 63;
+            let vertices = pixel | left | above | above_left;
+            plus += i64::from(vertices.count_ones()) + i64::from(pixel.count_ones());
+            minus += i64::from((pixel | left).count_ones()) + i64::from((pixel | above).count_ones());
+        }
+    }
+    plus - minus
+}

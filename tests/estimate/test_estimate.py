@@ -1,0 +1,127 @@
+import json
+
+import pytest
+
+from medgrpo.cli import main as command_line
+from medgrpo.config.presets import resolve_run
+from medgrpo.errors import UsageError
+from medgrpo.estimate.estimate import Facts, estimate
+from medgrpo.estimate.hardware import GPUS, find_gpu
+from medgrpo.estimate.shapes import SHAPES, find_shape
+
+
+def config(*assignments, preset="balanced"):
+    return resolve_run(preset, model="m", assignments=assignments)[0].config
+
+
+def document(*assignments, **facts):
+    return estimate(
+        config(*assignments), Facts(**{"model": "Qwen2.5-VL-3B", "gpu": "A100", **facts})
+    ).document()
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("Qwen2.5-VL-3B", 3.75),
+        ("Qwen2.5-VL-7B", 8.29),
+        ("Qwen2.5-VL-32B", 33.45),
+        ("Qwen2-VL-2B", 2.21),
+        ("Qwen3-8B", 8.19),
+    ],
+)
+def test_the_shapes_give_the_published_parameter_counts(name, billions):
+    assert SHAPES[name].parameters / 1e9 == pytest.approx(billions, rel=0.01)
+
+
+def test_a_model_is_found_by_its_hub_name():
+    assert find_shape("Qwen/Qwen2.5-VL-3B-Instruct").name == "Qwen2.5-VL-3B"
+    with pytest.raises(UsageError, match="no model shape called"):
+        find_shape("nobody/nothing-1B")
+
+
+def test_a_folder_is_read_from_its_config(shared_data):
+    shape = find_shape(str(shared_data / "qwen2_5_vl"))
+    assert shape.parameters == pytest.approx(SHAPES["Qwen2.5-VL-7B"].parameters, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "generations", "prompts", "engine", "measured"),
+    [
+        (512, 4, 1, "transformers", 17.5),
+        (1024, 8, 1, "transformers", 21.7),
+        (512, 4, 2, "vllm", 1.7),
+        (1024, 8, 1, "vllm", 8.0),
+    ],
+)
+def test_the_fitted_runs_lie_within_the_stated_range(size, generations, prompts, engine, measured):  # S5.1
+    found = document(
+        f"num_generations={generations}",
+        f"prompts_per_step={prompts}",
+        f"engine={engine}",
+        "max_pixels=1048576",
+        size=size,
+        gpu="H200",
+    )
+    assert found["s_per_prompt"] * found["hours_low"] / found["hours"] < measured
+    assert measured < found["s_per_prompt"] * found["hours_high"] / found["hours"]
+
+
+def test_more_of_anything_takes_longer_and_a_faster_engine_less():
+    base = document(size=512, samples=1797)
+    assert document(size=1024, samples=1797)["hours"] > base["hours"]
+    assert document("max_completion_length=512", size=512, samples=1797)["hours"] > base["hours"]
+    assert document("num_train_epochs=6", size=512, samples=1797)["hours"] > 1.8 * base["hours"]
+    assert document("engine=vllm", size=512, samples=1797)["hours"] < base["hours"]
+    assert document(size=512, samples=1797, gpus=2)["hours"] < base["hours"]
+
+
+def test_the_cap_on_pixels_is_named():  # S5.2
+    found = document(size=1024)
+    assert (found["image_tokens_uncapped"], found["image_tokens"]) == (1369, 729)
+    assert any("capped" in note and "729" in note for note in found["notes"])
+
+
+def test_a_run_that_does_not_fit_gets_advice_that_saves_memory():  # S2.3
+    found = document("tuning.method=full", size=1024, gpu="RTX3090")
+    assert not found["fits"]
+    assert found["advice"]
+    assert all(entry["saves_gib"] > 0 for entry in found["advice"])
+    assert any("lora" in entry["change"] for entry in found["advice"])
+
+
+def test_steps_and_epochs_are_those_of_the_plan():
+    found = document(samples=1797)
+    assert (found["steps"], found["epochs"], found["prompts_per_step"]) == (672, 3.0, 8)
+    assert found["hours"] * 3600 >= found["steps"] * 8 * found["s_per_prompt"]
+
+
+def test_without_a_gpu_a_named_reference_is_taken_and_said(monkeypatch):
+    monkeypatch.setattr("medgrpo.estimate.hardware.shutil.which", lambda name: None)
+    gpu, source = find_gpu("auto")
+    assert gpu == GPUS["A100"]
+    assert "reference" in source
+    with pytest.raises(UsageError, match="no GPU called 'H2000'"):
+        find_gpu("H2000")
+
+
+def test_a_folder_that_is_not_prepared_is_refused_with_the_command_to_type(tmp_path):
+    with pytest.raises(UsageError, match="no prepared dataset") as raised:
+        estimate(config(), Facts(model="Qwen2.5-VL-3B", data=tmp_path))
+    assert raised.value.hint.startswith("medgrpo preprocess")
+
+
+def test_the_bare_command_says_what_it_took(capsys):
+    command_line.app(["estimate-time", "--json", "--alternatives"], standalone_mode=False)
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    keys = {
+        "hours", "hours_low", "hours_high", "s_per_prompt", "prompts_per_hour", "steps", "epochs", "image_tokens",
+        "memory_gib", "fits", "advice", "phases", "source",
+    }  # fmt: skip
+    assert keys <= found.keys()
+    assert set(found["phases"]) == {"generate", "image", "forward", "backward", "reward"}
+    assert found["model"] == "Qwen2.5-VL-3B"
+    assert found["rows"] == 1797
+    assert "1797 rows taken" in captured.err
+    assert len(found["alternatives"]) == 12

@@ -1,0 +1,286 @@
+"""Intervals and the paired test: worked by hand, edges, and their promise checked by simulation."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from medgrpo.evaluation import statistics
+from medgrpo.evaluation.quantiles import t_cdf, t_quantile
+from medgrpo.evaluation.statistics import (
+    ClusterSums,
+    cluster_sums,
+    design_effect,
+    estimate,
+    mean_interval,
+    paired_difference,
+    proportion_interval,
+    sign_flip_p_value,
+)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 7, 19, 50, 232, 5000, 10_000_000])
+@pytest.mark.parametrize("probability", [0.51, 0.8, 0.95, 0.975, 0.9999])
+def test_the_t_quantile_agrees_with_scipy(probability, degrees):
+    assert t_quantile(probability, degrees) == pytest.approx(stats.t.ppf(probability, degrees), rel=1e-6)
+
+
+def test_the_t_distribution_function_agrees_with_scipy():
+    for t, degrees in itertools.product([-30, -2.1, -0.1, 0, 0.7, 3, 40], [1, 4, 30, 400]):
+        assert t_cdf(t, degrees) == pytest.approx(stats.t.cdf(t, degrees), abs=1e-12)
+
+
+def test_the_t_quantile_refuses_what_has_none():
+    with pytest.raises(ValueError, match="degrees"):
+        t_quantile(0.975, 0)
+
+
+def test_sums_per_image_leave_out_rows_that_were_not_judged():
+    groups = cluster_sums([1, 0, np.nan, 1, np.nan], ["a", "a", "a", "b", "c"])
+    assert groups.sums.tolist() == [1, 1]
+    assert groups.sizes.tolist() == [2, 1]
+
+
+def test_one_label_for_each_row_is_demanded():
+    with pytest.raises(ValueError, match="2 values but 1"):
+        cluster_sums([1, 0], ["a"])
+
+
+def test_the_design_effect_of_single_question_images_is_that_of_independent_rows():
+    # 15 of 20 right: V = 20/19 · Σ(y - .75)² / 400 = 20/19 · 3.75/400; naive = .1875/20; ratio = 20/19.
+    # Worst case = 1; rarer outcome in 5 images: weight 6^-1.5 = .0680.
+    groups = cluster_sums([1] * 15 + [0] * 5)
+    assert design_effect(groups) == pytest.approx((1 - 6**-1.5) * 20 / 19 + 6**-1.5)
+
+
+def test_the_interval_of_a_proportion_by_hand():
+    # 100 images, one question each, 80 right. Design effect (1 - w)·100/99 + w, w = 21^-1.5 = .010391,
+    # = 1.009996; n = 99.0103; t(.975; 99) = 1.984217, t² = 3.937117.
+    # centre = (.8 + 3.937117/198.0206) / (1 + 3.937117/99.0103) = .819882/1.039765 = .788527
+    # half = 1.984217·√(.16/99.0103 + 3.937117/(4·99.0103²)) / 1.039765 = 1.984217·.0414294/1.039765
+    low, high = proportion_interval(cluster_sums([1] * 80 + [0] * 20))
+    assert low == pytest.approx(0.788527 - 0.0790618, abs=2e-5)
+    assert high == pytest.approx(0.788527 + 0.0790618, abs=2e-5)
+
+
+def test_repeating_each_answer_about_an_image_gives_no_narrower_interval():
+    once = [1, 0, 1, 1, 0] * 8
+    images = list(range(40))
+    low, high = proportion_interval(cluster_sums(once, images))
+    low_4, high_4 = proportion_interval(cluster_sums(np.repeat(once, 4), np.repeat(images, 4).tolist()))
+    assert high_4 - low_4 == pytest.approx(high - low, rel=0.02)
+    independent = proportion_interval(cluster_sums(np.repeat(once, 4)))
+    assert independent[1] - independent[0] < 0.6 * (high - low)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_none_or_all_right_never_has_zero_width(value):
+    result = estimate([value] * 60, [index // 2 for index in range(60)])
+    # 30 images, all agreeing: Wilson at 0 of 30 with t(.975; 29) = 2.04523: t²/(30 + t²) = .12237
+    assert result.high - result.low == pytest.approx(0.12237, abs=1e-4)
+    assert result.value == value
+
+
+@pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
+def test_graded_scores_that_do_not_vary_have_a_width(value):
+    low, high = mean_interval(cluster_sums([value] * 30))
+    assert 0 <= low < high <= 1
+    assert low <= value <= high
+
+
+def test_images_that_are_each_half_right_do_not_pin_the_value_down():
+    # No variance between images at all; the interval must not collapse.
+    result = estimate([0, 1] * 30, [index // 2 for index in range(60)])
+    assert result.high - result.low > 0.15
+
+
+def test_nothing_to_average_is_null():
+    assert estimate([], []).as_dict() == {"value": None, "low": None, "high": None, "n": 0}
+    assert estimate([np.nan, np.nan], ["a", "b"]).as_dict()["n"] == 0
+
+
+def test_one_row_has_the_widest_interval_and_says_so():
+    result = estimate([1.0], ["a"])
+    assert result.low < 0.1
+    assert result.high == 1.0
+    assert "too few images (1)" in result.as_dict()["note"]
+
+
+def test_nineteen_images_are_too_few_and_twenty_are_not():
+    assert estimate([0, 1] * 19, [i // 2 for i in range(38)]).note == "too few images (19)"
+    assert estimate([0, 1] * 20, [i // 2 for i in range(40)]).note is None
+
+
+def test_the_same_data_give_the_same_interval():
+    scores = np.random.default_rng(1).random(50)
+    assert mean_interval(cluster_sums(scores)) == mean_interval(cluster_sums(scores))
+
+
+def test_scores_without_bounds_may_leave_zero_to_one():
+    low, high = mean_interval(cluster_sums([5.0, 7.0, 6.0, 9.0] * 10), bounds=None)
+    assert 5.5 < low < 6.75 < high < 8
+
+
+def test_the_bootstrap_interval_of_normal_scores_is_nearly_the_t_interval():
+    scores = np.random.default_rng(0).normal(0.5, 0.05, 200)
+    low, high = mean_interval(cluster_sums(scores))
+    expected = stats.t.interval(0.95, 199, scores.mean(), scores.std(ddof=1) / 200**0.5)
+    assert (low, high) == pytest.approx(expected, abs=0.1 * (expected[1] - expected[0]))
+
+
+# --- the paired test ---
+
+
+def mid_p_by_enumeration(differences):
+    observed = abs(sum(differences))
+    sums = [
+        abs(sum(sign * value for sign, value in zip(signs, differences, strict=True)))
+        for signs in itertools.product([1, -1], repeat=len(differences))
+    ]
+    return np.mean([(s > observed + 1e-9) + 0.5 * (abs(s - observed) <= 1e-9) for s in sums])
+
+
+def test_five_pairs_all_better_by_hand():
+    # Of 32 sign patterns 2 reach |S| = 5 and none exceeds it: mid-p = .5 · 2/32.
+    assert sign_flip_p_value([1, 1, 1, 1, 1]) == pytest.approx(1 / 32)
+
+
+def test_no_difference_has_p_one():
+    assert sign_flip_p_value([]) == 1.0
+    assert sign_flip_p_value([0, 0, 0]) == 1.0
+
+
+@pytest.mark.parametrize(
+    "differences", [[2, -1, 1, 3], [1, 1, -1, -1], [0.3, -0.1, 0.25, 0.7, 0.01], [1, 0, 0]]
+)
+def test_the_exact_p_value_agrees_with_all_sign_patterns(differences):
+    assert sign_flip_p_value(differences) == pytest.approx(mid_p_by_enumeration(differences))
+
+
+def test_drawn_flips_agree_with_the_exact_distribution():
+    rng = np.random.default_rng(3)
+    whole = rng.integers(-2, 4, 40).astype(float)
+    exact = sign_flip_p_value(whole)
+    drawn = sign_flip_p_value(whole * (1 + 1e-7))  # no longer whole numbers, so drawn
+    assert drawn == pytest.approx(exact, abs=0.01)
+
+
+def test_a_paired_difference_by_hand():
+    # Images a: +1 +1, b: 0, c: -1. Mean (2 + 0 - 1)/4 = .25; flips of 2 and 1: |S| in {3, 1}, observed 1:
+    # P(> 1) = 1/2, P(= 1) = 1/2, mid-p = .75.
+    result = paired_difference([0, 0, 1, 1], [1, 1, 1, 0], ["a", "a", "b", "c"])
+    assert result.difference == pytest.approx(0.25)
+    assert result.p_value == pytest.approx(0.75)
+    assert result.note == "too few images (3)"
+
+
+def test_equal_models_differ_by_nothing_but_not_with_certainty():
+    result = paired_difference([1, 0] * 20, [1, 0] * 20)
+    assert result.difference == 0
+    assert result.p_value == 1
+    assert result.low < 0 < result.high
+
+
+def test_rows_that_one_model_could_not_answer_leave_the_comparison():
+    result = paired_difference([1, np.nan, 0], [1, 1, 1])
+    assert result.n == 2
+    assert result.difference == pytest.approx(0.5)
+
+
+def test_models_must_be_scored_on_the_same_rows():
+    with pytest.raises(ValueError, match="2 scores of the first model but 1"):
+        paired_difference([1, 0], [1])
+
+
+# --- the promise: coverage and size, by simulation ---
+
+
+def draw_proportions(rng, runs, images, questions, p, correlation):
+    """Right answers and questions of each image, (runs, images) each; sizes vary from 1 to 2q - 1."""
+    sizes = np.ones((runs, images), dtype=int)
+    if questions > 1:
+        sizes = rng.integers(1, 2 * questions, (runs, images))
+    chances = np.full((runs, images), p)
+    if correlation:
+        spread = (1 - correlation) / correlation
+        chances = rng.beta(p * spread, (1 - p) * spread, (runs, images))
+    return rng.binomial(sizes, chances), sizes
+
+
+PROPORTIONS = [
+    (images, questions, correlation, p)
+    for images in (20, 60, 150)
+    for questions, correlation in ((1, 0.0), (3, 0.1), (8, 0.3))
+    for p in (0.5, 0.7, 0.9, 0.98)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("images", "questions", "correlation", "p"), PROPORTIONS)
+def test_intervals_of_proportions_cover_95_percent(images, questions, correlation, p):
+    """Within 93–97 % where at least ten wrong answers are expected from separate images; where so few
+    answers are wrong that the possible values are coarse, at least 93 %."""
+    rng = np.random.default_rng(20261121)
+    runs = 2000
+    right, sizes = draw_proportions(rng, runs, images, questions, p, correlation)
+    covered = 0
+    for sums, counts in zip(right, sizes, strict=True):
+        low, high = proportion_interval(ClusterSums(sums.astype(float), counts.astype(float)))
+        covered += low <= p <= high
+    coverage = covered / runs
+    noise = 2.6 * (0.95 * 0.05 / runs) ** 0.5  # of the simulation itself
+    assert coverage >= 0.93 - noise
+    if images * (1 - p) >= 10:
+        assert coverage <= 0.97 + noise
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", [20, 50, 150])
+@pytest.mark.parametrize("kind", ["token F1", "recall", "reward"])
+def test_bootstrap_intervals_cover_95_percent(monkeypatch, images, kind):
+    """Graded scores as token F1 has them: many 0, many 1, some between; questions of an image alike."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 999)
+    rng = np.random.default_rng(7)
+    runs = 1500
+    shares = {"token F1": (0.4, 0.35), "recall": (0.2, 0.6), "reward": (0.05, 0.3)}[kind]
+    truth = shares[1] + (1 - sum(shares)) * 0.5
+    covered = 0
+    for _ in range(runs):
+        sizes = rng.integers(1, 6, images)
+        # A share of the rows copy the first row of their image: correlation within the image of about .2.
+        owners = np.repeat(np.arange(images), sizes)
+        copied = rng.random(len(owners)) < 0.45
+        own, first = (draw_graded(rng, count, shares) for count in (len(owners), images))
+        scores = np.where(copied, first[owners], own)
+        groups = ClusterSums(np.bincount(owners, scores, images), sizes.astype(float))
+        low, high = mean_interval(groups)
+        covered += low <= truth <= high
+    assert covered / runs == pytest.approx(0.95, abs=0.02 + 2.6 * (0.95 * 0.05 / runs) ** 0.5)
+
+
+def draw_graded(rng, count, shares):
+    kind = rng.random(count)
+    return np.where(kind < shares[0], 0.0, np.where(kind < sum(shares), 1.0, rng.random(count)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", [20, 60, 150])
+@pytest.mark.parametrize("graded", [False, True])
+def test_the_paired_test_rejects_equal_models_in_5_percent(images, graded):
+    rng = np.random.default_rng(11)
+    runs = 2000
+    rejected = 0
+    for _ in range(runs):
+        sizes = rng.integers(1, 6, images)
+        owners = np.repeat(np.arange(images), sizes)
+        shared = rng.normal(0, 1, images)[owners]  # hard images are hard for both models
+        first, second = (
+            (shared + rng.normal(0, 1, images)[owners] + rng.normal(0, 1, len(owners)) > 0).astype(float)
+            for _ in range(2)
+        )
+        if graded:
+            first, second = first * rng.random(len(owners)), second * rng.random(len(owners))
+        totals = np.bincount(owners, second - first, images)
+        rejected += sign_flip_p_value(totals, flips=2000) < 0.05
+    assert rejected / runs == pytest.approx(0.05, abs=0.015)

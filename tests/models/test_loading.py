@@ -1,0 +1,172 @@
+import json
+import shutil
+
+import pytest
+
+from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.models.loading import (
+    check_model,
+    freeze_vision,
+    is_lora_target,
+    limit_pixels,
+    load_model,
+    load_processor,
+    lora_targets,
+)
+
+
+@pytest.fixture(scope="module")
+def loaded(demo_model):
+    return load_model(str(demo_model), max_pixels=56 * 56)
+
+
+def test_a_model_folder_gives_model_and_processor_in_evaluation_mode(loaded):
+    assert loaded.is_vision
+    assert not loaded.model.training
+    assert loaded.tokenizer is loaded.processor.tokenizer
+
+
+def test_max_pixels_reaches_the_processor(loaded):
+    from PIL import Image
+
+    picture = Image.new("RGB", (224, 224))
+    inputs = loaded.processor.image_processor([picture], return_tensors="pt")
+    assert inputs["image_grid_thw"].tolist() == [[1, 4, 4]]  # 56 × 56 px in patches of 14
+
+
+def test_max_pixels_below_the_models_own_smallest_picture_lowers_that_too(demo_model):
+    processor = load_processor(str(demo_model), is_vision=True, max_pixels=28 * 28)
+    assert dict(processor.image_processor.size)["shortest_edge"] == 28 * 28
+
+
+def test_a_smallest_picture_larger_than_the_largest_is_refused(loaded):
+    with pytest.raises(UsageError, match="larger than max_pixels"):
+        limit_pixels(loaded.processor, max_pixels=1000, min_pixels=2000)
+
+
+def test_dtype_is_float32_on_a_cpu_and_as_asked_otherwise(demo_model):
+    import torch
+
+    assert load_model(str(demo_model), dtype="bfloat16").model.dtype == torch.bfloat16
+    if not torch.cuda.is_available():
+        assert load_model(str(demo_model)).model.dtype == torch.float32
+
+
+def test_a_missing_path_is_no_model():
+    with pytest.raises(UsageError, match=r"no model at \./nowhere"):
+        check_model("./nowhere")
+
+
+def test_a_hub_name_is_left_to_the_hub():
+    assert check_model("Qwen/Qwen2.5-VL-3B-Instruct") is None
+
+
+def test_a_hub_name_that_cannot_be_reached_says_which_model_and_what_to_do():
+    with pytest.raises(MedgrpoError, match="nobody/no-such-model cannot be loaded") as caught:
+        load_model("nobody/no-such-model")
+    assert "path of a downloaded model" in (caught.value.hint or "")
+
+
+def test_a_folder_without_config_names_the_model_inside_it(demo_model, tmp_path):
+    shutil.copytree(demo_model, tmp_path / "outer" / "inner")
+    with pytest.raises(UsageError, match=r"no config\.json") as caught:
+        check_model(str(tmp_path / "outer"))
+    assert "inner" in (caught.value.hint or "")
+
+
+def test_an_adapter_folder_is_told_from_a_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UsageError, match="an adapter, not a whole model"):
+        check_model(str(tmp_path))
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_5_vl"}))
+    with pytest.raises(UsageError, match="no weights"):
+        check_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_config_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UsageError, match=r"config\.json"):
+        check_model(str(tmp_path))
+
+
+def test_a_file_is_no_model(tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"")
+    with pytest.raises(UsageError, match="is a file"):
+        check_model(str(file))
+
+
+def test_broken_weights_say_that_the_model_cannot_be_loaded(demo_model, tmp_path):
+    folder = shutil.copytree(demo_model, tmp_path / "broken")
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(MedgrpoError, match="cannot be loaded"):
+        load_model(str(folder))
+
+
+def test_a_model_without_chat_template_is_refused(demo_model, tmp_path):
+    folder = shutil.copytree(demo_model, tmp_path / "bare")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(MedgrpoError, match="no chat template"):
+        load_processor(str(folder), is_vision=True)
+
+
+def test_lora_reaches_all_seven_projections_of_each_language_layer_and_nothing_visual(loaded):
+    import re
+
+    pattern = lora_targets(loaded.model)
+    hit = [name for name, _ in loaded.model.named_modules() if re.fullmatch(pattern, name)]
+    assert len(hit) == 7 * loaded.model.config.text_config.num_hidden_layers
+    assert not [name for name in hit if "visual" in name]
+
+
+def test_peft_takes_the_pattern_and_trains_the_language_model_only(loaded, demo_model):
+    from peft import LoraConfig, get_peft_model
+
+    model = load_model(str(demo_model)).model
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules=lora_targets(model)))
+    trained = [name for name, weight in adapted.named_parameters() if weight.requires_grad]
+    assert len(trained) == 2 * 14
+    assert all("language_model" in name for name in trained)
+
+
+def test_vision_and_aligner_can_be_adapted_when_asked_for(loaded):
+    import re
+
+    pattern = lora_targets(loaded.model, ["vision", "aligner"])
+    hit = [
+        name
+        for name, module in loaded.model.named_modules()
+        if re.fullmatch(pattern, name) and not list(module.children())
+    ]
+    assert hit
+    assert all("visual" in name for name in hit)
+    assert any("merger" in name for name in hit)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("model.layers.3.self_attn.q_proj", True),  # text-only models
+        ("model.language_model.layers.0.mlp.down_proj", True),
+        ("base.language_model.model.layers.11.self_attn.o_proj", True),  # LLaVA
+        ("model.visual.blocks.0.mlp.gate_proj", False),
+        ("vision_tower.vision_model.encoder.layers.0.self_attn.q_proj", False),
+        ("model.language_model.embed_tokens", False),
+        ("lm_head", False),
+    ],
+)
+def test_language_layers_are_told_from_others_by_path(name, expected):
+    assert is_lora_target(name, "language") is expected
+
+
+def test_freezing_vision_leaves_only_the_language_model_to_train(demo_model):
+    model = load_model(str(demo_model)).model
+    frozen = freeze_vision(model)
+    visual = sum(weight.numel() for weight in model.model.visual.parameters())
+    assert frozen == visual > 0
+    assert not any(weight.requires_grad for weight in model.model.visual.parameters())
+    assert all(weight.requires_grad for weight in model.model.language_model.parameters())
