@@ -3,10 +3,10 @@
 //! An explicit "yes" or "no" counts, and so does what the rest states: for "Is there an effusion?" the answer
 //! "an effusion is seen" is yes and "the pleura is clear of effusion" is no. Where both are given they must agree.
 
-use super::lexicon::{Category, Lexicon, Role};
+use super::lexicon::{Category, Role};
 use super::question::{is_normal, Question};
-use super::relations::is_part;
-use super::tokens::{Opener, Parsed, Token, NO_CONCEPT};
+use super::relations::{are_opposite, is_part, is_related};
+use super::tokens::{Opener, Parsed, Token};
 
 /// What an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,34 +150,12 @@ fn overlap_says(content: &[&&Token], question: &Question) -> Option<(bool, bool)
     if asked.is_empty() {
         return None;
     }
-    let lexicon = Lexicon::get();
     for token in content
         .iter()
-        .filter(|t| t.is_stated() && t.concept != NO_CONCEPT && !question.names(t))
+        .filter(|t| t.is_stated() && !question.names(t))
     {
-        let concept = &lexicon.concepts[token.concept as usize];
-        let contradicts = asked
-            .iter()
-            .any(|a| a.concept != NO_CONCEPT && concept.opposites.contains(&a.concept));
-        let replaces = matches!(token.category, Category::Plane | Category::Modality)
-            && asked.iter().any(|a| {
-                a.category == token.category
-                    && !concept.broader.contains(&a.concept)
-                    && !lexicon.concepts[a.concept as usize]
-                        .broader
-                        .contains(&token.concept)
-            })
-            && !asked.iter().any(|a| {
-                content
-                    .iter()
-                    .any(|t| t.is_stated() && t.key == a.key && a.category == token.category)
-            });
-        let other_side = token.category == Category::Side
-            && asked.iter().any(|a| a.category == Category::Side)
-            && !content
-                .iter()
-                .any(|t| t.category == Category::Side && question.names(t));
-        if contradicts || replaces || other_side {
+        let opposes = asked.iter().any(|a| are_opposite(a, token));
+        if opposes || replaces(token, &asked, content) || is_other_side(token, &asked, content) {
             return Some((question.is_negated, true));
         }
     }
@@ -222,6 +200,25 @@ fn overlap_says(content: &[&&Token], question: &Question) -> Option<(bool, bool)
         return None;
     }
     Some((is_denied == question.is_negated, is_sure))
+}
+
+/// Another plane or modality than the one asked about, and that one is not stated as well.
+fn replaces(token: &Token, asked: &[&Token], content: &[&&Token]) -> bool {
+    matches!(token.category, Category::Plane | Category::Modality)
+        && asked
+            .iter()
+            .any(|a| a.category == token.category && !is_related(a, token))
+        && !asked.iter().any(|a| {
+            a.category == token.category && content.iter().any(|t| t.is_stated() && t.key == a.key)
+        })
+}
+
+/// Another side than the one asked about, and that one is not named at all.
+fn is_other_side(token: &Token, asked: &[&Token], content: &[&&Token]) -> bool {
+    let is_asked = |t: &Token| t.category == Category::Side && asked.iter().any(|a| a.key == t.key);
+    token.category == Category::Side
+        && asked.iter().any(|a| a.category == Category::Side)
+        && !content.iter().any(|t| is_asked(t))
 }
 
 fn bare_says(tokens: &[&Token]) -> Option<bool> {

@@ -1,6 +1,7 @@
 //! What a question asks, as far as the answer's meaning depends on it.
 
 use super::lexicon::{Category, Role};
+use super::relations::sides;
 use super::tokens::{Break, Opener, Parsed, Token};
 
 /// A question, read once for all its completions.
@@ -55,7 +56,9 @@ impl Question {
     #[must_use]
     pub fn new(text: &str) -> Self {
         let mut parsed = Parsed::new(text);
-        cut_prompt(&mut parsed);
+        for token in &mut parsed.tokens {
+            token.is_aside = false; // a question mark sets an answer aside, not a question
+        }
         let mut keys: Vec<u64> = parsed.content().map(|t| t.key).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -105,6 +108,19 @@ impl Question {
     #[must_use]
     pub fn offers(&self, token: &Token) -> bool {
         self.offered.binary_search(&token.key).is_ok()
+    }
+
+    /// Side of the body that the question is about, as bits; 0 where it names none or means the side of the picture.
+    #[must_use]
+    pub fn side_asked(&self) -> u8 {
+        let means_picture = ["image", "picture", "图"]
+            .iter()
+            .any(|w| self.parsed.text.contains(w));
+        let side = sides(self.parsed.content());
+        if self.has_alternatives || means_picture || side == 3 {
+            return 0;
+        }
+        side
     }
 
     /// Whether the question compares ("larger than").
@@ -178,14 +194,6 @@ fn alternatives(parsed: &Parsed) -> Vec<u64> {
     keys.sort_unstable();
     keys.dedup();
     keys
-}
-
-/// "Please choose from the following two options: …" is no part of the question.
-fn cut_prompt(parsed: &mut Parsed) {
-    if let Some(at) = parsed.text.find("please choose from") {
-        let kept = parsed.text[..at].to_string();
-        parsed.read(&kept);
-    }
 }
 
 fn has_content(parsed: &Parsed, segment: &super::tokens::Segment) -> bool {

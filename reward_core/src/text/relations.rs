@@ -1,7 +1,7 @@
 //! How two tokens stand to each other: the same, broader, opposite, or rivals of one kind.
 
 use super::lexicon::{Category, Lexicon};
-use super::tokens::{Parsed, Token, NO_CONCEPT};
+use super::tokens::{Parsed, Token, NON, NO_CONCEPT};
 
 /// Kinds of which an answer names one (or the listed ones) and no other.
 #[must_use]
@@ -95,11 +95,12 @@ pub fn sides<'t>(tokens: impl Iterator<Item = &'t Token>) -> u8 {
 /// Whether the two say opposite things ("benign" and "malignant").
 #[must_use]
 pub fn are_opposite(left: &Token, right: &Token) -> bool {
-    left.concept != NO_CONCEPT
-        && right.concept != NO_CONCEPT
-        && Lexicon::get().concepts[left.concept as usize]
-            .opposites
-            .contains(&right.concept)
+    left.key ^ NON == right.key
+        || left.concept != NO_CONCEPT
+            && right.concept != NO_CONCEPT
+            && Lexicon::get().concepts[left.concept as usize]
+                .opposites
+                .contains(&right.concept)
 }
 
 /// Whether the token is a level such as "L4" or "T12".

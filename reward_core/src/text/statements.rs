@@ -289,10 +289,13 @@ impl<'a> Scope<'a> {
     }
 
     fn side(&self) -> Option<Rule> {
-        let wanted = sides(self.reference.content());
+        let wanted = match sides(self.reference.content()) {
+            0 => self.question.map_or(0, Question::side_asked),
+            wanted => wanted,
+        };
         let said = sides(
             self.main()
-                .filter(|t| t.is_stated() && (!self.is_restated(t) || self.is_wanted(t))),
+                .filter(|t| !self.is_restated(t) || self.is_wanted(t)),
         );
         (wanted != 0 && said & !wanted != 0).then_some(Rule::SideDiffers)
     }

@@ -121,8 +121,11 @@ impl TextTarget {
             let is_body_of_picture = has_modality && t.category == Category::Organ;
             let is_implied = t.category == Category::Modality
                 && all.iter().any(|o| o.key != t.key && entails(o, t));
-            let is_in_question =
-                question.is_some_and(|q| q.names(t) && !q.offers(t)) && !is_distinctive(t.category);
+            let is_in_question = question.is_some_and(|q| {
+                q.names(t)
+                    && !q.offers(t)
+                    && (!t.is_han || q.parsed.text.contains(run_of(parsed, t)))
+            }) && !is_distinctive(t.category);
             !is_body_of_picture && !is_implied && !is_in_question
         };
         let mut required: Vec<Token> = all.iter().filter(|t| needed(t)).copied().collect();
@@ -167,6 +170,24 @@ impl TextTarget {
             .count();
         self.items.len() > 1 && places > 1
     }
+}
+
+/// The run of Chinese characters outside the table that the token is part of.
+fn run_of<'a>(parsed: &'a Parsed, token: &Token) -> &'a str {
+    let at = parsed
+        .tokens
+        .iter()
+        .position(|t| t.start == token.start)
+        .unwrap_or(0);
+    let mut first = at;
+    while first > 0 && parsed.tokens[first].is_joined && parsed.tokens[first - 1].is_han {
+        first -= 1;
+    }
+    let after = parsed.tokens[at + 1..]
+        .iter()
+        .take_while(|t| t.is_han && t.is_joined)
+        .count();
+    &parsed.text[parsed.tokens[first].start as usize..parsed.tokens[at + after].end as usize]
 }
 
 const fn is_place(category: Category) -> bool {

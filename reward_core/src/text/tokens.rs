@@ -594,9 +594,9 @@ impl Parsed {
         let text = word(at)?;
         let next = self.words.get(at + 1).filter(|w| w.3 <= Break::Hyphen);
         match (text, next) {
-            ("non", Some(next)) if known <= 1 => Some((next.0 ^ NON, 2)),
+            ("non", Some(next)) if known <= 1 => Some((meaning_key(next.0) ^ NON, 2)),
             (_, _) if known == 0 && text.len() > 7 && text.starts_with("non") => {
-                Some((word_key(&text[3..]) ^ NON, 1))
+                Some((meaning_key(word_key(&text[3..])) ^ NON, 1))
             }
             _ => None,
         }
@@ -899,8 +899,16 @@ impl Parsed {
     }
 }
 
+/// Key of the concept that a single word names, or of the word itself.
+fn meaning_key(word: u64) -> u64 {
+    match Lexicon::get().longest(std::iter::once(word)) {
+        Some((Entry::Concepts(concepts), _)) => concept_key(concepts[0]),
+        _ => word,
+    }
+}
+
 /// Turns the key of a word into the key of its "non-" form.
-const NON: u64 = 0x5bd1_e995_9d2c_5680;
+pub const NON: u64 = 0x5bd1_e995_9d2c_5680;
 
 /// Key of a "no" that answers the question.
 pub const ANSWER_NO: u64 = 1;
