@@ -21,7 +21,7 @@ use crate::text::tokens::Parsed;
 const PARALLEL_FROM: usize = 256;
 
 /// A Python string: borrowed where it is valid Unicode, copied with replacement marks where it is not.
-enum Text {
+pub(super) enum Text {
     Borrowed(PyBackedStr),
     Repaired(String),
 }
