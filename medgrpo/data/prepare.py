@@ -311,6 +311,7 @@ def _finished_rows(
             row["width"], row["height"] = first.width, first.height
             row["image_tokens"] = sum(image_tokens(p.width, p.height, family) for p in pictures)
             row["image_id"] = row["image_id"] or item.images[0].key
+            _label_from_header(row, first)
             if source_boxes:
                 row["boxes"] = scaled_boxes(source_boxes, first)
         for column, ref in item.masks.items():
@@ -319,6 +320,13 @@ def _finished_rows(
         rows.append(row)
         hashes.append(row_hash(row, image_hashes, source_boxes))
     return rows, hashes
+
+
+def _label_from_header(row: Row, picture: StoredImage) -> None:
+    for kind, told in (("plane", picture.plane), ("modality", picture.modality)):
+        if told and not row[kind]:
+            row[kind] = told
+            row["label_source"] = row["label_source"] or "image header"
 
 
 def _groups(
