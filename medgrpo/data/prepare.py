@@ -15,7 +15,9 @@ from typing import Any, Literal
 from medgrpo.data.hashing import combined_hash, file_hash, fingerprint, row_hash, settings_hash, source_hash
 from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
 from medgrpo.data.lint import Findings, conflicts, lint
+from medgrpo.data.page import write_page
 from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
+from medgrpo.data.prompts import load_template
 from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
 from medgrpo.data.schema import SPLITS, Row, Task
@@ -133,6 +135,7 @@ def prepare(
             "content": _content_hashes(source),
             "wall_s": round(time.monotonic() - started, 3),
         }
+        write_page(writer.folder, info, rows, plan.names, load_template(info["prompt_template"]))
         return writer.finish(info), True
 
 
