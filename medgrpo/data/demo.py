@@ -62,7 +62,9 @@ class Carelessness:
     hedges, leaves out, or breaks the form; it never states a wrong finding.
     """
 
-    hedge_faint: float = 0.75
+    uncounted: float = 0.7
+    """Share of counts given as "some" where there are lesions to count."""
+    hedge_faint: float = 0.6
     """Share of faint lesions that the report will not commit itself on."""
     hedge_clear: float = 0.1
     """The same for obvious lesions and for pictures without any."""
@@ -133,6 +135,7 @@ _CHINESE = {
     "right": "右侧",
 }
 _HEDGE = {"en": "cannot tell", "zh": "无法判断"}
+_SOME = {"en": "some", "zh": "若干"}
 _UNSTATED = {"en": "not stated", "zh": "未说明"}
 
 
@@ -248,6 +251,7 @@ def careless_completion(
     phantom: Phantom, kind: Kind, language: Language, how: Carelessness, rng: np.random.Generator
 ) -> str:
     """A completion as a hurried report would put it; without carelessness, the ideal one."""
+    uncounted = kind == "count" and phantom.lesions > 0 and rng.random() < how.uncounted
     hedge_rate = how.hedge_faint if phantom.faint and phantom.lesions else how.hedge_clear
     about_lesion = kind not in ("plane", "modality")
     hedged, unstated, broken = rng.random(3) < (
@@ -256,7 +260,11 @@ def careless_completion(
         how.broken_format,
     )
     word = _CHINESE if language == "zh" else {}
-    answer = _HEDGE[language] if hedged else reference_answer(phantom, kind, language)
+    answer = reference_answer(phantom, kind, language)
+    if uncounted:
+        answer = _SOME[language]
+    elif hedged:
+        answer = _HEDGE[language]
     thought = describe(phantom, language)
     plane = _UNSTATED[language] if unstated else word.get(phantom.plane, phantom.plane)
     modality = word.get(phantom.modality, phantom.modality)
