@@ -28,6 +28,7 @@ PLAIN_JPEG_INFO = frozenset(
     )
 )
 """What a JPEG may carry to be copied as it is; comments and EXIF can name a patient."""
+PLAIN_JPEG_SEGMENTS = frozenset(("APP0", "APP14"))
 
 
 @dataclass
@@ -46,6 +47,8 @@ class Opened:
     is_jpeg: bool = False
     is_plain_jpeg: bool = False
     notes: list[str] = field(default_factory=list)
+    plane: str | None = None
+    modality: str | None = None
 
 
 def open_picture(content: bytes, ref: ImageRef) -> Opened:
@@ -108,9 +111,14 @@ def _opened(picture: Any, ref: ImageRef) -> Opened:
         lambda: decode(None),
         decode if not ref.part else lambda _: decode(None),
         is_jpeg,
-        plain and set(picture.info) <= PLAIN_JPEG_INFO and picture.format == "JPEG",
+        plain and picture.format == "JPEG" and _carries_nothing(picture),
         notes,
     )
+
+
+def _carries_nothing(picture: Any) -> bool:
+    segments = {name for name, _ in getattr(picture, "applist", [])}
+    return set(picture.info) <= PLAIN_JPEG_INFO and segments <= PLAIN_JPEG_SEGMENTS
 
 
 def _orientation(picture: Any) -> int:

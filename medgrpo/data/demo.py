@@ -58,9 +58,12 @@ class Phantom:
 class Carelessness:
     """How often the completions of the warm start fall short of the reference, as written reports do.
 
-    None of it is a wrong finding: a careless report hedges, leaves out, or breaks the form.
+    What the reader saw (`<think>`) is always right and complete. The conclusion is where a careless report
+    hedges, leaves out, or breaks the form; it never states a wrong finding.
     """
 
+    uncounted: float = 0.7
+    """Share of counts given as "some" where there are lesions to count."""
     hedge_faint: float = 0.6
     """Share of faint lesions that the report will not commit itself on."""
     hedge_clear: float = 0.1
@@ -102,8 +105,8 @@ _QUESTIONS: dict[Language, dict[Kind, tuple[str, ...]]] = {
     },
     "zh": {
         "lesion": ("图中有病灶吗？", "能看到病灶吗？"),
-        "left": ("病灶在图像左侧吗？", "左侧有病灶吗？"),
-        "right": ("病灶在图像右侧吗？", "右侧有病灶吗？"),
+        "left": ("病灶在图像左侧吗？", "病灶位于左侧吗？"),
+        "right": ("病灶在图像右侧吗？", "病灶位于右侧吗？"),
         "side": ("病灶在哪一侧？", "哪一侧有病灶？"),
         "count": ("有几个病灶？", "病灶数量是多少？"),
         "plane": ("这是哪个切面？", "图像是什么切面？"),
@@ -132,6 +135,7 @@ _CHINESE = {
     "right": "右侧",
 }
 _HEDGE = {"en": "cannot tell", "zh": "无法判断"}
+_SOME = {"en": "some", "zh": "若干"}
 _UNSTATED = {"en": "not stated", "zh": "未说明"}
 
 
@@ -232,22 +236,22 @@ def reference_answer(phantom: Phantom, kind: Kind, language: Language) -> str:
     return word.get(value, value)
 
 
-def describe(phantom: Phantom, language: Language, *, plane_stated: bool = True, hedged: bool = False) -> str:
+def describe(phantom: Phantom, language: Language) -> str:
     """One sentence on the whole picture, as the thinking part of a completion."""
     if language == "zh":
-        parts = [_CHINESE[phantom.modality]] + ([_CHINESE[phantom.plane]] if plane_stated else [])
-        finding = f"{_CHINESE[phantom.side]}{phantom.lesions}个病灶" if phantom.lesions else "无病灶"
-        return "，".join([*parts, "所见不清" if hedged else finding]) + "。"
-    parts = [phantom.modality] + ([f"{phantom.plane} plane"] if plane_stated else [])
-    noun = "lesion" if phantom.lesions == 1 else "lesions"
+        faint = "浅淡" if phantom.faint else ""
+        finding = f"{_CHINESE[phantom.side]}{phantom.lesions}个{faint}病灶" if phantom.lesions else "无病灶"
+        return f"{_CHINESE[phantom.modality]}，{_CHINESE[phantom.plane]}，{finding}。"
+    noun = ("faint " if phantom.faint else "") + ("lesion" if phantom.lesions == 1 else "lesions")
     finding = f"{phantom.lesions} {noun} on the {phantom.side}" if phantom.lesions else "no lesion"
-    return ", ".join([*parts, "finding unclear" if hedged else finding]) + "."
+    return f"{phantom.modality}, {phantom.plane} plane, {finding}."
 
 
 def careless_completion(
     phantom: Phantom, kind: Kind, language: Language, how: Carelessness, rng: np.random.Generator
 ) -> str:
     """A completion as a hurried report would put it; without carelessness, the ideal one."""
+    uncounted = kind == "count" and phantom.lesions > 0 and rng.random() < how.uncounted
     hedge_rate = how.hedge_faint if phantom.faint and phantom.lesions else how.hedge_clear
     about_lesion = kind not in ("plane", "modality")
     hedged, unstated, broken = rng.random(3) < (
@@ -256,8 +260,12 @@ def careless_completion(
         how.broken_format,
     )
     word = _CHINESE if language == "zh" else {}
-    answer = _HEDGE[language] if hedged else reference_answer(phantom, kind, language)
-    thought = describe(phantom, language, plane_stated=not unstated, hedged=bool(hedged))
+    answer = reference_answer(phantom, kind, language)
+    if uncounted:
+        answer = _SOME[language]
+    elif hedged:
+        answer = _HEDGE[language]
+    thought = describe(phantom, language)
     plane = _UNSTATED[language] if unstated else word.get(phantom.plane, phantom.plane)
     modality = word.get(phantom.modality, phantom.modality)
     parts = [

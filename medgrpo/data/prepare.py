@@ -12,15 +12,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from medgrpo.data.hashing import combined_hash, fingerprint, row_hash, settings_hash
+from medgrpo.data.hashing import combined_hash, file_hash, fingerprint, row_hash, settings_hash, source_hash
 from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
 from medgrpo.data.lint import Findings, conflicts, lint
+from medgrpo.data.page import write_page
 from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
+from medgrpo.data.prompts import load_template
 from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
 from medgrpo.data.schema import SPLITS, Row, Task
 from medgrpo.data.splits import Groups, assign, near_duplicates, parse_split, text_key
-from medgrpo.data.store import store_all
+from medgrpo.data.store import journal, store_all
 from medgrpo.errors import MedgrpoError, UsageError
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -46,12 +48,12 @@ class PrepareOptions:
     """Prompt template that the dataset is meant for; None: by task."""
     name: str | None = None
     """Name in reports; None: that of the source folder."""
-    near_duplicate_bits: int = 6
-    """Pictures whose 256-bit difference hashes differ in at most this many bits stay in one split."""
+    near_duplicate_bits: int = 10
+    """Pictures whose 256-bit perceptual hashes differ in at most this many bits stay in one split."""
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides what is written; the worker count does not."""
-        return {**asdict(self), "near_duplicate_bits": self.near_duplicate_bits}
+        return asdict(self)
 
 
 PROMPTS: dict[Task, str] = {
@@ -95,8 +97,8 @@ def prepare(
         )
     shares = parse_split(options.split)
     request = settings_hash(options.identity())
-    stamp = fingerprint(source.root, [source.only_file] if source.only_file else source.files)
-    ready = _already_prepared(target, request, stamp)
+    stamp = fingerprint(source.root, _files(source))
+    ready = _already_prepared(target, request, stamp, source)
     if ready is not None:
         return ready, False
 
@@ -130,22 +132,50 @@ def prepare(
             | ({"official_overlap": plan.overlap} if plan.overlap else {}),
             "request": request,
             "fingerprint": stamp,
+            "content": _content_hashes(source),
             "wall_s": round(time.monotonic() - started, 3),
         }
+        write_page(writer.folder, info, rows, plan.names, load_template(info["prompt_template"]))
         return writer.finish(info), True
 
 
-def _already_prepared(target: Path, request: str, stamp: str) -> PreparedDataset | None:
+def _files(source: Source) -> list[Path]:
+    return [source.only_file] if source.only_file else source.files
+
+
+def _already_prepared(target: Path, request: str, stamp: str, source: Source) -> PreparedDataset | None:
     if not (target / INFO_NAME).is_file():
         return None
     dataset = PreparedDataset.open(target)
-    if dataset.info.get("request") == request and dataset.info.get("fingerprint") == stamp:
+    asked_the_same = dataset.info.get("request") == request
+    if asked_the_same and (dataset.info.get("fingerprint") == stamp or _same_content(dataset, source)):
         return dataset
-    changed = "other options" if dataset.info.get("fingerprint") == stamp else "other files"
+    changed = "other files" if asked_the_same else "other options"
     raise UsageError(
         f"{target} holds a dataset that was prepared from {changed}",
         expected="a new folder, or the options and files it was prepared from",
         hint="choose another folder, or remove this one",
+    )
+
+
+def _content_hashes(source: Source) -> dict[str, Any]:
+    """What tells that files were only touched or moved: their names, and the bytes of the data files. The
+    hashes of the pictures are in the journal."""
+    return {
+        "names": combined_hash(source.relative(path) for path in _files(source)),
+        "data": combined_hash(file_hash(path) for path in source.record_files),
+    }
+
+
+def _same_content(dataset: PreparedDataset, source: Source) -> bool:
+    if dataset.info.get("content") != _content_hashes(source):
+        return False
+    return all(
+        source_hash(
+            (source.root / entry["key"].partition("#")[0]).read_bytes(), entry["key"].partition("#")[2]
+        )
+        == entry["source_hash"]
+        for entry in journal(dataset.path)
     )
 
 
@@ -284,6 +314,7 @@ def _finished_rows(
             row["width"], row["height"] = first.width, first.height
             row["image_tokens"] = sum(image_tokens(p.width, p.height, family) for p in pictures)
             row["image_id"] = row["image_id"] or item.images[0].key
+            _label_from_header(row, first)
             if source_boxes:
                 row["boxes"] = scaled_boxes(source_boxes, first)
         for column, ref in item.masks.items():
@@ -292,6 +323,13 @@ def _finished_rows(
         rows.append(row)
         hashes.append(row_hash(row, image_hashes, source_boxes))
     return rows, hashes
+
+
+def _label_from_header(row: Row, picture: StoredImage) -> None:
+    for kind, told in (("plane", picture.plane), ("modality", picture.modality)):
+        if told and not row[kind]:
+            row[kind] = told
+            row["label_source"] = row["label_source"] or "image header"
 
 
 def _groups(

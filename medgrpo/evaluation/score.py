@@ -78,7 +78,8 @@ def score_predictions(
         tags: the tags that the prompt asked for; empty: none.
         plain: score a completion without an answer tag as the answer itself; None: where no completion
             has an answer tag, or the prompt asked for none.
-        reward: a `CompositeReward` whose total is reported as `reward`; None: none is.
+        reward: a `CompositeReward` whose total is reported as `reward`, unless the
+            answers are plain (it asks for tags); None: none is.
     Raises:
         ValueError: rows and completions differ in number.
     """
@@ -106,7 +107,7 @@ def score_predictions(
     rules = [str(one["rule"]) for one in judged]
     scores["abstained"] = np.array([rule in ABSTAINED for rule in rules], dtype=np.float64)
     scores["unanswered"] = np.array([rule in UNANSWERED for rule in rules], dtype=np.float64)
-    if reward is not None:
+    if reward is not None and not plain:
         row_columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else {})}
         scores["reward"] = np.asarray(reward.score(list(completions), row_columns).total, dtype=np.float64)
     kinds = [kind_of(row) for row in rows]

@@ -20,7 +20,7 @@ from medgrpo.data.prompts import build_target, load_template
 from medgrpo.data.schema import ROW_SCHEMA
 from medgrpo.errors import UsageError
 
-PERFECT = Carelessness(0.0, 0.0, 0.0, 0.0)
+PERFECT = Carelessness(0.0, 0.0, 0.0, 0.0, 0.0)
 PLAIN = Phantom("CT", "axial", 1, "left", faint=False)
 
 
@@ -158,12 +158,12 @@ def test_a_careful_completion_is_the_whole_reference_in_order():
 def test_carelessness_never_writes_a_wrong_finding():
     """It hedges, leaves out or breaks the form; an answer that it gives is the right one."""
     rng = np.random.default_rng(3)
-    how = Carelessness(0.5, 0.5, 0.5, 0.0)
+    how = Carelessness(0.3, 0.5, 0.5, 0.5, 0.0)
     answers = Counter(
         careless_completion(PLAIN, "count", "en", how, rng).split("<answer>")[1].split("<")[0]
         for _ in range(200)
     )
-    assert set(answers) == {"1", "cannot tell"}
+    assert set(answers) == {"1", "some", "cannot tell"}
     planes = Counter(
         careless_completion(PLAIN, "count", "en", how, rng).split("<plane>")[1].split("<")[0]
         for _ in range(200)
@@ -173,7 +173,7 @@ def test_carelessness_never_writes_a_wrong_finding():
 
 def test_questions_on_plane_and_modality_are_never_hedged():
     rng = np.random.default_rng(4)
-    how = Carelessness(1.0, 1.0, 1.0, 0.0)
+    how = Carelessness(1.0, 1.0, 1.0, 1.0, 0.0)
     assert "<answer>axial</answer>" in careless_completion(PLAIN, "plane", "en", how, rng)
     assert "<answer>CT</answer>" in careless_completion(PLAIN, "modality", "zh", how, rng)
 

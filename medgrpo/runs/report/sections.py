@@ -55,8 +55,11 @@ def _best_card(runs: list[RunSummary]) -> str:
     key, count = metrics.most_common(1)[0]
     if count < 2:
         return ""
+    rivals = [run for run in runs if main_metric(run) == key]
+    if len({tuple(run.record.components) for run in rivals}) > 1:
+        return ""  # different rewards are no common scale
     sign = direction(key) or 1
-    best = max((run for run in runs if main_metric(run) == key), key=lambda run: sign * run.last[key])
+    best = max(rivals, key=lambda run: sign * run.last[key])
     title = label(f"Best {text(key)} at the end", f"结束时最佳 {text(key)}")
     return f"<div class='card'><span>{title}</span><b>{number(best.last[key])}</b><small>{text(best.name)}</small></div>"
 
@@ -81,10 +84,10 @@ def runs_table(comparison: Comparison) -> str:
         total = run.record.total_steps
         rows.append(
             [
-                f"{swatch(index)}<span>{text(run.name)}</span><small>{text(run.record.method)} · "
-                f"{text(run.record.source_format)}</small>",
+                f"{swatch(index)}<span>{text(run.name)}<small>{text(run.record.method)} · "
+                f"{text(run.record.source_format)}</small></span>",
                 _spark(run, key, index),
-                f"{text(key or '–')}<br>{number(first)} → <b>{number(last)}</b>{_change(key, first, last)}",
+                f"{text(key or '–')}<br><span class='keep'>{number(first)} → <b>{number(last)}</b>{_change(key, first, last)}</span>",
                 f"{text(held_out)}<br><b>{number(run.last[held_out])}</b> "
                 f"<small class='muted'>({label('best', '最佳')} {number(best.value)} @ {best.step})</small>"
                 if held_out and best
@@ -141,17 +144,16 @@ def _glide(values: list[float], half: int) -> list[float]:
 
 def health_section(comparison: Comparison) -> str:
     """Every finding of every run, the worst run first."""
+    if not comparison.runs:
+        return ""
     titles = {rule.name: (rule.title, rule.title_zh) for rule in RULES}
-    order = list(VERDICTS)
     parts = []
     severity = {"abnormal": 0, "warning": 1, "insufficient_data": 2, "normal": 3}
-    many = len(comparison.runs) > 6
+    alone = len(comparison.runs) == 1
     for index, run in sorted(enumerate(comparison.runs), key=lambda pair: severity[pair[1].health.verdict]):
         findings = sorted(
-            run.health.findings, key=lambda finding: -order.index(finding.severity) % len(order)
-        )
-        findings = sorted(
-            findings, key=lambda finding: {"abnormal": 0, "warning": 1, "info": 2}[finding.severity]
+            run.health.findings,
+            key=lambda finding: {"abnormal": 0, "warning": 1, "info": 2}[finding.severity],
         )
         items = (
             "".join(
@@ -163,10 +165,10 @@ def health_section(comparison: Comparison) -> str:
             )
             or f'<div class="finding"><span></span><p>{label("nothing stands out", "未发现异常")}</p></div>'
         )
-        is_open = "" if many and severity[run.health.verdict] > 1 else " open"
+        first = findings[0].evidence if findings and findings[0].severity != "info" else ""
         parts.append(
-            f'<details class="panel"{is_open}><summary>{swatch(index)}<b>{text(run.name)}</b>'
-            f"{badge(run.health.verdict)}</summary>{items}</details>"
+            f'<details class="panel"{" open" if alone else ""}><summary>{swatch(index)}<b>{text(run.name)}</b>'
+            f"{badge(run.health.verdict)}<span class='muted'>{text(first)}</span></summary>{items}</details>"
         )
     return _section("health", label("Health of each run", "各运行的健康状况"), "".join(parts))
 
