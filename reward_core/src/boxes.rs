@@ -212,7 +212,7 @@ pub fn score(
     }
 }
 
-/// IoU of each pair, row by row, 0 where the labels differ.
+/// Overlap of each pair, row by row, 0 where the labels differ.
 fn gains(predicted: &[Labelled], references: &[Labelled], use_labels: bool) -> Vec<f64> {
     let shared = shared_label(references);
     let mut gains = Vec::with_capacity(predicted.len() * references.len());

@@ -41,7 +41,9 @@ impl BandWord {
 #[must_use]
 pub fn count(strips: &Strips, forest: &mut Forest) -> u64 {
     let nodes = connect(strips, forest);
-    let Forest { parent, contacts, .. } = forest;
+    let Forest {
+        parent, contacts, ..
+    } = forest;
     let mut components = u64::from(nodes);
     for &(a, b) in contacts.iter() {
         components -= u64::from(unite(parent, a, b));
@@ -53,7 +55,12 @@ pub fn count(strips: &Strips, forest: &mut Forest) -> u64 {
 #[must_use]
 pub fn largest_share(strips: &Strips, forest: &mut Forest) -> f64 {
     let nodes = connect(strips, forest) as usize;
-    let Forest { parent, contacts, size, .. } = forest;
+    let Forest {
+        parent,
+        contacts,
+        size,
+        ..
+    } = forest;
     for &(a, b) in contacts.iter() {
         unite(parent, a, b);
     }
@@ -73,7 +80,11 @@ pub fn largest_share(strips: &Strips, forest: &mut Forest) -> f64 {
             let mut rest = starts;
             loop {
                 let next = if rest == 0 { 64 } else { rest.trailing_zeros() };
-                let until = if next == 64 { u64::MAX } else { (1 << next) - 1 };
+                let until = if next == 64 {
+                    u64::MAX
+                } else {
+                    (1 << next) - 1
+                };
                 let part = until & !from;
                 let pixels = (top & part).count_ones() + (bottom & part).count_ones();
                 if pixels > 0 {
@@ -107,7 +118,13 @@ fn band(strips: &Strips, strip: usize, row: usize) -> (u64, u64) {
 fn connect(strips: &Strips, forest: &mut Forest) -> u32 {
     let columns = strips.columns();
     let (height, _) = strips.shape();
-    let Forest { parent, contacts, upper, lower, .. } = forest;
+    let Forest {
+        parent,
+        contacts,
+        upper,
+        lower,
+        ..
+    } = forest;
     for words in [&mut *upper, &mut *lower] {
         words.clear();
         words.resize(columns + 2, BandWord::default());
@@ -122,14 +139,22 @@ fn connect(strips: &Strips, forest: &mut Forest) -> u32 {
             let occupied = top | bottom;
             let starts = occupied & !(occupied << 1 | carry);
             carry = occupied >> 63;
-            lower[strip + 1] = BandWord { bottom, starts, before: nodes };
+            lower[strip + 1] = BandWord {
+                bottom,
+                starts,
+                before: nodes,
+            };
             nodes += starts.count_ones();
         }
         lower[columns + 1].before = nodes;
         let mut top_before = 0;
         for strip in 0..columns {
             let (top, _) = band(strips, strip, row);
-            let top_after = if strip + 1 < columns { band(strips, strip + 1, row).0 } else { 0 };
+            let top_after = if strip + 1 < columns {
+                band(strips, strip + 1, row).0
+            } else {
+                0
+            };
             let (left, here, right) = (upper[strip], upper[strip + 1], upper[strip + 2]);
             let own = lower[strip + 1];
             // Straight contacts, the first of each stretch; diagonal ones only where no straight one says it.
@@ -137,8 +162,10 @@ fn connect(strips: &Strips, forest: &mut Forest) -> u32 {
             let straight_before = (top_before & left.bottom) >> 63;
             let first = straight & !(straight << 1 | straight_before);
             let alone = top & !here.bottom;
-            let from_left = alone & !(top << 1 | top_before >> 63) & (here.bottom << 1 | left.bottom >> 63);
-            let from_right = alone & !(top >> 1 | top_after << 63) & (here.bottom >> 1 | right.bottom << 63);
+            let from_left =
+                alone & !(top << 1 | top_before >> 63) & (here.bottom << 1 | left.bottom >> 63);
+            let from_right =
+                alone & !(top >> 1 | top_after << 63) & (here.bottom >> 1 | right.bottom << 63);
             top_before = top;
             let mut rest = first;
             while rest != 0 {
@@ -149,14 +176,22 @@ fn connect(strips: &Strips, forest: &mut Forest) -> u32 {
             let mut rest = from_left;
             while rest != 0 {
                 let column = rest.trailing_zeros();
-                let above = if column == 0 { here.before - 1 } else { here.node(column - 1) };
+                let above = if column == 0 {
+                    here.before - 1
+                } else {
+                    here.node(column - 1)
+                };
                 contacts.push((own.node(column), above));
                 rest &= rest - 1;
             }
             let mut rest = from_right;
             while rest != 0 {
                 let column = rest.trailing_zeros();
-                let above = if column == 63 { right.node(0) } else { here.node(column + 1) };
+                let above = if column == 63 {
+                    right.node(0)
+                } else {
+                    here.node(column + 1)
+                };
                 contacts.push((own.node(column), above));
                 rest &= rest - 1;
             }

@@ -26,7 +26,12 @@ pub struct Field {
 
 impl SurfaceDistances {
     /// Measures two masks of the same shape; spacing is the pixel's (height, width).
-    pub fn of(prediction: &Strips, reference: &Strips, spacing: [f64; 2], field: &mut Field) -> Self {
+    pub fn of(
+        prediction: &Strips,
+        reference: &Strips,
+        spacing: [f64; 2],
+        field: &mut Field,
+    ) -> Self {
         let (height, width) = prediction.shape();
         let outlines = [outline(prediction), outline(reference)];
         match (outlines[0].is_empty(), outlines[1].is_empty()) {
@@ -34,7 +39,10 @@ impl SurfaceDistances {
             (false, false) => {}
             _ => {
                 let diagonal = (height as f64 * spacing[0]).hypot(width as f64 * spacing[1]);
-                return Self { hausdorff95: diagonal, average: diagonal };
+                return Self {
+                    hausdorff95: diagonal,
+                    average: diagonal,
+                };
             }
         }
         let mut sum = 0.0;
@@ -43,12 +51,19 @@ impl SurfaceDistances {
             field.fill(&outlines[to], (height, width), spacing);
             let mut distances = std::mem::take(&mut field.distances[from]);
             distances.clear();
-            distances.extend(outlines[from].iter().map(|&(row, column)| field.squared[row * width + column].sqrt()));
+            distances.extend(
+                outlines[from]
+                    .iter()
+                    .map(|&(row, column)| field.squared[row * width + column].sqrt()),
+            );
             sum += distances.iter().sum::<f64>();
             worst = worst.max(percentile(&mut distances, 0.95));
             field.distances[from] = distances;
         }
-        Self { hausdorff95: worst, average: sum / (outlines[0].len() + outlines[1].len()) as f64 }
+        Self {
+            hausdorff95: worst,
+            average: sum / (outlines[0].len() + outlines[1].len()) as f64,
+        }
     }
 }
 
@@ -86,7 +101,12 @@ impl Field {
     /// Squared distance of every pixel to the nearest of some pixels (at least one).
     ///
     /// Source: Felzenszwalb and Huttenlocher 2012, doi:10.4086/toc.2012.v008a019.
-    fn fill(&mut self, pixels: &[(usize, usize)], (height, width): (usize, usize), spacing: [f64; 2]) {
+    fn fill(
+        &mut self,
+        pixels: &[(usize, usize)],
+        (height, width): (usize, usize),
+        spacing: [f64; 2],
+    ) {
         self.squared.clear();
         self.squared.resize(height * width, f64::INFINITY);
         for &(row, column) in pixels {
@@ -117,7 +137,13 @@ impl Field {
 
     /// Replaces one row by the lower envelope of the parabolas that stand on its values.
     fn lower_envelope(&mut self, start: usize, width: usize, spacing: f64) {
-        let Self { squared, vertex, bound, row, .. } = self;
+        let Self {
+            squared,
+            vertex,
+            bound,
+            row,
+            ..
+        } = self;
         row.clear();
         row.extend_from_slice(&squared[start..start + width]);
         let mut parabolas = 0;

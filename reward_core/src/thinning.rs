@@ -46,9 +46,21 @@ pub(crate) fn thin_body(strips: &mut Strips, scratch: &mut Scratch) {
     let tiles_down = stride / MARGIN;
     let words = strips.words_mut();
     let tiles = words.len() / MARGIN;
-    let Scratch { occupied, touched: [before, latest], listed, changed, removed } = scratch;
+    let Scratch {
+        occupied,
+        touched: [before, latest],
+        listed,
+        changed,
+        removed,
+    } = scratch;
     occupied.clear();
-    occupied.extend(words.as_chunks::<MARGIN>().0.iter().map(|tile| u8::from(any(tile))));
+    occupied.extend(
+        words
+            .as_chunks::<MARGIN>()
+            .0
+            .iter()
+            .map(|tile| u8::from(any(tile))),
+    );
     occupied.resize(tiles.next_multiple_of(8), 0); // flags are read eight at once
     before.clone_from(occupied);
     latest.clone_from(occupied);
@@ -71,7 +83,13 @@ pub(crate) fn thin_body(strips: &mut Strips, scratch: &mut Scratch) {
             } else {
                 evaluate::<false>(words, stride, evaluated, changed, removed)
             };
-            apply(words, &changed[..losers], &removed[..losers], latest, tiles_down);
+            apply(
+                words,
+                &changed[..losers],
+                &removed[..losers],
+                latest,
+                tiles_down,
+            );
         }
     }
 }
@@ -80,8 +98,17 @@ pub(crate) fn thin_body(strips: &mut Strips, scratch: &mut Scratch) {
 #[inline(always)]
 fn list_tiles(occupied: &[u8], before: &[u8], latest: &[u8], listed: &mut [u32]) -> usize {
     let mut count = 0;
-    let eights = |flags| <[u8]>::as_chunks::<8>(flags).0.iter().map(|eight| u64::from_le_bytes(*eight));
-    for (group, ((o, a), b)) in eights(occupied).zip(eights(before)).zip(eights(latest)).enumerate() {
+    let eights = |flags| {
+        <[u8]>::as_chunks::<8>(flags)
+            .0
+            .iter()
+            .map(|eight| u64::from_le_bytes(*eight))
+    };
+    for (group, ((o, a), b)) in eights(occupied)
+        .zip(eights(before))
+        .zip(eights(latest))
+        .enumerate()
+    {
         let mut flags = o & (a | b);
         while flags != 0 {
             listed[count] = (8 * group) as u32 + flags.trailing_zeros() / 8;
@@ -115,7 +142,9 @@ fn evaluate<const SECOND: bool>(
 #[inline(always)]
 fn lost_pixels<const SECOND: bool>(words: &[u64], stride: usize, address: usize) -> [u64; MARGIN] {
     let window = |start: usize| -> &[u64; MARGIN + 2] {
-        words[start..start + MARGIN + 2].first_chunk().expect("the slice has that length")
+        words[start..start + MARGIN + 2]
+            .first_chunk()
+            .expect("the slice has that length")
     };
     let here = window(address - 1);
     let west = window(address - 1 - stride);

@@ -51,14 +51,18 @@ pub(crate) fn euler_body(strips: &Strips) -> i64 {
     let words = strips.words();
     let (mut plus, mut minus) = (0, 0);
     // The strip of zeros on the right is included: the east edge of the last pixel lies in it.
-    for (west, here) in words.chunks_exact(stride).zip(words.chunks_exact(stride).skip(1)) {
+    for (west, here) in words
+        .chunks_exact(stride)
+        .zip(words.chunks_exact(stride).skip(1))
+    {
         for (w, c) in west.windows(2).zip(here.windows(2)) {
             let (above, pixel) = (c[0], c[1]);
             let left = pixel << 1 | w[1] >> 63;
             let above_left = above << 1 | w[0] >> 63;
             let vertices = pixel | left | above | above_left;
             plus += i64::from(vertices.count_ones()) + i64::from(pixel.count_ones());
-            minus += i64::from((pixel | left).count_ones()) + i64::from((pixel | above).count_ones());
+            minus +=
+                i64::from((pixel | left).count_ones()) + i64::from((pixel | above).count_ones());
         }
     }
     plus - minus

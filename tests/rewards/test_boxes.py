@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.optimize import linear_sum_assignment
 
 from medgrpo.errors import UsageError
 from medgrpo.rewards import boxes
@@ -82,8 +83,6 @@ gains = st.tuples(st.integers(0, 12), st.integers(0, 12)).flatmap(
 
 @given(gains)
 def test_the_matching_has_the_sum_of_scipys(matrix):
-    from scipy.optimize import linear_sum_assignment
-
     rows, columns = assign(matrix)
     their_rows, their_columns = linear_sum_assignment(matrix, maximize=True)
     assert len(set(rows.tolist())) == len(set(columns.tolist())) == min(matrix.shape)
@@ -91,8 +90,6 @@ def test_the_matching_has_the_sum_of_scipys(matrix):
 
 
 def test_the_matching_is_scipys_where_it_is_unique():
-    from scipy.optimize import linear_sum_assignment
-
     rng = np.random.default_rng(0)
     for _ in range(200):
         matrix = rng.random(rng.integers(1, 40, 2))

@@ -1,4 +1,6 @@
 //! Python functions over batches of boxes.
+#![allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
+#![allow(clippy::cast_possible_wrap)] // indices of boxes are far below 2^63
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::PyValueError;

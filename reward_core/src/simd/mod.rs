@@ -87,7 +87,9 @@ pub fn level() -> Level {
     if let Some(level) = Level::ALL.into_iter().find(|&level| level as u8 == chosen) {
         return level;
     }
-    let wanted = std::env::var("MEDGRPO_SIMD").ok().and_then(|name| Level::named(&name));
+    let wanted = std::env::var("MEDGRPO_SIMD")
+        .ok()
+        .and_then(|name| Level::named(&name));
     let level = wanted.map_or(detected(), |level| level.min(detected()));
     CHOSEN.store(level as u8, Ordering::Relaxed);
     level
@@ -147,9 +149,12 @@ pub fn count_both(a: &[u64], b: &[u64]) -> u64 {
 pub fn overlap_bytes(a: &[u8], b: &[u8], thresholds: (u8, u8)) -> [u64; 3] {
     dispatch!(
         overlap_bytes(a, b, thresholds),
-        overlap_rows(a, b, |bytes| scalar_mask(bytes, thresholds.0), |bytes| {
-            scalar_mask(bytes, thresholds.1)
-        })
+        overlap_rows(
+            a,
+            b,
+            |bytes| scalar_mask(bytes, thresholds.0),
+            |bytes| { scalar_mask(bytes, thresholds.1) }
+        )
     )
 }
 
