@@ -12,6 +12,8 @@ from medgrpo.runs.rules import findings_of
 __all__ = ["Finding", "Health", "HealthMonitor", "assess"]
 
 MEASUREMENTS = ("loss", "reward", "eval_loss", "eval_reward")
+LIVE_PATIENCE = {"reward_trend": 100, "supervised_loss": 50}
+"""Entries that a rule waits for in a live run before it warns that nothing has happened yet."""
 
 
 def assess(run: RunRecord) -> Health:
@@ -65,6 +67,8 @@ class HealthMonitor:
         return [finding for finding in findings_of(self.record) if self._is_news(finding)]
 
     def _is_news(self, finding: Finding) -> bool:
+        if finding.severity == "warning" and len(self._history) < LIVE_PATIENCE.get(finding.rule, 0):
+            return False
         before = self._reported.get(finding.rule, "info")
         if ORDER[finding.severity] <= ORDER[before]:
             return False

@@ -66,6 +66,22 @@ def test_the_same_seed_gives_the_same_rows_pictures_and_hash(dataset, tmp_path):
         assert (again.path / "images" / picture.name).read_bytes() == picture.read_bytes()
 
 
+def test_the_hash_covers_the_pixels(dataset, tmp_path, monkeypatch):
+    """Rows alone would not tell that the pictures are drawn otherwise."""
+    monkeypatch.setattr(
+        "medgrpo.data.demo._texture", lambda modality, radius, structures, rng: (radius < 1) * 0.3
+    )
+    few = {"seed": 5, "size": DemoSize(2, 1, 1)}
+    plain = write_demo_dataset(tmp_path / "plain", **few)
+    assert plain.info["pixels_hash"] != dataset.info["pixels_hash"]
+    monkeypatch.setattr(
+        "medgrpo.data.demo._texture", lambda modality, radius, structures, rng: (radius < 1) * 0.4
+    )
+    other = write_demo_dataset(tmp_path / "other", **few)
+    assert list(plain.rows("train")) == list(other.rows("train"))
+    assert plain.hash != other.hash
+
+
 def test_another_seed_gives_another_set(dataset, tmp_path):
     other = write_demo_dataset(tmp_path / "other", seed=6, size=DemoSize(60, 20, 40))
     assert other.hash != dataset.hash
