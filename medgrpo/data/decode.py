@@ -47,6 +47,8 @@ class Opened:
     is_jpeg: bool = False
     is_plain_jpeg: bool = False
     notes: list[str] = field(default_factory=list)
+    plane: str | None = None
+    modality: str | None = None
 
 
 def open_picture(content: bytes, ref: ImageRef) -> Opened:

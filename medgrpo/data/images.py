@@ -81,6 +81,9 @@ class StoredImage:
     source_hash: str = ""
     pixels_hash: str = ""
     perceptual_hash: str = ""
+    plane: str | None = None
+    """Plane and modality, where the file's own header tells them."""
+    modality: str | None = None
     notes: list[str] = field(default_factory=list)
     reason: str = ""
     problem: str = ""
@@ -150,6 +153,7 @@ def _encode(job: ImageJob, content: bytes, stored: StoredImage) -> bytes:
 
     opened = open_picture(content, job.ref)
     stored.notes += opened.notes
+    stored.plane, stored.modality = opened.plane, opened.modality
     stored.source_width, stored.source_height = opened.size
     if job.kind == "mask":
         return _mask(job, opened.full(), opened.is_jpeg, stored)

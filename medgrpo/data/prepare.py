@@ -15,7 +15,9 @@ from typing import Any, Literal
 from medgrpo.data.hashing import combined_hash, file_hash, fingerprint, row_hash, settings_hash, source_hash
 from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
 from medgrpo.data.lint import Findings, conflicts, lint
+from medgrpo.data.page import write_page
 from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
+from medgrpo.data.prompts import load_template
 from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
 from medgrpo.data.schema import SPLITS, Row, Task
@@ -133,6 +135,7 @@ def prepare(
             "content": _content_hashes(source),
             "wall_s": round(time.monotonic() - started, 3),
         }
+        write_page(writer.folder, info, rows, plan.names, load_template(info["prompt_template"]))
         return writer.finish(info), True
 
 
@@ -311,6 +314,7 @@ def _finished_rows(
             row["width"], row["height"] = first.width, first.height
             row["image_tokens"] = sum(image_tokens(p.width, p.height, family) for p in pictures)
             row["image_id"] = row["image_id"] or item.images[0].key
+            _label_from_header(row, first)
             if source_boxes:
                 row["boxes"] = scaled_boxes(source_boxes, first)
         for column, ref in item.masks.items():
@@ -319,6 +323,13 @@ def _finished_rows(
         rows.append(row)
         hashes.append(row_hash(row, image_hashes, source_boxes))
     return rows, hashes
+
+
+def _label_from_header(row: Row, picture: StoredImage) -> None:
+    for kind, told in (("plane", picture.plane), ("modality", picture.modality)):
+        if told and not row[kind]:
+            row[kind] = told
+            row["label_source"] = row["label_source"] or "image header"
 
 
 def _groups(

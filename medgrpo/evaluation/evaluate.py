@@ -148,18 +148,9 @@ def evaluate_model(
         predictions, tags=template.tags, reward=reward, learnt_from=train, targets=(), plain=None
     )
     if plan.counterfactuals:
-        found = {}
-        for kind in plan.counterfactuals:
-            folder = session.scratch(kind)
-            changed, where = counterfactual_rows(rows, kind, dataset.image_path, folder, seed=plan.seed)
-            done = session.complete(changed, Sampling(max_new_tokens=tokens), where, f"{kind} pictures", kind)
-            other = score_predictions(
-                rows, [one["completions"][0] for one in done], tags=template.tags, plain=result.scored.plain
-            )
-            found[kind] = compare_with_real(result.scored, other)
-            if found[kind]["warning"]:
-                result.warnings.append(f"{kind} pictures: {found[kind]['warning']}")
-        result.document["counterfactual"] = found
+        result.document["counterfactual"] = _without_the_picture(
+            result, session, Sampling(max_new_tokens=tokens)
+        )
     result.document |= {
         "model": subject.name,
         "base_model": subject.base,
@@ -180,6 +171,26 @@ def evaluate_model(
     return result
 
 
+def _without_the_picture(result: Evaluation, session: _Session, sampling: Sampling) -> dict[str, Any]:
+    """Each counterfactual compared with the real pictures; its warning joins the result's."""
+    from tempfile import TemporaryDirectory
+
+    rows, scored, plan = result.predictions.rows, result.scored, session.plan
+    found: dict[str, Any] = {}
+    with TemporaryDirectory(prefix="medgrpo-eval-") as scratch:
+        for kind in plan.counterfactuals:
+            changed, where = counterfactual_rows(
+                rows, kind, session.dataset.image_path, Path(scratch) / kind, seed=plan.seed
+            )
+            done = session.complete(changed, sampling, where, f"{kind} pictures", kind)
+            texts = [one["completions"][0] for one in done]
+            other = score_predictions(rows, texts, tags=session.template.tags, plain=scored.plain)
+            found[kind] = compare_with_real(scored, other)
+            if found[kind]["warning"]:
+                result.warnings.append(f"{kind} pictures: {found[kind]['warning']}")
+    return found
+
+
 class _Session:
     """Generates for one evaluation; loads the model when it is first needed."""
 
@@ -197,20 +208,11 @@ class _Session:
         self.template, self.watcher, self.output = template, watcher, output
         self._load = load
         self._engine: Engine | None = None
-        self._temporary: Any = None
 
     @property
     def engine_name(self) -> str | None:
         """What ran the model; None where nothing had to be generated."""
         return self._engine.name if self._engine else None
-
-    def scratch(self, name: str) -> Path:
-        """A folder for pictures that only this evaluation needs."""
-        import tempfile
-
-        if self._temporary is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="medgrpo-eval-")
-        return Path(self._temporary.name) / name
 
     def complete(
         self,

@@ -8,8 +8,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medgrpo.evaluation.evaluate import Evaluation
 from medgrpo.evaluation.predictions import write_predictions
+from medgrpo.evaluation.score import LABELS
 
 COPIED = (
     "id",
@@ -88,9 +91,11 @@ def prediction_columns(result: Evaluation) -> dict[str, list[Any]]:
     columns["reference"] = list(scored.references)
     columns["rule"] = list(scored.rules)
     for name, marks in scored.scores.items():
-        columns[name if name not in columns else f"{name}_score"] = [
-            None if math.isnan(mark) else mark for mark in marks.tolist()
-        ]
+        if np.isnan(marks).all():
+            continue
+        # `plane` and `modality` are the labels; a score of that name would be read back as one.
+        column = f"{name}_right" if name in LABELS else name
+        columns[column] = [None if math.isnan(mark) else mark for mark in marks.tolist()]
     columns["verdict"] = [_verdict(value) for value in scored.scores["answer_match"].tolist()]
     for name in ("samples", "truncated", "lengths"):
         extra = getattr(predictions, name)

@@ -21,7 +21,7 @@ CASES = 24
 """Cases shown of each list."""
 THUMBNAIL_PX = 224
 LONGEST_TEXT = 4000
-"""Characters of a completion that are shown."""
+"""Characters of a text that are shown."""
 
 
 def report_html(result: Evaluation) -> str:
@@ -324,12 +324,11 @@ def _varied(result: Evaluation, candidates: Any, order: Any, count: int) -> list
 def _case(result: Evaluation, index: int) -> str:
     scored, row = result.scored, result.scored.rows[index]
     completion = result.predictions.completions[index]
-    cut = f" … ({len(completion):,} characters)" if len(completion) > LONGEST_TEXT else ""
     lines = [
         ("question", row.get("question")),
         ("reference", row.get("answer")),
         ("answer", scored.answers[index]),
-        ("completion", completion[:LONGEST_TEXT] + cut),
+        ("completion", completion),
         ("rule", f"{scored.rules[index]} → {_number(float(scored.scores['answer_match'][index]))}"),
         (
             "labels",
@@ -340,11 +339,16 @@ def _case(result: Evaluation, index: int) -> str:
     if result.predictions.samples:
         lines.insert(4, ("samples", " | ".join(text[:200] for text in result.predictions.samples[index])))
     items = "".join(
-        f'<dt>{name}</dt><dd dir="auto">{_escape(text)}</dd>'
+        f'<dt>{name}</dt><dd dir="auto">{_shortened(str(text))}</dd>'
         for name, text in lines
         if text not in (None, "")
     )
     return f'<article class="case">{_picture(result.image_file, row)}<dl>{items}</dl></article>'
+
+
+def _shortened(text: str) -> str:
+    cut = f" … ({len(text):,} characters)" if len(text) > LONGEST_TEXT else ""
+    return _escape(text[:LONGEST_TEXT]) + cut
 
 
 def _picture(image_file: Callable[[Row], Path | None] | None, row: Row) -> str:

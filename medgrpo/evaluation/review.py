@@ -19,6 +19,9 @@ COMMENT = "comment"
 COLUMNS = ("key", "image", "question", "reference", "completion", "answer", HUMAN, COMMENT)
 """Columns of the sheet. The scorer's verdict is left out, so that it does not lead the reviewer."""
 
+LONGEST_CELL = 30_000
+"""Characters; spreadsheets cut a cell at 32,767."""
+
 VERDICTS = {
     **dict.fromkeys(("1", "right", "yes", "y", "correct", "true", "对", "正确", "是"), 1.0),
     **dict.fromkeys(("0", "wrong", "no", "n", "incorrect", "false", "错", "错误", "否"), 0.0),
@@ -52,7 +55,7 @@ def review_sheet(scored: Scored, count: int, *, seed: int = 0) -> str:
             "",
             "",
         ]
-        writer.writerow([harmless(str(cell)) for cell in cells])
+        writer.writerow([harmless(str(cell)[:LONGEST_CELL]) for cell in cells])
     return stream.getvalue()
 
 

@@ -61,8 +61,16 @@ def read_stored(folder: Path) -> list[dict[str, Any]]:
     Args:
         folder: the run folder.
     """
+    return _read(folder, sorted((folder / "completions").glob("part-*.parquet")))
+
+
+def read_recent(folder: Path) -> list[dict[str, Any]]:
+    """Those of the newest part and of what is not in a part yet."""
+    return _read(folder, sorted((folder / "completions").glob("part-*.parquet"))[-1:])
+
+
+def _read(folder: Path, parts: Sequence[Path]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    parts = sorted((folder / "completions").glob("part-*.parquet"))
     if parts and find_spec("pyarrow") is not None:
         import pyarrow.parquet as pq
 

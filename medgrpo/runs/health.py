@@ -7,17 +7,38 @@ from typing import Any
 from medgrpo.runs.findings import ORDER, Finding, Health, judge
 from medgrpo.runs.keys import canonical_entry
 from medgrpo.runs.record import RunRecord
-from medgrpo.runs.rules import findings_of
+from medgrpo.runs.rules import RULES, findings_of
+from medgrpo.runs.rules.evidence import percent
+from medgrpo.runs.rules.table import SAMPLING
 
 __all__ = ["Finding", "Health", "HealthMonitor", "assess"]
 
 MEASUREMENTS = ("loss", "reward", "eval_loss", "eval_reward")
+LIVE_PATIENCE = {"reward_trend": 100, "supervised_loss": 50}
+"""Entries that a rule waits for in a live run before it warns that nothing has happened yet."""
 
 
 def assess(run: RunRecord) -> Health:
     """The verdict on a run, with every finding."""
     entries = sum(any(key in entry for key in MEASUREMENTS[:2]) for entry in run.history)
-    return judge(findings_of(run), entries)
+    return judge([*findings_of(run), *_stored_findings(run)], entries)
+
+
+def _stored_findings(run: RunRecord) -> list[Finding]:
+    """What the completions in the run folder show; nothing without a run folder."""
+    if run.folder is None or run.method not in SAMPLING:
+        return []
+    from medgrpo.runs.completions import distinct_share, read_recent
+
+    found = distinct_share(read_recent(run.folder))
+    if found is None or found[0] >= 0.3:
+        return []
+    share, groups = found
+    text = (
+        f"only {percent(share)} of a group's completions differ from its first, over the last {groups} groups"
+    )
+    rule = next(rule for rule in RULES if rule.name == "repetition")
+    return [Finding(rule.name, "abnormal" if share < 0.15 else "warning", text, rule.remedy, run.steps)]
 
 
 class HealthMonitor:
@@ -65,6 +86,8 @@ class HealthMonitor:
         return [finding for finding in findings_of(self.record) if self._is_news(finding)]
 
     def _is_news(self, finding: Finding) -> bool:
+        if finding.severity == "warning" and len(self._history) < LIVE_PATIENCE.get(finding.rule, 0):
+            return False
         before = self._reported.get(finding.rule, "info")
         if ORDER[finding.severity] <= ORDER[before]:
             return False

@@ -60,11 +60,15 @@ class Validation(TrainerCallback):
         at_end = settings.before_and_after and state.global_step >= state.max_steps
         if not (every or at_end):
             return
-        measures = self._validator.measure(self._trainer.model, self._trainer.processing_class)
-        self.last = (state.global_step, measures)
-        values = values_of(measures)
+        values = values_of(self.measure_now())
         self._context.add_pending({f"eval_{name}": value for name, value in values.items()})
         self._judge(state, control, values.get(self._validator.metric))
+
+    def measure_now(self) -> Measures:
+        """Validate the trainer's weights as they are."""
+        measures = self._validator.measure(self._trainer.model, self._trainer.processing_class)
+        self.last = (self._trainer.state.global_step, measures)
+        return measures
 
     def _judge(self, state: Any, control: Any, value: float | None) -> None:
         context = self._context
@@ -93,24 +97,24 @@ class RunLog(TrainerCallback):
         self._context = context
         self._health = HealthMonitor(method=context.plan.method, config=context.config.model_dump())
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Save and stop after this step if someone asked for it."""
-        if self._context.stop.requested is not None:
-            control.should_training_stop = True
-            control.should_save = True
-
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         """One line per step; the closing summary of Transformers is no step."""
         if "train_runtime" in logs:
             return
         entry = {"stage": self._context.stage.name, "step": state.global_step, **logs}
         entry = {key: entry[key] for key in LEADING_KEYS if key in entry} | entry
-        if not self._context.is_main_process:
-            return
-        self._context.writer.append(self._context.stage, entry)
-        self._context.reporter.step(entry)
-        for finding in self._health.update(entry):
-            self._context.reporter.warn(f"{finding.evidence}. {finding.remedy}")
+        if self._context.is_main_process:
+            self._context.writer.append(self._context.stage, entry)
+            self._context.reporter.step(entry)
+            for finding in self._health.update(entry):
+                self._context.reporter.warn(f"{finding.evidence}. {finding.remedy}")
+        self._obey(control)
+
+    def _obey(self, control: Any) -> None:
+        """Save and stop after this step if someone asked for it (any process of several)."""
+        if self._context.stop_agreed():
+            control.should_training_stop = True
+            control.should_save = True
 
 
 def best_name(context: StageContext) -> str:

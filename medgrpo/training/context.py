@@ -59,6 +59,8 @@ class StageContext:
     best: dict[str, Any] | None = None
     """Step and value of the best validation so far."""
     validations_without_gain: int = 0
+    was_stopped: bool = False
+    """Whether training ended because someone asked for it."""
     _pending: dict[str, Any] = field(default_factory=dict)
 
     def add_pending(self, values: dict[str, Any]) -> None:
@@ -69,6 +71,15 @@ class StageContext:
         """The values, once."""
         values, self._pending = self._pending, {}
         return values
+
+    def stop_agreed(self) -> bool:
+        """Whether any process was asked to stop: all must leave the loop at the same step."""
+        from accelerate import PartialState
+        from accelerate.utils import gather_object
+
+        asked = self.stop.requested is not None
+        self.was_stopped = any(gather_object([asked])) if PartialState().num_processes > 1 else asked
+        return self.was_stopped
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to go on as if nothing had happened."""

@@ -228,8 +228,7 @@ def _run_stages(run: _Run) -> str:
         if is_complete(final) and _ended(final, stage):
             weights = find_weights(str(final))
             continue
-        _run_stage(run, name, settings, stage, weights)
-        if run.stop.requested is not None:
+        if not _run_stage(run, name, settings, stage, weights):
             return "stopped"
         weights = find_weights(str(final))
     return "finished"
@@ -246,7 +245,8 @@ def _ended(final: Path, stage: StageFolder) -> bool:
 
 def _run_stage(
     run: _Run, name: str | None, settings: RunConfig, stage: StageFolder, weights: Weights
-) -> None:
+) -> bool:
+    """Train one stage; whether it came to its end."""
     from medgrpo.training.callbacks import Validation, final_name, save_weights
     from medgrpo.training.context import StageContext
 
@@ -266,6 +266,9 @@ def _run_stage(
         is_main_process=run.is_main_process,
     )
     checkpoint = _go_back(run, name, stage, context)
+    all_done = step_of(checkpoint) >= plan.steps  # killed between the last checkpoint and the final weights
+    if all_done:
+        policy = load_policy(find_weights(str(checkpoint)), settings)
     validator = _validator(run, settings) if name is MAIN else None
     if validator is not None and settings.validation.before_and_after:
         _measure_before(run, validator, policy)
@@ -276,15 +279,22 @@ def _run_stage(
         trainer.callback_handler.callbacks.insert(0, measured)
     run.reporter.stage_begins(plan, step_of(checkpoint))
     try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        if all_done:
+            trainer.state.global_step = step_of(checkpoint)
+        else:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         run.reporter.stage_ends()
         if context.store is not None:
             context.store.close_part()
-    if run.stop.requested is None:
+    cut_short = context.was_stopped and trainer.state.global_step < plan.steps
+    if not cut_short:
         save_weights(trainer, context, stage.path / final_name(context))
-    if name is MAIN and measured is not None:
+    if measured is not None:
+        if all_done and settings.validation.before_and_after:
+            measured.measure_now()
         _keep_validation(run, context, measured.last)
+    return not cut_short
 
 
 def _rows_and_plan(run: _Run, name: str | None, settings: RunConfig, policy: Policy) -> tuple[Any, StagePlan]:

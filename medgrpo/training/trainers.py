@@ -110,5 +110,17 @@ class RunTrainer:
         if checkpoint is not None:
             self.load_extra_state(Path(checkpoint))
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        # Transformers 5.23 compares the file's names with the model's and ignores what does not match; a
+        # saved Qwen2.5-VL has other names than a loaded one, so nothing would be loaded. Load it the way
+        # any model is loaded, and copy.
+        inner = model if model is not None else self.model  # type: ignore[attr-defined]
+        is_plain = type(inner).__module__.startswith("transformers.") and not self.is_fsdp_enabled  # type: ignore[attr-defined]
+        if not is_plain:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+            return
+        saved = type(inner).from_pretrained(resume_from_checkpoint, dtype=inner.dtype)
+        inner.load_state_dict(saved.state_dict(), strict=True)
+
     def _wait(self) -> None:
         self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]

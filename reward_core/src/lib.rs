@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows Python except `py`, which is compiled with the feature `python`.
 
+pub mod boxes;
 pub mod components;
 pub mod masks;
 pub mod measures;

@@ -36,12 +36,11 @@ def badge(verdict: str) -> str:
 
 
 def overview(comparison: Comparison) -> str:
-    """Cards: how many runs, their verdicts, the best and the fastest."""
+    """Cards: the verdicts, the best run and the fastest."""
     runs = comparison.runs
     counts: Counter[str] = Counter(run.health.verdict for run in runs)
     verdicts = " ".join(f"{badge(verdict)} {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
     cards = [
-        f"<div class='card'><span>{label('Runs', '运行')}</span><b>{len(runs)}</b></div>",
         f"<div class='card'><span>{label('Health', '健康状况')}</span><p>{verdicts}</p></div>",
     ]
     cards += filter(None, [_best_card(runs), _fastest_card(runs)])

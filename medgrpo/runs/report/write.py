@@ -148,6 +148,7 @@ def _title(comparison: Comparison) -> str:
     names = [run.name for run in comparison.runs] or (
         comparison.predictions.models if comparison.predictions else []
     )
+    kind = "runs" if comparison.runs else "models"
     if len(names) == 1:
         return names[0]
-    return " · ".join(names) if len(names) <= 3 else f"{len(names)} runs"
+    return " · ".join(names) if len(names) <= 3 else f"{len(names)} {kind}"

@@ -98,7 +98,7 @@ def validation_plateau(run: RunRecord) -> list[Evidence]:
     if len(values) < 10:
         return []
     whole, half = trend(values), trend(values[len(values) // 2 :])
-    if whole.rises() and not half.rises(0.05):
+    if whole.rises(0.05) and not half.rises(0.05):
         text = f"eval_reward stands still since step {steps[len(values) // 2]}: {half.words()}"
         return [Evidence("info", text, steps[-1])]
     return []
@@ -132,7 +132,7 @@ def supervised_loss(run: RunRecord) -> list[Evidence]:
         moved = trend(values)
         if moved.rises():
             found.append(Evidence("abnormal", f"the loss rises: {moved.words()}", steps[-1]))
-        elif late >= values[0] and late >= ends(values)[0] and not moved.falls(0.05):
+        elif late > 0.9 * ends(values)[0] and not moved.falls(0.05):
             found.append(Evidence("warning", f"the loss does not fall: {moved.words()}", steps[-1]))
         else:
             text = f"the loss falls {ends(values)[0]:.3g} → {fmean(values[-window(len(values)) :]):.3g}"

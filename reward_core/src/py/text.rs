@@ -22,7 +22,7 @@ use crate::text::verdict::{Rule, Verdict, RULES};
 const PARALLEL_FROM: usize = 256;
 
 /// A Python string: borrowed where it is valid Unicode, copied with replacement marks where it is not.
-enum Text {
+pub(super) enum Text {
     Borrowed(PyBackedStr),
     Repaired(String),
 }
