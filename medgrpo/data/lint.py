@@ -157,7 +157,7 @@ def majority(rows: Sequence[Row], splits: Sequence[str]) -> list[dict[str, Any]]
     table = []
     for kind, answers in sorted(training.items(), key=lambda pair: (-pair[1].total(), pair[0])):
         best = min(answers.items(), key=lambda pair: (-pair[1], pair[0]))[0]
-        if answers[best] < FREQUENT * answers.total():
+        if answers.total() < 10 or answers[best] < FREQUENT * answers.total():
             continue  # open answers that hardly repeat: no answer is worth guessing
         judged = held_out.get(kind) or answers
         table.append(

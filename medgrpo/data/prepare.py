@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
 from medgrpo.data.lint import Findings, conflicts, lint
 from medgrpo.data.page import write_page
 from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
-from medgrpo.data.prompts import load_template
+from medgrpo.data.prompts import PromptTemplate, load_template
 from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
 from medgrpo.data.schema import SPLITS, Row, Task
@@ -27,6 +27,20 @@ from medgrpo.errors import MedgrpoError, UsageError
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Makes a progress bar from a label and a total; what it yields is called with steps done."""
+
+
+@dataclass(frozen=True)
+class BudgetOptions:
+    """The model whose context the rows must fit into."""
+
+    model: str
+    """Folder with the tokenizer and the chat template."""
+    context_length: int = 2048
+    completion_tokens: int = 256
+    max_pixels: int | None = 602_112
+    policy: Literal["keep", "drop", "downscale"] = "drop"
+    """What happens to longer rows: keep and report, leave out and count, or store their pictures smaller
+    (and leave out what is too long by its text alone). Nothing is ever cut."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,9 @@ class PrepareOptions:
     """Name in reports; None: that of the source folder."""
     near_duplicate_bits: int = 10
     """Pictures whose 256-bit perceptual hashes differ in at most this many bits stay in one split."""
+
+    budget: BudgetOptions | None = None
+    """Check prompts against a model's context length; None: do not."""
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides what is written; the worker count does not."""
@@ -111,6 +128,10 @@ def prepare(
         if not items:
             raise _nothing_left(source, problems)
         items = _settle(items, options.conflicts, problems)
+        template = load_template(options.prompt or PROMPTS[options.task or _task_of_items(items)])
+        items, budget = _within_budget(items, stored, source, writer.folder, options, template, problems)
+        if not items:
+            raise _nothing_left(source, problems)
         rows, hashes = _finished_rows(items, stored, options.name or source.name)
         groups, near = _groups(items, stored, options.near_duplicate_bits)
         plan = assign(
@@ -120,7 +141,7 @@ def prepare(
         findings.near_duplicates = near
         for split in SPLITS:
             writer.write(split, (row for row, name in zip(rows, plan.names, strict=True) if name == split))
-        task = options.task or _task_of(rows)
+        task = options.task or _task_of_items(items)
         info = _info(rows, stored, plan.names, hashes, problems, findings)
         info |= {
             "name": options.name or source.name,
@@ -135,7 +156,9 @@ def prepare(
             "content": _content_hashes(source),
             "wall_s": round(time.monotonic() - started, 3),
         }
-        write_page(writer.folder, info, rows, plan.names, load_template(info["prompt_template"]))
+        if budget is not None:
+            info["budget"] = budget
+        write_page(writer.folder, info, rows, plan.names, template)
         return writer.finish(info), True
 
 
@@ -369,12 +392,71 @@ def _split_keys(items: Sequence[Item], stored: dict[str, StoredImage]) -> list[s
     ]
 
 
-def _task_of(rows: Sequence[Row]) -> Task:
-    if any(row["mask"] for row in rows):
+def _task_of_items(items: Sequence[Item]) -> Task:
+    if any(item.mask for item in items):
         return "vessels"
-    if any(row["boxes"] for row in rows):
+    if any(item.row["boxes"] for item in items):
         return "detection"
-    return "vqa" if any(row["images"] for row in rows) else "text"
+    return "vqa" if any(item.images for item in items) else "text"
+
+
+def _within_budget(
+    items: list[Item],
+    stored: dict[str, StoredImage],
+    source: Source,
+    folder: Path,
+    options: PrepareOptions,
+    template: PromptTemplate,
+    problems: Problems,
+) -> tuple[list[Item], dict[str, Any] | None]:
+    """The items that fit into the model's context, and what was counted."""
+    if options.budget is None:
+        return items, None
+    from medgrpo.data.budget import Budget, check, fitting_pixels
+    from medgrpo.data.chat import ModelText
+
+    asked = options.budget
+    budget = Budget(
+        ModelText.load(asked.model), asked.context_length, asked.completion_tokens, asked.max_pixels
+    )
+
+    def counted() -> Any:
+        return check(
+            ((item.row | {"id": str(i)}, sizes(item)) for i, item in enumerate(items)), template, budget
+        )
+
+    def sizes(item: Item) -> list[tuple[int, int]]:
+        return [(stored[ref.key].width, stored[ref.key].height) for ref in item.images]
+
+    for item in items:
+        item.row["images"] = [ref.key for ref in item.images]
+    report = counted()
+    too_long = {int(index) for index in report.too_long}
+    smaller: dict[str, int] = {}
+    if asked.policy == "downscale":
+        for index in sorted(too_long):
+            pixels = fitting_pixels(items[index].row, sizes(items[index]), template, budget)
+            for ref in items[index].images if pixels else ():
+                smaller[ref.key] = min(pixels or 0, smaller.get(ref.key, pixels or 0))
+        jobs = [job for job in _jobs(items, source, folder, options.images) if job.ref.key in smaller]
+        for job in jobs:
+            settings = replace(options.images, max_pixels=smaller[job.ref.key])
+            stored |= store_all([replace(job, settings=settings)], 1, label="images")
+        too_long = {int(index) for index in counted().too_long}
+    summary = {
+        "context_length": asked.context_length,
+        "completion_tokens": asked.completion_tokens,
+        "prompt_tokens_median": report.median,
+        "prompt_tokens_max": report.longest,
+        "over_budget": len(report.too_long),
+        "images_made_smaller": len(smaller),
+        "rows_left_out": 0 if asked.policy == "keep" else len(too_long),
+        "policy": asked.policy,
+    }
+    if asked.policy == "keep" or not too_long:
+        return items, summary
+    problems.skipped["prompt too long for the model"] += len(too_long)
+    return [item for index, item in enumerate(items) if index not in too_long], summary
 
 
 def _info(
@@ -441,6 +523,8 @@ def summary(dataset: PreparedDataset, wall_s: float) -> dict[str, Any]:
         "majority": info["majority"],
         "labels": info["labels"],
         "split": info["split"],
+        "near_duplicates": info["near_duplicates"]["pairs"],
+        "budget": info.get("budget"),
         "hash": info["hash"],
         "pixels_hash": info["pixels_hash"],
         "output": str(dataset.path),
