@@ -115,21 +115,36 @@ def stories(rows: Sequence[dict[str, Any]], limit: int = SHOWN_QUESTIONS) -> lis
     return sorted(found, key=lambda story: -abs(story.change))[:limit]
 
 
-def distinct_share(rows: Sequence[dict[str, Any]]) -> tuple[float, int] | None:
-    """Share of a group's completions that differ from each other over the last fifth of the steps.
+@dataclass(frozen=True)
+class Variety:
+    """How much the completions of a group differ over the last fifth of the steps."""
 
-    Returns:
-        (share, groups looked at); None with fewer than 4 groups of 2 or more.
-    """
+    distinct: float
+    """0 if all completions of every group are equal, 1 if all differ."""
+    groups: int
+    repeated_reward: float | None
+    """Mean reward of the groups whose completions are all equal, as a share of the best reward; None without any."""
+
+
+def variety(rows: Sequence[dict[str, Any]]) -> Variety | None:
+    """The variety of completions within groups; None with fewer than 4 groups of 2 or more."""
     steps = sorted({int(row.get("step") or 0) for row in rows})
-    if not steps:
-        return None
     late = set(steps[-max(1, len(steps) // 5) :])
-    grouped: dict[tuple[Any, int], list[str]] = {}
+    grouped: dict[tuple[Any, int], list[dict[str, Any]]] = {}
     for row in rows:
         if int(row.get("step") or 0) in late:
-            grouped.setdefault((row.get("prompt_id"), int(row.get("step") or 0)), []).append(
-                str(row["completion"])
-            )
-    shares = [(len(set(texts)) - 1) / (len(texts) - 1) for texts in grouped.values() if len(texts) > 1]
-    return (fmean(shares), len(shares)) if len(shares) >= 4 else None
+            grouped.setdefault((row.get("prompt_id"), int(row.get("step") or 0)), []).append(row)
+    groups = [group for group in grouped.values() if len(group) > 1]
+    if len(groups) < 4:
+        return None
+    kinds = [len({str(row["completion"]) for row in group}) for group in groups]
+    shares = [(kind - 1) / (len(group) - 1) for kind, group in zip(kinds, groups, strict=True)]
+    rewards = [row["reward"] for group in groups for row in group if row.get("reward") is not None]
+    repeated = [
+        row["reward"]
+        for kind, group in zip(kinds, groups, strict=True)
+        for row in group
+        if kind == 1 and row.get("reward") is not None
+    ]
+    best = max(rewards, default=0.0)
+    return Variety(fmean(shares), len(groups), fmean(repeated) / best if repeated and best > 0 else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medgrpo.runs.findings import ORDER, Finding, Health, judge
+from medgrpo.runs.findings import ORDER, Finding, Health, Severity, judge
 from medgrpo.runs.keys import canonical_entry
 from medgrpo.runs.record import RunRecord
 from medgrpo.runs.rules import RULES, findings_of
@@ -28,17 +28,20 @@ def _stored_findings(run: RunRecord) -> list[Finding]:
     """What the completions in the run folder show; nothing without a run folder."""
     if run.folder is None or run.method not in SAMPLING:
         return []
-    from medgrpo.runs.completions import distinct_share, read_recent
+    from medgrpo.runs.completions import read_recent, variety
 
-    found = distinct_share(read_recent(run.folder))
-    if found is None or found[0] >= 0.3:
+    found = variety(read_recent(run.folder))
+    if found is None or found.distinct >= 0.3:
         return []
-    share, groups = found
-    text = (
-        f"only {percent(share)} of a group's completions differ from its first, over the last {groups} groups"
-    )
+    text = f"completions of a group are mostly the same ({percent(1 - found.distinct)} repeats, last {found.groups} groups)"
     rule = next(rule for rule in RULES if rule.name == "repetition")
-    return [Finding(rule.name, "abnormal" if share < 0.15 else "warning", text, rule.remedy, run.steps)]
+    severity: Severity = "abnormal" if found.distinct < 0.15 else "warning"
+    if found.repeated_reward is not None and found.repeated_reward >= 0.8:
+        severity = "info"
+        text += (
+            f", and they score {percent(found.repeated_reward)} of the best reward: solved rather than stuck"
+        )
+    return [Finding(rule.name, severity, text, rule.remedy, run.steps)]
 
 
 class HealthMonitor:

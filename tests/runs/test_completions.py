@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from medgrpo.runs.completions import distinct_share, read_stored, stories
+from medgrpo.runs.completions import read_stored, stories, variety
 from medgrpo.runs.health import assess
 from medgrpo.runs.record import RunRecord
 from medgrpo.runs.report.answers import stories_section
@@ -58,21 +58,25 @@ def test_parts_and_spool_are_read_and_abandoned_ones_left_out(tmp_path):
     assert sorted({row["completion"] for row in read_stored(tmp_path)}) == ["new", "stored 1"]
 
 
-def test_groups_that_repeat_one_answer_are_seen():
-    assert distinct_share(rows(range(20), lambda step, i: "same")) == (0.0, 4)
-    assert distinct_share(rows(range(20), lambda step, i: f"{i}")) == (1.0, 4)
-    assert distinct_share(rows([1], lambda step, i: "same")) is None
+def test_variety_is_the_share_of_completions_that_differ():
+    repeated = variety(rows(range(20), lambda step, i: "same", reward=lambda step, i: 0.5))
+    assert (repeated.distinct, repeated.groups, repeated.repeated_reward) == (0.0, 4, 1.0)
+    # two kinds among four completions: 1 of 3 possible
+    assert variety(rows(range(20), lambda step, i: str(i % 2))).distinct == pytest.approx(1 / 3)
+    assert variety(rows(range(20), lambda step, i: str(i))).repeated_reward is None
+    assert variety(rows([1], lambda step, i: "same")) is None
 
 
-def test_health_warns_of_repeated_completions_in_the_run_folder(tmp_path):
+@pytest.mark.parametrize(("reward_of_the_repeated", "severity"), [(0.2, "abnormal"), (0.95, "info")])
+def test_repeated_completions_are_abnormal_unless_they_score(tmp_path, reward_of_the_repeated, severity):
     (tmp_path / "completions").mkdir()
+    stuck = rows(range(1, 31), lambda step, i: "same", reward=lambda step, i: reward_of_the_repeated)
+    other = rows([30], lambda step, i: str(i), reward=lambda step, i: 1.0, prompt="p2")
     spool = tmp_path / "completions" / "spool.jsonl"
-    spool.write_text("".join(json.dumps(row) + "\n" for row in rows(range(1, 31), lambda step, i: "same")))
+    spool.write_text("".join(json.dumps(row) + "\n" for row in [*stuck, *other]))
     history = [{"step": i, "reward": 0.3 + 0.01 * i} for i in range(1, 31)]
     judged = assess(RunRecord("run", "test", {}, history, folder=tmp_path))
-    assert [(f.rule, f.severity) for f in judged.findings if f.severity != "info"] == [
-        ("repetition", "abnormal")
-    ]
+    assert [finding.severity for finding in judged.findings if finding.rule == "repetition"] == [severity]
 
 
 def test_hostile_completions_are_shown_as_text():

@@ -94,11 +94,23 @@ def _words(found: Difference) -> str:
         return "–"
     if found.note:
         return text(found.note)
+    css = {1: "right", -1: "wrong", 0: "muted"}[_goodness(found)]
     if found.low > 0:
-        return f"<span class='right'>▲ {label('more', '更高')}</span>"
+        return f"<span class='{css}'>▲ {label('more', '更高')}</span>"
     if found.high < 0:
-        return f"<span class='wrong'>▼ {label('less', '更低')}</span>"
+        return f"<span class='{css}'>▼ {label('less', '更低')}</span>"
     return label("not told apart", "无法区分")
+
+
+LESS_IS_BETTER = {"abstained", "unanswered", "truncated", "invalid"}
+
+
+def _goodness(found: Difference) -> int:
+    """1 if the difference is surely to the better, -1 if to the worse, 0 if it is not told apart."""
+    sign = -1 if found.metric in LESS_IS_BETTER else 1
+    if found.low is None or found.high is None:
+        return 0
+    return sign if found.low > 0 else -sign if found.high < 0 else 0
 
 
 def _forest(found: Difference, reach: float) -> str:
@@ -109,7 +121,7 @@ def _forest(found: Difference, reach: float) -> str:
     def x(value: float) -> float:
         return 80 + 76 * value / reach
 
-    colour = "var(--good)" if found.low > 0 else "var(--bad)" if found.high < 0 else "var(--soft)"
+    colour = {1: "var(--good)", -1: "var(--bad)", 0: "var(--soft)"}[_goodness(found)]
     return (
         '<svg class="forest" width="160" height="18" viewBox="0 0 160 18" aria-hidden="true">'
         '<line x1="80" x2="80" y1="0" y2="18" style="stroke: var(--line)"/>'

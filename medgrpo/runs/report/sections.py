@@ -230,6 +230,44 @@ def components_table(comparison: Comparison) -> str:
     return table(head, rows, numeric=range(1, len(names) + 1), caption=caption)
 
 
+def validation_table(comparison: Comparison) -> str:
+    """Held-out metrics before and after training, beside the blind baseline, as our runs record them."""
+    stages = [
+        ("blind", "Blind baseline", "盲猜基线"),
+        ("before", "Before", "训练前"),
+        ("after", "After", "训练后"),
+    ]
+    rows = []
+    for index, run in enumerate(comparison.runs):
+        measured = {
+            name: found for name, _, _ in stages if isinstance(found := run.record.validation.get(name), dict)
+        }
+        metrics = list(dict.fromkeys(metric for found in measured.values() for metric in found))
+        for place, metric in enumerate(metrics):
+            name = f"{swatch(index)}{text(run.name)}" if place == 0 else ""
+            rows.append(
+                [
+                    name,
+                    text(metric),
+                    *(_interval(measured.get(stage, {}).get(metric)) for stage, _, _ in stages),
+                ]
+            )
+    if not rows:
+        return ""
+    head = [label("Run", "运行"), label("Metric", "指标"), *(label(en, zh) for _, en, zh in stages)]
+    caption = label("Held-out data before and after training, 95 % interval", "验证数据：训练前后，95 % 区间")
+    return table(head, rows, numeric=(2, 3, 4), caption=caption)
+
+
+def _interval(measure: Any) -> str:
+    if not isinstance(measure, dict) or measure.get("value") is None:
+        return "–"
+    return (
+        f"<b>{number(measure['value'])}</b> "
+        f"<small class='muted'>[{number(measure.get('low'))}, {number(measure.get('high'))}]</small>"
+    )
+
+
 def settings_section(comparison: Comparison) -> str:
     """The settings that differ, a column a run; with more than 8 runs a row a run."""
     differences = comparison.config_differences
