@@ -121,20 +121,19 @@ def _print(out: Output, comparison: Comparison) -> None:
     rows = []
     for run in comparison.runs:
         key, held_out = main_metric(run), held_out_metric(run)
-        best = run.best.get(held_out or "")
-        moved = f"{key} {run.first[key]:.3g} → {run.last[key]:.3g}" if key else "–"
+        moved = f"{run.first[key]:.3g} → {run.last[key]:.3g}" if key else "–"
         rows.append(
             [
                 run.name,
                 run.record.steps,
+                key or "–",
                 moved,
                 f"{held_out.removeprefix('eval_')} {run.last[held_out]:.3g}" if held_out else "–",
-                f"{best.value:.3g} @ {best.step}" if best else "–",
                 round(run.prompts_per_hour) if run.prompts_per_hour else None,
                 run.health.verdict,
             ]
         )
-    columns = ["run", "step", "first → last", "held out", "best @ step", "prompts/h", "health"]
+    columns = ["run", "step", "metric", "first → last", "held out", "prompts/h", "health"]
     if rows:
         out.table("Runs", columns, rows)
     names = sorted({name for run in comparison.runs for name in run.record.components})

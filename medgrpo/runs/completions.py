@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +32,8 @@ class Sampled:
     step: int
     completions: list[str]
     rewards: list[float | None]
+    question: str = ""
+    answer: str = ""
 
     @property
     def mean(self) -> float | None:
@@ -47,6 +49,8 @@ class Story:
     question: str
     answer: str
     groups: list[Sampled]
+    same: str = "prompt"
+    """What the groups share: `prompt`; `question` where the same words were asked of other pictures; `nothing`."""
 
     @property
     def change(self) -> float:
@@ -89,30 +93,56 @@ def _read(folder: Path, parts: Sequence[Path]) -> list[dict[str, Any]]:
     return [row for row in rows if not row.get("abandoned") and row.get("completion") is not None]
 
 
+_SHARED: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+    ("prompt", lambda row: str(row.get("prompt_id"))),
+    ("question", lambda row: str(row.get("question"))),
+    ("nothing", lambda row: ""),
+]
+"""What the groups of a story have in common, the closest first: within one epoch no prompt comes twice."""
+
+
 def stories(rows: Sequence[dict[str, Any]], limit: int = SHOWN_QUESTIONS) -> list[Story]:
-    """Questions asked at two or more steps, those whose reward changed most first, up or down."""
+    """Questions asked at two or more steps, those whose reward changed most first, up or down.
+
+    In a run of less than two epochs no prompt comes twice: then questions of the same words about other
+    pictures are followed, or else one question a step.
+    """
+    for same, key_of in _SHARED:
+        found = _stories(rows, same, key_of)
+        if found:
+            return sorted(found, key=lambda story: -abs(story.change))[:limit]
+    return []
+
+
+def _stories(
+    rows: Sequence[dict[str, Any]], same: str, key_of: Callable[[dict[str, Any]], str]
+) -> list[Story]:
     grouped: dict[tuple[str, str], dict[int, list[dict[str, Any]]]] = {}
     for row in rows:
-        asked = (str(row.get("stage")), str(row.get("prompt_id")))
-        grouped.setdefault(asked, {}).setdefault(int(row.get("step") or 0), []).append(row)
+        by_step = grouped.setdefault((str(row.get("stage")), key_of(row)), {})
+        group = by_step.setdefault(int(row.get("step") or 0), [])
+        if not group or group[0].get("prompt_id") == row.get("prompt_id"):  # one prompt a step
+            group.append(row)
     found = []
     for by_step in grouped.values():
-        if len(by_step) < 2:
-            continue
         steps = sorted(by_step)
+        if len(steps) < 2:
+            continue
         if len(steps) > SHOWN_STEPS:
             steps = [steps[round(i * (len(steps) - 1) / (SHOWN_STEPS - 1))] for i in range(SHOWN_STEPS)]
-        groups = [
-            Sampled(
-                step,
-                [str(row["completion"]) for row in by_step[step]],
-                [row.get("reward") for row in by_step[step]],
-            )
-            for step in steps
-        ]
-        head = by_step[steps[0]][0]
-        found.append(Story(str(head.get("question") or ""), str(head.get("answer") or ""), groups))
-    return sorted(found, key=lambda story: -abs(story.change))[:limit]
+        groups = [_sampled(step, by_step[step]) for step in steps]
+        found.append(Story(groups[0].question, groups[0].answer, groups, same))
+    return found
+
+
+def _sampled(step: int, group: Sequence[dict[str, Any]]) -> Sampled:
+    return Sampled(
+        step,
+        [str(row["completion"]) for row in group],
+        [row.get("reward") for row in group],
+        str(group[0].get("question") or ""),
+        str(group[0].get("answer") or ""),
+    )
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,20 @@ def test_the_question_whose_reward_moved_most_comes_first():
     assert found[0].change == pytest.approx(0.8)  # .1 at step 1, .9 at step 9
 
 
+def test_within_one_epoch_the_same_words_about_other_pictures_are_followed():
+    first, second = rows([1], lambda s, i: "a", prompt="p1"), rows([2], lambda s, i: "b", prompt="p2")
+    asked = [{**row, "question": "which plane?", "answer": row["prompt_id"]} for row in [*first, *second]]
+    (story,) = stories(asked)
+    answers = [group.answer for group in story.groups]
+    assert (story.question, story.same, answers) == ("which plane?", "question", ["p1", "p2"])
+    (story,) = stories([*first, *second])  # nothing in common: one question a step
+    assert (story.same, [group.question for group in story.groups]) == (
+        "nothing",
+        ["what of p1?", "what of p2?"],
+    )
+    assert "what of p2?" in stories_section([(0, "run", [story])])
+
+
 def test_at_most_eight_steps_are_shown_the_first_and_the_last_among_them():
     (story,) = stories(rows(range(1, 101), lambda step, i: "x"))
     steps = [group.step for group in story.groups]

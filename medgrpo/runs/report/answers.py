@@ -195,16 +195,28 @@ def stories_section(stories: Sequence[tuple[int, str, list[Story]]]) -> str:
 def _story(story: Story, *, is_open: bool) -> str:
     means = [group.mean for group in story.groups if group.mean is not None]
     moved = f"{number(means[0], 2)} → {number(means[-1], 2)}" if means else "–"
+    reach = max((abs(mean) for mean in means), default=1.0) or 1.0
     head = [
         label("Step", "步"),
         label("Mean reward of the group", "组平均奖励"),
         label("First completion", "首个回答"),
     ]
-    reach = max((abs(mean) for mean in means), default=1.0) or 1.0
     rows = [[f"{group.step:,}", _bar(group, reach), _group(group)] for group in story.groups]
+    title = quoted(story.question, limit=300)
+    reference = f"{label('reference', '参考')}: {quoted(story.answer, limit=200)}"
+    if story.same == "question":
+        reference = label("the same words about other pictures", "同一问法，不同图像")
+    if story.same == "nothing":
+        title, reference = label("One question a step", "每步一个问题"), ""
+    if story.same != "prompt":
+        head.insert(1, label("Reference", "参考答案"))
+        asked = story.same == "nothing"
+        for row, group in zip(rows, story.groups, strict=True):
+            before = f"{quoted(group.question, limit=300)} → " if asked else ""
+            row.insert(1, before + quoted(group.answer, limit=200))
     return (
-        f'<details class="panel"{" open" if is_open else ""}><summary><b>{quoted(story.question, limit=300)}</b>'
-        f"<span class='muted'>{label('reference', '参考')}: {quoted(story.answer, limit=200)}</span><span>{moved}</span></summary>"
+        f'<details class="panel"{" open" if is_open else ""}><summary><b>{title}</b>'
+        f"<span class='muted'>{reference}</span><span>{moved}</span></summary>"
         f"{table(head, rows, numeric=(0,))}</details>"
     )
 

@@ -110,7 +110,7 @@ def charts(runs: Sequence[RunSummary]) -> list[Chart]:
 def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """Every chart with its curves, as plain values for the page's script."""
     chosen = charts(runs)
-    curves = [(chart, found) for chart in chosen if (found := _curves(chart, runs))]
+    curves = [(chart, found) for chart in chosen if _says_something(chart, found := _curves(chart, runs))]
     count = sum(len(found) for _, found in curves)
     limit = max(MIN_POINTS, min(MAX_POINTS, POINT_BUDGET // max(1, count)))
     data = []
@@ -130,6 +130,11 @@ def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
             }
         )
     return data
+
+
+def _says_something(chart: Chart, curves: Sequence[tuple[int, list[int], list[float]]]) -> bool:
+    """Whether there is anything to draw: an optimiser metric that is always 0 is left out."""
+    return bool(curves) and (chart.group != "optimiser" or any(any(values) for _, _, values in curves))
 
 
 def _curves(chart: Chart, runs: Sequence[RunSummary]) -> list[tuple[int, list[int], list[float]]]:
