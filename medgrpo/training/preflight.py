@@ -47,6 +47,11 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         gate=config.rewards.gate,
         aggregation=config.rewards.aggregation,
         on_error=config.rewards.on_error,
+        settings={
+            "tags": template.tags or ("answer",),
+            "plain": "answer" not in template.tags,
+            "caption_threshold": config.rewards.caption_threshold,
+        },
     )
     dataset = None if config.data.path is None else PreparedDataset.open(config.data.path)
     rows = _demo_rows() if dataset is None else dataset.count("train")
