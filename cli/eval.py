@@ -307,13 +307,15 @@ def _print_extras(out: Output, document: dict[str, Any]) -> None:
         if "ece" in found:
             out.text(f"agreement as certainty: ECE {found['ece']:.3f}, Brier {found['brier']:.3f}")
     if "counterfactual" in document:
+        from medgrpo.evaluation.report import p_text
+
         lines = [
             [
                 kind,
                 one["answer_match"]["value"],
                 one["kept"],
                 one["difference"]["difference"],
-                one["difference"]["p_value"],
+                p_text(one["difference"]["p_value"]),
                 one["changed"]["value"],
             ]
             for kind, one in document["counterfactual"].items()
