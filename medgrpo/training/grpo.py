@@ -12,6 +12,7 @@ from trl import GRPOTrainer
 from medgrpo.training.completions import Completion
 from medgrpo.training.context import StageContext
 from medgrpo.training.sampler import EpochOrder
+from medgrpo.training.samples import write_samples
 from medgrpo.training.scoring import completion_text, joined, reward_metrics, row_columns
 from medgrpo.training.trainers import RunTrainer
 from medgrpo.training.vllm import GAP_KEY, check_gap, image_token_of, prompts_for_vllm
@@ -125,6 +126,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         if store is None or not self.accelerator.is_main_process:
             return
         values = table.components.tolist()
+        self._write_samples(table, scored)
         store.add(
             [
                 Completion(
@@ -144,6 +146,23 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
                 )
                 for index, one in enumerate(scored)
             ]
+        )
+
+    def _write_samples(self, table: RewardTable, scored: list[dict[str, Any]]) -> None:
+        settings, step = self.context.config.logging, self.state.global_step + 1
+        if not settings.sample_steps or step % settings.sample_steps:
+            return
+        rated = [
+            {**one, "reward": float(table.total[index]), "rewards": dict(zip(table.names, row, strict=True))}
+            for index, (one, row) in enumerate(zip(scored, table.components.tolist(), strict=True))
+        ]
+        write_samples(
+            self.context.writer.path / "samples",
+            step,
+            rated,
+            self.context.data_folder,
+            count=settings.samples,
+            seed=self.context.config.run.seed,
         )
 
     def _all(self, items: list[Any]) -> list[Any]:

@@ -262,6 +262,7 @@ def _run_stage(
         else None,
         reporter=run.reporter,
         metadata=_metadata(run, settings, stage, weights),
+        data_folder=run.dataset.path,
         stop=run.stop,
         is_main_process=run.is_main_process,
     )
