@@ -98,7 +98,10 @@ def grpo_arguments(config: RunConfig, plan: StagePlan, output: Path) -> GRPOConf
         epsilon=training.epsilon,
         epsilon_high=training.epsilon_high,
         loss_type=training.loss_type,
-        scale_rewards=training.scale_rewards,
+        # GDPO has standardised each component in its group; what is left is whitening over the batch.
+        scale_rewards="batch"
+        if config.rewards.aggregation == "normalize_then_sum"
+        else training.scale_rewards,
         importance_sampling_level=training.importance_sampling_level,
         mask_truncated_completions=training.mask_truncated_completions,
         shuffle_dataset=config.data.shuffle,

@@ -66,6 +66,8 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         _check_methods(plans, probe)
         if any(plan.method == "grpo" for plan in plans):
             warnings += probe_rewards(composite, probe, template)
+    if config.training.early_stopping_patience is not None and not config.validation.steps:
+        warnings.append("training.early_stopping_patience waits for validations: set validation.steps")
     if config.model.path is not None:
         _check_model(config.model.path)
     return Preflight(dataset, composite, template, plans, warnings)
