@@ -68,9 +68,24 @@ def read_stored(folder: Path) -> list[dict[str, Any]]:
     return _read(folder, sorted((folder / "completions").glob("part-*.parquet")))
 
 
+RECENT_STEPS = 16
+
+
 def read_recent(folder: Path) -> list[dict[str, Any]]:
-    """Those of the newest part and of what is not in a part yet."""
-    return _read(folder, sorted((folder / "completions").glob("part-*.parquet"))[-1:])
+    """Those of the last steps: of what is not in a part yet, or else of the newest part."""
+    rows = _read(folder, [])
+    if rows:
+        return rows
+    parts = sorted((folder / "completions").glob("part-*.parquet"))
+    if not parts or find_spec("pyarrow") is None:
+        return []
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(parts[-1], columns=["step", "prompt_id", "completion", "reward", "abandoned"])
+    recent = pc.greater(table["step"], (pc.max(table["step"]).as_py() or 0) - RECENT_STEPS)
+    found: list[dict[str, Any]] = table.filter(pc.and_(recent, pc.invert(table["abandoned"]))).to_pylist()
+    return found
 
 
 def _read(folder: Path, parts: Sequence[Path]) -> list[dict[str, Any]]:

@@ -18,10 +18,15 @@ LIVE_PATIENCE = {"reward_trend": 100, "supervised_loss": 50}
 """Entries that a rule waits for in a live run before it warns that nothing has happened yet."""
 
 
-def assess(run: RunRecord) -> Health:
-    """The verdict on a run, with every finding."""
+def assess(run: RunRecord, *, completions: bool = False) -> Health:
+    """The verdict on a run, with every finding.
+
+    Args:
+        run: the run.
+        completions: look at the completions in its run folder too, for repetition; takes half a second.
+    """
     entries = sum(any(key in entry for key in MEASUREMENTS[:2]) for entry in run.history)
-    return judge([*findings_of(run), *_stored_findings(run)], entries)
+    return judge([*findings_of(run), *(_stored_findings(run) if completions else [])], entries)
 
 
 def _stored_findings(run: RunRecord) -> list[Finding]:

@@ -89,7 +89,7 @@ def test_repeated_completions_are_abnormal_unless_they_score(tmp_path, reward_of
     spool = tmp_path / "completions" / "spool.jsonl"
     spool.write_text("".join(json.dumps(row) + "\n" for row in [*stuck, *other]))
     history = [{"step": i, "reward": 0.3 + 0.01 * i} for i in range(1, 31)]
-    judged = assess(RunRecord("run", "test", {}, history, folder=tmp_path))
+    judged = assess(RunRecord("run", "test", {}, history, folder=tmp_path), completions=True)
     assert [finding.severity for finding in judged.findings if finding.rule == "repetition"] == [severity]
 
 
