@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.data.cells import CELL
 from medgrpo.data.images import MAX_SOURCE_PIXELS, WINDOW_PERCENTILES, Unusable
 from medgrpo.data.source import ImageRef
 
@@ -60,6 +61,8 @@ def open_picture(content: bytes, ref: ImageRef) -> Opened:
     Raises:
         Unusable: it is no picture, is damaged, or is larger than `MAX_SOURCE_PIXELS`.
     """
+    if ref.part.startswith(CELL):
+        ref = ImageRef(f"{ref.path} {ref.part}")
     if ref.part.startswith(("frame:", "slice:")) or content[128:132] == b"DICM":
         from medgrpo.data.volumes import open_volume_slice
 

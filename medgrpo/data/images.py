@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from medgrpo.data.cells import read_bytes
 from medgrpo.data.hashing import source_hash
 from medgrpo.data.source import ImageRef
 
@@ -132,9 +133,8 @@ def store(job: ImageJob) -> StoredImage:
 
 
 def _store(job: ImageJob) -> StoredImage:
-    path = job.root / job.ref.path
     try:
-        content = path.read_bytes()
+        content = read_bytes(job.root, job.ref)
     except OSError as error:
         raise Unusable("image unreadable", f"{job.ref.path} cannot be read: {error.strerror}") from error
     if not content:
