@@ -79,13 +79,12 @@ def read_recent(folder: Path) -> list[dict[str, Any]]:
     parts = sorted((folder / "completions").glob("part-*.parquet"))
     if not parts or find_spec("pyarrow") is None:
         return []
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # pyarrow.compute would bring pandas along, a second of start-up
 
-    table = pq.read_table(parts[-1], columns=["step", "prompt_id", "completion", "reward", "abandoned"])
-    recent = pc.greater(table["step"], (pc.max(table["step"]).as_py() or 0) - RECENT_STEPS)
-    found: list[dict[str, Any]] = table.filter(pc.and_(recent, pc.invert(table["abandoned"]))).to_pylist()
-    return found
+    table = pq.ParquetFile(parts[-1]).read(columns=["step", "prompt_id", "completion", "reward", "abandoned"])
+    stored = [row for row in table.to_pylist() if not row["abandoned"]]
+    last = max((row["step"] for row in stored), default=0)
+    return [row for row in stored if row["step"] > last - RECENT_STEPS]
 
 
 def _read(folder: Path, parts: Sequence[Path]) -> list[dict[str, Any]]:
@@ -94,8 +93,9 @@ def _read(folder: Path, parts: Sequence[Path]) -> list[dict[str, Any]]:
         import pyarrow.parquet as pq
 
         for part in parts:
-            present = [name for name in COLUMNS if name in pq.read_schema(part).names]
-            rows += pq.read_table(part, columns=present).to_pylist()
+            file = pq.ParquetFile(part)
+            present = [name for name in COLUMNS if name in file.schema_arrow.names]
+            rows += file.read(columns=present).to_pylist()
     spool = folder / "completions" / "spool.jsonl"
     if spool.is_file():
         for line in spool.read_text("utf-8", errors="replace").splitlines():
