@@ -37,7 +37,8 @@ def dilated(mask: Mask, radius_px: int = DILATION_PX) -> Mask:
 
 
 def _speckle(mask: Mask) -> Mask:
-    return np.random.default_rng(SEED).random(mask.shape) < mask.mean()
+    drawn: Mask = np.random.default_rng(SEED).random(mask.shape) < mask.mean()
+    return drawn
 
 
 def _skeleton(mask: Mask) -> Mask:
