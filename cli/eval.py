@@ -315,6 +315,12 @@ def _print(out: Output, result: Evaluation) -> None:
 
 
 def _print_extras(out: Output, document: dict[str, Any]) -> None:
+    if "detection" in document:
+        lines = [
+            [name, one["value"], one["low"], one["high"], one["n"]]
+            for name, one in document["detection"].items()
+        ]
+        out.table("Detection", ["metric", "value", "low", "high", "n"], lines)
     if "samples" in document:
         found = document["samples"]
         lines = [

@@ -16,6 +16,7 @@ from medgrpo.errors import UsageError
 from medgrpo.evaluation.baseline import constant_completions
 from medgrpo.evaluation.calibration import sample_metrics
 from medgrpo.evaluation.counterfactual import Counterfactual, compare_with_real, counterfactual_rows
+from medgrpo.evaluation.detection import detection_metrics
 from medgrpo.evaluation.generate import Sampling
 from medgrpo.evaluation.metrics import confusion, groups, measure
 from medgrpo.evaluation.predictions import Predictions
@@ -294,6 +295,9 @@ def evaluate_predictions(
     images = len(set(scored.clusters))
     document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "n": len(predictions), "images": images}
     document |= measure(scored, baselines)
+    found_boxes = detection_metrics(scored)
+    if found_boxes is not None:
+        document["detection"] = found_boxes
     document["groups"] = groups(scored)
     document["confusion"] = confusion(scored)
     document["rules"] = _counted(scored.rules)
