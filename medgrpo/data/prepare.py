@@ -232,6 +232,7 @@ def _without_missing(items: Sequence[Item], problems: Problems) -> None:
     """Takes away the references to pictures that are not there, and counts the rows."""
     for item in items:
         if any(ref.part == "missing" for ref in item.images):
+            item.row["image_id"] = item.row["image_id"] or item.images[0].path
             item.images = []
             problems.notes["row kept without its picture"] += 1
 
@@ -396,7 +397,7 @@ def _groups(
         if item.row["patient_id"]:
             groups.add(index, ("patient", item.row["patient_id"]))
         if not item.images and not item.row["image_id"]:
-            asked = f"{item.row['question']} {item.row['options'] or ''} {item.row['context'] or ''}"
+            asked = f"{item.row['question']} {item.row['context'] or ''}"
             groups.add(index, ("text", text_key(asked)))
     keys = sorted(rows_of)
     pairs = near_duplicates(((i, stored[key].perceptual_hash) for i, key in enumerate(keys)), distance)
