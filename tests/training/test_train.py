@@ -111,6 +111,58 @@ def write_pairs(folder, dataset):
     return folder
 
 
+def tiny_text_model(folder):
+    """A Qwen3 of a few thousand weights with the demo's kind of tokenizer."""
+    from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+    from medgrpo.models.demo import CHAT_TEMPLATE, train_tokenizer
+
+    tokenizer = train_tokenizer(["有病灶吗？ 有 没有 yes no"] * 20, vocab_size=400)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            eos_token_id=end,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    model.generation_config = GenerationConfig(eos_token_id=[end], pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_text_model_goes_through_the_same_stages(tiny_config, tmp_path, dataset):
+    from medgrpo.data.prepared import PreparedDataset, PreparedWriter
+
+    rows = [
+        {**row, "images": [], "chosen": None}
+        for row in PreparedDataset.open(dataset).rows("train")
+        if row["language"] == "zh"
+    ]
+    with PreparedWriter(tmp_path / "text") as writer:
+        writer.write("train", rows)
+        writer.finish({"name": "text", "task": "text", "hash": "text"})
+    model = tiny_text_model(tmp_path / "model")
+    settings = (
+        f"model.path={model}",
+        f"data.path={tmp_path / 'text'}",
+        "tuning.method=lora",
+        "training.max_steps=2",
+    )
+    result = run(tiny_config(*settings), tmp_path / "run")
+    assert result.status == "finished"
+    assert len(read_lines(result.log)) == 2
+    assert (tmp_path / "run" / "stages" / "1-sft" / "final_lora" / "adapter_config.json").is_file()
+
+
 def test_prompts_that_are_too_long_are_counted_and_left_out(tiny_config, tmp_path):
     with pytest.raises(MedgrpoError, match="no row fits"):
         run(tiny_config("model.context_length=64", "rollout.max_completion_length=50"), tmp_path / "run")
