@@ -15,7 +15,7 @@ from medgrpo.training.sampler import EpochOrder
 from medgrpo.training.samples import write_samples
 from medgrpo.training.scoring import completion_text, joined, reward_metrics, row_columns
 from medgrpo.training.trainers import RunTrainer
-from medgrpo.training.vllm import GAP_KEY, check_gap, image_token_of, prompts_for_vllm
+from medgrpo.training.vllm import GAP_KEY, check_gap, image_token_of, pictures_for_vllm, prompts_for_vllm
 
 if TYPE_CHECKING:
     from medgrpo.rewards.composite import CompositeReward, RewardTable
@@ -95,6 +95,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         """The rollout. A colocated vLLM gets each picture as one token (see `vllm.py`)."""
         if self.use_vllm and self.vllm_mode == "colocate":
             prompt_ids = prompts_for_vllm(prompt_ids, images, image_token_of(self.model))
+            images = pictures_for_vllm(images, self.processing_class)
         return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, **rest)
 
     # ------------------------------------------------------------------- the cycle, over a resume
