@@ -134,10 +134,22 @@ def train(
     result = _result(run, started, status)
     if process.is_main_process:
         writer.finish(
-            status, steps=result.steps, best=result.best, health=result.health, wall_s=result.wall_s
+            status,
+            steps=result.steps,
+            best=result.best,
+            health=result.health,
+            wall_s=result.wall_s,
+            peak_memory_gib=_peak_memory_gib(),
         )
     process.wait_for_everyone()
     return result
+
+
+def _peak_memory_gib() -> float | None:
+    """Most GPU memory that this process's torch held at once, in GiB; None without a GPU."""
+    import torch
+
+    return torch.cuda.max_memory_reserved() / 2**30 if torch.cuda.is_available() else None
 
 
 def _open_writer(
