@@ -11,6 +11,7 @@ from medgrpo.cli.output import JsonOption, Output, QuietOption
 
 if TYPE_CHECKING:
     from medgrpo.rewards.audit import AuditReport
+    from medgrpo.rewards.completions_file import CompletionRows
     from medgrpo.rewards.composite import CompositeReward
     from medgrpo.rewards.score_file import ScoredFile
 
@@ -25,7 +26,7 @@ def score(
         Path | None,
         typer.Argument(
             metavar="[FILE]",
-            help="JSON lines, JSON list, CSV, parquet, or Markdown rollouts; with --audit also a prepared dataset.",
+            help="JSON lines, JSON list, CSV, parquet, or Markdown rollouts; with --audit also a prepared dataset or questions with answers.",
         ),
     ] = None,
     rewards: Annotated[
@@ -111,10 +112,16 @@ def score(
         on_error=on_reward_error,  # type: ignore[arg-type]  # checked there
         settings={"tags": tuple(_names(tags) or ()), "plain": plain},
     )
-    if file.is_dir() and (audit or audit_limit is not None):
-        _audit_dataset(out, file, composite, limit, audit_limit)
+    wants_audit = audit or audit_limit is not None
+    if file.is_dir() and wants_audit:
+        _audit_references(out, file, None, composite, limit, audit_limit)
         return
-    rows = read_completions(file, parse_columns(columns), references, join, limit=limit)
+    rows = read_completions(
+        file, parse_columns(columns), references, join, limit=limit, require_completions=not wants_audit
+    )
+    if not rows.completions:
+        _audit_references(out, file, rows, composite, limit, audit_limit)
+        return
     for note in rows.notes:
         out.warn(note)
     scored = score_rows(rows, composite)
@@ -138,7 +145,7 @@ def score(
     if explain:
         document["explain"] = _show_explained(out, scored)
     report = None
-    if audit or audit_limit is not None:
+    if wants_audit:
         from medgrpo.rewards.audit import audit as audit_rows
 
         report = audit_rows(rows.columns, composite, completions=rows.completions)
@@ -251,15 +258,26 @@ def _show_synonyms(out: Output) -> None:
     out.result({"synonyms": table})
 
 
-def _audit_dataset(
-    out: Output, folder: Path, composite: CompositeReward, limit: int | None, audit_limit: float | None
+def _audit_references(
+    out: Output,
+    path: Path,
+    rows: CompletionRows | None,
+    composite: CompositeReward,
+    limit: int | None,
+    audit_limit: float | None,
 ) -> None:
-    from medgrpo.data.audit import audit_dataset
-    from medgrpo.data.prepared import PreparedDataset
+    """The audit of a prepared dataset (`rows` None), or of a file of questions and answers."""
+    if rows is None:
+        from medgrpo.data.audit import audit_dataset
+        from medgrpo.data.prepared import PreparedDataset
 
-    report = audit_dataset(PreparedDataset.open(folder), composite, limit=limit)
+        report = audit_dataset(PreparedDataset.open(path), composite, limit=limit)
+    else:
+        from medgrpo.rewards.audit import audit
+
+        report = audit(rows.columns, composite)
     _show_audit(out, report)
-    out.result({"file": str(folder), "given_weights": composite.given_weights, "audit": report.to_dict()})
+    out.result({"file": str(path), "given_weights": composite.given_weights, "audit": report.to_dict()})
     _check_limit(out, report, audit_limit)
 
 
@@ -268,9 +286,15 @@ def _show_audit(out: Output, report: AuditReport) -> None:
     out.table(
         f"audit: best cheat {best.name} earns {best.mean:.3f}, honest {report.honest_source} {best.honest:.3f} on "
         f"the same rows; ratio {report.ratio:.2f}",
-        ["cheat", "mean", "honest", "ratio", "rows", "measured by", "what it does"],
+        ["cheat", "mean", "of honest", "rows", "what it does"],
         [
-            (cheat.name, cheat.mean, cheat.honest, cheat.ratio, cheat.rows, cheat.measure, cheat.description)
+            (
+                cheat.name,
+                cheat.mean,
+                cheat.ratio,
+                cheat.rows,
+                cheat.description + ("" if cheat.measure == "total" else f" (by {cheat.measure})"),
+            )
             for cheat in report.cheats
             if cheat.rows
         ],

@@ -185,3 +185,10 @@ def test_a_prepared_dataset_is_audited_by_its_references(tmp_path):
     assert audit["honest_source"] == "references"
     assert audit["honest_all_rows"] == pytest.approx(1.0)
     assert audit["ratio"] < 0.9
+
+
+def test_questions_with_answers_and_no_completions_can_be_audited(tmp_path):
+    path = tmp_path / "questions.json"
+    path.write_text(json.dumps([{"question": row["question"], "answer": row["answer"]} for row in ROWS]))
+    assert run_json(path, "--audit")["audit"]["honest_source"] == "references"
+    assert "no completions" in str(runner.invoke(app, ["score", str(path)]).exception)
