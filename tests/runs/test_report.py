@@ -145,6 +145,11 @@ def test_the_moving_average_is_the_mean_of_the_window():
     np.testing.assert_allclose(moving_average(values, 7), expected)
 
 
+def test_the_moving_average_of_zeros_after_a_peak_is_zero():
+    values = np.concatenate([np.full(20, 404.123), np.zeros(30)])
+    assert (moving_average(values, 5)[25:] == 0).all()
+
+
 def test_charts_follow_the_method(shared_data):
     logs = shared_data / "logs"
     sft = chart_data(compare_runs([logs / "trl_sft_wordle/trainer_state.json"]).runs)

@@ -193,7 +193,9 @@ def moving_average(values: NDArray[np.float64], width: int) -> NDArray[np.float6
     total = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(count)
     low, high = np.maximum(index - half, 0), np.minimum(index + half, count - 1) + 1
-    return np.asarray((total[high] - total[low]) / (high - low), dtype=np.float64)
+    means = (total[high] - total[low]) / (high - low)
+    means[np.abs(means) < 1e-9 * np.max(np.abs(values), initial=0.0)] = 0.0  # what is left of sums over zeros
+    return np.asarray(means, dtype=np.float64)
 
 
 def _steps(x: NDArray[np.float64]) -> list[int] | dict[str, int]:

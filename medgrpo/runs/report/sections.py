@@ -190,9 +190,9 @@ def curves_section(comparison: Comparison, charts: list[dict[str, Any]]) -> str:
         if frames:
             parts.append(f'<h3>{label(en, zh)}</h3><div class="charts">{"".join(frames)}</div>')
     lead = label(
-        "Thin: as logged. Thick: centred moving average over 2 % of the entries. Where a curve has more points than "
+        "Thin: as logged. Thick: centred moving average over 4 % of the entries (at least 5). Where a curve has more points than "
         "the chart, the band spans the lowest and highest value, so that no spike is lost.",
-        "细线：原始记录；粗线：以 2 % 条目为窗口的居中移动平均。点数过多时，色带为区间内最小值与最大值，尖峰不会丢失。",
+        "细线：原始记录；粗线：以 4 % 条目（至少 5 条）为窗口的居中移动平均。点数过多时，色带为区间内最小值与最大值，尖峰不会丢失。",
     )
     noscript = "<noscript><p>The curves need JavaScript; every table on this page does not.</p></noscript>"
     body = f'<p class="lead">{lead}</p>{noscript}<div class="legend">{boxes if len(comparison.runs) > 1 else ""}{buttons if len(comparison.runs) > 2 else ""}</div>{"".join(parts)}'
