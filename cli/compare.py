@@ -10,6 +10,7 @@ import typer
 from medgrpo.cli.output import JsonOption, Output, QuietOption
 
 if TYPE_CHECKING:
+    from medgrpo.runs.answers import SideBySide
     from medgrpo.runs.comparison import Comparison
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -42,13 +43,22 @@ def compare(
             help="Predictions of a model on the same questions (eval's output); give it once per model."
         ),
     ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(help="Reference answers for prediction files that hold none, as in `medgrpo score`."),
+    ] = None,
+    join: Annotated[
+        str | None, typer.Option(help="How predictions meet references: row, or KEY[=KEY].")
+    ] = None,
+    columns: Annotated[str | None, typer.Option(help="Names of columns: completion=text,answer=gt.")] = None,
     logs_option: Annotated[list[Path] | None, typer.Option("--logs", hidden=True)] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Compare runs from their logs: reward, held-out metrics, speed, settings that differ, health.
 
-    With --html also curves, completions by step and answers side by side, in one offline page.
+    With --html also curves, completions by step and answers side by side, in one offline page. Output folders of
+    eval, given as LOG or by --predictions, are compared question by question.
 
     Example:  medgrpo compare logs/*.json --html
     """
@@ -57,11 +67,21 @@ def compare(
 
     out = Output(as_json=as_json, quiet=quiet)
     paths = [*(logs or []), *(logs_option or [])]
-    if not paths and not predictions:
+    answered = [*(predictions or []), *(path for path in paths if _is_evaluation(path))]
+    paths = [path for path in paths if not _is_evaluation(path)]
+    if not paths and not answered:
         raise UsageError(
             "nothing to compare", expected="at least one LOG", hint="medgrpo compare logs/*.json"
         )
-    comparison = compare_runs(paths, baseline)
+    found = None
+    if answered:
+        from medgrpo.evaluation.side_by_side import compare_predictions
+
+        named = _pairs(columns)
+        found = compare_predictions(
+            answered, baseline=None if paths else baseline, references=references, join=join, columns=named
+        )
+    comparison = compare_runs(paths, baseline, found)
     for path, why in comparison.unreadable:
         out.warn(f"left out {path}: {why}")
     report = None
@@ -70,9 +90,29 @@ def compare(
 
         report = write_report(comparison, output)
     _print(out, comparison)
+    if found:
+        _print_predictions(out, found)
     if report:
         out.text(f"report: {report}")
     out.result({**comparison.as_dict(), "report": str(report) if report else None})
+
+
+def _is_evaluation(path: Path) -> bool:
+    """Whether this is what `eval` wrote: its folder, or metrics.json or predictions.parquet in it."""
+    folder = path if path.is_dir() else path.parent
+    named = path.is_dir() or path.name in {"metrics.json", "predictions.parquet"}
+    return named and (folder / "metrics.json").is_file() and (folder / "predictions.parquet").is_file()
+
+
+def _pairs(columns: str | None) -> dict[str, str] | None:
+    from medgrpo.errors import UsageError
+
+    if columns is None:
+        return None
+    pairs = [part.split("=", 1) for part in columns.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise UsageError(f"--columns {columns!r}", expected="name=column,name=column")
+    return {pair[0].strip(): pair[1].strip() for pair in pairs}
 
 
 def _print(out: Output, comparison: Comparison) -> None:
@@ -81,34 +121,21 @@ def _print(out: Output, comparison: Comparison) -> None:
     rows = []
     for run in comparison.runs:
         key, held_out = main_metric(run), held_out_metric(run)
-        best = run.best.get(key or "")
+        moved = f"{run.first[key]:.3g} → {run.last[key]:.3g}" if key else "–"
         rows.append(
             [
                 run.name,
-                run.record.method,
                 run.record.steps,
                 key or "–",
-                run.first.get(key or ""),
-                run.last.get(key or ""),
-                f"{best.value:.3g} @ {best.step}" if best else "–",
-                f"{held_out} {run.last[held_out]:.3g}" if held_out else "–",
-                run.prompts_per_hour,
+                moved,
+                f"{held_out.removeprefix('eval_')} {run.last[held_out]:.3g}" if held_out else "–",
+                round(run.prompts_per_hour) if run.prompts_per_hour else None,
                 run.health.verdict,
             ]
         )
-    columns = [
-        "run",
-        "method",
-        "steps",
-        "metric",
-        "first",
-        "last",
-        "best @ step",
-        "held out",
-        "prompts/h",
-        "health",
-    ]
-    out.table("Runs", columns, rows)
+    columns = ["run", "step", "metric", "first → last", "held out", "prompts/h", "health"]
+    if rows:
+        out.table("Runs", columns, rows)
     names = sorted({name for run in comparison.runs for name in run.record.components})
     if names:
         with_components = [run for run in comparison.runs if run.record.components]
@@ -134,3 +161,36 @@ def _print(out: Output, comparison: Comparison) -> None:
 
 def _plain(value: object) -> str:
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _print_predictions(out: Output, found: SideBySide) -> None:
+    by_cell = {(score.metric, score.model): score for score in found.scores}
+    metrics = list(dict.fromkeys(score.metric for score in found.scores))
+    rows = []
+    for metric in metrics:
+        scores = [by_cell.get((metric, model)) for model in found.models]
+        shown = [
+            f"{s.value:.3f} [{s.low:.3f}, {s.high:.3f}]" if s and s.value is not None else "–" for s in scores
+        ]
+        rows.append([metric, *shown])
+    out.table("Predictions (95 % interval, clustered by image)", ["metric", *found.models], rows)
+    differences = [
+        [
+            d.metric,
+            d.model,
+            d.difference,
+            f"[{d.low:.3f}, {d.high:.3f}]",
+            f"{d.p_value:.2g}",
+            d.n,
+            d.note or "",
+        ]
+        for d in found.differences
+        if d.difference is not None and d.low is not None and d.high is not None and d.p_value is not None
+    ]
+    if differences:
+        title = (
+            f"Paired differences from {found.differences[0].baseline} (p: sign flips per image, two-sided)"
+        )
+        out.table(title, ["metric", "model", "difference", "95 %", "p", "n", "note"], differences)
+    for note in found.notes:
+        out.note(note)

@@ -19,23 +19,38 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def estimate_time(
     preset: Annotated[str, typer.Option(help="Preset, or path of a .toml file.")] = "balanced",
     model: Annotated[
-        str | None, typer.Option("--model", "--base_model", help="Model name or folder; default: Qwen2.5-VL-3B.")
+        str | None,
+        typer.Option("--model", "--base_model", help="Model name or folder; default: Qwen2.5-VL-3B."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Prepared dataset: gives rows and image tokens.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Training rows; default: of --data, else 1797.")] = None,
-    size: Annotated[int | None, typer.Option(min=28, help="Longest image side in px; default: of --data, else 512.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Training rows; default: of --data, else 1797.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=28, help="Longest image side in px; default: of --data, else 512.")
+    ] = None,
     generations: Annotated[int | None, typer.Option(min=2, help="Completions per prompt.")] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion, in tokens.")] = None,
-    gpu: Annotated[str, typer.Option(help="GPU name, or auto: the one here, else a named reference.")] = "auto",
+    gpu: Annotated[
+        str, typer.Option(help="GPU name, or auto: the one here, else a named reference.")
+    ] = "auto",
     gpus: Annotated[int, typer.Option(min=1, help="Number of GPUs.")] = 1,
     engine: Annotated[str | None, typer.Option(help="transformers or vllm.")] = None,
-    prompts_per_step: Annotated[int | None, typer.Option(min=1, help="Prompts of one optimiser step.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(min=784, help="Largest image the model sees, in pixels.")] = None,
+    prompts_per_step: Annotated[
+        int | None, typer.Option(min=1, help="Prompts of one optimiser step.")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=784, help="Largest image the model sees, in pixels.")
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, as key=value; may be repeated.")
     ] = None,
-    probe: Annotated[bool, typer.Option("--probe", help="Measure a few real steps here instead of modelling them.")] = False,
-    alternatives: Annotated[bool, typer.Option("--alternatives", help="Also a table of other choices.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure a few real steps here instead of modelling them.")
+    ] = False,
+    alternatives: Annotated[
+        bool, typer.Option("--alternatives", help="Also a table of other choices.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -70,7 +85,7 @@ def estimate_time(
         from medgrpo.estimate.probe import measure
 
         out.note("measuring a few real steps …")
-        document |= measure(resolved.config, facts, document)
+        document |= measure(resolved.config, facts)
     _print(out, document)
     if alternatives:
         table = _alternatives(result, facts)
@@ -78,7 +93,16 @@ def estimate_time(
         out.table(
             "Alternatives",
             ["change", "hours", "s/prompt", "peak GiB", "fits"],
-            [(row["change"], row["hours"], row["s_per_prompt"], row["peak_gib"], "yes" if row["fits"] else "no") for row in table],
+            [
+                (
+                    row["change"],
+                    row["hours"],
+                    row["s_per_prompt"],
+                    row["peak_gib"],
+                    "yes" if row["fits"] else "no",
+                )
+                for row in table
+            ],
         )
     out.result(document)
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "preprocess": ("preprocess", "Turn raw images and questions into a checked dataset."),
     "estimate-time": ("estimate_time", "Estimate hours and memory before a run."),
     "train": ("train", "Fine-tune a model by SFT, GRPO or DPO."),
+    "ask": ("ask", "Ask a model one question about a picture."),
     "eval": ("eval", "Measure a model, or ready predictions, on a dataset."),
     "compare": ("compare", "Compare runs from their logs, as a table or an offline page."),
     "merge-lora": ("merge_lora", "Merge a LoRA adapter into its base model."),

@@ -57,6 +57,15 @@ def preprocess(
     prompt: Annotated[
         str | None, typer.Option(help="Prompt template: structured, answer, plain, detection or a TOML file.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model folder: count prompts with its tokenizer against --context-length."),
+    ] = None,
+    context_length: Annotated[int, typer.Option(help="Longest prompt plus completion, tokens.")] = 2048,
+    completion_tokens: Annotated[int, typer.Option(help="Of these, kept free for the completion.")] = 256,
+    over_budget: Annotated[
+        str, typer.Option(help="Longer rows: drop, downscale their images, or keep. Nothing is cut.")
+    ] = "drop",
     name: Annotated[str | None, typer.Option(help="Name in reports. Default: that of the source.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -94,6 +103,10 @@ def preprocess(
         conflicts=conflicts,
         prompt=prompt,
         name=name,
+        model=model,
+        context_length=context_length,
+        completion_tokens=completion_tokens,
+        over_budget=over_budget,
     )
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}", expected="at least 1")
@@ -115,7 +128,7 @@ def preprocess(
 
 def _options(**given: Any) -> Any:
     from medgrpo.data.images import ImageSettings
-    from medgrpo.data.prepare import PrepareOptions
+    from medgrpo.data.prepare import BudgetOptions, PrepareOptions
     from medgrpo.data.prompts import load_template
 
     for label, value, choices in (
@@ -124,6 +137,7 @@ def _options(**given: Any) -> Any:
         ("--on-bad-row", given["on_bad_row"], ("skip", "stop")),
         ("--missing-image", given["missing_image"], ("bad", "text")),
         ("--conflicts", given["conflicts"], ("keep", "drop", "multi")),
+        ("--over-budget", given["over_budget"], ("drop", "downscale", "keep")),
     ):
         if value is not None and value not in choices:
             raise choice_error(label, value, choices)
@@ -132,6 +146,8 @@ def _options(**given: Any) -> Any:
         ("--max-pixels", given["max_pixels"], 256, 2**28),
         ("--multiple", given["multiple"], 1, 256),
         ("--quality", given["quality"], 1, 100),
+        ("--context-length", given["context_length"], 64, 2**22),
+        ("--completion-tokens", given["completion_tokens"], 0, given["context_length"] - 1),
     ):
         if value is not None and not low <= value <= high:
             raise UsageError(f"{label} {value}", expected=f"{low} to {high}")
@@ -144,7 +160,17 @@ def _options(**given: Any) -> Any:
         format=given["image_format"],
         quality=given["quality"],
     )
+    budget = None
+    if given["model"]:
+        budget = BudgetOptions(
+            given["model"],
+            given["context_length"],
+            given["completion_tokens"],
+            given["max_pixels"] or 602_112,
+            given["over_budget"],
+        )
     return PrepareOptions(
+        budget=budget,
         task=given["task"],
         images=images,
         split=given["split"],
@@ -181,6 +207,15 @@ def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
         out.text(
             f"conflicts: {document['conflicts']['pairs']} questions with different answers for the same picture, "
             f"{document['conflicts']['yes_against_no']} of them yes against no"
+        )
+    if document["near_duplicates"]:
+        out.text(f"{document['near_duplicates']:,} pairs of nearly equal pictures, each pair in one split")
+    if document["budget"]:
+        counted = document["budget"]
+        out.text(
+            f"prompts: median {counted['prompt_tokens_median']:,} tokens, longest {counted['prompt_tokens_max']:,}; "
+            f"{counted['over_budget']:,} do not fit into {counted['context_length']:,} with "
+            f"{counted['completion_tokens']:,} for the completion ({counted['policy']})"
         )
     for field, count in info["leaked_fields"].items():
         out.text(

@@ -108,3 +108,34 @@ def set_instruction_set(name: str) -> str:
 
 def instruction_set() -> str:
     """The instruction set in use."""
+
+# Boxes. Corners are x1, y1, x2, y2.
+
+def parse_boxes(texts: Sequence[str]) -> list[tuple[list[list[float]], list[str | None], list[float | None]] | None]:
+    """The boxes in each text as (corners, labels, scores); None where it holds no list of boxes."""
+
+def iou_matrix(predicted: NDArray[np.float64], references: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union of each pair of boxes."""
+
+def assign(gains: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of a one-to-one matching of maximal sum."""
+
+def box_scores(
+    texts: Sequence[str],
+    references: tuple[NDArray[np.float64], list[str | None], NDArray[np.int64]],
+    scale: NDArray[np.float64],
+    frame: NDArray[np.float64],
+    threshold: float,
+    use_labels: bool,
+) -> NDArray[np.float64]:
+    """(n, 4): matched IoU, F1, average precision and count agreement of each text's boxes."""
+
+def mean_average_precision(
+    texts: Sequence[str],
+    references: tuple[NDArray[np.float64], list[str | None], NDArray[np.int64]],
+    scale: NDArray[np.float64],
+    frame: NDArray[np.float64],
+    thresholds: Sequence[float],
+    use_labels: bool,
+) -> list[float]:
+    """Mean average precision over all texts at each IoU threshold; NaN where there are no references."""

@@ -58,9 +58,12 @@ class Phantom:
 class Carelessness:
     """How often the completions of the warm start fall short of the reference, as written reports do.
 
-    None of it is a wrong finding: a careless report hedges, leaves out, or breaks the form.
+    What the reader saw (`<think>`) is always right and complete. The conclusion is where a careless report
+    hedges, leaves out, or breaks the form; it never states a wrong finding.
     """
 
+    uncounted: float = 0.7
+    """Share of counts given as "some" where there are lesions to count."""
     hedge_faint: float = 0.6
     """Share of faint lesions that the report will not commit itself on."""
     hedge_clear: float = 0.1
@@ -102,8 +105,8 @@ _QUESTIONS: dict[Language, dict[Kind, tuple[str, ...]]] = {
     },
     "zh": {
         "lesion": ("图中有病灶吗？", "能看到病灶吗？"),
-        "left": ("病灶在图像左侧吗？", "左侧有病灶吗？"),
-        "right": ("病灶在图像右侧吗？", "右侧有病灶吗？"),
+        "left": ("病灶在图像左侧吗？", "病灶位于左侧吗？"),
+        "right": ("病灶在图像右侧吗？", "病灶位于右侧吗？"),
         "side": ("病灶在哪一侧？", "哪一侧有病灶？"),
         "count": ("有几个病灶？", "病灶数量是多少？"),
         "plane": ("这是哪个切面？", "图像是什么切面？"),
@@ -132,6 +135,7 @@ _CHINESE = {
     "right": "右侧",
 }
 _HEDGE = {"en": "cannot tell", "zh": "无法判断"}
+_SOME = {"en": "some", "zh": "若干"}
 _UNSTATED = {"en": "not stated", "zh": "未说明"}
 
 
@@ -232,22 +236,22 @@ def reference_answer(phantom: Phantom, kind: Kind, language: Language) -> str:
     return word.get(value, value)
 
 
-def describe(phantom: Phantom, language: Language, *, plane_stated: bool = True, hedged: bool = False) -> str:
+def describe(phantom: Phantom, language: Language) -> str:
     """One sentence on the whole picture, as the thinking part of a completion."""
     if language == "zh":
-        parts = [_CHINESE[phantom.modality]] + ([_CHINESE[phantom.plane]] if plane_stated else [])
-        finding = f"{_CHINESE[phantom.side]}{phantom.lesions}个病灶" if phantom.lesions else "无病灶"
-        return "，".join([*parts, "所见不清" if hedged else finding]) + "。"
-    parts = [phantom.modality] + ([f"{phantom.plane} plane"] if plane_stated else [])
-    noun = "lesion" if phantom.lesions == 1 else "lesions"
+        faint = "浅淡" if phantom.faint else ""
+        finding = f"{_CHINESE[phantom.side]}{phantom.lesions}个{faint}病灶" if phantom.lesions else "无病灶"
+        return f"{_CHINESE[phantom.modality]}，{_CHINESE[phantom.plane]}，{finding}。"
+    noun = ("faint " if phantom.faint else "") + ("lesion" if phantom.lesions == 1 else "lesions")
     finding = f"{phantom.lesions} {noun} on the {phantom.side}" if phantom.lesions else "no lesion"
-    return ", ".join([*parts, "finding unclear" if hedged else finding]) + "."
+    return f"{phantom.modality}, {phantom.plane} plane, {finding}."
 
 
 def careless_completion(
     phantom: Phantom, kind: Kind, language: Language, how: Carelessness, rng: np.random.Generator
 ) -> str:
     """A completion as a hurried report would put it; without carelessness, the ideal one."""
+    uncounted = kind == "count" and phantom.lesions > 0 and rng.random() < how.uncounted
     hedge_rate = how.hedge_faint if phantom.faint and phantom.lesions else how.hedge_clear
     about_lesion = kind not in ("plane", "modality")
     hedged, unstated, broken = rng.random(3) < (
@@ -256,8 +260,12 @@ def careless_completion(
         how.broken_format,
     )
     word = _CHINESE if language == "zh" else {}
-    answer = _HEDGE[language] if hedged else reference_answer(phantom, kind, language)
-    thought = describe(phantom, language, plane_stated=not unstated, hedged=bool(hedged))
+    answer = reference_answer(phantom, kind, language)
+    if uncounted:
+        answer = _SOME[language]
+    elif hedged:
+        answer = _HEDGE[language]
+    thought = describe(phantom, language)
     plane = _UNSTATED[language] if unstated else word.get(phantom.plane, phantom.plane)
     modality = word.get(phantom.modality, phantom.modality)
     parts = [
@@ -294,18 +302,27 @@ def write_demo_dataset(
         carelessness: of the completions in `chosen`, which supervised fine-tuning imitates.
     """
     import numpy as np
+    from PIL import Image
 
     from medgrpo.data.prepared import PreparedWriter
 
     size, how = size or DemoSize(), carelessness or Carelessness()
-    digest = hashlib.sha256()
+    content, pixels = hashlib.sha256(), hashlib.sha256()
     with PreparedWriter(folder) as writer:
         for index, split in enumerate(("train", "validation", "test")):
             rng = np.random.default_rng([seed, index])
             rows: list[Row] = []
             for number in range(getattr(size, split)):
-                rows += _picture_with_questions(writer.folder, split, number, rng, size, how)
-            digest.update(json.dumps(rows, ensure_ascii=False, sort_keys=True).encode())
+                kind = _choose(list(_KIND_SHARES), rng)
+                phantom = sample_phantom(rng, kind)
+                picture = draw(phantom, rng)
+                pixels.update(picture.tobytes())
+                name = f"{split}-{number:05d}"
+                Image.fromarray(picture).save(writer.folder / f"images/{name}.png", compress_level=1)
+                rows += _questions(
+                    phantom, kind, name, len(rows), rng, size, how if split == "train" else None
+                )
+            content.update(json.dumps(rows, ensure_ascii=False, sort_keys=True).encode())
             writer.write(split, rows)
         return writer.finish(
             {
@@ -318,39 +335,41 @@ def write_demo_dataset(
                 "image_tokens": {"min": 4, "median": 4, "max": 4},
                 "carelessness": asdict(how),
                 "prompt_template": PROMPT_TEMPLATE,
-                "hash": digest.hexdigest(),
+                "hash": hashlib.sha256(content.digest() + pixels.digest()).hexdigest(),
+                "pixels_hash": pixels.hexdigest(),
             }
         )
 
 
-def _picture_with_questions(
-    folder: Path, split: str, number: int, rng: np.random.Generator, size: DemoSize, how: Carelessness
-) -> list[Row]:
-    """Saves one picture and gives its rows; the second question is of another kind, in the other language."""
-    import numpy as np
-    from PIL import Image
+def _choose(kinds: list[Kind], rng: np.random.Generator) -> Kind:
+    shares = [_KIND_SHARES[kind] for kind in kinds]
+    return kinds[rng.choice(len(kinds), p=[share / sum(shares) for share in shares])]
 
-    kinds: list[Kind] = list(_KIND_SHARES)
-    shares = list(_KIND_SHARES.values())
-    kind: Kind = kinds[rng.choice(len(kinds), p=shares)]
-    phantom = sample_phantom(rng, kind)
-    image_id = f"{split}-{number:05d}"
-    relative = f"images/{image_id}.png"
-    Image.fromarray(draw(phantom, rng)).save(folder / relative, compress_level=1)
+
+def _questions(
+    phantom: Phantom,
+    kind: Kind,
+    picture: str,
+    first_row: int,
+    rng: np.random.Generator,
+    size: DemoSize,
+    how: Carelessness | None,
+) -> list[Row]:
+    """The rows of one picture: the first question of this kind, each further one of another kind and in the
+    other language; with `how`, a careless completion for each."""
     languages: list[Language] = ["en", "zh"] if rng.random() < 0.5 else ["zh", "en"]
     rows = []
-    asked: list[Kind] = []
+    unasked: list[Kind] = [k for k in _KIND_SHARES if phantom.lesions or k not in _NEEDS_LESION]
     for turn in range(size.questions_per_picture):
-        asked.append(kind)
         language = languages[turn % 2]
         wordings = _QUESTIONS[language][kind]
         rows.append(
             new_row(
-                id=f"{image_id}-{turn}",
+                id=f"{picture}-{turn}",
                 question=wordings[rng.integers(len(wordings))],
                 answer=reference_answer(phantom, kind, language),
-                images=[relative],
-                image_id=image_id,
+                images=[f"images/{picture}.png"],
+                image_id=picture,
                 language=language,
                 answer_type="closed" if kind in _CLOSED else "open",
                 question_type=_QUESTION_TYPES[kind],
@@ -358,20 +377,19 @@ def _picture_with_questions(
                 modality=phantom.modality,
                 label_source="generator",
                 caption=describe(phantom, language),
-                chosen=careless_completion(phantom, kind, language, how, rng) if split == "train" else None,
+                chosen=careless_completion(phantom, kind, language, how, rng) if how else None,
                 width=SIDE_PX,
                 height=SIDE_PX,
                 image_tokens=(SIDE_PX // 28) ** 2,
                 source="demo",
                 source_file="medgrpo.data.demo",
-                source_row=number * size.questions_per_picture + turn,
+                source_row=first_row + turn,
             )
         )
-        left = [k for k in kinds if k not in asked and (phantom.lesions or k not in _NEEDS_LESION)]
-        if not left:
+        unasked.remove(kind)
+        if not unasked:
             break
-        weights = np.array([_KIND_SHARES[k] for k in left])
-        kind = left[rng.choice(len(left), p=weights / weights.sum())]
+        kind = _choose(unasked, rng)
     return rows
 
 

@@ -52,3 +52,10 @@ def file_hash(path: Path) -> str:
 def settings_hash(settings: dict[str, Any]) -> str:
     """Hash of options, whatever their order."""
     return combined_hash([json.dumps(settings, sort_keys=True, default=str)])
+
+
+def source_hash(content: bytes, part: str) -> str:
+    """Hash of a source picture: the bytes of its file, and which part of it is meant."""
+    digest = hashlib.blake2b(content, digest_size=16)
+    digest.update(part.encode())
+    return digest.hexdigest()

@@ -83,7 +83,8 @@ def _leaks(rows: Sequence[Row], splits: Sequence[str], findings: Findings) -> No
         if row["patient_id"]:
             patients[row["patient_id"]].add(split)
         if not row["images"] and not row["image_id"]:
-            texts[text_key(row["question"]), text_key(row["answer"])].add(split)
+            asked = f"{row['question']} {row['context'] or ''}"
+            texts[text_key(asked), text_key(row["answer"])].add(split)
         if answer_in_prompt(row):
             in_prompt.append(row)
     counts = {
@@ -157,7 +158,7 @@ def majority(rows: Sequence[Row], splits: Sequence[str]) -> list[dict[str, Any]]
     table = []
     for kind, answers in sorted(training.items(), key=lambda pair: (-pair[1].total(), pair[0])):
         best = min(answers.items(), key=lambda pair: (-pair[1], pair[0]))[0]
-        if answers[best] < FREQUENT * answers.total():
+        if answers.total() < 10 or answers[best] < FREQUENT * answers.total():
             continue  # open answers that hardly repeat: no answer is worth guessing
         judged = held_out.get(kind) or answers
         table.append(

@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from medgrpo.data.hashing import combined_hash, fingerprint, row_hash, settings_hash
+from medgrpo.data.cells import read_bytes
+from medgrpo.data.hashing import combined_hash, file_hash, fingerprint, row_hash, settings_hash, source_hash
 from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
 from medgrpo.data.lint import Findings, conflicts, lint
+from medgrpo.data.page import write_page
 from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
+from medgrpo.data.prompts import PromptTemplate, load_template
 from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
 from medgrpo.data.schema import SPLITS, Row, Task
+from medgrpo.data.source import ImageRef
 from medgrpo.data.splits import Groups, assign, near_duplicates, parse_split, text_key
-from medgrpo.data.store import store_all
-from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.data.store import journal, store_all
+from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Makes a progress bar from a label and a total; what it yields is called with steps done."""
+
+
+@dataclass(frozen=True)
+class BudgetOptions:
+    """The model whose context the rows must fit into."""
+
+    model: str
+    """Folder with the tokenizer and the chat template."""
+    context_length: int = 2048
+    completion_tokens: int = 256
+    max_pixels: int | None = 602_112
+    policy: Literal["keep", "drop", "downscale"] = "drop"
+    """What happens to longer rows: keep and report, leave out and count, or store their pictures smaller
+    (and leave out what is too long by its text alone). Nothing is ever cut."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +65,15 @@ class PrepareOptions:
     """Prompt template that the dataset is meant for; None: by task."""
     name: str | None = None
     """Name in reports; None: that of the source folder."""
-    near_duplicate_bits: int = 6
-    """Pictures whose 256-bit difference hashes differ in at most this many bits stay in one split."""
+    near_duplicate_bits: int = 10
+    """Pictures whose 256-bit perceptual hashes differ in at most this many bits stay in one split."""
+
+    budget: BudgetOptions | None = None
+    """Check prompts against a model's context length; None: do not."""
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides what is written; the worker count does not."""
-        return {**asdict(self), "near_duplicate_bits": self.near_duplicate_bits}
+        return asdict(self)
 
 
 PROMPTS: dict[Task, str] = {
@@ -86,7 +108,7 @@ def prepare(
         UsageError: `output` holds something else, or the source is in no known format.
     """
     started = time.monotonic()
-    source = Source(source_path, keep_missing=options.missing_image == "text")
+    source = Source(local_source(source_path), keep_missing=options.missing_image == "text")
     target = Path(output).expanduser().absolute()
     if target.resolve().is_relative_to(source.root) or source.root.is_relative_to(target.resolve()):
         raise UsageError(
@@ -95,8 +117,8 @@ def prepare(
         )
     shares = parse_split(options.split)
     request = settings_hash(options.identity())
-    stamp = fingerprint(source.root, [source.only_file] if source.only_file else source.files)
-    ready = _already_prepared(target, request, stamp)
+    stamp = fingerprint(source.root, _files(source))
+    ready = _already_prepared(target, request, stamp, source)
     if ready is not None:
         return ready, False
 
@@ -109,6 +131,10 @@ def prepare(
         if not items:
             raise _nothing_left(source, problems)
         items = _settle(items, options.conflicts, problems)
+        template = load_template(options.prompt or PROMPTS[options.task or _task_of_items(items)])
+        items, budget = _within_budget(items, stored, source, writer.folder, options, template, problems)
+        if not items:
+            raise _nothing_left(source, problems)
         rows, hashes = _finished_rows(items, stored, options.name or source.name)
         groups, near = _groups(items, stored, options.near_duplicate_bits)
         plan = assign(
@@ -118,7 +144,7 @@ def prepare(
         findings.near_duplicates = near
         for split in SPLITS:
             writer.write(split, (row for row, name in zip(rows, plan.names, strict=True) if name == split))
-        task = options.task or _task_of(rows)
+        task = options.task or _task_of_items(items)
         info = _info(rows, stored, plan.names, hashes, problems, findings)
         info |= {
             "name": options.name or source.name,
@@ -130,18 +156,52 @@ def prepare(
             | ({"official_overlap": plan.overlap} if plan.overlap else {}),
             "request": request,
             "fingerprint": stamp,
+            "content": _content_hashes(source),
             "wall_s": round(time.monotonic() - started, 3),
         }
+        if budget is not None:
+            info["budget"] = budget
+        write_page(writer.folder, info, rows, plan.names, template)
         return writer.finish(info), True
 
 
-def _already_prepared(target: Path, request: str, stamp: str) -> PreparedDataset | None:
+def local_source(path: str | Path) -> Path:
+    """The source itself, or for the name of a dataset on the hub (`owner/name`) the folder it is loaded to.
+
+    Raises:
+        UsageError: there is no such folder, and the hub has no such dataset or cannot be reached.
+    """
+    given = Path(path).expanduser()
+    if given.exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)):
+        return given
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise missing_extra("huggingface_hub", "train", "loading a dataset from the hub") from error
+    folder = Path("~/.cache/medgrpo/hub").expanduser() / str(path).replace("/", "--")
+    try:
+        huggingface_hub.snapshot_download(str(path), repo_type="dataset", local_dir=folder)
+    except Exception as error:
+        raise UsageError(
+            f"no data at {given}, and it could not be loaded from the hub: {type(error).__name__}",
+            expected="a folder, a data file, or the name of a dataset on a hub that can be reached",
+            hint="load the dataset elsewhere and give its folder",
+        ) from error
+    return folder
+
+
+def _files(source: Source) -> list[Path]:
+    return [source.only_file] if source.only_file else source.files
+
+
+def _already_prepared(target: Path, request: str, stamp: str, source: Source) -> PreparedDataset | None:
     if not (target / INFO_NAME).is_file():
         return None
     dataset = PreparedDataset.open(target)
-    if dataset.info.get("request") == request and dataset.info.get("fingerprint") == stamp:
+    asked_the_same = dataset.info.get("request") == request
+    if asked_the_same and (dataset.info.get("fingerprint") == stamp or _same_content(dataset, source)):
         return dataset
-    changed = "other options" if dataset.info.get("fingerprint") == stamp else "other files"
+    changed = "other files" if asked_the_same else "other options"
     raise UsageError(
         f"{target} holds a dataset that was prepared from {changed}",
         expected="a new folder, or the options and files it was prepared from",
@@ -149,10 +209,30 @@ def _already_prepared(target: Path, request: str, stamp: str) -> PreparedDataset
     )
 
 
+def _content_hashes(source: Source) -> dict[str, Any]:
+    """What tells that files were only touched or moved: their names, and the bytes of the data files. The
+    hashes of the pictures are in the journal."""
+    return {
+        "names": combined_hash(source.relative(path) for path in _files(source)),
+        "data": combined_hash(file_hash(path) for path in source.record_files),
+    }
+
+
+def _same_content(dataset: PreparedDataset, source: Source) -> bool:
+    if dataset.info.get("content") != _content_hashes(source):
+        return False
+    for entry in journal(dataset.path):
+        path, _, part = entry["key"].partition("#")
+        if source_hash(read_bytes(source.root, ImageRef(path, part)), part) != entry["source_hash"]:
+            return False
+    return True
+
+
 def _without_missing(items: Sequence[Item], problems: Problems) -> None:
     """Takes away the references to pictures that are not there, and counts the rows."""
     for item in items:
         if any(ref.part == "missing" for ref in item.images):
+            item.row["image_id"] = item.row["image_id"] or item.images[0].path
             item.images = []
             problems.notes["row kept without its picture"] += 1
 
@@ -284,6 +364,7 @@ def _finished_rows(
             row["width"], row["height"] = first.width, first.height
             row["image_tokens"] = sum(image_tokens(p.width, p.height, family) for p in pictures)
             row["image_id"] = row["image_id"] or item.images[0].key
+            _label_from_header(row, first)
             if source_boxes:
                 row["boxes"] = scaled_boxes(source_boxes, first)
         for column, ref in item.masks.items():
@@ -292,6 +373,13 @@ def _finished_rows(
         rows.append(row)
         hashes.append(row_hash(row, image_hashes, source_boxes))
     return rows, hashes
+
+
+def _label_from_header(row: Row, picture: StoredImage) -> None:
+    for kind, told in (("plane", picture.plane), ("modality", picture.modality)):
+        if told and not row[kind]:
+            row[kind] = told
+            row["label_source"] = row["label_source"] or "image header"
 
 
 def _groups(
@@ -309,7 +397,7 @@ def _groups(
         if item.row["patient_id"]:
             groups.add(index, ("patient", item.row["patient_id"]))
         if not item.images and not item.row["image_id"]:
-            asked = f"{item.row['question']} {item.row['options'] or ''} {item.row['context'] or ''}"
+            asked = f"{item.row['question']} {item.row['context'] or ''}"
             groups.add(index, ("text", text_key(asked)))
     keys = sorted(rows_of)
     pairs = near_duplicates(((i, stored[key].perceptual_hash) for i, key in enumerate(keys)), distance)
@@ -331,12 +419,71 @@ def _split_keys(items: Sequence[Item], stored: dict[str, StoredImage]) -> list[s
     ]
 
 
-def _task_of(rows: Sequence[Row]) -> Task:
-    if any(row["mask"] for row in rows):
+def _task_of_items(items: Sequence[Item]) -> Task:
+    if any(item.mask for item in items):
         return "vessels"
-    if any(row["boxes"] for row in rows):
+    if any(item.row["boxes"] for item in items):
         return "detection"
-    return "vqa" if any(row["images"] for row in rows) else "text"
+    return "vqa" if any(item.images for item in items) else "text"
+
+
+def _within_budget(
+    items: list[Item],
+    stored: dict[str, StoredImage],
+    source: Source,
+    folder: Path,
+    options: PrepareOptions,
+    template: PromptTemplate,
+    problems: Problems,
+) -> tuple[list[Item], dict[str, Any] | None]:
+    """The items that fit into the model's context, and what was counted."""
+    if options.budget is None:
+        return items, None
+    from medgrpo.data.budget import Budget, check, fitting_pixels
+    from medgrpo.data.chat import ModelText
+
+    asked = options.budget
+    budget = Budget(
+        ModelText.load(asked.model), asked.context_length, asked.completion_tokens, asked.max_pixels
+    )
+
+    def counted() -> Any:
+        return check(
+            ((item.row | {"id": str(i)}, sizes(item)) for i, item in enumerate(items)), template, budget
+        )
+
+    def sizes(item: Item) -> list[tuple[int, int]]:
+        return [(stored[ref.key].width, stored[ref.key].height) for ref in item.images]
+
+    for item in items:
+        item.row["images"] = [ref.key for ref in item.images]
+    report = counted()
+    too_long = {int(index) for index in report.too_long}
+    smaller: dict[str, int] = {}
+    if asked.policy == "downscale":
+        for index in sorted(too_long):
+            pixels = fitting_pixels(items[index].row, sizes(items[index]), template, budget)
+            for ref in items[index].images if pixels else ():
+                smaller[ref.key] = min(pixels or 0, smaller.get(ref.key, pixels or 0))
+        jobs = [job for job in _jobs(items, source, folder, options.images) if job.ref.key in smaller]
+        for job in jobs:
+            settings = replace(options.images, max_pixels=smaller[job.ref.key])
+            stored |= store_all([replace(job, settings=settings)], 1, label="images")
+        too_long = {int(index) for index in counted().too_long}
+    summary = {
+        "context_length": asked.context_length,
+        "completion_tokens": asked.completion_tokens,
+        "prompt_tokens_median": report.median,
+        "prompt_tokens_max": report.longest,
+        "over_budget": len(report.too_long),
+        "images_made_smaller": len(smaller),
+        "rows_left_out": 0 if asked.policy == "keep" else len(too_long),
+        "policy": asked.policy,
+    }
+    if asked.policy == "keep" or not too_long:
+        return items, summary
+    problems.skipped["prompt too long for the model"] += len(too_long)
+    return [item for index, item in enumerate(items) if index not in too_long], summary
 
 
 def _info(
@@ -403,6 +550,8 @@ def summary(dataset: PreparedDataset, wall_s: float) -> dict[str, Any]:
         "majority": info["majority"],
         "labels": info["labels"],
         "split": info["split"],
+        "near_duplicates": info["near_duplicates"]["pairs"],
+        "budget": info.get("budget"),
         "hash": info["hash"],
         "pixels_hash": info["pixels_hash"],
         "output": str(dataset.path),

@@ -45,11 +45,15 @@ class PreparedDataset:
 
     @classmethod
     def open(cls, path: str | Path) -> PreparedDataset:
-        """The dataset in the folder `path`.
+        """The dataset in the folder `path`, or the mixture that it names (`a,b:0.3`, `datasets.toml`).
 
         Raises:
             UsageError: there is no such folder, it is no prepared dataset, or a newer medgrpo wrote it.
         """
+        from medgrpo.data.mixture import is_mixture, open_data
+
+        if is_mixture(str(path)):
+            return open_data(path)
         folder = Path(path).expanduser()
         if not folder.exists():
             raise UsageError(
@@ -121,8 +125,8 @@ class PreparedDataset:
                     remaining -= 1
                     yield row
 
-    def view(self, split: str) -> RowView:
-        """The rows of a split by index, for training in an order of its own."""
+    def view(self, split: str) -> Sequence[Row]:
+        """The rows of a split by index, for training in an order of its own (a `RowView`)."""
         return RowView(self._file(split))
 
     def image_path(self, relative: str) -> Path:

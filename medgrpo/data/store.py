@@ -50,15 +50,15 @@ def store_all(
     done = _journalled(folder, jobs)
     missing = [job for job in jobs if job.ref.key not in done]
     bar = progress(label, len(jobs)) if progress else nullcontext(lambda _count: None)
-    with bar as advance, (folder / JOURNAL).open("a", encoding="utf-8") as journal:
+    with bar as advance, (folder / JOURNAL).open("a", encoding="utf-8") as written:
         advance(len(done))
         try:
             for chunk, results in _stored(missing, workers):
                 for job, result in zip(chunk, results, strict=True):
                     done[result.key] = result
                     if not result.problem:
-                        journal.write(json.dumps({"stamp": _stamp(job), **asdict(result)}) + "\n")
-                journal.flush()
+                        written.write(json.dumps({"stamp": _stamp(job), **asdict(result)}) + "\n")
+                written.flush()
                 advance(len(chunk))
                 if stop_at_problem and any(result.problem for result in results):
                     return _in_order(jobs, done)
@@ -111,20 +111,27 @@ def _stamp(job: ImageJob) -> str:
     return settings_hash({"file": [job.ref.key, status.st_size, status.st_mtime_ns], "settings": settings})
 
 
+def journal(folder: Path) -> Iterator[dict[str, Any]]:
+    """What became of each picture, as far as it was written down; the broken last line of a killed run is
+    left out."""
+    file = folder / JOURNAL
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+
 def _journalled(folder: Path, jobs: Sequence[ImageJob]) -> dict[str, StoredImage]:
     """What an earlier, interrupted call stored and is still right."""
-    journal = folder / JOURNAL
-    if not journal.is_file():
-        return {}
     wanted = {job.ref.key: job for job in jobs}
     done: dict[str, StoredImage] = {}
-    for line in journal.read_text(encoding="utf-8").splitlines():
-        try:
-            entry: dict[str, Any] = json.loads(line)
-            stamp = entry.pop("stamp")
-            result = StoredImage(**entry)
-        except (ValueError, KeyError, TypeError):
-            continue  # the last line of a killed run
+    for entry in journal(folder):
+        stamp = entry.pop("stamp")
+        result = StoredImage(**entry)
         job = wanted.get(result.key)
         if job is not None and (folder / result.path).is_file() and stamp == _stamp(job):
             done[result.key] = result

@@ -123,9 +123,21 @@ def open_volume_slice(content: bytes, ref: ImageRef) -> Opened:
     Raises:
         Unusable: the file is damaged, or has no such slice.
     """
-    picture = _nifti_slice(content, ref) if is_nifti(ref.path) else _dicom_frame(content, ref)
-    note = "DICOM or NIfTI slice as 8-bit"
-    return Opened(picture.size, lambda: picture, lambda _size: picture, notes=[note])
+    plane: str | None
+    modality: str | None
+    if is_nifti(ref.path):
+        picture = _nifti_slice(content, ref)
+        plane, modality = ref.part.partition(":")[2].partition("/")[0], None
+    else:
+        picture, plane, modality = _dicom_frame(content, ref)
+    return Opened(
+        picture.size,
+        lambda: picture,
+        lambda _size: picture,
+        notes=["DICOM or NIfTI slice as 8-bit"],
+        plane=plane,
+        modality=modality,
+    )
 
 
 def is_nifti(path: str) -> bool:
@@ -138,7 +150,7 @@ def is_dicom(content: bytes) -> bool:
     return content[128:132] == b"DICM"
 
 
-def _dicom_frame(content: bytes, ref: ImageRef) -> Image:
+def _dicom_frame(content: bytes, ref: ImageRef) -> tuple[Image, str | None, str | None]:
     pydicom = _pydicom()
     frame = int(ref.part.partition(":")[2] or 1)
     try:
@@ -150,7 +162,8 @@ def _dicom_frame(content: bytes, ref: ImageRef) -> Image:
         raise
     except Exception as error:
         raise Unusable("image damaged", f"{ref.path}: {type(error).__name__}: {error}") from error
-    return shown_pixels(pixels, data)
+    header = _header(data)
+    return shown_pixels(pixels, data), header.plane, header.modality
 
 
 def shown_pixels(pixels: Any, data: Any) -> Image:

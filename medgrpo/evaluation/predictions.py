@@ -169,8 +169,17 @@ def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
         from medgrpo.errors import missing_extra
 
         raise missing_extra("pyarrow", "data", "writing predictions.parquet") from error
-    table = pa.table({name: pa.array(list(values)) for name, values in columns.items()})
+    table = pa.table(
+        {name: pa.array([_whole(value) for value in values]) for name, values in columns.items()}
+    )
     table = table.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)})
     partial = path.with_name(f".{path.name}.partial")
     pq.write_table(table, partial, compression="zstd")
     os.replace(partial, path)
+
+
+def _whole(value: Any) -> Any:
+    """The value with halves of surrogate pairs replaced: parquet holds valid Unicode only."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return [_whole(item) for item in value] if isinstance(value, list) else value

@@ -18,6 +18,16 @@ Floats = NDArray[np.float64]
 
 ANSWER_TAG = "answer"
 LABELS = ("plane", "modality")
+ANSWER_SCORES = (
+    "answer_match",
+    "answer_match_graded",
+    "exact_match",
+    "token_recall",
+    "token_f1",
+    "abstained",
+    "unanswered",
+)
+"""Scores of the answer: none is given where the prompt asks for none."""
 UNANSWERED = ("empty", "no_answer_tag")
 """Rules of the matcher that mean: there is no answer to judge."""
 ABSTAINED = ("refused", "hedged")
@@ -78,7 +88,8 @@ def score_predictions(
         tags: the tags that the prompt asked for; empty: none.
         plain: score a completion without an answer tag as the answer itself; None: where no completion
             has an answer tag, or the prompt asked for none.
-        reward: a `CompositeReward` whose total is reported as `reward`; None: none is.
+        reward: a `CompositeReward` whose total is reported as `reward`, unless the
+            answers are plain (it asks for tags); None: none is.
     Raises:
         ValueError: rows and completions differ in number.
     """
@@ -106,7 +117,10 @@ def score_predictions(
     rules = [str(one["rule"]) for one in judged]
     scores["abstained"] = np.array([rule in ABSTAINED for rule in rules], dtype=np.float64)
     scores["unanswered"] = np.array([rule in UNANSWERED for rule in rules], dtype=np.float64)
-    if reward is not None:
+    if tags and not plain and ANSWER_TAG not in tags:  # boxes were asked for, not an answer
+        rules = ["not asked"] * len(rows)
+        scores |= {name: np.full(len(rows), np.nan) for name in ANSWER_SCORES}
+    if reward is not None and not plain:
         row_columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else {})}
         scores["reward"] = np.asarray(reward.score(list(completions), row_columns).total, dtype=np.float64)
     kinds = [kind_of(row) for row in rows]
@@ -133,8 +147,10 @@ def score_predictions(
 
 def is_plain(completions: Sequence[str], tags: Sequence[str]) -> bool:
     """Whether answers stand without tags: the prompt asked for none, or no completion opens one."""
-    if ANSWER_TAG not in tags:
+    if not tags:
         return True
+    if ANSWER_TAG not in tags:
+        return False
     return not any("<answer" in completion.lower() for completion in completions)
 
 

@@ -6,6 +6,7 @@ interval here is built from sums per image. numpy only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medgrpo.evaluation.quantiles import t_quantile
+
+Floats = NDArray[np.float64]
 
 MIN_CLUSTERS = 20
 """Below so many images the intervals are not calibrated; results then say `too few images`."""
@@ -59,8 +62,8 @@ EMPTY = Estimate(None, None, None, 0)
 class ClusterSums:
     """Scores summed per cluster: `sums` and `sizes`, float64 (clusters,)."""
 
-    sums: NDArray[np.float64]
-    sizes: NDArray[np.float64]
+    sums: Floats
+    sizes: Floats
 
     @property
     def rows(self) -> int:
@@ -94,21 +97,21 @@ def cluster_sums(values: ArrayLike, clusters: Sequence[Hashable] | None = None) 
     scores = np.asarray(values, dtype=np.float64)
     judged = ~np.isnan(scores)
     if clusters is None:
-        return ClusterSums(scores[judged], np.ones(int(judged.sum()), dtype=np.float64))
+        return ClusterSums(scores[judged], np.ones(int(judged.sum())))
     if len(clusters) != len(scores):
         raise ValueError(f"{len(scores)} values but {len(clusters)} cluster labels")
     index: dict[Hashable, int] = {}
     codes = np.array([index.setdefault(label, len(index)) for label in clusters], dtype=np.int64)[judged]
-    sums = np.bincount(codes, weights=scores[judged], minlength=len(index))
-    sizes = np.bincount(codes, minlength=len(index)).astype(np.float64)
+    sums: Floats = np.bincount(codes, weights=scores[judged], minlength=len(index)).astype(np.float64)
+    sizes: Floats = np.bincount(codes, minlength=len(index)).astype(np.float64)
     return ClusterSums(sums[sizes > 0], sizes[sizes > 0])
 
 
 def _wilson(mean: float, effective_n: float, quantile: float) -> tuple[float, float]:
-    square = quantile**2
+    square = quantile * quantile
     centre = (mean + square / (2 * effective_n)) / (1 + square / effective_n)
     spread = mean * (1 - mean) / effective_n + square / (4 * effective_n**2)
-    half = quantile * spread**0.5 / (1 + square / effective_n)
+    half = quantile * math.sqrt(spread) / (1 + square / effective_n)
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
@@ -125,7 +128,8 @@ def design_effect(groups: ClusterSums) -> float:
         return worst
     rarer = min(int((groups.sums > 0).sum()), int((groups.sums < groups.sizes).sum()))
     weight = (1 + rarer) ** -1.5
-    return max(_MIN_DESIGN_EFFECT, (1 - weight) * groups.variance_of_mean / naive + weight * worst)
+    blended = (1 - weight) * groups.variance_of_mean / naive + weight * worst
+    return float(max(_MIN_DESIGN_EFFECT, blended))
 
 
 def proportion_interval(groups: ClusterSums, confidence: float = 0.95) -> tuple[float, float]:
@@ -182,7 +186,7 @@ def mean_interval(
     return max(bounds[0], low), min(bounds[1], high)
 
 
-def _studentised(groups: ClusterSums, rng: np.random.Generator) -> NDArray[np.float64]:
+def _studentised(groups: ClusterSums, rng: np.random.Generator) -> Floats:
     """(resampled mean - mean) / its own standard error, for each resample that varies."""
     count = len(groups.sums)
     moments = np.stack(
@@ -202,7 +206,7 @@ def _studentised(groups: ClusterSums, rng: np.random.Generator) -> NDArray[np.fl
     return np.asarray((means - groups.mean)[varied] / errors[varied], dtype=np.float64)
 
 
-def is_binary(values: NDArray[np.float64]) -> bool:
+def is_binary(values: Floats) -> bool:
     """Whether every judged value is 0 or 1."""
     judged = values[~np.isnan(values)]
     return bool(np.isin(judged, (0.0, 1.0)).all())
@@ -330,12 +334,12 @@ def sign_flip_p_value(differences: ArrayLike, *, seed: int = 0, flips: int = 20_
     chunk = max(1, 4_000_000 // len(values))
     for start in range(0, flips, chunk):
         stop = min(flips, start + chunk)
-        signs = rng.integers(0, 2, size=(stop - start, len(values)), dtype=np.int8) * 2.0 - 1.0
-        sums[start:stop] = np.abs(signs @ values)
+        drawn = rng.integers(0, 2, size=(stop - start, len(values)), dtype=np.int8) * 2.0 - 1.0
+        sums[start:stop] = np.abs(drawn @ values)
     return _mid_p(np.append(sums, observed), observed)
 
 
-def _mid_p(sums: NDArray[np.float64], observed: float) -> float:
+def _mid_p(sums: Floats, observed: float) -> float:
     slack = 1e-9 * max(1.0, observed)
     return float(np.mean(sums > observed + slack) + 0.5 * np.mean(np.abs(sums - observed) <= slack))
 

@@ -47,6 +47,11 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "caption": ("caption",),
     "answer_type": ("answer_type", "asnwer_type"),
     "boxes": ("boxes",),
+    "image_id": ("image_id", "image_name", "img_id", "img_name"),
+    "patient_id": ("patient_id",),
+    "question_type": ("question_type", "content_type"),
+    "organ": ("organ", "image_organ"),
+    "language": ("language", "q_lang"),
 }
 """Column → the names under which it is found, the first that a file has."""
 

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, choice_error
+from medgrpo.runs.answers import SideBySide
 from medgrpo.runs.findings import Health
 from medgrpo.runs.health import assess
 from medgrpo.runs.keys import direction, flatten, is_eval_key
@@ -79,10 +80,13 @@ class Comparison:
 
     runs: list[RunSummary]
     baseline: str | None
+    """Name of the run, or of the predictions, that the others are compared with."""
     config_differences: dict[str, list[Any]]
     """Setting -> its value in each run, in the order of `runs`; None where the run does not have it."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """(path, why) of logs that could not be read."""
+    predictions: SideBySide | None = None
+    """Predictions on the same questions, where some were given."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `differences` compares predictions on the same questions."""
@@ -90,20 +94,26 @@ class Comparison:
             "schema_version": SCHEMA_VERSION,
             "baseline": self.baseline,
             "runs": [run.as_dict() for run in self.runs],
-            "differences": [],
+            "differences": [one.as_dict() for one in self.predictions.differences]
+            if self.predictions
+            else [],
+            "scores": [one.as_dict() for one in self.predictions.scores] if self.predictions else [],
             "config_differences": self.config_differences,
             "unreadable": [{"path": path, "problem": why} for path, why in self.unreadable],
         }
 
 
-def compare_runs(paths: Sequence[Path], baseline: str | None = None) -> Comparison:
+def compare_runs(
+    paths: Sequence[Path], baseline: str | None = None, predictions: SideBySide | None = None
+) -> Comparison:
     """The comparison of the logs at the paths.
 
     A log that cannot be read is listed and left out, unless none can be.
 
     Args:
         paths: logs or run folders, each of any format that `read_run` knows.
-        baseline: name of the run that the others are compared with; the first one if None.
+        baseline: name of the run, or of the predictions, that the others are compared with; the first if None.
+        predictions: the comparison of predictions to show beside them.
     Raises:
         MedgrpoError: no log could be read, or there is no run of the baseline's name.
     """
@@ -120,9 +130,11 @@ def compare_runs(paths: Sequence[Path], baseline: str | None = None) -> Comparis
         raise failure
     runs = [summarise(record, name) for record, name in zip(records, unique_names(records), strict=True)]
     names = [run.name for run in runs]
-    if baseline is not None and baseline not in names:
-        raise choice_error("run", baseline, names)
-    return Comparison(runs, baseline or names[0], config_differences(records), unreadable)
+    answered = predictions.models if predictions else []
+    if baseline is not None and baseline not in [*names, *answered]:
+        raise choice_error("run", baseline, [*names, *answered])
+    first = next(iter([*names, *answered]), None)
+    return Comparison(runs, baseline or first, config_differences(records), unreadable, predictions)
 
 
 def unique_names(records: Sequence[RunRecord]) -> list[str]:

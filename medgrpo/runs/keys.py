@@ -137,7 +137,10 @@ def canonical_entry(raw: dict[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {}
     flat = flatten(raw) if any(isinstance(value, dict) for value in raw.values()) else raw
     for key, value in flat.items():
-        if key == "global_step/max_steps" and isinstance(value, str) and "/" in value:
+        kind = type(value)
+        if kind is float or kind is int:  # nearly every value: the quick way
+            entry.setdefault(canonical(key), value)
+        elif key == "global_step/max_steps" and isinstance(value, str) and "/" in value:
             done, total = value.split("/", 1)
             entry.setdefault("step", number(done))
             entry.setdefault("total_steps", number(total))

@@ -95,11 +95,7 @@ class RunRecord:
             key: TRL's name of it.
             finite: leave out NaN and infinity.
         """
-        cache = self._series
-        if key not in cache:
-            points = [(entry["step"], entry[key]) for entry in self.history if key in entry]
-            cache[key] = ([step for step, _ in points], [value for _, value in points])
-        steps, values = cache[key]
+        steps, values = self._series.get(key, ([], []))
         if finite and not all(map(math.isfinite, values)):
             kept = [(s, v) for s, v in zip(steps, values, strict=True) if math.isfinite(v)]
             return [step for step, _ in kept], [value for _, value in kept]
@@ -107,7 +103,16 @@ class RunRecord:
 
     @cached_property
     def _series(self) -> dict[str, tuple[list[int], list[float]]]:
-        return {}
+        """Every metric's steps and values, gathered in one pass."""
+        series: dict[str, tuple[list[int], list[float]]] = {key: ([], []) for key in self.keys}
+        for entry in self.history:
+            step = entry["step"]
+            for key, value in entry.items():
+                if key in series:
+                    steps, values = series[key]
+                    steps.append(step)
+                    values.append(value)
+        return series
 
 
 def method_of(keys: set[str]) -> str:

@@ -79,7 +79,7 @@ def expression(node: Node) -> str:
 def main() -> None:
     """Print the module."""
     print(
-        "//! The thinning rule, 64 pixels at a time. Written by codegen/thinning_circuit.py: change it there.\n"
+        "//! The thinning rule, 64 pixels at a time. Written by `codegen/thinning_circuit.py`: change it there.\n"
         "//!\n"
         "//! Each bit of a word is one pixel; the eight arguments hold that pixel's neighbours.\n"
         '//! Behaviour: scikit-image\'s `skeletonize` (method "zhang"), pass by pass.\n\n'

@@ -14,6 +14,9 @@
 //! - from the upper left, at c − 1: p = c as well, since no node of the upper cell starts at c;
 //! - from the upper right, at c + 1: p = c + 1, since no node of the lower cell starts there.
 
+#![allow(clippy::inline_always)] // compiled again for each instruction set, which only inlining can do
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
+
 use crate::simd;
 use crate::strips::Strips;
 
@@ -63,7 +66,12 @@ pub(crate) fn count_body(strips: &Strips, forest: &mut Forest) -> u64 {
 #[must_use]
 pub fn largest_share(strips: &Strips, forest: &mut Forest) -> f64 {
     let _ = count(strips, forest);
-    let Forest { parent, size, before, .. } = forest;
+    let Forest {
+        parent,
+        size,
+        before,
+        ..
+    } = forest;
     size.clear();
     size.resize(parent.len(), 0);
     let (bands, words) = (strips.shape().0.div_ceil(2), strips.words());
@@ -98,7 +106,18 @@ fn connect(strips: &Strips, forest: &mut Forest) -> u32 {
     let bands = strips.shape().0.div_ceil(2);
     let cells = bands + 2;
     let (stride, words) = (strips.stride(), strips.words());
-    let Forest { parent, first, other, starts, first_touches, other_touches, nodes, crossings, before, .. } = forest;
+    let Forest {
+        parent,
+        first,
+        other,
+        starts,
+        first_touches,
+        other_touches,
+        nodes,
+        crossings,
+        before,
+        ..
+    } = forest;
     before.resize((strips.columns() + 1) * cells, 0);
     starts.resize(cells, 0);
     first_touches.resize(cells, 0);
@@ -115,7 +134,15 @@ fn connect(strips: &Strips, forest: &mut Forest) -> u32 {
         let rows = 2 * cells;
         let west = &words[from - stride..][..rows];
         let here = &words[from..][..rows];
-        look_at_cells(west, here, starts, first_touches, other_touches, nodes, crossings);
+        look_at_cells(
+            west,
+            here,
+            starts,
+            first_touches,
+            other_touches,
+            nodes,
+            crossings,
+        );
         let (finished, rest) = before.split_at_mut(strip * cells);
         // West of the first strip lies nothing, and no crossing asks for it.
         let before_west = &finished[strip.saturating_sub(1) * cells..];
@@ -136,7 +163,8 @@ fn connect(strips: &Strips, forest: &mut Forest) -> u32 {
             let pair = |touches: u64| {
                 let up_to = touches ^ touches.wrapping_sub(1);
                 let own = before_here[cell].wrapping_add((starts[cell] & up_to).count_ones());
-                let above = before_here[cell - 1].wrapping_add((starts[cell - 1] & up_to).count_ones());
+                let above =
+                    before_here[cell - 1].wrapping_add((starts[cell - 1] & up_to).count_ones());
                 (own.wrapping_sub(1), above.wrapping_sub(1))
             };
             let mut rest = first_touches[cell];

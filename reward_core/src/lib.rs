@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows Python except `py`, which is compiled with the feature `python`.
 
+pub mod boxes;
 pub mod components;
 #[cfg(test)]
 mod mask_tests;

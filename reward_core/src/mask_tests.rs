@@ -1,5 +1,7 @@
 //! Mask code against naive twins, at every instruction set that the processor has.
 
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
+
 use crate::components::{self, Forest};
 use crate::simd::{self, Level};
 use crate::strips::{Plane, Strips};
@@ -26,11 +28,17 @@ fn at_each_level(check: impl Fn()) {
 
 /// Masks of every density, up to three strips wide.
 fn masks() -> impl Strategy<Value = Array2<u8>> {
-    let shapes = prop_oneof![(0usize..24, 0usize..24), (1usize..40, 60usize..70), (1usize..20, 120usize..200)];
+    let shapes = prop_oneof![
+        (0usize..24, 0usize..24),
+        (1usize..40, 60usize..70),
+        (1usize..20, 120usize..200)
+    ];
     (shapes, 0u32..=100).prop_flat_map(|((height, width), density)| {
-        let pixel = (0u32..100, 1u8..=255).prop_map(move |(roll, value)| value * u8::from(roll < density));
-        prop::collection::vec(pixel, height * width)
-            .prop_map(move |pixels| Array2::from_shape_vec((height, width), pixels).expect("that many pixels"))
+        let pixel =
+            (0u32..100, 1u8..=255).prop_map(move |(roll, value)| value * u8::from(roll < density));
+        prop::collection::vec(pixel, height * width).prop_map(move |pixels| {
+            Array2::from_shape_vec((height, width), pixels).expect("that many pixels")
+        })
     })
 }
 
@@ -48,12 +56,23 @@ fn unpacked(strips: &Strips) -> Array2<u8> {
 
 /// A pixel's value; outside the image there is none.
 fn at(mask: &Array2<u8>, row: usize, column: usize, (down, right): (isize, isize)) -> bool {
-    let place = (row.wrapping_add_signed(down), column.wrapping_add_signed(right));
+    let place = (
+        row.wrapping_add_signed(down),
+        column.wrapping_add_signed(right),
+    );
     mask.get(place).is_some_and(|&value| value > 0)
 }
 
-const AROUND: [(isize, isize); 8] =
-    [(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)];
+const AROUND: [(isize, isize); 8] = [
+    (-1, -1),
+    (-1, 0),
+    (-1, 1),
+    (0, 1),
+    (1, 1),
+    (1, 0),
+    (1, -1),
+    (0, -1),
+];
 
 fn thinned_naively(mask: &Array2<u8>) -> Array2<u8> {
     let mut now = mask.mapv(|value| u8::from(value > 0));
@@ -62,7 +81,9 @@ fn thinned_naively(mask: &Array2<u8>) -> Array2<u8> {
         for removed in REMOVED {
             let image = now.clone();
             for ((row, column), value) in now.indexed_iter_mut() {
-                let index = (0..8).map(|bit| u8::from(at(&image, row, column, AROUND[bit])) << bit).sum();
+                let index = (0..8)
+                    .map(|bit| u8::from(at(&image, row, column, AROUND[bit])) << bit)
+                    .sum();
                 if removed.contains(&index) {
                     *value = 0;
                 }
@@ -88,7 +109,10 @@ fn parts(mask: &Array2<u8>, value: bool, steps: &[(isize, isize)]) -> Vec<usize>
             seen[place] = true;
             size += 1;
             for &(down, right) in steps {
-                let next = (place.0.wrapping_add_signed(down), place.1.wrapping_add_signed(right));
+                let next = (
+                    place.0.wrapping_add_signed(down),
+                    place.1.wrapping_add_signed(right),
+                );
                 if mask.get(next).is_some() {
                     front.push(next);
                 }
@@ -104,11 +128,28 @@ fn parts(mask: &Array2<u8>, value: bool, steps: &[(isize, isize)]) -> Vec<usize>
 #[test]
 fn the_circuits_equal_the_table() {
     for index in 0..=255u8 {
-        let bit = |number: u8| if index >> number & 1 == 1 { u64::MAX } else { 0 };
+        let bit = |number: u8| {
+            if index >> number & 1 == 1 {
+                u64::MAX
+            } else {
+                0
+            }
+        };
         let [nw, n, ne, e, se, s, sw, w] = std::array::from_fn(|number| bit(number as u8));
-        let removed = [first_pass(nw, n, ne, e, se, s, sw, w), second_pass(nw, n, ne, e, se, s, sw, w)];
+        let removed = [
+            first_pass(nw, n, ne, e, se, s, sw, w),
+            second_pass(nw, n, ne, e, se, s, sw, w),
+        ];
         for (pass, all) in removed.into_iter().enumerate() {
-            assert_eq!(all, if REMOVED[pass].contains(&index) { u64::MAX } else { 0 }, "{index} in pass {pass}");
+            assert_eq!(
+                all,
+                if REMOVED[pass].contains(&index) {
+                    u64::MAX
+                } else {
+                    0
+                },
+                "{index} in pass {pass}"
+            );
         }
     }
 }

@@ -50,8 +50,14 @@ impl References<'_> {
 fn group(predictions: usize, with: &'static str, others: usize) -> Result<usize, MaskError> {
     match predictions {
         0 if others == 0 => Ok(1),
-        _ if others > 0 && predictions > 0 && predictions % others == 0 => Ok(predictions / others),
-        _ => Err(MaskError::Batch { predictions, with, others }),
+        _ if others > 0 && predictions > 0 && predictions.is_multiple_of(others) => {
+            Ok(predictions / others)
+        }
+        _ => Err(MaskError::Batch {
+            predictions,
+            with,
+            others,
+        }),
     }
 }
 
@@ -64,7 +70,12 @@ fn check_shapes(
     for (row, plane) in predictions.iter().enumerate() {
         let (prediction, other) = (plane.shape(), shape(row / group));
         if prediction != other {
-            return Err(MaskError::Shape { row, prediction, with, other });
+            return Err(MaskError::Shape {
+                row,
+                prediction,
+                with,
+                other,
+            });
         }
     }
     Ok(())
@@ -90,11 +101,15 @@ pub fn measure(
     out: &mut [f64],
 ) -> Result<(), MaskError> {
     let per_reference = group(predictions.len(), "reference", references.len())?;
-    check_shapes(predictions, "reference", per_reference, |index| references.shape(index))?;
+    check_shapes(predictions, "reference", per_reference, |index| {
+        references.shape(index)
+    })?;
     let per_fov = match fov {
         Some(fov) => {
             let per_fov = group(predictions.len(), "field of view", fov.len())?;
-            check_shapes(predictions, "field of view", per_fov, |index| fov[index].shape())?;
+            check_shapes(predictions, "field of view", per_fov, |index| {
+                fov[index].shape()
+            })?;
             per_fov
         }
         None => 1,
@@ -104,12 +119,21 @@ pub fn measure(
     threads::for_each(rows, is_large(predictions), |index, row| {
         let prediction = &predictions[index];
         let findings = WORKSPACE.with_borrow_mut(|workspace| {
-            if let (References::Planes(planes), true, None) = (references, needs.overlap_only(), fov) {
-                if let Some(findings) = Findings::of_bytes(prediction, &planes[index / per_reference]) {
+            if let (References::Planes(planes), true, None) =
+                (references, needs.overlap_only(), fov)
+            {
+                if let Some(findings) =
+                    Findings::of_bytes(prediction, &planes[index / per_reference])
+                {
                     return findings;
                 }
             }
-            let Workspace { prediction: mine, reference: its, fov: view, tools } = workspace;
+            let Workspace {
+                prediction: mine,
+                reference: its,
+                fov: view,
+                tools,
+            } = workspace;
             let view = fov.map(|fov| {
                 view.pack(&fov[index / per_fov]);
                 &*view
@@ -135,23 +159,38 @@ pub fn measure(
 ///
 /// # Errors
 /// When number or shape of masks and fields of view do not fit.
-pub fn prepare(planes: &[Plane<'_>], fov: Option<&[Plane<'_>]>) -> Result<Vec<Prepared>, MaskError> {
+pub fn prepare(
+    planes: &[Plane<'_>],
+    fov: Option<&[Plane<'_>]>,
+) -> Result<Vec<Prepared>, MaskError> {
     if let Some(fov) = fov {
         let per_fov = group(planes.len(), "field of view", fov.len())?;
         check_shapes(planes, "field of view", per_fov, |index| fov[index].shape())?;
     }
     let mut prepared = vec![Prepared::default(); planes.len()];
-    let needs = Needs { skeleton: true, topology: true, surface: false };
+    let needs = Needs {
+        skeleton: true,
+        topology: true,
+        surface: false,
+    };
     let per_fov = fov.map_or(1, |fov| planes.len() / fov.len().max(1));
-    threads::for_each(prepared.iter_mut().collect(), is_large(planes), |index, one| {
-        WORKSPACE.with_borrow_mut(|Workspace { fov: view, tools, .. }| {
-            let view = fov.map(|fov| {
-                view.pack(&fov[index / per_fov]);
-                &*view
-            });
-            one.prepare(&planes[index], view, needs, tools);
-        });
-    });
+    threads::for_each(
+        prepared.iter_mut().collect(),
+        is_large(planes),
+        |index, one| {
+            WORKSPACE.with_borrow_mut(
+                |Workspace {
+                     fov: view, tools, ..
+                 }| {
+                    let view = fov.map(|fov| {
+                        view.pack(&fov[index / per_fov]);
+                        &*view
+                    });
+                    one.prepare(&planes[index], view, needs, tools);
+                },
+            );
+        },
+    );
     Ok(prepared)
 }
 
@@ -162,11 +201,15 @@ pub fn prepare(planes: &[Plane<'_>], fov: Option<&[Plane<'_>]>) -> Result<Vec<Pr
 pub fn skeletonize(planes: &[Plane<'_>], out: Vec<&mut [u8]>) {
     assert_eq!(planes.len(), out.len());
     threads::for_each(out, is_large(planes), |index, bytes| {
-        WORKSPACE.with_borrow_mut(|Workspace { prediction, tools, .. }| {
-            prediction.skeleton.pack(&planes[index]);
-            thinning::thin(&mut prediction.skeleton, &mut tools.scratch);
-            prediction.skeleton.unpack(bytes);
-        });
+        WORKSPACE.with_borrow_mut(
+            |Workspace {
+                 prediction, tools, ..
+             }| {
+                prediction.skeleton.pack(&planes[index]);
+                thinning::thin(&mut prediction.skeleton, &mut tools.scratch);
+                prediction.skeleton.unpack(bytes);
+            },
+        );
     });
 }
 
@@ -174,9 +217,13 @@ pub fn skeletonize(planes: &[Plane<'_>], out: Vec<&mut [u8]>) {
 pub fn describe(planes: &[Plane<'_>], traits: &[Trait], out: &mut [f64]) {
     let rows: Vec<_> = out.chunks_exact_mut(traits.len().max(1)).collect();
     threads::for_each(rows, is_large(planes), |index, row| {
-        WORKSPACE.with_borrow_mut(|Workspace { prediction, tools, .. }| {
-            prediction.mask.pack(&planes[index]);
-            Trait::measure(traits, &mut prediction.mask, tools, row);
-        });
+        WORKSPACE.with_borrow_mut(
+            |Workspace {
+                 prediction, tools, ..
+             }| {
+                prediction.mask.pack(&planes[index]);
+                Trait::measure(traits, &mut prediction.mask, tools, row);
+            },
+        );
     });
 }

@@ -169,10 +169,20 @@ impl Prepared {
     ///
     /// # Panics
     /// When the field of view has another shape than the mask.
-    pub fn prepare(&mut self, plane: &Plane<'_>, fov: Option<&Strips>, needs: Needs, tools: &mut Tools) {
+    pub fn prepare(
+        &mut self,
+        plane: &Plane<'_>,
+        fov: Option<&Strips>,
+        needs: Needs,
+        tools: &mut Tools,
+    ) {
         self.mask.pack(plane);
         if let Some(fov) = fov {
-            assert_eq!(fov.shape(), self.mask.shape(), "field of view and mask differ in shape");
+            assert_eq!(
+                fov.shape(),
+                self.mask.shape(),
+                "field of view and mask differ in shape"
+            );
             self.mask.intersect(fov);
         }
         self.area = self.mask.count();
@@ -239,8 +249,12 @@ impl Findings {
             );
         }
         if needs.surface {
-            findings.surface =
-                SurfaceDistances::of(&prediction.mask, &reference.mask, spacing, &mut tools.surface);
+            findings.surface = SurfaceDistances::of(
+                &prediction.mask,
+                &reference.mask,
+                spacing,
+                &mut tools.surface,
+            );
         }
         findings
     }
@@ -249,7 +263,10 @@ impl Findings {
     #[must_use]
     pub fn of_bytes(prediction: &Plane<'_>, reference: &Plane<'_>) -> Option<Self> {
         let overlap = Overlap::of_bytes(prediction, reference)?;
-        Some(Self { overlap, ..Self::default() })
+        Some(Self {
+            overlap,
+            ..Self::default()
+        })
     }
 
     /// The value of one measure.
@@ -343,10 +360,16 @@ impl Trait {
     /// Writes the value of each trait of one mask.
     pub fn measure(traits: &[Self], mask: &mut Strips, tools: &mut Tools, values: &mut [f64]) {
         let wants = |one: Self| traits.contains(&one);
-        let components =
-            if wants(Self::Components) { components::count(mask, &mut tools.forest) } else { 0 };
-        let topology =
-            if wants(Self::Holes) { Topology::of(mask, &mut tools.forest) } else { Topology::default() };
+        let components = if wants(Self::Components) {
+            components::count(mask, &mut tools.forest)
+        } else {
+            0
+        };
+        let topology = if wants(Self::Holes) {
+            Topology::of(mask, &mut tools.forest)
+        } else {
+            Topology::default()
+        };
         // Thinning changes the mask, so it comes after everything else.
         let mut thinned = None;
         for (&one, value) in traits.iter().zip(values) {

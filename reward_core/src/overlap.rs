@@ -1,4 +1,6 @@
-//! How much two masks share: Dice, IoU, recall, precision and the ratio of areas.
+//! How much two masks share: Dice, `IoU`, recall, precision and the ratio of areas.
+
+#![allow(clippy::inline_always)] // compiled again for each instruction set, which only inlining can do
 
 use crate::simd;
 use crate::strips::{Plane, Strips};
@@ -33,7 +35,11 @@ impl Overlap {
         };
         let [prediction, reference, intersection] =
             simd::overlap_bytes(p.as_slice()?, r.as_slice()?, (*above_p, *above_r));
-        Some(Self { prediction, reference, intersection })
+        Some(Self {
+            prediction,
+            reference,
+            intersection,
+        })
     }
 
     /// Dice coefficient 2|P∩R| / (|P|+|R|), in [0, 1]; 1 when both masks are empty.
@@ -97,5 +103,8 @@ pub(crate) fn count_bits(words: &[u64]) -> u64 {
 /// Number of bits set in both.
 #[inline(always)]
 pub(crate) fn count_common_bits(a: &[u64], b: &[u64]) -> u64 {
-    a.iter().zip(b).map(|(x, y)| u64::from((x & y).count_ones())).sum()
+    a.iter()
+        .zip(b)
+        .map(|(x, y)| u64::from((x & y).count_ones()))
+        .sum()
 }

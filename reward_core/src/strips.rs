@@ -5,6 +5,8 @@
 //! neighbours are one word away, its eastern and western ones a shift away, and no code asks for the border.
 //! Eight consecutive words are one tile of 64×8 pixels: one AVX-512 register.
 
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
+
 use crate::simd;
 use ndarray::ArrayView2;
 

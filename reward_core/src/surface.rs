@@ -1,5 +1,7 @@
 //! Distances between the outlines of two masks.
 
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
+
 use crate::strips::Strips;
 
 /// Distances between outlines, in the unit of the spacing.
@@ -26,7 +28,12 @@ pub struct Field {
 
 impl SurfaceDistances {
     /// Measures two masks of the same shape; spacing is the pixel's (height, width).
-    pub fn of(prediction: &Strips, reference: &Strips, spacing: [f64; 2], field: &mut Field) -> Self {
+    pub fn of(
+        prediction: &Strips,
+        reference: &Strips,
+        spacing: [f64; 2],
+        field: &mut Field,
+    ) -> Self {
         let (height, width) = prediction.shape();
         let outlines = [outline(prediction), outline(reference)];
         match (outlines[0].is_empty(), outlines[1].is_empty()) {
@@ -34,7 +41,10 @@ impl SurfaceDistances {
             (false, false) => {}
             _ => {
                 let diagonal = (height as f64 * spacing[0]).hypot(width as f64 * spacing[1]);
-                return Self { hausdorff95: diagonal, average: diagonal };
+                return Self {
+                    hausdorff95: diagonal,
+                    average: diagonal,
+                };
             }
         }
         let mut sum = 0.0;
@@ -43,12 +53,19 @@ impl SurfaceDistances {
             field.fill(&outlines[to], (height, width), spacing);
             let mut distances = std::mem::take(&mut field.distances[from]);
             distances.clear();
-            distances.extend(outlines[from].iter().map(|&(row, column)| field.squared[row * width + column].sqrt()));
+            distances.extend(
+                outlines[from]
+                    .iter()
+                    .map(|&(row, column)| field.squared[row * width + column].sqrt()),
+            );
             sum += distances.iter().sum::<f64>();
             worst = worst.max(percentile(&mut distances, 0.95));
             field.distances[from] = distances;
         }
-        Self { hausdorff95: worst, average: sum / (outlines[0].len() + outlines[1].len()) as f64 }
+        Self {
+            hausdorff95: worst,
+            average: sum / (outlines[0].len() + outlines[1].len()) as f64,
+        }
     }
 }
 
@@ -77,6 +94,7 @@ fn outline(strips: &Strips) -> Vec<(usize, usize)> {
 fn percentile(values: &mut [f64], share: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let position = share * (values.len() - 1) as f64;
+    #[allow(clippy::cast_sign_loss)] // a place in a list
     let below = position.floor() as usize;
     let above = (below + 1).min(values.len() - 1);
     values[below] + (values[above] - values[below]) * (position - below as f64)
@@ -86,7 +104,12 @@ impl Field {
     /// Squared distance of every pixel to the nearest of some pixels (at least one).
     ///
     /// Source: Felzenszwalb and Huttenlocher 2012, doi:10.4086/toc.2012.v008a019.
-    fn fill(&mut self, pixels: &[(usize, usize)], (height, width): (usize, usize), spacing: [f64; 2]) {
+    fn fill(
+        &mut self,
+        pixels: &[(usize, usize)],
+        (height, width): (usize, usize),
+        spacing: [f64; 2],
+    ) {
         self.squared.clear();
         self.squared.resize(height * width, f64::INFINITY);
         for &(row, column) in pixels {
@@ -117,7 +140,13 @@ impl Field {
 
     /// Replaces one row by the lower envelope of the parabolas that stand on its values.
     fn lower_envelope(&mut self, start: usize, width: usize, spacing: f64) {
-        let Self { squared, vertex, bound, row, .. } = self;
+        let Self {
+            squared,
+            vertex,
+            bound,
+            row,
+            ..
+        } = self;
         row.clear();
         row.extend_from_slice(&squared[start..start + width]);
         let mut parabolas = 0;

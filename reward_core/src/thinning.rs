@@ -4,6 +4,9 @@
 //! before it. A tile of 64×8 pixels is looked at again only when it, or the touching edge of a neighbour,
 //! changed in the latest two passes: the work is proportional to the pixels of tiles that still change.
 
+#![allow(clippy::inline_always)] // compiled again for each instruction set, which only inlining can do
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
+
 use crate::simd;
 use crate::strips::{Strips, MARGIN};
 use crate::thinning_rule::{first_pass, second_pass};
@@ -61,13 +64,27 @@ pub(crate) fn thin_body<H: Hands>(strips: &mut Strips, scratch: &mut Scratch) {
     let tiles_down = stride / MARGIN;
     let words = strips.words_mut();
     let tiles = words.len() / MARGIN;
-    let Scratch { occupied, touched: [before, latest], .. } = scratch;
+    let Scratch {
+        occupied,
+        touched: [before, latest],
+        ..
+    } = scratch;
     occupied.clear();
-    occupied.extend(words.as_chunks::<MARGIN>().0.iter().map(|tile| u8::from(H::rows(tile) != 0)));
+    occupied.extend(
+        words
+            .as_chunks::<MARGIN>()
+            .0
+            .iter()
+            .map(|tile| u8::from(H::rows(tile) != 0)),
+    );
     occupied.resize(tiles.next_multiple_of(64), 0); // flags are read 64 at once
     before.clone_from(occupied);
     latest.clone_from(occupied);
-    for flags in [&mut scratch.lost_rows, &mut scratch.lost_west, &mut scratch.lost_east] {
+    for flags in [
+        &mut scratch.lost_rows,
+        &mut scratch.lost_west,
+        &mut scratch.lost_east,
+    ] {
         flags.clear();
         flags.resize(occupied.len(), 0);
     }
@@ -99,14 +116,29 @@ pub(crate) fn thin_body<H: Hands>(strips: &mut Strips, scratch: &mut Scratch) {
 
 /// Finds what each touched tile loses in this pass; returns how many tiles lose anything.
 #[inline(always)]
-fn evaluate<H: Hands, const SECOND: bool>(words: &[u64], stride: usize, scratch: &mut Scratch) -> usize {
-    let Scratch { occupied, touched: [before, latest], changed, removed, .. } = scratch;
+fn evaluate<H: Hands, const SECOND: bool>(
+    words: &[u64],
+    stride: usize,
+    scratch: &mut Scratch,
+) -> usize {
+    let Scratch {
+        occupied,
+        touched: [before, latest],
+        changed,
+        removed,
+        ..
+    } = scratch;
     let mut losers = 0;
     let groups = occupied.as_chunks::<64>().0.iter();
-    let groups = groups.zip(before.as_chunks::<64>().0).zip(latest.as_chunks::<64>().0);
+    let groups = groups
+        .zip(before.as_chunks::<64>().0)
+        .zip(latest.as_chunks::<64>().0);
     for (group, ((occupied, before), latest)) in groups.enumerate() {
         let mut flags = [0; 64];
-        for (flag, ((o, b), l)) in flags.iter_mut().zip(occupied.iter().zip(before).zip(latest)) {
+        for (flag, ((o, b), l)) in flags
+            .iter_mut()
+            .zip(occupied.iter().zip(before).zip(latest))
+        {
             *flag = o & (b | l);
         }
         let mut listed = H::nonzero(&flags);
@@ -127,12 +159,16 @@ fn evaluate<H: Hands, const SECOND: bool>(words: &[u64], stride: usize, scratch:
 #[inline(always)]
 fn lost_pixels<const SECOND: bool>(words: &[u64], stride: usize, address: usize) -> Tile {
     let window = |start: usize| -> &[u64; MARGIN + 2] {
-        words[start..start + MARGIN + 2].first_chunk().expect("the slice has that length")
+        words[start..start + MARGIN + 2]
+            .first_chunk()
+            .expect("the slice has that length")
     };
     let here = window(address - 1);
     let west = window(address - 1 - stride);
     let east = window(address - 1 + stride);
     let mut lost = [0; MARGIN];
+    #[allow(clippy::needless_range_loop)]
+    // rows of four arrays at once: what the compiler vectorises
     for row in 0..MARGIN {
         let (up, middle, down) = (row, row + 1, row + 2);
         let nw = here[up] << 1 | west[up] >> 63;
@@ -155,7 +191,14 @@ fn lost_pixels<const SECOND: bool>(words: &[u64], stride: usize, address: usize)
 /// Removes the pixels that were found, and notes where.
 #[inline(always)]
 fn apply<H: Hands>(words: &mut [u64], losers: usize, scratch: &mut Scratch) {
-    let Scratch { changed, removed, lost_rows, lost_west, lost_east, .. } = scratch;
+    let Scratch {
+        changed,
+        removed,
+        lost_rows,
+        lost_west,
+        lost_east,
+        ..
+    } = scratch;
     let (tiles, _) = words.as_chunks_mut::<MARGIN>();
     for flags in [&mut *lost_rows, &mut *lost_west, &mut *lost_east] {
         flags.fill(0);
@@ -175,17 +218,35 @@ const BOTTOM: u8 = 1 << (MARGIN - 1);
 /// Flags each tile that lost a pixel in this pass, or whose neighbour lost one at the touching edge.
 #[inline(always)]
 fn touch(tiles_down: usize, scratch: &mut Scratch) {
-    let Scratch { touched: [_, latest], lost_rows, lost_west, lost_east, .. } = scratch;
+    let Scratch {
+        touched: [_, latest],
+        lost_rows,
+        lost_west,
+        lost_east,
+        ..
+    } = scratch;
     // From the first tile inside the image to the last: each has neighbours on all sides.
     let range = tiles_down + 1..latest.len() - tiles_down - 1;
     let n = range.len();
     let at = range.start;
     let out = &mut latest[range];
-    let own = [&lost_rows[at - 1..][..n], &lost_rows[at..][..n], &lost_rows[at + 1..][..n]];
+    let own = [
+        &lost_rows[at - 1..][..n],
+        &lost_rows[at..][..n],
+        &lost_rows[at + 1..][..n],
+    ];
     let west = at - tiles_down;
-    let west = [&lost_east[west - 1..][..n], &lost_east[west..][..n], &lost_east[west + 1..][..n]];
+    let west = [
+        &lost_east[west - 1..][..n],
+        &lost_east[west..][..n],
+        &lost_east[west + 1..][..n],
+    ];
     let east = at + tiles_down;
-    let east = [&lost_west[east - 1..][..n], &lost_west[east..][..n], &lost_west[east + 1..][..n]];
+    let east = [
+        &lost_west[east - 1..][..n],
+        &lost_west[east..][..n],
+        &lost_west[east + 1..][..n],
+    ];
     for (index, flag) in out.iter_mut().enumerate() {
         let from_above = (own[0][index] | west[0][index] | east[0][index]) & BOTTOM;
         let from_below = (own[2][index] | west[2][index] | east[2][index]) & TOP;

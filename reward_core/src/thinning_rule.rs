@@ -1,4 +1,4 @@
-//! The thinning rule, 64 pixels at a time. Written by codegen/thinning_circuit.py: change it there.
+//! The thinning rule, 64 pixels at a time. Written by `codegen/thinning_circuit.py`: change it there.
 //!
 //! Each bit of a word is one pixel; the eight arguments hold that pixel's neighbours.
 //! Behaviour: scikit-image's `skeletonize` (method "zhang"), pass by pass.

@@ -9,7 +9,10 @@ struct State {
     pool: Option<(u32, Arc<ThreadPool>)>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { threads: 0, pool: None });
+static STATE: Mutex<State> = Mutex::new(State {
+    threads: 0,
+    pool: None,
+});
 
 /// Threads to use from now on; 0 means `MEDGRPO_NUM_THREADS`, or else every processor.
 pub fn set_num_threads(threads: usize) {
@@ -25,7 +28,9 @@ pub fn num_threads() -> usize {
     if threads > 0 {
         return threads;
     }
-    let wanted = std::env::var("MEDGRPO_NUM_THREADS").ok().and_then(|text| text.parse().ok());
+    let wanted = std::env::var("MEDGRPO_NUM_THREADS")
+        .ok()
+        .and_then(|text| text.parse().ok());
     match wanted {
         Some(threads) if threads > 0 => threads,
         _ => std::thread::available_parallelism().map_or(1, usize::from),
@@ -46,7 +51,13 @@ fn pool() -> Option<Arc<ThreadPool>> {
         }
     }
     let name = |number| format!("medgrpo-{number}");
-    let pool = Arc::new(ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build().ok()?);
+    let pool = Arc::new(
+        ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(name)
+            .build()
+            .ok()?,
+    );
     if let Some((owner, old)) = state.pool.replace((process, Arc::clone(&pool))) {
         if owner != process {
             std::mem::forget(old); // its threads live in the parent: nothing to join
@@ -60,11 +71,22 @@ fn pool() -> Option<Arc<ThreadPool>> {
 /// The result does not depend on the number of threads: each item is worked on alone.
 pub fn for_each<T: Send>(items: Vec<T>, is_large: bool, work: impl Fn(usize, T) + Sync + Send) {
     use rayon::prelude::*;
-    let pool = if is_large && items.len() > 1 { pool() } else { None };
+    let pool = if is_large && items.len() > 1 {
+        pool()
+    } else {
+        None
+    };
     match pool {
         Some(pool) => pool.install(|| {
-            items.into_par_iter().enumerate().with_max_len(1).for_each(|(index, item)| work(index, item));
+            items
+                .into_par_iter()
+                .enumerate()
+                .with_max_len(1)
+                .for_each(|(index, item)| work(index, item));
         }),
-        None => items.into_iter().enumerate().for_each(|(index, item)| work(index, item)),
+        None => items
+            .into_iter()
+            .enumerate()
+            .for_each(|(index, item)| work(index, item)),
     }
 }

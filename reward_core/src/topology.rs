@@ -1,5 +1,8 @@
 //! Euler number and Betti numbers of a mask: foreground 8-connected, background 4-connected.
 
+#![allow(clippy::inline_always)] // compiled again for each instruction set, which only inlining can do
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
+
 use crate::components::{self, Forest};
 use crate::simd;
 use crate::strips::Strips;
@@ -51,10 +54,16 @@ pub(crate) fn euler_body(strips: &Strips) -> i64 {
     let words = strips.words();
     let (mut plus, mut minus) = (0u64, 0u64);
     // The strip of zeros on the right is included: the east edge of the last pixel lies in it.
-    for (west, here) in words.chunks_exact(stride).zip(words.chunks_exact(stride).skip(1)) {
+    for (west, here) in words
+        .chunks_exact(stride)
+        .zip(words.chunks_exact(stride).skip(1))
+    {
         // Rows 0..n and the rows below them, in both strips.
         let n = stride - 1;
-        let rows = west[..n].iter().zip(&west[1..]).zip(here[..n].iter().zip(&here[1..]));
+        let rows = west[..n]
+            .iter()
+            .zip(&west[1..])
+            .zip(here[..n].iter().zip(&here[1..]));
         for ((&west_above, &west), (&above, &pixel)) in rows {
             let left = pixel << 1 | west >> 63;
             let above_left = above << 1 | west_above >> 63;

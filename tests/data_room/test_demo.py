@@ -20,7 +20,7 @@ from medgrpo.data.prompts import build_target, load_template
 from medgrpo.data.schema import ROW_SCHEMA
 from medgrpo.errors import UsageError
 
-PERFECT = Carelessness(0.0, 0.0, 0.0, 0.0)
+PERFECT = Carelessness(0.0, 0.0, 0.0, 0.0, 0.0)
 PLAIN = Phantom("CT", "axial", 1, "left", faint=False)
 
 
@@ -64,6 +64,22 @@ def test_the_same_seed_gives_the_same_rows_pictures_and_hash(dataset, tmp_path):
         assert list(again.rows(split)) == list(dataset.rows(split))
     for picture in (dataset.path / "images").iterdir():
         assert (again.path / "images" / picture.name).read_bytes() == picture.read_bytes()
+
+
+def test_the_hash_covers_the_pixels(dataset, tmp_path, monkeypatch):
+    """Rows alone would not tell that the pictures are drawn otherwise."""
+    monkeypatch.setattr(
+        "medgrpo.data.demo._texture", lambda modality, radius, structures, rng: (radius < 1) * 0.3
+    )
+    few = {"seed": 5, "size": DemoSize(2, 1, 1)}
+    plain = write_demo_dataset(tmp_path / "plain", **few)
+    assert plain.info["pixels_hash"] != dataset.info["pixels_hash"]
+    monkeypatch.setattr(
+        "medgrpo.data.demo._texture", lambda modality, radius, structures, rng: (radius < 1) * 0.4
+    )
+    other = write_demo_dataset(tmp_path / "other", **few)
+    assert list(plain.rows("train")) == list(other.rows("train"))
+    assert plain.hash != other.hash
 
 
 def test_another_seed_gives_another_set(dataset, tmp_path):
@@ -158,12 +174,12 @@ def test_a_careful_completion_is_the_whole_reference_in_order():
 def test_carelessness_never_writes_a_wrong_finding():
     """It hedges, leaves out or breaks the form; an answer that it gives is the right one."""
     rng = np.random.default_rng(3)
-    how = Carelessness(0.5, 0.5, 0.5, 0.0)
+    how = Carelessness(0.3, 0.5, 0.5, 0.5, 0.0)
     answers = Counter(
         careless_completion(PLAIN, "count", "en", how, rng).split("<answer>")[1].split("<")[0]
         for _ in range(200)
     )
-    assert set(answers) == {"1", "cannot tell"}
+    assert set(answers) == {"1", "some", "cannot tell"}
     planes = Counter(
         careless_completion(PLAIN, "count", "en", how, rng).split("<plane>")[1].split("<")[0]
         for _ in range(200)
@@ -173,7 +189,7 @@ def test_carelessness_never_writes_a_wrong_finding():
 
 def test_questions_on_plane_and_modality_are_never_hedged():
     rng = np.random.default_rng(4)
-    how = Carelessness(1.0, 1.0, 1.0, 0.0)
+    how = Carelessness(1.0, 1.0, 1.0, 1.0, 0.0)
     assert "<answer>axial</answer>" in careless_completion(PLAIN, "plane", "en", how, rng)
     assert "<answer>CT</answer>" in careless_completion(PLAIN, "modality", "zh", how, rng)
 

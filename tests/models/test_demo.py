@@ -79,7 +79,7 @@ def test_completions_of_the_demo_take_at_most_32_tokens(opened):
     rng = np.random.default_rng(5)
     longest = Phantom("X-ray", "sagittal", 2, "right", False)
     for language in ("en", "zh"):
-        text = careless_completion(longest, "side", language, Carelessness(0, 0, 0, 0), rng)
+        text = careless_completion(longest, "side", language, Carelessness(0, 0, 0, 0, 0), rng)
         assert len(processor.tokenizer(text)["input_ids"]) + 1 <= 32
 
 

@@ -67,7 +67,7 @@ def charts(runs: Sequence[RunSummary]) -> list[Chart]:
     fixed = {chart.key: chart for chart in FIXED}
     components = sorted({name for run in runs for name in run.record.components})
     chosen = [chart for chart in FIXED if chart.key in keys and chart.group == "learning"]
-    if any(run.record.method in {"sft", "unknown"} for run in runs) and "loss" in keys:
+    if any(run.record.method not in {"grpo", "masks"} for run in runs) and "loss" in keys:
         chosen.append(
             Chart(
                 "loss",
@@ -96,7 +96,7 @@ def charts(runs: Sequence[RunSummary]) -> list[Chart]:
     chosen += [
         Chart(key, "held-out", key.removeprefix("eval_"), key.removeprefix("eval_")) for key in held_out
     ]
-    taken = {chart.key for chart in chosen}
+    taken = {chart.key for chart in chosen} - {"loss"}
     chosen += [
         chart
         for chart in fixed.values()
@@ -110,7 +110,7 @@ def charts(runs: Sequence[RunSummary]) -> list[Chart]:
 def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """Every chart with its curves, as plain values for the page's script."""
     chosen = charts(runs)
-    curves = [(chart, _curves(chart, runs)) for chart in chosen]
+    curves = [(chart, found) for chart in chosen if _says_something(chart, found := _curves(chart, runs))]
     count = sum(len(found) for _, found in curves)
     limit = max(MIN_POINTS, min(MAX_POINTS, POINT_BUDGET // max(1, count)))
     data = []
@@ -132,9 +132,17 @@ def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
     return data
 
 
+def _says_something(chart: Chart, curves: Sequence[tuple[int, list[int], list[float]]]) -> bool:
+    """Whether there is anything to draw: an optimiser metric that is always 0 is left out."""
+    return bool(curves) and (chart.group != "optimiser" or any(any(values) for _, _, values in curves))
+
+
 def _curves(chart: Chart, runs: Sequence[RunSummary]) -> list[tuple[int, list[int], list[float]]]:
     found = []
     for index, run in enumerate(runs):
+        is_supervised = run.record.method not in {"grpo", "masks"}
+        if chart.key == "loss" and is_supervised != (chart.group == "learning"):
+            continue
         steps, values = run.record.series(chart.key)
         if chart.key == "step_time" and not values:
             steps, values = step_times(run.record)
@@ -185,7 +193,9 @@ def moving_average(values: NDArray[np.float64], width: int) -> NDArray[np.float6
     total = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(count)
     low, high = np.maximum(index - half, 0), np.minimum(index + half, count - 1) + 1
-    return np.asarray((total[high] - total[low]) / (high - low), dtype=np.float64)
+    means = (total[high] - total[low]) / (high - low)
+    means[np.abs(means) < 1e-9 * np.max(np.abs(values), initial=0.0)] = 0.0  # what is left of sums over zeros
+    return np.asarray(means, dtype=np.float64)
 
 
 def _steps(x: NDArray[np.float64]) -> list[int] | dict[str, int]:

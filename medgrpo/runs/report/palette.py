@@ -21,8 +21,8 @@ class Style:
 
 
 def style(index: int) -> Style:
-    """The style of the run at this place: colours differ among 8 runs, the dash changes every 4."""
-    return Style(LIGHT[index % 8], DARK[index % 8], DASHES[(index // 4) % 4])
+    """The style of the run at this place: 8 colours, the dash changes every 4 runs, 32 runs differ."""
+    return Style(LIGHT[index % 8], DARK[index % 8], DASHES[(index // 4 + index // 16) % 4])
 
 
 def swatch(index: int) -> str:

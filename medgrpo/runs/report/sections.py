@@ -36,12 +36,11 @@ def badge(verdict: str) -> str:
 
 
 def overview(comparison: Comparison) -> str:
-    """Cards: how many runs, their verdicts, the best and the fastest."""
+    """Cards: the verdicts, the best run and the fastest."""
     runs = comparison.runs
     counts: Counter[str] = Counter(run.health.verdict for run in runs)
     verdicts = " ".join(f"{badge(verdict)} {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
     cards = [
-        f"<div class='card'><span>{label('Runs', '运行')}</span><b>{len(runs)}</b></div>",
         f"<div class='card'><span>{label('Health', '健康状况')}</span><p>{verdicts}</p></div>",
     ]
     cards += filter(None, [_best_card(runs), _fastest_card(runs)])
@@ -55,8 +54,11 @@ def _best_card(runs: list[RunSummary]) -> str:
     key, count = metrics.most_common(1)[0]
     if count < 2:
         return ""
+    rivals = [run for run in runs if main_metric(run) == key]
+    if len({tuple(run.record.components) for run in rivals}) > 1:
+        return ""  # different rewards are no common scale
     sign = direction(key) or 1
-    best = max((run for run in runs if main_metric(run) == key), key=lambda run: sign * run.last[key])
+    best = max(rivals, key=lambda run: sign * run.last[key])
     title = label(f"Best {text(key)} at the end", f"结束时最佳 {text(key)}")
     return f"<div class='card'><span>{title}</span><b>{number(best.last[key])}</b><small>{text(best.name)}</small></div>"
 
@@ -81,10 +83,10 @@ def runs_table(comparison: Comparison) -> str:
         total = run.record.total_steps
         rows.append(
             [
-                f"{swatch(index)}<span>{text(run.name)}</span><small>{text(run.record.method)} · "
-                f"{text(run.record.source_format)}</small>",
+                f"{swatch(index)}<span>{text(run.name)}<small>{text(run.record.method)} · "
+                f"{text(run.record.source_format)}</small></span>",
                 _spark(run, key, index),
-                f"{text(key or '–')}<br>{number(first)} → <b>{number(last)}</b>{_change(key, first, last)}",
+                f"{text(key or '–')}<br><span class='keep'>{number(first)} → <b>{number(last)}</b>{_change(key, first, last)}</span>",
                 f"{text(held_out)}<br><b>{number(run.last[held_out])}</b> "
                 f"<small class='muted'>({label('best', '最佳')} {number(best.value)} @ {best.step})</small>"
                 if held_out and best
@@ -141,17 +143,16 @@ def _glide(values: list[float], half: int) -> list[float]:
 
 def health_section(comparison: Comparison) -> str:
     """Every finding of every run, the worst run first."""
+    if not comparison.runs:
+        return ""
     titles = {rule.name: (rule.title, rule.title_zh) for rule in RULES}
-    order = list(VERDICTS)
     parts = []
     severity = {"abnormal": 0, "warning": 1, "insufficient_data": 2, "normal": 3}
-    many = len(comparison.runs) > 6
+    alone = len(comparison.runs) == 1
     for index, run in sorted(enumerate(comparison.runs), key=lambda pair: severity[pair[1].health.verdict]):
         findings = sorted(
-            run.health.findings, key=lambda finding: -order.index(finding.severity) % len(order)
-        )
-        findings = sorted(
-            findings, key=lambda finding: {"abnormal": 0, "warning": 1, "info": 2}[finding.severity]
+            run.health.findings,
+            key=lambda finding: {"abnormal": 0, "warning": 1, "info": 2}[finding.severity],
         )
         items = (
             "".join(
@@ -163,10 +164,10 @@ def health_section(comparison: Comparison) -> str:
             )
             or f'<div class="finding"><span></span><p>{label("nothing stands out", "未发现异常")}</p></div>'
         )
-        is_open = "" if many and severity[run.health.verdict] > 1 else " open"
+        first = findings[0].evidence if findings and findings[0].severity != "info" else ""
         parts.append(
-            f'<details class="panel"{is_open}><summary>{swatch(index)}<b>{text(run.name)}</b>'
-            f"{badge(run.health.verdict)}</summary>{items}</details>"
+            f'<details class="panel"{" open" if alone else ""}><summary>{swatch(index)}<b>{text(run.name)}</b>'
+            f"{badge(run.health.verdict)}<span class='muted'>{text(first)}</span></summary>{items}</details>"
         )
     return _section("health", label("Health of each run", "各运行的健康状况"), "".join(parts))
 
@@ -189,9 +190,9 @@ def curves_section(comparison: Comparison, charts: list[dict[str, Any]]) -> str:
         if frames:
             parts.append(f'<h3>{label(en, zh)}</h3><div class="charts">{"".join(frames)}</div>')
     lead = label(
-        "Thin: as logged. Thick: centred moving average over 2 % of the entries. Where a curve has more points than "
+        "Thin: as logged. Thick: centred moving average over 4 % of the entries (at least 5). Where a curve has more points than "
         "the chart, the band spans the lowest and highest value, so that no spike is lost.",
-        "细线：原始记录；粗线：以 2 % 条目为窗口的居中移动平均。点数过多时，色带为区间内最小值与最大值，尖峰不会丢失。",
+        "细线：原始记录；粗线：以 4 % 条目（至少 5 条）为窗口的居中移动平均。点数过多时，色带为区间内最小值与最大值，尖峰不会丢失。",
     )
     noscript = "<noscript><p>The curves need JavaScript; every table on this page does not.</p></noscript>"
     body = f'<p class="lead">{lead}</p>{noscript}<div class="legend">{boxes if len(comparison.runs) > 1 else ""}{buttons if len(comparison.runs) > 2 else ""}</div>{"".join(parts)}'
@@ -227,6 +228,44 @@ def components_table(comparison: Comparison) -> str:
     head = [label("Run", "运行"), *map(text, names)]
     caption = label("Mean reward by component, first → last", "各分量平均奖励：起始 → 结束")
     return table(head, rows, numeric=range(1, len(names) + 1), caption=caption)
+
+
+def validation_table(comparison: Comparison) -> str:
+    """Held-out metrics before and after training, beside the blind baseline, as our runs record them."""
+    stages = [
+        ("blind", "Blind baseline", "盲猜基线"),
+        ("before", "Before", "训练前"),
+        ("after", "After", "训练后"),
+    ]
+    rows = []
+    for index, run in enumerate(comparison.runs):
+        measured = {
+            name: found for name, _, _ in stages if isinstance(found := run.record.validation.get(name), dict)
+        }
+        metrics = list(dict.fromkeys(metric for found in measured.values() for metric in found))
+        for place, metric in enumerate(metrics):
+            name = f"{swatch(index)}{text(run.name)}" if place == 0 else ""
+            rows.append(
+                [
+                    name,
+                    text(metric),
+                    *(_interval(measured.get(stage, {}).get(metric)) for stage, _, _ in stages),
+                ]
+            )
+    if not rows:
+        return ""
+    head = [label("Run", "运行"), label("Metric", "指标"), *(label(en, zh) for _, en, zh in stages)]
+    caption = label("Held-out data before and after training, 95 % interval", "验证数据：训练前后，95 % 区间")
+    return table(head, rows, numeric=(2, 3, 4), caption=caption)
+
+
+def _interval(measure: Any) -> str:
+    if not isinstance(measure, dict) or measure.get("value") is None:
+        return "–"
+    return (
+        f"<b>{number(measure['value'])}</b> "
+        f"<small class='muted'>[{number(measure.get('low'))}, {number(measure.get('high'))}]</small>"
+    )
 
 
 def settings_section(comparison: Comparison) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from medgrpo.errors import missing_extra
 from medgrpo.runs.comparison import Comparison
-from medgrpo.runs.report import sections
+from medgrpo.runs.completions import Story, read_stored, stories
+from medgrpo.runs.report import answers, sections
 from medgrpo.runs.report.curves import chart_data
 from medgrpo.runs.report.markup import label, script_json, text
 from medgrpo.runs.report.palette import style
@@ -52,6 +53,9 @@ SECTIONS = (
     ("health", "Health", "健康"),
     ("curves", "Curves", "曲线"),
     ("settings", "Settings", "设置"),
+    ("predictions", "Predictions", "预测"),
+    ("answers", "Answers", "回答"),
+    ("completions", "Completions", "采样"),
 )
 
 
@@ -72,12 +76,16 @@ def render(comparison: Comparison, plotly: str) -> str:
     )
     body = "".join(
         [
-            sections.overview(comparison),
-            f'<section id="runs">{sections.runs_table(comparison)}{unreadable}</section>',
+            sections.overview(comparison) if comparison.runs else "",
+            f'<section id="runs">{sections.runs_table(comparison)}{unreadable}</section>'
+            if comparison.runs
+            else "",
             sections.health_section(comparison),
+            f'<div class="stack">{sections.validation_table(comparison)}{sections.components_table(comparison)}</div>',
             sections.curves_section(comparison, charts),
-            sections.components_table(comparison),
             sections.settings_section(comparison),
+            answers.predictions_section(comparison.predictions),
+            answers.stories_section(_stories(comparison)),
         ]
     )
     title = _title(comparison)
@@ -121,8 +129,26 @@ def render(comparison: Comparison, plotly: str) -> str:
 """
 
 
+STORIES_IN_ALL = 24
+"""Questions shown with their completions by step, over all runs: it bounds the size of the page."""
+
+
+def _stories(comparison: Comparison) -> list[tuple[int, str, list[Story]]]:
+    folders = [(i, run.name, run.record.folder) for i, run in enumerate(comparison.runs) if run.record.folder]
+    each = max(1, STORIES_IN_ALL // max(1, len(folders)))
+    found = [
+        (i, name, stories(read_stored(folder), min(8, each)))
+        for i, name, folder in folders[:STORIES_IN_ALL]
+        if folder
+    ]
+    return [one for one in found if one[2]]
+
+
 def _title(comparison: Comparison) -> str:
-    names = [run.name for run in comparison.runs]
+    names = [run.name for run in comparison.runs] or (
+        comparison.predictions.models if comparison.predictions else []
+    )
+    kind = "runs" if comparison.runs else "models"
     if len(names) == 1:
         return names[0]
-    return " · ".join(names) if len(names) <= 3 else f"{len(names)} runs"
+    return " · ".join(names) if len(names) <= 3 else f"{len(names)} {kind}"

@@ -9,6 +9,10 @@ from medgrpo.runs.record import RunRecord
 from medgrpo.runs.rules.evidence import Evidence, percent, tail
 from medgrpo.runs.trend import ends, trend
 
+DEAD_COMPONENT = (
+    "warm start by SFT so that it scores now and then, or fix the reward; at weight 0 it costs nothing"
+)
+
 
 def dead_groups(run: RunRecord) -> list[Evidence]:
     """Groups whose completions all score the same, and which component is to blame."""
@@ -29,7 +33,17 @@ def dead_groups(run: RunRecord) -> list[Evidence]:
         text += "; by component: " + ", ".join(
             f"{name} {percent(share)}" for share, name in sorted(shares)[::-1]
         )
+    if _is_solved(run):
+        remedy = "nothing is wrong: stop here, or bring harder prompts (curriculum, dynamic sampling)"
+        text += "; most are solved, as every component scores high"
+        return [Evidence("info", text, steps[-1], remedy)]
     return [Evidence("abnormal" if late > 0.8 else "warning", text, steps[-1])]
+
+
+def _is_solved(run: RunRecord) -> bool:
+    """Whether the reward is high in every component, on the usual scale from 0 to 1."""
+    means = [run.series(f"rewards/{name}/mean")[1] for name in run.components]
+    return bool(means) and all(part and max(part) <= 1.001 and fmean(tail(part)) >= 0.8 for part in means)
 
 
 def components(run: RunRecord) -> list[Evidence]:
@@ -49,7 +63,7 @@ def components(run: RunRecord) -> list[Evidence]:
                 found.append(Evidence("info", text, steps[-1]))
             else:
                 text = f"{name} is dead: every completion scores {late:.3g}, so it teaches nothing"
-                found.append(Evidence("warning", text, steps[-1]))
+                found.append(Evidence("warning", text, steps[-1], DEAD_COMPONENT))
             continue
         if late >= 0.97 and fmean(tail(means, 0.5)) >= 0.95 and max(means) <= 1.001:
             text = f"{name} is nearly saturated at {late:.3g}: little is left to learn from it"

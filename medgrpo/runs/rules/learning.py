@@ -10,6 +10,12 @@ from medgrpo.runs.record import RunRecord
 from medgrpo.runs.rules.evidence import Evidence, percent, tail
 from medgrpo.runs.trend import block_means, ends, noise, trend, window
 
+GO_BACK = "go back to the best checkpoint (best_lora/), halve the learning rate, and read completions from before and after"
+LOSS_AT_START = (
+    "check the chat template, the labels and whether the trainer sums the loss over accumulation steps; "
+    "harmless if it falls within a few steps"
+)
+LOSS_NEAR_ZERO = "check that prompt, image and padding tokens are not scored and that the answer does not stand in the prompt"
 LOG_VOCABULARY = 12.0
 """ln of 160,000 tokens: the loss of a model that guesses uniformly."""
 
@@ -22,7 +28,7 @@ def reward_trend(run: RunRecord) -> list[Evidence]:
     moved = trend(values)
     text = f"reward {moved.words()}, noise {noise(values):.2g} an entry"
     if moved.falls():
-        return [Evidence("abnormal", f"the reward falls: {text}", steps[-1])]
+        return [Evidence("abnormal", f"the reward falls: {text}", steps[-1], GO_BACK)]
     collapse = _collapse(values)
     if collapse:
         return [
@@ -30,6 +36,7 @@ def reward_trend(run: RunRecord) -> list[Evidence]:
                 "abnormal",
                 f"the reward had reached {collapse[0]:.3g} and fell back to {collapse[1]:.3g}: {text}",
                 steps[-1],
+                GO_BACK,
             )
         ]
     if moved.rises(0.05):
@@ -91,7 +98,7 @@ def validation_plateau(run: RunRecord) -> list[Evidence]:
     if len(values) < 10:
         return []
     whole, half = trend(values), trend(values[len(values) // 2 :])
-    if whole.rises() and not half.rises(0.05):
+    if whole.rises(0.05) and not half.rises(0.05):
         text = f"eval_reward stands still since step {steps[len(values) // 2]}: {half.words()}"
         return [Evidence("info", text, steps[-1])]
     return []
@@ -109,7 +116,7 @@ def supervised_loss(run: RunRecord) -> list[Evidence]:
             f"loss starts at {values[0]:.3g}, above ln(vocabulary) ≈ {LOG_VOCABULARY:.0f}, worse than uniform guessing; "
             f"{values[len(values) // 2]:.3g} half-way"
         )
-        found.append(Evidence("warning" if len(high) > 1 else "info", text, high[-1]))
+        found.append(Evidence("warning" if len(high) > 1 else "info", text, high[-1], LOSS_AT_START))
     late = fmean(tail(values))
     held_out = run.series("eval_loss")[1]
     if late < 0.005 and len(values) >= 10 and (not held_out or held_out[-1] < 0.005):
@@ -118,12 +125,14 @@ def supervised_loss(run: RunRecord) -> list[Evidence]:
             if held_out
             else f"loss is {late:.2g} at the end"
         )
-        found.append(Evidence("warning", text + ": nearly every scored token is certain", steps[-1]))
+        found.append(
+            Evidence("warning", text + ": nearly every scored token is certain", steps[-1], LOSS_NEAR_ZERO)
+        )
     if len(values) >= 10:
         moved = trend(values)
         if moved.rises():
             found.append(Evidence("abnormal", f"the loss rises: {moved.words()}", steps[-1]))
-        elif late >= values[0] and late >= ends(values)[0] and not moved.falls(0.05):
+        elif late > 0.9 * ends(values)[0] and not moved.falls(0.05):
             found.append(Evidence("warning", f"the loss does not fall: {moved.words()}", steps[-1]))
         else:
             text = f"the loss falls {ends(values)[0]:.3g} → {fmean(values[-window(len(values)) :]):.3g}"

@@ -68,7 +68,11 @@ def gradient_vanished(run: RunRecord) -> list[Evidence]:
     if share < 0.5 and not run_out:
         return []
     text = f"grad_norm is 0 (below 1e-6) at {sum(still)} of {len(values)} entries: those steps learn nothing"
-    return [Evidence("abnormal", text, steps[-1])]
+    remedy = {
+        "grpo": "the groups have no spread, see dead_groups; otherwise check that the trained weights require gradients",
+        "dpo": "the pairs are solved: stop earlier or use harder pairs",
+    }.get(run.method)
+    return [Evidence("abnormal", text, steps[-1], remedy)]
 
 
 def learning_rate_zero(run: RunRecord) -> list[Evidence]:

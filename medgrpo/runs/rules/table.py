@@ -39,8 +39,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "gradient_vanished", "No gradient", "梯度消失", ANY, machinery.gradient_vanished,
-        "GRPO: the groups have no spread (see dead_groups); DPO: the pairs are solved, stop earlier; "
-        "otherwise check that the trained weights require gradients",
+        "check that the trained weights require gradients and that the loss is not masked everywhere",
     ),
     Rule(
         "learning_rate_zero", "Learning rate 0", "学习率为零", ANY, machinery.learning_rate_zero,
@@ -48,8 +47,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "reward_trend", "Reward trend", "奖励趋势", SAMPLING, learning.reward_trend,
-        "where it does not rise: more completions per prompt, a learning rate of 1e-5 or more for LoRA, an SFT warm start if the "
-        "reward is near its floor; where it falls: go back to the best checkpoint and halve the learning rate",
+        "more completions per prompt, a learning rate of 1e-5 or more for LoRA, an SFT warm start if the reward is near its "
+        "floor; if KL has hardly moved, the policy has not been trained yet",
     ),
     Rule(
         "validation_gap", "Training up, validation down", "训练上升而验证下降", ANY, learning.validation_gap,
@@ -84,8 +83,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "components", "Reward components", "奖励分量", SAMPLING, completions.components,
-        "dead: warm start by SFT so that it scores at all, or fix the reward; saturated: lower its weight or use it as a "
-        "gate; traded away: raise its weight",
+        "saturated: lower its weight or use it as a gate; traded away: raise its weight",
     ),
     Rule(
         "coverage", "Coverage of components", "分量覆盖率", SAMPLING, completions.coverage,
@@ -109,9 +107,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "supervised_loss", "Loss", "损失", SUPERVISED, learning.supervised_loss,
-        "too high at the start: check chat template and labels, and whether the trainer sums over accumulation steps; "
-        "near zero: check that prompt, image and padding tokens are not scored and that the answer is not in the prompt; "
-        "rising: halve the learning rate",
+        "halve the learning rate, warm it up, and check labels and template",
     ),
     Rule(
         "preference_saturated", "Pairs solved", "偏好对已解", frozenset({"dpo"}), learning.preference_saturated,

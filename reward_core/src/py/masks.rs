@@ -1,5 +1,7 @@
 //! Python functions over batches of masks.
 
+#![allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
+
 use crate::masks::{self, References};
 use crate::measures::{MaskError, Measure, Prepared, Trait};
 use crate::simd::{self, Level};
@@ -7,8 +9,8 @@ use crate::strips::Plane;
 use crate::threads;
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
 use numpy::{
-    IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArray3, PyReadwriteArray2, PyReadwriteArray3,
-    PyUntypedArrayMethods,
+    IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArray3, PyReadwriteArray2,
+    PyReadwriteArray3, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -35,16 +37,23 @@ impl Batch<'_> {
     fn planes(&self, threshold: Option<f64>) -> PyResult<Vec<Plane<'_>>> {
         let limit = threshold.unwrap_or(0.0);
         if !limit.is_finite() || limit < 0.0 {
-            return Err(PyValueError::new_err(format!("threshold is {limit}: expected a number ≥ 0")));
+            return Err(PyValueError::new_err(format!(
+                "threshold is {limit}: expected a number ≥ 0"
+            )));
         }
+        #[allow(clippy::cast_sign_loss)] // checked above
         let byte = limit as u8; // bytes are whole: above 127.5 is above 127; casts stop at 255
         let float = threshold.unwrap_or(0.5);
         let planes = match self {
-            Self::U8(batch) => slices(batch.as_array()).map(|view| Plane::U8(view, byte)).collect(),
-            Self::F32(batch) => {
-                slices(batch.as_array()).map(|view| Plane::F32(view, float as f32)).collect()
-            }
-            Self::F64(batch) => slices(batch.as_array()).map(|view| Plane::F64(view, float)).collect(),
+            Self::U8(batch) => slices(&batch.as_array())
+                .map(|view| Plane::U8(view, byte))
+                .collect(),
+            Self::F32(batch) => slices(&batch.as_array())
+                .map(|view| Plane::F32(view, float as f32))
+                .collect(),
+            Self::F64(batch) => slices(&batch.as_array())
+                .map(|view| Plane::F64(view, float))
+                .collect(),
             Self::List(images) => images
                 .iter()
                 .map(|image| match image {
@@ -59,8 +68,11 @@ impl Batch<'_> {
 }
 
 /// The masks of a batch, one after the other.
-fn slices<T>(batch: ArrayView3<'_, T>) -> impl Iterator<Item = ArrayView2<'_, T>> {
-    (0..batch.len_of(Axis(0))).map(move |index| batch.clone().index_axis_move(Axis(0), index))
+fn slices<'a, T>(
+    batch: &ArrayView3<'a, T>,
+) -> impl Iterator<Item = ArrayView2<'a, T>> + use<'a, T> {
+    let batch = *batch;
+    (0..batch.len_of(Axis(0))).map(move |index| batch.index_axis_move(Axis(0), index))
 }
 
 /// Where results go: one array, or a list of arrays.
@@ -88,7 +100,9 @@ impl PreparedMasks {
     ) -> PyResult<Self> {
         let planes = masks.planes(threshold)?;
         let fov = fov.as_ref().map(|fov| fov.planes(threshold)).transpose()?;
-        let masks = py.detach(|| masks::prepare(&planes, fov.as_deref())).map_err(refuse)?;
+        let masks = py
+            .detach(|| masks::prepare(&planes, fov.as_deref()))
+            .map_err(refuse)?;
         Ok(Self { masks })
     }
 
@@ -98,15 +112,26 @@ impl PreparedMasks {
 
     /// Height and width of each mask, (masks, 2).
     fn shapes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray2<i64>> {
-        let shapes = self.masks.iter().flat_map(|one| <[usize; 2]>::from(one.mask.shape()));
+        let shapes = self
+            .masks
+            .iter()
+            .flat_map(|one| <[usize; 2]>::from(one.mask.shape()));
         let values = shapes.map(|length| length as i64).collect();
-        Array2::from_shape_vec((self.masks.len(), 2), values).expect("two a mask").into_pyarray(py)
+        Array2::from_shape_vec((self.masks.len(), 2), values)
+            .expect("two a mask")
+            .into_pyarray(py)
     }
 
     /// Area, skeleton length, components and holes of each mask, (masks, 4).
     fn counts<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray2<i64>> {
         let counts = self.masks.iter().flat_map(|one| {
-            [one.area, one.length, one.topology.components, one.topology.holes].map(u64::cast_signed)
+            [
+                one.area,
+                one.length,
+                one.topology.components,
+                one.topology.holes,
+            ]
+            .map(u64::cast_signed)
         });
         Array2::from_shape_vec((self.masks.len(), 4), counts.collect())
             .expect("four a mask")
@@ -126,11 +151,21 @@ fn refuse(error: MaskError) -> PyErr {
 }
 
 fn unknown(kind: &str, name: &str, known: &[&str]) -> PyErr {
-    PyValueError::new_err(format!("no {kind} called '{name}': expected one of {}", known.join(", ")))
+    PyValueError::new_err(format!(
+        "no {kind} called '{name}': expected one of {}",
+        known.join(", ")
+    ))
 }
 
-fn table<'py>(py: Python<'py>, rows: usize, columns: usize, values: Vec<f64>) -> Bound<'py, PyArray2<f64>> {
-    Array2::from_shape_vec((rows, columns), values).expect("rows × columns values").into_pyarray(py)
+fn table<'py>(
+    py: Python<'py>,
+    rows: usize,
+    columns: usize,
+    values: Vec<f64>,
+) -> Bound<'py, PyArray2<f64>> {
+    Array2::from_shape_vec((rows, columns), values)
+        .expect("rows × columns values")
+        .into_pyarray(py)
 }
 
 /// Each named measure of each prediction with its reference, (predictions, names).
@@ -153,8 +188,13 @@ fn measure_masks<'py>(
         })
         .collect::<PyResult<Vec<_>>>()?;
     let spacing = <[f64; 2]>::from(spacing);
-    if spacing.iter().any(|&length| !length.is_finite() || length <= 0.0) {
-        return Err(PyValueError::new_err(format!("spacing is {spacing:?}: expected two lengths above 0")));
+    if spacing
+        .iter()
+        .any(|&length| !length.is_finite() || length <= 0.0)
+    {
+        return Err(PyValueError::new_err(format!(
+            "spacing is {spacing:?}: expected two lengths above 0"
+        )));
     }
     let predictions = predictions.planes(threshold)?;
     let fov = fov.as_ref().map(|fov| fov.planes(threshold)).transpose()?;
@@ -167,8 +207,17 @@ fn measure_masks<'py>(
         }
     };
     let mut values = vec![0.0; predictions.len() * measures.len()];
-    py.detach(|| masks::measure(&predictions, references, fov.as_deref(), &measures, spacing, &mut values))
-        .map_err(refuse)?;
+    py.detach(|| {
+        masks::measure(
+            &predictions,
+            references,
+            fov.as_deref(),
+            &measures,
+            spacing,
+            &mut values,
+        )
+    })
+    .map_err(refuse)?;
     Ok(table(py, predictions.len(), measures.len(), values))
 }
 
@@ -221,7 +270,8 @@ fn skeletonize_masks(
             .map(|image| image.as_slice_mut().map_err(|_| not_contiguous()))
             .collect::<PyResult<_>>()?,
     };
-    let fits = |(plane, bytes): (&Plane<'_>, &&mut [u8])| plane.shape().0 * plane.shape().1 == bytes.len();
+    let fits =
+        |(plane, bytes): (&Plane<'_>, &&mut [u8])| plane.shape().0 * plane.shape().1 == bytes.len();
     if planes.len() != bytes.len() || !planes.iter().zip(&bytes).all(fits) {
         return Err(PyValueError::new_err("out differs from the masks in shape"));
     }

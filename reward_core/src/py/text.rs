@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyList, PyString};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use crate::text::answers::{Prompt, Rule, Verdict, RULES};
+use crate::text::answers::Prompt;
 use crate::text::choices::Options;
 use crate::text::fluency::fluency;
 use crate::text::labels::{modality_score, plane_score};
@@ -16,12 +16,13 @@ use crate::text::lexicon::Lexicon;
 use crate::text::similarity::{f1, levenshtein_similarity, recall, words};
 use crate::text::tags::{TagSet, TagState};
 use crate::text::tokens::Parsed;
+use crate::text::verdict::{Rule, Verdict, RULES};
 
 /// Batches below this size are not worth spreading over threads.
 const PARALLEL_FROM: usize = 256;
 
 /// A Python string: borrowed where it is valid Unicode, copied with replacement marks where it is not.
-enum Text {
+pub(super) enum Text {
     Borrowed(PyBackedStr),
     Repaired(String),
 }

@@ -4,6 +4,8 @@
 //! the functions here compile it again with the instructions that the processor was found to have.
 //! Packing and unpacking alone use intrinsics, each beside a scalar twin.
 
+#![allow(clippy::inline_always)] // compiled again for each instruction set, which only inlining can do
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
 #![allow(unsafe_code)] // calls into functions compiled for instructions that were detected before
 
 #[cfg(target_arch = "x86_64")]
@@ -87,7 +89,9 @@ pub fn level() -> Level {
     if let Some(level) = Level::ALL.into_iter().find(|&level| level as u8 == chosen) {
         return level;
     }
-    let wanted = std::env::var("MEDGRPO_SIMD").ok().and_then(|name| Level::named(&name));
+    let wanted = std::env::var("MEDGRPO_SIMD")
+        .ok()
+        .and_then(|name| Level::named(&name));
     let level = wanted.map_or(detected(), |level| level.min(detected()));
     CHOSEN.store(level as u8, Ordering::Relaxed);
     level
@@ -147,21 +151,30 @@ pub fn count_both(a: &[u64], b: &[u64]) -> u64 {
 pub fn overlap_bytes(a: &[u8], b: &[u8], thresholds: (u8, u8)) -> [u64; 3] {
     dispatch!(
         overlap_bytes(a, b, thresholds),
-        overlap_rows(a, b, |bytes| scalar_mask(bytes, thresholds.0), |bytes| {
-            scalar_mask(bytes, thresholds.1)
-        })
+        overlap_rows(
+            a,
+            b,
+            |bytes| scalar_mask(bytes, thresholds.0),
+            |bytes| { scalar_mask(bytes, thresholds.1) }
+        )
     )
 }
 
 /// See [`thinning::thin`].
 pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
-    dispatch!(thin(strips, scratch), thinning::thin_body::<Scalar>(strips, scratch));
+    dispatch!(
+        thin(strips, scratch),
+        thinning::thin_body::<Scalar>(strips, scratch)
+    );
 }
 
 /// See [`components::count`].
 #[must_use]
 pub fn count_components(strips: &Strips, forest: &mut components::Forest) -> u64 {
-    dispatch!(count_components(strips, forest), components::count_body(strips, forest))
+    dispatch!(
+        count_components(strips, forest),
+        components::count_body(strips, forest)
+    )
 }
 
 /// See [`topology::euler_number`].
@@ -283,12 +296,19 @@ impl thinning::Hands for Scalar {
     }
 
     fn rows(tile: &thinning::Tile) -> u8 {
-        tile.iter().enumerate().fold(0, |rows, (row, &word)| rows | u8::from(word != 0) << row)
+        tile.iter()
+            .enumerate()
+            .fold(0, |rows, (row, &word)| rows | u8::from(word != 0) << row)
     }
 
     fn sides(tile: &thinning::Tile) -> (u8, u8) {
-        tile.iter().enumerate().fold((0, 0), |(west, east), (row, &word)| {
-            (west | ((word & 1) as u8) << row, east | ((word >> 63) as u8) << row)
-        })
+        tile.iter()
+            .enumerate()
+            .fold((0, 0), |(west, east), (row, &word)| {
+                (
+                    west | ((word & 1) as u8) << row,
+                    east | ((word >> 63) as u8) << row,
+                )
+            })
     }
 }

@@ -1,5 +1,10 @@
 //! The loops of this crate compiled for the instruction sets of x86-64.
 
+#![allow(clippy::inline_always)] // only inlined code is compiled with the caller's instructions
+#![allow(clippy::redundant_closure)] // a closure is compiled with the caller's instructions, a path is not
+#![allow(clippy::cast_sign_loss)] // masks of lanes are bits, not numbers
+#![allow(clippy::wildcard_imports)] // intrinsics
+
 /// Every x86-64 processor.
 pub mod sse2 {
     use super::super::{overlap_rows, pack_rows, unpack_rows};
@@ -154,7 +159,8 @@ pub mod avx2 {
     fn spread(word: u64, bytes: &mut [u8; 64]) {
         let own_bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
         let source = _mm256_setr_epi8(
-            0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3,
+            0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3,
+            3, 3, 3,
         );
         for (part, half) in bytes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             let copies = _mm256_set1_epi32(((word >> (32 * part)) as u32).cast_signed());

@@ -93,7 +93,7 @@ impl Options {
             let lead: String = chars[..at].iter().collect::<String>().to_lowercase();
             let lead =
                 lead.trim_end_matches(|c: char| c.is_whitespace() || "(:：*\"'[\\{（".contains(c));
-            let is_opened = lead.is_empty();
+            let is_opened = lead.is_empty() || lead.ends_with(['.', '!', '?', '。', '\n']);
             let is_called = [
                 "answer",
                 "answer is",

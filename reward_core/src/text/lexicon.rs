@@ -39,6 +39,12 @@ pub enum Role {
     Hedge,
     /// Declines to answer: "cannot determine", "I'm sorry".
     Refusal,
+    /// "Determine", "conclude": declines to answer where it is denied or called difficult.
+    Epistemic,
+    /// "Difficult", "impossible".
+    Difficult,
+    /// "If", "whether": opens what is not claimed.
+    Condition,
     /// Joins alternatives.
     Or,
     /// Joins items.
@@ -49,7 +55,7 @@ pub enum Role {
     Instead,
     /// Opens a contrasting clause: "but", "however".
     Contrast,
-    /// Opens a clause that only explains: "which", "because".
+    /// Opens a clause that only explains: "because".
     Relative,
     /// A verb without medical meaning; makes a segment a clause.
     Verb,
@@ -57,6 +63,14 @@ pub enum Role {
     Determiner,
     /// "In", "of", "at".
     Preposition,
+    /// "Which", "where": opens a clause that only explains where a comma stands before it.
+    Pronoun,
+    /// Opens a closer description of what was just said: "specifically".
+    Detail,
+    /// Opens a list: "such as", "including".
+    List,
+    /// "Near", "adjacent to": opens a landmark.
+    Near,
     /// Any other word that carries no answer.
     Filler,
 }
@@ -105,6 +119,8 @@ pub struct Concept {
     pub source: String,
     /// Concepts that a reader may also name without contradicting this one, and that this one entails.
     pub broader: Vec<ConceptId>,
+    /// Concepts that spell this one out when named together ("heart", "enlarged"); broader as well.
+    pub parts: Vec<ConceptId>,
     /// Concepts that contradict this one.
     pub opposites: Vec<ConceptId>,
 }
@@ -148,6 +164,8 @@ struct GroupRow {
     source: String,
     #[serde(default)]
     broader: Vec<String>,
+    #[serde(default)]
+    parts: Vec<String>,
     #[serde(default)]
     opposite: Vec<String>,
 }
@@ -233,7 +251,8 @@ impl Lexicon {
             }
             let concept = Concept {
                 category: category_of(&row.id)?,
-                broader: lexicon.ids(&row.broader)?,
+                broader: [lexicon.ids(&row.broader)?, lexicon.ids(&row.parts)?].concat(),
+                parts: lexicon.ids(&row.parts)?,
                 opposites: lexicon.ids(&row.opposite)?,
                 id: row.id,
                 terms: row.terms,

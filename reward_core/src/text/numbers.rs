@@ -108,7 +108,9 @@ pub fn quantities(parsed: &Parsed) -> Vec<Quantity> {
     found
 }
 
-fn is_times(parsed: &Parsed, token: &Token) -> bool {
+/// Whether the token stands between the sides of a size ("3 x 4 cm", "2 to 3 cm").
+#[must_use]
+pub fn is_times(parsed: &Parsed, token: &Token) -> bool {
     matches!(
         word(parsed, token),
         "x" | "by" | "to" | "*" | "×" | "至" | "到" | "乘"

@@ -3,9 +3,10 @@
 //! An explicit "yes" or "no" counts, and so does what the rest states: for "Is there an effusion?" the answer
 //! "an effusion is seen" is yes and "the pleura is clear of effusion" is no. Where both are given they must agree.
 
-use super::lexicon::{Category, Lexicon, Role};
+use super::lexicon::{Category, Role};
 use super::question::{is_normal, Question};
-use super::tokens::{Opener, Parsed, Token, NO_CONCEPT};
+use super::relations::{are_opposite, is_part, is_related};
+use super::tokens::{Opener, Parsed, Token};
 
 /// What an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +39,11 @@ pub fn polarity(answer: &Parsed, question: Option<&Question>) -> Polarity {
     let has_yes = answer
         .tokens
         .iter()
-        .any(|t| t.role == Role::Yes && !is_denied_word(answer, t));
-    let has_no = answer.tokens.iter().any(Token::is_answer_no);
+        .any(|t| t.role == Role::Yes && !t.is_aside && !is_denied_word(answer, t));
+    let has_no = answer
+        .tokens
+        .iter()
+        .any(|t| t.is_answer_no() && !t.is_aside);
     if has_yes && has_no {
         return Polarity::Contradictory;
     }
@@ -101,21 +105,18 @@ fn sentence_says(
         .iter()
         .filter(|t| t.sentence == sentence)
         .filter(|t| {
-            !matches!(
-                answer.segments[t.segment as usize].opener,
-                Opener::Than | Opener::Instead
-            )
+            let opener = answer.segments[t.segment as usize].opener;
+            !t.is_aside || opener == Opener::Than && question.is_some_and(Question::compares)
         })
         .collect();
     let content: Vec<&&Token> = tokens.iter().filter(|t| t.is_content()).collect();
     if let Some(question) = question {
-        if let Some(asked) = question.normality {
-            if let Some(found) = normality_says(&content, asked) {
-                return Some(found);
-            }
-        }
-        if let Some(found) = overlap_says(&content, question) {
-            return Some(found);
+        let asked = question
+            .normality
+            .and_then(|asked| normality_says(&content, asked));
+        if let Some(found) = asked.or_else(|| overlap_says(&content, question)) {
+            // "what is wrong?" can be denied, but restating it affirms nothing
+            return Some(found).filter(|(said, _)| !(question.asks_for_content && *said));
         }
     }
     if content.is_empty() {
@@ -146,58 +147,78 @@ fn overlap_says(content: &[&&Token], question: &Question) -> Option<(bool, bool)
         .content()
         .filter(|t| t.category != Category::Normality)
         .collect();
-    if asked.is_empty() || question.has_alternatives {
+    if asked.is_empty() {
         return None;
     }
-    let lexicon = Lexicon::get();
     for token in content
         .iter()
-        .filter(|t| t.is_stated() && t.concept != NO_CONCEPT && !question.names(t))
+        .filter(|t| t.is_stated() && !question.names(t))
     {
-        let concept = &lexicon.concepts[token.concept as usize];
-        let contradicts = asked
-            .iter()
-            .any(|a| a.concept != NO_CONCEPT && concept.opposites.contains(&a.concept));
-        let replaces = matches!(token.category, Category::Plane | Category::Modality)
-            && asked.iter().any(|a| {
-                a.category == token.category
-                    && !concept.broader.contains(&a.concept)
-                    && !lexicon.concepts[a.concept as usize]
-                        .broader
-                        .contains(&token.concept)
-            })
-            && !asked.iter().any(|a| {
-                content
-                    .iter()
-                    .any(|t| t.is_stated() && t.key == a.key && a.category == token.category)
-            });
-        let other_side = token.category == Category::Side
-            && asked.iter().any(|a| a.category == Category::Side)
-            && !content
-                .iter()
-                .any(|t| t.category == Category::Side && question.names(t));
-        if contradicts || replaces || other_side {
+        let opposes = asked.iter().any(|a| are_opposite(a, token));
+        if opposes || replaces(token, &asked, content) || is_other_side(token, &asked, content) {
             return Some((question.is_negated, true));
         }
     }
+    let is_meant =
+        |t: &Token, a: &Token| t.key == a.key || (t.category != Category::Organ && is_part(t, a));
     let named = asked
         .iter()
-        .filter(|a| content.iter().any(|t| t.key == a.key))
+        .filter(|a| content.iter().any(|t| is_meant(t, a)))
         .count();
     if named == 0 {
         return None;
     }
+    let asks_finding = asked
+        .iter()
+        .any(|a| a.category == Category::Finding || a.category == Category::Unknown);
+    if asks_finding
+        && content
+            .iter()
+            .any(|t| t.category == Category::Normality && is_normal(t))
+    {
+        // "the heart size is normal" where enlargement is asked
+        let affirms = content
+            .iter()
+            .any(|t| t.category == Category::Finding && t.is_stated() && question.names(t));
+        if !affirms {
+            return Some((question.is_negated, false));
+        }
+    }
     let matching: Vec<&&&Token> = content
         .iter()
-        .filter(|t| question.names(t) && t.category != Category::Normality)
+        .filter(|t| t.category != Category::Normality && asked.iter().any(|a| is_meant(t, a)))
         .collect();
     let is_denied = matching.iter().any(|t| t.is_negated);
     let is_stated = matching.iter().any(|t| !t.is_negated);
     let is_sure = named * 2 > asked.len() && !(is_denied && is_stated);
-    if named * 2 < asked.len() && !is_denied {
+    let is_weak = if asked.len() > 3 {
+        named * 2 <= asked.len()
+    } else {
+        named * 2 < asked.len()
+    };
+    if is_weak && !is_denied {
         return None;
     }
     Some((is_denied == question.is_negated, is_sure))
+}
+
+/// Another plane or modality than the one asked about, and that one is not stated as well.
+fn replaces(token: &Token, asked: &[&Token], content: &[&&Token]) -> bool {
+    matches!(token.category, Category::Plane | Category::Modality)
+        && asked
+            .iter()
+            .any(|a| a.category == token.category && !is_related(a, token))
+        && !asked.iter().any(|a| {
+            a.category == token.category && content.iter().any(|t| t.is_stated() && t.key == a.key)
+        })
+}
+
+/// Another side than the one asked about, and that one is not named at all.
+fn is_other_side(token: &Token, asked: &[&Token], content: &[&&Token]) -> bool {
+    let is_asked = |t: &Token| t.category == Category::Side && asked.iter().any(|a| a.key == t.key);
+    token.category == Category::Side
+        && asked.iter().any(|a| a.category == Category::Side)
+        && !content.iter().any(|t| is_asked(t))
 }
 
 fn bare_says(tokens: &[&Token]) -> Option<bool> {

@@ -1,6 +1,7 @@
 //! What a question asks, as far as the answer's meaning depends on it.
 
 use super::lexicon::{Category, Role};
+use super::relations::sides;
 use super::tokens::{Break, Opener, Parsed, Token};
 
 /// A question, read once for all its completions.
@@ -10,10 +11,14 @@ pub struct Question {
     pub parsed: Parsed,
     /// Keys of its content tokens, sorted.
     keys: Vec<u64>,
+    /// Keys of the alternatives it offers, sorted.
+    offered: Vec<u64>,
     /// It offers alternatives ("left or right?", "还是").
     pub has_alternatives: bool,
     /// It can be answered with yes or no.
     pub is_polar: bool,
+    /// It asks what, where, how many: restating it answers nothing.
+    pub asks_for_content: bool,
     /// `Some(true)`: asks whether something is normal; `Some(false)`: whether it is abnormal.
     pub normality: Option<bool>,
     /// Its statement is negative ("Is there no effusion?").
@@ -39,12 +44,21 @@ const POLAR_MARKS: &[&str] = &[
     "对不对",
 ];
 
+const CONTENT_OPENERS: &[&str] = &[
+    "what", "which", "where", "how", "who", "whose", "when", "why", "describe", "in", "name",
+    "list", "identify",
+];
+
+const CONTENT_MARKS: &[&str] = &["什么", "哪", "多少", "几", "如何", "怎么", "怎样", "为何"];
+
 impl Question {
     /// Reads a question.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let mut parsed = Parsed::new(text);
-        cut_prompt(&mut parsed);
+        for token in &mut parsed.tokens {
+            token.is_aside = false; // a question mark sets an answer aside, not a question
+        }
         let mut keys: Vec<u64> = parsed.content().map(|t| t.key).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -59,6 +73,9 @@ impl Question {
             .any(|s| s.opener == Opener::Or && has_content(&parsed, s));
         let is_polar =
             POLAR_OPENERS.contains(&first) || POLAR_MARKS.iter().any(|m| parsed.text.contains(m));
+        let asks_for_content = !is_polar
+            && (CONTENT_OPENERS.contains(&first)
+                || CONTENT_MARKS.iter().any(|m| parsed.text.contains(m)));
         let normality = parsed
             .tokens
             .iter()
@@ -68,11 +85,14 @@ impl Question {
         let is_negated = parsed
             .content()
             .any(|t| t.is_negated && t.category != Category::Normality);
+        let offered = alternatives(&parsed);
         Self {
             parsed,
             keys,
+            offered,
             has_alternatives,
             is_polar,
+            asks_for_content,
             normality,
             is_negated,
         }
@@ -82,6 +102,34 @@ impl Question {
     #[must_use]
     pub fn names(&self, token: &Token) -> bool {
         self.keys.binary_search(&token.key).is_ok()
+    }
+
+    /// Whether the token is one of the alternatives between which the question lets choose.
+    #[must_use]
+    pub fn offers(&self, token: &Token) -> bool {
+        self.offered.binary_search(&token.key).is_ok()
+    }
+
+    /// Side of the body that the question is about, as bits; 0 where it names none or means the side of the picture.
+    #[must_use]
+    pub fn side_asked(&self) -> u8 {
+        let means_picture = ["image", "picture", "图"]
+            .iter()
+            .any(|w| self.parsed.text.contains(w));
+        let side = sides(self.parsed.content());
+        if self.has_alternatives || means_picture || side == 3 {
+            return 0;
+        }
+        side
+    }
+
+    /// Whether the question compares ("larger than").
+    #[must_use]
+    pub fn compares(&self) -> bool {
+        self.parsed
+            .segments
+            .iter()
+            .any(|s| s.opener == Opener::Than)
     }
 
     /// Keys of the content tokens, sorted.
@@ -105,12 +153,47 @@ impl Question {
     }
 }
 
-/// "Please choose from the following two options: …" is no part of the question.
-fn cut_prompt(parsed: &mut Parsed) {
-    if let Some(at) = parsed.text.find("please choose from") {
-        let kept = parsed.text[..at].to_string();
-        parsed.read(&kept);
+/// What stands on both sides of "or": its first content word, the last one before it, the items of a list that
+/// leads up to it, and what is of the same kind ("in the left or right lung").
+fn alternatives(parsed: &Parsed) -> Vec<u64> {
+    let mut keys = Vec::new();
+    for (index, segment) in parsed.segments.iter().enumerate() {
+        if segment.opener != Opener::Or {
+            continue;
+        }
+        let after: Vec<&Token> = parsed
+            .of(segment)
+            .iter()
+            .filter(|t| t.is_content())
+            .collect();
+        let Some(first) = after.first() else { continue };
+        keys.push(first.key);
+        for earlier in (0..index).rev() {
+            let before: Vec<&Token> = parsed
+                .of(&parsed.segments[earlier])
+                .iter()
+                .filter(|t| t.is_content())
+                .collect();
+            let is_shared = |t: &Token| after.iter().any(|a| a.key == t.key);
+            // in "which organ is abnormal, heart or lung?" the first segment is no item
+            let is_item = earlier + 1 == index || parsed.segments[earlier].opener == Opener::List;
+            keys.extend(
+                before
+                    .last()
+                    .filter(|t| is_item && !is_shared(t))
+                    .map(|t| t.key),
+            );
+            let same_kind =
+                |t: &&&Token| t.category == first.category && t.category != Category::Unknown;
+            keys.extend(before.iter().filter(same_kind).map(|t| t.key));
+            if parsed.segments[earlier].opener != Opener::List {
+                break;
+            }
+        }
     }
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 fn has_content(parsed: &Parsed, segment: &super::tokens::Segment) -> bool {

@@ -79,6 +79,13 @@ impl<'a> Iterator for RawWords<'a> {
                 }
                 return Some(self.word(start, before));
             }
+            if byte == b'<' {
+                if let Some(length) = markup_length(&bytes[start..]) {
+                    self.at += length;
+                    before = before.max(Break::Blank);
+                    continue;
+                }
+            }
             if byte.is_ascii() {
                 self.at += 1;
                 before = before.max(self.break_of(byte, start));
@@ -133,6 +140,18 @@ impl<'a> RawWords<'a> {
             _ => Break::Blank,
         }
     }
+}
+
+/// Length of a short markup tag such as `<b>` or `</p>` at the start of `bytes`.
+fn markup_length(bytes: &[u8]) -> Option<usize> {
+    let end = bytes.iter().take(24).position(|&b| b == b'>')?;
+    let name = &bytes[1..end];
+    let name = name.strip_prefix(b"/").unwrap_or(name);
+    let is_name = name.first().is_some_and(u8::is_ascii_alphabetic)
+        && name
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || *b == b'/' || *b == b' ');
+    is_name.then_some(end + 1)
 }
 
 fn is_word_character(character: char) -> bool {
@@ -245,6 +264,8 @@ fn is_singular_in_s(word: &str) -> bool {
                 | "does"
                 | "has"
                 | "was"
+                | "rights"
+                | "lefts"
         )
 }
 
@@ -263,6 +284,8 @@ pub struct Token {
     pub is_negated: bool,
     /// It belongs to what is compared with or set aside, not to the answer.
     pub is_aside: bool,
+    /// An organ that only names the picture: "chest" in "chest X-ray".
+    pub is_modifier: bool,
     /// Written together with the token before (Chinese characters of one run).
     pub is_joined: bool,
     /// It is a single Chinese character outside the table.
@@ -286,8 +309,10 @@ pub struct Token {
 pub enum Opener {
     /// The start of a sentence, or `;` and `:`.
     Start,
-    /// A comma or slash.
+    /// A comma or a slash.
     List,
+    /// "Such as", "including".
+    Examples,
     /// "And".
     And,
     /// "Or".
@@ -296,8 +321,10 @@ pub enum Opener {
     Bracket,
     /// "But".
     Contrast,
-    /// "Which", "because", "such as".
+    /// "Because", "which" after a comma.
     Relative,
+    /// "Specifically", a participle after a comma.
+    Detail,
     /// "Than", "compared to".
     Than,
     /// "Rather than", "instead of".
@@ -317,6 +344,12 @@ pub struct Segment {
     pub sentence: u16,
     /// It holds a verb, so it is a clause rather than a list item.
     pub has_verb: bool,
+    /// It explains or compares and is no part of the answer proper.
+    pub is_side_remark: bool,
+    /// It describes more closely what was just said.
+    pub is_detail: bool,
+    /// It lists parts or examples of what was just said.
+    pub is_example: bool,
 }
 
 /// An answer, read.
@@ -364,12 +397,76 @@ impl Parsed {
         self.segments.clear();
         self.split_words();
         self.look_up();
+        self.mark_modifiers();
         self.split_segments();
         self.mark_negation();
+        self.turn_denied_normality();
+        self.mark_refusals();
+        self.set_aside_questions();
+    }
+
+    /// "No abnormality" says normal, "not normal" says abnormal.
+    fn turn_denied_normality(&mut self) {
+        let lexicon = Lexicon::get();
+        for token in self
+            .tokens
+            .iter_mut()
+            .filter(|t| t.category == Category::Normality && t.is_negated)
+        {
+            if let Some(&opposite) = lexicon.concepts[token.concept as usize].opposites.first() {
+                token.concept = opposite;
+                token.key = concept_key(opposite);
+                token.is_negated = false;
+            }
+        }
+    }
+
+    /// "Cannot be determined", "difficult to conclude".
+    fn mark_refusals(&mut self) {
+        for at in 0..self.tokens.len() {
+            if self.tokens[at].role != Role::Epistemic {
+                continue;
+            }
+            let segment = self.tokens[at].segment;
+            let declines = self.tokens[..at]
+                .iter()
+                .rev()
+                .take_while(|t| t.segment == segment)
+                .any(|t| matches!(t.role, Role::Negation | Role::Difficult));
+            self.tokens[at].role = if declines { Role::Refusal } else { Role::Verb };
+        }
+    }
+
+    /// A sentence that ends with a question mark asks; it does not answer.
+    fn set_aside_questions(&mut self) {
+        let mut end = self.tokens.len();
+        while end > 0 {
+            let sentence = self.tokens[end - 1].sentence;
+            let stop = self
+                .tokens
+                .get(end)
+                .map_or(self.text.len(), |next| next.start as usize);
+            let asks = self.text[self.tokens[end - 1].end as usize..stop].contains('?');
+            let mut first = end;
+            while first > 0 && self.tokens[first - 1].sentence == sentence {
+                first -= 1;
+                self.tokens[first].is_aside |= asks;
+            }
+            end = first;
+        }
+    }
+
+    /// Whether the text only asks.
+    #[must_use]
+    pub fn only_asks(&self) -> bool {
+        !self.tokens.is_empty() && self.text.contains('?') && self.tokens.iter().all(|t| t.is_aside)
     }
 
     fn split_words(&mut self) {
         self.words.clear();
+        if let Some(at) = self.text.find("please choose from") {
+            self.text.truncate(at);
+        }
         let not = word_key("not");
         for word in raw_words(&self.text) {
             let (start, end) = (word.start as u32, (word.start + word.text.len()) as u32);
@@ -410,6 +507,7 @@ impl Parsed {
                 role: Role::Content,
                 is_negated: false,
                 is_aside: false,
+                is_modifier: false,
                 is_joined: before == Break::Joined,
                 is_han: false,
                 before,
@@ -431,7 +529,23 @@ impl Parsed {
                 .count()
                 + 1;
             let keys = self.words[at..at + reach].iter().map(|w| w.0);
-            let Some((entry, length)) = lexicon.longest(keys) else {
+            if let Some(concept) = self.side_letter(at, lexicon) {
+                token.concept = concept;
+                token.category = Category::Side;
+                token.key = concept_key(concept);
+                self.tokens.push(token);
+                at += 1;
+                continue;
+            }
+            let found = lexicon.longest(keys);
+            if let Some((key, length)) = self.non_word(at, found.map_or(0, |f| f.1)) {
+                token.key = key;
+                token.end = self.words[at + length - 1].2;
+                self.tokens.push(token);
+                at += length;
+                continue;
+            }
+            let Some((entry, length)) = found else {
                 token.is_han = text.chars().next().is_some_and(is_plain_han);
                 self.tokens.push(token);
                 at += 1;
@@ -470,6 +584,47 @@ impl Parsed {
         }
     }
 
+    /// "Non-calcified", "noncalcified": one word of its own, and no denial of the sentence.
+    fn non_word(&self, at: usize, known: usize) -> Option<(u64, usize)> {
+        let word = |i: usize| {
+            self.words
+                .get(i)
+                .map(|w| &self.text[w.1 as usize..w.2 as usize])
+        };
+        let text = word(at)?;
+        let next = self.words.get(at + 1).filter(|w| w.3 <= Break::Hyphen);
+        match (text, next) {
+            ("non", Some(next)) if known <= 1 => Some((meaning_key(next.0) ^ NON, 2)),
+            (_, _) if known == 0 && text.len() > 7 && text.starts_with("non") => {
+                Some((meaning_key(word_key(&text[3..])) ^ NON, 1))
+            }
+            _ => None,
+        }
+    }
+
+    /// "R" and "L" before an organ or a direction are sides.
+    fn side_letter(&self, at: usize, lexicon: &Lexicon) -> Option<ConceptId> {
+        let word = |i: usize| {
+            self.words
+                .get(i)
+                .map(|w| &self.text[w.1 as usize..w.2 as usize])
+        };
+        let name = match word(at)? {
+            "r" => "side.right",
+            "l" => "side.left",
+            _ => return None,
+        };
+        let next = self.words.get(at + 1).filter(|w| w.3 <= Break::Hyphen)?;
+        match lexicon.longest(std::iter::once(next.0))?.0 {
+            Entry::Concepts(concepts) => {
+                let category = lexicon.concepts[concepts[0] as usize].category;
+                let is_place = matches!(category, Category::Organ | Category::Direction);
+                lexicon.concept(name).filter(|_| is_place)
+            }
+            _ => None,
+        }
+    }
+
     /// "Twenty five" is one number.
     fn push_number(&mut self, token: Token) {
         if let Some(last) = self.tokens.last_mut().filter(|t| t.role == Role::Number) {
@@ -487,17 +642,42 @@ impl Parsed {
         self.tokens.push(token);
     }
 
+    fn mark_modifiers(&mut self) {
+        for at in 1..self.tokens.len() {
+            let (organ, picture) = (self.tokens[at - 1], self.tokens[at]);
+            let is_close = picture.before <= Break::Hyphen || picture.start == organ.start;
+            if organ.category == Category::Organ
+                && picture.category == Category::Modality
+                && is_close
+            {
+                self.tokens[at - 1].is_modifier = true;
+            }
+            if organ.category == Category::Modality
+                && picture.category == Category::Organ
+                && picture.start == organ.start
+            {
+                self.tokens[at].is_modifier = true;
+            }
+        }
+    }
+
     fn split_segments(&mut self) {
         let mut sentence = 0;
         let mut open: Option<Segment> = None;
         for index in 0..self.tokens.len() {
+            if self.continues_list(index) {
+                self.tokens[index].before = Break::Comma;
+            }
             let token = self.tokens[index];
             let opener = match (token.before, token.role) {
                 (Break::Sentence | Break::Semicolon, _) => Some(Opener::Start),
                 (_, Role::And) => Some(Opener::And),
                 (_, Role::Or) => Some(Opener::Or),
                 (_, Role::Contrast) => Some(Opener::Contrast),
-                (_, Role::Relative) => Some(Opener::Relative),
+                (_, Role::Relative) | (Break::Comma, Role::Pronoun) => Some(Opener::Relative),
+                (_, Role::Detail) => Some(Opener::Detail),
+                (_, Role::List) => Some(Opener::Examples),
+                (Break::Comma, _) if self.is_participle(&token) => Some(Opener::Detail),
                 (_, Role::Than) => Some(Opener::Than),
                 (_, Role::Instead) => Some(Opener::Instead),
                 (Break::Comma | Break::Slash, _) => Some(Opener::List),
@@ -514,13 +694,7 @@ impl Parsed {
                 } else {
                     opener.unwrap_or(Opener::Start)
                 };
-                open = Some(Segment {
-                    first: index as u32,
-                    end: index as u32,
-                    opener,
-                    sentence,
-                    has_verb: false,
-                });
+                open = Some(self.segment_from(index, opener, sentence));
             }
             let token = &mut self.tokens[index];
             token.sentence = sentence;
@@ -531,6 +705,65 @@ impl Parsed {
             }
         }
         self.segments.extend(open);
+    }
+
+    /// A segment that begins at token `index`; a side remark lasts until a verb or a contrast takes up the thread.
+    fn segment_from(&self, index: usize, opener: Opener, sentence: u16) -> Segment {
+        let before = self.segments.last().filter(|s| s.sentence == sentence);
+        let resumes = self.tokens[index].role == Role::Verb
+            || matches!(opener, Opener::Contrast | Opener::Start);
+        let is_side = matches!(opener, Opener::Relative | Opener::Than | Opener::Instead);
+        let continues = before.is_some_and(|s| {
+            s.is_side_remark && !matches!(s.opener, Opener::Than | Opener::Instead)
+        });
+        let is_detail =
+            opener == Opener::Detail || (before.is_some_and(|s| s.is_detail) && !resumes);
+        Segment {
+            first: index as u32,
+            end: index as u32,
+            opener,
+            sentence,
+            has_verb: false,
+            is_side_remark: is_side || (continues && !resumes),
+            is_detail,
+            is_example: opener == Opener::Examples
+                || (before.is_some_and(|s| s.is_example) && !resumes),
+        }
+    }
+
+    /// Bare lines ("1. lung", "2. liver") are the items of one list, not sentences.
+    fn continues_list(&self, index: usize) -> bool {
+        let is_bare = |t: &Token| {
+            matches!(
+                t.role,
+                Role::Content | Role::Number | Role::Filler | Role::Preposition | Role::Determiner
+            )
+        };
+        let (earlier, later) = self.tokens.split_at(index);
+        let Some(last) = earlier
+            .last()
+            .filter(|_| later[0].before == Break::Sentence)
+        else {
+            return false;
+        };
+        let gap = &self.text[last.end as usize..later[0].start as usize];
+        let mut before = earlier
+            .iter()
+            .rev()
+            .take_while(|t| t.sentence == last.sentence);
+        let mut after = later
+            .iter()
+            .enumerate()
+            .take_while(|(i, t)| *i == 0 || t.before != Break::Sentence);
+        !gap.contains('?') && before.all(is_bare) && after.all(|(_, t)| is_bare(t))
+    }
+
+    /// "…, showing the lungs": a participle opens a closer description.
+    fn is_participle(&self, token: &Token) -> bool {
+        let word = &self.text[token.start as usize..token.end as usize];
+        word.ends_with("ing")
+            && (token.role == Role::Verb
+                || token.concept == NO_CONCEPT && token.role == Role::Content)
     }
 
     fn mark_negation(&mut self) {
@@ -546,7 +779,7 @@ impl Parsed {
                 is_denied = false;
             }
             let range = segment.first as usize..segment.end as usize;
-            let is_aside = matches!(segment.opener, Opener::Than | Opener::Instead);
+            let mut is_aside = matches!(segment.opener, Opener::Than | Opener::Instead);
             for at in range.clone() {
                 match self.tokens[at].role {
                     Role::Negation => {
@@ -556,6 +789,7 @@ impl Parsed {
                         }
                     }
                     Role::No => is_denied = self.tokens[at].key != ANSWER_NO,
+                    Role::Condition => is_aside = true,
                     Role::NegationBack => self.deny_before(index, at),
                     Role::Content | Role::Number => {
                         self.tokens[at].is_negated |= is_denied;
@@ -569,25 +803,33 @@ impl Parsed {
 
     /// Tells "no" that answers ("No, …", "no it is …") from "no" that denies ("no effusion").
     fn settle_leading_no(&mut self) {
+        if self.tokens.len() > 1
+            && self.tokens[0].role == Role::Negation
+            && self.tokens[1].before >= Break::Comma
+        {
+            self.tokens[0].role = Role::No; // "不，…"
+        }
         for at in 0..self.tokens.len() {
             if self.tokens[at].role != Role::No {
                 continue;
             }
-            let answers = self.tokens.get(at + 1).is_none_or(|next| {
-                next.before > Break::Hyphen
-                    || matches!(
-                        next.role,
-                        Role::Determiner
-                            | Role::Verb
-                            | Role::Yes
-                            | Role::No
-                            | Role::Or
-                            | Role::And
-                            | Role::Contrast
-                            | Role::Relative
-                            | Role::Negation
-                    )
-            });
+            let follows_or = at > 0 && self.tokens[at - 1].role == Role::Or;
+            let answers = follows_or
+                || self.tokens.get(at + 1).is_none_or(|next| {
+                    next.before > Break::Hyphen
+                        || matches!(
+                            next.role,
+                            Role::Determiner
+                                | Role::Verb
+                                | Role::Yes
+                                | Role::No
+                                | Role::Or
+                                | Role::And
+                                | Role::Contrast
+                                | Role::Relative
+                                | Role::Negation
+                        )
+                });
             if answers {
                 self.tokens[at].key = ANSWER_NO;
             }
@@ -596,14 +838,42 @@ impl Parsed {
 
     /// "Not seen", "not visible in the lung": the negation denies what was named before it.
     fn denies_backwards(&self, at: usize, end: usize) -> bool {
+        let mut has_verb = false;
         for token in &self.tokens[at + 1..end] {
             match token.role {
                 Role::Affirm => return true,
+                Role::Preposition if has_verb => return true,
                 Role::Content | Role::Number => return false,
+                Role::Verb => has_verb |= !self.is_auxiliary(token),
                 _ => {}
             }
         }
         true
+    }
+
+    fn is_auxiliary(&self, token: &Token) -> bool {
+        matches!(
+            &self.text[token.start as usize..token.end as usize],
+            "is" | "are"
+                | "was"
+                | "were"
+                | "be"
+                | "been"
+                | "being"
+                | "has"
+                | "have"
+                | "had"
+                | "do"
+                | "does"
+                | "did"
+                | "can"
+                | "could"
+                | "will"
+                | "would"
+                | "should"
+                | "为"
+                | "呈"
+        )
     }
 
     /// Denies what stands before token `at` in its segment and in the list items that lead up to it.
@@ -628,6 +898,17 @@ impl Parsed {
         }
     }
 }
+
+/// Key of the concept that a single word names, or of the word itself.
+fn meaning_key(word: u64) -> u64 {
+    match Lexicon::get().longest(std::iter::once(word)) {
+        Some((Entry::Concepts(concepts), _)) => concept_key(concepts[0]),
+        _ => word,
+    }
+}
+
+/// Turns the key of a word into the key of its "non-" form.
+pub const NON: u64 = 0x5bd1_e995_9d2c_5680;
 
 /// Key of a "no" that answers the question.
 pub const ANSWER_NO: u64 = 1;

@@ -1,0 +1,130 @@
+"""Seconds a prompt and peak memory of real-size GRPO on this machine's GPU.
+
+    python benchmarks/random_model.py PROCESSOR model-3b
+    python benchmarks/gpu_training.py model-3b --size 512 --generations 4 --prompts 1 --steps 4 [--vllm] [--set KEY=VALUE …]
+
+The images are noise and the weights random: completions run to their limit, which is the worst case.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from medgrpo.data.prepared import PreparedWriter
+from medgrpo.data.schema import ROW_SCHEMA
+
+
+def write_dataset(folder: Path, size: int, rows: int) -> None:
+    """A prepared dataset of noise images of size × size px with yes/no questions."""
+    rng = np.random.default_rng(0)
+    made = []
+    with PreparedWriter(folder) as writer:
+        for number in range(rows):
+            name = f"images/{number}.png"
+            Image.fromarray(rng.integers(0, 255, (size, size, 3), dtype=np.uint8)).save(writer.folder / name)
+            row = dict.fromkeys(ROW_SCHEMA)
+            row |= {
+                "id": str(number),
+                "question": "Is there evidence of a pleural effusion in this image?",
+                "answer": "no",
+                "answers": ["no"],
+                "images": [name],
+                "image_id": str(number),
+                "language": "en",
+                "answer_type": "closed",
+                "plane": "axial",
+                "modality": "CT",
+                "width": size,
+                "height": size,
+                "image_tokens": round(size / 28) ** 2,
+                "source": "noise",
+                "source_file": "noise",
+                "source_row": number,
+            }
+            made.append(row)
+        writer.write("train", made[: rows - 4])
+        writer.write("validation", made[-4:])
+        writer.finish({"name": "noise", "task": "vqa", "hash": f"noise-{size}-{rows}"})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--generations", type=int, default=4)
+    parser.add_argument("--prompts", type=int, default=1)
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--vllm", action="store_true")
+    parser.add_argument("--gpus", type=int)
+    parser.add_argument("--deepspeed")
+    parser.add_argument("--name", default="gpu")
+    parser.add_argument("--work", type=Path, default=Path("gpu-benchmark"))
+    parser.add_argument("--set", action="append", default=[])
+    arguments = parser.parse_args()
+    data = arguments.work / f"noise-{arguments.size}"
+    if not data.exists():
+        write_dataset(data, arguments.size, 64)
+    run = arguments.work / f"run-{arguments.name}"
+    settings = [
+        f"rollout.num_generations={arguments.generations}",
+        f"training.prompts_per_step={arguments.prompts}",
+        f"rollout.max_completion_length={arguments.tokens}",
+        f"training.max_steps={arguments.steps}",
+        "training.save_steps=1000",
+        "model.max_pixels=1048576",
+        "validation.before_and_after=false",
+        *arguments.set,
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "medgrpo.cli.main",
+        "train",
+        "--preset",
+        "balanced",
+        "--model",
+        arguments.model,
+    ]
+    command += ["--data", str(data), "--output", str(run), "--json"]
+    command += [word for setting in settings for word in ("--set", setting)]
+    command += ["--vllm", "colocate"] if arguments.vllm else []
+    command += ["--gpus", str(arguments.gpus)] if arguments.gpus else []
+    command += ["--deepspeed", arguments.deepspeed] if arguments.deepspeed else []
+    start = time.perf_counter()
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
+    wall = time.perf_counter() - start
+    if done.returncode:
+        sys.exit(f"training failed after {wall:.0f} s: {done.stdout[-2000:]}")
+    entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    info = json.loads((run / "training_info.json").read_text())
+    keys = (
+        "loss",
+        "grad_norm",
+        "reward",
+        "sampling/sampling_logp_difference/mean",
+        "completions/mean_length",
+    )
+    print(
+        json.dumps(
+            {
+                "name": arguments.name,
+                "s_per_prompt": [
+                    round(entry["s_per_prompt"], 3) for entry in entries if "s_per_prompt" in entry
+                ],
+                "peak_memory_gib": info.get("peak_memory_gib"),
+                "wall_s": round(wall, 1),
+                "last": {key: entries[-1].get(key) for key in keys},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,365 @@
+"""`medgrpo eval`: figures with intervals for a model, or for ready predictions, on a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.errors import UsageError
+
+if TYPE_CHECKING:
+    from medgrpo.evaluation.evaluate import Evaluation
+    from medgrpo.evaluation.subject import Subject
+    from medgrpo.evaluation.targets import Target
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]", help="Run folder, adapter, model folder or hub name; none with --predictions."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATA]", help="Prepared dataset. Default: the one MODEL was trained on."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Score these ready completions; no model is loaded.")
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="File that holds the answers to --predictions, with --join.")
+    ] = None,
+    join: Annotated[
+        str | None, typer.Option(metavar="row|KEY[=KEY]", help="How --predictions belong to the answers.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="completion=NAME,answer=NAME,… where the names are unusual.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="transformers, vllm, or the URL of an OpenAI-compatible server.")
+    ] = "transformers",
+    batch_size: Annotated[int, typer.Option(min=1, help="Completions in one forward pass.")] = 16,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Longest completion, in tokens. Default: as in training, else 256."),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Prompt template. Default: the one it was trained with (medgrpo.json).")
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Also draw N completions a question: agreement, majority, calibration.")
+    ] = 0,
+    temperature: Annotated[
+        float, typer.Option(min=0.01, help="Of --samples; the scored completion is greedy.")
+    ] = 1.0,
+    counterfactual: Annotated[
+        str | None, typer.Option(help="blank,shuffle,noise: ask again with pictures that cannot help.")
+    ] = None,
+    targets: Annotated[str | None, typer.Option(help="TOML file of figures to reach, or stage1.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of the metric `reward`. Default: as in training, else balanced.")
+    ] = None,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="A completion without tags is the answer itself. Default: seen from the completions.",
+        ),
+    ] = False,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="OpenAI-compatible server whose model also judges the answers."),
+    ] = None,
+    judge_model: Annotated[str | None, typer.Option(help="Model on that server. Default: its first.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for metrics.json, predictions.parquet, report.html, review.csv. "
+            "Default: evaluation/MODEL-SPLIT; none with --predictions.",
+        ),
+    ] = None,
+    review: Annotated[int, typer.Option(min=0, help="Rows of the review sheet for a physician.")] = 50,
+    import_review: Annotated[
+        Path | None, typer.Option(help="A review sheet that was filled in: agreement of human and scorer.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure a model, or ready predictions, with an interval and a baseline beside each figure.
+
+    Intervals are 95 %, clustered by image. The baseline is the commonest answer of the train split; the
+    blind baseline knows the question's wording too, but no picture. An interrupted run goes on where it
+    was. docs/evaluation.md says how each figure is defined.
+
+    Example: medgrpo eval runs/balanced-1 data/vqa-rad --counterfactual blank,shuffle --targets stage1
+    """
+    from medgrpo.evaluation.targets import load_targets
+
+    out = Output(as_json=as_json, quiet=quiet)
+    wanted = load_targets(targets) if targets else []
+    if predictions is not None:
+        result = _of_predictions(
+            out, model, data, predictions, split, references, join, columns, limit, plain, weights, wanted
+        )
+    else:
+        _refuse_without_predictions(references=references, join=join, columns=columns)
+        if model is None:
+            raise UsageError(
+                "eval needs a model and a dataset",
+                expected="medgrpo eval MODEL DATA, or medgrpo eval --predictions FILE",
+                hint="medgrpo preprocess SOURCE DATA makes a dataset",
+            )
+        result, output = _of_model(
+            out,
+            model,
+            data,
+            adapter,
+            engine=engine,
+            options={"batch_size": batch_size, "dtype": dtype, "seed": seed},
+            plan={
+                "split": split,
+                "limit": limit,
+                "samples": samples,
+                "temperature": temperature,
+                "max_new_tokens": max_new_tokens,
+                "prompt": prompt,
+                "seed": seed,
+            },
+            counterfactual=counterfactual,
+            output=output,
+            weights=weights,
+            targets=wanted,
+        )
+    if judge is not None:
+        from medgrpo.evaluation.judge import judge_answers
+
+        with out.progress("judging", total=len(result.scored)) as advance:
+            cache = output / "judged.jsonl" if output else None
+            result.document["judge"] = judge_answers(
+                result.scored, judge, model=judge_model, cache=cache, advance=advance
+            )
+    if import_review is not None:
+        from medgrpo.evaluation.review import read_review
+
+        result.document["review"] = read_review(import_review, result.scored)
+    if output is not None:
+        from medgrpo.evaluation.outputs import write_outputs
+
+        result.document["output"] = str(output)
+        write_outputs(result, output, review_rows=review, seed=seed)
+    for note in result.predictions.notes:
+        out.note(f"note: {note}")
+    _print(out, result)
+    for warning in result.warnings:
+        out.warn(warning)
+    if output is not None:
+        out.note(f"written: {output}/ (metrics.json, predictions.parquet, report.html, review.csv)")
+    out.result({**result.document, "warnings": result.warnings})
+
+
+def _refuse_without_predictions(**options: Any) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"--{name} belongs to --predictions FILE, which is not given")
+
+
+def _of_predictions(
+    out: Output,
+    model: str | None,
+    data: Path | None,
+    predictions: Path,
+    split: str,
+    references: Path | None,
+    join: str | None,
+    columns: str | None,
+    limit: int | None,
+    plain: bool,
+    weights: str | None,
+    targets: list[Target],
+) -> Evaluation:
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.evaluation.evaluate import evaluate_predictions
+    from medgrpo.evaluation.predictions import read_predictions
+    from medgrpo.rewards.columns import parse_columns
+
+    place = data if data is not None else (Path(model) if model is not None else None)
+    dataset = PreparedDataset.open(place) if place is not None else None
+    found = read_predictions(
+        predictions,
+        rows=list(dataset.rows(split)) if dataset else None,
+        columns=parse_columns(columns) or None,
+        references=references,
+        join=join,
+    ).head(limit)
+    train = list(dataset.rows("train")) if dataset and dataset.count("train") else []
+    result = evaluate_predictions(
+        found, plain=plain or None, reward=_reward(weights, None), learnt_from=train, targets=targets
+    )
+    if dataset is not None:
+        result.document |= {"data": str(dataset.path), "data_hash": dataset.info.get("hash"), "split": split}
+        opened = dataset
+        result.image_file = lambda row: opened.image_path(row["images"][0]) if row.get("images") else None
+    return result
+
+
+def _of_model(
+    out: Output,
+    model: str,
+    data: Path | None,
+    adapter: Path | None,
+    *,
+    engine: str,
+    options: dict[str, Any],
+    plan: dict[str, Any],
+    counterfactual: str | None,
+    output: Path | None,
+    weights: str | None,
+    targets: list[Target],
+) -> tuple[Evaluation, Path]:
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.evaluation.counterfactual import parse_kinds
+    from medgrpo.evaluation.engines import choose_engine
+    from medgrpo.evaluation.evaluate import Plan, evaluate_model
+    from medgrpo.evaluation.subject import find_subject
+
+    kinds = parse_kinds(counterfactual)
+    dataset = PreparedDataset.open(data) if data is not None else None
+    subject = find_subject(model, adapter)
+    dataset = dataset or PreparedDataset.open(_trained_on(out, subject))
+    load = choose_engine(engine, subject, **options)
+    for note in subject.notes:
+        out.warn(note)
+    folder = output or Path("evaluation") / f"{subject.name.replace('/', '--')}-{plan['split']}"
+    result = evaluate_model(
+        subject,
+        dataset,
+        load,
+        Plan(**plan, counterfactuals=kinds),
+        out,
+        output=folder,
+        reward=_reward(weights, subject.run_folder),
+        targets=targets,
+    )
+    return result, folder
+
+
+def _trained_on(out: Output, subject: Subject) -> Path:
+    """The dataset that a run was trained on; its other splits are what eval reads."""
+    stated = (subject.metadata.get("provenance") or {}).get("data")
+    if not stated or not Path(stated).is_dir():
+        raise UsageError(
+            f"eval {subject.name} needs a dataset",
+            expected="medgrpo eval MODEL DATA",
+            hint="medgrpo preprocess SOURCE DATA makes a dataset",
+        )
+    out.note(f"dataset: {stated}, which it was trained on")
+    return Path(stated)
+
+
+def _reward(weights: str | None, run: Path | None) -> Any | None:
+    from medgrpo.evaluation.reward import reward_of
+
+    return reward_of(weights, run)
+
+
+def _print(out: Output, result: Evaluation) -> None:
+    from medgrpo.evaluation.metrics import METRICS
+
+    document = result.document
+    rows = []
+    for metric in METRICS:
+        entry = document.get(metric.name)
+        if entry is None:
+            continue
+        interval = "" if entry["low"] is None else f"{entry['low']:.3f} – {entry['high']:.3f}"
+        rows.append(
+            [
+                metric.name,
+                entry["value"],
+                interval,
+                entry.get("baseline"),
+                entry.get("blind_baseline"),
+                entry["n"],
+            ]
+        )
+    title = f"{document['n']} questions about {document['images']} images; 95 % intervals by {document['clustered_by']}"
+    out.table(title, ["metric", "value", "interval", "majority", "blind", "n"], rows)
+    for name, matrix in document["confusion"].items():
+        if matrix["n"]:
+            lines = [
+                [label, *counts] for label, counts in zip(matrix["labels"], matrix["counts"], strict=True)
+            ]
+            out.table(f"{name}: reference by row, model by column", ["", *matrix["said"]], lines)
+    for name, found in document["groups"].items():
+        lines = [
+            [label, one["value"], f"{one['low']:.3f} – {one['high']:.3f}" if one["n"] else "", one["n"]]
+            for label, one in found.items()
+        ]
+        if len(lines) > 1:
+            out.table(f"answer_match by {name}", [name, "value", "interval", "n"], lines)
+    _print_extras(out, document)
+
+
+def _print_extras(out: Output, document: dict[str, Any]) -> None:
+    if "detection" in document:
+        lines = [
+            [name, one["value"], one["low"], one["high"], one["n"]]
+            for name, one in document["detection"].items()
+        ]
+        out.table("Detection", ["metric", "value", "low", "high", "n"], lines)
+    if "samples" in document:
+        found = document["samples"]
+        lines = [
+            [name, found[name]["value"], found[name]["low"], found[name]["high"]]
+            for name in ("mean", "majority", "best")
+        ]
+        out.table("answer_match over samples", ["of samples", "value", "low", "high"], lines)
+        if "ece" in found:
+            out.text(f"agreement as certainty: ECE {found['ece']:.3f}, Brier {found['brier']:.3f}")
+    if "counterfactual" in document:
+        from medgrpo.evaluation.report import p_text
+
+        lines = [
+            [
+                kind,
+                one["answer_match"]["value"],
+                one["kept"],
+                one["difference"]["difference"],
+                p_text(one["difference"]["p_value"]),
+                one["changed"]["value"],
+            ]
+            for kind, one in document["counterfactual"].items()
+        ]
+        out.table(
+            "With pictures that cannot help",
+            ["pictures", "answer_match", "kept", "lost", "p", "answers changed"],
+            lines,
+        )
+    if document.get("targets"):
+        lines = [[one["metric"], one["wanted"], one["value"], one["verdict"]] for one in document["targets"]]
+        out.table("Targets", ["metric", "wanted", "value", "verdict"], lines)
+    if "judge" in document:
+        found = document["judge"]
+        out.text(
+            f"judge {found['model']}: {found['accuracy']['value']} right; agrees with answer_match on "
+            f"{found['agreement']['value']} (kappa {found['kappa']})"
+        )
+    if "review" in document:
+        found = document["review"]
+        out.text(
+            f"review: {found['n']} rows judged by a person; agreement {found['agreement']['value']} (kappa {found['kappa']})"
+        )

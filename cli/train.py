@@ -1,0 +1,256 @@
+"""`medgrpo train`: fine-tune by SFT, GRPO or DPO, stage after stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medgrpo.cli.output import JsonOption, Output, QuietOption
+
+if TYPE_CHECKING:
+    from medgrpo.config.layers import Resolved
+    from medgrpo.config.sections import RunConfig
+    from medgrpo.training.preflight import Preflight
+    from medgrpo.training.resume import ResumePoint
+
+app = typer.Typer(rich_markup_mode=None)
+
+DEMO_LINE = (
+    "demo: no --model given, so a small model is built here and trained on generated pictures; "
+    "nothing is downloaded. A real run: medgrpo train --model Qwen/Qwen2.5-VL-3B-Instruct --data FOLDER"
+)
+SMALL_LINE = (
+    "no --model given: a demo-size model is built here and trained on {data}, to try the pipeline. "
+    "A real run: add --model Qwen/Qwen2.5-VL-3B-Instruct"
+)
+
+
+@app.command()
+def train(
+    preset: Annotated[
+        str | None, typer.Option(help="Preset by name or .toml path; `medgrpo presets list`. [balanced]")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Method of the main stage: grpo, sft or dpo.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "--base_model", "--model_name_or_path", help="Model folder, hub name, adapter or run."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", "--dataset", help="Prepared dataset; none: the demo set.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "--output_dir", help="Run folder. [runs/<preset>-<date>-<n>]")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting as key=value; may be repeated.")
+    ] = None,
+    config: Annotated[str | None, typer.Option(help="TOML file of settings over the preset.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Continue a run: auto (the newest unfinished), a run or a checkpoint.")
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(help="GPUs of this machine to train on.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Machines; start the command on each of them.")] = None,
+    deepspeed: Annotated[
+        str | None, typer.Option(help="zero2, zero3, or a DeepSpeed configuration file.")
+    ] = None,
+    vllm: Annotated[str | None, typer.Option(help="Generate with vLLM: colocate or server.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, data order and sampling. [0]")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and print the plan; train nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fine-tune a model by SFT, GRPO or DPO, stage after stage; without --model, the demo.
+
+    Writes a run folder (configuration, log, completions, checkpoints, weights) and a copy of the log in
+    ./logs. CTRL-C saves a checkpoint and stops; `--resume auto` goes on from there.
+
+    Example: medgrpo train --preset balanced
+    """
+    from pathlib import Path
+
+    from medgrpo.training.launch import is_child, needs_launch, rank
+    from medgrpo.training.preflight import preflight
+
+    is_first = rank() == 0  # of several processes one speaks
+    said = Output(as_json=as_json and is_first, quiet=quiet or not is_first)
+    options: dict[str, Any] = {
+        "training.method": method,
+        "data.path": data,
+        "run.output": output,
+        "run.seed": seed,
+        "launch.gpus": gpus,
+        "launch.nodes": nodes,
+        "launch.deepspeed": deepspeed,
+        "vllm.mode": vllm,
+        "rollout.engine": "vllm" if vllm else None,
+    }
+    words = list(assignments or [])
+    if resume:
+        point, resolved, name = _resumed(said, resume, output, words, {**options, "model.path": model})
+    else:
+        point, resolved, name = None, _resolved(said, preset, model, config, words, options), None
+    settings = resolved.config
+    name = name or _run_name(settings, preset)
+    checks = preflight(settings, world_size=(settings.launch.gpus or 1) * settings.launch.nodes)
+    for warning in checks.warnings:
+        said.warn(warning)
+    run_path = point.run if point else Path(settings.run.output or Path("runs") / name)
+    if point is None and not is_child():
+        from medgrpo.runs.writer import refuse_used_folder
+
+        refuse_used_folder(run_path)
+    if dry_run:
+        _show_plan(said, settings, checks, run_path)
+        return
+    if needs_launch(settings.launch):
+        _launch(settings, run_path, resume=point is not None)
+    _train(said, settings, checks, name, run_path, point)
+
+
+def _resolved(
+    said: Output,
+    preset: str | None,
+    model: str | None,
+    config: str | None,
+    assignments: list[str],
+    options: dict[str, Any],
+) -> Resolved:
+    from pathlib import Path
+
+    from medgrpo.config.presets import DEFAULT, resolve_run
+
+    resolved, notes = resolve_run(
+        preset or DEFAULT,
+        model=model,
+        config_file=Path(config) if config else None,
+        assignments=tuple(assignments),
+        options=options,
+    )
+    settings = resolved.config
+    if settings.model.path is None:
+        said.note(DEMO_LINE if settings.data.path is None else SMALL_LINE.format(data=settings.data.path))
+    for note in notes:
+        said.note(note)
+    return resolved
+
+
+def _resumed(
+    said: Output, resume: str, output: str | None, assignments: list[str], options: dict[str, Any]
+) -> tuple[ResumePoint, Resolved, str]:
+    from medgrpo.runs.writer import read_json
+    from medgrpo.training.resume import find_run, resume_config
+
+    point = find_run(resume, output)
+    kept = {key: value for key, value in options.items() if key != "run.output"}
+    resolved, notes = resume_config(point.run, assignments, kept)
+    said.note(f"resuming {point.run}")
+    for note in notes:
+        said.note(note)
+    name = read_json(point.run / "training_info.json").get("name") or point.run.name
+    return point, resolved, str(name)
+
+
+def _run_name(settings: RunConfig, preset: str | None) -> str:
+    from pathlib import Path
+
+    from medgrpo.runs.writer import new_run_name
+
+    if settings.run.name:
+        return settings.run.name
+    if settings.run.output:
+        return Path(settings.run.output).name
+    return new_run_name(Path(preset).stem if preset else "balanced", Path("runs"))
+
+
+def _launch(settings: RunConfig, run_path: Any, *, resume: bool) -> None:
+    """Start the same command in every process, all with one run folder, and end with its exit code."""
+    import sys
+
+    from medgrpo.training.launch import relaunch
+
+    arguments = sys.argv[1:]
+    if not resume:
+        arguments = [*arguments, "--output", str(run_path)]
+    raise typer.Exit(relaunch(arguments, settings.launch))
+
+
+def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: Any) -> None:
+    columns = ["stage", "method", "steps", "prompts", "samples", "per device", "accumulation", "epochs"]
+    rows = [
+        (
+            plan.name,
+            plan.method,
+            plan.steps,
+            plan.prompts_per_step,
+            plan.samples_per_step,
+            plan.per_device_train_batch_size,
+            plan.gradient_accumulation_steps,
+            round(plan.epochs, 2),
+        )
+        for plan in checks.plans
+    ]
+    said.table("one step of each stage", columns, rows)
+    said.result(
+        {
+            "run": str(run_path),
+            "dry_run": True,
+            "stages": [plan.__dict__ for plan in checks.plans],
+            "config": settings.model_dump(),
+            "warnings": checks.warnings,
+        }
+    )
+
+
+def _train(
+    said: Output, settings: RunConfig, checks: Preflight, name: str, run_path: Any, point: ResumePoint | None
+) -> None:
+    try:
+        import trl  # noqa: F401
+    except ImportError as error:
+        from medgrpo.errors import missing_extra
+
+        raise missing_extra("trl", "train", "training") from error
+    import os
+
+    from medgrpo.training.display import LiveReporter
+    from medgrpo.training.launch import is_child, use_one_gpu
+
+    if not is_child():
+        use_one_gpu(os.environ)  # type: ignore[arg-type]
+    from medgrpo.training.stages import train as run_training
+
+    reporter = LiveReporter(said)
+    reporter.announce(checks.plans)
+    result = run_training(
+        settings,
+        name=name,
+        reporter=reporter,
+        output=run_path,
+        resume=point,
+        checks=checks,
+    )
+    rewards = (result.reward_first, result.reward_last)
+    if None not in rewards:
+        said.text(f"reward {rewards[0]:.3f} → {rewards[1]:.3f} over {result.steps} steps")
+    measures = [
+        (
+            metric,
+            *(
+                result.validation.get(when, {}).get(metric, {}).get("value")
+                for when in ("blind", "before", "after")
+            ),
+        )
+        for metric in result.validation.get("before", {})
+    ]
+    if measures:
+        said.table("validation, greedy", ["metric", "blind baseline", "before", "after"], measures)
+    said.text(f"health: {result.health['verdict']}")
+    said.text(f"run: {result.run}")
+    if result.status == "stopped":
+        said.text(f"stopped; medgrpo train --resume {result.run} goes on")
+    said.result(result.as_dict())

@@ -1,0 +1,136 @@
+"""Augmentation of pictures at training time that leaves the answer true.
+
+Brightness, contrast and a crop of the border are harmless for most questions. A flip swaps left and right:
+it is made only where no side word occurs in the question, the answers and the options, and nothing else in
+the row depends on the side; or, where asked for, the side words are swapped with it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from medgrpo.data.schema import Row
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SIDES = re.compile(
+    r"\b(left|right|lefts|rights|left-sided|right-sided|l|r|lt|rt|lll|lul|rll|rul|rml|llq|luq|rlq|ruq|"
+    r"dextro\w*|sinistr\w*|levo\w*|laterali[sz]\w*|side|sides|sided|unilateral\w*|contralateral\w*|ipsilateral\w*|"
+    r"clockwise|counterclockwise|o'clock|situs|heart|cardiac|aort\w*|liver|hepatic|stomach|gastric|spleen|splenic|"
+    r"cec\w*|caec\w*|appendi\w*|gallbladder|descending|ascending|sigmoid|orientation|marker|normal|abnormal\w*)\b"
+    r"|[左右侧]|心|肝|胃|脾|阑尾|胆|主动脉|正常|异常",
+    re.IGNORECASE,
+)
+"""Words that name a side, or an organ whose side is part of being normal."""
+_SWAPPABLE = re.compile(r"\b(left|right)\b|[左右]", re.IGNORECASE)
+_OTHER = {"left": "right", "right": "left", "左": "右", "右": "左"}
+_COUNTED_EDGES = re.compile(
+    r"\b(how many|count|border|edge|margin|corner|periph\w*|top|bottom)\b|多少|几|边缘", re.I
+)
+"""Questions for which the border of the picture matters: not cropped."""
+
+Flip = Literal["never", "safe", "swap"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How pictures are varied, each time they are shown."""
+
+    brightness: float = 0.15
+    """Largest relative change."""
+    contrast: float = 0.15
+    """Largest relative change."""
+    crop: float = 0.06
+    """Largest share of each border that is cut away."""
+    flip: Flip = "safe"
+    """`never`; `safe`: where no side word occurs; `swap`: also where left and right are the only side words,
+    which are then exchanged in question, answers and options."""
+
+
+def can_flip(row: Row) -> bool:
+    """True if mirroring the picture leaves question and answer true: no side word, no organ that lies on one
+    side, no boxes or masks that would have to be mirrored too."""
+    if row.get("boxes") or row.get("mask") or row.get("caption") or row.get("chosen"):
+        return False
+    return not _SIDES.search(_text(row))
+
+
+def can_swap(row: Row) -> bool:
+    """True if left and right, and nothing else that depends on the side, occur in the row."""
+    if row.get("boxes") or row.get("mask") or row.get("caption") or row.get("chosen"):
+        return False
+    text = _text(row)
+    return bool(_SWAPPABLE.search(text)) and not _SIDES.search(_SWAPPABLE.sub(" ", text))
+
+
+def can_crop(row: Row) -> bool:
+    """True if the border of the picture does not matter: no boxes, masks, counts or edges."""
+    return not (row.get("boxes") or row.get("mask") or _COUNTED_EDGES.search(_text(row)))
+
+
+def _text(row: Row) -> str:
+    texts = [row["question"], *row["answers"], row.get("options"), row.get("context"), row.get("image_title")]
+    return " ".join(str(text) for text in texts if text)
+
+
+def swap_sides(text: str) -> str:
+    """The text with left and right exchanged, capitals kept.
+
+    >>> swap_sides("Left lung, not the right; 左肺")
+    'Right lung, not the left; 右肺'
+    """
+
+    def other(match: re.Match[str]) -> str:
+        word = match.group(0)
+        swapped = _OTHER[word.lower()]
+        if word.isupper() and len(word) > 1:
+            return swapped.upper()
+        return swapped.capitalize() if word[0].isupper() else swapped
+
+    return _SWAPPABLE.sub(other, text)
+
+
+def augment(picture: Image, row: Row, settings: Augmentation, draw: random.Random) -> tuple[Image, Row]:
+    """The picture varied, and the row that is true of it (a changed copy where sides were swapped).
+
+    Args:
+        picture: mode L or RGB; comes back in the same mode and size.
+        draw: decides; the same state gives the same result.
+    """
+    from PIL import Image as PillowImage
+    from PIL import ImageEnhance
+
+    brightness = 1 + draw.uniform(-settings.brightness, settings.brightness)
+    contrast = 1 + draw.uniform(-settings.contrast, settings.contrast)
+    borders = [draw.uniform(0, settings.crop) for _ in range(4)]
+    flips = draw.random() < 0.5
+    varied = ImageEnhance.Brightness(picture).enhance(brightness)
+    varied = ImageEnhance.Contrast(varied).enhance(contrast)
+    if settings.crop and can_crop(row):
+        width, height = varied.size
+        left, top, right, bottom = borders
+        box = (left * width, top * height, (1 - right) * width, (1 - bottom) * height)
+        varied = varied.resize((width, height), PillowImage.Resampling.BICUBIC, box=box)
+    if flips and settings.flip != "never":
+        if can_flip(row):
+            return varied.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT), row
+        if settings.flip == "swap" and can_swap(row):
+            return varied.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT), _swapped(row)
+    return varied, row
+
+
+def _swapped(row: Row) -> Row:
+    changed = {
+        name: swap_sides(row[name])
+        for name in ("question", "answer", "context", "image_title")
+        if row.get(name)
+    }
+    if row.get("options"):
+        options = {letter: swap_sides(text) for letter, text in json.loads(row["options"]).items()}
+        changed["options"] = json.dumps(options, ensure_ascii=False)
+    return {**row, **changed, "answers": [swap_sides(text) for text in row["answers"]]}

@@ -1,0 +1,322 @@
+"""Several prepared datasets as one: `--data a,b:0.3`, names from a registry file, weights and caps.
+
+A weight is how much of a dataset's training rows an epoch holds: 0.3 takes three tenths of them, drawn by
+the seed, 2 takes each of them twice. Validation and test rows are taken as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+from medgrpo.data.hashing import combined_hash
+from medgrpo.data.prepared import PreparedDataset
+from medgrpo.data.schema import ROW_SCHEMA, SPLITS, Row, arrow_schema
+from medgrpo.errors import MedgrpoError, UsageError, choice_error
+
+REGISTRY_NAMES = ("datasets.toml", "datasets.json", "dataset_config.json")
+"""Files in the working directory that are looked at for names that are no folders."""
+
+_PATHS = ("path", "data_path", "dataset_path", "json_path", "file_name")
+_WEIGHTS = ("weight", "ratio", "sampling_ratio", "sample_ratio")
+_CAPS = ("rows", "max_samples", "num_samples", "max_rows")
+_SUBSETS = ("subset", "filter", "where")
+"""Keys of an entry, the older `dataset_config.json` spellings after ours."""
+_IGNORED = ("name", "description", "license", "url", "image_root", "image_folder", "format", "type", "task")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One dataset of a mixture."""
+
+    name: str
+    path: Path
+    weight: float = 1.0
+    """Share of its training rows that an epoch holds."""
+    rows: int | None = None
+    """At most this many training rows, the first of those drawn by the seed."""
+    subset: Mapping[str, str] = field(default_factory=dict)
+    """Only rows whose columns have these values."""
+
+
+def is_mixture(text: str) -> bool:
+    """True if `--data` names several datasets, a weight, or a registry, not one folder."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return False
+    if "," in text or "#" in text or _weighted(text)[1] is not None or _names_registry(path):
+        return True
+    return not path.exists() and any(text in read_registry(file) for file in _registries())
+
+
+def _names_registry(path: Path) -> bool:
+    return path.suffix == ".toml" or (path.suffix == ".json" and "dataset" in path.stem)
+
+
+def parse_mixture(text: str, registry: str | Path | None = None) -> list[Part]:
+    """The parts of `a,b:0.3`, of `registry.toml`, or of `registry.toml#a,b:0.3`.
+
+    Args:
+        registry: file that names are looked up in; None: `datasets.toml` and the like in the working
+            directory.
+
+    Raises:
+        UsageError: a name is neither a folder nor in a registry, or a weight is no positive number.
+    """
+    file, hash_sign, names = text.rpartition("#")
+    if hash_sign:
+        registry, text = file, names
+    elif _names_registry(Path(text)):
+        return list(read_registry(Path(text)).values())
+    files = [Path(registry)] if registry else _registries()
+    known = {name: part for file in reversed(files) for name, part in read_registry(file).items()}
+    parts = []
+    for item in filter(None, (item.strip() for item in text.split(","))):
+        name, weight = _weighted(item)
+        if name in known:
+            part = known[name]
+        elif Path(name).expanduser().is_dir():
+            part = Part(Path(name).name, Path(name).expanduser())
+        elif known:
+            raise choice_error("dataset", name, known)
+        else:
+            raise UsageError(
+                f"no dataset at {name}",
+                expected="a prepared folder, or a name in datasets.toml",
+                hint=f"medgrpo preprocess SOURCE {name}",
+            )
+        parts.append(part if weight is None else Part(part.name, part.path, weight, part.rows, part.subset))
+    if not parts:
+        raise UsageError(f"--data {text!r} names no dataset", expected="a folder, or a,b:0.3")
+    return parts
+
+
+def _weighted(item: str) -> tuple[str, float | None]:
+    name, colon, number = item.rpartition(":")
+    if not colon:
+        return item, None
+    try:
+        weight = float(number)
+    except ValueError:
+        return item, None
+    if not 0 < weight <= 100:
+        raise UsageError(
+            f"weight {number} of {name}", expected="a number above 0, at most 100", hint=f"{name}:0.3"
+        )
+    return name, weight
+
+
+def _registries() -> list[Path]:
+    return [Path(name) for name in REGISTRY_NAMES if Path(name).is_file()]
+
+
+def read_registry(file: Path) -> dict[str, Part]:
+    """The datasets that a registry file names; paths in it start at its own folder.
+
+    TOML: `[datasets.NAME]` with `path`, `weight`, `rows`, `subset = {column = "value"}`. JSON: the same
+    under `datasets`, a list of entries with `name`, or name -> entry at the top (`dataset_config.json`).
+
+    Raises:
+        UsageError: the file is not there, is neither, or an entry has no path or an unknown key.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        content = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+    except OSError as error:
+        raise UsageError(f"no registry at {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{file} is not valid {file.suffix[1:].upper()}: {error}") from error
+    entries = content.get("datasets", content) if isinstance(content, dict) else content
+    if isinstance(entries, list):
+        entries = {str(entry.get("name", number)): entry for number, entry in enumerate(entries, start=1)}
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict | str) for entry in entries.values()):
+        raise UsageError(f"{file} names no datasets", expected='[datasets.NAME] with path = "…"')
+    return {name: _part(name, entry, file) for name, entry in entries.items()}
+
+
+def _part(name: str, entry: Mapping[str, Any] | str, file: Path) -> Part:
+    values: Mapping[str, Any] = {"path": entry} if isinstance(entry, str) else entry
+    known = (*_PATHS, *_WEIGHTS, *_CAPS, *_SUBSETS, *_IGNORED)
+    for key in values:
+        if key not in known:
+            raise choice_error(f"key of {name} in {file}", key, known)
+    path = next((values[key] for key in _PATHS if values.get(key)), None)
+    if path is None:
+        raise UsageError(f"{name} in {file} has no path", expected='path = "a prepared folder"')
+    weight = next((values[key] for key in _WEIGHTS if values.get(key) is not None), 1.0)
+    rows = next((values[key] for key in _CAPS if values.get(key) is not None), None)
+    subset: Mapping[str, Any] = next((values[key] for key in _SUBSETS if values.get(key)), {})
+    if not isinstance(weight, int | float) or not 0 < weight <= 100:
+        raise UsageError(f"{name} in {file}: weight {weight!r}", expected="a number above 0, at most 100")
+    if rows is not None and (not isinstance(rows, int) or rows < 1):
+        raise UsageError(f"{name} in {file}: rows {rows!r}", expected="a whole number above 0")
+    for column in subset:
+        if column not in ROW_SCHEMA:
+            raise choice_error(f"column of the subset of {name} in {file}", column, ROW_SCHEMA)
+    folder = (file.parent / Path(path).expanduser()).resolve()
+    return Part(name, folder, float(weight), rows, {key: str(value) for key, value in subset.items()})
+
+
+def open_data(text: str | Path, *, seed: int = 0, registry: str | Path | None = None) -> PreparedDataset:
+    """The dataset, or the mixture, that `--data` names.
+
+    Raises:
+        UsageError: as `parse_mixture` and `PreparedDataset.open`.
+    """
+    if registry is None and not is_mixture(str(text)):
+        return PreparedDataset.open(text)
+    return MixedDataset(parse_mixture(str(text), registry), seed=seed)
+
+
+class MixedDataset(PreparedDataset):
+    """Several prepared datasets, interleaved in proportion, in an order that the seed decides.
+
+    Image paths of its rows are absolute; ids start with the part's name.
+    """
+
+    def __init__(self, parts: Sequence[Part], *, seed: int = 0) -> None:
+        self.parts = list(parts)
+        self.datasets = [PreparedDataset.open(part.path) for part in parts]
+        self.seed = seed
+        self._orders = {split: self._order(split) for split in SPLITS}
+        for part, dataset in zip(self.parts, self.datasets, strict=True):
+            if part.subset and not any(self._chosen(part, dataset, split) for split in SPLITS):
+                raise UsageError(
+                    f"no row of {part.name} has {dict(part.subset)}", expected="values that occur in it"
+                )
+        described = [
+            {
+                "name": part.name,
+                "path": str(part.path),
+                "hash": dataset.hash,
+                "weight": part.weight,
+                "rows": part.rows,
+                "subset": dict(part.subset),
+            }
+            for part, dataset in zip(self.parts, self.datasets, strict=True)
+        ]
+        first = self.datasets[0].info
+        identity = [json.dumps({**entry, "path": None}, sort_keys=True) for entry in described]
+        super().__init__(
+            self.datasets[0].path,
+            {
+                **first,
+                "name": "+".join(part.name for part in self.parts),
+                "parts": described,
+                "rows": {split: len(order) for split, order in self._orders.items()},
+                "images": sum(int(dataset.info.get("images", 0)) for dataset in self.datasets),
+                "hash": combined_hash([f"seed {seed}", *identity]),
+            },
+        )
+
+    def _chosen(self, part: Part, dataset: PreparedDataset, split: str) -> list[int]:
+        """Rows of a part's split that are in its subset, in order."""
+        if not dataset.count(split):
+            return []
+        if not part.subset:
+            return list(range(dataset.count(split)))
+        columns = dataset.table(split, list(part.subset)).to_pydict()
+        return [
+            index
+            for index in range(dataset.count(split))
+            if all(str(columns[column][index]) == value for column, value in part.subset.items())
+        ]
+
+    def _order(self, split: str) -> list[tuple[int, int]]:
+        """(part, row) of every row of the mixture, each part spread evenly over the whole."""
+        placed: list[tuple[float, int, int]] = []
+        for number, (part, dataset) in enumerate(zip(self.parts, self.datasets, strict=True)):
+            rows = self._chosen(part, dataset, split)
+            if split == "train":
+                rows = _weighted_rows(rows, part.weight, f"{self.seed} {part.name}")
+                rows = rows[: part.rows]
+            placed += [((place + 0.5) / len(rows), number, row) for place, row in enumerate(rows)]
+        return [(number, row) for _, number, row in sorted(placed)]
+
+    def count(self, split: str) -> int:
+        """Number of rows of the mixture."""
+        return len(self._orders.get(split, ()))
+
+    def rows(self, split: str, limit: int | None = None) -> Iterator[Row]:
+        """The rows in the mixture's order."""
+        view = self.view(split)
+        for index in range(len(view) if limit is None else min(limit, len(view))):
+            yield view[index]
+
+    def view(self, split: str) -> Sequence[Row]:
+        """The rows by index."""
+        if not self.count(split):
+            raise UsageError(f"none of {self.info['name']} has rows in the split {split!r}")
+        return MixedView(self.parts, self.datasets, split, self._orders[split])
+
+    def table(self, split: str, columns: Sequence[str] | None = None) -> Any:
+        """The rows as a `pyarrow.Table`; the whole split is in memory."""
+        import pyarrow as pa
+
+        table = pa.Table.from_pylist(list(self.rows(split)), schema=arrow_schema())
+        return table.select(list(columns)) if columns else table
+
+    def image_path(self, relative: str) -> Path:
+        """The path of a picture of any part; rows of a mixture name them absolutely."""
+        path = Path(relative).resolve()
+        if not any(path.is_relative_to(dataset.path) for dataset in self.datasets):
+            raise MedgrpoError(f"{relative!r} is in none of the datasets of {self.info['name']}")
+        return path
+
+
+def _weighted_rows(rows: Sequence[int], weight: float, seed: str) -> list[int]:
+    """`weight` times the rows: all of them as often as that goes, and of the rest as many as are left over."""
+    draw = random.Random(seed)
+    whole, rest = divmod(round(weight * len(rows)), max(len(rows), 1))
+    if weight == 1:
+        return list(rows)
+    chosen: list[int] = []
+    for count in [len(rows)] * whole + [rest]:
+        chosen += draw.sample(list(rows), count)
+    return chosen
+
+
+class MixedView(Sequence[Row]):
+    """Rows of a mixture by index; can be pickled into data-loader workers."""
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        datasets: Sequence[PreparedDataset],
+        split: str,
+        order: Sequence[tuple[int, int]],
+    ) -> None:
+        self._order = order
+        self._names = [part.name for part in parts]
+        self._folders = [dataset.path for dataset in datasets]
+        self._views = [dataset.view(split) if dataset.count(split) else None for dataset in datasets]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        number, position = self._order[index]
+        view = self._views[number]
+        assert view is not None  # a part without rows in this split is not in the order
+        row = view[position]
+        folder = self._folders[number]
+        row["id"] = f"{self._names[number]}/{row['id']}"
+        row["images"] = [str(folder / path) for path in row["images"]]
+        for column in ("mask", "mask2", "fov"):
+            if row[column]:
+                row[column] = str(folder / row[column])
+        for column in ("image_id", "patient_id"):
+            if row[column]:
+                row[column] = f"{self._names[number]}/{row[column]}"
+        return row

@@ -1,0 +1,71 @@
+"""Measure a few real training steps on this machine, and scale them to the whole run."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from medgrpo.config.sections import RunConfig
+from medgrpo.errors import UsageError
+from medgrpo.estimate.estimate import Facts, estimate
+
+PROBE_STEPS = 4
+WARM_UP_STEPS = 1  # the first step compiles kernels and fills caches
+LOW, HIGH = 0.85, 1.25  # later steps differ: completions grow or shrink as the model learns
+
+
+def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
+    """What the estimate's document says differently once a few steps were run.
+
+    Args:
+        config: as it would be trained, with the model's and the dataset's real path.
+
+    Raises:
+        UsageError: no model or no prepared dataset is named.
+    """
+    if facts.model is None or facts.data is None:
+        raise UsageError(
+            "--probe trains a few steps, so it needs a model and a dataset",
+            hint="--model MODEL --data DATASET",
+        )
+    from medgrpo.training.reporter import SilentReporter
+    from medgrpo.training.stages import train
+
+    validation = config.validation.model_copy(update={"before_and_after": False, "steps": 0})
+    with tempfile.TemporaryDirectory(prefix="medgrpo-probe-") as folder:
+        output = Path(folder) / "run"
+        training = config.training.model_copy(
+            update={"max_steps": PROBE_STEPS, "save_steps": PROBE_STEPS * 10}
+        )
+        probe = config.model_copy(
+            update={
+                "training": training,
+                "validation": validation,
+                "stages": {},
+                "data": config.data.model_copy(update={"path": str(facts.data)}),
+                "model": config.model.model_copy(update={"path": facts.model}),
+                "logging": config.logging.model_copy(update={"report_to": ()}),
+            }
+        )
+        train(probe, name="probe", reporter=SilentReporter(), output=output, logs=None)
+        lines = (output / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        peak = json.loads((output / "training_info.json").read_text(encoding="utf-8")).get("peak_memory_gib")
+    measured = [entry["s_per_prompt"] for entry in map(json.loads, lines) if "s_per_prompt" in entry]
+    s_per_prompt = median(measured[WARM_UP_STEPS:] or measured)
+    modelled = estimate(config, replace(facts)).document()
+    hours = (
+        s_per_prompt * modelled["prompts_per_step"] * modelled["steps"] / 3600 + modelled["validation_hours"]
+    )
+    return {
+        "source": "probe",
+        "s_per_prompt": s_per_prompt,
+        "prompts_per_hour": 3600 / s_per_prompt,
+        "hours": hours,
+        "hours_low": hours * LOW,
+        "hours_high": hours * HIGH,
+        "probe": {"steps": len(measured), "s_per_prompt": measured, "peak_memory_gib": peak},
+    }

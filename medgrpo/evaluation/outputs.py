@@ -1,0 +1,116 @@
+"""The folder that an evaluation leaves: metrics.json, predictions.parquet, report.html, review.csv."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medgrpo.evaluation.evaluate import Evaluation
+from medgrpo.evaluation.predictions import write_predictions
+from medgrpo.evaluation.score import LABELS
+
+COPIED = (
+    "id",
+    "image_id",
+    "patient_id",
+    "question",
+    "answer",
+    "plane",
+    "modality",
+    "language",
+    "question_type",
+    "organ",
+)
+
+
+def write_outputs(result: Evaluation, folder: Path, *, review_rows: int, seed: int = 0) -> None:
+    """Writes all files, each whole or not at all. A review sheet that someone has begun is not replaced."""
+    from medgrpo.evaluation.report import report_html
+    from medgrpo.evaluation.review import review_sheet
+
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {**result.document, "warnings": result.warnings, "notes": result.predictions.notes}
+    _write(folder / "metrics.json", json.dumps(_finite(document), ensure_ascii=False, indent=1) + "\n")
+    write_predictions(folder / "predictions.parquet", prediction_columns(result))
+    _write(folder / "report.html", report_html(result))
+    sheet = folder / "review.csv"
+    if review_rows and not _is_begun(sheet):
+        _write(sheet, "\ufeff" + review_sheet(result.scored, review_rows, seed=seed))
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8", errors="replace", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(partial, path)
+
+
+def _is_begun(sheet: Path) -> bool:
+    import csv
+
+    from medgrpo.evaluation.review import COMMENT, HUMAN
+
+    if not sheet.is_file():
+        return False
+    with sheet.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        return any(
+            (row.get(HUMAN) or "").strip() or (row.get(COMMENT) or "").strip()
+            for row in csv.DictReader(stream)
+        )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, str | bytes):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def prediction_columns(result: Evaluation) -> dict[str, list[Any]]:
+    """The columns of `predictions.parquet`: what was asked, what was said, every score and the rule."""
+    predictions, scored = result.predictions, result.scored
+    columns: dict[str, list[Any]] = {}
+    for name in COPIED:
+        values = [_text(row.get(name)) for row in predictions.rows]
+        if any(value is not None for value in values):
+            columns[name] = values
+    columns["images"] = [[str(path) for path in row.get("images") or []] for row in predictions.rows]
+    columns["answer_type"] = list(scored.kinds)
+    columns["completion"] = list(predictions.completions)
+    columns["parsed_answer"] = list(scored.answers)
+    columns["reference"] = list(scored.references)
+    columns["rule"] = list(scored.rules)
+    for name, marks in scored.scores.items():
+        if np.isnan(marks).all():
+            continue
+        # `plane` and `modality` are the labels; a score of that name would be read back as one.
+        column = f"{name}_right" if name in LABELS else name
+        columns[column] = [None if math.isnan(mark) else mark for mark in marks.tolist()]
+    columns["verdict"] = [_verdict(value) for value in scored.scores["answer_match"].tolist()]
+    for name in ("samples", "truncated", "lengths"):
+        extra = getattr(predictions, name)
+        if len(extra) == len(predictions):
+            columns[name] = list(extra)
+    return columns
+
+
+def _verdict(mark: float) -> str:
+    if math.isnan(mark):
+        return "not judged"
+    return "right" if mark >= 0.5 else "wrong"
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,372 @@
+"""The evaluation as one offline page: figures, confusion, and the cases worth looking at."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medgrpo.data.schema import Row
+from medgrpo.evaluation.evaluate import Evaluation
+from medgrpo.evaluation.metrics import METRICS
+
+CASES = 24
+"""Cases shown of each list."""
+THUMBNAIL_PX = 224
+LONGEST_TEXT = 4000
+"""Characters of a text that are shown."""
+
+
+def report_html(result: Evaluation) -> str:
+    """One self-contained page; every text from model or data is escaped; no script, nothing fetched."""
+    document = result.document
+    title = f"Evaluation of {document.get('model') or document['source']}"
+    style = (files("medgrpo.evaluation") / "report.css").read_text(encoding="utf-8")
+    parts = [
+        f"<h1>{_escape(title)}</h1>",
+        _facts(document),
+        _warnings(result),
+        _metrics(document),
+        _targets(document),
+        _counterfactual(document),
+        _samples(document),
+        _confusions(document),
+        _groups(document),
+        _cases(result),
+    ]
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f"<title>{_escape(title)}</title><style>{style}</style></head>\n<body><main>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main></body></html>\n"
+    )
+
+
+def _escape(value: object) -> str:
+    """Text as text: markup and control characters made harmless, invalid Unicode replaced."""
+    text = str(value).encode("utf-8", "replace").decode("utf-8")
+    text = "".join(
+        character if character in "\n\t" or (ord(character) >= 32 and character != "\x7f") else "\ufffd"
+        for character in text
+    )
+    return html.escape(text, quote=True)
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def p_text(p_value: float | None) -> str:
+    """A p-value as it is usually written: three digits, and below .001 only that."""
+    return "–" if p_value is None else "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def _table(
+    caption: str,
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    classes: str = "",
+    first_is_head: bool = True,
+) -> str:
+    lines = []
+    for row in rows:
+        first = f'<th scope="row">{row[0]}</th>' if first_is_head else f"<td>{row[0]}</td>"
+        lines.append(f"<tr>{first}{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>")
+    heads = "".join(f'<th scope="col">{_escape(cell)}</th>' for cell in head)
+    return (
+        f'<table class="{classes}"><caption>{_escape(caption)}</caption>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    )
+
+
+def _facts(document: dict[str, Any]) -> str:
+    shown = (
+        "model",
+        "base_model",
+        "adapter",
+        "data",
+        "split",
+        "data_hash",
+        "prompt_template",
+        "scored_as",
+        "engine",
+        "source",
+        "clustered_by",
+        "baseline_from",
+    )
+    items = "".join(
+        f"<dt>{_escape(name.replace('_', ' '))}</dt><dd>{_escape(document[name])}</dd>"
+        for name in shown
+        if document.get(name)
+    )
+    return f"<p>{document['n']} questions about {document['images']} images.</p><dl>{items}</dl>"
+
+
+def _warnings(result: Evaluation) -> str:
+    lines = "".join(f"<li>{_escape(line)}</li>" for line in [*result.warnings, *result.predictions.notes])
+    return f'<ul class="warnings">{lines}</ul>' if lines else ""
+
+
+def _metrics(document: dict[str, Any]) -> str:
+    rows = []
+    for metric in METRICS:
+        entry = document.get(metric.name)
+        if entry is None:
+            continue
+        interval = "–" if entry["low"] is None else f"{entry['low']:.3f} – {entry['high']:.3f}"
+        rows.append(
+            [
+                f'<span title="{_escape(metric.meaning)}">{metric.name}</span>',
+                f"<strong>{_number(entry['value'])}</strong>",
+                interval,
+                _bar(entry),
+                _number(entry.get("baseline")),
+                _number(entry.get("blind_baseline")),
+                str(entry["n"]),
+                f"{_escape(metric.meaning)}{_escape('; ' + entry['note']) if entry.get('note') else ''}",
+            ]
+        )
+    head = ["metric", "value", "95 % interval", "0 to 1; | majority", "majority", "blind", "n", "meaning"]
+    return "<h2>Figures</h2>" + _table("Intervals are clustered by image", head, rows, "figures")
+
+
+def _bar(entry: dict[str, Any]) -> str:
+    """Value, interval and baseline on a line from 0 to 1, as an inline picture."""
+    if entry["value"] is None:
+        return ""
+    x = {
+        key: 2 + 156 * min(1.0, max(0.0, entry[key]))
+        for key in ("value", "low", "high")
+        if entry[key] is not None
+    }
+    lines = ['<line x1="2" x2="158" y1="9" y2="9" class="axis"/>']
+    if {"low", "high"} <= x.keys():
+        lines.append(f'<line x1="{x["low"]:.1f}" x2="{x["high"]:.1f}" y1="9" y2="9" class="interval"/>')
+    if entry.get("baseline") is not None:
+        at = 2 + 156 * min(1.0, max(0.0, entry["baseline"]))
+        lines.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="1" y2="17" class="baseline"/>')
+    lines.append(f'<circle cx="{x["value"]:.1f}" cy="9" r="4" class="value"/>')
+    label = f"value {_number(entry['value'])}, interval {_number(entry['low'])} to {_number(entry['high'])}"
+    return f'<svg viewBox="-3 0 166 18" width="166" height="18" role="img" aria-label="{label}">{"".join(lines)}</svg>'
+
+
+def _targets(document: dict[str, Any]) -> str:
+    if not document.get("targets"):
+        return ""
+    rows = [
+        [_escape(one["metric"]), _number(one["wanted"]), _number(one["value"]), _escape(one["verdict"])]
+        for one in document["targets"]
+    ]
+    return "<h2>Targets</h2>" + _table(
+        "Least value wanted of each", ["metric", "wanted", "value", "verdict"], rows
+    )
+
+
+def _counterfactual(document: dict[str, Any]) -> str:
+    if "counterfactual" not in document:
+        return ""
+    rows = [
+        [
+            _escape(kind),
+            _number(one["answer_match"]["value"]),
+            _number(one["kept"]),
+            f"{_number(one['difference']['difference'])} ({_number(one['difference']['low'])} – {_number(one['difference']['high'])})",
+            p_text(one["difference"]["p_value"]),
+            _number(one["changed"]["value"]),
+        ]
+        for kind, one in document["counterfactual"].items()
+    ]
+    head = ["pictures", "answer_match", "share kept", "lost (95 % interval)", "p", "answers changed"]
+    return "<h2>With pictures that cannot help</h2>" + _table("Paired with the real pictures", head, rows)
+
+
+def _samples(document: dict[str, Any]) -> str:
+    found = document.get("samples")
+    if not found or not found.get("k"):
+        return ""
+    rows = [
+        [
+            name,
+            _number(found[name]["value"]),
+            f"{_number(found[name]['low'])} – {_number(found[name]['high'])}",
+        ]
+        for name in ("mean", "majority", "best")
+    ]
+    bins = [
+        [
+            f"{one['from']:.1f} – {one['to']:.1f}",
+            _number(one["confidence"]),
+            _number(one["accuracy"]),
+            str(one["n"]),
+        ]
+        for one in found["reliability"]
+    ]
+    return (
+        f"<h2>{found['k'][0]} samples a question</h2>"
+        + _table("answer_match", ["of samples", "value", "95 % interval"], rows)
+        + _table(
+            f"Agreement as certainty: ECE {found['ece']:.3f}, Brier {found['brier']:.3f}",
+            ["agreement", "mean", "majority right", "n"],
+            bins,
+        )
+    )
+
+
+def _confusions(document: dict[str, Any]) -> str:
+    parts = []
+    for name, matrix in document["confusion"].items():
+        if not matrix["n"]:
+            continue
+        rows = []
+        for label, counts in zip(matrix["labels"], matrix["counts"], strict=True):
+            total = sum(counts) or 1
+            cells = [
+                f'<span class="shade" style="--share:{count / total:.2f}">{count}</span>' for count in counts
+            ]
+            rows.append([_escape(label), *cells])
+        caption = f"{name.replace('_', '/')}: reference by row, model by column"
+        parts.append(_table(caption, ["", *matrix["said"]], rows, "confusion"))
+    return "<h2>Confusion</h2>" + "".join(parts) if parts else ""
+
+
+def _groups(document: dict[str, Any]) -> str:
+    parts = []
+    for name, found in document["groups"].items():
+        if len(found) < 2:
+            continue
+        rows = [
+            [
+                _escape(label),
+                _number(one["value"]),
+                f"{_number(one['low'])} – {_number(one['high'])}",
+                _bar(one),
+                str(one["n"]),
+                _escape(one.get("note", "")),
+            ]
+            for label, one in found.items()
+        ]
+        parts.append(
+            _table(
+                f"answer_match by {name.replace('_', ' ')}",
+                ["", "value", "95 % interval", "0 to 1", "n", ""],
+                rows,
+            )
+        )
+    return "<h2>By group</h2>" + "".join(parts) if parts else ""
+
+
+def _cases(result: Evaluation) -> str:
+    lists = [
+        (
+            "Worst",
+            "wrong answers, those with the least in common with the reference first",
+            worst_cases(result),
+        ),
+        ("Most uncertain", "answers whose samples agree least", uncertain_cases(result)),
+        (
+            "Nearly right",
+            "refused answers with the most in common with the reference: is the scorer too strict?",
+            nearly_right(result),
+        ),
+    ]
+    return "".join(
+        f"<h2>{name}</h2><p>{_escape(what)}; {len(chosen)} shown.</p>"
+        + "".join(_case(result, index) for index in chosen)
+        for name, what, chosen in lists
+        if chosen
+    )
+
+
+def worst_cases(result: Evaluation, count: int = CASES) -> list[int]:
+    """Wrong answers, the least like the reference first; no image twice while others are left."""
+    marks, graded = result.scored.scores["answer_match"], result.scored.scores["token_f1"]
+    return _varied(result, np.flatnonzero(marks == 0.0), np.nan_to_num(graded), count)
+
+
+def nearly_right(result: Evaluation, count: int = CASES) -> list[int]:
+    """Refused answers that share at least half of their words with the reference, the most alike first."""
+    marks, graded = result.scored.scores["answer_match"], np.nan_to_num(result.scored.scores["token_f1"])
+    return _varied(result, np.flatnonzero((marks == 0.0) & (graded >= 0.5)), -graded, count)
+
+
+def uncertain_cases(result: Evaluation, count: int = CASES) -> list[int]:
+    """Questions whose samples agree least; nothing without samples, or where all agree."""
+    if not result.sample_answers:
+        return []
+    agreement = np.array(
+        [max(Counter(texts).values()) / len(texts) if texts else math.nan for texts in result.sample_answers]
+    )
+    return _varied(result, np.flatnonzero(agreement < 1.0), agreement, count)
+
+
+def _varied(result: Evaluation, candidates: Any, order: Any, count: int) -> list[int]:
+    ranked = sorted(candidates.tolist(), key=lambda index: (order[index], index))
+    seen: set[Any] = set()
+    first: list[int] = []
+    again: list[int] = []
+    for index in ranked:
+        cluster = result.scored.clusters[index]
+        (again if cluster in seen else first).append(index)
+        seen.add(cluster)
+    return (first + again)[:count]
+
+
+def _case(result: Evaluation, index: int) -> str:
+    scored, row = result.scored, result.scored.rows[index]
+    completion = result.predictions.completions[index]
+    lines = [
+        ("question", row.get("question")),
+        ("reference", row.get("answer")),
+        ("answer", scored.answers[index]),
+        ("completion", completion),
+        ("rule", f"{scored.rules[index]} → {_number(float(scored.scores['answer_match'][index]))}"),
+        (
+            "labels",
+            ", ".join(f"{name}: {row[name]}" for name in ("plane", "modality", "organ") if row.get(name)),
+        ),
+        ("id", row.get("id")),
+    ]
+    if result.sample_answers:
+        counts = Counter(result.sample_answers[index]).most_common()
+        lines.insert(4, ("samples", ", ".join(f"{text[:200] or '–'} ×{count}" for text, count in counts)))
+    items = "".join(
+        f'<dt>{name}</dt><dd dir="auto">{_shortened(str(text))}</dd>'
+        for name, text in lines
+        if text not in (None, "")
+    )
+    return f'<article class="case">{_picture(result.image_file, row)}<dl>{items}</dl></article>'
+
+
+def _shortened(text: str) -> str:
+    cut = f" … ({len(text):,} characters)" if len(text) > LONGEST_TEXT else ""
+    return _escape(text[:LONGEST_TEXT]) + cut
+
+
+def _picture(image_file: Callable[[Row], Path | None] | None, row: Row) -> str:
+    """The row's first picture as a small JPEG within the page; a word where it cannot be read."""
+    path = image_file(row) if image_file is not None else None
+    if path is None:
+        return ""
+    try:
+        from PIL import Image
+
+        with Image.open(path) as image:
+            small = image.convert("RGB")
+            small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+            stream = io.BytesIO()
+            small.save(stream, "JPEG", quality=80)
+    except (OSError, ImportError, ValueError):
+        return '<p class="missing">picture not readable</p>'
+    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    return f'<img src="data:image/jpeg;base64,{data}" alt="image {_escape(row.get("image_id") or "")}">'

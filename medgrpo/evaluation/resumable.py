@@ -1,0 +1,115 @@
+"""Generation that may be interrupted: each row's completions are on disk before the next batch starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from medgrpo.data.schema import Row
+
+Completed = dict[str, Any]
+"""`key`, `completions`, `truncated`, `lengths` of one row."""
+
+
+Generate = Callable[[Sequence[Row]], Iterable[Any]]
+"""What generates: rows in, one `Generated` a row out, in any order; its `index` counts in these rows."""
+
+
+def fingerprint(settings: dict[str, Any]) -> str:
+    """A short name for everything that decides what is generated."""
+    text = json.dumps(settings, sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+def generate_resumably(
+    rows: Sequence[Row],
+    generate: Generate,
+    file: Path | None,
+    settings: dict[str, Any],
+    *,
+    on_resume: Callable[[int], None] | None = None,
+) -> list[Completed]:
+    """The completions of every row, those already in the file not generated again.
+
+    The file has a first line with the settings' fingerprint, then one line a row, appended and flushed. A
+    file of other settings is replaced; a last line that a kill cut off is dropped.
+
+    Args:
+        rows: rows with an `id` of their own.
+        generate: called with the rows that are missing.
+        file: JSON lines; None keeps nothing.
+        settings: everything that decides what is generated.
+        on_resume: called with the number of rows that were found.
+    """
+    done: dict[str, Completed] = {}
+    if file is not None:
+        done = _read(file, fingerprint(settings))
+        if done and on_resume is not None:
+            on_resume(sum(_key(row, index) in done for index, row in enumerate(rows)))
+    keys = [_key(row, index) for index, row in enumerate(rows)]
+    missing = [index for index, key in enumerate(keys) if key not in done]
+    if missing:
+        for completed in _appended(
+            file, fingerprint(settings), done, _generated(rows, keys, missing, generate)
+        ):
+            done[completed["key"]] = completed
+    return [done[key] for key in keys]
+
+
+def _generated(
+    rows: Sequence[Row], keys: Sequence[str], missing: Sequence[int], generate: Generate
+) -> Iterator[Completed]:
+    for result in generate([rows[index] for index in missing]):
+        yield {
+            "key": keys[missing[result.index]],
+            "completions": result.completions,
+            "truncated": result.truncated,
+            "lengths": result.lengths,
+        }
+
+
+def _key(row: Row, index: int) -> str:
+    return str(row.get("id", index))
+
+
+def _read(file: Path, wanted: str) -> dict[str, Completed]:
+    if not file.is_file():
+        return {}
+    found: dict[str, Completed] = {}
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines[:-1]):  # what has no newline was cut off
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if number == 0:
+            if entry.get("fingerprint") != wanted:
+                return {}
+        elif "key" in entry:
+            found[entry["key"]] = entry
+    return found
+
+
+def _appended(
+    file: Path | None, wanted: str, done: dict[str, Completed], results: Iterator[Completed]
+) -> Iterator[Completed]:
+    if file is None:
+        yield from results
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    with partial.open("w", encoding="utf-8") as stream:  # rewritten whole: a line that was cut off goes
+        for entry in ({"fingerprint": wanted}, *done.values()):
+            stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(partial, file)
+    with file.open("a", encoding="utf-8") as stream:
+        for completed in results:
+            stream.write(json.dumps(completed, ensure_ascii=False) + "\n")
+            stream.flush()
+            yield completed

@@ -1,0 +1,40 @@
+"""The reward of training, for the metric `reward` of an evaluation."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.errors import MedgrpoError
+
+if TYPE_CHECKING:
+    from medgrpo.rewards.composite import CompositeReward
+
+
+def reward_of(weights: str | None, run: Path | None) -> CompositeReward | None:
+    """The sum of rewards of a run, or of the weights given; `balanced` where neither says.
+
+    Args:
+        weights: as `--weights` takes them.
+        run: a run folder, whose config.toml says what it was trained with.
+    Raises:
+        UsageError: unknown rewards or weights.
+        MedgrpoError: the run's configuration cannot be read.
+    """
+    from medgrpo.rewards.composite import CompositeReward
+
+    if weights is not None:
+        return CompositeReward(weights)
+    stated = _of_run(run)
+    return CompositeReward(stated.get("weights", "balanced"), gate=stated.get("gate"))
+
+
+def _of_run(run: Path | None) -> dict[str, Any]:
+    if run is None or not (run / "config.toml").is_file():
+        return {}
+    try:
+        section = tomllib.loads((run / "config.toml").read_text(encoding="utf-8")).get("rewards", {})
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise MedgrpoError(f"{run / 'config.toml'} cannot be read: {error}") from error
+    return section if isinstance(section, dict) else {}

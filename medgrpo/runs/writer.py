@@ -1,0 +1,295 @@
+"""The run folder's one writer: configuration, logs, the copy of the log, the closing record.
+
+Files are written under a temporary name, synced and renamed; logs are appended and flushed line by
+line, so that `kill -9` loses at most the step that was being computed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medgrpo.errors import UsageError
+
+SCHEMA_VERSION = 1
+COPY_EVERY_S = 30.0
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """Where one stage writes. The main stage writes into the run folder itself."""
+
+    number: int
+    name: str
+    method: str
+    path: Path
+
+    @property
+    def log(self) -> Path:
+        """The stage's log, one JSON object a line."""
+        return self.path / "log.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the stage's checkpoints."""
+        return self.path / "checkpoints"
+
+
+class RunWriter:
+    """Writes one run folder.
+
+    Args:
+        path: the run folder.
+        name: of the run.
+        logs: folder of the log copies; None writes no copy.
+    """
+
+    def __init__(self, path: Path, name: str, *, logs: Path | None = Path("logs")) -> None:
+        self.path = path
+        self.name = name
+        self._logs = logs
+        self._copy: Path | None = None
+        self._copied_at = 0.0
+        self._lock = threading.Lock()
+        self._info: dict[str, Any] = read_json(path / "training_info.json")
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        name: str,
+        config_toml: str,
+        environment: dict[str, Any],
+        *,
+        logs: Path | None = Path("logs"),
+    ) -> RunWriter:
+        """A new run folder with its configuration and environment.
+
+        Raises:
+            UsageError: the folder exists and is not empty.
+        """
+        refuse_used_folder(path)
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(path / "config.toml", config_toml)
+        write_json(path / "environment.json", environment)
+        writer = cls(path, name, logs=logs)
+        writer.update_info(
+            schema_version=SCHEMA_VERSION, name=name, finished=False, started=_now(), status="running"
+        )
+        writer.copy_log(force=True)
+        return writer
+
+    @classmethod
+    def reopen(cls, path: Path, *, logs: Path | None = Path("logs")) -> RunWriter:
+        """The writer of a run folder that exists, to continue it."""
+        info = read_json(path / "training_info.json")
+        writer = cls(path, str(info.get("name") or path.resolve().name), logs=logs)
+        if (copy := info.get("log_copy")) and logs is not None:
+            writer._copy = Path(copy)
+        writer.update_info(finished=False, status="running", resumed=[*info.get("resumed", []), _now()])
+        return writer
+
+    # ------------------------------------------------------------------------------------ stages
+
+    def stage(self, number: int, name: str, method: str, *, is_main: bool) -> StageFolder:
+        """The folder of a stage, made when absent."""
+        path = self.path if is_main else self.path / "stages" / f"{number}-{method}"
+        path.mkdir(parents=True, exist_ok=True)
+        return StageFolder(number, name, method, path)
+
+    def append(self, stage: StageFolder, entry: dict[str, Any]) -> None:
+        """One line in the stage's log, flushed; NaN and infinity become null."""
+        line = json.dumps(_plain({"stage": stage.name, **entry}), ensure_ascii=False)
+        with self._lock, stage.log.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        self.copy_log()
+
+    def cut(self, stage: StageFolder, last_step: int) -> int:
+        """Move the lines after `last_step` to `log.abandoned.jsonl`; how many there were.
+
+        A last line that was only half written counts as one of them. The shortened log replaces the old
+        one at once, so that a kill in between leaves one of the two whole.
+        """
+        if not stage.log.is_file():
+            return 0
+        kept: list[str] = []
+        moved: list[str] = []
+        for line in stage.log.read_text("utf-8", errors="replace").splitlines():
+            (kept if _step_of(line) <= last_step else moved).append(line)
+        if not moved:
+            return 0
+        abandoned = stage.path / "log.abandoned.jsonl"
+        with abandoned.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in moved))
+            file.flush()
+            os.fsync(file.fileno())
+        write_text(stage.log, "".join(f"{line}\n" for line in kept))
+        return len(moved)
+
+    # ------------------------------------------------------------------------------- the log copy
+
+    @property
+    def log_copy(self) -> Path | None:
+        """Path of the copy in `./logs/`; its name is made unique when it is first written."""
+        if self._logs is None:
+            return None
+        if self._copy is None:
+            self._logs.mkdir(parents=True, exist_ok=True)
+            number = 1
+            candidate = self._logs / f"{self.name}.json"
+            while True:
+                try:
+                    candidate.touch(exist_ok=False)
+                    break
+                except FileExistsError:
+                    number += 1
+                    candidate = self._logs / f"{self.name}-{number}.json"
+            self._copy = candidate.absolute()
+            self.update_info(log_copy=str(self._copy))
+        return self._copy
+
+    def copy_log(self, *, force: bool = False) -> None:
+        """Refresh the copy if it is older than 30 s."""
+        now = time.monotonic()
+        if not force and now - self._copied_at < COPY_EVERY_S:
+            return
+        self._copied_at = now
+        target = self.log_copy
+        if target is None:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stages = [
+            {"name": log.parent.name, "method": log.parent.name.split("-", 1)[-1], "history": read_lines(log)}
+            for log in sorted(self.path.glob("stages/*/log.jsonl"))
+        ]
+        write_json(
+            target,
+            {
+                "schema_version": SCHEMA_VERSION,
+                "name": self.name,
+                "run": str(self.path.absolute()),
+                "finished": bool(self._info.get("finished")),
+                "config": _toml(self.path / "config.toml"),
+                "validation": self._info.get("validation", {}),
+                "history": read_lines(self.path / "log.jsonl"),
+                "stages": stages,
+            },
+            sync=False,
+        )
+
+    # --------------------------------------------------------------------------------- the record
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What `training_info.json` holds."""
+        return dict(self._info)
+
+    def update_info(self, **values: Any) -> None:
+        """Add to `training_info.json`."""
+        self._info.update(values)
+        write_json(self.path / "training_info.json", self._info)
+
+    def finish(self, status: str, **values: Any) -> None:
+        """Close the record: status is finished, stopped or failed."""
+        self.update_info(status=status, finished=status == "finished", ended=_now(), **values)
+        self.copy_log(force=True)
+
+
+def refuse_used_folder(path: Path) -> None:
+    """Raise UsageError when the folder holds anything already."""
+    if path.is_file():
+        raise UsageError(f"the run folder {path} is a file", hint="choose another --output")
+    if path.is_dir() and any(path.iterdir()):
+        raise UsageError(
+            f"the run folder {path} exists and is not empty",
+            hint=f"--resume {path} continues it; otherwise choose another --output",
+        )
+
+
+def new_run_name(prefix: str, parent: Path) -> str:
+    """`<prefix>-<date>-<n>`, the first n that is free in the parent folder."""
+    date = time.strftime("%Y%m%d")
+    number = 1
+    while (parent / f"{prefix}-{date}-{number}").exists():
+        number += 1
+    return f"{prefix}-{date}-{number}"
+
+
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write the file as a whole: temporary name, fsync, rename."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_json(path: Path, document: Any, *, sync: bool = True) -> None:
+    """Write a JSON document as a whole; NaN becomes null."""
+    write_text(path, json.dumps(_plain(document), ensure_ascii=False, indent=1) + "\n", sync=sync)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in the file; empty where there is none."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file; a half-written last line is left out."""
+    if not path.is_file():
+        return []
+    entries = []
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            entries.append(entry)
+    return entries
+
+
+def _step_of(line: str) -> float:
+    try:
+        entry = json.loads(line)
+        return float(entry["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, str | bytes):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,137 @@
+"""What happens at the end of each step: timing, validation, best weights, early stop, log, health."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from medgrpo.runs.health import HealthMonitor
+from medgrpo.training.checkpoints import publish
+from medgrpo.training.context import StageContext
+from medgrpo.training.validation import Measures, Validator, values_of
+
+LEADING_KEYS = ("stage", "step", "loss", "reward")
+
+
+class StepClock(TrainerCallback):
+    """Seconds per prompt of each step, without validations and checkpoints."""
+
+    def __init__(self, context: StageContext) -> None:
+        self._context = context
+        self._since = time.perf_counter()
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Stop it; the value joins the step's log line."""
+        elapsed = time.perf_counter() - self._since
+        self._context.add_pending({"s_per_prompt": elapsed / self._context.plan.prompts_per_step})
+
+    def on_log(self, *_: Any, **__: Any) -> None:
+        """Start it again after what the step's other callbacks took."""
+        self._since = time.perf_counter()
+
+    def on_save(self, *_: Any, **__: Any) -> None:
+        """Start it again after the checkpoint."""
+        self._since = time.perf_counter()
+
+
+class Validation(TrainerCallback):
+    """Validates at the end of a step, keeps the best weights, stops early.
+
+    It runs before the step is logged, so that a step has one line with everything measured at it.
+    """
+
+    def __init__(self, context: StageContext, validator: Validator, trainer: Any) -> None:
+        self._context = context
+        self._validator = validator
+        self._trainer = trainer
+        self.last: tuple[int, Measures] | None = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Validate when it is due."""
+        settings = self._context.config.validation
+        every = settings.steps > 0 and state.global_step % settings.steps == 0
+        at_end = settings.before_and_after and state.global_step >= state.max_steps
+        if not (every or at_end):
+            return
+        values = values_of(self.measure_now())
+        self._context.add_pending({f"eval_{name}": value for name, value in values.items()})
+        self._judge(state, control, values.get(self._validator.metric))
+
+    def measure_now(self) -> Measures:
+        """Validate the trainer's weights as they are."""
+        measures = self._validator.measure_trainer(self._trainer)
+        self.last = (self._trainer.state.global_step, measures)
+        return measures
+
+    def _judge(self, state: Any, control: Any, value: float | None) -> None:
+        context = self._context
+        if value is None:
+            return
+        if context.best is None or value > context.best["value"]:
+            context.best = {"step": state.global_step, "metric": self._validator.metric, "value": value}
+            context.validations_without_gain = 0
+            if context.config.validation.steps > 0:
+                save_weights(self._trainer, context, context.writer.path / best_name(context))
+            return
+        context.validations_without_gain += 1
+        patience = context.config.training.early_stopping_patience
+        if patience is not None and context.validations_without_gain >= patience:
+            control.should_training_stop = True
+            context.reporter.note(
+                f"stopping early: {patience} validations without a better {self._validator.metric} "
+                f"than {context.best['value']:.3f} at step {context.best['step']}"
+            )
+
+
+class RunLog(TrainerCallback):
+    """Writes each step's line, shows it, asks the health rules, obeys a request to stop."""
+
+    def __init__(self, context: StageContext) -> None:
+        self._context = context
+        self._health = HealthMonitor(method=context.plan.method, config=context.config.model_dump())
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+        """One line per step; the closing summary of Transformers is no step."""
+        if "train_runtime" in logs:
+            return
+        entry = {"stage": self._context.stage.name, "step": state.global_step, **logs}
+        entry = {key: entry[key] for key in LEADING_KEYS if key in entry} | entry
+        if self._context.is_main_process:
+            self._context.writer.append(self._context.stage, entry)
+            self._context.reporter.step(entry)
+            for finding in self._health.update(entry):
+                self._context.reporter.warn(f"{finding.evidence}. {finding.remedy}")
+        self._obey(control)
+
+    def _obey(self, control: Any) -> None:
+        """Save and stop after this step if someone asked for it (any process of several)."""
+        if self._context.stop_agreed():
+            control.should_training_stop = True
+            control.should_save = True
+
+
+def best_name(context: StageContext) -> str:
+    """Folder of the best weights: `best_lora` for an adapter, `best_model` for a whole model."""
+    return "best_model" if context.config.tuning.method == "full" else "best_lora"
+
+
+def final_name(context: StageContext) -> str:
+    """Folder of the last weights: `final_lora` for an adapter, `final_model` for a whole model."""
+    return "final_model" if context.config.tuning.method == "full" else "final_lora"
+
+
+def save_weights(trainer: Any, context: StageContext, target: Path) -> None:
+    """The trainer's weights, processor and `medgrpo.json` as a folder that is whole or absent."""
+    partial = target.with_name(f".{target.name}.partial")
+    trainer.save_model(str(partial))
+    if trainer.args.should_save:
+        context.write_metadata(partial)
+        publish(partial, target, {"step": trainer.state.global_step, "stage": context.stage.name})
+    trainer.accelerator.wait_for_everyone()

@@ -1,0 +1,18 @@
+"""Preference training on TRL's DPOTrainer, on the pairs that `make-dpo` writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trl import DPOTrainer
+
+from medgrpo.training.context import StageContext
+from medgrpo.training.trainers import RunTrainer
+
+
+class PreferenceTrainer(RunTrainer, DPOTrainer):
+    """TRL's DPO trainer with our data order, log and checkpoints."""
+
+    def __init__(self, context: StageContext, **options: Any) -> None:
+        self.context = context
+        super().__init__(**options)

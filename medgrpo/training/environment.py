@@ -1,0 +1,87 @@
+"""What a run depended on: versions, machine, data; written once as `environment.json`."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "medgrpo",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "numpy",
+    "pillow",
+    "vllm",
+    "deepspeed",
+)
+
+
+def describe_environment(seed: int) -> dict[str, Any]:
+    """Versions, machine and seed; torch must be installed, a GPU need not be there."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "schema_version": 1,
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "code_version": _git_commit(),
+        "gpus": gpus,
+        "cuda": torch.version.cuda,
+        "cpu_threads": torch.get_num_threads(),
+        "seed": seed,
+    }
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep Transformers' progress bars and notes about names that TRL still uses out of the run's output."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            logging.enable_progress_bar()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that this code runs from; None for an installed wheel."""
+    folder = Path(__file__).resolve().parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,153 @@
+"""The policy of a stage: model, processor and adapter, loaded from what the stage before wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medgrpo.config.sections import RunConfig
+from medgrpo.errors import UsageError
+
+ADAPTER_FOLDERS = ("best_lora", "final_lora")
+MODEL_FOLDERS = ("best_model", "final_model")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of a policy lie: a base model, and the adapter on it if there is one."""
+
+    base: str
+    adapter: Path | None = None
+
+
+@dataclass
+class Policy:
+    """A loaded policy. `peft_config` is set where the trainer has to add a new adapter."""
+
+    model: Any
+    processor: Any
+    peft_config: Any | None
+    is_vision: bool
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, whether the processor is one or holds one."""
+        return getattr(self.processor, "tokenizer", self.processor)
+
+
+def find_weights(path: str) -> Weights:
+    """The weights that a `--model` names: model folder, adapter folder, run folder, or hub name.
+
+    Raises:
+        UsageError: there is a folder, but it is no model.
+    """
+    folder = Path(path)
+    if not folder.exists():
+        if path.count("/") == 1 and not path.startswith((".", "/", "~")):
+            return Weights(path)  # a hub name; whether it exists is found when it is loaded
+        raise UsageError(
+            f"no model at {path!r}",
+            expected="a model folder (with config.json), an adapter, a run folder, or a hub name such as "
+            "Qwen/Qwen2.5-VL-3B-Instruct",
+        )
+    if (folder / "adapter_config.json").is_file():
+        return _adapter(folder)
+    if (folder / "config.json").is_file():
+        return Weights(str(folder))
+    for name in ADAPTER_FOLDERS:
+        if (folder / name / "adapter_config.json").is_file():
+            return _adapter(folder / name)
+    for name in MODEL_FOLDERS:
+        if (folder / name / "config.json").is_file():
+            return Weights(str(folder / name))
+    raise UsageError(
+        f"{path!r} is no model",
+        expected="config.json or adapter_config.json in it, or a run folder with final weights",
+    )
+
+
+def _adapter(folder: Path) -> Weights:
+    import json
+
+    try:
+        base = json.loads((folder / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"{folder}/adapter_config.json names no base model") from error
+    return Weights(str(base), folder)
+
+
+def load_policy(weights: Weights, config: RunConfig) -> Policy:
+    """Load model and processor, ready for a trainer.
+
+    An adapter is continued when the tuning method is one of adapters, else merged first.
+
+    Raises:
+        MedgrpoError: the model cannot be loaded.
+    """
+    from medgrpo.models.loading import load_model
+
+    settings, tuning = config.model, config.tuning
+    loaded = load_model(
+        weights.base,
+        revision=settings.revision,
+        trust_remote_code=settings.trust_remote_code,
+        dtype=weight_dtype(config),
+        attn_implementation=settings.attn_implementation,
+        max_pixels=settings.max_pixels,
+        min_pixels=settings.min_pixels,
+        quantization_config=four_bit() if tuning.method == "qlora" else None,
+    )
+    model, processor = loaded.model, loaded.processor
+    loaded.tokenizer.padding_side = "left"  # prompts end where completions begin
+    peft_config = None
+    if weights.adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, weights.adapter, is_trainable=tuning.method != "full")
+        if tuning.method == "full":
+            model = model.merge_and_unload()
+    elif tuning.method != "full":
+        peft_config = new_adapter(model, config)
+    return Policy(model, processor, peft_config, loaded.is_vision)
+
+
+def weight_dtype(config: RunConfig) -> str:
+    """Type that the weights are held in, by its name.
+
+    `auto` is bfloat16 under an adapter where the GPU has it. Where all weights are trained they stay in
+    float32, since updates of a small learning rate vanish in bfloat16; the arithmetic is bfloat16 by autocast.
+    """
+    if config.model.dtype == "auto" and config.tuning.method == "full":
+        return "float32"
+    return config.model.dtype
+
+
+def four_bit() -> Any:
+    """QLoRA's quantisation: NF4 with double quantisation, arithmetic in bfloat16."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def new_adapter(model: Any, config: RunConfig) -> Any:
+    """The LoRA (or DoRA) configuration for the chosen towers of this model."""
+    from peft import LoraConfig
+
+    from medgrpo.models.loading import lora_targets
+
+    tuning = config.tuning
+    return LoraConfig(
+        r=tuning.rank,
+        lora_alpha=tuning.alpha,
+        lora_dropout=tuning.dropout,
+        use_dora=tuning.method == "dora",
+        target_modules=tuning.target_modules or lora_targets(model, tuning.towers),
+        task_type="CAUSAL_LM",
+    )

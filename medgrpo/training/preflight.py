@@ -1,0 +1,141 @@
+"""What is checked before anything heavy is loaded, so that a wrong call costs a second and not an hour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.config.plan import StagePlan, check, enabled_stages, plan_stage
+from medgrpo.config.sections import RunConfig
+from medgrpo.errors import UsageError
+
+if TYPE_CHECKING:
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.prompts import PromptTemplate
+    from medgrpo.rewards.composite import CompositeReward
+
+PROBE_ROWS = 8
+AUDITED_ROWS = 200
+CHEAT_LIMIT = 0.8
+"""Ratio of best cheat to references above which the run is warned of its reward."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What the checks opened, to be used by the run."""
+
+    dataset: PreparedDataset | None
+    """None for the demo, whose data is made by the run."""
+    composite: CompositeReward
+    template: PromptTemplate
+    plans: list[StagePlan]
+    """One per stage, the main one last; numbers before over-long rows are dropped."""
+    warnings: list[str]
+
+
+def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
+    """Check settings, data, rewards and model path; torch is not imported.
+
+    Raises:
+        UsageError, MedgrpoError: the first thing that cannot work.
+    """
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.prompts import load_template
+    from medgrpo.rewards.composite import CompositeReward
+
+    warnings = check(config)
+    template = load_template(config.data.prompt_template).with_system(config.data.system_prompt)
+    composite = CompositeReward(
+        config.rewards.weights,
+        gate=config.rewards.gate,
+        aggregation=config.rewards.aggregation,
+        on_error=config.rewards.on_error,
+        settings={
+            "tags": template.tags or ("answer",),
+            "plain": "answer" not in template.tags,
+            "caption_threshold": config.rewards.caption_threshold,
+        },
+    )
+    dataset = None if config.data.path is None else PreparedDataset.open(config.data.path)
+    rows = _demo_rows() if dataset is None else dataset.count("train")
+    if not rows:
+        raise UsageError(f"{config.data.path} has no training rows")
+    plans = [
+        plan_stage(config, rows, stage=stage, world_size=world_size)
+        for stage in [*enabled_stages(config), None]
+    ]
+    if dataset is not None:
+        probe = list(dataset.rows("train", PROBE_ROWS))
+        _check_methods(plans, probe)
+        if any(plan.method == "grpo" for plan in plans):
+            warnings += probe_rewards(composite, probe, template)
+            warnings += _audit(composite, dataset)
+    if config.training.early_stopping_patience is not None and not config.validation.steps:
+        warnings.append("training.early_stopping_patience waits for validations: set validation.steps")
+    if config.model.path is not None:
+        _check_model(config.model.path)
+    return Preflight(dataset, composite, template, plans, warnings)
+
+
+def probe_rewards(
+    composite: CompositeReward, rows: list[dict[str, Any]], template: PromptTemplate
+) -> list[str]:
+    """Run every reward, plug-ins included, on a few rows with their own reference as the completion.
+
+    Returns warnings: a component that judged none of them, a reference that earns nothing.
+
+    Raises:
+        RewardError: a reward raised.
+    """
+    from medgrpo.data.prompts import build_target
+    from medgrpo.training.scoring import row_columns
+
+    table = composite.score(
+        [build_target({**row, "chosen": None}, template) for row in rows], row_columns(rows)
+    )
+    warnings = [
+        f"the reward {name} judged none of the first {len(rows)} rows: its columns are empty there"
+        for name, share in table.coverage.items()
+        if share == 0
+    ]
+    if not any(value > 0 for value in table.total):
+        warnings.append("the references themselves earn 0 on the first rows: do rewards and template agree?")
+    return warnings
+
+
+def _audit(composite: CompositeReward, dataset: PreparedDataset) -> list[str]:
+    """A warning where a cheat would earn nearly as much as the references (`medgrpo score DATA --audit`)."""
+    from medgrpo.data.audit import audit_dataset
+
+    report = audit_dataset(dataset, composite, limit=AUDITED_ROWS)
+    if not report.exceeds(CHEAT_LIMIT):
+        return []
+    return [
+        f"the cheat {report.best.name} ({report.best.description}) earns {report.ratio:.2f} of what the references "
+        "earn: medgrpo score DATA --audit says which reward is fooled"
+    ]
+
+
+def _check_methods(plans: list[StagePlan], probe: list[dict[str, Any]]) -> None:
+    if any(plan.method == "dpo" for plan in plans) and not all(
+        row.get("chosen") and row.get("rejected") for row in probe
+    ):
+        raise UsageError(
+            "the data has no preference pairs (columns chosen and rejected)",
+            expected="a folder written by `medgrpo make-dpo`",
+            hint="medgrpo make-dpo RUN --output PAIRS",
+        )
+
+
+def _check_model(path: str) -> None:
+    from medgrpo.models.loading import check_model
+    from medgrpo.training.policy import find_weights
+
+    check_model(find_weights(path).base)
+
+
+def _demo_rows() -> int:
+    from medgrpo.data.demo import DemoSize
+
+    size = DemoSize()
+    return size.train * size.questions_per_picture

@@ -1,0 +1,80 @@
+"""The data order: a function of seed and epoch alone, so that a resumed run continues it.
+
+TRL 1.16's `RepeatSampler` draws its permutations from one generator and has no `set_epoch`: a resumed
+run replays epoch 0. This one restarts the generator for each epoch, and the trainers of this package
+tell it the epoch (`ExactOrder` in `trainers.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from torch.utils.data import Sampler
+
+Order = Callable[[int], list[int]]
+"""Row numbers of an epoch, in order; may be fewer than all rows."""
+
+
+class EpochOrder(Sampler[int]):
+    """Rows in the order of an epoch, in whole chunks, repeated as a GRPO generation batch needs them.
+
+    Yields, for each chunk of `chunk` rows: `repeat_count` times the chunk, each row `group` times in a row.
+    A last chunk that is not full is dropped; with a new permutation each epoch other rows are dropped.
+
+    Args:
+        rows: number of rows.
+        seed: of the permutation.
+        chunk: rows of one generation batch (prompts per step, for one generation a step).
+        group: completions per prompt.
+        repeat_count: how often the batch is handed out again (iterations x slices of it).
+        shuffle: permute; otherwise rows keep their order.
+        order: replaces the permutation, such as a curriculum's.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        *,
+        seed: int,
+        chunk: int,
+        group: int = 1,
+        repeat_count: int = 1,
+        shuffle: bool = True,
+        order: Order | None = None,
+    ) -> None:
+        self.rows = rows
+        self.seed = seed
+        self.chunk = chunk
+        self.group = group
+        self.repeat_count = repeat_count
+        self.shuffle = shuffle
+        self.epoch = 0
+        self._order = order
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration gives."""
+        self.epoch = epoch
+
+    def order(self, epoch: int) -> list[int]:
+        """Row numbers of an epoch, each once, before chunks and repetitions."""
+        if self._order is not None:
+            return self._order(epoch)
+        return epoch_permutation(self.rows, self.seed, epoch) if self.shuffle else list(range(self.rows))
+
+    def __iter__(self) -> Iterator[int]:
+        order = self.order(self.epoch)
+        for start in range(0, len(order) - self.chunk + 1, self.chunk):
+            chunk = order[start : start + self.chunk]
+            for _ in range(self.repeat_count):
+                for row in chunk:
+                    yield from [row] * self.group
+
+    def __len__(self) -> int:
+        return self.rows // self.chunk * self.chunk * self.group * self.repeat_count
+
+
+def epoch_permutation(rows: int, seed: int, epoch: int) -> list[int]:
+    """A permutation of `range(rows)` that depends on seed and epoch alone, on any machine."""
+    import numpy as np
+
+    return np.random.default_rng([seed, epoch]).permutation(rows).tolist()  # type: ignore[no-any-return]

@@ -1,0 +1,18 @@
+"""Supervised fine-tuning on TRL's SFTTrainer: only the completion is learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trl import SFTTrainer
+
+from medgrpo.training.context import StageContext
+from medgrpo.training.trainers import RunTrainer
+
+
+class SupervisedTrainer(RunTrainer, SFTTrainer):
+    """TRL's SFT trainer with our data order, log and checkpoints."""
+
+    def __init__(self, context: StageContext, **options: Any) -> None:
+        self.context = context
+        super().__init__(**options)

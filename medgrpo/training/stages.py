@@ -1,0 +1,532 @@
+"""A run from start to end: its stages in order, each from the last one's weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.config.layers import to_toml
+from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
+from medgrpo.config.sections import RunConfig
+from medgrpo.errors import MedgrpoError
+from medgrpo.runs.writer import RunWriter, StageFolder, read_lines
+from medgrpo.training.checkpoints import is_complete
+from medgrpo.training.completions import CompletionStore
+from medgrpo.training.policy import Policy, Weights, find_weights, load_policy
+from medgrpo.training.preflight import Preflight, preflight
+from medgrpo.training.reporter import Reporter
+from medgrpo.training.resume import ResumePoint, check_same_data, resume_checkpoint, step_of
+
+if TYPE_CHECKING:
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.training.context import StageContext, StopRequest
+    from medgrpo.training.validation import Measures, Validator
+
+MAIN = None
+"""Name of the main stage in `medgrpo.config.plan`."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to."""
+
+    run: Path
+    log: Path
+    steps: int
+    reward_first: float | None
+    reward_last: float | None
+    best: dict[str, Any] | None
+    validation: dict[str, Any]
+    wall_s: float
+    health: dict[str, Any]
+    status: str
+    """finished, or stopped when someone asked for it."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document of `medgrpo train --json`."""
+        return {**self.__dict__, "run": str(self.run), "log": str(self.log)}
+
+
+@dataclass
+class _Run:
+    """What the stages of one run share."""
+
+    config: RunConfig
+    checks: Preflight
+    dataset: PreparedDataset
+    writer: RunWriter
+    reporter: Reporter
+    stop: StopRequest
+    is_main_process: bool
+    world_size: int
+    rows: Sequence[dict[str, Any]]
+    resume: ResumePoint | None
+    validation: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Any] | None = None
+
+
+def train(
+    config: RunConfig,
+    *,
+    name: str,
+    reporter: Reporter,
+    output: Path | None = None,
+    resume: ResumePoint | None = None,
+    logs: Path | None = Path("logs"),
+    checks: Preflight | None = None,
+) -> TrainResult:
+    """Train through every stage.
+
+    Args:
+        config: the resolved configuration.
+        name: of the run.
+        output: run folder; `runs/<name>` unless given. Ignored on resume.
+        resume: continue this run.
+        logs: folder of the log copy; None writes none.
+        checks: the result of `preflight`, where it was run already.
+    Raises:
+        MedgrpoError: what went wrong, in words for the person. The run folder then says `failed`.
+    """
+    from accelerate import PartialState
+
+    from medgrpo.training.context import StopRequest
+    from medgrpo.training.environment import quiet_libraries
+    from medgrpo.training.oom import explained
+
+    started = time.perf_counter()
+    checks = checks or preflight(config)
+    process = PartialState()
+    path = resume.run if resume else (output or Path("runs") / name)
+    writer = _open_writer(config, name, path, resume, logs, is_main_process=process.is_main_process)
+    process.wait_for_everyone()
+    try:
+        with StopRequest() as stop, explained(config), quiet_libraries():
+            dataset = checks.dataset or demo_dataset(path, config, is_main_process=process.is_main_process)
+            process.wait_for_everyone()
+            if resume:
+                for note in check_same_data(path, dataset.hash, dataset.info.get("pixels_hash")):
+                    reporter.note(note)
+            elif process.is_main_process:
+                _record_environment(path, config, dataset)
+            rows = list(dataset.rows("train", config.data.rows))
+            run = _Run(
+                config,
+                checks,
+                dataset,
+                writer,
+                reporter,
+                stop,
+                process.is_main_process,
+                process.num_processes,
+                rows,
+                resume,
+                validation=dict(writer.info.get("validation", {})),
+            )
+            status = _run_stages(run)
+    except BaseException as error:
+        if process.is_main_process:
+            writer.finish("failed", error=f"{type(error).__name__}: {error}"[:2000])
+        raise
+    result = _result(run, started, status)
+    if process.is_main_process:
+        writer.finish(
+            status,
+            steps=result.steps,
+            best=result.best,
+            health=result.health,
+            wall_s=result.wall_s,
+            peak_memory_gib=_peak_memory_gib(),
+        )
+    process.wait_for_everyone()
+    return result
+
+
+def _peak_memory_gib() -> float | None:
+    """Most GPU memory that this process's torch held at once, in GiB; None without a GPU."""
+    import torch
+
+    return torch.cuda.max_memory_reserved() / 2**30 if torch.cuda.is_available() else None
+
+
+def _open_writer(
+    config: RunConfig,
+    name: str,
+    path: Path,
+    resume: ResumePoint | None,
+    logs: Path | None,
+    *,
+    is_main_process: bool,
+) -> RunWriter:
+    if not is_main_process:
+        return RunWriter(path, name, logs=None)
+    toml = to_toml(config)
+    if resume:
+        writer = RunWriter.reopen(path, logs=logs)
+        if (path / "config.toml").read_text("utf-8") != toml:
+            from medgrpo.runs.writer import write_text
+
+            write_text(path / "config.toml", toml)
+        return writer
+    return RunWriter.create(path, name, toml, {}, logs=logs)
+
+
+def _record_environment(path: Path, config: RunConfig, dataset: PreparedDataset) -> None:
+    from medgrpo.runs.writer import write_json
+    from medgrpo.training.environment import describe_environment
+
+    data = {
+        "data": str(dataset.path),
+        "data_hash": dataset.info.get("hash"),
+        "pixels_hash": dataset.info.get("pixels_hash"),
+    }
+    write_json(path / "environment.json", {**describe_environment(config.run.seed), **data})
+
+
+def demo_dataset(run: Path, config: RunConfig, *, is_main_process: bool) -> PreparedDataset:
+    """The generated demo set, in the run's folder `demo/data`."""
+    from medgrpo.data.demo import write_demo_dataset
+    from medgrpo.data.prepared import PreparedDataset
+
+    folder = run / "demo" / "data"
+    if not (folder / "dataset.json").is_file() and is_main_process:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return write_demo_dataset(folder, seed=config.run.seed)
+    return PreparedDataset.open(folder)
+
+
+def demo_model(run: _Run) -> Path:
+    """The demo-size model, in the run's folder `demo/model`; its tokenizer is fitted to the data's texts."""
+    from medgrpo.data.prompts import build_messages, build_target
+    from medgrpo.models.demo import build_demo_model
+
+    folder = run.writer.path / "demo" / "model"
+    if is_complete(folder) or not run.is_main_process:
+        return folder
+    template = run.checks.template
+    texts = []
+    for row in run.rows:
+        texts += [message["content"] for message in build_messages({**row, "images": []}, template)]
+        texts += [build_target(row, template), build_target({**row, "chosen": None}, template)]
+    build_demo_model(folder, texts, seed=run.config.run.seed)
+    from medgrpo.runs.writer import write_json
+    from medgrpo.training.checkpoints import MARKER
+
+    write_json(folder / MARKER, {"seed": run.config.run.seed})
+    return folder
+
+
+# ------------------------------------------------------------------------------------------- stages
+
+
+def _run_stages(run: _Run) -> str:
+    from accelerate import PartialState
+
+    if run.config.model.path is None:
+        model_path = str(demo_model(run))
+        PartialState().wait_for_everyone()
+    else:
+        model_path = run.config.model.path
+    weights = find_weights(model_path)
+    names = [*enabled_stages(run.config), MAIN]
+    for number, name in enumerate(names, start=1):
+        settings = stage_settings(run.config, name)
+        method = settings.training.method
+        stage = run.writer.stage(number, name or method, method, is_main=name is MAIN)
+        final = stage.path / ("final_model" if settings.tuning.method == "full" else "final_lora")
+        if is_complete(final) and _ended(final, stage):
+            weights = find_weights(str(final))
+            continue
+        if not _run_stage(run, name, settings, stage, weights):
+            return "stopped"
+        weights = find_weights(str(final))
+    return "finished"
+
+
+def _ended(final: Path, stage: StageFolder) -> bool:
+    """Whether the final weights are those of the stage's last logged step, not of an older, shorter plan."""
+    from medgrpo.runs.writer import read_json
+    from medgrpo.training.checkpoints import MARKER
+
+    entries = read_lines(stage.log)
+    return not entries or read_json(final / MARKER).get("step") == entries[-1].get("step")
+
+
+def _run_stage(
+    run: _Run, name: str | None, settings: RunConfig, stage: StageFolder, weights: Weights
+) -> bool:
+    """Train one stage; whether it came to its end."""
+    from medgrpo.training.callbacks import Validation, final_name, save_weights
+    from medgrpo.training.context import StageContext
+
+    policy = load_policy(weights, settings)
+    source, plan = _rows_and_plan(run, name, settings, policy)
+    context = StageContext(
+        config=settings,
+        plan=plan,
+        stage=stage,
+        writer=run.writer,
+        store=CompletionStore(run.writer.path / "completions")
+        if settings.training.method == "grpo" and run.is_main_process
+        else None,
+        reporter=run.reporter,
+        metadata=_metadata(run, settings, stage, weights),
+        data_folder=run.dataset.path,
+        stop=run.stop,
+        is_main_process=run.is_main_process,
+    )
+    checkpoint = _go_back(run, name, stage, context)
+    all_done = step_of(checkpoint) >= plan.steps  # killed between the last checkpoint and the final weights
+    if all_done:
+        policy = load_policy(find_weights(str(checkpoint)), settings)
+    validator = _validator(run, settings) if name is MAIN else None
+    if validator is not None and settings.validation.before_and_after:
+        _measure_before(run, validator, policy)
+    trainer = build_trainer(context, policy, source, run.checks)
+    measured = None
+    if validator is not None:
+        measured = Validation(context, validator, trainer)
+        trainer.callback_handler.callbacks.insert(0, measured)
+    run.reporter.stage_begins(plan, step_of(checkpoint))
+    try:
+        if all_done:
+            trainer.state.global_step = step_of(checkpoint)
+        else:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    finally:
+        run.reporter.stage_ends()
+        if context.store is not None:
+            context.store.close_part()
+    cut_short = context.was_stopped and trainer.state.global_step < plan.steps
+    if not cut_short:
+        save_weights(trainer, context, stage.path / final_name(context))
+    if measured is not None:
+        if all_done and settings.validation.before_and_after:
+            measured.measure_now()
+        _keep_validation(run, context, measured.last)
+    return not cut_short
+
+
+def _rows_and_plan(run: _Run, name: str | None, settings: RunConfig, policy: Policy) -> tuple[Any, StagePlan]:
+    """The stage's rows, those with over-long prompts dropped and counted, and its steps."""
+    from medgrpo.training.datasets import RowSource, drop_long
+
+    source = RowSource(
+        run.rows[: settings.data.rows],
+        run.dataset.path,
+        run.checks.template,
+        policy.is_vision,
+        settings.data.use_image_title,
+    )
+    room = settings.model.context_length - settings.rollout.max_completion_length
+    kept, dropped = drop_long(source, policy.processor, room)
+    if dropped:
+        run.reporter.warn(
+            f"{dropped} of {len(source.rows)} rows have prompts over {room} tokens "
+            f"(model.context_length - rollout.max_completion_length) and are left out"
+        )
+    if not kept:
+        raise MedgrpoError(
+            f"no row fits: every prompt is longer than {room} tokens",
+            hint=f"--set model.context_length={settings.model.context_length * 2}, or a smaller model.max_pixels",
+        )
+    plan = plan_stage(run.config, len(kept), stage=name, world_size=run.world_size)
+    return source.with_rows(kept), plan
+
+
+def _go_back(run: _Run, name: str | None, stage: StageFolder, context: StageContext) -> Path | None:
+    """The checkpoint to continue from; log and completions after it are set aside."""
+    if run.resume is None:
+        return None
+    wanted = run.resume.checkpoint if name is MAIN else None
+    checkpoint, notes = resume_checkpoint(stage.checkpoints, wanted)
+    for note in notes:
+        run.reporter.note(note)
+    step = step_of(checkpoint)
+    if run.is_main_process:
+        moved = run.writer.cut(stage, step)
+        lost = context.store.abandon(stage.name, step) if context.store is not None else 0
+        run.reporter.note(
+            f"resuming {stage.name} after step {step}; set aside: {moved} log lines, {lost} completions"
+        )
+    return checkpoint
+
+
+def build_trainer(context: StageContext, policy: Policy, source: Any, checks: Preflight) -> Any:
+    """The trainer of the stage's method, with our callbacks."""
+    from medgrpo.training import arguments, datasets
+    from medgrpo.training.callbacks import RunLog, StepClock
+
+    config, plan = context.config, context.plan
+    output = context.stage.checkpoints
+    shared: dict[str, Any] = {
+        "context": context,
+        "model": policy.model,
+        "processing_class": policy.processor,
+        "peft_config": policy.peft_config,
+    }
+    trainer: Any
+    if plan.method == "grpo":
+        from medgrpo.training.grpo import PolicyTrainer
+
+        trainer = PolicyTrainer(
+            composite=checks.composite,
+            args=arguments.grpo_arguments(config, plan, output),
+            train_dataset=datasets.grpo_dataset(source),
+            **shared,
+        )
+    elif plan.method == "dpo":
+        from medgrpo.training.dpo import PreferenceTrainer
+
+        trainer = PreferenceTrainer(
+            args=arguments.dpo_arguments(config, plan, output),
+            train_dataset=datasets.dpo_dataset(source),
+            **shared,
+        )
+    else:
+        from medgrpo.training.sft import SupervisedTrainer
+
+        trainer = SupervisedTrainer(
+            args=arguments.sft_arguments(config, plan, output),
+            train_dataset=datasets.sft_dataset(source),
+            **shared,
+        )
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(StepClock(context))
+    trainer.add_callback(RunLog(context))
+    _add_tensorboard(trainer, context)
+    return trainer
+
+
+def _add_tensorboard(trainer: Any, context: StageContext) -> None:
+    if "tensorboard" not in context.config.logging.report_to or not context.is_main_process:
+        return
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    folder = context.writer.path / "tensorboard" / f"{context.stage.number}-{context.stage.method}"
+    trainer.add_callback(TensorBoardCallback(SummaryWriter(log_dir=str(folder))))
+
+
+# --------------------------------------------------------------------------------------- validation
+
+
+def _validator(run: _Run, settings: RunConfig) -> Validator | None:
+    from medgrpo.training.validation import Validator, choose_rows
+
+    if not run.dataset.count("validation") or not (
+        settings.validation.before_and_after or settings.validation.steps
+    ):
+        return None
+    rows = choose_rows(list(run.dataset.rows("validation")), settings.validation.rows, settings.run.seed)
+    if not settings.data.use_image_title:
+        rows = [{**row, "image_title": None} for row in rows]
+    return Validator(
+        run.dataset,
+        rows,
+        run.checks.template,
+        run.checks.composite,
+        settings.validation.metric,
+        settings.rollout.max_completion_length,
+    )
+
+
+def _measure_before(run: _Run, validator: Validator, policy: Policy) -> None:
+    """The blind baseline and the start of the main stage; once, also over resumes."""
+    import torch
+
+    if "before" in run.validation or not run.is_main_process:
+        return
+    if torch.cuda.is_available():
+        policy.model.to("cuda")
+    run.validation["blind"] = validator.blind_baseline(run.rows)
+    run.validation["before"] = validator.measure(policy.model, policy.processor)
+    run.writer.update_info(validation=run.validation)
+    run.reporter.note(
+        f"validation ({len(validator.rows)} rows, greedy): {_told('blind baseline', run.validation['blind'])}"
+    )
+    run.reporter.note(
+        f"validation: {_told('before ' + run.config.training.method, run.validation['before'])}"
+    )
+
+
+def _keep_validation(run: _Run, context: StageContext, last: tuple[int, Measures] | None) -> None:
+    run.best = context.best
+    if last is None or not run.is_main_process:
+        return
+    run.validation["after"] = last[1]
+    run.writer.update_info(validation=run.validation)
+    run.reporter.note(f"validation: {_told('after ' + run.config.training.method, last[1])}")
+
+
+def _told(what: str, measures: Measures) -> str:
+    return f"{what}: " + ", ".join(
+        f"{name} {one['value']:.3f}" for name, one in measures.items() if one["value"] is not None
+    )
+
+
+# ------------------------------------------------------------------------------------------- result
+
+
+def _metadata(run: _Run, settings: RunConfig, stage: StageFolder, weights: Weights) -> dict[str, Any]:
+    """`medgrpo.json`: how the weights are to be used, and where they come from."""
+    template = run.checks.template
+    return {
+        "schema_version": 1,
+        "base_model": weights.base,
+        "adapter_before": weights.adapter,
+        "stage": stage.name,
+        "method": stage.method,
+        "prompt_template": template.to_dict(),
+        "tags": list(template.tags),
+        "system_prompt": dict(template.system),
+        "use_image_title": settings.data.use_image_title,
+        "max_pixels": settings.model.max_pixels,
+        "min_pixels": settings.model.min_pixels,
+        "generation": {
+            "max_new_tokens": settings.rollout.max_completion_length,
+            "temperature": settings.rollout.temperature,
+            "top_p": settings.rollout.top_p,
+            "top_k": settings.rollout.top_k,
+        },
+        "provenance": {
+            "run": run.writer.name,
+            "run_folder": run.writer.path.absolute(),
+            "data": str(run.dataset.path),
+            "data_hash": run.dataset.info.get("hash"),
+            "seed": settings.run.seed,
+        },
+    }
+
+
+def _result(run: _Run, started: float, status: str) -> TrainResult:
+    from medgrpo.runs.health import assess
+    from medgrpo.runs.record import read_run
+
+    history = read_lines(run.writer.path / "log.jsonl")
+    rewards = [entry["reward"] for entry in history if entry.get("reward") is not None]
+    window = max(5, round(len(rewards) / 10))
+    health: dict[str, Any] = {"verdict": "insufficient_data", "findings": []}
+    with suppress(MedgrpoError):
+        health = assess(read_run(run.writer.path)).as_dict()
+    return TrainResult(
+        run=run.writer.path,
+        log=run.writer.path / "log.jsonl",
+        steps=int(history[-1]["step"]) if history else 0,
+        reward_first=_mean(rewards[:window]),
+        reward_last=_mean(rewards[-window:]),
+        best=run.best,
+        validation=run.validation,
+        wall_s=time.perf_counter() - started,
+        health=health,
+        status=status,
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

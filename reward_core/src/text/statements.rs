@@ -1,0 +1,510 @@
+//! An answer in words, compared with a reference sentence by sentence.
+
+use super::lexicon::{Category, Lexicon, Role};
+use super::numbers::quantities;
+use super::polarity::{is_bare, polarity, Polarity};
+use super::question::Question;
+use super::relations::{
+    are_opposite, entails, is_exclusive, is_general, is_level, is_related, is_same_word, side_bits,
+    sides,
+};
+use super::targets::TextTarget;
+use super::tokens::{Opener, Parsed, Segment, Token, NO_CONCEPT};
+use super::verdict::{Rule, Verdict, REJECTED_MAXIMUM};
+
+/// Judges `answer` against one reference in words.
+///
+/// The first sentence that answers decides; what follows may only take it back.
+#[must_use]
+pub fn judge(
+    answer: &Parsed,
+    reference: &Parsed,
+    target: &TextTarget,
+    question: Option<&Question>,
+) -> Verdict {
+    if target.asks_normal() && is_bare(answer) && polarity(answer, None) == Polarity::No {
+        return Verdict::accept(Rule::Complete);
+    }
+    if target.required.is_empty() && target.amounts.is_empty() {
+        return Verdict::reject(Rule::Different);
+    }
+    let sentences = answer.tokens.last().map_or(0, |t| t.sentence + 1);
+    let mut nearest = Verdict::reject(Rule::Different);
+    for sentence in 0..sentences {
+        let mut scope = Scope {
+            answer,
+            sentence,
+            question,
+            reference,
+            target,
+            takes_examples: false,
+        };
+        let mut covered = scope.covered();
+        if covered < 1.0 {
+            scope.takes_examples = true;
+            covered = scope.covered();
+        }
+        let answers = covered > 0.0 || scope.answers();
+        if !answers {
+            continue;
+        }
+        if let Some(rule) = scope.contradiction() {
+            return Verdict::reject(rule);
+        }
+        if covered >= 1.0 {
+            let is_taken_back = (sentence + 1..sentences).any(|later| {
+                Scope {
+                    sentence: later,
+                    ..scope
+                }
+                .denies_all()
+            });
+            return if is_taken_back {
+                Verdict::reject(Rule::NegationDiffers)
+            } else {
+                Verdict::accept(Rule::Complete)
+            };
+        }
+        let graded = REJECTED_MAXIMUM * covered;
+        if graded > nearest.graded {
+            nearest = Verdict {
+                graded,
+                ..Verdict::reject(Rule::Incomplete)
+            };
+        }
+        if scope.answers() {
+            break;
+        }
+    }
+    nearest
+}
+
+/// One sentence of an answer, beside the reference.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    answer: &'a Parsed,
+    sentence: u16,
+    question: Option<&'a Question>,
+    reference: &'a Parsed,
+    target: &'a TextTarget,
+    /// Examples ("such as …") belong to the answer: they do where the rest does not cover the reference.
+    takes_examples: bool,
+}
+
+impl<'a> Scope<'a> {
+    fn segments(&self) -> impl Iterator<Item = &'a Segment> + 'a {
+        let (sentence, takes_examples) = (self.sentence, self.takes_examples);
+        self.answer
+            .segments
+            .iter()
+            .filter(move |s| s.sentence == sentence && (takes_examples || !s.is_example))
+    }
+
+    /// Tokens of the answer proper: no side remarks, no closer description.
+    fn main(&self) -> impl Iterator<Item = &'a Token> + 'a {
+        let answer = self.answer;
+        self.segments()
+            .filter(|s| !s.is_side_remark && !s.is_detail)
+            .flat_map(move |s| answer.of(s))
+            .filter(|t| t.is_content() && !t.is_aside)
+    }
+
+    /// Tokens that may cover the reference: the answer proper and its closer description.
+    fn tokens(&self) -> impl Iterator<Item = &'a Token> + 'a {
+        let answer = self.answer;
+        self.segments()
+            .filter(|s| !s.is_side_remark)
+            .flat_map(move |s| answer.of(s))
+            .filter(|t| t.is_content() && !t.is_aside)
+    }
+
+    /// The token only restates the question.
+    fn is_restated(&self, token: &Token) -> bool {
+        self.question
+            .is_some_and(|q| q.names(token) && !q.offers(token))
+    }
+
+    fn is_wanted(&self, token: &Token) -> bool {
+        self.reference.content().any(|w| w.key == token.key)
+    }
+
+    /// Something beside the kind of picture is named: "chest" in "the chest X-ray shows the heart" is no answer then.
+    fn has_other_subject(&self) -> bool {
+        self.main().any(|t| {
+            !t.is_modifier
+                && !self.is_restated(t)
+                && matches!(
+                    t.category,
+                    Category::Organ | Category::Finding | Category::Other
+                )
+        })
+    }
+
+    /// The sentence says something of the kind that the reference says.
+    fn answers(&self) -> bool {
+        let wants = |kind: Kind| {
+            self.target
+                .required
+                .iter()
+                .any(|w| kind_of(w.category) == kind)
+        };
+        let wants_unknown = self
+            .target
+            .required
+            .iter()
+            .any(|w| w.category == Category::Unknown);
+        let wants_denial = self.target.required.iter().any(|w| w.is_negated);
+        self.main().any(|t| {
+            let fits = match t.category {
+                Category::Unknown => wants(Kind::Place) || wants(Kind::Thing),
+                Category::Organ => wants_unknown || wants(Kind::Place),
+                category => wants(kind_of(category)),
+            };
+            fits && !self.is_restated(t) && !t.is_modifier && (!t.is_negated || wants_denial)
+        })
+    }
+
+    /// Share of what is required that is there, with its negation.
+    fn covered(&self) -> f64 {
+        let target = self.target;
+        if target.is_any {
+            return target
+                .items
+                .iter()
+                .map(|item| self.share(item))
+                .fold(0.0, f64::max);
+        }
+        let share = self.share(&target.required);
+        if share >= 1.0 && target.must_pair() && !self.pairs() {
+            return 0.5;
+        }
+        if share >= 1.0 && !target.amounts.is_empty() {
+            let said = quantities(self.answer);
+            let there = target
+                .amounts
+                .iter()
+                .filter(|w| said.iter().any(|s| s.agrees_with(w)))
+                .count();
+            return (there as f64 / target.amounts.len() as f64)
+                .max(if target.required.is_empty() { 0.0 } else { 0.5 });
+        }
+        share
+    }
+
+    fn share(&self, required: &[Token]) -> f64 {
+        if required.is_empty() {
+            return 1.0;
+        }
+        let there = (0..required.len())
+            .filter(|&i| self.has(&required[i], required.get(i + 1)))
+            .count();
+        there as f64 / required.len() as f64
+    }
+
+    fn has(&self, want: &Token, next: Option<&Token>) -> bool {
+        let is_run = want.is_han && next.is_some_and(|n| n.is_han && n.is_joined);
+        let skips_modifiers = want.category == Category::Organ && self.has_other_subject();
+        let takes_landmarks = self.reference.tokens.iter().any(|t| t.role == Role::Near)
+            || self
+                .question
+                .is_some_and(|q| q.parsed.tokens.iter().any(|t| t.role == Role::Near));
+        let mut tokens = self
+            .tokens()
+            .filter(|t| !(skips_modifiers && t.is_modifier))
+            .filter(|t| takes_landmarks || !self.is_landmark(t))
+            .peekable();
+        while let Some(token) = tokens.next() {
+            let is_it = token.is_negated == want.is_negated && self.means(token, want);
+            let run_goes_on = !is_run
+                || tokens
+                    .peek()
+                    .is_some_and(|after| Some(after.key) == next.map(|n| n.key));
+            if is_it && run_goes_on {
+                return true;
+            }
+        }
+        if want.category == Category::Side {
+            return side_bits(want) != 0 && sides(self.tokens()) == side_bits(want);
+        }
+        self.spells_out(want)
+    }
+
+    /// "The heart is enlarged" spells out cardiomegaly.
+    fn spells_out(&self, want: &Token) -> bool {
+        if want.concept == NO_CONCEPT {
+            return false;
+        }
+        let parts = &Lexicon::get().concepts[want.concept as usize].parts;
+        !parts.is_empty()
+            && parts.iter().all(|&part| {
+                self.tokens().any(|t| {
+                    t.concept == part
+                        && (t.is_negated == want.is_negated || t.category == Category::Organ)
+                })
+            })
+    }
+
+    fn means(&self, token: &Token, want: &Token) -> bool {
+        token.key == want.key
+            || entails(token, want)
+            || is_same_word((self.answer, token), (self.reference, want))
+    }
+
+    /// Every item is covered by one segment of the answer.
+    fn pairs(&self) -> bool {
+        self.target.items.iter().all(|item| {
+            self.segments().any(|s| {
+                item.iter()
+                    .all(|want| self.answer.of(s).iter().any(|t| self.means(t, want)))
+            })
+        })
+    }
+
+    /// A later sentence that denies everything the reference states.
+    fn denies_all(&self) -> bool {
+        !self.target.required.is_empty()
+            && self.target.required.iter().all(|want| {
+                self.main()
+                    .any(|t| t.key == want.key && t.is_negated != want.is_negated)
+            })
+    }
+
+    fn contradiction(&self) -> Option<Rule> {
+        self.negation()
+            .or_else(|| self.side())
+            .or_else(|| self.rival())
+            .or_else(|| self.extra_item())
+    }
+
+    fn negation(&self) -> Option<Rule> {
+        let is_denied = |want: &Token| {
+            let mut same = self.main().filter(|t| t.key == want.key).peekable();
+            same.peek().is_some() && same.all(|t| t.is_negated != want.is_negated)
+        };
+        self.target
+            .required
+            .iter()
+            .any(is_denied)
+            .then_some(Rule::NegationDiffers)
+    }
+
+    fn side(&self) -> Option<Rule> {
+        let wanted = match sides(self.reference.content()) {
+            0 => self.question.map_or(0, Question::side_asked),
+            wanted => wanted,
+        };
+        let said = sides(
+            self.main()
+                .filter(|t| !self.is_restated(t) || self.is_wanted(t)),
+        );
+        (wanted != 0 && said & !wanted != 0).then_some(Rule::SideDiffers)
+    }
+
+    /// A stated word that is the opposite of a wanted one, or another value of the same kind.
+    fn rival(&self) -> Option<Rule> {
+        let names_picture = self.reference.content().any(|w| w.is_modifier);
+        let has_level = self
+            .reference
+            .content()
+            .any(|w| is_level(self.reference, w));
+        for token in self.main().filter(|t| t.is_stated()) {
+            if self.is_wanted(token)
+                || self.is_restated(token)
+                || (token.is_modifier && !names_picture)
+                || self.is_landmark(token)
+            {
+                continue;
+            }
+            if token.category == Category::Unknown {
+                if has_level && is_level(self.answer, token) {
+                    return Some(Rule::ExtraItem);
+                }
+                continue;
+            }
+            let is_opposite = self
+                .reference
+                .content()
+                .any(|w| !w.is_negated && are_opposite(token, w));
+            let is_other_choice = self.question.is_some_and(|q| q.offers(token));
+            let competes = is_exclusive(token.category)
+                && self
+                    .reference
+                    .content()
+                    .any(|w| w.category == token.category && !is_general(w))
+                && !self.reference.content().any(|w| is_related(token, w))
+                && !is_general(token);
+            if is_opposite || competes || is_other_choice {
+                return Some(match token.category {
+                    Category::Plane => Rule::PlaneDiffers,
+                    Category::Modality | Category::Sequence => Rule::ModalityDiffers,
+                    Category::Side => Rule::SideDiffers,
+                    _ if is_opposite => Rule::Opposite,
+                    _ => Rule::ExtraItem,
+                });
+            }
+        }
+        None
+    }
+
+    /// The token follows "near", "adjacent to" in its segment: it places the answer and is not it.
+    fn is_landmark(&self, token: &Token) -> bool {
+        let segment = &self.answer.segments[token.segment as usize];
+        self.answer
+            .of(segment)
+            .iter()
+            .any(|t| t.role == Role::Near && t.start < token.start)
+    }
+
+    /// A list item or alternative beside the right one.
+    fn extra_item(&self) -> Option<Rule> {
+        let segments: Vec<&Segment> = self.segments().collect();
+        for (position, segment) in segments.iter().enumerate() {
+            if segment.is_side_remark || segment.is_detail || segment.opener == Opener::Bracket {
+                continue;
+            }
+            if segment.opener == Opener::Or && self.is_alternative(&segments, position) {
+                return Some(Rule::Alternatives);
+            }
+            if !self.is_foreign(segment) {
+                continue;
+            }
+            let is_item = matches!(
+                segment.opener,
+                Opener::List | Opener::And | Opener::Examples
+            ) && !segment.has_verb;
+            let opens_list = segments.get(position + 1).is_some_and(|next| {
+                matches!(next.opener, Opener::List | Opener::And | Opener::Or)
+                    && !next.has_verb
+                    && self.names_wanted(next)
+            });
+            if is_item && self.follows_wanted(&segments, position) || opens_list {
+                return Some(
+                    if segments
+                        .get(position + 1)
+                        .is_some_and(|n| n.opener == Opener::Or)
+                    {
+                        Rule::Alternatives
+                    } else {
+                        Rule::ExtraItem
+                    },
+                );
+            }
+        }
+        None
+    }
+
+    /// "X or Y" where one of the two is wanted and they are not two names of it.
+    fn is_alternative(&self, segments: &[&Segment], position: usize) -> bool {
+        if self.reference.tokens.iter().any(|t| t.role == Role::Or) {
+            return false;
+        }
+        let named = |segment: &Segment| -> Vec<u64> {
+            let stated = self
+                .answer
+                .of(segment)
+                .iter()
+                .filter(|t| t.is_stated() && !self.is_restated(t));
+            stated.map(|t| t.key).collect()
+        };
+        let after = named(segments[position]);
+        let before: Vec<u64> = position
+            .checked_sub(1)
+            .map(|i| named(segments[i]))
+            .unwrap_or_default();
+        let is_other = after.iter().any(|k| !before.contains(k))
+            && before.iter().any(|k| !after.contains(k))
+            || before.iter().any(|k| !after.contains(k)) && !after.is_empty();
+        is_other && self.follows_wanted(segments, position)
+    }
+
+    /// An item counts as extra where its list has a wanted one before or after it.
+    fn follows_wanted(&self, segments: &[&Segment], position: usize) -> bool {
+        let goes_on = |s: &Segment| {
+            !s.has_verb
+                && matches!(
+                    s.opener,
+                    Opener::List | Opener::And | Opener::Or | Opener::Examples
+                )
+        };
+        let mut first = position;
+        while first > 0 && (goes_on(segments[first]) || first == position) {
+            first -= 1;
+        }
+        let end = (position + 1..segments.len())
+            .find(|&i| !goes_on(segments[i]))
+            .unwrap_or(segments.len());
+        segments[first..end].iter().any(|s| self.names_wanted(s))
+    }
+
+    fn names_wanted(&self, segment: &Segment) -> bool {
+        self.answer.of(segment).iter().any(|t| {
+            t.is_stated()
+                && self
+                    .target
+                    .required
+                    .iter()
+                    .any(|w| self.means(t, w) || is_related(t, w))
+        })
+    }
+
+    /// The segment names something and nothing of it belongs to the reference or the question.
+    fn is_foreign(&self, segment: &Segment) -> bool {
+        let tokens = self.answer.of(segment);
+        let is_adverbial = tokens
+            .iter()
+            .find(|t| t.role != Role::And)
+            .is_some_and(|t| matches!(t.role, Role::Preposition | Role::Near));
+        let counts = |t: &&Token| {
+            t.is_stated() && (t.role == Role::Content || !self.target.amounts.is_empty())
+        };
+        let mut content = tokens.iter().filter(counts).peekable();
+        if is_adverbial || content.peek().is_none() {
+            return false;
+        }
+        let wants_plane = self
+            .target
+            .required
+            .iter()
+            .any(|w| w.category == Category::Plane);
+        let is_open = |t: &&Token| {
+            !self
+                .reference
+                .content()
+                .any(|w| self.means(t, w) || is_related(t, w))
+                && !self.is_restated(t)
+                && !self.is_landmark(t)
+                && !(t.category == Category::Direction && !wants_plane)
+                && !matches!(
+                    t.category,
+                    Category::Attribute | Category::Color | Category::Side | Category::Normality
+                )
+        };
+        let all: Vec<&Token> = content.collect();
+        let belongs = all.iter().any(|t| {
+            self.reference
+                .content()
+                .any(|w| self.means(t, w) || is_related(t, w))
+        });
+        !belongs && all.iter().any(is_open)
+    }
+}
+
+/// Kinds of answers: a sentence about the plane does not answer where the lesion is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plane,
+    Modality,
+    Place,
+    Property,
+    Thing,
+}
+
+const fn kind_of(category: Category) -> Kind {
+    match category {
+        Category::Plane => Kind::Plane,
+        Category::Modality | Category::Sequence => Kind::Modality,
+        Category::Side | Category::Direction | Category::Organ => Kind::Place,
+        Category::Color | Category::Attribute | Category::Normality => Kind::Property,
+        Category::Unknown | Category::Finding | Category::Other => Kind::Thing,
+    }
+}

@@ -1,0 +1,281 @@
+"""`medgrpo eval` and `medgrpo ask` as a user types them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from medgrpo.cli.main import main
+from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
+from medgrpo.models.demo import build_demo_model
+
+METRICS = ("closed", "open", "plane", "modality", "format")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("eval")
+    write_demo_dataset(folder / "data", size=DemoSize(train=30, validation=4, test=24))
+    build_demo_model(folder / "model", demo_texts(), seed=3)
+    return folder
+
+
+def run(capsys, *arguments):
+    """Exit code, standard output, standard error."""
+    try:
+        main([str(argument) for argument in arguments])
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def answers(path: Path, rows) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def perfect(demo, tmp_path):
+    """A file in which every test question of the demo is answered as the reference does."""
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.prompts import build_target, load_template
+
+    template = load_template("short")
+    rows = PreparedDataset.open(demo / "data").rows("test")
+    return answers(
+        tmp_path / "perfect.jsonl",
+        [{"id": row["id"], "completion": build_target({**row, "chosen": None}, template)} for row in rows],
+    )
+
+
+def test_ready_predictions_give_the_keys_of_the_contract(capsys, demo, perfect):
+    code, out, _ = run(
+        capsys, "eval", demo / "data", "--predictions", perfect, "--targets", "stage1", "--json", "--quiet"
+    )
+    assert code == 0
+    document = json.loads(out)
+    for name in METRICS:
+        assert document[name]["value"] == 1, name
+        assert document[name]["low"] < 1 == document[name]["high"]
+        assert document[name]["n"] > 0
+    assert 0 < document["closed"]["baseline"] < 1
+    assert all(target["reached"] for target in document["targets"])
+    assert document["reward"]["value"] == pytest.approx(1)
+    matrix = document["confusion"]["plane"]
+    assert all(matrix["counts"][i][j] == 0 for i in range(3) for j in range(3) if i != j)
+
+
+def test_metrics_without_rows_are_null(capsys, tmp_path):
+    file = answers(tmp_path / "p.jsonl", [{"question": "Is it?", "answer": "yes", "completion": "yes"}])
+    code, out, err = run(capsys, "eval", "--predictions", file, "--json")
+    assert code == 0
+    assert json.loads(out)["plane"] == {"value": None, "low": None, "high": None, "n": 0}
+    assert "too few images" in err
+
+
+def test_the_table_shows_figures_and_baselines(capsys, demo, perfect):
+    code, out, _ = run(capsys, "eval", demo / "data", "--predictions", perfect)
+    assert code == 0
+    for word in ("closed", "interval", "majority", "blind", "answer_match by question_type"):
+        assert word in out
+
+
+def test_scoring_a_file_needs_no_torch(perfect, demo):
+    import subprocess
+    import sys
+
+    script = (
+        "import sys; from medgrpo.cli.main import main\n"
+        f"main(['eval', {str(demo / 'data')!r}, '--predictions', {str(perfect)!r}, '--quiet', '--json'])\n"
+        "assert not {'torch', 'transformers', 'trl'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_other_peoples_columns_are_named(capsys, tmp_path):
+    file = answers(tmp_path / "p.jsonl", [{"q": "Is it?", "said": "yes", "truth": "yes"}])
+    columns = "completion=said,answer=truth,question=q"
+    code, out, _ = run(capsys, "eval", "--predictions", file, "--columns", columns, "--json", "--quiet")
+    assert code == 0
+    assert json.loads(out)["closed"]["value"] == 1
+
+
+def test_a_file_without_references_says_what_to_type(capsys, tmp_path):
+    file = answers(tmp_path / "p.jsonl", [{"question": "Is it?", "completion": "yes"}])
+    code, _, err = run(capsys, "eval", "--predictions", file)
+    assert code == 2
+    assert "--references FILE --join" in err
+
+
+def test_a_file_is_joined_with_its_references(capsys, tmp_path):
+    file = answers(tmp_path / "p.jsonl", [{"completion": "yes"}, {"completion": "left"}])
+    rows = [
+        {"question": "Is it?", "answer": "yes", "image_name": "a"},
+        {"question": "Where?", "answer": "right", "image_name": "b"},
+    ]
+    references = answers(tmp_path / "r.jsonl", rows)
+    code, out, _ = run(
+        capsys,
+        "eval",
+        "--predictions",
+        file,
+        "--references",
+        references,
+        "--join",
+        "row",
+        "--json",
+        "--quiet",
+    )
+    assert code == 0
+    document = json.loads(out)
+    assert document["answer_match"]["value"] == 0.5
+    assert document["images"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["eval"], "eval needs a model and a dataset"),
+        (["eval", "somewhere"], "no model at somewhere"),
+        (["eval", "somewhere", "nowhere"], "no dataset at nowhere"),
+        (["eval", "--predictions", "none.jsonl"], "no file none.jsonl"),
+        (["eval", "--references", "r.jsonl", "a", "b"], "--references belongs to --predictions"),
+        (["ask", "nowhere", "a.png", "what?"], "no model at nowhere"),
+    ],
+)
+def test_a_wrong_call_is_told_in_a_line(capsys, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert words in err
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--counterfactual", "blnk", "no counterfactual called 'blnk'"),
+        ("--engine", "vlm", "no engine called 'vlm'"),
+        ("--split", "tset", "no rows in the split 'tset'"),
+        ("--targets", "stage9", "no set of targets called 'stage9'"),
+        ("--prompt", "strctured", "no prompt template called 'strctured'"),
+        ("--weights", "balnced", "no set of weights called 'balnced'"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_the_model_is_loaded(capsys, demo, tmp_path, option, value, words):
+    code, _, err = run(capsys, "eval", demo / "model", demo / "data", "-o", tmp_path / "out", option, value)
+    assert code == 2
+    assert words in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_is_measured_resumed_and_reported(capsys, demo, tmp_path):
+    arguments = ["eval", demo / "model", demo / "data", "-o", tmp_path / "out", "--limit", "12", "--max-new-tokens", "6",
+                 "--counterfactual", "blank,shuffle", "--samples", "2", "--json"]  # fmt: skip
+    code, out, err = run(capsys, *arguments)
+    assert code == 0
+    assert "no medgrpo.json" in err
+    first = json.loads(out)
+    assert first["n"] == 12
+    assert first["prompt_template"] == "short"  # the dataset's own
+    assert first["engine"] == "transformers"
+    assert set(first["counterfactual"]) == {"blank", "shuffle"}
+    assert first["samples"]["k"] == [2, 2]
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"generated", "metrics.json", "predictions.parquet", "report.html", "review.csv"}
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["closed"] == first["closed"]
+    code, out, err = run(capsys, *arguments)
+    again = json.loads(out)
+    assert "12 of 12 rows (answering) were already answered" in err
+    assert again["engine"] is None  # the model was not even loaded
+    assert {name: again[name] for name in METRICS} == {name: first[name] for name in METRICS}
+
+
+def test_a_model_that_does_not_say_its_dataset_needs_one(capsys, demo):
+    code, _, err = run(capsys, "eval", demo / "model")
+    assert code == 2
+    assert "eval model needs a dataset" in err
+
+
+def test_what_was_written_is_scored_again_the_same(capsys, demo, tmp_path):
+    out_folder = tmp_path / "out"
+    code, out, _ = run(
+        capsys,
+        "eval",
+        demo / "model",
+        demo / "data",
+        "-o",
+        out_folder,
+        "--limit",
+        "8",
+        "--max-new-tokens",
+        "4",
+        "--json",
+        "--quiet",
+    )
+    assert code == 0
+    again = run(
+        capsys,
+        "eval",
+        demo / "data",
+        "--predictions",
+        out_folder / "predictions.parquet",
+        "--json",
+        "--quiet",
+    )
+    assert json.loads(again[1])["answer_match"] == json.loads(out)["answer_match"]
+
+
+def test_a_filled_review_sheet_comes_back_as_agreement(capsys, demo, perfect, tmp_path):
+    folder = tmp_path / "out"
+    arguments = [
+        "eval",
+        demo / "data",
+        "--predictions",
+        perfect,
+        "-o",
+        folder,
+        "--review",
+        "6",
+        "--json",
+        "--quiet",
+    ]
+    assert run(capsys, *arguments)[0] == 0
+    sheet = folder / "review.csv"
+    filled = tmp_path / "filled.csv"
+    filled.write_bytes(sheet.read_bytes().replace(b",,\r\n", b",right,\r\n"))
+    code, out, _ = run(capsys, *arguments, "--import-review", filled)
+    assert code == 0
+    assert json.loads(out)["review"]["n"] == 6
+    assert json.loads(out)["review"]["agreement"]["value"] == 1
+
+
+def test_ask_shows_what_the_model_was_given_and_said(capsys, demo, tmp_path):
+    Image.new("RGB", (56, 56), (40, 40, 40)).save(tmp_path / "a.png")
+    code, out, _ = run(
+        capsys,
+        "ask",
+        demo / "model",
+        tmp_path / "a.png",
+        "Is there a lesion?",
+        "--max-new-tokens",
+        "5",
+        "--json",
+        "--quiet",
+    )
+    assert code == 0
+    document = json.loads(out)
+    assert document["image_tokens"] == 4
+    assert document["prompt_tokens"] > 4
+    assert 1 <= document["completion_tokens"] <= 5
+    assert "Is there a lesion?" in document["prompt"]
+    assert set(document["tags"]) == {"think", "answer", "plane", "modality"}
+
+
+def test_ask_names_a_picture_that_is_not_there(capsys, demo):
+    code, _, err = run(capsys, "ask", demo / "model", "nothing.png", "What?")
+    assert code == 2
+    assert "no picture at nothing.png" in err

@@ -1,0 +1,108 @@
+"""COCO and YOLO boxes, from the source's pixels to the stored ones."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from medgrpo.data.images import ImageSettings
+from medgrpo.data.prepare import PrepareOptions, prepare
+from medgrpo.errors import MedgrpoError
+
+HALF = PrepareOptions(images=ImageSettings(size_px=100))
+
+
+@pytest.fixture
+def coco(tmp_path):
+    folder = tmp_path / "source"
+    (folder / "images").mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (200, 100), (number * 60, 0, 0)).save(folder / "images" / f"{number}.png")
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png", "width": 200, "height": 100} for n in range(3)],
+        "categories": [{"id": 7, "name": "nodule"}, {"id": 9, "name": "mass"}],
+        "annotations": [
+            {"id": 1, "image_id": 0, "category_id": 7, "bbox": [20, 10, 40, 30]},
+            {"id": 2, "image_id": 0, "category_id": 9, "bbox": [190, 90, 40, 40]},
+            {"id": 3, "image_id": 1, "category_id": 7, "bbox": [0, 0, 200, 100], "iscrowd": 1},
+        ],
+    }
+    (folder / "instances.json").write_text(json.dumps(content))
+    return folder
+
+
+def rows_by_image(dataset):
+    rows = (row for split in dataset.splits for row in dataset.rows(split))
+    return {row["image_id"]: row for row in rows}
+
+
+def test_coco_boxes_are_moved_to_the_stored_size_and_cut_at_the_border(coco, tmp_path):
+    dataset, _ = prepare(coco, tmp_path / "out", HALF, workers=1)
+    assert dataset.info["task"] == "detection"
+    rows = rows_by_image(dataset)
+    # 200 x 100 is stored at 100 x 50: x, y, w, h = 20, 10, 40, 30 becomes 10, 5, 30, 20
+    assert json.loads(rows["0"]["boxes"]) == [
+        {"box": [10.0, 5.0, 30.0, 20.0], "label": "nodule"},
+        {"box": [95.0, 45.0, 100.0, 50.0], "label": "mass"},
+    ]
+    assert rows["0"]["answer"] == "mass, nodule"
+
+
+def test_pictures_without_boxes_are_rows_too_and_crowds_are_left_out(coco, tmp_path):
+    rows = rows_by_image(prepare(coco, tmp_path / "out", HALF, workers=1)[0])
+    assert (rows["1"]["boxes"], rows["1"]["answer"]) == ("[]", "none")
+    assert "nodule, mass" in rows["2"]["question"]
+
+
+def test_the_size_of_the_stored_picture_does_not_change_the_content_hash(coco, tmp_path):
+    small, _ = prepare(coco, tmp_path / "small", HALF, workers=1)
+    full, _ = prepare(coco, tmp_path / "full", PrepareOptions(), workers=1)
+    assert small.info["hash"] == full.info["hash"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"bbox": [20, 10, -4, 30]}, "no area"),
+        ({"bbox": [20, 10, 40]}, r"\[x, y, width, height\]"),
+        ({"bbox": [500, 500, 10, 10]}, "no area inside the picture"),
+        ({"category_id": 3}, "the id of a category"),
+    ],
+)
+def test_a_wrong_annotation_names_file_row_and_field(coco, tmp_path, change, words):
+    content = json.loads((coco / "instances.json").read_text())
+    content["annotations"][0] |= change
+    (coco / "instances.json").write_text(json.dumps(content))
+    with pytest.raises(MedgrpoError, match=rf"(?s)instances.json, row 1, field.*{words}"):
+        prepare(coco, tmp_path / "out", HALF, workers=1)
+
+
+def test_yolo_shares_become_pixels(tmp_path):
+    folder = tmp_path / "source"
+    for part in ("images/train", "images/val", "labels/train", "labels/val"):
+        (folder / part).mkdir(parents=True)
+    Image.new("L", (200, 100)).save(folder / "images/train/a.png")
+    Image.new("L", (100, 200), 9).save(folder / "images/val/b.png")
+    (folder / "labels/train/a.txt").write_text("1 0.5 0.5 0.2 0.4\n")
+    (folder / "data.yaml").write_text("path: .\nnames:\n  0: mass\n  1: nodule\n")
+    dataset, _ = prepare(folder, tmp_path / "out", PrepareOptions(split="official"), workers=1)
+    rows = rows_by_image(dataset)
+    assert json.loads(rows["images/train/a.png"]["boxes"]) == [
+        {"box": [80.0, 30.0, 120.0, 70.0], "label": "nodule"}
+    ]
+    assert rows["images/val/b.png"]["boxes"] == "[]"
+    assert dataset.count("validation") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "words"), [("1 0.5 0.5", "class x y width height"), ("4 .5 .5 .1 .1", "class 4 of 2")]
+)
+def test_a_wrong_yolo_line_is_shown(tmp_path, line, words):
+    folder = tmp_path / "source"
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    Image.new("L", (50, 50)).save(folder / "images/a.png")
+    (folder / "labels/a.txt").write_text(line)
+    (folder / "classes.txt").write_text("mass\nnodule\n")
+    with pytest.raises(MedgrpoError, match=f"(?s)labels/a.txt.*{words}"):
+        prepare(folder, tmp_path / "out", PrepareOptions(), workers=1)

@@ -1,0 +1,125 @@
+"""The prepared dataset on disk."""
+
+import json
+import pickle
+
+import pytest
+
+from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
+from medgrpo.data.schema import ROW_SCHEMA, arrow_schema, new_row
+from medgrpo.errors import MedgrpoError, UsageError
+
+
+def rows(count, **fields):
+    base = {"question": "q", "answer": "a", "source": "s", "source_file": "f"}
+    return [new_row(id=str(i), source_row=i, **base | fields) for i in range(count)]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    with PreparedWriter(tmp_path / "set") as writer:
+        writer.write("train", rows(1000, answers=["a", "b"]))
+        writer.write("test", rows(3))
+        return writer.finish({"hash": "h", "name": "n"})
+
+
+def test_rows_come_back_as_written_and_in_order(dataset):
+    read = list(dataset.rows("train"))
+    assert [row["id"] for row in read] == [str(i) for i in range(1000)]
+    assert read[0] == rows(1, answers=["a", "b"])[0]
+
+
+def test_splits_and_counts_leave_out_what_is_empty(dataset):
+    assert dataset.splits == ["train", "test"]
+    assert dataset.count("validation") == 0
+    assert dataset.hash == "h"
+
+
+def test_a_limit_stops_reading(dataset):
+    assert len(list(dataset.rows("train", 300))) == 300
+
+
+def test_rows_can_be_reached_by_index_in_any_order(dataset):
+    view = dataset.view("train")
+    assert len(view) == 1000
+    assert [view[i]["id"] for i in (999, 0, 256, 255, -1)] == ["999", "0", "256", "255", "999"]
+    assert [row["id"] for row in view[2:4]] == ["2", "3"]
+    with pytest.raises(IndexError):
+        view[1000]
+
+
+def test_a_view_can_be_sent_to_a_worker(dataset):
+    assert pickle.loads(pickle.dumps(dataset.view("train")))[5]["id"] == "5"
+
+
+def test_the_table_has_all_columns_or_those_asked_for(dataset):
+    assert dataset.table("test").schema.equals(arrow_schema())
+    assert dataset.table("test", ["id", "answer"]).column_names == ["id", "answer"]
+
+
+def test_every_column_has_a_place_in_the_arrow_schema():
+    assert arrow_schema().names == list(ROW_SCHEMA)
+
+
+def test_a_missing_split_names_those_there_are(dataset):
+    with pytest.raises(UsageError, match="train, test"):
+        list(dataset.rows("validation"))
+
+
+def test_a_folder_that_is_no_dataset_says_to_preprocess_it(tmp_path):
+    with pytest.raises(UsageError, match="medgrpo preprocess"):
+        PreparedDataset.open(tmp_path)
+    with pytest.raises(UsageError, match="medgrpo preprocess"):
+        PreparedDataset.open(tmp_path / "nothing")
+
+
+def test_a_newer_schema_is_refused(tmp_path, dataset):
+    info = json.loads((dataset.path / INFO_NAME).read_text())
+    (dataset.path / INFO_NAME).write_text(json.dumps(info | {"schema_version": 99}))
+    with pytest.raises(UsageError, match="99"):
+        PreparedDataset.open(dataset.path)
+
+
+def test_a_broken_info_file_is_an_error_not_a_trace(dataset):
+    (dataset.path / INFO_NAME).write_text("{")
+    with pytest.raises(MedgrpoError, match="cannot be read"):
+        PreparedDataset.open(dataset.path)
+
+
+def test_a_path_out_of_the_dataset_is_refused(dataset):
+    with pytest.raises(MedgrpoError, match="leads out"):
+        dataset.image_path("../secret.png")
+
+
+def test_an_error_while_writing_leaves_nothing_behind(tmp_path):
+    def write_and_fail():
+        with PreparedWriter(tmp_path / "set") as writer:
+            writer.write("train", rows(2))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_other_content_is_refused(tmp_path):
+    (tmp_path / "precious.txt").write_text("x")
+    with pytest.raises(UsageError, match="not empty"):
+        PreparedWriter(tmp_path)
+
+
+def test_an_empty_folder_may_be_the_output(tmp_path):
+    (tmp_path / "set").mkdir()
+    with PreparedWriter(tmp_path / "set") as writer:
+        writer.write("train", rows(1))
+        assert writer.finish({}).count("train") == 1
+
+
+def test_a_row_without_an_answer_is_not_written(tmp_path):
+    with PreparedWriter(tmp_path / "set") as writer, pytest.raises(ValueError, match="no answer"):
+        writer.write("train", [rows(1)[0] | {"answer": None}])
+
+
+def test_an_unknown_column_is_a_mistake_in_the_reader():
+    with pytest.raises(KeyError, match="anser"):
+        new_row(anser="x")

@@ -1,0 +1,223 @@
+"""DICOM and NIfTI: pixels as a viewer shows them, labels from headers, and no word about the patient."""
+
+import datetime
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from medgrpo.data.prepare import PrepareOptions, prepare
+from medgrpo.data.volumes import plane_of_normal
+
+SECRETS = ("DOE^JANE", "MRN-4711", "19700101", "St. Elsewhere", "ACC-99", "Dr. House")
+AXIAL, CORONAL, SAGITTAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1]
+
+
+def write_dicom(path, pixels, *, modality="CT", patient="DOE^JANE", mrn="MRN-4711", **elements):
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.PatientName, data.PatientID, data.PatientBirthDate = patient, mrn, "19700101"
+    data.InstitutionName, data.AccessionNumber = "St. Elsewhere", "ACC-99"
+    data.ReferringPhysicianName = "Dr. House"
+    data.StudyDate = datetime.date(2020, 1, 2).strftime("%Y%m%d")
+    data.SeriesInstanceUID, data.StudyInstanceUID = generate_uid(), generate_uid()
+    data.Modality = modality
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    frames = pixels if pixels.ndim == 3 else pixels[None]
+    if pixels.ndim == 3:
+        data.NumberOfFrames = len(frames)
+    data.Rows, data.Columns = frames.shape[1:]
+    data.BitsAllocated = data.BitsStored = 16
+    data.HighBit, data.PixelRepresentation = 15, 1
+    data.PixelData = frames.astype("<i2").tobytes()
+    for name, value in elements.items():
+        setattr(data, name, value)
+    data.save_as(path, enforce_file_format=True)
+
+
+def ramp(low, high):
+    return np.linspace(low, high, 64)[None].repeat(48, axis=0)
+
+
+@pytest.fixture
+def series(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for number, orientation in enumerate((AXIAL, CORONAL, SAGITTAL)):
+        write_dicom(
+            folder / f"{number}.dcm",
+            ramp(0, 2000),
+            mrn=f"MRN-4711-{number}",
+            ImageOrientationPatient=orientation,
+            RescaleSlope=1,
+            RescaleIntercept=-1000,
+            WindowCenter=[40, 300],
+            WindowWidth=[400, 1500],
+        )
+    return folder
+
+
+def rows_of(dataset):
+    return [row for split in dataset.splits for row in dataset.rows(split)]
+
+
+def picture_of(dataset, row):
+    with Image.open(dataset.image_path(row["images"][0])) as picture:
+        return np.asarray(picture)
+
+
+def test_plane_and_modality_are_asked_and_answered_by_the_header(series, tmp_path):
+    dataset, _ = prepare(series, tmp_path / "out", PrepareOptions(), workers=1)
+    rows = sorted(rows_of(dataset), key=lambda row: (row["source_file"], row["question_type"]))
+    assert [row["answer"] for row in rows] == ["CT", "axial", "CT", "coronal", "CT", "sagittal"]
+    assert {row["label_source"] for row in rows} == {"DICOM header"}
+
+
+def test_rescale_and_window_of_the_header_are_applied(series, tmp_path):
+    dataset, _ = prepare(series, tmp_path / "out", PrepareOptions(), workers=1)
+    values = picture_of(dataset, rows_of(dataset)[0])[0].astype(int)
+    # stored 0..2000 is -1000..1000 HU; the window 40 +- 200 is black below -160 and white above 240
+    hounsfield = np.linspace(-1000, 1000, 64)
+    assert (values[hounsfield < -165] == 0).all()
+    assert (values[hounsfield > 245] == 255).all()
+    inside = (hounsfield > -150) & (hounsfield < 230)
+    assert np.abs(values[inside] - (hounsfield[inside] + 160) / 400 * 255).max() < 2
+
+
+def test_no_word_about_the_patient_is_in_any_file_of_the_output(series, tmp_path):
+    source = b"".join(path.read_bytes() for path in series.iterdir())
+    assert all(secret.encode() in source for secret in SECRETS)
+    prepare(series, tmp_path / "out", PrepareOptions(), workers=1)
+    for path in (tmp_path / "out").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            if path.suffix == ".parquet":
+                import pyarrow.parquet as pq
+
+                content += str(pq.read_table(path).to_pydict()).encode()
+            for secret in SECRETS:
+                assert secret.encode() not in content, (path, secret)
+
+
+def test_patients_are_numbered_and_kept_together(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 2000, (48, 64))
+        write_dicom(
+            folder / f"{number:02}.dcm", pixels, mrn=f"MRN-4711-{number // 3}", ImageOrientationPatient=AXIAL
+        )
+    dataset, _ = prepare(folder, tmp_path / "out", PrepareOptions(split=".5,.25,.25"), workers=1)
+    places = {}
+    for split in dataset.splits:
+        for row in dataset.rows(split):
+            places.setdefault(row["patient_id"], set()).add(split)
+    assert sorted(places) == [f"patient-000{i}" for i in (1, 2, 3, 4)]
+    assert all(len(found) == 1 for found in places.values())
+
+
+def test_monochrome1_is_shown_inverted(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    write_dicom(
+        folder / "a.dcm",
+        ramp(0, 1000),
+        modality="DX",
+        PhotometricInterpretation="MONOCHROME1",
+        ViewPosition="PA",
+    )
+    dataset, _ = prepare(folder, tmp_path / "out", PrepareOptions(), workers=1)
+    rows = rows_of(dataset)
+    assert {row["answer"] for row in rows} == {"PA", "X-ray"}
+    line = picture_of(dataset, rows[0])[0].astype(int)
+    assert line[0] > 250
+    assert line[-1] < 5
+    assert (np.diff(line) <= 0).all()
+
+
+def test_a_multi_frame_file_gives_a_picture_for_each_frame(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    frames = np.stack([np.full((32, 32), value) for value in (0, 500, 1000)])
+    frames[:, 0, 0], frames[:, 0, 1] = 0, 1000
+    write_dicom(folder / "cine.dcm", frames, modality="US", WindowCenter=500, WindowWidth=1000)
+    dataset, _ = prepare(folder, tmp_path / "out", PrepareOptions(), workers=1)
+    rows = sorted(rows_of(dataset), key=lambda row: row["source_row"])
+    assert [picture_of(dataset, row)[16, 16] for row in rows] == [0, 128, 255]
+    assert len({row["patient_id"] for row in rows}) == 1
+
+
+def test_questions_about_dicom_files_are_read_from_a_table(series, tmp_path):
+    (series / "questions.csv").write_text("image,question,answer\n0.dcm,Is there a mass?,no\n")
+    dataset, _ = prepare(series, tmp_path / "out", PrepareOptions(), workers=1)
+    (row,) = rows_of(dataset)
+    assert row["answer"] == "no"
+    assert (row["plane"], row["modality"], row["label_source"]) == ("axial", "CT", "image header")
+    assert picture_of(dataset, row).shape == (48, 64)
+
+
+def test_a_damaged_dicom_file_is_a_bad_row(series, tmp_path):
+    (series / "9.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x08\x00garbage")
+    (series / "8.dcm").write_bytes((series / "0.dcm").read_bytes()[:-3000])
+    dataset, _ = prepare(series, tmp_path / "out", PrepareOptions(on_bad_row="skip"), workers=1)
+    assert sum(dataset.info["skipped"].values()) == 3  # one file without header, two rows without pixels
+    assert len(rows_of(dataset)) == 6
+
+
+@pytest.mark.parametrize(
+    ("normal", "plane"),
+    [
+        ((0, 0, 1), "axial"),
+        ((0, -1, 0.2), "coronal"),
+        ((-1, 0, 0), "sagittal"),
+        ((1, 1, 0), None),
+        ((0, 0, 0), None),
+    ],
+)
+def test_the_plane_is_told_by_the_direction_across_the_slice(normal, plane):
+    assert plane_of_normal(np.array(normal, float)) == plane
+
+
+def test_nifti_slices_keep_their_orientation(tmp_path):
+    """A volume that is dark but for the patient's left, back and head, stored in two orientations."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    volume = np.zeros((40, 50, 60), np.int16)
+    volume[:15] = 400  # RAS+: x grows to the right, so low x is the patient's left
+    volume[:, :10] += 200  # low y is the back
+    volume[:, :, 50:] += 300  # high z is the head
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), folder / "ras.nii.gz")
+    flipped = nibabel.Nifti1Image(volume[::-1, ::-1], np.diag([-1, -1, 1, 1]))
+    nibabel.save(flipped, folder / "lps.nii")
+    dataset, _ = prepare(folder, tmp_path / "out", PrepareOptions(), workers=1)
+    rows = rows_of(dataset)
+    assert {row["answer"] for row in rows} == {"axial", "coronal", "sagittal"}
+    assert len(rows) == 2 * 3 * 8
+    shown = {}
+    for row in rows:
+        shown.setdefault((row["answer"], row["source_row"]), []).append(picture_of(dataset, row))
+    for plane_and_row, pictures in shown.items():
+        assert np.array_equal(pictures[0], pictures[1]), plane_and_row
+    middle_axial = shown["axial", 20][0]
+    assert middle_axial.shape == (50, 40)
+    assert middle_axial[20, -5] > middle_axial[20, 5]  # the patient's left is on the right of the picture
+    assert middle_axial[-2, 20] > middle_axial[2, 20]  # the back is at the bottom
+    middle_coronal = shown["coronal", 12][0]
+    assert middle_coronal.shape == (60, 40)
+    assert middle_coronal[2, 20] > middle_coronal[-2, 20]  # the head is at the top
+    middle_sagittal = shown["sagittal", 6][0]
+    assert middle_sagittal.shape == (60, 50)
+    assert middle_sagittal[2, 25] > middle_sagittal[-2, 25]
+
+
+def test_pydicom_still_offers_what_is_used_of_it():
+    assert callable(pydicom.pixels.pixel_array)
+    assert callable(pydicom.pixels.apply_modality_lut)

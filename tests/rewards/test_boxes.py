@@ -1,0 +1,310 @@
+"""Boxes: reading, IoU, one-to-one matching, average precision, and the rewards made of them."""
+
+import itertools
+import json
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy.optimize import linear_sum_assignment
+
+from medgrpo.errors import UsageError
+from medgrpo.rewards import boxes
+from medgrpo.rewards.boxes import (
+    assign,
+    box_ap,
+    box_count,
+    box_f1,
+    box_iou,
+    from_model_boxes,
+    iou_matrix,
+    mean_average_precision,
+    parse_boxes,
+    to_model_boxes,
+)
+
+REFERENCE = [{"box": [0, 0, 10, 10], "label": "mass"}, {"box": [20, 0, 30, 10], "label": "cyst"}]
+
+
+def written(found):
+    return f"<think>…</think><boxes>{json.dumps(found)}</boxes>"
+
+
+def one(reward, completion, reference=REFERENCE, **columns):
+    return reward([completion], boxes=[reference], **{name: [value] for name, value in columns.items()})[0]
+
+
+# -- the naive twins: written to be obviously right --
+
+
+def naive_iou(a, b):
+    """Counted over unit squares; corners must be whole numbers."""
+    squares = [set(itertools.product(range(x1, x2), range(y1, y2))) for x1, y1, x2, y2 in (a, b)]
+    union = len(squares[0] | squares[1])
+    return len(squares[0] & squares[1]) / union if union else 0.0
+
+
+def naive_ap(predicted, references, threshold):
+    """COCO's average precision of one picture without labels: [(corners, score)] against [corners]."""
+    free = list(references)
+    hits = []
+    for corners, _ in sorted(predicted, key=lambda box: -box[1]):
+        best = max(free, key=lambda reference: naive_iou(corners, reference), default=None)
+        hit = best is not None and naive_iou(corners, best) >= threshold
+        hits.append(hit)
+        if hit:
+            free.remove(best)
+    points = [(sum(hits[: n + 1]) / len(references), sum(hits[: n + 1]) / (n + 1)) for n in range(len(hits))]
+    total = 0.0
+    for step in range(101):
+        total += max((precision for recall, precision in points if recall >= step / 100), default=0.0)
+    return total / 101
+
+
+corner_boxes = st.tuples(*[st.integers(0, 6)] * 2, *[st.integers(1, 6)] * 2).map(
+    lambda box: (box[0], box[1], box[0] + box[2], box[1] + box[3])
+)
+
+
+@given(st.lists(corner_boxes, max_size=4), st.lists(corner_boxes, max_size=4))
+def test_iou_agrees_with_counting_squares(first, second):
+    expected = np.array([[naive_iou(a, b) for b in second] for a in first]).reshape(len(first), len(second))
+    np.testing.assert_allclose(iou_matrix(np.array(first), np.array(second)), expected, atol=1e-12)
+
+
+gains = st.tuples(st.integers(0, 12), st.integers(0, 12)).flatmap(
+    lambda shape: arrays.arrays(np.float64, shape, elements=st.floats(-1, 1))
+)
+
+
+@given(gains)
+def test_the_matching_has_the_sum_of_scipys(matrix):
+    rows, columns = assign(matrix)
+    their_rows, their_columns = linear_sum_assignment(matrix, maximize=True)
+    assert len(set(rows.tolist())) == len(set(columns.tolist())) == min(matrix.shape)
+    assert matrix[rows, columns].sum() == pytest.approx(matrix[their_rows, their_columns].sum(), abs=1e-9)
+
+
+def test_the_matching_is_scipys_where_it_is_unique():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        matrix = rng.random(rng.integers(1, 40, 2))
+        np.testing.assert_array_equal(assign(matrix), linear_sum_assignment(matrix, maximize=True))
+
+
+@given(st.lists(st.tuples(corner_boxes, st.floats(0, 1)), max_size=5, unique_by=lambda box: box[1]),
+       st.lists(corner_boxes, min_size=1, max_size=4, unique=True))  # fmt: skip
+def test_average_precision_agrees_with_the_definition(predicted, references):
+    found = [{"box": corners, "score": score} for corners, score in predicted]
+    expected = naive_ap(predicted, references, 0.5)
+    assert one(box_ap, written(found), [list(box) for box in references]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_mean_average_precision_agrees_with_pycocotools():
+    coco = pytest.importorskip("pycocotools.coco")
+    from pycocotools.cocoeval import COCOeval
+
+    rng = np.random.default_rng(1)
+    labels = ["mass", "cyst", "node"]
+    truth, found = coco.COCO(), []
+    annotations, completions, references = [], [], []
+    for image in range(30):
+        boxes_here, predictions = [], []
+        for _ in range(rng.integers(1, 5)):
+            x, y = rng.integers(0, 60, 2)
+            w, h = rng.integers(8, 40, 2)
+            label = int(rng.integers(3))
+            boxes_here.append({"box": [int(x), int(y), int(x + w), int(y + h)], "label": labels[label]})
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": image, "category_id": label, "iscrowd": 0,
+                 "bbox": [int(x), int(y), int(w), int(h)], "area": int(w * h)}
+            )  # fmt: skip
+            shift = rng.integers(-4, 5, 4)
+            score = float(rng.random())
+            moved = [float(v) for v in (x + shift[0], y + shift[1], x + w + shift[2], y + h + shift[3])]
+            if rng.random() < 0.8:
+                predictions.append({"box": moved, "label": labels[label], "score": score})
+                found.append(
+                    {"image_id": image, "category_id": label, "score": score,
+                     "bbox": [moved[0], moved[1], moved[2] - moved[0], moved[3] - moved[1]]}
+                )  # fmt: skip
+        references.append(boxes_here)
+        completions.append(written(predictions))
+    truth.dataset = {
+        "images": [{"id": image} for image in range(30)],
+        "annotations": annotations,
+        "categories": [{"id": index, "name": name} for index, name in enumerate(labels)],
+    }
+    truth.createIndex()
+    evaluation = COCOeval(truth, truth.loadRes(found), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    ours = mean_average_precision(completions, references)
+    assert ours["map"] == pytest.approx(evaluation.stats[0], abs=1e-6)
+    assert ours["map_50"] == pytest.approx(evaluation.stats[1], abs=1e-6)
+    assert ours["map_75"] == pytest.approx(evaluation.stats[2], abs=1e-6)
+
+
+# -- worked by hand --
+
+
+def test_right_boxes_in_any_order_earn_everything():
+    for reward in (box_iou, box_f1, box_ap, box_count):
+        assert one(reward, written(REFERENCE[::-1])) == 1.0
+
+
+def test_half_a_box_and_one_missing():
+    found = [{"box": [0, 0, 10, 5], "label": "mass"}]
+    assert one(box_iou, written(found)) == 0.25  # IoU 1/2 over two boxes
+    assert one(box_f1, written(found)) == pytest.approx(2 / 3)  # 2·1 / (1 + 2)
+    assert one(box_count, written(found)) == 0.5
+
+
+def test_each_box_too_many_costs():
+    twice = written(REFERENCE * 2)
+    assert one(box_iou, twice) == 0.5
+    assert one(box_f1, twice) == pytest.approx(2 / 3)  # 2·2 / (4 + 2)
+    assert one(box_count, twice) == 0.5
+
+
+def test_the_matching_takes_the_best_sum_not_the_nearest_pair():
+    # greedy takes (second, first reference), IoU .9, and leaves nothing for the first
+    references = [[0, 0, 10, 10], [9, 0, 19, 10]]
+    found = [[0, 0, 10, 9], [1, 0, 11, 10]]
+    matrix = iou_matrix(np.array(found), np.array(references))
+    best = max(matrix[0, 0] + matrix[1, 1], matrix[0, 1] + matrix[1, 0])
+    assert one(box_iou, written(found), references) == pytest.approx(best / 2)
+
+
+def test_labels_must_agree_unless_told_otherwise():
+    exchanged = [{**REFERENCE[0], "label": "cyst"}, {**REFERENCE[1], "label": "mass"}]
+    assert one(box_f1, written(exchanged)) == 0.0
+    assert box_f1([written(exchanged)], boxes=[REFERENCE], use_labels=False) == [1.0]
+    assert one(box_f1, written([[0, 0, 10, 10]]), [{"box": [0, 0, 10, 10], "label": "Mass"}]) == 1.0
+
+
+@pytest.mark.parametrize("bad", ["[10, 0, 0, 10]", "[0, 0, NaN, 10]", "[0, 0, 10]", "[5, 5, 5, 9]", '"left"'])
+def test_a_bad_box_counts_and_matches_nothing(bad):
+    completion = f'<boxes>[{{"box": [0,0,10,10], "label": "mass"}}, {{"box": {bad}}}]</boxes>'
+    assert one(box_iou, completion, REFERENCE[:1]) == 0.5
+    assert one(box_count, completion, REFERENCE[:1]) == 0.5
+
+
+def test_boxes_are_clipped_to_the_frame():
+    reference = [{"box": [0, 0, 10, 10]}]
+    assert one(box_iou, written([[-50, -50, 10, 10]]), reference, width=20, height=20) == 1.0
+    assert one(box_iou, written([[-50, -50, 10, 10]]), reference) < 0.1
+    assert one(box_iou, written([[30, 30, 40, 40]]), reference, width=20, height=20) == 0.0
+
+
+def test_an_empty_list_is_an_answer_and_silence_is_none():
+    assert one(box_iou, "<boxes>[]</boxes>", []) == 1.0
+    assert one(box_iou, "<boxes></boxes>", []) == 0.0
+    assert one(box_iou, "", []) == 0.0
+    assert one(box_iou, "<boxes>[]</boxes>") == 0.0
+
+
+def test_rows_without_references_are_not_judged():
+    assert box_iou(["[]", "[]"], boxes=[None, math.nan]) == [None, None]
+    assert box_iou(["[]"]) == [None]
+    assert box_iou([], boxes=[]) == []
+
+
+def test_the_boxes_stand_in_their_tag_or_after_the_thinking():
+    box = "[0, 0, 10, 10]"
+    reference = [[0, 0, 10, 10]]
+    for completion in (
+        box,
+        f"<boxes>{box}</boxes>",
+        f"<answer>{box}</answer>",
+        f"<think>[1,2,3,4]</think>{box}",
+    ):
+        assert one(box_iou, completion, reference) == 1.0, completion
+    for completion in (f"<boxes>{box}", f"<boxes>[1,2,3,4]</boxes><boxes>{box}</boxes>"):
+        assert one(box_iou, completion, reference) == 0.0, completion
+
+
+def test_references_are_lists_or_their_json():
+    for reference in (
+        json.dumps(REFERENCE),
+        [[0, 0, 10, 10], [20, 0, 30, 10]],
+        [{"bbox": [10, 10, 0, 0]}, [20, 0, 30, 10]],
+    ):
+        assert box_f1([written(REFERENCE)], boxes=[reference], use_labels=False) == [1.0]
+
+
+def test_a_reference_that_is_no_box_names_the_row():
+    with pytest.raises(ValueError, match="row 1"):
+        box_iou(["[]", "[]"], boxes=[[], [{"box": [1, 2]}]])
+    with pytest.raises(ValueError, match="boxes has 1 rows"):
+        box_iou(["[]", "[]"], boxes=[[]])
+    with pytest.raises(ValueError, match="needs the columns width and height"):
+        box_iou(["[]"], boxes=[[]], box_format="thousand")
+
+
+def test_wrong_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"shape \(n, 4\)"):
+        iou_matrix(np.zeros((2, 3)), np.zeros((1, 4)))
+
+
+@pytest.mark.parametrize(
+    ("box_format", "found"), [("thousand", [0, 0, 100, 50]), ("unit", [0, 0, 0.1, 0.05])]
+)
+def test_relative_coordinates_are_scaled_to_the_stored_picture(box_format, found):
+    columns = {"width": [100], "height": [200], "box_format": box_format}
+    assert box_iou([written([found])], boxes=[[[0, 0, 10, 10]]], **columns) == [1.0]
+
+
+def test_pixels_of_the_resized_picture_are_scaled_to_the_stored_one():
+    columns = {"width": [100], "height": [100], "model_width": [56], "model_height": [28]}
+    assert box_iou([written([[0, 0, 28, 28]])], boxes=[[[0, 0, 50, 100]]], **columns) == [1.0]
+
+
+@given(st.lists(corner_boxes, min_size=1), st.sampled_from(["pixel", "thousand", "unit"]))
+def test_boxes_survive_the_way_to_the_model_and_back(found, box_format):
+    stored, seen = (512, 384), (504, 364)
+    there = to_model_boxes(np.array(found), box_format, stored, seen)
+    np.testing.assert_allclose(from_model_boxes(there, box_format, stored, seen), found, atol=1e-9)
+    if box_format == "pixel":  # rounding, as models write it, moves an edge by at most half a model pixel
+        back = from_model_boxes(np.round(there), box_format, stored, seen)
+        assert np.abs(back - found).max() <= 0.5 * 384 / 364 + 1e-9
+
+
+def test_an_unknown_box_format_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match="'pixels'"):
+        box_iou(["[]"], boxes=[[]], width=[1], height=[1], box_format="pixels")
+
+
+def test_mean_average_precision_without_references_is_not_a_number():
+    assert math.isnan(mean_average_precision(["[]"], [[]])["map"])
+    assert math.isnan(mean_average_precision([], [])["map"])
+
+
+def test_parsed_boxes_carry_label_and_score():
+    assert parse_boxes('[{"box": [1, 2, 3, 4], "label": "Mass", "score": 0.5}]') == [
+        boxes.Box((1.0, 2.0, 3.0, 4.0), "mass", 0.5)
+    ]
+    assert parse_boxes("none seen") is None
+    assert parse_boxes("\ud800[1,2,3,4]") is not None
+
+
+@given(st.text())
+def test_any_text_gets_a_score(text):
+    for reward in (box_iou, box_f1, box_ap, box_count):
+        value = one(reward, text)
+        assert 0.0 <= value <= 1.0
+
+
+def test_a_large_batch_is_scored_in_the_same_order_on_any_number_of_threads():
+    completions = [written(REFERENCE[: row % 3]) for row in range(2000)]
+    assert box_count(completions, boxes=[REFERENCE] * 2000) == [0.0, 0.5, 1.0] * 666 + [0.0, 0.5]
+
+
+@pytest.mark.parametrize("reward", [box_iou, box_f1, box_ap, box_count])
+def test_the_rewards_can_be_pickled(reward):
+    assert one(pickle.loads(pickle.dumps(reward)), written(REFERENCE)) == 1.0

@@ -1,0 +1,191 @@
+"""The page: safe with hostile text, honest when it thins curves, readable without script, small."""
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from medgrpo.errors import MedgrpoError
+from medgrpo.runs.answers import Answer, Question, SideBySide
+from medgrpo.runs.comparison import compare_runs
+from medgrpo.runs.report.curves import chart_data, moving_average, thin
+from medgrpo.runs.report.markup import label, number, script_json, text
+from medgrpo.runs.report.palette import style
+from medgrpo.runs.report.write import render, write_report
+
+HOSTILE = [
+    "<script>alert('pwned')</script>",
+    "<img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "</script><script>alert(2)</script>",
+    "javascript:alert(1) & <!-- comment",
+    "\u202eغير طبيعي\u202d abc \u2066x",
+    "nul \x00 bell \x07 escape \x1b[31m",
+    "lone surrogate \ud800 end",
+]
+
+
+class Tags(HTMLParser):
+    """Collects elements, attributes and visible text."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements, self.attributes, self.words = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def parse(page):
+    tags = Tags()
+    tags.feed(page)
+    return tags
+
+
+def write_log(folder, name, steps=40, key="reward"):
+    history = [
+        {"step": i, key: 0.01 * i, "completions/mean_length": 50.0 + i % 7} for i in range(1, steps + 1)
+    ]
+    path = folder / f"{len(list(folder.iterdir()))}.json"
+    path.write_text(json.dumps({"name": name, "config": {"model": name}, "history": history}))
+    return path
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_text_is_shown_not_obeyed(hostile):
+    shown = text(hostile)
+    tags = parse(shown)
+    assert tags.elements == []
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown)
+    assert "<script" not in script_json({"a": hostile})
+    assert json.loads(script_json({"a": hostile}))["a"] == hostile
+
+
+def test_direction_overrides_are_shown_by_their_code():
+    assert text("a\u202eb") == "a⟨U+202E⟩b"
+
+
+def test_a_megabyte_in_one_line_is_cut_in_the_middle_and_says_so():
+    shown = text("x" * 1_000_000 + "END")
+    assert len(shown) < 5_000
+    assert "996,003 characters left out" in shown
+    assert shown.endswith("END")
+
+
+def test_hostile_names_configs_and_answers_stay_text_on_the_page(tmp_path):
+    logs = [write_log(tmp_path, hostile, key=f"rewards/{hostile[:9]}/mean") for hostile in HOSTILE]
+    answers = SideBySide(
+        ["base", HOSTILE[0]],
+        [],
+        [],
+        [Question(one, one, one, [Answer(one, 1.0, one), Answer("y" * 1_000_000, None)]) for one in HOSTILE],
+    )
+    page = render(compare_runs(logs, predictions=answers), "/* plotly */")
+    tags = parse(page)
+    scripts = [element for element in tags.elements if element == "script"]
+    assert len(scripts) == 3  # data, plotly, ours
+    assert "img" not in tags.elements
+    assert not [attribute for attribute in tags.attributes if attribute[1].startswith("on")]
+    assert not re.search("[\x00-\x08\u202a-\u202e\ud800-\udfff]", page)
+    page.encode("utf-8")
+    assert len(page) < 300_000
+
+
+def test_the_page_asks_the_network_for_nothing(tmp_path):
+    tags = parse(render(compare_runs([write_log(tmp_path, "a"), write_log(tmp_path, "b")]), ""))
+    links = [
+        value for _, name, value in tags.attributes if name in {"src", "href", "action", "data"} and value
+    ]
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert any("default-src 'none'" in str(value) for _, name, value in tags.attributes if name == "content")
+
+
+def test_the_tables_hold_the_figures_without_script(tmp_path):
+    page = render(compare_runs([write_log(tmp_path, "first run"), write_log(tmp_path, "second run")]), "")
+    words = "".join(parse(page.split('<script type="application/json"')[0]).words)
+    for expected in ("first run", "second run", "0.03", "0.38", "the reward rises", "model"):
+        assert expected in words
+
+
+def test_every_label_is_there_in_both_languages(tmp_path):
+    page = render(compare_runs([write_log(tmp_path, "a"), write_log(tmp_path, "b")]), "")
+    english, chinese = page.count('<span lang="en">'), page.count('<span lang="zh">')
+    assert english == chinese > 30
+    assert label("a", "b") == '<span lang="en">a</span><span lang="zh">b</span>'
+
+
+def test_a_thinned_curve_still_shows_its_one_spike():
+    values = np.zeros(10_000)
+    values[4_321] = 99.0
+    found = thin(range(10_000), values.tolist(), 200)
+    assert len(found["lo"]) == len(found["hi"]) == len(found["s"]) == 200
+    assert max(found["hi"]) == 99
+    assert found["n"] == 10_000
+
+
+def test_a_short_curve_is_kept_point_by_point():
+    found = thin([1, 2, 3, 5], [0.123456, 2, 3, 4], 100)
+    assert found == {"n": 4, "x": [1, 2, 3, 5], "y": [0.1235, 2, 3, 4]}
+
+
+def test_evenly_spaced_steps_are_stored_as_a_rule():
+    assert thin([10, 20, 30, 40, 50], [1, 2, 3, 4, 5], 100)["x"] == {"from": 10, "by": 10, "count": 5}
+
+
+def test_the_moving_average_is_the_mean_of_the_window():
+    values = np.random.default_rng(0).normal(size=50)
+    expected = [values[max(0, i - 3) : i + 4].mean() for i in range(50)]
+    np.testing.assert_allclose(moving_average(values, 7), expected)
+
+
+def test_the_moving_average_of_zeros_after_a_peak_is_zero():
+    values = np.concatenate([np.full(20, 404.123), np.zeros(30)])
+    assert (moving_average(values, 5)[25:] == 0).all()
+
+
+def test_charts_follow_the_method(shared_data):
+    logs = shared_data / "logs"
+    sft = chart_data(compare_runs([logs / "trl_sft_wordle/trainer_state.json"]).runs)
+    grpo = chart_data(compare_runs([logs / "trl_wordle_4090/trainer_state.json"]).runs)
+    assert [chart["key"] for chart in sft if chart["group"] == "learning"] == ["mean_token_accuracy", "loss"]
+    assert [chart["key"] for chart in grpo if chart["group"] == "learning"] == ["reward"]
+    assert "rewards/wordle_reward_func/mean" in [chart["key"] for chart in grpo]
+
+
+def test_the_first_eight_runs_differ_in_colour_and_all_first_32_in_style():
+    assert len({style(i).colour for i in range(8)}) == 8
+    assert len({(style(i).colour, style(i).dash) for i in range(32)}) == 32
+
+
+def test_numbers_keep_three_digits():
+    assert [number(x) for x in (0.12345, 1234567.0, 3, None, float("nan"), 0.00001234, 0.0)] == [
+        "0.123", "1,234,567", "3", "–", "–", "1.23e-05", "0",
+    ]  # fmt: skip
+
+
+def test_without_plotly_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    with pytest.raises(MedgrpoError) as caught:
+        write_report(compare_runs([write_log(tmp_path, "a")]), tmp_path / "out")
+    assert "medgrpo[report]" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_fifty_runs_of_ten_thousand_steps_stay_below_the_limit_of_points(tmp_path):
+    from medgrpo.runs.comparison import summarise
+    from medgrpo.runs.record import RunRecord
+
+    draw = np.random.default_rng(0)
+    keys = ["reward", "kl", "entropy", "grad_norm", "loss", *(f"rewards/r{i}/mean" for i in range(4))]
+    table = draw.normal(size=(10_000, len(keys))).tolist()
+    history = [{"step": i, **dict(zip(keys, row, strict=True))} for i, row in enumerate(table)]
+    one = summarise(RunRecord("run", "test", {}, history))
+    data = chart_data([one] * 50)
+    assert len(script_json(data)) < 9_000_000  # with plotly.js (4.8 MB) the page stays below 15 MB

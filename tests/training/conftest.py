@@ -1,0 +1,78 @@
+"""A very small dataset and short runs on the demo-size model."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from medgrpo.config.presets import resolve_run
+from medgrpo.training.reporter import SilentReporter
+
+TINY = (
+    "rollout.num_generations=4",
+    "rollout.max_completion_length=12",
+    "training.prompts_per_step=2",
+    "training.per_device_train_batch_size=8",
+    "training.max_steps=7",
+    "training.save_steps=2",
+    "training.save_total_limit=10",
+    "stages.sft.max_steps=3",
+    "stages.sft.prompts_per_step=4",
+    "stages.sft.per_device_train_batch_size=4",
+    "data.rows=7",
+    "validation.before_and_after=false",
+    "logging.report_to=[]",
+    f'rewards.weights={{"{Path(__file__).with_name("rewards.py")}:digits_and_letters" = 1.0}}',
+)
+"""Seven steps of two prompts over seven rows: an epoch is three steps, so the runs cross two borders."""
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    """The folder of a small demo set."""
+    from medgrpo.data.demo import DemoSize, write_demo_dataset
+
+    folder = tmp_path_factory.mktemp("data") / "demo"
+    write_demo_dataset(folder, size=DemoSize(train=40, validation=8, test=8))
+    return folder
+
+
+@pytest.fixture
+def tiny_config(dataset):
+    """A function: settings -> the configuration of a very short run, SFT then GRPO."""
+
+    def build(*assignments: str):
+        resolved, _ = resolve_run(assignments=(*TINY, *assignments), options={"data.path": str(dataset)})
+        return resolved.config
+
+    return build
+
+
+class StopsAt(SilentReporter):
+    """Asks the run to stop, as `kill` does, when a step of the stage was logged."""
+
+    def __init__(self, stage: str, step: int) -> None:
+        super().__init__()
+        self.stage, self.at = stage, step
+
+    def step(self, entry) -> None:
+        if entry["stage"] == self.stage and entry["step"] == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def losses(run: Path, stage: str = "log.jsonl") -> list[tuple[int, float]]:
+    """(step, loss) of each log line."""
+    from medgrpo.runs.writer import read_lines
+
+    return [(entry["step"], entry["loss"]) for entry in read_lines(run / stage)]
+
+
+def prompt_order(run: Path) -> list[tuple[int, str]]:
+    """(step, prompt) of the completions that count, each prompt of a step once, in order."""
+    from medgrpo.training.completions import read_completions
+
+    table = read_completions(run).select(["step", "prompt_id"]).to_pylist()
+    return list(
+        dict.fromkeys((row["step"], row["prompt_id"]) for row in sorted(table, key=lambda r: r["step"]))
+    )
