@@ -83,6 +83,7 @@ def main() -> None:
         "//!\n"
         "//! Each bit of a word is one pixel; the eight arguments hold that pixel's neighbours.\n"
         '//! Behaviour: scikit-image\'s `skeletonize` (method "zhang"), pass by pass.\n\n'
+        "#![allow(clippy::inline_always, clippy::let_and_return)] // generated; compiled for each processor\n\n"
         "/// Neighbourhoods (bit 0 north-west, clockwise) whose centre a pass removes."
     )
     print("#[cfg(test)]\npub const REMOVED: [&[u8]; 2] = [")

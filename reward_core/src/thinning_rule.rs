@@ -3,6 +3,8 @@
 //! Each bit of a word is one pixel; the eight arguments hold that pixel's neighbours.
 //! Behaviour: scikit-image's `skeletonize` (method "zhang"), pass by pass.
 
+#![allow(clippy::inline_always, clippy::let_and_return)] // generated; compiled for each processor
+
 /// Neighbourhoods (bit 0 north-west, clockwise) whose centre a pass removes.
 #[cfg(test)]
 pub const REMOVED: [&[u8]; 2] = [
