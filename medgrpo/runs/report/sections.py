@@ -23,6 +23,7 @@ GROUPS = {
     "learning": ("What is learned", "学习情况"),
     "components": ("Reward by component", "各奖励分量"),
     "held-out": ("Held-out data", "验证数据"),
+    "stages": ("Earlier stages", "先前阶段"),
     "behaviour": ("Behaviour of the policy", "策略行为"),
     "optimiser": ("Optimiser", "优化器"),
     "speed": ("Speed and memory", "速度与显存"),
