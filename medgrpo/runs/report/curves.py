@@ -171,8 +171,22 @@ def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
     return data
 
 
+def _with_start(
+    run: RunSummary, key: str, steps: list[int], values: list[float]
+) -> tuple[list[int], list[float]]:
+    """A held-out curve with what was measured before training at step 0, where the run recorded it."""
+    before = run.record.validation.get("before")
+    measure = before.get(key.removeprefix("eval_")) if isinstance(before, dict) else None
+    value = measure.get("value") if isinstance(measure, dict) else None
+    if not values or steps[0] == 0 or not isinstance(value, int | float):
+        return steps, values
+    return [0, *steps], [value, *values]
+
+
 def _says_something(chart: Chart, curves: Sequence[tuple[int, list[int], list[float]]]) -> bool:
     """Whether there is anything to draw: an optimiser metric that is always 0 is left out."""
+    if chart.group == "held-out" and all(len(values) < 2 for _, _, values in curves):
+        return False  # a single measurement stands in the table
     return bool(curves) and (chart.group != "optimiser" or any(any(values) for _, _, values in curves))
 
 
@@ -185,6 +199,8 @@ def _curves(chart: Chart, runs: Sequence[RunSummary]) -> list[tuple[int, list[in
         steps, values = (
             _stage_series(run, chart.key) if chart.group == "stages" else run.record.series(chart.key)
         )
+        if chart.group == "held-out":
+            steps, values = _with_start(run, chart.key, steps, values)
         if chart.key == "step_time" and not values:
             steps, values = step_times(run.record)
         if values:
