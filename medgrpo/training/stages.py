@@ -78,6 +78,7 @@ def train(
     resume: ResumePoint | None = None,
     logs: Path | None = Path("logs"),
     checks: Preflight | None = None,
+    started: float | None = None,
 ) -> TrainResult:
     """Train through every stage.
 
@@ -88,6 +89,7 @@ def train(
         resume: continue this run.
         logs: folder of the log copy; None writes none.
         checks: the result of `preflight`, where it was run already.
+        started: `time.perf_counter()` when the command began; `wall_s` counts from there.
     Raises:
         MedgrpoError: what went wrong, in words for the person. The run folder then says `failed`.
     """
@@ -97,7 +99,7 @@ def train(
     from medgrpo.training.environment import quiet_libraries
     from medgrpo.training.oom import explained
 
-    started = time.perf_counter()
+    started = time.perf_counter() if started is None else started
     checks = checks or preflight(config)
     process = PartialState()
     path = resume.run if resume else (output or Path("runs") / name)
