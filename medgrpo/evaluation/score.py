@@ -30,8 +30,8 @@ ANSWER_SCORES = (
 """Scores of the answer: none is given where the prompt asks for none."""
 UNANSWERED = ("empty", "no_answer_tag")
 """Rules of the matcher that mean: there is no answer to judge."""
-ABSTAINED = ("refused", "hedged")
-"""Rules that mean: the model says that it cannot tell, or does not commit itself."""
+ABSTAINED = ("refused", "hedged", "asks_back")
+"""Rules that mean: the model says that it cannot tell, does not commit itself, or asks back."""
 
 
 @dataclass(frozen=True)
