@@ -66,7 +66,7 @@ def _best_card(runs: list[RunSummary]) -> str:
 
 def _fastest_card(runs: list[RunSummary]) -> str:
     timed = [run for run in runs if run.prompts_per_hour]
-    if not timed:
+    if len(timed) < 2:
         return ""
     best = max(timed, key=lambda run: run.prompts_per_hour or 0)
     title = label("Fastest, prompts per hour", "最快：每小时题数")
