@@ -121,34 +121,21 @@ def _print(out: Output, comparison: Comparison) -> None:
     rows = []
     for run in comparison.runs:
         key, held_out = main_metric(run), held_out_metric(run)
-        best = run.best.get(key or "")
+        moved = f"{run.first[key]:.3g} → {run.last[key]:.3g}" if key else "–"
         rows.append(
             [
                 run.name,
-                run.record.method,
                 run.record.steps,
                 key or "–",
-                run.first.get(key or ""),
-                run.last.get(key or ""),
-                f"{best.value:.3g} @ {best.step}" if best else "–",
-                f"{held_out} {run.last[held_out]:.3g}" if held_out else "–",
-                run.prompts_per_hour,
+                moved,
+                f"{held_out.removeprefix('eval_')} {run.last[held_out]:.3g}" if held_out else "–",
+                round(run.prompts_per_hour) if run.prompts_per_hour else None,
                 run.health.verdict,
             ]
         )
-    columns = [
-        "run",
-        "method",
-        "steps",
-        "metric",
-        "first",
-        "last",
-        "best @ step",
-        "held out",
-        "prompts/h",
-        "health",
-    ]
-    out.table("Runs", columns, rows)
+    columns = ["run", "step", "metric", "first → last", "held out", "prompts/h", "health"]
+    if rows:
+        out.table("Runs", columns, rows)
     names = sorted({name for run in comparison.runs for name in run.record.components})
     if names:
         with_components = [run for run in comparison.runs if run.record.components]

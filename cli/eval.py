@@ -12,6 +12,7 @@ from medgrpo.errors import UsageError
 
 if TYPE_CHECKING:
     from medgrpo.evaluation.evaluate import Evaluation
+    from medgrpo.evaluation.subject import Subject
     from medgrpo.evaluation.targets import Target
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -25,7 +26,10 @@ def evaluate(
             metavar="[MODEL]", help="Run folder, adapter, model folder or hub name; none with --predictions."
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Argument(metavar="[DATA]", help="Prepared dataset.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATA]", help="Prepared dataset. Default: the one MODEL was trained on."),
+    ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
     predictions: Annotated[
@@ -113,9 +117,9 @@ def evaluate(
         )
     else:
         _refuse_without_predictions(references=references, join=join, columns=columns)
-        if model is None or data is None:
+        if model is None:
             raise UsageError(
-                "eval needs a model and a dataset" if model is None else f"eval {model} needs a dataset",
+                "eval needs a model and a dataset",
                 expected="medgrpo eval MODEL DATA, or medgrpo eval --predictions FILE",
                 hint="medgrpo preprocess SOURCE DATA makes a dataset",
             )
@@ -215,7 +219,7 @@ def _of_predictions(
 def _of_model(
     out: Output,
     model: str,
-    data: Path,
+    data: Path | None,
     adapter: Path | None,
     *,
     engine: str,
@@ -233,8 +237,9 @@ def _of_model(
     from medgrpo.evaluation.subject import find_subject
 
     kinds = parse_kinds(counterfactual)
-    dataset = PreparedDataset.open(data)
+    dataset = PreparedDataset.open(data) if data is not None else None
     subject = find_subject(model, adapter)
+    dataset = dataset or PreparedDataset.open(_trained_on(out, subject))
     load = choose_engine(engine, subject, **options)
     for note in subject.notes:
         out.warn(note)
@@ -250,6 +255,19 @@ def _of_model(
         targets=targets,
     )
     return result, folder
+
+
+def _trained_on(out: Output, subject: Subject) -> Path:
+    """The dataset that a run was trained on; its other splits are what eval reads."""
+    stated = (subject.metadata.get("provenance") or {}).get("data")
+    if not stated or not Path(stated).is_dir():
+        raise UsageError(
+            f"eval {subject.name} needs a dataset",
+            expected="medgrpo eval MODEL DATA",
+            hint="medgrpo preprocess SOURCE DATA makes a dataset",
+        )
+    out.note(f"dataset: {stated}, which it was trained on")
+    return Path(stated)
 
 
 def _reward(weights: str | None, run: Path | None) -> Any | None:
@@ -297,6 +315,12 @@ def _print(out: Output, result: Evaluation) -> None:
 
 
 def _print_extras(out: Output, document: dict[str, Any]) -> None:
+    if "detection" in document:
+        lines = [
+            [name, one["value"], one["low"], one["high"], one["n"]]
+            for name, one in document["detection"].items()
+        ]
+        out.table("Detection", ["metric", "value", "low", "high", "n"], lines)
     if "samples" in document:
         found = document["samples"]
         lines = [
@@ -306,14 +330,21 @@ def _print_extras(out: Output, document: dict[str, Any]) -> None:
         out.table("answer_match over samples", ["of samples", "value", "low", "high"], lines)
         if "ece" in found:
             out.text(f"agreement as certainty: ECE {found['ece']:.3f}, Brier {found['brier']:.3f}")
+    if "stated_confidence" in document and document["stated_confidence"]["n"]:
+        found = document["stated_confidence"]
+        out.text(
+            f"stated confidence: ECE {found['ece']:.3f}, Brier {found['brier']:.3f} over {found['n']} answers"
+        )
     if "counterfactual" in document:
+        from medgrpo.evaluation.report import p_text
+
         lines = [
             [
                 kind,
                 one["answer_match"]["value"],
                 one["kept"],
                 one["difference"]["difference"],
-                one["difference"]["p_value"],
+                p_text(one["difference"]["p_value"]),
                 one["changed"]["value"],
             ]
             for kind, one in document["counterfactual"].items()

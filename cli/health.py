@@ -32,6 +32,10 @@ def health(
         typer.Option(help="Exit 1 if the verdict is at least this bad: warning or abnormal. Default: never."),
     ] = None,
     explain: Annotated[bool, typer.Option(help="Show the remedy of each finding.")] = True,
+    completions: Annotated[
+        bool,
+        typer.Option(help="Of a run folder, read the newest completions too: do they repeat each other?"),
+    ] = True,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -52,7 +56,7 @@ def health(
     documents = []
     for log in logs:
         run = read_run(log)
-        judged = assess(run)
+        judged = assess(run, completions=completions and log.is_dir())
         documents.append(_document(run, judged))
         _print(out, run, judged, explain=explain)
     worst = max(

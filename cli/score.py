@@ -10,6 +10,7 @@ import typer
 from medgrpo.cli.output import JsonOption, Output, QuietOption
 
 if TYPE_CHECKING:
+    from medgrpo.rewards.audit import AuditReport
     from medgrpo.rewards.completions_file import CompletionRows
     from medgrpo.rewards.composite import CompositeReward
     from medgrpo.rewards.score_file import ScoredFile
@@ -23,7 +24,10 @@ SHOWN_ROWS = 20
 def score(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="JSON lines, JSON list, CSV, parquet, or Markdown rollouts."),
+        typer.Argument(
+            metavar="[FILE]",
+            help="JSON lines, JSON list, CSV, parquet, or Markdown rollouts; with --audit also a prepared dataset or questions with answers.",
+        ),
     ] = None,
     rewards: Annotated[
         str | None,
@@ -108,7 +112,16 @@ def score(
         on_error=on_reward_error,  # type: ignore[arg-type]  # checked there
         settings={"tags": tuple(_names(tags) or ()), "plain": plain},
     )
-    rows = read_completions(file, parse_columns(columns), references, join, limit=limit)
+    wants_audit = audit or audit_limit is not None
+    if file.is_dir() and wants_audit:
+        _audit_references(out, file, None, composite, limit, audit_limit)
+        return
+    rows = read_completions(
+        file, parse_columns(columns), references, join, limit=limit, require_completions=not wants_audit
+    )
+    if not rows.completions:
+        _audit_references(out, file, rows, composite, limit, audit_limit)
+        return
     for note in rows.notes:
         out.warn(note)
     scored = score_rows(rows, composite)
@@ -131,13 +144,16 @@ def score(
         document["groups"] = _show_groups(out, scored, group_size)
     if explain:
         document["explain"] = _show_explained(out, scored)
-    ratio = None
-    if audit or audit_limit is not None:
-        document["audit"], ratio = _show_audit(out, rows, composite)
+    report = None
+    if wants_audit:
+        from medgrpo.rewards.audit import audit as audit_rows
+
+        report = audit_rows(rows.columns, composite, completions=rows.completions)
+        document["audit"] = report.to_dict()
+        _show_audit(out, report)
     out.result(document)
-    if audit_limit is not None and ratio is not None and ratio > audit_limit:
-        out.warn(f"the best cheat earns {ratio:.2f} of the honest mean, above the limit {audit_limit:g}")
-        raise typer.Exit(1)
+    if report is not None:
+        _check_limit(out, report, audit_limit)
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -242,16 +258,53 @@ def _show_synonyms(out: Output) -> None:
     out.result({"synonyms": table})
 
 
-def _show_audit(
-    out: Output, rows: CompletionRows, composite: CompositeReward
-) -> tuple[dict[str, Any], float]:
-    from medgrpo.rewards.audit import audit
+def _audit_references(
+    out: Output,
+    path: Path,
+    rows: CompletionRows | None,
+    composite: CompositeReward,
+    limit: int | None,
+    audit_limit: float | None,
+) -> None:
+    """The audit of a prepared dataset (`rows` None), or of a file of questions and answers."""
+    if rows is None:
+        from medgrpo.data.audit import audit_dataset
+        from medgrpo.data.prepared import PreparedDataset
 
-    report = audit(rows.columns, composite, completions=rows.completions)
+        report = audit_dataset(PreparedDataset.open(path), composite, limit=limit)
+    else:
+        from medgrpo.rewards.audit import audit
+
+        report = audit(rows.columns, composite)
+    _show_audit(out, report)
+    out.result({"file": str(path), "given_weights": composite.given_weights, "audit": report.to_dict()})
+    _check_limit(out, report, audit_limit)
+
+
+def _show_audit(out: Output, report: AuditReport) -> None:
+    best = report.best
     out.table(
-        f"audit: honest mean {report.honest:.3f}; best cheat {report.best.name} {report.best.mean:.3f}; "
-        f"ratio {report.ratio:.2f}",
+        f"audit: best cheat {best.name} earns {best.mean:.3f}, honest {report.honest_source} {best.honest:.3f} on "
+        f"the same rows; ratio {report.ratio:.2f}",
         ["cheat", "mean", "of honest", "rows", "what it does"],
-        [(cheat.name, cheat.mean, cheat.ratio, cheat.rows, cheat.description) for cheat in report.cheats],
+        [
+            (
+                cheat.name,
+                cheat.mean,
+                cheat.ratio,
+                cheat.rows,
+                cheat.description + ("" if cheat.measure == "total" else f" (by {cheat.measure})"),
+            )
+            for cheat in report.cheats
+            if cheat.rows
+        ],
     )
-    return report.to_dict(), report.ratio
+
+
+def _check_limit(out: Output, report: AuditReport, audit_limit: float | None) -> None:
+    if audit_limit is not None and report.exceeds(audit_limit):
+        out.warn(
+            f"the best cheat, {report.best.name}, earns {report.ratio:.2f} of the honest mean, "
+            f"above the limit {audit_limit:g}"
+        )
+        raise typer.Exit(1)

@@ -71,11 +71,15 @@ def train(
 
     Example: medgrpo train --preset balanced
     """
+    import time
     from pathlib import Path
 
+    from medgrpo.training.launch import is_child, needs_launch, rank
     from medgrpo.training.preflight import preflight
 
-    said = Output(as_json=as_json, quiet=quiet)
+    started = time.perf_counter()
+    is_first = rank() == 0  # of several processes one speaks
+    said = Output(as_json=as_json and is_first, quiet=quiet or not is_first)
     options: dict[str, Any] = {
         "training.method": method,
         "data.path": data,
@@ -98,14 +102,16 @@ def train(
     for warning in checks.warnings:
         said.warn(warning)
     run_path = point.run if point else Path(settings.run.output or Path("runs") / name)
-    if point is None:
+    if point is None and not is_child():
         from medgrpo.runs.writer import refuse_used_folder
 
         refuse_used_folder(run_path)
     if dry_run:
         _show_plan(said, settings, checks, run_path)
         return
-    _train(said, settings, checks, name, run_path, point)
+    if needs_launch(settings.launch):
+        _launch(settings, run_path, resume=point is not None)
+    _train(said, settings, checks, name, run_path, point, started)
 
 
 def _resolved(
@@ -163,6 +169,18 @@ def _run_name(settings: RunConfig, preset: str | None) -> str:
     return new_run_name(Path(preset).stem if preset else "balanced", Path("runs"))
 
 
+def _launch(settings: RunConfig, run_path: Any, *, resume: bool) -> None:
+    """Start the same command in every process, all with one run folder, and end with its exit code."""
+    import sys
+
+    from medgrpo.training.launch import relaunch
+
+    arguments = sys.argv[1:]
+    if not resume:
+        arguments = [*arguments, "--output", str(run_path)]
+    raise typer.Exit(relaunch(arguments, settings.launch))
+
+
 def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: Any) -> None:
     columns = ["stage", "method", "steps", "prompts", "samples", "per device", "accumulation", "epochs"]
     rows = [
@@ -191,7 +209,13 @@ def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: A
 
 
 def _train(
-    said: Output, settings: RunConfig, checks: Preflight, name: str, run_path: Any, point: ResumePoint | None
+    said: Output,
+    settings: RunConfig,
+    checks: Preflight,
+    name: str,
+    run_path: Any,
+    point: ResumePoint | None,
+    started: float,
 ) -> None:
     try:
         import trl  # noqa: F401
@@ -199,7 +223,13 @@ def _train(
         from medgrpo.errors import missing_extra
 
         raise missing_extra("trl", "train", "training") from error
+    import os
+
     from medgrpo.training.display import LiveReporter
+    from medgrpo.training.launch import is_child, rank, use_one_gpu
+
+    if not is_child():
+        use_one_gpu(os.environ)  # type: ignore[arg-type]
     from medgrpo.training.stages import train as run_training
 
     reporter = LiveReporter(said)
@@ -211,7 +241,10 @@ def _train(
         output=run_path,
         resume=point,
         checks=checks,
+        started=started,
     )
+    if rank():
+        return
     rewards = (result.reward_first, result.reward_last)
     if None not in rewards:
         said.text(f"reward {rewards[0]:.3f} → {rewards[1]:.3f} over {result.steps} steps")

@@ -83,7 +83,7 @@ def measure_masks(
     names: Sequence[str],
     fov: _Batch | None = None,
     threshold: float | None = None,
-    spacing: tuple[float, float] = (1.0, 1.0),
+    spacing: tuple[float, float] = ...,
 ) -> NDArray[np.float64]:
     """Each named measure of each prediction with its reference, (predictions, names)."""
 

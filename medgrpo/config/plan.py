@@ -53,6 +53,7 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
             hint=f"set training.prompts_per_step to a multiple of {world_size}",
         )
     per_device = training.per_device_train_batch_size or _largest_divisor(samples // world_size, 8)
+    per_device = min(per_device, samples // world_size)  # more than the step has: the step in one pass
     if (samples // world_size) % per_device:
         what = (
             f"{training.prompts_per_step} prompts × {group} generations"

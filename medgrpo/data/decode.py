@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.data.cells import CELL
 from medgrpo.data.images import MAX_SOURCE_PIXELS, WINDOW_PERCENTILES, Unusable
 from medgrpo.data.source import ImageRef
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+DRAFT_GAP = 1.25
+"""A JPEG is decoded at the smallest of 1/2, 1/4, 1/8 that leaves this multiple of the wanted size. On VQA-RAD
+pictures enlarged to 2048 × 1536 the result differs from a full decode by at least 41.9 dB at 224–640 px."""
 EXIF_ORIENTATION = 0x0112
 PLAIN_JPEG_INFO = frozenset(
     (
@@ -38,7 +42,7 @@ class Opened:
     Attributes:
         size: (width, height) of the upright picture.
         full: decodes all of it.
-        reduced: decodes at least twice the wanted size where the format can decode less than all.
+        reduced: decodes at least the wanted size, where the format can decode less than all.
     """
 
     size: tuple[int, int]
@@ -57,6 +61,8 @@ def open_picture(content: bytes, ref: ImageRef) -> Opened:
     Raises:
         Unusable: it is no picture, is damaged, or is larger than `MAX_SOURCE_PIXELS`.
     """
+    if ref.part.startswith(CELL):
+        ref = ImageRef(f"{ref.path} {ref.part}")
     if ref.part.startswith(("frame:", "slice:")) or content[128:132] == b"DICM":
         from medgrpo.data.volumes import open_volume_slice
 
@@ -94,7 +100,7 @@ def _opened(picture: Any, ref: ImageRef) -> Opened:
     def decode(wanted: tuple[int, int] | None) -> Image:
         if wanted is not None and is_jpeg and picture.mode in ("RGB", "L", "YCbCr"):
             asked = wanted if turned < 5 else (wanted[1], wanted[0])
-            picture.draft(picture.mode, (2 * asked[0], 2 * asked[1]))
+            picture.draft(picture.mode, (int(DRAFT_GAP * asked[0]), int(DRAFT_GAP * asked[1])))
         try:
             picture.load()
         except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError) as error:

@@ -1,7 +1,7 @@
 """One picture: decoded, made 8-bit and upright, resized, stored. Runs in worker processes.
 
-Reductions of JPEGs decode at a fraction of the size (libjpeg's scaled decoding) with at least twice the
-wanted resolution left for the final filter, so that no quality is lost and most of the time is saved.
+JPEGs that are made smaller are decoded at a fraction of their size (libjpeg's scaled decoding), which saves
+most of the time; what is left is done by an antialiasing filter.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from medgrpo.data.cells import read_bytes
 from medgrpo.data.hashing import source_hash
 from medgrpo.data.source import ImageRef
 
@@ -132,9 +133,8 @@ def store(job: ImageJob) -> StoredImage:
 
 
 def _store(job: ImageJob) -> StoredImage:
-    path = job.root / job.ref.path
     try:
-        content = path.read_bytes()
+        content = read_bytes(job.root, job.ref)
     except OSError as error:
         raise Unusable("image unreadable", f"{job.ref.path} cannot be read: {error.strerror}") from error
     if not content:
@@ -192,7 +192,7 @@ def resized(picture: Image, size: tuple[int, int]) -> Image:
 
     if picture.size == size:
         return picture
-    return picture.resize(size, Resampling.BICUBIC, reducing_gap=2.0)
+    return picture.resize(size, Resampling.BICUBIC, reducing_gap=1.5)
 
 
 def encoded(picture: Image, form: str, quality: int) -> bytes:

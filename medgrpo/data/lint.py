@@ -83,7 +83,8 @@ def _leaks(rows: Sequence[Row], splits: Sequence[str], findings: Findings) -> No
         if row["patient_id"]:
             patients[row["patient_id"]].add(split)
         if not row["images"] and not row["image_id"]:
-            texts[text_key(row["question"]), text_key(row["answer"])].add(split)
+            asked = f"{row['question']} {row['context'] or ''}"
+            texts[text_key(asked), text_key(row["answer"])].add(split)
         if answer_in_prompt(row):
             in_prompt.append(row)
     counts = {

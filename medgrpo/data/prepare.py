@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from medgrpo.data.cells import read_bytes
 from medgrpo.data.hashing import combined_hash, file_hash, fingerprint, row_hash, settings_hash, source_hash
 from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
 from medgrpo.data.lint import Findings, conflicts, lint
@@ -21,9 +23,10 @@ from medgrpo.data.prompts import PromptTemplate, load_template
 from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
 from medgrpo.data.schema import SPLITS, Row, Task
+from medgrpo.data.source import ImageRef
 from medgrpo.data.splits import Groups, assign, near_duplicates, parse_split, text_key
 from medgrpo.data.store import journal, store_all
-from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Makes a progress bar from a label and a total; what it yields is called with steps done."""
@@ -105,7 +108,7 @@ def prepare(
         UsageError: `output` holds something else, or the source is in no known format.
     """
     started = time.monotonic()
-    source = Source(source_path, keep_missing=options.missing_image == "text")
+    source = Source(local_source(source_path), keep_missing=options.missing_image == "text")
     target = Path(output).expanduser().absolute()
     if target.resolve().is_relative_to(source.root) or source.root.is_relative_to(target.resolve()):
         raise UsageError(
@@ -162,6 +165,31 @@ def prepare(
         return writer.finish(info), True
 
 
+def local_source(path: str | Path) -> Path:
+    """The source itself, or for the name of a dataset on the hub (`owner/name`) the folder it is loaded to.
+
+    Raises:
+        UsageError: there is no such folder, and the hub has no such dataset or cannot be reached.
+    """
+    given = Path(path).expanduser()
+    if given.exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)):
+        return given
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise missing_extra("huggingface_hub", "train", "loading a dataset from the hub") from error
+    folder = Path("~/.cache/medgrpo/hub").expanduser() / str(path).replace("/", "--")
+    try:
+        huggingface_hub.snapshot_download(str(path), repo_type="dataset", local_dir=folder)
+    except Exception as error:
+        raise UsageError(
+            f"no data at {given}, and it could not be loaded from the hub: {type(error).__name__}",
+            expected="a folder, a data file, or the name of a dataset on a hub that can be reached",
+            hint="load the dataset elsewhere and give its folder",
+        ) from error
+    return folder
+
+
 def _files(source: Source) -> list[Path]:
     return [source.only_file] if source.only_file else source.files
 
@@ -193,19 +221,18 @@ def _content_hashes(source: Source) -> dict[str, Any]:
 def _same_content(dataset: PreparedDataset, source: Source) -> bool:
     if dataset.info.get("content") != _content_hashes(source):
         return False
-    return all(
-        source_hash(
-            (source.root / entry["key"].partition("#")[0]).read_bytes(), entry["key"].partition("#")[2]
-        )
-        == entry["source_hash"]
-        for entry in journal(dataset.path)
-    )
+    for entry in journal(dataset.path):
+        path, _, part = entry["key"].partition("#")
+        if source_hash(read_bytes(source.root, ImageRef(path, part)), part) != entry["source_hash"]:
+            return False
+    return True
 
 
 def _without_missing(items: Sequence[Item], problems: Problems) -> None:
     """Takes away the references to pictures that are not there, and counts the rows."""
     for item in items:
         if any(ref.part == "missing" for ref in item.images):
+            item.row["image_id"] = item.row["image_id"] or item.images[0].path
             item.images = []
             problems.notes["row kept without its picture"] += 1
 
@@ -370,7 +397,7 @@ def _groups(
         if item.row["patient_id"]:
             groups.add(index, ("patient", item.row["patient_id"]))
         if not item.images and not item.row["image_id"]:
-            asked = f"{item.row['question']} {item.row['options'] or ''} {item.row['context'] or ''}"
+            asked = f"{item.row['question']} {item.row['context'] or ''}"
             groups.add(index, ("text", text_key(asked)))
     keys = sorted(rows_of)
     pairs = near_duplicates(((i, stored[key].perceptual_hash) for i, key in enumerate(keys)), distance)

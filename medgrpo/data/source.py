@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from medgrpo.errors import UsageError
 
-RECORD_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt")
+RECORD_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
 IMAGE_SUFFIXES = (
     ".jpg",
     ".jpeg",

@@ -14,8 +14,9 @@ from medgrpo.data.prompts import PromptTemplate
 from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
 from medgrpo.evaluation.baseline import constant_completions
-from medgrpo.evaluation.calibration import sample_metrics
+from medgrpo.evaluation.calibration import sample_metrics, stated_calibration
 from medgrpo.evaluation.counterfactual import Counterfactual, compare_with_real, counterfactual_rows
+from medgrpo.evaluation.detection import detection_metrics
 from medgrpo.evaluation.generate import Sampling
 from medgrpo.evaluation.metrics import confusion, groups, measure
 from medgrpo.evaluation.predictions import Predictions
@@ -89,6 +90,8 @@ class Evaluation:
     document: dict[str, Any]
     """What `--json` prints and `metrics.json` holds."""
     warnings: list[str] = field(default_factory=list)
+    sample_answers: list[list[str]] = field(default_factory=list)
+    """The parsed answers of each row's samples; empty where none were drawn."""
     image_file: Callable[[Row], Path | None] | None = None
     """The first picture of a row; None where there are no pictures."""
 
@@ -292,6 +295,9 @@ def evaluate_predictions(
     images = len(set(scored.clusters))
     document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "n": len(predictions), "images": images}
     document |= measure(scored, baselines)
+    found_boxes = detection_metrics(scored)
+    if found_boxes is not None:
+        document["detection"] = found_boxes
     document["groups"] = groups(scored)
     document["confusion"] = confusion(scored)
     document["rules"] = _counted(scored.rules)
@@ -299,9 +305,15 @@ def evaluate_predictions(
     document["baseline_from"] = "train split" if learnt_from else "the rows themselves (optimistic)"
     document["scored_as"] = "plain answers" if scored.plain else "".join(f"<{tag}>" for tag in tags)
     document["source"] = predictions.source
+    answers: list[list[str]] = []
     if predictions.samples:
-        document["samples"] = _sampled(predictions, scored, tags)
-    result = Evaluation(predictions, scored, document)
+        answers, marks = _judged_samples(predictions, scored, tags)
+        document["samples"] = sample_metrics(answers, marks, scored.clusters)
+    if predictions.confidences:
+        document["stated_confidence"] = stated_calibration(
+            predictions.confidences, scored.scores["answer_match"]
+        )
+    result = Evaluation(predictions, scored, document, sample_answers=answers)
     if 0 < images < MIN_CLUSTERS:
         result.warnings.append(
             f"too few images: {images}, and below {MIN_CLUSTERS} the intervals promise more than they hold"
@@ -322,22 +334,22 @@ def _counted(rules: Sequence[str]) -> dict[str, int]:
     return dict(Counter(rules).most_common())
 
 
-def _sampled(predictions: Predictions, scored: Scored, tags: Sequence[str]) -> dict[str, Any]:
-    flat = [
-        (row, text)
-        for row, texts in zip(predictions.rows, predictions.samples, strict=True)
-        for text in texts
-    ]
-    judged = score_predictions(
-        [row for row, _ in flat], [text for _, text in flat], tags=tags, plain=scored.plain
-    )
-    answers, marks, start = [], [], 0
+def _judged_samples(
+    predictions: Predictions, scored: Scored, tags: Sequence[str]
+) -> tuple[list[list[str]], list[Any]]:
+    """The parsed answer and the mark of every sample, by row."""
+    rows = [row for row, texts in zip(predictions.rows, predictions.samples, strict=True) for _ in texts]
+    flat = [text for texts in predictions.samples for text in texts]
+    judged = score_predictions(rows, flat, tags=tags, plain=scored.plain)
+    answers: list[list[str]] = []
+    marks: list[Any] = []
+    start = 0
     for texts in predictions.samples:
         stop = start + len(texts)
-        answers.append(judged.answers[start:stop])
+        answers.append(list(judged.answers[start:stop]))
         marks.append(judged.scores["answer_match"][start:stop])
         start = stop
-    return sample_metrics(answers, marks, scored.clusters)
+    return answers, marks
 
 
 def _add_targets(result: Evaluation, targets: Sequence[Target]) -> None:

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -64,6 +65,11 @@ def _escape(value: object) -> str:
 
 def _number(value: Any) -> str:
     return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def p_text(p_value: float | None) -> str:
+    """A p-value as it is usually written: three digits, and below .001 only that."""
+    return "–" if p_value is None else "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def _table(
@@ -152,7 +158,7 @@ def _bar(entry: dict[str, Any]) -> str:
         lines.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="1" y2="17" class="baseline"/>')
     lines.append(f'<circle cx="{x["value"]:.1f}" cy="9" r="4" class="value"/>')
     label = f"value {_number(entry['value'])}, interval {_number(entry['low'])} to {_number(entry['high'])}"
-    return f'<svg viewBox="0 0 160 18" width="160" height="18" role="img" aria-label="{label}">{"".join(lines)}</svg>'
+    return f'<svg viewBox="-3 0 166 18" width="166" height="18" role="img" aria-label="{label}">{"".join(lines)}</svg>'
 
 
 def _targets(document: dict[str, Any]) -> str:
@@ -176,7 +182,7 @@ def _counterfactual(document: dict[str, Any]) -> str:
             _number(one["answer_match"]["value"]),
             _number(one["kept"]),
             f"{_number(one['difference']['difference'])} ({_number(one['difference']['low'])} – {_number(one['difference']['high'])})",
-            _number(one["difference"]["p_value"]),
+            p_text(one["difference"]["p_value"]),
             _number(one["changed"]["value"]),
         ]
         for kind, one in document["counterfactual"].items()
@@ -296,15 +302,10 @@ def nearly_right(result: Evaluation, count: int = CASES) -> list[int]:
 
 def uncertain_cases(result: Evaluation, count: int = CASES) -> list[int]:
     """Questions whose samples agree least; nothing without samples, or where all agree."""
-    from collections import Counter
-
-    if not result.predictions.samples:
+    if not result.sample_answers:
         return []
     agreement = np.array(
-        [
-            max(Counter(texts).values()) / len(texts) if texts else math.nan
-            for texts in result.predictions.samples
-        ]
+        [max(Counter(texts).values()) / len(texts) if texts else math.nan for texts in result.sample_answers]
     )
     return _varied(result, np.flatnonzero(agreement < 1.0), agreement, count)
 
@@ -336,8 +337,9 @@ def _case(result: Evaluation, index: int) -> str:
         ),
         ("id", row.get("id")),
     ]
-    if result.predictions.samples:
-        lines.insert(4, ("samples", " | ".join(text[:200] for text in result.predictions.samples[index])))
+    if result.sample_answers:
+        counts = Counter(result.sample_answers[index]).most_common()
+        lines.insert(4, ("samples", ", ".join(f"{text[:200] or '–'} ×{count}" for text, count in counts)))
     items = "".join(
         f'<dt>{name}</dt><dd dir="auto">{_shortened(str(text))}</dd>'
         for name, text in lines

@@ -34,7 +34,7 @@ def _of_run(run: Path | None) -> dict[str, Any]:
     if run is None or not (run / "config.toml").is_file():
         return {}
     try:
-        section = tomllib.loads((run / "config.toml").read_text(encoding="utf-8")).get("reward", {})
+        section = tomllib.loads((run / "config.toml").read_text(encoding="utf-8")).get("rewards", {})
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise MedgrpoError(f"{run / 'config.toml'} cannot be read: {error}") from error
     return section if isinstance(section, dict) else {}

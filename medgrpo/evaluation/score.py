@@ -18,10 +18,20 @@ Floats = NDArray[np.float64]
 
 ANSWER_TAG = "answer"
 LABELS = ("plane", "modality")
+ANSWER_SCORES = (
+    "answer_match",
+    "answer_match_graded",
+    "exact_match",
+    "token_recall",
+    "token_f1",
+    "abstained",
+    "unanswered",
+)
+"""Scores of the answer: none is given where the prompt asks for none."""
 UNANSWERED = ("empty", "no_answer_tag")
 """Rules of the matcher that mean: there is no answer to judge."""
-ABSTAINED = ("refused", "hedged")
-"""Rules that mean: the model says that it cannot tell, or does not commit itself."""
+ABSTAINED = ("refused", "hedged", "asks_back")
+"""Rules that mean: the model says that it cannot tell, does not commit itself, or asks back."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,9 @@ def score_predictions(
     rules = [str(one["rule"]) for one in judged]
     scores["abstained"] = np.array([rule in ABSTAINED for rule in rules], dtype=np.float64)
     scores["unanswered"] = np.array([rule in UNANSWERED for rule in rules], dtype=np.float64)
+    if tags and not plain and ANSWER_TAG not in tags:  # boxes were asked for, not an answer
+        rules = ["not asked"] * len(rows)
+        scores |= {name: np.full(len(rows), np.nan) for name in ANSWER_SCORES}
     if reward is not None and not plain:
         row_columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else {})}
         scores["reward"] = np.asarray(reward.score(list(completions), row_columns).total, dtype=np.float64)
@@ -134,16 +147,23 @@ def score_predictions(
 
 def is_plain(completions: Sequence[str], tags: Sequence[str]) -> bool:
     """Whether answers stand without tags: the prompt asked for none, or no completion opens one."""
-    if ANSWER_TAG not in tags:
+    if not tags:
         return True
+    if ANSWER_TAG not in tags:
+        return False
     return not any("<answer" in completion.lower() for completion in completions)
 
 
 def observed_tags(completions: Sequence[str]) -> tuple[str, ...]:
-    """The usual tags that occur in any of the completions: for files that do not say what was asked for."""
+    """The usual tags that occur in any of the completions: for files that do not say what was asked for.
+
+    None at all where neither an answer nor boxes are tagged: the completion is then the answer.
+    """
     from medgrpo.rewards.text import DEFAULT_TAGS
 
-    return tuple(tag for tag in DEFAULT_TAGS if any(f"<{tag}>" in one.lower() for one in completions))
+    texts = [completion.lower() for completion in completions]
+    found = tuple(tag for tag in (*DEFAULT_TAGS, "boxes") if any(f"<{tag}>" in text for text in texts))
+    return found if {ANSWER_TAG, "boxes"} & set(found) else ()
 
 
 def kind_of(row: Row) -> str:

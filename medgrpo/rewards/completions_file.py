@@ -61,6 +61,7 @@ def read_completions(
     join: str | None = None,
     *,
     require_references: bool = True,
+    require_completions: bool = True,
     limit: int | None = None,
 ) -> CompletionRows:
     """The completions in a file, with references from it or from another file.
@@ -72,6 +73,7 @@ def read_completions(
             a prepared dataset (its test split). Its columns win over the file's.
         join: `row` (row i belongs to row i), `key` or `key=key` (ours=theirs).
         require_references: raise where no row has an answer, caption, plane, modality or boxes.
+        require_completions: raise where there is no column of them; else `completions` is empty then.
         limit: read only the first rows.
     Raises:
         UsageError: no such file, no completions, no references, or a join that does not fit.
@@ -83,7 +85,7 @@ def read_completions(
         raise UsageError(f"{path} has no rows", expected="at least one completion")
     present = list(dict.fromkeys(name for row in rows for name in row))
     names = find_columns(present, columns, where=str(path))
-    if "completion" not in names:
+    if "completion" not in names and require_completions:
         raise UsageError(
             f"{path} has no completions: its columns are {', '.join(present)}",
             expected=f"one of {', '.join(ALIASES['completion'])}",
@@ -104,7 +106,7 @@ def read_completions(
     elif join is not None:
         raise UsageError("--join is given without --references", hint="name the file: --references FILE")
     values = {name: column[:limit] for name, column in values.items()}
-    completions = [_completion(value) for value in values.pop("completion")]
+    completions = [_completion(value) for value in values.pop("completion", [])]
     references_found = ("answer", "answers", "caption", "plane", "modality", "boxes")
     known = {name for name in references_found if any(_filled(value) for value in values.get(name, ()))}
     if require_references and not known:

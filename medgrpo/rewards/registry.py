@@ -35,8 +35,10 @@ BUILT_IN = {
     "box_ap": "medgrpo.rewards.boxes",
     "box_count": "medgrpo.rewards.boxes",
     "multi_objective": "medgrpo.rewards.masks",
+    "multi_objective_guarded": "medgrpo.rewards.masks",
     "simple_dice": "medgrpo.rewards.masks",
     "recall_focused": "medgrpo.rewards.masks",
+    "recall_focused_guarded": "medgrpo.rewards.masks",
 }
 """Built-in rewards: name → module. The module is imported when the reward is loaded."""
 

@@ -279,9 +279,11 @@ def plane_match(
 ) -> Scores:
     """1 where `<plane>` names the labelled plane, .5 for its broader class ("frontal" for "PA"), else 0.
 
-    None where the row has no plane label.
+    None where the row has no plane label, and where the tag set does not ask for the plane.
     """
     texts = _texts(completions)
+    if "plane" not in tags:
+        return [None] * len(texts)
     return _scores(core.match_labels("plane", texts, _labels(plane, len(texts)), list(tags), plain))
 
 
@@ -298,6 +300,8 @@ def modality_match(
     "MRI" for "T2-weighted MRI" is .5, "T2-weighted" for "MRI" is 1, "T1" for "T2" is 0. None without a label.
     """
     texts = _texts(completions)
+    if "modality" not in tags:
+        return [None] * len(texts)
     return _scores(core.match_labels("modality", texts, _labels(modality, len(texts)), list(tags), plain))
 
 

@@ -18,10 +18,12 @@ WEIGHT_SETS: dict[str, dict[str, float]] = {
         "caption_alignment": 0.05,
     },
     "text": {"accuracy": 0.7, "format": 0.2, "fluency": 0.1},
-    "detection": {"box_f1": 0.7, "format": 0.2, "box_count": 0.1},
+    "detection": {"box_iou": 0.4, "box_f1": 0.4, "format": 0.2},
     "multi_objective": {"multi_objective": 1.0},
+    "multi_objective_guarded": {"multi_objective_guarded": 1.0},
     "simple_dice": {"simple_dice": 1.0},
     "recall_focused": {"recall_focused": 1.0},
+    "recall_focused_guarded": {"recall_focused_guarded": 1.0},
 }
 """Named sets. `equal` is not listed: it gives the same weight to the rewards named beside it.
 

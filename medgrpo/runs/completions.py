@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +32,8 @@ class Sampled:
     step: int
     completions: list[str]
     rewards: list[float | None]
+    question: str = ""
+    answer: str = ""
 
     @property
     def mean(self) -> float | None:
@@ -47,6 +49,8 @@ class Story:
     question: str
     answer: str
     groups: list[Sampled]
+    same: str = "prompt"
+    """What the groups share: `prompt`; `question` where the same words were asked of other pictures; `nothing`."""
 
     @property
     def change(self) -> float:
@@ -64,9 +68,23 @@ def read_stored(folder: Path) -> list[dict[str, Any]]:
     return _read(folder, sorted((folder / "completions").glob("part-*.parquet")))
 
 
+RECENT_STEPS = 16
+
+
 def read_recent(folder: Path) -> list[dict[str, Any]]:
-    """Those of the newest part and of what is not in a part yet."""
-    return _read(folder, sorted((folder / "completions").glob("part-*.parquet"))[-1:])
+    """Those of the last steps: of what is not in a part yet, or else of the newest part."""
+    rows = _read(folder, [])
+    if rows:
+        return rows
+    parts = sorted((folder / "completions").glob("part-*.parquet"))
+    if not parts or find_spec("pyarrow") is None:
+        return []
+    import pyarrow.parquet as pq  # pyarrow.compute would bring pandas along, a second of start-up
+
+    table = pq.ParquetFile(parts[-1]).read(columns=["step", "prompt_id", "completion", "reward", "abandoned"])
+    stored = [row for row in table.to_pylist() if not row["abandoned"]]
+    last = max((row["step"] for row in stored), default=0)
+    return [row for row in stored if row["step"] > last - RECENT_STEPS]
 
 
 def _read(folder: Path, parts: Sequence[Path]) -> list[dict[str, Any]]:
@@ -75,8 +93,9 @@ def _read(folder: Path, parts: Sequence[Path]) -> list[dict[str, Any]]:
         import pyarrow.parquet as pq
 
         for part in parts:
-            present = [name for name in COLUMNS if name in pq.read_schema(part).names]
-            rows += pq.read_table(part, columns=present).to_pylist()
+            file = pq.ParquetFile(part)
+            present = [name for name in COLUMNS if name in file.schema_arrow.names]
+            rows += file.read(columns=present).to_pylist()
     spool = folder / "completions" / "spool.jsonl"
     if spool.is_file():
         for line in spool.read_text("utf-8", errors="replace").splitlines():
@@ -89,47 +108,88 @@ def _read(folder: Path, parts: Sequence[Path]) -> list[dict[str, Any]]:
     return [row for row in rows if not row.get("abandoned") and row.get("completion") is not None]
 
 
+_SHARED: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+    ("prompt", lambda row: str(row.get("prompt_id"))),
+    ("question", lambda row: str(row.get("question"))),
+    ("nothing", lambda row: ""),
+]
+"""What the groups of a story have in common, the closest first: within one epoch no prompt comes twice."""
+
+
 def stories(rows: Sequence[dict[str, Any]], limit: int = SHOWN_QUESTIONS) -> list[Story]:
-    """Questions asked at two or more steps, those whose reward changed most first, up or down."""
+    """Questions asked at two or more steps, those whose reward changed most first, up or down.
+
+    In a run of less than two epochs no prompt comes twice: then questions of the same words about other
+    pictures are followed, or else one question a step.
+    """
+    for same, key_of in _SHARED:
+        found = _stories(rows, same, key_of)
+        if found:
+            return sorted(found, key=lambda story: -abs(story.change))[:limit]
+    return []
+
+
+def _stories(
+    rows: Sequence[dict[str, Any]], same: str, key_of: Callable[[dict[str, Any]], str]
+) -> list[Story]:
     grouped: dict[tuple[str, str], dict[int, list[dict[str, Any]]]] = {}
     for row in rows:
-        asked = (str(row.get("stage")), str(row.get("prompt_id")))
-        grouped.setdefault(asked, {}).setdefault(int(row.get("step") or 0), []).append(row)
+        by_step = grouped.setdefault((str(row.get("stage")), key_of(row)), {})
+        group = by_step.setdefault(int(row.get("step") or 0), [])
+        if not group or group[0].get("prompt_id") == row.get("prompt_id"):  # one prompt a step
+            group.append(row)
     found = []
     for by_step in grouped.values():
-        if len(by_step) < 2:
-            continue
         steps = sorted(by_step)
+        if len(steps) < 2:
+            continue
         if len(steps) > SHOWN_STEPS:
             steps = [steps[round(i * (len(steps) - 1) / (SHOWN_STEPS - 1))] for i in range(SHOWN_STEPS)]
-        groups = [
-            Sampled(
-                step,
-                [str(row["completion"]) for row in by_step[step]],
-                [row.get("reward") for row in by_step[step]],
-            )
-            for step in steps
-        ]
-        head = by_step[steps[0]][0]
-        found.append(Story(str(head.get("question") or ""), str(head.get("answer") or ""), groups))
-    return sorted(found, key=lambda story: -abs(story.change))[:limit]
+        groups = [_sampled(step, by_step[step]) for step in steps]
+        found.append(Story(groups[0].question, groups[0].answer, groups, same))
+    return found
 
 
-def distinct_share(rows: Sequence[dict[str, Any]]) -> tuple[float, int] | None:
-    """Share of a group's completions that differ from each other over the last fifth of the steps.
+def _sampled(step: int, group: Sequence[dict[str, Any]]) -> Sampled:
+    return Sampled(
+        step,
+        [str(row["completion"]) for row in group],
+        [row.get("reward") for row in group],
+        str(group[0].get("question") or ""),
+        str(group[0].get("answer") or ""),
+    )
 
-    Returns:
-        (share, groups looked at); None with fewer than 4 groups of 2 or more.
-    """
+
+@dataclass(frozen=True)
+class Variety:
+    """How much the completions of a group differ over the last fifth of the steps."""
+
+    distinct: float
+    """0 if all completions of every group are equal, 1 if all differ."""
+    groups: int
+    repeated_reward: float | None
+    """Mean reward of the groups whose completions are all equal, as a share of the best reward; None without any."""
+
+
+def variety(rows: Sequence[dict[str, Any]]) -> Variety | None:
+    """The variety of completions within groups; None with fewer than 4 groups of 2 or more."""
     steps = sorted({int(row.get("step") or 0) for row in rows})
-    if not steps:
-        return None
     late = set(steps[-max(1, len(steps) // 5) :])
-    grouped: dict[tuple[Any, int], list[str]] = {}
+    grouped: dict[tuple[Any, int], list[dict[str, Any]]] = {}
     for row in rows:
         if int(row.get("step") or 0) in late:
-            grouped.setdefault((row.get("prompt_id"), int(row.get("step") or 0)), []).append(
-                str(row["completion"])
-            )
-    shares = [(len(set(texts)) - 1) / (len(texts) - 1) for texts in grouped.values() if len(texts) > 1]
-    return (fmean(shares), len(shares)) if len(shares) >= 4 else None
+            grouped.setdefault((row.get("prompt_id"), int(row.get("step") or 0)), []).append(row)
+    groups = [group for group in grouped.values() if len(group) > 1]
+    if len(groups) < 4:
+        return None
+    kinds = [len({str(row["completion"]) for row in group}) for group in groups]
+    shares = [(kind - 1) / (len(group) - 1) for kind, group in zip(kinds, groups, strict=True)]
+    rewards = [row["reward"] for group in groups for row in group if row.get("reward") is not None]
+    repeated = [
+        row["reward"]
+        for kind, group in zip(kinds, groups, strict=True)
+        for row in group
+        if kind == 1 and row.get("reward") is not None
+    ]
+    best = max(rewards, default=0.0)
+    return Variety(fmean(shares), len(groups), fmean(repeated) / best if repeated and best > 0 else None)

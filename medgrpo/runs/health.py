@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medgrpo.runs.findings import ORDER, Finding, Health, judge
+from medgrpo.runs.findings import ORDER, Finding, Health, Severity, judge
 from medgrpo.runs.keys import canonical_entry
 from medgrpo.runs.record import RunRecord
 from medgrpo.runs.rules import RULES, findings_of
@@ -18,27 +18,35 @@ LIVE_PATIENCE = {"reward_trend": 100, "supervised_loss": 50}
 """Entries that a rule waits for in a live run before it warns that nothing has happened yet."""
 
 
-def assess(run: RunRecord) -> Health:
-    """The verdict on a run, with every finding."""
+def assess(run: RunRecord, *, completions: bool = False) -> Health:
+    """The verdict on a run, with every finding.
+
+    Args:
+        run: the run.
+        completions: look at the completions in its run folder too, for repetition; takes half a second.
+    """
     entries = sum(any(key in entry for key in MEASUREMENTS[:2]) for entry in run.history)
-    return judge([*findings_of(run), *_stored_findings(run)], entries)
+    return judge([*findings_of(run), *(_stored_findings(run) if completions else [])], entries)
 
 
 def _stored_findings(run: RunRecord) -> list[Finding]:
     """What the completions in the run folder show; nothing without a run folder."""
     if run.folder is None or run.method not in SAMPLING:
         return []
-    from medgrpo.runs.completions import distinct_share, read_recent
+    from medgrpo.runs.completions import read_recent, variety
 
-    found = distinct_share(read_recent(run.folder))
-    if found is None or found[0] >= 0.3:
+    found = variety(read_recent(run.folder))
+    if found is None or found.distinct >= 0.3:
         return []
-    share, groups = found
-    text = (
-        f"only {percent(share)} of a group's completions differ from its first, over the last {groups} groups"
-    )
+    text = f"completions of a group are mostly the same ({percent(1 - found.distinct)} repeats, last {found.groups} groups)"
     rule = next(rule for rule in RULES if rule.name == "repetition")
-    return [Finding(rule.name, "abnormal" if share < 0.15 else "warning", text, rule.remedy, run.steps)]
+    severity: Severity = "abnormal" if found.distinct < 0.15 else "warning"
+    if found.repeated_reward is not None and found.repeated_reward >= 0.8:
+        severity = "info"
+        text += (
+            f", and they score {percent(found.repeated_reward)} of the best reward: solved rather than stuck"
+        )
+    return [Finding(rule.name, severity, text, rule.remedy, run.steps)]
 
 
 class HealthMonitor:

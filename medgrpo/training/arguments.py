@@ -36,8 +36,7 @@ def shared_arguments(config: RunConfig, plan: StagePlan, output: Path) -> dict[s
         "seed": config.run.seed,
         "bf16": use_bf16,
         "fp16": on_gpu and config.model.dtype == "float16",
-        "activation_checkpointing": recompute,
-        "gradient_checkpointing": None,  # the older name of the same; TRL would set it
+        **_recompute_argument(recompute=recompute),
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "steps",
@@ -52,6 +51,17 @@ def shared_arguments(config: RunConfig, plan: StagePlan, output: Path) -> dict[s
         "dataloader_drop_last": False,
         "trust_remote_code": config.model.trust_remote_code,
     }
+
+
+def _recompute_argument(*, recompute: bool) -> dict[str, bool | None]:
+    """Activation checkpointing under the name that this Transformers has; the older one is None beside the new."""
+    from dataclasses import fields
+
+    from transformers import TrainingArguments
+
+    if any(field.name == "activation_checkpointing" for field in fields(TrainingArguments)):
+        return {"activation_checkpointing": recompute, "gradient_checkpointing": None}
+    return {"gradient_checkpointing": recompute}
 
 
 def sft_arguments(config: RunConfig, plan: StagePlan, output: Path) -> SFTConfig:
@@ -88,7 +98,10 @@ def grpo_arguments(config: RunConfig, plan: StagePlan, output: Path) -> GRPOConf
         epsilon=training.epsilon,
         epsilon_high=training.epsilon_high,
         loss_type=training.loss_type,
-        scale_rewards=training.scale_rewards,
+        # GDPO has standardised each component in its group; what is left is whitening over the batch.
+        scale_rewards="batch"
+        if config.rewards.aggregation == "normalize_then_sum"
+        else training.scale_rewards,
         importance_sampling_level=training.importance_sampling_level,
         mask_truncated_completions=training.mask_truncated_completions,
         shuffle_dataset=config.data.shuffle,

@@ -66,7 +66,7 @@ class Validation(TrainerCallback):
 
     def measure_now(self) -> Measures:
         """Validate the trainer's weights as they are."""
-        measures = self._validator.measure(self._trainer.model, self._trainer.processing_class)
+        measures = self._validator.measure_trainer(self._trainer)
         self.last = (self._trainer.state.global_step, measures)
         return measures
 

@@ -54,6 +54,8 @@ class StageContext:
     reporter: Reporter
     metadata: dict[str, Any]
     """Written as `medgrpo.json` beside every set of weights."""
+    data_folder: Path
+    """Folder that the rows' pictures lie in."""
     stop: StopRequest = field(default_factory=StopRequest)
     is_main_process: bool = True
     best: dict[str, Any] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,8 +12,10 @@ from trl import GRPOTrainer
 from medgrpo.training.completions import Completion
 from medgrpo.training.context import StageContext
 from medgrpo.training.sampler import EpochOrder
+from medgrpo.training.samples import write_samples
 from medgrpo.training.scoring import completion_text, joined, reward_metrics, row_columns
 from medgrpo.training.trainers import RunTrainer
+from medgrpo.training.vllm import GAP_KEY, check_gap, image_token_of, pictures_for_vllm, prompts_for_vllm
 
 if TYPE_CHECKING:
     from medgrpo.rewards.composite import CompositeReward, RewardTable
@@ -69,6 +72,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         metrics = self._metrics["train" if self.model.training else "eval"]
         for key in [key for key in metrics if key.startswith("rewards/")]:
             del metrics[key]  # TRL's statistics of the one sum it sees
+        gap = metrics.get(GAP_KEY)
+        check_gap(gap[-1] if gap else None, self.context.config.vllm.max_logprob_gap)
         assert self._table is not None
         for key, value in reward_metrics(self._table, self.num_generations).items():
             metrics[key] = (
@@ -79,11 +84,50 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self._store(self._table, self._all(self._scored), self._all(output["advantages"].tolist()))
         return output
 
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: Any,
+        multimodal_fields: Any,
+        num_generations: int,
+        **rest: Any,
+    ) -> Any:
+        """The rollout. A colocated vLLM gets each picture as one token (see `vllm.py`)."""
+        if self.use_vllm and self.vllm_mode == "colocate":
+            prompt_ids = prompts_for_vllm(prompt_ids, images, image_token_of(self.model))
+            images = pictures_for_vllm(images, self.processing_class)
+        return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, **rest)
+
+    # ------------------------------------------------------------------- the cycle, over a resume
+
+    def save_extra_state(self, folder: Path) -> None:
+        """Also where in the generation cycle the run stands, and the completions still to be learned from.
+
+        With several updates per generated batch a checkpoint falls inside a cycle; TRL 1.16 starts
+        `_step` at 0 on resume and generates anew.
+        """
+        super().save_extra_state(folder)
+        cycle = {"step": self._step, "batches": self._buffered_inputs if self._is_inside_cycle() else None}
+        torch.save(cycle, folder / f"generation_cycle_{self.args.process_index}.pt")
+
+    def load_extra_state(self, folder: Path) -> None:
+        """Take the cycle up where it was."""
+        super().load_extra_state(folder)
+        path = folder / f"generation_cycle_{self.args.process_index}.pt"
+        if path.is_file():
+            cycle = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+            self._step = cycle["step"]
+            self._buffered_inputs = cycle["batches"]
+
+    def _is_inside_cycle(self) -> bool:
+        return bool(self._step % (self.args.steps_per_generation * self.num_iterations))
+
     def _store(self, table: RewardTable, scored: list[dict[str, Any]], advantages: list[float]) -> None:
         store = self.context.store
         if store is None or not self.accelerator.is_main_process:
             return
         values = table.components.tolist()
+        self._write_samples(table, scored)
         store.add(
             [
                 Completion(
@@ -103,6 +147,23 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
                 )
                 for index, one in enumerate(scored)
             ]
+        )
+
+    def _write_samples(self, table: RewardTable, scored: list[dict[str, Any]]) -> None:
+        settings, step = self.context.config.logging, self.state.global_step + 1
+        if not settings.sample_steps or step % settings.sample_steps:
+            return
+        rated = [
+            {**one, "reward": float(table.total[index]), "rewards": dict(zip(table.names, row, strict=True))}
+            for index, (one, row) in enumerate(zip(scored, table.components.tolist(), strict=True))
+        ]
+        write_samples(
+            self.context.writer.path / "samples",
+            step,
+            rated,
+            self.context.data_folder,
+            count=settings.samples,
+            seed=self.context.config.run.seed,
         )
 
     def _all(self, items: list[Any]) -> list[Any]:

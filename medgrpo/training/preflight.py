@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from medgrpo.rewards.composite import CompositeReward
 
 PROBE_ROWS = 8
+AUDITED_ROWS = 200
+CHEAT_LIMIT = 0.8
+"""Ratio of best cheat to references above which the run is warned of its reward."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         gate=config.rewards.gate,
         aggregation=config.rewards.aggregation,
         on_error=config.rewards.on_error,
+        settings={
+            "tags": template.tags or ("answer",),
+            "plain": "answer" not in template.tags,
+            "caption_threshold": config.rewards.caption_threshold,
+        },
     )
     dataset = None if config.data.path is None else PreparedDataset.open(config.data.path)
     rows = _demo_rows() if dataset is None else dataset.count("train")
@@ -61,6 +69,9 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         _check_methods(plans, probe)
         if any(plan.method == "grpo" for plan in plans):
             warnings += probe_rewards(composite, probe, template)
+            warnings += _audit(composite, dataset)
+    if config.training.early_stopping_patience is not None and not config.validation.steps:
+        warnings.append("training.early_stopping_patience waits for validations: set validation.steps")
     if config.model.path is not None:
         _check_model(config.model.path)
     return Preflight(dataset, composite, template, plans, warnings)
@@ -90,6 +101,19 @@ def probe_rewards(
     if not any(value > 0 for value in table.total):
         warnings.append("the references themselves earn 0 on the first rows: do rewards and template agree?")
     return warnings
+
+
+def _audit(composite: CompositeReward, dataset: PreparedDataset) -> list[str]:
+    """A warning where a cheat would earn nearly as much as the references (`medgrpo score DATA --audit`)."""
+    from medgrpo.data.audit import audit_dataset
+
+    report = audit_dataset(dataset, composite, limit=AUDITED_ROWS)
+    if not report.exceeds(CHEAT_LIMIT):
+        return []
+    return [
+        f"the cheat {report.best.name} ({report.best.description}) earns {report.ratio:.2f} of what the references "
+        "earn: medgrpo score DATA --audit says which reward is fooled"
+    ]
 
 
 def _check_methods(plans: list[StagePlan], probe: list[dict[str, Any]]) -> None:

@@ -33,20 +33,38 @@ class Validator:
 
     def measure(self, model: Any, processor: Any) -> Measures:
         """Greedy completions of the rows, each metric with its interval clustered by image."""
+        return self.score(self._complete(model, processor, self.rows))
+
+    def measure_trainer(self, trainer: Any) -> Measures:
+        """The same for a policy in training; its processes share the rows out, every one gets the result."""
+        from accelerate.utils import gather_object
+        from trl.models import unwrap_model_for_generation
+
+        processes, rank = trainer.accelerator.num_processes, trainer.accelerator.process_index
+        with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
+            own = self._complete(model, trainer.processing_class, self.rows[rank::processes])
+        if processes == 1:
+            return self.score(own)
+        texts = [""] * len(self.rows)
+        for place, shared in enumerate(gather_object([own])):
+            texts[place::processes] = shared
+        return self.score(texts)
+
+    def _complete(self, model: Any, processor: Any, rows: Sequence[Row]) -> list[str]:
         from medgrpo.evaluation.generate import Sampling, generate
 
-        texts = [""] * len(self.rows)
+        texts = [""] * len(rows)
         for done in generate(
             model,
             processor,
-            self.rows,
+            rows,
             self.template,
             image_path=self.dataset.image_path,
             sampling=Sampling(max_new_tokens=self.max_new_tokens),
             batch_size=self.batch_size,
         ):
             texts[done.index] = done.completions[0]
-        return self.score(texts)
+        return texts
 
     def score(self, texts: Sequence[str]) -> Measures:
         """`reward`, every component, and the metric that chooses the best checkpoint."""

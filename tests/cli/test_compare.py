@@ -38,7 +38,7 @@ def invoke(*arguments):
 def test_the_table_names_runs_rewards_and_health(logs):
     result = invoke(*logs)
     assert result.exit_code == 0
-    for expected in ("base", "tuned", "reward", "format", "normal", "training.beta", "1,800.0"):
+    for expected in ("base", "tuned", "reward", "format", "normal", "training.beta", "1800"):
         assert expected in result.stdout
 
 

@@ -139,7 +139,7 @@ def test_a_file_is_joined_with_its_references(capsys, tmp_path):
     ("arguments", "words"),
     [
         (["eval"], "eval needs a model and a dataset"),
-        (["eval", "somewhere"], "needs a dataset"),
+        (["eval", "somewhere"], "no model at somewhere"),
         (["eval", "somewhere", "nowhere"], "no dataset at nowhere"),
         (["eval", "--predictions", "none.jsonl"], "no file none.jsonl"),
         (["eval", "--references", "r.jsonl", "a", "b"], "--references belongs to --predictions"),
@@ -192,6 +192,12 @@ def test_a_model_is_measured_resumed_and_reported(capsys, demo, tmp_path):
     assert "12 of 12 rows (answering) were already answered" in err
     assert again["engine"] is None  # the model was not even loaded
     assert {name: again[name] for name in METRICS} == {name: first[name] for name in METRICS}
+
+
+def test_a_model_that_does_not_say_its_dataset_needs_one(capsys, demo):
+    code, _, err = run(capsys, "eval", demo / "model")
+    assert code == 2
+    assert "eval model needs a dataset" in err
 
 
 def test_what_was_written_is_scored_again_the_same(capsys, demo, tmp_path):

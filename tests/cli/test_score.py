@@ -174,3 +174,21 @@ def test_real_outputs_joined_with_references_run(shared_data, name, references, 
     )  # fmt: skip
     assert document["unmatched"] == 0
     assert 0.1 < document["rewards"]["answer_match"]["mean"] < 0.8
+
+
+def test_a_prepared_dataset_is_audited_by_its_references(tmp_path):
+    pytest.importorskip("pyarrow")
+    from medgrpo.data.demo import DemoSize, write_demo_dataset
+
+    write_demo_dataset(tmp_path / "demo", size=DemoSize(train=60, validation=8, test=8))
+    audit = run_json(tmp_path / "demo", "--audit")["audit"]
+    assert audit["honest_source"] == "references"
+    assert audit["honest_all_rows"] == pytest.approx(1.0)
+    assert audit["ratio"] < 0.9
+
+
+def test_questions_with_answers_and_no_completions_can_be_audited(tmp_path):
+    path = tmp_path / "questions.json"
+    path.write_text(json.dumps([{"question": row["question"], "answer": row["answer"]} for row in ROWS]))
+    assert run_json(path, "--audit")["audit"]["honest_source"] == "references"
+    assert "no completions" in str(runner.invoke(app, ["score", str(path)]).exception)

@@ -288,3 +288,37 @@ def test_one_data_file_can_be_the_source(tmp_path):
 def test_every_format_says_in_one_line_what_it_is_known_by():
     assert all(reader.describe and "\n" not in reader.describe for reader in FORMATS)
     assert len({reader.name for reader in FORMATS}) == len(FORMATS)
+
+
+def test_the_ten_lines_of_the_docs_make_a_reader(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    import medgrpo.data.readers as readers
+    from medgrpo.data.readers.base import Item, RecordReader
+    from medgrpo.data.readers.generic import find_image, split_of
+    from medgrpo.data.readers.values import required
+    from medgrpo.data.schema import new_row
+
+    page = Path(__file__).parent.parent.parent / "docs" / "data.md"
+    code = (
+        page.read_text(encoding="utf-8")
+        .partition("## Adding a format")[2]
+        .partition("```python\n")[2]
+        .partition("```")[0]
+    )
+    names = {
+        "RecordReader": RecordReader,
+        "Item": Item,
+        "new_row": new_row,
+        "required": required,
+        "find_image": find_image,
+        "split_of": split_of,
+    }
+    exec(code, names)
+    monkeypatch.setattr(readers, "FORMATS", (names["MySetReader"](), *FORMATS))
+    folder = write(tmp_path / "s", "train.json", [{"scan": "a.png", "finding": "cyst"}])
+    (folder / "a.png").write_bytes(b"x")
+    items, formats, _ = read(folder)
+    assert formats == ["my-set"]
+    assert (items[0].row["answer"], items[0].split, items[0].images[0].path) == ("cyst", "train", "a.png")
+    assert len(code.strip().splitlines()) <= 10

@@ -92,16 +92,22 @@ def test_the_run_of_an_adapter_is_found_for_its_rewards(base, tmp_path):
     run = tmp_path / "run"
     adapter = adapter_at(run / "best_lora", base)
     assert find_subject(str(adapter)).run_folder is None
-    (run / "config.toml").write_text('[reward]\nweights = "conservative"\n')
+    (run / "config.toml").write_text('[rewards]\nweights = "conservative"\n')
     assert find_subject(str(adapter)).run_folder == run
 
 
 def test_the_reward_is_that_of_the_run(base, tmp_path):
     from medgrpo.evaluation.reward import reward_of
 
-    (tmp_path / "config.toml").write_text('[reward]\nweights = "conservative"\ngate = "format"\n')
+    (tmp_path / "config.toml").write_text('[rewards]\nweights = "conservative"\ngate = "format"\n')
     found = reward_of(None, tmp_path)
     assert found.weights["answer_match"] == pytest.approx(0.50)
     assert found.gate == "format"
     assert reward_of("format=1", tmp_path).weights == {"format": 1.0}
     assert reward_of(None, None).weights["answer_match"] == pytest.approx(0.45)
+
+
+def test_the_section_of_the_rewards_is_the_configurations_own():
+    from medgrpo.config.sections import RunConfig
+
+    assert {"weights", "gate"} <= RunConfig.model_fields["rewards"].annotation.model_fields.keys()

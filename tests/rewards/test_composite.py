@@ -161,7 +161,13 @@ def test_no_reward_is_offered_a_field_that_leaks_the_answer():
         seen.update(columns)
         return [1.0] * len(completions)
 
-    columns = {"answer": ["no"], "case.findings": ["…"], "case.diagnosis": ["…"], "topic.title": ["…"], "findings": ["…"]}
+    columns = {
+        "answer": ["no"],
+        "case.findings": ["…"],
+        "case.diagnosis": ["…"],
+        "topic.title": ["…"],
+        "findings": ["…"],
+    }
     CompositeReward({"curious": 1}, rewards={"curious": curious}).score(["x"], columns)
     assert set(seen) == {"answer"}
 
@@ -221,3 +227,11 @@ def test_normalised_weights_are_shown_beside_the_given_ones():
     reward = composite({"first": 3, "second": 1})
     assert reward.given_weights == {"first": 3, "second": 1}
     assert reward.weights == normalised({"first": 3, "second": 1}) == {"first": 0.75, "second": 0.25}
+
+
+def test_what_the_tag_set_does_not_ask_for_is_not_judged():
+    reward = CompositeReward("balanced", settings={"tags": ("think", "answer")})
+    completion = "<think>It shows.</think><answer>yes</answer>"
+    table = reward.score([completion], {"answer": ["yes"], "plane": ["axial"], "modality": ["CT"]})
+    assert table.total[0] == pytest.approx(1.0)
+    assert table.coverage["plane_match"] == table.coverage["modality_match"] == 0.0

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from medgrpo.runs.completions import distinct_share, read_stored, stories
+from medgrpo.runs.completions import read_stored, stories, variety
 from medgrpo.runs.health import assess
 from medgrpo.runs.record import RunRecord
 from medgrpo.runs.report.answers import stories_section
@@ -36,6 +36,20 @@ def test_the_question_whose_reward_moved_most_comes_first():
     assert found[0].change == pytest.approx(0.8)  # .1 at step 1, .9 at step 9
 
 
+def test_within_one_epoch_the_same_words_about_other_pictures_are_followed():
+    first, second = rows([1], lambda s, i: "a", prompt="p1"), rows([2], lambda s, i: "b", prompt="p2")
+    asked = [{**row, "question": "which plane?", "answer": row["prompt_id"]} for row in [*first, *second]]
+    (story,) = stories(asked)
+    answers = [group.answer for group in story.groups]
+    assert (story.question, story.same, answers) == ("which plane?", "question", ["p1", "p2"])
+    (story,) = stories([*first, *second])  # nothing in common: one question a step
+    assert (story.same, [group.question for group in story.groups]) == (
+        "nothing",
+        ["what of p1?", "what of p2?"],
+    )
+    assert "what of p2?" in stories_section([(0, "run", [story])])
+
+
 def test_at_most_eight_steps_are_shown_the_first_and_the_last_among_them():
     (story,) = stories(rows(range(1, 101), lambda step, i: "x"))
     steps = [group.step for group in story.groups]
@@ -58,21 +72,25 @@ def test_parts_and_spool_are_read_and_abandoned_ones_left_out(tmp_path):
     assert sorted({row["completion"] for row in read_stored(tmp_path)}) == ["new", "stored 1"]
 
 
-def test_groups_that_repeat_one_answer_are_seen():
-    assert distinct_share(rows(range(20), lambda step, i: "same")) == (0.0, 4)
-    assert distinct_share(rows(range(20), lambda step, i: f"{i}")) == (1.0, 4)
-    assert distinct_share(rows([1], lambda step, i: "same")) is None
+def test_variety_is_the_share_of_completions_that_differ():
+    repeated = variety(rows(range(20), lambda step, i: "same", reward=lambda step, i: 0.5))
+    assert (repeated.distinct, repeated.groups, repeated.repeated_reward) == (0.0, 4, 1.0)
+    # two kinds among four completions: 1 of 3 possible
+    assert variety(rows(range(20), lambda step, i: str(i % 2))).distinct == pytest.approx(1 / 3)
+    assert variety(rows(range(20), lambda step, i: str(i))).repeated_reward is None
+    assert variety(rows([1], lambda step, i: "same")) is None
 
 
-def test_health_warns_of_repeated_completions_in_the_run_folder(tmp_path):
+@pytest.mark.parametrize(("reward_of_the_repeated", "severity"), [(0.2, "abnormal"), (0.95, "info")])
+def test_repeated_completions_are_abnormal_unless_they_score(tmp_path, reward_of_the_repeated, severity):
     (tmp_path / "completions").mkdir()
+    stuck = rows(range(1, 31), lambda step, i: "same", reward=lambda step, i: reward_of_the_repeated)
+    other = rows([30], lambda step, i: str(i), reward=lambda step, i: 1.0, prompt="p2")
     spool = tmp_path / "completions" / "spool.jsonl"
-    spool.write_text("".join(json.dumps(row) + "\n" for row in rows(range(1, 31), lambda step, i: "same")))
+    spool.write_text("".join(json.dumps(row) + "\n" for row in [*stuck, *other]))
     history = [{"step": i, "reward": 0.3 + 0.01 * i} for i in range(1, 31)]
-    judged = assess(RunRecord("run", "test", {}, history, folder=tmp_path))
-    assert [(f.rule, f.severity) for f in judged.findings if f.severity != "info"] == [
-        ("repetition", "abnormal")
-    ]
+    judged = assess(RunRecord("run", "test", {}, history, folder=tmp_path), completions=True)
+    assert [finding.severity for finding in judged.findings if finding.rule == "repetition"] == [severity]
 
 
 def test_hostile_completions_are_shown_as_text():

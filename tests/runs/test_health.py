@@ -62,7 +62,7 @@ def grpo(steps=100, seed=0, config=None, overlaps=(), **curves):
         "frac_reward_zero_std": lambda x: 0.2,
         "completions/mean_length": lambda x: 100 + draw.gauss(0, 3),
         "completions/clipped_ratio": lambda x: 0.02,
-        "rewards/format/mean": lambda x: 0.6 + 0.3 * x,
+        "rewards/format/mean": lambda x: 0.5 + 0.2 * x,
         "rewards/format/std": lambda x: 0.3,
         "step_time": lambda x: 10 + draw.gauss(0, 0.2),
         **curves,
@@ -176,6 +176,13 @@ def test_dead_groups_name_the_component_to_blame():
     )
     (finding,) = [finding for finding in assess(run).findings if finding.rule == "dead_groups"]
     assert "by component: format 97 %, answer 30 %" in finding.evidence
+    assert finding.severity == "abnormal"
+
+
+def test_dead_groups_of_a_solved_task_are_a_note():
+    solved = {"rewards/format/mean": lambda x: 0.9 + 0.09 * x, "frac_reward_zero_std": lambda x: 0.9}
+    assert spoken(grpo(**solved)) == {}
+    assert spoken(grpo(**solved), "info")["dead_groups"] == "info"
 
 
 def test_length_may_grow_when_results_do():

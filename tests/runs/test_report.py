@@ -145,6 +145,11 @@ def test_the_moving_average_is_the_mean_of_the_window():
     np.testing.assert_allclose(moving_average(values, 7), expected)
 
 
+def test_the_moving_average_of_zeros_after_a_peak_is_zero():
+    values = np.concatenate([np.full(20, 404.123), np.zeros(30)])
+    assert (moving_average(values, 5)[25:] == 0).all()
+
+
 def test_charts_follow_the_method(shared_data):
     logs = shared_data / "logs"
     sft = chart_data(compare_runs([logs / "trl_sft_wordle/trainer_state.json"]).runs)
@@ -152,6 +157,31 @@ def test_charts_follow_the_method(shared_data):
     assert [chart["key"] for chart in sft if chart["group"] == "learning"] == ["mean_token_accuracy", "loss"]
     assert [chart["key"] for chart in grpo if chart["group"] == "learning"] == ["reward"]
     assert "rewards/wordle_reward_func/mean" in [chart["key"] for chart in grpo]
+
+
+def test_earlier_stages_have_their_own_charts(tmp_path):
+    document = {
+        "name": "run",
+        "history": [{"step": 1, "reward": 0.5}],
+        "stages": [
+            {"name": "1-sft", "method": "sft", "history": [{"step": i, "loss": 3.0 / i} for i in range(1, 5)]}
+        ],
+    }
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(document))
+    (chart,) = [one for one in chart_data(compare_runs([path]).runs) if one["group"] == "stages"]
+    assert chart["title"]["en"] == "1-sft: loss"
+    assert chart["traces"][0]["y"] == [3, 1.5, 1, 0.75]
+
+
+def test_held_out_curves_start_at_what_was_measured_before_training(tmp_path):
+    history = [{"step": 1, "reward": 0.5}, {"step": 9, "reward": 0.6, "eval_reward": 0.9, "eval_format": 1.0}]
+    validation = {"before": {"reward": {"value": 0.8}}}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"name": "run", "history": history, "validation": validation}))
+    (chart,) = [one for one in chart_data(compare_runs([path]).runs) if one["group"] == "held-out"]
+    assert chart["key"] == "eval_reward"  # eval_format was measured once: the table shows it
+    assert (chart["traces"][0]["x"], chart["traces"][0]["y"]) == ([0, 9], [0.8, 0.9])
 
 
 def test_the_first_eight_runs_differ_in_colour_and_all_first_32_in_style():

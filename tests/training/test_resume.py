@@ -1,9 +1,14 @@
 """A stopped or killed run goes on as if nothing had happened."""
 
+import json
+import shutil
+
 import pytest
 
+from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.resume import ResumePoint
+from medgrpo.training.resume import ResumePoint, find_run, resume_config
 from medgrpo.training.stages import train
 from tests.training.conftest import StopsAt, losses, prompt_order
 
@@ -33,3 +38,128 @@ def test_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(tiny_config, tmp_
     sft = "stages/1-sft/log.jsonl"
     assert losses(tmp_path / "cut", sft) == losses(tmp_path / "whole", sft)
     assert prompt_order(tmp_path / "cut") == prompt_order(tmp_path / "whole")
+
+
+def test_a_checkpoint_inside_a_generation_cycle_resumes_on_cycle(tiny_config, tmp_path):
+    # Batches are generated at steps 1, 3, 5, 7: the checkpoint of step 3 lies between two updates on one.
+    config = tiny_config("training.num_iterations=2", "training.save_steps=3", "stages.sft.enabled=false")
+    run(config, tmp_path / "whole")
+    run(config, tmp_path / "cut", reporter=StopsAt("grpo", 3))
+    run(config, tmp_path / "cut", resume=True)
+    assert [step for step, _ in dict.fromkeys(prompt_order(tmp_path / "whole"))][::2] == [1, 3, 5, 7]
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert prompt_order(tmp_path / "cut") == prompt_order(tmp_path / "whole")
+
+
+def test_a_half_written_checkpoint_is_left_out_with_a_message(tiny_config, tmp_path):
+    config = tiny_config("stages.sft.enabled=false", "training.max_steps=5")
+    path = tmp_path / "run"
+    run(config, path, reporter=StopsAt("grpo", 4))
+    (path / "checkpoints" / "checkpoint-4" / "complete.json").unlink()
+    reporter = SilentReporter()
+    result = run(config, path, reporter=reporter, resume=True)
+    assert result.status == "finished"
+    assert any("checkpoint-4 was not written to its end" in note for note in reporter.notes)
+    assert any("after step 2" in note for note in reporter.notes)
+    assert [step for step, _ in losses(path)] == [1, 2, 3, 4, 5]
+    assert [entry["step"] for entry in read_lines(path / "log.abandoned.jsonl")] == [3, 4]
+
+
+def test_a_run_killed_before_its_final_weights_were_saved_finishes(tiny_config, tmp_path):
+    config = tiny_config("stages.sft.enabled=false", "training.max_steps=2")
+    path = tmp_path / "run"
+    run(config, path)
+    shutil.rmtree(path / "final_model")
+    assert run(config, path, resume=True).status == "finished"
+    assert (path / "final_model" / "config.json").is_file()
+    assert [step for step, _ in losses(path)] == [1, 2]
+
+
+def test_a_finished_run_goes_on_when_more_steps_are_asked_for(tiny_config, tmp_path):
+    path = tmp_path / "run"
+    run(tiny_config("stages.sft.enabled=false", "training.max_steps=2"), path)
+    result = run(tiny_config("stages.sft.enabled=false", "training.max_steps=4"), path, resume=True)
+    assert result.steps == 4
+    assert [step for step, _ in losses(path)] == [1, 2, 3, 4]
+
+
+def test_stock_trl_replays_the_first_epoch_on_resume(tmp_path):
+    """When this fails TRL keeps the data order by itself, and `EpochOrder` can go."""
+    from trl.trainer.utils import RepeatSampler
+
+    def epochs(sampler, count):
+        return [list(sampler) for _ in range(count)]
+
+    uninterrupted = epochs(RepeatSampler(range(8), 1, batch_size=2, seed=0), 2)
+    resumed_in_epoch_1 = RepeatSampler(range(8), 1, batch_size=2, seed=0)
+    assert not hasattr(resumed_in_epoch_1, "set_epoch")
+    assert epochs(resumed_in_epoch_1, 1)[0] == uninterrupted[0] != uninterrupted[1]
+
+
+# ------------------------------------------------------------------------------ what may change
+
+
+@pytest.fixture
+def saved(tiny_config, tmp_path):
+    """A run folder with a configuration in it."""
+    from medgrpo.config.layers import to_toml
+
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "config.toml").write_text(to_toml(tiny_config()))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        "learning_rate=1e-6",
+        "num_generations=2",
+        "model.max_pixels=50176",
+        "validation.steps=10",
+        "max_steps=50",
+    ],
+)
+def test_settings_that_may_change_on_resume(saved, allowed):
+    resolved, notes = resume_config(saved, [allowed])
+    assert any("→" in note for note in notes)
+    assert resolved.config.training.prompts_per_step == 2
+
+
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        "model.path=other",
+        "tuning.rank=8",
+        "tuning.method=lora",
+        "data.path=elsewhere",
+        "run.seed=5",
+        "data.rows=3",
+    ],
+)
+def test_settings_that_may_not_change_on_resume_are_named(saved, fixed):
+    with pytest.raises(UsageError, match=f"{fixed.split('=')[0]} cannot change on resume"):
+        resume_config(saved, [fixed])
+
+
+def test_other_data_is_refused(saved):
+    from medgrpo.training.resume import check_same_data
+
+    (saved / "environment.json").write_text(json.dumps({"data_hash": "a" * 64, "pixels_hash": "p"}))
+    assert check_same_data(saved, "a" * 64, "p") == []
+    assert "another size" in check_same_data(saved, "a" * 64, "q")[0]
+    with pytest.raises(MedgrpoError, match="the data changed"):
+        check_same_data(saved, "b" * 64, "p")
+
+
+def test_auto_takes_the_newest_unfinished_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no unfinished run"):
+        find_run("auto")
+    for name, finished in (("old", False), ("done", True)):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "config.toml").write_text("")
+        (folder / "training_info.json").write_text(json.dumps({"finished": finished}))
+    assert find_run("auto").run.name == "old"
+    assert read_json(find_run("auto").run / "training_info.json")["finished"] is False

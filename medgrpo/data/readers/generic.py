@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from medgrpo.data.cells import CELL
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
 from medgrpo.data.readers.values import folded, optional, required, text_of, texts_of
 from medgrpo.data.schema import Row, Task, guess_language, new_row
@@ -92,10 +93,20 @@ def find_images(fields: Mapping[str, Any], source: Source, file: Path) -> list[I
     name = next((name for name in IMAGE if fields.get(name) not in (None, "", [])), None)
     if name is None:
         return []
-    if isinstance(fields[name], Mapping):  # a picture inside a parquet file, as Hugging Face writes them
-        named = text_of(fields[name].get("path"))
-        return [find_image(named, source, file)] if named else []
+    values = fields[name] if isinstance(fields[name], list) else [fields[name]]
+    if all(isinstance(value, Mapping) for value in values):  # as Hugging Face writes them
+        return [_from_mapping(value, source, file) for value in values]
     return [find_image(text, source, file) for text in texts_of(fields[name])]
+
+
+def _from_mapping(value: Mapping[str, Any], source: Source, file: Path) -> ImageRef:
+    """A picture inside the parquet file, or one that it names by its path."""
+    if "cell" in value:
+        return ImageRef(source.relative(file), f"{CELL}{value['cell']}")
+    named = text_of(value.get("path"))
+    if named is None:
+        raise BadRow("no image", "image", "neither bytes nor a path", "a picture")
+    return find_image(named, source, file)
 
 
 def find_image(name: str, source: Source, file: Path) -> ImageRef:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.readers.base import BadRow
-from medgrpo.errors import MedgrpoError, missing_extra
+from medgrpo.errors import MedgrpoError
 
 ROW_LISTS = ("data", "rows", "questions", "annotations", "examples", "items")
 """Keys under which a JSON object may hold its list of rows."""
@@ -31,8 +31,8 @@ def read_records(file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     Raises:
         MedgrpoError: the file as a whole cannot be read.
     """
-    if file.suffix.lower() == ".parquet":
-        yield from _parquet(file)
+    if file.suffix.lower() in (".parquet", ".arrow"):
+        yield from _tables(file)
         return
     text = decoded(file)
     if file.suffix.lower() in (".csv", ".tsv"):
@@ -171,18 +171,12 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _parquet(file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise missing_extra("pyarrow", "data", f"reading {file.name}") from error
-    try:
-        with pyarrow.parquet.ParquetFile(file) as table:
-            number = 0
-            for batch in table.iter_batches(batch_size=256):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise MedgrpoError(f"{file} is not a readable parquet file: {error}") from error
+def _tables(file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    """Rows of a parquet or Arrow file; pictures inside it are replaced by the cell they are in."""
+    from medgrpo.data.cells import batches, without_pictures
+
+    number = 0
+    for batch in batches(file):
+        for row in batch.to_pylist():
+            number += 1
+            yield number, without_pictures(row, number)

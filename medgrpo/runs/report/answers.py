@@ -94,11 +94,23 @@ def _words(found: Difference) -> str:
         return "–"
     if found.note:
         return text(found.note)
+    css = {1: "right", -1: "wrong", 0: "muted"}[_goodness(found)]
     if found.low > 0:
-        return f"<span class='right'>▲ {label('more', '更高')}</span>"
+        return f"<span class='{css}'>▲ {label('more', '更高')}</span>"
     if found.high < 0:
-        return f"<span class='wrong'>▼ {label('less', '更低')}</span>"
+        return f"<span class='{css}'>▼ {label('less', '更低')}</span>"
     return label("not told apart", "无法区分")
+
+
+LESS_IS_BETTER = {"abstained", "unanswered", "truncated", "invalid"}
+
+
+def _goodness(found: Difference) -> int:
+    """1 if the difference is surely to the better, -1 if to the worse, 0 if it is not told apart."""
+    sign = -1 if found.metric in LESS_IS_BETTER else 1
+    if found.low is None or found.high is None:
+        return 0
+    return sign if found.low > 0 else -sign if found.high < 0 else 0
 
 
 def _forest(found: Difference, reach: float) -> str:
@@ -109,7 +121,7 @@ def _forest(found: Difference, reach: float) -> str:
     def x(value: float) -> float:
         return 80 + 76 * value / reach
 
-    colour = "var(--good)" if found.low > 0 else "var(--bad)" if found.high < 0 else "var(--soft)"
+    colour = {1: "var(--good)", -1: "var(--bad)", 0: "var(--soft)"}[_goodness(found)]
     return (
         '<svg class="forest" width="160" height="18" viewBox="0 0 160 18" aria-hidden="true">'
         '<line x1="80" x2="80" y1="0" y2="18" style="stroke: var(--line)"/>'
@@ -183,16 +195,28 @@ def stories_section(stories: Sequence[tuple[int, str, list[Story]]]) -> str:
 def _story(story: Story, *, is_open: bool) -> str:
     means = [group.mean for group in story.groups if group.mean is not None]
     moved = f"{number(means[0], 2)} → {number(means[-1], 2)}" if means else "–"
+    reach = max((abs(mean) for mean in means), default=1.0) or 1.0
     head = [
         label("Step", "步"),
         label("Mean reward of the group", "组平均奖励"),
         label("First completion", "首个回答"),
     ]
-    reach = max((abs(mean) for mean in means), default=1.0) or 1.0
     rows = [[f"{group.step:,}", _bar(group, reach), _group(group)] for group in story.groups]
+    title = quoted(story.question, limit=300)
+    reference = f"{label('reference', '参考')}: {quoted(story.answer, limit=200)}"
+    if story.same == "question":
+        reference = label("the same words about other pictures", "同一问法，不同图像")
+    if story.same == "nothing":
+        title, reference = label("One question a step", "每步一个问题"), ""
+    if story.same != "prompt":
+        head.insert(1, label("Reference", "参考答案"))
+        asked = story.same == "nothing"
+        for row, group in zip(rows, story.groups, strict=True):
+            before = f"{quoted(group.question, limit=300)} → " if asked else ""
+            row.insert(1, before + quoted(group.answer, limit=200))
     return (
-        f'<details class="panel"{" open" if is_open else ""}><summary><b>{quoted(story.question, limit=300)}</b>'
-        f"<span class='muted'>{label('reference', '参考')}: {quoted(story.answer, limit=200)}</span><span>{moved}</span></summary>"
+        f'<details class="panel"{" open" if is_open else ""}><summary><b>{title}</b>'
+        f"<span class='muted'>{reference}</span><span>{moved}</span></summary>"
         f"{table(head, rows, numeric=(0,))}</details>"
     )
 

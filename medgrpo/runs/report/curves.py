@@ -102,15 +102,54 @@ def charts(runs: Sequence[RunSummary]) -> list[Chart]:
         for chart in fixed.values()
         if chart.group != "learning" and chart.key in keys and chart.key not in taken
     ]
+    chosen += _stage_charts(runs)
     if "step_time" not in keys and "s_per_prompt" not in keys and any(run.s_per_step for run in runs):
         chosen.append(fixed["step_time"])
     return chosen
 
 
+STAGE_METRICS = {"loss": "损失", "reward": "奖励"}
+
+
+def _stage_charts(runs: Sequence[RunSummary]) -> list[Chart]:
+    """Loss and reward of the stages before the main one, such as the SFT warm start."""
+    found = {
+        (stage.name, metric): None
+        for run in runs
+        for stage in run.record.stages
+        for metric in STAGE_METRICS
+        if any(metric in entry for entry in stage.history)
+    }
+    return [
+        Chart(
+            f"{STAGE_PREFIX}{name}/{metric}",
+            "stages",
+            f"{name}: {metric}",
+            f"{name}：{STAGE_METRICS[metric]}",
+        )
+        for name, metric in sorted(found)
+    ]
+
+
+STAGE_PREFIX = "stage:"
+
+
+def _stage_series(run: RunSummary, key: str) -> tuple[list[int], list[float]]:
+    name, metric = key.removeprefix(STAGE_PREFIX).rsplit("/", 1)
+    points = [
+        (entry["step"], entry[metric])
+        for stage in run.record.stages
+        if stage.name == name
+        for entry in stage.history
+        if math.isfinite(entry.get(metric, math.nan))
+    ]
+    return [step for step, _ in points], [value for _, value in points]
+
+
 def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """Every chart with its curves, as plain values for the page's script."""
     chosen = charts(runs)
-    curves = [(chart, found) for chart in chosen if (found := _curves(chart, runs))]
+    curves = [(chart, found) for chart in chosen if _says_something(chart, found := _curves(chart, runs))]
     count = sum(len(found) for _, found in curves)
     limit = max(MIN_POINTS, min(MAX_POINTS, POINT_BUDGET // max(1, count)))
     data = []
@@ -132,13 +171,36 @@ def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
     return data
 
 
+def _with_start(
+    run: RunSummary, key: str, steps: list[int], values: list[float]
+) -> tuple[list[int], list[float]]:
+    """A held-out curve with what was measured before training at step 0, where the run recorded it."""
+    before = run.record.validation.get("before")
+    measure = before.get(key.removeprefix("eval_")) if isinstance(before, dict) else None
+    value = measure.get("value") if isinstance(measure, dict) else None
+    if not values or steps[0] == 0 or not isinstance(value, int | float):
+        return steps, values
+    return [0, *steps], [value, *values]
+
+
+def _says_something(chart: Chart, curves: Sequence[tuple[int, list[int], list[float]]]) -> bool:
+    """Whether there is anything to draw: an optimiser metric that is always 0 is left out."""
+    if chart.group == "held-out" and all(len(values) < 2 for _, _, values in curves):
+        return False  # a single measurement stands in the table
+    return bool(curves) and (chart.group != "optimiser" or any(any(values) for _, _, values in curves))
+
+
 def _curves(chart: Chart, runs: Sequence[RunSummary]) -> list[tuple[int, list[int], list[float]]]:
     found = []
     for index, run in enumerate(runs):
         is_supervised = run.record.method not in {"grpo", "masks"}
         if chart.key == "loss" and is_supervised != (chart.group == "learning"):
             continue
-        steps, values = run.record.series(chart.key)
+        steps, values = (
+            _stage_series(run, chart.key) if chart.group == "stages" else run.record.series(chart.key)
+        )
+        if chart.group == "held-out":
+            steps, values = _with_start(run, chart.key, steps, values)
         if chart.key == "step_time" and not values:
             steps, values = step_times(run.record)
         if values:
@@ -188,7 +250,9 @@ def moving_average(values: NDArray[np.float64], width: int) -> NDArray[np.float6
     total = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(count)
     low, high = np.maximum(index - half, 0), np.minimum(index + half, count - 1) + 1
-    return np.asarray((total[high] - total[low]) / (high - low), dtype=np.float64)
+    means = (total[high] - total[low]) / (high - low)
+    means[np.abs(means) < 1e-9 * np.max(np.abs(values), initial=0.0)] = 0.0  # what is left of sums over zeros
+    return np.asarray(means, dtype=np.float64)
 
 
 def _steps(x: NDArray[np.float64]) -> list[int] | dict[str, int]:

@@ -23,6 +23,7 @@ GROUPS = {
     "learning": ("What is learned", "学习情况"),
     "components": ("Reward by component", "各奖励分量"),
     "held-out": ("Held-out data", "验证数据"),
+    "stages": ("Earlier stages", "先前阶段"),
     "behaviour": ("Behaviour of the policy", "策略行为"),
     "optimiser": ("Optimiser", "优化器"),
     "speed": ("Speed and memory", "速度与显存"),
@@ -65,7 +66,7 @@ def _best_card(runs: list[RunSummary]) -> str:
 
 def _fastest_card(runs: list[RunSummary]) -> str:
     timed = [run for run in runs if run.prompts_per_hour]
-    if not timed:
+    if len(timed) < 2:
         return ""
     best = max(timed, key=lambda run: run.prompts_per_hour or 0)
     title = label("Fastest, prompts per hour", "最快：每小时题数")
@@ -190,9 +191,9 @@ def curves_section(comparison: Comparison, charts: list[dict[str, Any]]) -> str:
         if frames:
             parts.append(f'<h3>{label(en, zh)}</h3><div class="charts">{"".join(frames)}</div>')
     lead = label(
-        "Thin: as logged. Thick: centred moving average over 2 % of the entries. Where a curve has more points than "
+        "Thin: as logged. Thick: centred moving average over 4 % of the entries (at least 5). Where a curve has more points than "
         "the chart, the band spans the lowest and highest value, so that no spike is lost.",
-        "细线：原始记录；粗线：以 2 % 条目为窗口的居中移动平均。点数过多时，色带为区间内最小值与最大值，尖峰不会丢失。",
+        "细线：原始记录；粗线：以 4 % 条目（至少 5 条）为窗口的居中移动平均。点数过多时，色带为区间内最小值与最大值，尖峰不会丢失。",
     )
     noscript = "<noscript><p>The curves need JavaScript; every table on this page does not.</p></noscript>"
     body = f'<p class="lead">{lead}</p>{noscript}<div class="legend">{boxes if len(comparison.runs) > 1 else ""}{buttons if len(comparison.runs) > 2 else ""}</div>{"".join(parts)}'
@@ -228,6 +229,44 @@ def components_table(comparison: Comparison) -> str:
     head = [label("Run", "运行"), *map(text, names)]
     caption = label("Mean reward by component, first → last", "各分量平均奖励：起始 → 结束")
     return table(head, rows, numeric=range(1, len(names) + 1), caption=caption)
+
+
+def validation_table(comparison: Comparison) -> str:
+    """Held-out metrics before and after training, beside the blind baseline, as our runs record them."""
+    stages = [
+        ("blind", "Blind baseline", "盲猜基线"),
+        ("before", "Before", "训练前"),
+        ("after", "After", "训练后"),
+    ]
+    rows = []
+    for index, run in enumerate(comparison.runs):
+        measured = {
+            name: found for name, _, _ in stages if isinstance(found := run.record.validation.get(name), dict)
+        }
+        metrics = list(dict.fromkeys(metric for found in measured.values() for metric in found))
+        for place, metric in enumerate(metrics):
+            name = f"{swatch(index)}{text(run.name)}" if place == 0 else ""
+            rows.append(
+                [
+                    name,
+                    text(metric),
+                    *(_interval(measured.get(stage, {}).get(metric)) for stage, _, _ in stages),
+                ]
+            )
+    if not rows:
+        return ""
+    head = [label("Run", "运行"), label("Metric", "指标"), *(label(en, zh) for _, en, zh in stages)]
+    caption = label("Held-out data before and after training, 95 % interval", "验证数据：训练前后，95 % 区间")
+    return table(head, rows, numeric=(2, 3, 4), caption=caption)
+
+
+def _interval(measure: Any) -> str:
+    if not isinstance(measure, dict) or measure.get("value") is None:
+        return "–"
+    return (
+        f"<b>{number(measure['value'])}</b> "
+        f"<small class='muted'>[{number(measure.get('low'))}, {number(measure.get('high'))}]</small>"
+    )
 
 
 def settings_section(comparison: Comparison) -> str:

@@ -81,7 +81,7 @@ def render(comparison: Comparison, plotly: str) -> str:
             if comparison.runs
             else "",
             sections.health_section(comparison),
-            sections.components_table(comparison),
+            f'<div class="stack">{sections.validation_table(comparison)}{sections.components_table(comparison)}</div>',
             sections.curves_section(comparison, charts),
             sections.settings_section(comparison),
             answers.predictions_section(comparison.predictions),

@@ -33,7 +33,17 @@ def dead_groups(run: RunRecord) -> list[Evidence]:
         text += "; by component: " + ", ".join(
             f"{name} {percent(share)}" for share, name in sorted(shares)[::-1]
         )
+    if _is_solved(run):
+        remedy = "nothing is wrong: stop here, or bring harder prompts (curriculum, dynamic sampling)"
+        text += "; most are solved, as every component scores high"
+        return [Evidence("info", text, steps[-1], remedy)]
     return [Evidence("abnormal" if late > 0.8 else "warning", text, steps[-1])]
+
+
+def _is_solved(run: RunRecord) -> bool:
+    """Whether the reward is high in every component, on the usual scale from 0 to 1."""
+    means = [run.series(f"rewards/{name}/mean")[1] for name in run.components]
+    return bool(means) and all(part and max(part) <= 1.001 and fmean(tail(part)) >= 0.8 for part in means)
 
 
 def components(run: RunRecord) -> list[Evidence]:

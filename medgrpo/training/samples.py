@@ -1,0 +1,64 @@
+"""Random completions for a person to read while the run goes on: Markdown beside the pictures."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medgrpo.runs.writer import write_text
+
+
+def write_samples(
+    folder: Path, step: int, scored: Sequence[Mapping[str, Any]], data: Path, *, count: int, seed: int
+) -> Path:
+    """`step-<n>.md` with `count` completions drawn by seed and step.
+
+    Args:
+        folder: where to write, such as `RUN/samples`.
+        step: of the run.
+        scored: completions of the step: `row`, `text`, `rewards`, `reward`.
+        data: folder of the dataset; pictures are linked from there, not copied.
+        count: how many at most.
+    """
+    chosen = random.Random(f"{seed}-{step}").sample(list(scored), min(count, len(scored)))
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [f"# Step {step}: {len(chosen)} completions of {len(scored)}, drawn at random"]
+    parts += [_sample(number, one, folder, data) for number, one in enumerate(chosen, start=1)]
+    path = folder / f"step-{step:06d}.md"
+    write_text(path, "\n\n".join(parts) + "\n")
+    return path
+
+
+def _sample(number: int, one: Mapping[str, Any], folder: Path, data: Path) -> str:
+    row = one["row"]
+    pictures = [f"![{name}]({os.path.relpath(data / name, folder)})" for name in row.get("images") or []]
+    rewards = ", ".join(
+        f"{name} {'not judged' if value is None or math.isnan(value) else format(value, '.2f')}"
+        for name, value in one["rewards"].items()
+    )
+    lines = [
+        f"## {number}. {row['id']}",
+        *pictures,
+        f"**Question**: {row['question']}",
+        f"**Reference**: {row['answer']}",
+        "**Completion**:\n\n" + _fenced(one["text"]),
+        f"**Reward** {one['reward']:.2f} ({rewards})",
+        "**Reviewer**: ",
+    ]
+    return "\n\n".join(lines)
+
+
+def _fenced(text: str) -> str:
+    """The text as a code block whose fence is longer than any inside it."""
+    fence = "`" * (max((len(run) for run in _runs(text)), default=2) + 1)
+    fence = max(fence, "```", key=len)
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _runs(text: str) -> list[str]:
+    return re.findall(r"`+", text)

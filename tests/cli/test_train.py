@@ -1,0 +1,107 @@
+"""`medgrpo train` as it is typed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from medgrpo.cli.main import main
+
+SMALL = (
+    "--set=max_steps=12",
+    "--set=save_steps=3",
+    "--set=training.prompts_per_step=2",
+    "--set=training.per_device_train_batch_size=16",
+    "--set=stages.sft.max_steps=2",
+    "--set=validation.rows=4",
+    "--set=data.rows=64",
+)
+
+
+def called(*arguments: str) -> int:
+    """Exit code of the command, run in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *arguments])
+    return int(ended.value.code or 0)
+
+
+def test_dry_run_says_demo_first_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert called("--dry-run", "--json") == 0
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[0].startswith("demo: no --model given")
+    assert "--model Qwen/" in printed.err.splitlines()[0]
+    assert "the demo layer sets" in printed.err
+    document = json.loads(printed.out)
+    assert [stage["method"] for stage in document["stages"]] == ["sft", "grpo"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--preset", "balenced"], 2, "did you mean 'balanced'?"),
+        (["--set", "lerning_rate=1"], 2, "learning_rate"),
+        (["--set", 'rewards.weights="balenced"'], 2, "balanced"),
+        (["--model", "no/such/model"], 2, "no model at"),
+        (["--data", "nowhere"], 2, "no dataset at nowhere"),
+        (["--method", "ppo"], 2, "training.method"),
+        (["--set", "training.per_device_train_batch_size=7"], 2, "does not divide"),
+        (["--deepspeed", "zero9", "--resume", "nowhere"], 2, "no run to resume"),
+    ],
+)
+def test_bad_calls_get_one_error_and_write_nothing(tmp_path, monkeypatch, capsys, arguments, code, words):
+    monkeypatch.chdir(tmp_path)
+    assert called(*arguments) == code
+    assert words in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_used_run_folder_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("mine")
+    assert called("--output", "run") == 2
+    assert "--resume run" in capsys.readouterr().err
+
+
+def test_a_killed_run_resumes_with_each_step_once(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "medgrpo.cli.main", "train"]
+    process = subprocess.Popen(
+        [*command, "--output", "run", "--quiet", *SMALL],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if log.is_file() and log.read_text().count("\n") >= 5:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    killed_at = log.read_text().count("\n")
+    assert 5 <= killed_at < 12
+    done = subprocess.run(
+        [*command, "--resume", "auto", "--output", "run", "--json"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 13))
+    document = json.loads(done.stdout)
+    wanted = {"run", "log", "steps", "reward_first", "reward_last", "best", "validation", "wall_s", "health"}
+    assert wanted <= document.keys()
+    assert document["steps"] == 12
+    assert {"before", "after"} <= document["validation"].keys()
+    assert json.loads((tmp_path / "logs" / "run.json").read_text())["finished"] is True

@@ -1,0 +1,52 @@
+"""The configuration that several processes are started with."""
+
+import json
+
+import pytest
+
+from medgrpo.config.sections import LaunchConfig
+from medgrpo.errors import UsageError
+from medgrpo.training.launch import accelerate_config, deepspeed_file, needs_launch, use_one_gpu
+
+
+def test_one_process_needs_no_launcher():
+    assert not needs_launch(LaunchConfig())
+    assert needs_launch(LaunchConfig(gpus=2))
+    assert needs_launch(LaunchConfig(deepspeed="zero2"))
+
+
+def test_a_launched_process_does_not_launch_again(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not needs_launch(LaunchConfig(gpus=2))
+
+
+def test_two_machines_take_their_address_from_the_environment():
+    config = accelerate_config(LaunchConfig(gpus=4, nodes=2), {"MASTER_ADDR": "first", "NODE_RANK": "1"})
+    assert config["num_processes"] == 8
+    assert (config["machine_rank"], config["main_process_ip"]) == (1, "first")
+    assert config["distributed_type"] == "MULTI_GPU"
+
+
+def test_two_machines_without_an_address_are_refused():
+    with pytest.raises(UsageError, match="address of the first machine"):
+        accelerate_config(LaunchConfig(nodes=2), {})
+
+
+@pytest.mark.parametrize(("name", "stage"), [("zero2", 2), ("zero3", 3)])
+def test_shipped_deepspeed_configurations_are_what_they_are_called(name, stage):
+    config = json.loads(deepspeed_file(name).read_text())
+    assert config["zero_optimization"]["stage"] == stage
+    plugin = accelerate_config(LaunchConfig(gpus=2, deepspeed=name), {})
+    assert plugin["deepspeed_config"]["deepspeed_config_file"] == str(deepspeed_file(name))
+
+
+def test_an_unknown_deepspeed_name_gets_the_nearest():
+    with pytest.raises(UsageError) as error:
+        deepspeed_file("zero4")
+    assert error.value.hint == "did you mean 'zero3'?" or "zero2" in str(error.value)
+
+
+def test_one_gpu_is_the_first_of_those_allowed():
+    environment = {"CUDA_VISIBLE_DEVICES": "2,3"}
+    use_one_gpu(environment)
+    assert environment["CUDA_VISIBLE_DEVICES"] == "2"
