@@ -25,8 +25,43 @@ any_text = (
 )
 medical = st.lists(
     st.sampled_from(
-        "yes no not left right both lung liver pneumonia normal abnormal or and , . without CT MRI axial 2 cm 3.4 "
-        "是 不 没有 左 右 肺 异常 正常 或 可能 possibly ? 图中".split()
+        [
+            "yes",
+            "no",
+            "not",
+            "left",
+            "right",
+            "both",
+            "lung",
+            "liver",
+            "pneumonia",
+            "normal",
+            "abnormal",
+            "or",
+            "and",
+            ",",
+            ".",
+            "without",
+            "CT",
+            "MRI",
+            "axial",
+            "2",
+            "cm",
+            "3.4",
+            "是",
+            "不",
+            "没有",
+            "左",
+            "右",
+            "肺",
+            "异常",
+            "正常",
+            "或",
+            "可能",
+            "possibly",
+            "?",
+            "图中",
+        ]
     ),
     max_size=8,
 ).map(" ".join)
