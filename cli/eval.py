@@ -330,6 +330,11 @@ def _print_extras(out: Output, document: dict[str, Any]) -> None:
         out.table("answer_match over samples", ["of samples", "value", "low", "high"], lines)
         if "ece" in found:
             out.text(f"agreement as certainty: ECE {found['ece']:.3f}, Brier {found['brier']:.3f}")
+    if "stated_confidence" in document and document["stated_confidence"]["n"]:
+        found = document["stated_confidence"]
+        out.text(
+            f"stated confidence: ECE {found['ece']:.3f}, Brier {found['brier']:.3f} over {found['n']} answers"
+        )
     if "counterfactual" in document:
         from medgrpo.evaluation.report import p_text
 

@@ -123,6 +123,7 @@ def preprocess(
     if not is_new:
         out.note(f"{dataset.path} is up to date: same files, same options")
     _print(out, document, dataset.info)
+    document["audit"] = _audit(out, dataset)
     out.result(document)
 
 
@@ -181,6 +182,22 @@ def _options(**given: Any) -> Any:
         prompt=given["prompt"],
         name=given["name"],
     )
+
+
+def _audit(out: Output, dataset: Any) -> dict[str, Any] | None:
+    """The best cheat on the rewards that this task is usually trained with; None without references."""
+    from medgrpo.data.audit import audit_by_task, weights_for
+
+    try:
+        report = audit_by_task(dataset)
+    except UsageError:  # nothing to compare with, such as pictures without answers
+        return None
+    weights = weights_for(dataset)
+    out.text(
+        f"audit of {weights}: the best cheat, {report.best.name}, would earn {report.ratio:.2f} of what the "
+        f"references earn (medgrpo score {dataset.path} --audit)"
+    )
+    return {"weights": weights, **report.to_dict()}
 
 
 def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:

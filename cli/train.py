@@ -71,11 +71,13 @@ def train(
 
     Example: medgrpo train --preset balanced
     """
+    import time
     from pathlib import Path
 
     from medgrpo.training.launch import is_child, needs_launch, rank
     from medgrpo.training.preflight import preflight
 
+    started = time.perf_counter()
     is_first = rank() == 0  # of several processes one speaks
     said = Output(as_json=as_json and is_first, quiet=quiet or not is_first)
     options: dict[str, Any] = {
@@ -109,7 +111,7 @@ def train(
         return
     if needs_launch(settings.launch):
         _launch(settings, run_path, resume=point is not None)
-    _train(said, settings, checks, name, run_path, point)
+    _train(said, settings, checks, name, run_path, point, started)
 
 
 def _resolved(
@@ -207,7 +209,13 @@ def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: A
 
 
 def _train(
-    said: Output, settings: RunConfig, checks: Preflight, name: str, run_path: Any, point: ResumePoint | None
+    said: Output,
+    settings: RunConfig,
+    checks: Preflight,
+    name: str,
+    run_path: Any,
+    point: ResumePoint | None,
+    started: float,
 ) -> None:
     try:
         import trl  # noqa: F401
@@ -218,7 +226,7 @@ def _train(
     import os
 
     from medgrpo.training.display import LiveReporter
-    from medgrpo.training.launch import is_child, use_one_gpu
+    from medgrpo.training.launch import is_child, rank, use_one_gpu
 
     if not is_child():
         use_one_gpu(os.environ)  # type: ignore[arg-type]
@@ -233,7 +241,10 @@ def _train(
         output=run_path,
         resume=point,
         checks=checks,
+        started=started,
     )
+    if rank():
+        return
     rewards = (result.reward_first, result.reward_last)
     if None not in rewards:
         said.text(f"reward {rewards[0]:.3f} → {rewards[1]:.3f} over {result.steps} steps")

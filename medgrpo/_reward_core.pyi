@@ -21,7 +21,7 @@ def format_scores(completions: list[str], tags: list[str], graded: bool = False)
 
 def match_answers(
     completions: list[str],
-    references: list[list[str]],
+    references: list[str] | list[list[str]],
     questions: list[str | None] | None = None,
     options: list[list[tuple[str, str]] | None] | None = None,
     tags: list[str] | None = None,
@@ -41,7 +41,7 @@ def match_labels(
 def overlap_scores(
     measure: str,
     completions: list[str],
-    references: list[list[str]],
+    references: list[str] | list[list[str]],
     tags: list[str] | None = None,
     plain: bool = False,
 ) -> NDArray[np.float64]:
@@ -83,7 +83,7 @@ def measure_masks(
     names: Sequence[str],
     fov: _Batch | None = None,
     threshold: float | None = None,
-    spacing: tuple[float, float] = (1.0, 1.0),
+    spacing: tuple[float, float] = ...,
 ) -> NDArray[np.float64]:
     """Each named measure of each prediction with its reference, (predictions, names)."""
 

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from medgrpo.rewards.audit import AuditReport
     from medgrpo.rewards.composite import CompositeReward
 
+TASK_WEIGHTS = {
+    "vqa": "balanced",
+    "text": "text",
+    "detection": "detection",
+    "vessels": "multi_objective_guarded",
+}
+"""Task → the weights that it is usually trained with."""
 AUDITED_ROWS = 1000
 """So many rows of a split say enough of a text reward."""
 AUDITED_MASKS = 20
@@ -44,6 +51,25 @@ def audit_dataset(
     truth = [_mask(dataset, str(row["mask"])) for row in with_masks]
     views = [_mask(dataset, str(row["fov"])) for row in with_masks if row.get("fov")]
     return audit_masks(truth, composite, fov=views if len(views) == len(truth) else None)
+
+
+def audit_by_task(dataset: PreparedDataset) -> AuditReport:
+    """The audit with the rewards that the dataset's task is usually trained with.
+
+    Raises:
+        UsageError: no row has a reference.
+    """
+    from medgrpo.data.prompts import load_template
+    from medgrpo.rewards.composite import CompositeReward
+
+    tags = load_template(dataset.info.get("prompt_template") or "structured").tags
+    settings = {"tags": tags or ("answer",), "plain": not tags}
+    return audit_dataset(dataset, CompositeReward(weights_for(dataset), settings=settings))
+
+
+def weights_for(dataset: PreparedDataset) -> str:
+    """The set of weights that the dataset's task is usually trained with."""
+    return TASK_WEIGHTS.get(str(dataset.info.get("task")), "balanced")
 
 
 def _mask(dataset: PreparedDataset, relative: str) -> NDArray[Any]:

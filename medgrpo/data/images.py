@@ -164,13 +164,13 @@ def _encode(job: ImageJob, content: bytes, stored: StoredImage) -> bytes:
         form = "jpeg" if opened.is_jpeg else "png"
     stored.path = f"images/{job.name}{SUFFIXES[form]}"
     if form == "jpeg" and opened.is_plain_jpeg and wanted == opened.size:
-        picture = opened.full()  # decoded to be sure that it is whole
+        opened.full()  # decoded to be sure that it is whole
         stored.pixels_hash = hashlib.blake2b(content, digest_size=16).hexdigest()
-        stored.perceptual_hash = perceptual_hash(picture)
+        stored.perceptual_hash = perceptual_hash(opened.small())
         return content
     picture = resized(opened.reduced(wanted), wanted)
     stored.pixels_hash = pixels_hash(picture, f"{form}{job.settings.quality if form != 'png' else ''}")
-    stored.perceptual_hash = perceptual_hash(picture)
+    stored.perceptual_hash = perceptual_hash(opened.small())
     return encoded(picture, form, job.settings.quality)
 
 
@@ -218,7 +218,9 @@ def pixels_hash(picture: Image, note: str) -> str:
 
 
 def perceptual_hash(picture: Image) -> str:
-    """256-bit DCT hash (64 hex digits). On VQA-RAD a picture and its smaller, recompressed copy differ in at
+    """256-bit DCT hash (64 hex digits) of the source, so that splits do not depend on the stored size.
+
+    On VQA-RAD a picture and its smaller, recompressed copy differ in at
     most 6 bits, two pictures in at least 74."""
     import imagehash
     from PIL.Image import Resampling

@@ -134,6 +134,7 @@ def open_volume_slice(content: bytes, ref: ImageRef) -> Opened:
         picture.size,
         lambda: picture,
         lambda _size: picture,
+        lambda: picture,
         notes=["DICOM or NIfTI slice as 8-bit"],
         plane=plane,
         modality=modality,

@@ -103,3 +103,25 @@ def sample_metrics(
         document["brier"] = brier_score(certain, majorities)
         document["reliability"] = reliability(certain, majorities)
     return document
+
+
+def stated_calibration(confidences: Sequence[float | None], marks: ArrayLike) -> dict[str, Any]:
+    """Whether what a model says of its certainty holds: `ece`, `brier`, `reliability`, `n`.
+
+    Rows without a stated confidence or without a mark are left out.
+    """
+    values = np.asarray(marks, dtype=np.float64)
+    pairs = [
+        (share, mark)
+        for share, mark in zip(confidences, values.tolist(), strict=True)
+        if share is not None and not np.isnan(mark)
+    ]
+    if not pairs:
+        return {"ece": None, "brier": None, "reliability": [], "n": 0}
+    certain, right = zip(*pairs, strict=True)
+    return {
+        "ece": expected_calibration_error(certain, right),
+        "brier": brier_score(certain, right),
+        "reliability": reliability(certain, right),
+        "n": len(pairs),
+    }

@@ -14,7 +14,7 @@ from medgrpo.data.prompts import PromptTemplate
 from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
 from medgrpo.evaluation.baseline import constant_completions
-from medgrpo.evaluation.calibration import sample_metrics
+from medgrpo.evaluation.calibration import sample_metrics, stated_calibration
 from medgrpo.evaluation.counterfactual import Counterfactual, compare_with_real, counterfactual_rows
 from medgrpo.evaluation.detection import detection_metrics
 from medgrpo.evaluation.generate import Sampling
@@ -309,6 +309,10 @@ def evaluate_predictions(
     if predictions.samples:
         answers, marks = _judged_samples(predictions, scored, tags)
         document["samples"] = sample_metrics(answers, marks, scored.clusters)
+    if predictions.confidences:
+        document["stated_confidence"] = stated_calibration(
+            predictions.confidences, scored.scores["answer_match"]
+        )
     result = Evaluation(predictions, scored, document, sample_answers=answers)
     if 0 < images < MIN_CLUSTERS:
         result.warnings.append(

@@ -26,6 +26,8 @@ class Predictions:
     """Which completions hit the length limit; empty where it is not known."""
     lengths: list[int] = field(default_factory=list)
     """Tokens of each completion; empty where it is not known."""
+    confidences: list[float | None] = field(default_factory=list)
+    """What the model says of its certainty, 0 to 1; empty where a file has no column `confidence`."""
     source: str = ""
     """Where they come from, in words."""
     notes: list[str] = field(default_factory=list)
@@ -43,6 +45,7 @@ class Predictions:
             self.samples[:limit],
             self.truncated[:limit],
             self.lengths[:limit],
+            self.confidences[:limit],
             self.source,
             self.notes,
         )
@@ -98,6 +101,7 @@ def read_predictions(
         rows=[group[0][0] for group in groups],
         completions=[group[0][1] for group in groups],
         samples=samples if any(samples) else [],
+        confidences=_confidences(path, [group[0][2].get("confidence") for group in groups]),
         source=f"{Path(path).name} ({found.format})",
         notes=notes,
     )
@@ -114,6 +118,31 @@ def _samples(group: Sequence[tuple[Row, str, Row]]) -> list[str]:
     if isinstance(stored, list) and stored:
         return [str(text) for text in stored]
     return [text for _, text, _ in group] if len(group) > 1 else []
+
+
+def _confidences(path: str | Path, stated: Sequence[Any]) -> list[float | None]:
+    """The column as numbers; empty where no row has one.
+
+    Raises:
+        UsageError: a value that is no share.
+    """
+    found: list[float | None] = []
+    for index, value in enumerate(stated):
+        if value is None or str(value).strip() == "":
+            found.append(None)
+            continue
+        try:
+            share = float(value)
+        except (TypeError, ValueError):
+            share = -1.0
+        if not 0.0 <= share <= 1.0:
+            raise UsageError(
+                f"{path}, row {index}: confidence is {value!r}",
+                expected="a share from 0 to 1",
+                hint="--columns confidence=NAME names another column; confidence= leaves it out",
+            )
+        found.append(share)
+    return found if any(share is not None for share in found) else []
 
 
 def _text(completion: Any) -> str:

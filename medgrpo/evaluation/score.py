@@ -30,8 +30,8 @@ ANSWER_SCORES = (
 """Scores of the answer: none is given where the prompt asks for none."""
 UNANSWERED = ("empty", "no_answer_tag")
 """Rules of the matcher that mean: there is no answer to judge."""
-ABSTAINED = ("refused", "hedged")
-"""Rules that mean: the model says that it cannot tell, or does not commit itself."""
+ABSTAINED = ("refused", "hedged", "asks_back")
+"""Rules that mean: the model says that it cannot tell, does not commit itself, or asks back."""
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,15 @@ def is_plain(completions: Sequence[str], tags: Sequence[str]) -> bool:
 
 
 def observed_tags(completions: Sequence[str]) -> tuple[str, ...]:
-    """The usual tags that occur in any of the completions: for files that do not say what was asked for."""
+    """The usual tags that occur in any of the completions: for files that do not say what was asked for.
+
+    None at all where neither an answer nor boxes are tagged: the completion is then the answer.
+    """
     from medgrpo.rewards.text import DEFAULT_TAGS
 
-    return tuple(tag for tag in DEFAULT_TAGS if any(f"<{tag}>" in one.lower() for one in completions))
+    texts = [completion.lower() for completion in completions]
+    found = tuple(tag for tag in (*DEFAULT_TAGS, "boxes") if any(f"<{tag}>" in text for text in texts))
+    return found if {ANSWER_TAG, "boxes"} & set(found) else ()
 
 
 def kind_of(row: Row) -> str:

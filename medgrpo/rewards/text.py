@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from medgrpo import _reward_core as core
 
@@ -64,8 +64,13 @@ def _reference_row(value: Any) -> list[str]:
     return [str(value)]
 
 
-def references(count: int, answer: Sequence[Any] | None, answers: Sequence[Any] | None) -> list[list[str]]:
-    """Accepted references of each row: `answers` where it has any, else `answer`."""
+def references(
+    count: int, answer: Sequence[Any] | None, answers: Sequence[Any] | None
+) -> list[str] | list[list[str]]:
+    """Accepted references of each row: `answers` where it has any, else `answer`; a string stands for one."""
+    is_plain = type(answer) is list and all(type(value) is str for value in answer)
+    if is_plain and answers is None and len(cast(list[str], answer)) == count:
+        return cast(list[str], answer)
     rows: list[list[str]] = [[] for _ in range(count)]
     for column in (answers, answer):
         if column is None:
@@ -337,7 +342,7 @@ def explain(
     """
     texts = _texts(completions)
     binary, graded, rules, nearest = _judge(texts, answer, answers, question, options, tags, plain)
-    rows = references(len(texts), answer, answers)
+    rows = [[row] if isinstance(row, str) else row for row in references(len(texts), answer, answers)]
     states = core.parse_tags(texts, list(tags))[1]
     explained: list[dict[str, Any]] = []
     for index, text in enumerate(texts):

@@ -215,19 +215,25 @@ IGNORED_SETTINGS = {"output", "output_dir", "run", "name", "time"}
 
 
 def config_differences(records: Sequence[RunRecord]) -> dict[str, list[Any]]:
-    """Settings that are not the same in all runs that recorded a configuration."""
+    """Settings that are not the same in all runs that could have them.
+
+    A setting that only one trainer knows says nothing about the runs of another: it is compared among the
+    runs of the trainers that recorded it.
+    """
     flat = [flatten(record.config) for record in records]
-    if sum(bool(config) for config in flat) < 2:
-        return {}
-    keys = sorted({key for config in flat for key in config})
+    families = [record.source_format.split()[0] for record in records]
     differing = {}
-    for key in keys:
+    for key in sorted({key for config in flat for key in config}):
         if key.split("/")[-1] in IGNORED_SETTINGS:
             continue
-        values = [config.get(key) for config in flat]
-        present = [repr(config.get(key)) for config in flat if config]
-        if len(set(present)) > 1:
-            differing[key.replace("/", ".")] = values
+        knowing = {family for family, config in zip(families, flat, strict=True) if key in config}
+        peers = [
+            config.get(key)
+            for family, config in zip(families, flat, strict=True)
+            if config and family in knowing
+        ]
+        if len({repr(value) for value in peers}) > 1:
+            differing[key.replace("/", ".")] = [config.get(key) for config in flat]
     return differing
 
 

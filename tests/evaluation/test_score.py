@@ -146,7 +146,9 @@ def test_labels_have_one_canonical_word(name, text, expected):
 
 def test_tags_are_seen_from_the_completions():
     assert observed_tags(["<think>a</think><answer>b</answer>", "c"]) == ("think", "answer")
+    assert observed_tags(["<think>a</think><boxes>[]</boxes>"]) == ("think", "boxes")
     assert observed_tags(["plain"]) == ()
+    assert observed_tags(["<think>a</think>Answer: b"]) == ()
 
 
 def test_the_reward_is_that_of_training():

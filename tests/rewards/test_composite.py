@@ -161,7 +161,13 @@ def test_no_reward_is_offered_a_field_that_leaks_the_answer():
         seen.update(columns)
         return [1.0] * len(completions)
 
-    columns = {"answer": ["no"], "case.findings": ["…"], "case.diagnosis": ["…"], "topic.title": ["…"], "findings": ["…"]}
+    columns = {
+        "answer": ["no"],
+        "case.findings": ["…"],
+        "case.diagnosis": ["…"],
+        "topic.title": ["…"],
+        "findings": ["…"],
+    }
     CompositeReward({"curious": 1}, rewards={"curious": curious}).score(["x"], columns)
     assert set(seen) == {"answer"}
 

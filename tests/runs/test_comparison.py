@@ -65,6 +65,13 @@ def test_only_settings_that_differ_are_listed(tmp_path):
     assert compare_runs([a, b]).config_differences == {"seed": [None, 1], "training.beta": [0.0, 0.04]}
 
 
+def test_settings_that_only_another_trainer_knows_are_not_listed(tmp_path):
+    ours = write_log(tmp_path, "a", [0.5], {"training": {"beta": 0.0}})
+    theirs = tmp_path / "trainer_state.json"
+    theirs.write_text(json.dumps({"log_history": [{"step": 1, "loss": 1.0}], "train_batch_size": 2}))
+    assert compare_runs([ours, theirs]).config_differences == {}
+
+
 def test_runs_of_one_name_are_told_apart(shared_data):
     logs = shared_data / "logs/swift_sft"
     comparison = compare_runs([logs / "logging.jsonl", logs / "trainer_state.json"])

@@ -159,6 +159,31 @@ def test_charts_follow_the_method(shared_data):
     assert "rewards/wordle_reward_func/mean" in [chart["key"] for chart in grpo]
 
 
+def test_earlier_stages_have_their_own_charts(tmp_path):
+    document = {
+        "name": "run",
+        "history": [{"step": 1, "reward": 0.5}],
+        "stages": [
+            {"name": "1-sft", "method": "sft", "history": [{"step": i, "loss": 3.0 / i} for i in range(1, 5)]}
+        ],
+    }
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(document))
+    (chart,) = [one for one in chart_data(compare_runs([path]).runs) if one["group"] == "stages"]
+    assert chart["title"]["en"] == "1-sft: loss"
+    assert chart["traces"][0]["y"] == [3, 1.5, 1, 0.75]
+
+
+def test_held_out_curves_start_at_what_was_measured_before_training(tmp_path):
+    history = [{"step": 1, "reward": 0.5}, {"step": 9, "reward": 0.6, "eval_reward": 0.9, "eval_format": 1.0}]
+    validation = {"before": {"reward": {"value": 0.8}}}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"name": "run", "history": history, "validation": validation}))
+    (chart,) = [one for one in chart_data(compare_runs([path]).runs) if one["group"] == "held-out"]
+    assert chart["key"] == "eval_reward"  # eval_format was measured once: the table shows it
+    assert (chart["traces"][0]["x"], chart["traces"][0]["y"]) == ([0, 9], [0.8, 0.9])
+
+
 def test_the_first_eight_runs_differ_in_colour_and_all_first_32_in_style():
     assert len({style(i).colour for i in range(8)}) == 8
     assert len({(style(i).colour, style(i).dash) for i in range(32)}) == 32

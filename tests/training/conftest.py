@@ -43,7 +43,7 @@ def tiny_config(dataset):
     """A function: settings -> the configuration of a very short run, SFT then GRPO."""
 
     def build(*assignments: str):
-        resolved, _ = resolve_run(assignments=(*TINY, *assignments), options={"data.path": str(dataset)})
+        resolved, _ = resolve_run(assignments=(*TINY, f"data.path={dataset}", *assignments))
         return resolved.config
 
     return build

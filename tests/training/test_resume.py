@@ -75,6 +75,14 @@ def test_a_run_killed_before_its_final_weights_were_saved_finishes(tiny_config, 
     assert [step for step, _ in losses(path)] == [1, 2]
 
 
+def test_a_finished_run_goes_on_when_more_steps_are_asked_for(tiny_config, tmp_path):
+    path = tmp_path / "run"
+    run(tiny_config("stages.sft.enabled=false", "training.max_steps=2"), path)
+    result = run(tiny_config("stages.sft.enabled=false", "training.max_steps=4"), path, resume=True)
+    assert result.steps == 4
+    assert [step for step, _ in losses(path)] == [1, 2, 3, 4]
+
+
 def test_stock_trl_replays_the_first_epoch_on_resume(tmp_path):
     """When this fails TRL keeps the data order by itself, and `EpochOrder` can go."""
     from trl.trainer.utils import RepeatSampler

@@ -102,9 +102,48 @@ def charts(runs: Sequence[RunSummary]) -> list[Chart]:
         for chart in fixed.values()
         if chart.group != "learning" and chart.key in keys and chart.key not in taken
     ]
+    chosen += _stage_charts(runs)
     if "step_time" not in keys and "s_per_prompt" not in keys and any(run.s_per_step for run in runs):
         chosen.append(fixed["step_time"])
     return chosen
+
+
+STAGE_METRICS = {"loss": "损失", "reward": "奖励"}
+
+
+def _stage_charts(runs: Sequence[RunSummary]) -> list[Chart]:
+    """Loss and reward of the stages before the main one, such as the SFT warm start."""
+    found = {
+        (stage.name, metric): None
+        for run in runs
+        for stage in run.record.stages
+        for metric in STAGE_METRICS
+        if any(metric in entry for entry in stage.history)
+    }
+    return [
+        Chart(
+            f"{STAGE_PREFIX}{name}/{metric}",
+            "stages",
+            f"{name}: {metric}",
+            f"{name}：{STAGE_METRICS[metric]}",
+        )
+        for name, metric in sorted(found)
+    ]
+
+
+STAGE_PREFIX = "stage:"
+
+
+def _stage_series(run: RunSummary, key: str) -> tuple[list[int], list[float]]:
+    name, metric = key.removeprefix(STAGE_PREFIX).rsplit("/", 1)
+    points = [
+        (entry["step"], entry[metric])
+        for stage in run.record.stages
+        if stage.name == name
+        for entry in stage.history
+        if math.isfinite(entry.get(metric, math.nan))
+    ]
+    return [step for step, _ in points], [value for _, value in points]
 
 
 def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
@@ -132,8 +171,22 @@ def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
     return data
 
 
+def _with_start(
+    run: RunSummary, key: str, steps: list[int], values: list[float]
+) -> tuple[list[int], list[float]]:
+    """A held-out curve with what was measured before training at step 0, where the run recorded it."""
+    before = run.record.validation.get("before")
+    measure = before.get(key.removeprefix("eval_")) if isinstance(before, dict) else None
+    value = measure.get("value") if isinstance(measure, dict) else None
+    if not values or steps[0] == 0 or not isinstance(value, int | float):
+        return steps, values
+    return [0, *steps], [value, *values]
+
+
 def _says_something(chart: Chart, curves: Sequence[tuple[int, list[int], list[float]]]) -> bool:
     """Whether there is anything to draw: an optimiser metric that is always 0 is left out."""
+    if chart.group == "held-out" and all(len(values) < 2 for _, _, values in curves):
+        return False  # a single measurement stands in the table
     return bool(curves) and (chart.group != "optimiser" or any(any(values) for _, _, values in curves))
 
 
@@ -143,7 +196,11 @@ def _curves(chart: Chart, runs: Sequence[RunSummary]) -> list[tuple[int, list[in
         is_supervised = run.record.method not in {"grpo", "masks"}
         if chart.key == "loss" and is_supervised != (chart.group == "learning"):
             continue
-        steps, values = run.record.series(chart.key)
+        steps, values = (
+            _stage_series(run, chart.key) if chart.group == "stages" else run.record.series(chart.key)
+        )
+        if chart.group == "held-out":
+            steps, values = _with_start(run, chart.key, steps, values)
         if chart.key == "step_time" and not values:
             steps, values = step_times(run.record)
         if values:

@@ -23,6 +23,7 @@ GROUPS = {
     "learning": ("What is learned", "学习情况"),
     "components": ("Reward by component", "各奖励分量"),
     "held-out": ("Held-out data", "验证数据"),
+    "stages": ("Earlier stages", "先前阶段"),
     "behaviour": ("Behaviour of the policy", "策略行为"),
     "optimiser": ("Optimiser", "优化器"),
     "speed": ("Speed and memory", "速度与显存"),
@@ -65,7 +66,7 @@ def _best_card(runs: list[RunSummary]) -> str:
 
 def _fastest_card(runs: list[RunSummary]) -> str:
     timed = [run for run in runs if run.prompts_per_hour]
-    if not timed:
+    if len(timed) < 2:
         return ""
     best = max(timed, key=lambda run: run.prompts_per_hour or 0)
     title = label("Fastest, prompts per hour", "最快：每小时题数")

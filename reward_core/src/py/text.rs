@@ -5,7 +5,6 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyDict, PyList, PyString};
-use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use crate::text::answers::Prompt;
@@ -13,13 +12,14 @@ use crate::text::choices::Options;
 use crate::text::fluency::fluency;
 use crate::text::labels::{modality_score, plane_score};
 use crate::text::lexicon::Lexicon;
-use crate::text::similarity::{f1, levenshtein_similarity, recall, words};
-use crate::text::tags::{TagSet, TagState};
+use crate::text::similarity::Words;
+use crate::text::tags::{Event, TagSet, TagState};
 use crate::text::tokens::Parsed;
 use crate::text::verdict::{Rule, Verdict, RULES};
+use crate::threads;
 
-/// Batches below this size are not worth spreading over threads.
-const PARALLEL_FROM: usize = 256;
+/// Rows that one thread takes at a time; a batch of one chunk is not spread.
+const CHUNK: usize = 256;
 
 /// A Python string: borrowed where it is valid Unicode, copied with replacement marks where it is not.
 pub(super) enum Text {
@@ -52,24 +52,78 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Text {
 
 type Floats<'py> = Bound<'py, PyArray1<f64>>;
 
+/// Memory that one thread reuses from row to row.
+#[derive(Default)]
+struct Scratch {
+    parsed: Parsed,
+    words: Words,
+    events: Vec<Event>,
+}
+
 /// Runs `judge` over the rows without the GIL, in parallel where it pays.
 fn per_row<T: Send>(
     py: Python<'_>,
     count: usize,
-    judge: impl Fn(usize, &mut Parsed) -> T + Sync,
+    judge: impl Fn(usize, &mut Scratch) -> T + Sync + Send,
 ) -> Vec<T> {
+    let chunks = count.div_ceil(CHUNK);
+    let mut results: Vec<Vec<T>> = (0..chunks).map(|_| Vec::new()).collect();
     py.detach(|| {
-        if count < PARALLEL_FROM || rayon::current_num_threads() == 1 {
-            let mut scratch = Parsed::default();
-            (0..count).map(|row| judge(row, &mut scratch)).collect()
-        } else {
-            (0..count)
-                .into_par_iter()
-                .with_min_len(64)
-                .map_init(Parsed::default, |scratch, row| judge(row, scratch))
-                .collect()
+        threads::for_each(
+            results.iter_mut().collect(),
+            chunks > 1,
+            |index, result: &mut Vec<T>| {
+                let mut scratch = Scratch::default();
+                let rows = index * CHUNK..((index + 1) * CHUNK).min(count);
+                result.extend(rows.map(|row| judge(row, &mut scratch)));
+            },
+        );
+    });
+    results.into_iter().flatten().collect()
+}
+
+/// Accepted references of each row: a string, a list of strings, or None.
+struct References {
+    texts: Vec<Text>,
+    ends: Vec<usize>,
+}
+
+impl References {
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn row(&self, row: usize) -> &[Text] {
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.texts[start..self.ends[row]]
+    }
+
+    /// Whether two rows accept the same references.
+    fn is_same(&self, row: usize, other: usize) -> bool {
+        let texts = |row| self.row(row).iter().map(|r| &**r);
+        texts(row).eq(texts(other))
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for References {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let rows = object.cast::<PyList>()?;
+        let mut found = Self {
+            texts: Vec::with_capacity(rows.len()),
+            ends: Vec::with_capacity(rows.len()),
+        };
+        for row in rows.iter() {
+            if row.is_instance_of::<PyString>() {
+                found.texts.push(row.extract()?);
+            } else if !row.is_none() {
+                found.texts.extend(row.extract::<Vec<Text>>()?);
+            }
+            found.ends.push(found.texts.len());
         }
-    })
+        Ok(found)
+    }
 }
 
 fn tag_set(tags: &[String]) -> PyResult<TagSet> {
@@ -93,13 +147,14 @@ fn parse_tags<'py>(
     tags: Vec<String>,
 ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyArray2<u8>>)> {
     let set = tag_set(&tags)?;
-    let reports = per_row(py, completions.len(), |row, _| set.parse(&completions[row]));
+    let reports = per_row(py, completions.len(), |row, scratch| {
+        set.parse_with(&completions[row], &mut scratch.events)
+    });
     let mut states = Vec::with_capacity(completions.len() * set.len());
     let contents = PyList::empty(py);
     for (text, report) in completions.iter().zip(&reports) {
-        states.extend(report.states.iter().map(|&s| s as u8));
-        let row: Vec<Option<&str>> = report
-            .contents
+        states.extend(report.states[..set.len()].iter().map(|&s| s as u8));
+        let row: Vec<Option<&str>> = report.contents[..set.len()]
             .iter()
             .map(|c| c.map(|(start, end)| &text[start..end]))
             .collect();
@@ -120,8 +175,8 @@ fn format_scores<'py>(
     graded: bool,
 ) -> PyResult<Floats<'py>> {
     let set = tag_set(&tags)?;
-    let scores = per_row(py, completions.len(), |row, _| {
-        let report = set.parse(&completions[row]);
+    let scores = per_row(py, completions.len(), |row, scratch| {
+        let report = set.parse_with(&completions[row], &mut scratch.events);
         if graded {
             report.format_graded(&set)
         } else {
@@ -137,8 +192,9 @@ fn field<'t>(
     set: &TagSet,
     position: usize,
     plain: bool,
+    events: &mut Vec<Event>,
 ) -> Result<&'t str, TagState> {
-    let report = set.parse(text);
+    let report = set.parse_with(text, events);
     match (report.contents[position], report.states[position]) {
         (Some((start, end)), _) => Ok(&text[start..end]),
         (None, TagState::Missing) if plain => {
@@ -170,7 +226,7 @@ type OptionRow = Option<Vec<(char, String)>>;
 fn match_answers<'py>(
     py: Python<'py>,
     completions: Vec<Text>,
-    references: Vec<Vec<Text>>,
+    references: References,
     questions: Option<Vec<Option<Text>>>,
     options: Option<Vec<OptionRow>>,
     tags: Option<Vec<String>>,
@@ -201,17 +257,14 @@ fn match_answers<'py>(
         let same_as_last = row > 0
             && question_of(row) == question_of(row - 1)
             && options_of(row) == options_of(row - 1)
-            && references[row]
-                .iter()
-                .map(|r| &**r)
-                .eq(references[row - 1].iter().map(|r| &**r));
+            && references.is_same(row, row - 1);
         if same_as_last {
             prompt_of.push(prompt_of[row - 1]);
             continue;
         }
         let key = (
             question_of(row),
-            references[row].iter().map(|r| &**r).collect(),
+            references.row(row).iter().map(|r| &**r).collect(),
             options_of(row).cloned(),
         );
         let index = *known.entry(key).or_insert_with(|| {
@@ -223,7 +276,7 @@ fn match_answers<'py>(
     let prompts: Vec<Prompt> = per_row(py, prompt_rows.len(), |index, _| {
         let row = prompt_rows[index];
         let options = options_of(row).map(|o| Options::new(o)).unwrap_or_default();
-        let texts: Vec<&str> = references[row].iter().map(|r| &**r).collect();
+        let texts: Vec<&str> = references.row(row).iter().map(|r| &**r).collect();
         Prompt::new(question_of(row), &texts, options)
     });
     let verdicts: Vec<Verdict> = per_row(py, count, |row, scratch| {
@@ -237,8 +290,14 @@ fn match_answers<'py>(
         if prompt.is_unanswerable() {
             return rejected(Rule::NoReference);
         }
-        match field(&completions[row], &set, position, plain) {
-            Ok(answer) => prompt.judge(answer, scratch),
+        match field(
+            &completions[row],
+            &set,
+            position,
+            plain,
+            &mut scratch.events,
+        ) {
+            Ok(answer) => prompt.judge(answer, &mut scratch.parsed),
             Err(_) => rejected(Rule::NoAnswerTag),
         }
     });
@@ -312,10 +371,16 @@ fn match_labels<'py>(
         let Some(label) = label_of[row] else {
             return f64::NAN;
         };
-        match field(&completions[row], &set, position, plain) {
+        match field(
+            &completions[row],
+            &set,
+            position,
+            plain,
+            &mut scratch.events,
+        ) {
             Ok(text) => {
-                scratch.read(text);
-                score(scratch, &parsed[label])
+                scratch.parsed.read(text);
+                score(&scratch.parsed, &parsed[label])
             }
             Err(_) => 0.0,
         }
@@ -330,36 +395,52 @@ fn overlap_scores<'py>(
     py: Python<'py>,
     measure: &str,
     completions: Vec<Text>,
-    references: Vec<Vec<Text>>,
+    references: References,
     tags: Option<Vec<String>>,
     plain: bool,
 ) -> PyResult<Floats<'py>> {
     same_length("answer", references.len(), completions.len())?;
     let set = tag_set(&tags.unwrap_or_else(|| vec!["answer".to_string()]))?;
     let position = field_position(&set, "answer")?;
-    let compare: fn(&str, &str) -> f64 = match measure {
-        "exact_match" => |a, b| {
-            let answer = words(a);
-            f64::from(u8::from(!answer.is_empty() && answer == words(b)))
-        },
-        "token_recall" => |a, b| recall(&words(a), &words(b)),
-        "token_f1" => |a, b| f1(&words(a), &words(b)),
-        "levenshtein" => levenshtein_similarity,
+    let compare: fn(&Words, &Words) -> f64 = match measure {
+        "exact_match" => Words::exact_match,
+        "token_recall" => Words::recall,
+        "token_f1" => Words::f1,
+        "levenshtein" => Words::levenshtein,
         other => {
             return Err(PyValueError::new_err(format!(
                 "no overlap measure is called {other:?}"
             )))
         }
     };
-    let scores = per_row(py, completions.len(), |row, _| {
-        let accepted = references[row]
+    // rows of one prompt share their references
+    let mut accepted: Vec<Vec<Words>> = Vec::new();
+    let mut accepted_of: Vec<usize> = Vec::with_capacity(completions.len());
+    for row in 0..completions.len() {
+        if row == 0 || !references.is_same(row, row - 1) {
+            let parts = references.row(row).iter().flat_map(|r| r.split('#'));
+            accepted.push(
+                parts
+                    .filter(|r| !r.trim().is_empty())
+                    .map(Words::new)
+                    .collect(),
+            );
+        }
+        accepted_of.push(accepted.len() - 1);
+    }
+    let scores = per_row(py, completions.len(), |row, scratch| {
+        let answer = field(
+            &completions[row],
+            &set,
+            position,
+            plain,
+            &mut scratch.events,
+        );
+        scratch.words.read(answer.unwrap_or(""));
+        let scores = accepted[accepted_of[row]]
             .iter()
-            .flat_map(|r| r.split('#'))
-            .filter(|r| !r.trim().is_empty());
-        let answer = field(&completions[row], &set, position, plain).unwrap_or("");
-        accepted
-            .map(|r| compare(answer, r))
-            .fold(f64::NAN, f64::max)
+            .map(|r| compare(&scratch.words, r));
+        scores.fold(f64::NAN, f64::max)
     });
     Ok(scores.into_pyarray(py))
 }
@@ -406,10 +487,12 @@ fn scored_field(
 ) -> PyResult<(Option<String>, &'static str)> {
     let set = tag_set(&tags)?;
     let position = field_position(&set, tag)?;
-    Ok(match field(&completion, &set, position, plain) {
-        Ok(text) => (Some(text.to_string()), TagState::Found.name()),
-        Err(state) => (None, state.name()),
-    })
+    Ok(
+        match field(&completion, &set, position, plain, &mut Vec::new()) {
+            Ok(text) => (Some(text.to_string()), TagState::Found.name()),
+            Err(state) => (None, state.name()),
+        },
+    )
 }
 
 /// The table of synonyms: version and groups with id, category, terms and source.

@@ -4,10 +4,10 @@
 //! (side, negation, plane, modality, opposite words, extra items, hedges) win over any overlap.
 
 use super::choices::Options;
-use super::lexicon::Role;
+use super::lexicon::{Category, Role};
 use super::numbers::{quantities, Dimension, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
-use super::question::Question;
+use super::question::{is_normal, Question};
 use super::statements;
 use super::targets::{is_same, target_of, Target};
 use super::tokens::{Parsed, Token};
@@ -104,6 +104,9 @@ impl Prompt {
         match &reference.target {
             Target::YesNo(wanted) => match polarity(answer, question) {
                 Polarity::Contradictory => Verdict::reject(Rule::YesNoContradictory),
+                Polarity::Open if !*wanted && says_nothing_found(answer, question) => {
+                    Verdict::accept(Rule::YesNo)
+                }
                 Polarity::Open => Verdict::reject(Rule::YesNoOpen),
                 said if said == Polarity::of(*wanted) => Verdict::accept(Rule::YesNo),
                 _ => Verdict::reject(Rule::YesNo),
@@ -224,6 +227,17 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
         });
     }
     None
+}
+
+/// "Normal" where the question asks what is there and the reference says "none".
+fn says_nothing_found(answer: &Parsed, question: Option<&Question>) -> bool {
+    let is_normal_only = |t: &Token| t.category == Category::Normality && is_normal(t);
+    question.is_some_and(|q| q.asks_for_content)
+        && answer.content().next().is_some()
+        && answer
+            .content()
+            .all(|t| is_normal_only(t) || question.is_some_and(|q| q.names(t)))
+        && answer.content().any(is_normal_only)
 }
 
 /// First sentence that says anything.

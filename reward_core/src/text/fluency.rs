@@ -1,7 +1,5 @@
 //! Fluency without a model: repetition, language, length and shape of a completion.
 
-use rustc_hash::FxHashMap;
-
 use super::normalise::{is_plain_han, normalise};
 use super::tokens::{raw_words, word_key};
 
@@ -42,11 +40,12 @@ pub fn fluency(text: &str, language: Option<&str>) -> Fluency {
     }
     let words = keys.len() as f64;
     let length = (words / 2.0).min(1.0) * ((1024.0 - words) / 512.0).clamp(0.0, 1.0);
+    let census = Census::of(&normal);
     Fluency {
         variety: variety(&keys),
-        language: language_share(&normal, language),
+        language: census.language(language),
         length,
-        cleanness: cleanness(&normal),
+        cleanness: f64::from(census.clean) / f64::from(census.all),
     }
 }
 
@@ -55,49 +54,79 @@ fn variety(keys: &[u64]) -> f64 {
         let repeats = keys.len() == 2 && keys[0] == keys[1];
         return if repeats { 0.5 } else { 1.0 };
     }
-    let mut seen: FxHashMap<(u64, u64, u64), ()> = FxHashMap::default();
-    let total = keys.len() - 2;
-    let fresh = keys
+    let mut trigrams: Vec<u64> = keys
         .windows(3)
-        .filter(|w| seen.insert((w[0], w[1], w[2]), ()).is_none())
-        .count();
-    fresh as f64 / total as f64
+        .map(|w| {
+            let mixed = w[0].rotate_left(21) ^ w[1].rotate_left(42) ^ w[2];
+            mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        })
+        .collect();
+    let total = trigrams.len();
+    trigrams.sort_unstable();
+    trigrams.dedup();
+    trigrams.len() as f64 / total as f64
 }
 
-/// A Chinese character counts as two Latin letters, about what it says; Latin in a Chinese text (CT, MRI) is usual
-/// up to a third and costs nothing.
-fn language_share(text: &str, language: Option<&str>) -> f64 {
-    let han = 2.0 * text.chars().filter(|&c| is_plain_han(c)).count() as f64;
-    let latin = text.chars().filter(|c| c.is_ascii_alphabetic()).count() as f64;
-    let other = text
-        .chars()
-        .filter(|&c| c.is_alphabetic() && !c.is_ascii() && !is_plain_han(c))
-        .count() as f64;
-    let total = han + latin + other;
-    if total == 0.0 {
-        return 1.0;
+/// Characters of a text by kind.
+#[derive(Clone, Copy, Default)]
+struct Census {
+    all: u32,
+    clean: u32,
+    han: u32,
+    latin: u32,
+    other: u32,
+}
+
+impl Census {
+    fn of(text: &str) -> Self {
+        let mut census = Self::default();
+        for character in text.chars() {
+            census.all += 1;
+            if character.is_ascii() {
+                census.latin += u32::from(character.is_ascii_alphabetic());
+                census.clean +=
+                    u32::from(!character.is_ascii_control() || character.is_ascii_whitespace());
+            } else if is_plain_han(character) {
+                census.han += 1;
+                census.clean += 1;
+            } else {
+                let is_letter = character.is_alphabetic();
+                census.other += u32::from(is_letter);
+                let is_fine = is_letter
+                    || character.is_numeric()
+                    || character.is_whitespace()
+                    || is_ordinary(character);
+                census.clean += u32::from(is_fine);
+            }
+        }
+        census
     }
-    let expects_chinese = match language {
-        Some(code) if code.starts_with("zh") => true,
-        Some(_) => false,
-        None => han > latin,
-    };
-    if expects_chinese {
-        (han / total * 1.5).min(1.0)
-    } else {
-        latin / total
+
+    /// A Chinese character counts as two Latin letters, about what it says; Latin in a Chinese text (CT, MRI) is
+    /// usual up to a third and costs nothing.
+    fn language(self, expected: Option<&str>) -> f64 {
+        let (han, latin) = (2.0 * f64::from(self.han), f64::from(self.latin));
+        let total = han + latin + f64::from(self.other);
+        if total == 0.0 {
+            return 1.0;
+        }
+        let expects_chinese = match expected {
+            Some(code) if code.starts_with("zh") => true,
+            Some(_) => false,
+            None => han > latin,
+        };
+        if expects_chinese {
+            (han / total * 1.5).min(1.0)
+        } else {
+            latin / total
+        }
     }
 }
 
-fn cleanness(text: &str) -> f64 {
-    let total = text.chars().count() as f64;
-    let clean = text
-        .chars()
-        .filter(|&c| c.is_alphanumeric() || c.is_whitespace() || is_ordinary(c))
-        .count() as f64;
-    clean / total
-}
-
-fn is_ordinary(character: char) -> bool {
-    ".,;:!?'\"()[]<>/%-+&=*#_。，、；：！？（）【】《》“”‘’…·—°×±~".contains(character)
+/// Punctuation outside ASCII that ordinary text uses.
+const fn is_ordinary(character: char) -> bool {
+    matches!(
+        character,
+        '\u{2010}'..='\u{2027}' | '\u{3000}'..='\u{3011}' | '\u{ff00}'..='\u{ff5e}' | '·' | '°' | '×' | '±' | '≤' | '≥' | '→'
+    )
 }

@@ -38,6 +38,9 @@ impl TagState {
     }
 }
 
+/// Largest number of tags in a set.
+pub const MAX_TAGS: usize = 16;
+
 /// The tags a completion is expected to carry, in their order.
 #[derive(Clone, Debug)]
 pub struct TagSet {
@@ -45,20 +48,21 @@ pub struct TagSet {
 }
 
 /// What was found in one completion.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct TagReport {
-    /// State of each tag of the set.
-    pub states: Vec<TagState>,
+    /// State of each tag of the set; the rest of the array is unused.
+    pub states: [TagState; MAX_TAGS],
     /// Byte range of each tag's content, blanks trimmed; set only where the state is `Found`.
-    pub contents: Vec<Option<(usize, usize)>>,
+    pub contents: [Option<(usize, usize)>; MAX_TAGS],
     /// The found tags open in the order of the set.
     pub in_order: bool,
     /// Nothing but blanks lies outside the found tags.
     pub is_clean_outside: bool,
 }
 
-#[derive(Clone, Copy)]
-struct Event {
+/// A tag of the set, opening or closing.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
     tag: usize,
     is_close: bool,
     start: usize,
@@ -84,6 +88,12 @@ impl TagSet {
             if names[..position].contains(name) {
                 return Err(format!("tag {name:?} is named twice"));
             }
+        }
+        if names.len() > MAX_TAGS {
+            return Err(format!(
+                "a tag set has at most {MAX_TAGS} tags, not {}",
+                names.len()
+            ));
         }
         Ok(Self { names })
     }
@@ -115,36 +125,42 @@ impl TagSet {
     /// Finds every tag of the set in `text`.
     #[must_use]
     pub fn parse(&self, text: &str) -> TagReport {
-        let events = self.events(text.as_bytes());
+        self.parse_with(text, &mut Vec::new())
+    }
+
+    /// [`Self::parse`] that reuses the memory of `events`.
+    #[must_use]
+    pub fn parse_with(&self, text: &str, events: &mut Vec<Event>) -> TagReport {
+        self.find_events(text.as_bytes(), events);
         let mut report = TagReport {
-            states: Vec::with_capacity(self.len()),
-            contents: vec![None; self.len()],
+            states: [TagState::Missing; MAX_TAGS],
+            contents: [None; MAX_TAGS],
             in_order: true,
             is_clean_outside: true,
         };
-        let mut pairs: Vec<(usize, usize)> = Vec::with_capacity(self.len());
-        let mut last_open = 0;
+        let mut pairs = [(0, 0); MAX_TAGS];
+        let mut found = 0;
         for tag in 0..self.len() {
-            let (state, pair) = state_of(tag, &events);
-            report.states.push(state);
+            let (state, pair) = state_of(tag, events);
+            report.states[tag] = state;
             let Some((open, close)) = pair else { continue };
             report.contents[tag] = Some(trimmed(text, open.end, close.start));
-            report.in_order &= pairs.is_empty() || open.start > last_open;
-            last_open = open.start;
-            pairs.push((open.start, close.end));
+            report.in_order &= found == 0 || open.start > pairs[found - 1].0;
+            pairs[found] = (open.start, close.end);
+            found += 1;
         }
-        pairs.sort_unstable();
+        pairs[..found].sort_unstable();
         let mut at = 0;
-        for (start, end) in pairs {
-            report.is_clean_outside &= text[at..start].trim().is_empty();
+        for &(start, end) in &pairs[..found] {
+            report.is_clean_outside &= is_blank(&text[at..start]);
             at = end;
         }
-        report.is_clean_outside &= text[at..].trim().is_empty();
+        report.is_clean_outside &= is_blank(&text[at..]);
         report
     }
 
-    fn events(&self, bytes: &[u8]) -> Vec<Event> {
-        let mut events = Vec::new();
+    fn find_events(&self, bytes: &[u8], events: &mut Vec<Event>) {
+        events.clear();
         let mut at = 0;
         while let Some(offset) = memchr(b'<', &bytes[at..]) {
             let start = at + offset;
@@ -164,11 +180,8 @@ impl TagSet {
                 continue;
             }
             let name = &bytes[cursor..name_end];
-            if let Some(tag) = self
-                .names
-                .iter()
-                .position(|n| n.as_bytes().eq_ignore_ascii_case(name))
-            {
+            let is_it = |n: &String| n.as_bytes().eq_ignore_ascii_case(name);
+            if let Some(tag) = self.names.iter().position(is_it) {
                 events.push(Event {
                     tag,
                     is_close,
@@ -178,8 +191,15 @@ impl TagSet {
                 at = close + 1;
             }
         }
-        events
     }
+}
+
+/// Whether there is nothing but blanks; looks at the first byte before anything else.
+fn is_blank(text: &str) -> bool {
+    text.as_bytes()
+        .first()
+        .is_none_or(|b| !b.is_ascii_graphic())
+        && text.trim().is_empty()
 }
 
 const fn is_name_byte(byte: u8) -> bool {
@@ -200,21 +220,18 @@ fn trimmed(text: &str, start: usize, end: usize) -> (usize, usize) {
 }
 
 fn state_of(tag: usize, events: &[Event]) -> (TagState, Option<(Event, Event)>) {
-    let find = |is_close: bool| {
-        events
-            .iter()
-            .position(|e| e.tag == tag && e.is_close == is_close)
-    };
-    let count = |is_close: bool| {
-        events
-            .iter()
-            .filter(|e| e.tag == tag && e.is_close == is_close)
-            .count()
-    };
-    if count(false) > 1 || count(true) > 1 {
-        return (TagState::Repeated, None);
+    let (mut opened, mut closed) = (None, None);
+    for (position, event) in events.iter().enumerate().filter(|(_, e)| e.tag == tag) {
+        let slot = if event.is_close {
+            &mut closed
+        } else {
+            &mut opened
+        };
+        if slot.replace(position).is_some() {
+            return (TagState::Repeated, None);
+        }
     }
-    match (find(false), find(true)) {
+    match (opened, closed) {
         (None, None) => (TagState::Missing, None),
         (None, Some(_)) => (TagState::Unopened, None),
         (Some(_), None) => (TagState::Unclosed, None),
@@ -293,7 +310,7 @@ mod tests {
     #[test]
     fn repeated_nested_and_unclosed_tags_are_told_apart() {
         use TagState::{Found, Missing, Nested, Repeated, Unclosed, Unopened};
-        let states = |text| parse(text).1.states;
+        let states = |text| parse(text).1.states[..4].to_vec();
         assert_eq!(
             states("<answer>a</answer><answer>b</answer>"),
             [Missing, Repeated, Missing, Missing]

@@ -529,7 +529,8 @@ impl Parsed {
                 .count()
                 + 1;
             let keys = self.words[at..at + reach].iter().map(|w| w.0);
-            if let Some(concept) = self.side_letter(at, lexicon) {
+            let known = lexicon.longest(keys.clone()).map_or(0, |found| found.1);
+            if let Some(concept) = self.side_letter(at, lexicon).filter(|_| known < 2) {
                 token.concept = concept;
                 token.category = Category::Side;
                 token.key = concept_key(concept);
