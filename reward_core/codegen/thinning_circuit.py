@@ -79,13 +79,14 @@ def expression(node: Node) -> str:
 def main() -> None:
     """Print the module."""
     print(
-        "//! The thinning rule, 64 pixels at a time. Written by codegen/thinning_circuit.py: change it there.\n"
+        "//! The thinning rule, 64 pixels at a time. Written by `codegen/thinning_circuit.py`: change it there.\n"
         "//!\n"
         "//! Each bit of a word is one pixel; the eight arguments hold that pixel's neighbours.\n"
         '//! Behaviour: scikit-image\'s `skeletonize` (method "zhang"), pass by pass.\n\n'
+        "#![allow(clippy::inline_always, clippy::let_and_return)] // generated; compiled for each processor\n\n"
         "/// Neighbourhoods (bit 0 north-west, clockwise) whose centre a pass removes."
     )
-    print("pub const REMOVED: [&[u8]; 2] = [")
+    print("#[cfg(test)]\npub const REMOVED: [&[u8]; 2] = [")
     for removed in PASSES.values():
         numbers = ", ".join(map(str, removed))
         print(f"    &[{numbers}],")

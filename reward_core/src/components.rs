@@ -1,10 +1,23 @@
 //! 8-connected components, counted without a label image.
 //!
-//! Two rows form a band. Within a band, columns that hold a pixel and lie next to each other are connected, so
-//! a run of such columns is one node; a column of nodes above another touches it where the band's last row and
-//! the next band's first row do. Nodes and contacts are found with whole-word operations; only the contacts,
-//! a few a word at most, go through union-find.
+//! Two rows form a band, and 64 columns of a band a cell. Within a cell, columns that hold a pixel and lie next
+//! to each other are connected: a run of them is one node. Two nodes touch where a pixel of one is a neighbour
+//! of a pixel of the other. Nodes and contacts come out of whole-word operations, for all cells alike.
+//!
+//! The first contact of a node with the cell above only hands a label down: nodes are numbered so that the one
+//! above is done before. What is left, nodes that touch a second one above and contacts across the border of a
+//! strip, goes through union-find.
+//!
+//! A contact with the cell above is written as one column `p`, such that the two nodes are the last in their
+//! cells that start at or before `p`:
+//! - straight, top row at c and bottom row above at c: p = c, the first of each stretch being enough;
+//! - from the upper left, at c − 1: p = c as well, since no node of the upper cell starts at c;
+//! - from the upper right, at c + 1: p = c + 1, since no node of the lower cell starts there.
 
+#![allow(clippy::inline_always)] // compiled again for each instruction set, which only inlining can do
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
+
+use crate::simd;
 use crate::strips::Strips;
 
 /// Memory for counting; keep it to count many masks without allocating.
@@ -12,90 +25,71 @@ use crate::strips::Strips;
 pub struct Forest {
     parent: Vec<u32>,
     size: Vec<u64>,
-    contacts: Vec<(u32, u32)>,
-    upper: Vec<BandWord>,
-    lower: Vec<BandWord>,
+    /// (node, the node above that it is first in touch with), by node.
+    first: Vec<(u32, u32)>,
+    /// All other contacts.
+    other: Vec<(u32, u32)>,
+    /// Per cell of one strip: where nodes start, where they touch the cell above, how many there are.
+    starts: Vec<u64>,
+    first_touches: Vec<u64>,
+    other_touches: Vec<u64>,
+    nodes: Vec<u32>,
+    /// Per cell of one strip: contacts across the border with the strip to the west.
+    crossings: Vec<u8>,
+    /// Per cell, strip after strip, with one empty cell above and one below: nodes before it.
+    before: Vec<u32>,
 }
 
-/// 64 columns of one band.
-#[derive(Clone, Copy, Debug, Default)]
-struct BandWord {
-    /// The row that touches the next band.
-    bottom: u64,
-    /// Columns where a node starts.
-    starts: u64,
-    /// Nodes that start before this word.
-    before: u32,
-}
-
-impl BandWord {
-    /// The node that holds a column of this word.
-    #[inline(always)]
-    fn node(self, column: u32) -> u32 {
-        let up_to = u64::MAX >> (63 - (column & 63));
-        self.before + (self.starts & up_to).count_ones() - 1
-    }
-}
+/// Crossings of the border between a cell (west) and the next (east).
+const BESIDE: u8 = 1; // the last node of the west cell and the first of the east cell
+const UPPER_WEST: u8 = 2; // the first node of the east cell and the last of the cell above the west one
+const UPPER_EAST: u8 = 4; // the last node of the west cell and the first of the cell above the east one
 
 /// Number of 8-connected components.
 #[must_use]
 pub fn count(strips: &Strips, forest: &mut Forest) -> u64 {
-    let nodes = connect(strips, forest);
-    let Forest {
-        parent, contacts, ..
-    } = forest;
-    let mut components = u64::from(nodes);
-    for &(a, b) in contacts.iter() {
-        components -= u64::from(unite(parent, a, b));
+    simd::count_components(strips, forest)
+}
+
+/// The loop behind [`count`], compiled once for each instruction set.
+#[inline(always)]
+pub(crate) fn count_body(strips: &Strips, forest: &mut Forest) -> u64 {
+    let mut components = connect(strips, forest);
+    let Forest { parent, other, .. } = forest;
+    for &(a, b) in other.iter() {
+        components -= u32::from(unite(parent, a, b));
     }
-    components
+    u64::from(components)
 }
 
 /// Share of the foreground that the largest component holds, in [0, 1]; 1 for an empty mask.
 #[must_use]
 pub fn largest_share(strips: &Strips, forest: &mut Forest) -> f64 {
-    let nodes = connect(strips, forest) as usize;
+    let _ = count(strips, forest);
     let Forest {
         parent,
-        contacts,
         size,
+        before,
         ..
     } = forest;
-    for &(a, b) in contacts.iter() {
-        unite(parent, a, b);
-    }
     size.clear();
-    size.resize(nodes, 0);
-    let mut node = u32::MAX; // the node before the first
-    let (height, _) = strips.shape();
-    for row in (0..height).step_by(2) {
-        let mut carry = 0;
-        for strip in 0..strips.columns() {
-            let (top, bottom) = band(strips, strip, row);
-            let columns = top | bottom;
-            let starts = columns & !(columns << 1 | carry);
-            carry = columns >> 63;
-            // The first node of the word may have started to the left; then one more per start.
-            let mut from = 0;
-            let mut rest = starts;
-            loop {
-                let next = if rest == 0 { 64 } else { rest.trailing_zeros() };
-                let until = if next == 64 {
-                    u64::MAX
-                } else {
-                    (1 << next) - 1
-                };
-                let part = until & !from;
+    size.resize(parent.len(), 0);
+    let (bands, words) = (strips.shape().0.div_ceil(2), strips.words());
+    for strip in 0..strips.columns() {
+        for band in 0..bands {
+            let address = strips.start(strip) + 2 * band;
+            let (top, bottom) = (words[address], words[address + 1]);
+            let occupied = top | bottom;
+            let mut starts = occupied & !(occupied << 1);
+            let mut node = before[strip * (bands + 2) + 1 + band];
+            while starts != 0 {
+                let from = starts & starts.wrapping_neg();
+                starts &= starts - 1;
+                let until = starts & starts.wrapping_neg(); // 0 for the last: wraps to all bits above `from`
+                let part = until.wrapping_sub(from);
                 let pixels = (top & part).count_ones() + (bottom & part).count_ones();
-                if pixels > 0 {
-                    size[find(parent, node) as usize] += u64::from(pixels);
-                }
-                if rest == 0 {
-                    break;
-                }
-                node = node.wrapping_add(1);
-                from = until;
-                rest &= rest - 1;
+                size[find(parent, node) as usize] += u64::from(pixels);
+                node += 1;
             }
         }
     }
@@ -106,111 +100,171 @@ pub fn largest_share(strips: &Strips, forest: &mut Forest) -> f64 {
     }
 }
 
-/// The two rows of a band in one strip; past the last row there are zeros.
+/// Numbers the nodes, hands labels down, and lists the other contacts. Returns the number of labels.
 #[inline(always)]
-fn band(strips: &Strips, strip: usize, row: usize) -> (u64, u64) {
-    let address = strips.start(strip) + row;
-    let words = strips.words();
-    (words[address], words[address + 1])
-}
-
-/// Numbers the nodes and lists their contacts; every node is its own parent. Returns the number of nodes.
 fn connect(strips: &Strips, forest: &mut Forest) -> u32 {
-    let columns = strips.columns();
-    let (height, _) = strips.shape();
+    let bands = strips.shape().0.div_ceil(2);
+    let cells = bands + 2;
+    let (stride, words) = (strips.stride(), strips.words());
     let Forest {
         parent,
-        contacts,
-        upper,
-        lower,
+        first,
+        other,
+        starts,
+        first_touches,
+        other_touches,
+        nodes,
+        crossings,
+        before,
         ..
     } = forest;
-    for words in [&mut *upper, &mut *lower] {
-        words.clear();
-        words.resize(columns + 2, BandWord::default());
-    }
-    contacts.clear();
-    let mut nodes = 0;
-    for row in (0..height).step_by(2) {
-        let mut carry = 0;
-        std::mem::swap(upper, lower);
-        for strip in 0..columns {
-            let (top, bottom) = band(strips, strip, row);
-            let occupied = top | bottom;
-            let starts = occupied & !(occupied << 1 | carry);
-            carry = occupied >> 63;
-            lower[strip + 1] = BandWord {
-                bottom,
-                starts,
-                before: nodes,
-            };
-            nodes += starts.count_ones();
-        }
-        lower[columns + 1].before = nodes;
-        let mut top_before = 0;
-        for strip in 0..columns {
-            let (top, _) = band(strips, strip, row);
-            let top_after = if strip + 1 < columns {
-                band(strips, strip + 1, row).0
-            } else {
-                0
-            };
-            let (left, here, right) = (upper[strip], upper[strip + 1], upper[strip + 2]);
-            let own = lower[strip + 1];
-            // Straight contacts, the first of each stretch; diagonal ones only where no straight one says it.
-            let straight = top & here.bottom;
-            let straight_before = (top_before & left.bottom) >> 63;
-            let first = straight & !(straight << 1 | straight_before);
-            let alone = top & !here.bottom;
-            let from_left =
-                alone & !(top << 1 | top_before >> 63) & (here.bottom << 1 | left.bottom >> 63);
-            let from_right =
-                alone & !(top >> 1 | top_after << 63) & (here.bottom >> 1 | right.bottom << 63);
-            top_before = top;
-            let mut rest = first;
-            while rest != 0 {
-                let column = rest.trailing_zeros();
-                contacts.push((own.node(column), here.node(column)));
-                rest &= rest - 1;
-            }
-            let mut rest = from_left;
-            while rest != 0 {
-                let column = rest.trailing_zeros();
-                let above = if column == 0 {
-                    here.before - 1
-                } else {
-                    here.node(column - 1)
-                };
-                contacts.push((own.node(column), above));
-                rest &= rest - 1;
-            }
-            let mut rest = from_right;
-            while rest != 0 {
-                let column = rest.trailing_zeros();
-                let above = if column == 63 {
-                    right.node(0)
-                } else {
-                    here.node(column + 1)
-                };
-                contacts.push((own.node(column), above));
-                rest &= rest - 1;
-            }
-        }
-    }
+    before.resize((strips.columns() + 1) * cells, 0);
+    starts.resize(cells, 0);
+    first_touches.resize(cells, 0);
+    other_touches.resize(cells, 0);
+    nodes.resize(cells, 0);
+    crossings.resize(cells, 0);
     parent.clear();
-    parent.extend(0..nodes);
-    nodes
+    other.clear();
+    let mut total = 0;
+    let mut handed_down = 0;
+    for strip in 0..strips.columns() {
+        // One band above the image, of zeros, begins each strip: its two rows are the last of the margin.
+        let from = strips.start(strip) - 2;
+        let rows = 2 * cells;
+        let west = &words[from - stride..][..rows];
+        let here = &words[from..][..rows];
+        look_at_cells(
+            west,
+            here,
+            starts,
+            first_touches,
+            other_touches,
+            nodes,
+            crossings,
+        );
+        let (finished, rest) = before.split_at_mut(strip * cells);
+        // West of the first strip lies nothing, and no crossing asks for it.
+        let before_west = &finished[strip.saturating_sub(1) * cells..];
+        let before_here = &mut rest[..cells];
+        let nodes_west = total;
+        for (first, &count) in before_here.iter_mut().zip(nodes.iter()) {
+            *first = total;
+            total += count;
+        }
+        parent.extend(nodes_west..total);
+        // Two contacts a cell are written whether they exist or not: most cells have no more.
+        let room = (total - nodes_west) as usize + 2;
+        if first.len() < room {
+            first.resize(room.next_power_of_two(), (0, 0));
+        }
+        let mut next = 0;
+        for cell in 1..cells - 1 {
+            let pair = |touches: u64| {
+                let up_to = touches ^ touches.wrapping_sub(1);
+                let own = before_here[cell].wrapping_add((starts[cell] & up_to).count_ones());
+                let above =
+                    before_here[cell - 1].wrapping_add((starts[cell - 1] & up_to).count_ones());
+                (own.wrapping_sub(1), above.wrapping_sub(1))
+            };
+            let mut rest = first_touches[cell];
+            let end = next + rest.count_ones() as usize;
+            loop {
+                first[next] = pair(rest);
+                rest &= rest.wrapping_sub(1);
+                first[next + 1] = pair(rest);
+                rest &= rest.wrapping_sub(1);
+                next += 2;
+                if next >= end {
+                    break;
+                }
+            }
+            next = end;
+            let mut rest = other_touches[cell];
+            while rest != 0 {
+                other.push(pair(rest));
+                rest &= rest - 1;
+            }
+            let crossing = crossings[cell];
+            if crossing != 0 {
+                if crossing & BESIDE != 0 {
+                    other.push((before_here[cell], before_west[cell + 1] - 1));
+                }
+                if crossing & UPPER_WEST != 0 {
+                    other.push((before_here[cell], before_west[cell] - 1));
+                }
+                if crossing & UPPER_EAST != 0 {
+                    other.push((before_west[cell + 1] - 1, before_here[cell - 1]));
+                }
+            }
+        }
+        for &(node, above) in &first[..next] {
+            parent[node as usize] = parent[above as usize];
+        }
+        handed_down += next as u32;
+    }
+    total - handed_down
 }
 
-/// The root of a node; halves the path on the way.
+/// Finds the nodes and contacts of one strip's cells; the first cell lies above the image.
 #[inline(always)]
-fn find(parent: &mut [u32], mut node: u32) -> u32 {
-    while parent[node as usize] != node {
-        let grandparent = parent[parent[node as usize] as usize];
-        parent[node as usize] = grandparent;
-        node = grandparent;
+fn look_at_cells(
+    west: &[u64],
+    here: &[u64],
+    starts: &mut [u64],
+    first_touches: &mut [u64],
+    other_touches: &mut [u64],
+    nodes: &mut [u32],
+    crossings: &mut [u8],
+) {
+    let cells = starts.len();
+    let (west, here) = (west.as_chunks::<2>().0, here.as_chunks::<2>().0);
+    let (west, here) = (&west[..cells], &here[..cells]);
+    let (first_touches, other_touches) = (&mut first_touches[..cells], &mut other_touches[..cells]);
+    let (nodes, crossings) = (&mut nodes[..cells], &mut crossings[..cells]);
+    for cell in 0..cells {
+        let occupied = here[cell][0] | here[cell][1];
+        starts[cell] = occupied & !(occupied << 1);
+        nodes[cell] = starts[cell].count_ones();
     }
-    node
+    for cell in 1..cells {
+        let (top, above) = (here[cell][0], here[cell - 1][1]);
+        let straight = top & above;
+        let alone = top & !above;
+        let upper_left = alone & !(top << 1) & (above << 1);
+        let upper_right = alone & !(top >> 1) & (above >> 1);
+        let touches = straight & !(straight << 1) | upper_left | upper_right << 1;
+        // Adding a node's start to its columns carries to the first of them that touches, and no further.
+        let occupied = top | here[cell][1];
+        let first = (occupied & !touches).wrapping_add(starts[cell]) & touches;
+        first_touches[cell] = first;
+        other_touches[cell] = touches & !first;
+    }
+    for cell in 1..cells {
+        let occupied = here[cell][0] | here[cell][1];
+        let occupied_west = west[cell][0] | west[cell][1];
+        let (top, above) = (here[cell][0], here[cell - 1][1]);
+        let (top_west, above_west) = (west[cell][0], west[cell - 1][1]);
+        let beside = occupied_west >> 63 & occupied;
+        let upper_west = above_west >> 63 & top;
+        let upper_east = top_west >> 63 & above;
+        crossings[cell] = ((beside & 1) | (upper_west & 1) << 1 | (upper_east & 1) << 2) as u8;
+    }
+}
+
+/// The root of a node; shortens the path on the way.
+///
+/// Nearly every node is at most two steps below its root. Two steps are taken without asking, so that the
+/// processor has nothing to guess; only longer paths loop.
+#[inline(always)]
+fn find(parent: &mut [u32], node: u32) -> u32 {
+    let mut root = parent[parent[node as usize] as usize];
+    parent[node as usize] = root;
+    while parent[root as usize] != root {
+        root = parent[parent[root as usize] as usize];
+        parent[node as usize] = root;
+    }
+    root
 }
 
 /// Joins two nodes' trees under the smaller root; whether they were apart.

@@ -4,6 +4,8 @@
 
 pub mod boxes;
 pub mod components;
+#[cfg(test)]
+mod mask_tests;
 pub mod masks;
 pub mod measures;
 pub mod overlap;

@@ -50,7 +50,9 @@ impl References<'_> {
 fn group(predictions: usize, with: &'static str, others: usize) -> Result<usize, MaskError> {
     match predictions {
         0 if others == 0 => Ok(1),
-        _ if others > 0 && predictions > 0 && predictions % others == 0 => Ok(predictions / others),
+        _ if others > 0 && predictions > 0 && predictions.is_multiple_of(others) => {
+            Ok(predictions / others)
+        }
         _ => Err(MaskError::Batch {
             predictions,
             with,

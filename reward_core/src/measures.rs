@@ -360,13 +360,13 @@ impl Trait {
     /// Writes the value of each trait of one mask.
     pub fn measure(traits: &[Self], mask: &mut Strips, tools: &mut Tools, values: &mut [f64]) {
         let wants = |one: Self| traits.contains(&one);
-        let components = if wants(Self::Components) {
-            components::count(mask, &mut tools.forest)
-        } else {
-            0
-        };
         let topology = if wants(Self::Holes) {
             Topology::of(mask, &mut tools.forest)
+        } else if wants(Self::Components) {
+            Topology {
+                components: components::count(mask, &mut tools.forest),
+                holes: 0,
+            }
         } else {
             Topology::default()
         };
@@ -375,7 +375,7 @@ impl Trait {
         for (&one, value) in traits.iter().zip(values) {
             *value = match one {
                 Self::Area => mask.count() as f64,
-                Self::Components => components as f64,
+                Self::Components => topology.components as f64,
                 Self::Holes => topology.holes as f64,
                 Self::Euler => crate::topology::euler_number(mask) as f64,
                 Self::LargestShare => components::largest_share(mask, &mut tools.forest),

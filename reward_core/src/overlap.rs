@@ -1,4 +1,6 @@
-//! How much two masks share: Dice, IoU, recall, precision and the ratio of areas.
+//! How much two masks share: Dice, `IoU`, recall, precision and the ratio of areas.
+
+#![allow(clippy::inline_always)] // compiled again for each instruction set, which only inlining can do
 
 use crate::simd;
 use crate::strips::{Plane, Strips};

@@ -5,6 +5,8 @@
 //! neighbours are one word away, its eastern and western ones a shift away, and no code asks for the border.
 //! Eight consecutive words are one tile of 64×8 pixels: one AVX-512 register.
 
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
+
 use crate::simd;
 use ndarray::ArrayView2;
 
@@ -35,12 +37,22 @@ impl Plane<'_> {
 }
 
 /// A packed binary image.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Strips {
-    words: Vec<u64>,
+    /// The words, from `first` on: tiles then begin where cache lines do.
+    memory: Vec<u64>,
+    first: usize,
     height: usize,
     width: usize,
     stride: usize,
+}
+
+impl Clone for Strips {
+    fn clone(&self) -> Self {
+        let mut copy = Self::default();
+        copy.copy_from(self);
+        copy
+    }
 }
 
 impl Strips {
@@ -54,14 +66,21 @@ impl Strips {
 
     /// Takes the given shape; the content is undefined inside the image and zero around it.
     pub fn reset(&mut self, height: usize, width: usize) {
-        if (self.height, self.width) == (height, width) && !self.words.is_empty() {
+        if (self.height, self.width) == (height, width) && !self.memory.is_empty() {
             return;
         }
         self.height = height;
         self.width = width;
         self.stride = height.div_ceil(MARGIN) * MARGIN + 2 * MARGIN;
-        self.words.clear();
-        self.words.resize((self.columns() + 2) * self.stride, 0);
+        self.memory.clear();
+        self.memory.resize(self.len() + MARGIN, 0);
+        // An offset of more than a tile would only mean that nothing is known about the address.
+        self.first = self.memory.as_ptr().align_offset(64).min(MARGIN);
+    }
+
+    /// Number of words.
+    fn len(&self) -> usize {
+        (self.columns() + 2) * self.stride
     }
 
     /// Packs a mask; keeps the allocation where the shape is the same.
@@ -77,29 +96,32 @@ impl Strips {
 
     /// Packs any array by a test on its values.
     fn pack_by<T: Copy>(&mut self, view: &ArrayView2<'_, T>, is_set: impl Fn(T) -> bool) {
-        let mut buffer = Vec::new();
         for (row, values) in view.outer_iter().enumerate() {
-            buffer.clear();
-            buffer.extend(values.iter().map(|&value| u8::from(is_set(value))));
-            for (strip, bytes) in buffer.chunks(64).enumerate() {
-                let mut word = 0;
-                for (bit, &byte) in bytes.iter().enumerate() {
-                    word |= u64::from(byte) << bit;
+            let mut values = values.iter();
+            for strip in 0..self.columns() {
+                let mut bytes = [0; 64];
+                for (byte, &value) in bytes.iter_mut().zip(values.by_ref()) {
+                    *byte = u8::from(is_set(value));
                 }
-                *self.word_mut(strip, row) = word;
+                *self.word_mut(strip, row) = simd::scalar_mask(&bytes, 0);
             }
         }
     }
 
     /// Copies another image, keeping the allocation where the shape is the same.
     pub fn copy_from(&mut self, other: &Self) {
-        self.clone_from(other);
+        if other.memory.is_empty() {
+            *self = Self::default(); // has no margins to copy either
+            return;
+        }
+        self.reset(other.height, other.width);
+        self.words_mut().copy_from_slice(other.words());
     }
 
     /// Clears every pixel that is background in `other`, an image of the same shape.
     pub fn intersect(&mut self, other: &Self) {
         debug_assert_eq!(self.shape(), other.shape());
-        for (word, &keep) in self.words.iter_mut().zip(&other.words) {
+        for (word, &keep) in self.words_mut().iter_mut().zip(other.words()) {
             *word &= keep;
         }
     }
@@ -125,12 +147,13 @@ impl Strips {
     /// All words, the zeros around the image included.
     #[must_use]
     pub fn words(&self) -> &[u64] {
-        &self.words
+        &self.memory[self.first..][..self.len()]
     }
 
     /// All words; whoever writes keeps the zeros around the image.
     pub fn words_mut(&mut self) -> &mut [u64] {
-        &mut self.words
+        let len = self.len();
+        &mut self.memory[self.first..][..len]
     }
 
     /// Address of a strip's first row.
@@ -142,26 +165,26 @@ impl Strips {
     /// 64 pixels of one row.
     #[must_use]
     pub fn word(&self, strip: usize, row: usize) -> u64 {
-        self.words[self.start(strip) + row]
+        self.words()[self.start(strip) + row]
     }
 
     /// 64 pixels of one row, to write.
     pub fn word_mut(&mut self, strip: usize, row: usize) -> &mut u64 {
         let address = self.start(strip) + row;
-        &mut self.words[address]
+        &mut self.words_mut()[address]
     }
 
     /// Foreground pixels.
     #[must_use]
     pub fn count(&self) -> u64 {
-        simd::count(&self.words)
+        simd::count(self.words())
     }
 
     /// Foreground pixels that both images have; the shapes are the same.
     #[must_use]
     pub fn count_both(&self, other: &Self) -> u64 {
         debug_assert_eq!(self.shape(), other.shape());
-        simd::count_both(&self.words, &other.words)
+        simd::count_both(self.words(), other.words())
     }
 
     /// Whether a pixel is foreground.

@@ -1,5 +1,7 @@
 //! Distances between the outlines of two masks.
 
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
+
 use crate::strips::Strips;
 
 /// Distances between outlines, in the unit of the spacing.
@@ -92,6 +94,7 @@ fn outline(strips: &Strips) -> Vec<(usize, usize)> {
 fn percentile(values: &mut [f64], share: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let position = share * (values.len() - 1) as f64;
+    #[allow(clippy::cast_sign_loss)] // a place in a list
     let below = position.floor() as usize;
     let above = (below + 1).min(values.len() - 1);
     values[below] + (values[above] - values[below]) * (position - below as f64)

@@ -4,6 +4,9 @@
 //! before it. A tile of 64×8 pixels is looked at again only when it, or the touching edge of a neighbour,
 //! changed in the latest two passes: the work is proportional to the pixels of tiles that still change.
 
+#![allow(clippy::inline_always)] // compiled again for each instruction set, which only inlining can do
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
+
 use crate::simd;
 use crate::strips::{Strips, MARGIN};
 use crate::thinning_rule::{first_pass, second_pass};
@@ -15,11 +18,26 @@ pub struct Scratch {
     occupied: Vec<u8>,
     /// Per tile: it or a touching edge changed in the latest pass, and in the one before it.
     touched: [Vec<u8>; 2],
-    /// Tiles to evaluate in this pass, as tile numbers.
-    listed: Vec<u32>,
+    /// Per tile, a bit for each row: it lost a pixel in this pass; its westernmost; its easternmost.
+    lost_rows: Vec<u8>,
+    lost_west: Vec<u8>,
+    lost_east: Vec<u8>,
     /// Tiles that lose pixels in this pass, and the pixels they lose.
     changed: Vec<u32>,
-    removed: Vec<[u64; MARGIN]>,
+    removed: Vec<Tile>,
+}
+
+/// 64×8 pixels: a word a row.
+pub(crate) type Tile = [u64; MARGIN];
+
+/// What an instruction set does better than plain Rust.
+pub(crate) trait Hands {
+    /// Which of 64 bytes are not zero.
+    fn nonzero(bytes: &[u8; 64]) -> u64;
+    /// Which rows of a tile hold a pixel.
+    fn rows(tile: &Tile) -> u8;
+    /// Which rows of a tile hold their westernmost (bit 0) and their easternmost pixel (bit 63).
+    fn sides(tile: &Tile) -> (u8, u8);
 }
 
 /// Thins an image in place.
@@ -41,7 +59,7 @@ pub fn thin(strips: &mut Strips, scratch: &mut Scratch) {
 
 /// The loop behind [`thin`], compiled once for each instruction set.
 #[inline(always)]
-pub(crate) fn thin_body(strips: &mut Strips, scratch: &mut Scratch) {
+pub(crate) fn thin_body<H: Hands>(strips: &mut Strips, scratch: &mut Scratch) {
     let stride = strips.stride();
     let tiles_down = stride / MARGIN;
     let words = strips.words_mut();
@@ -49,9 +67,7 @@ pub(crate) fn thin_body(strips: &mut Strips, scratch: &mut Scratch) {
     let Scratch {
         occupied,
         touched: [before, latest],
-        listed,
-        changed,
-        removed,
+        ..
     } = scratch;
     occupied.clear();
     occupied.extend(
@@ -59,88 +75,89 @@ pub(crate) fn thin_body(strips: &mut Strips, scratch: &mut Scratch) {
             .as_chunks::<MARGIN>()
             .0
             .iter()
-            .map(|tile| u8::from(any(tile))),
+            .map(|tile| u8::from(H::rows(tile) != 0)),
     );
-    occupied.resize(tiles.next_multiple_of(8), 0); // flags are read eight at once
+    occupied.resize(tiles.next_multiple_of(64), 0); // flags are read 64 at once
     before.clone_from(occupied);
     latest.clone_from(occupied);
-    if listed.len() < tiles + 8 {
-        listed.resize(tiles + 8, 0);
-        changed.resize(tiles + 8, 0);
-        removed.resize(tiles + 8, [0; MARGIN]);
+    for flags in [
+        &mut scratch.lost_rows,
+        &mut scratch.lost_west,
+        &mut scratch.lost_east,
+    ] {
+        flags.clear();
+        flags.resize(occupied.len(), 0);
+    }
+    if scratch.changed.len() < tiles + 1 {
+        scratch.changed.resize(tiles + 1, 0);
+        scratch.removed.resize(tiles + 1, [0; MARGIN]);
     }
     loop {
         for second in [false, true] {
-            let count = list_tiles(occupied, before, latest, listed);
-            if count == 0 {
-                return;
-            }
-            std::mem::swap(before, latest);
-            latest.fill(0);
-            let evaluated = &listed[..count];
             let losers = if second {
-                evaluate::<true>(words, stride, evaluated, changed, removed)
+                evaluate::<H, true>(words, stride, scratch)
             } else {
-                evaluate::<false>(words, stride, evaluated, changed, removed)
+                evaluate::<H, false>(words, stride, scratch)
             };
-            apply(
-                words,
-                &changed[..losers],
-                &removed[..losers],
-                latest,
-                tiles_down,
-            );
+            scratch.touched.swap(0, 1);
+            if losers == 0 {
+                // Twice in a row, and no tile is left to look at.
+                if scratch.touched[0].iter().all(|&flag| flag == 0) {
+                    return;
+                }
+                scratch.touched[1].fill(0);
+                continue;
+            }
+            apply::<H>(words, losers, scratch);
+            touch(tiles_down, scratch);
         }
     }
 }
 
-/// Lists the occupied tiles flagged in either array; returns how many.
+/// Finds what each touched tile loses in this pass; returns how many tiles lose anything.
 #[inline(always)]
-fn list_tiles(occupied: &[u8], before: &[u8], latest: &[u8], listed: &mut [u32]) -> usize {
-    let mut count = 0;
-    let eights = |flags| {
-        <[u8]>::as_chunks::<8>(flags)
-            .0
-            .iter()
-            .map(|eight| u64::from_le_bytes(*eight))
-    };
-    for (group, ((o, a), b)) in eights(occupied)
-        .zip(eights(before))
-        .zip(eights(latest))
-        .enumerate()
-    {
-        let mut flags = o & (a | b);
-        while flags != 0 {
-            listed[count] = (8 * group) as u32 + flags.trailing_zeros() / 8;
-            count += 1;
-            flags &= flags - 1;
-        }
-    }
-    count
-}
-
-/// Finds what each listed tile loses; returns how many tiles lose anything.
-#[inline(always)]
-fn evaluate<const SECOND: bool>(
+fn evaluate<H: Hands, const SECOND: bool>(
     words: &[u64],
     stride: usize,
-    listed: &[u32],
-    changed: &mut [u32],
-    removed: &mut [[u64; MARGIN]],
+    scratch: &mut Scratch,
 ) -> usize {
+    let Scratch {
+        occupied,
+        touched: [before, latest],
+        changed,
+        removed,
+        ..
+    } = scratch;
     let mut losers = 0;
-    for &tile in listed {
-        let lost = lost_pixels::<SECOND>(words, stride, tile as usize * MARGIN);
-        removed[losers] = lost;
-        changed[losers] = tile;
-        losers += usize::from(any(&lost));
+    let groups = occupied.as_chunks::<64>().0.iter();
+    let groups = groups
+        .zip(before.as_chunks::<64>().0)
+        .zip(latest.as_chunks::<64>().0);
+    for (group, ((occupied, before), latest)) in groups.enumerate() {
+        let mut flags = [0; 64];
+        for (flag, ((o, b), l)) in flags
+            .iter_mut()
+            .zip(occupied.iter().zip(before).zip(latest))
+        {
+            *flag = o & (b | l);
+        }
+        let mut listed = H::nonzero(&flags);
+        while listed != 0 {
+            let tile = 64 * group + listed.trailing_zeros() as usize;
+            listed &= listed - 1;
+            let lost = lost_pixels::<SECOND>(words, stride, tile * MARGIN);
+            // Written whether anything is lost or not, kept only if so: nothing to guess for the processor.
+            removed[losers] = lost;
+            changed[losers] = tile as u32;
+            losers += usize::from(H::rows(&lost) != 0);
+        }
     }
     losers
 }
 
 /// The pixels that one pass removes from the tile at an address.
 #[inline(always)]
-fn lost_pixels<const SECOND: bool>(words: &[u64], stride: usize, address: usize) -> [u64; MARGIN] {
+fn lost_pixels<const SECOND: bool>(words: &[u64], stride: usize, address: usize) -> Tile {
     let window = |start: usize| -> &[u64; MARGIN + 2] {
         words[start..start + MARGIN + 2]
             .first_chunk()
@@ -150,6 +167,8 @@ fn lost_pixels<const SECOND: bool>(words: &[u64], stride: usize, address: usize)
     let west = window(address - 1 - stride);
     let east = window(address - 1 + stride);
     let mut lost = [0; MARGIN];
+    #[allow(clippy::needless_range_loop)]
+    // rows of four arrays at once: what the compiler vectorises
     for row in 0..MARGIN {
         let (up, middle, down) = (row, row + 1, row + 2);
         let nw = here[up] << 1 | west[up] >> 63;
@@ -169,40 +188,69 @@ fn lost_pixels<const SECOND: bool>(words: &[u64], stride: usize, address: usize)
     lost
 }
 
-/// Removes the pixels and flags each changed tile and the neighbours that its changed edges touch.
+/// Removes the pixels that were found, and notes where.
 #[inline(always)]
-fn apply(
-    words: &mut [u64],
-    changed: &[u32],
-    removed: &[[u64; MARGIN]],
-    flags: &mut [u8],
-    tiles_down: usize,
-) {
-    for (&tile, lost) in changed.iter().zip(removed) {
+fn apply<H: Hands>(words: &mut [u64], losers: usize, scratch: &mut Scratch) {
+    let Scratch {
+        changed,
+        removed,
+        lost_rows,
+        lost_west,
+        lost_east,
+        ..
+    } = scratch;
+    let (tiles, _) = words.as_chunks_mut::<MARGIN>();
+    for flags in [&mut *lost_rows, &mut *lost_west, &mut *lost_east] {
+        flags.fill(0);
+    }
+    for (&tile, lost) in changed[..losers].iter().zip(&removed[..losers]) {
         let tile = tile as usize;
-        let address = tile * MARGIN;
-        let mut all = 0;
-        for (word, &bits) in words[address..address + MARGIN].iter_mut().zip(lost) {
-            *word &= !bits;
-            all |= bits;
-        }
-        let (top, bottom) = (lost[0], lost[MARGIN - 1]);
-        flags[tile] = 1;
-        flags[tile - 1] |= u8::from(top != 0);
-        flags[tile + 1] |= u8::from(bottom != 0);
-        let west = &mut flags[tile - tiles_down - 1..][..3];
-        west[0] |= (top & 1) as u8;
-        west[1] |= (all & 1) as u8;
-        west[2] |= (bottom & 1) as u8;
-        let east = &mut flags[tile + tiles_down - 1..][..3];
-        east[0] |= (top >> 63) as u8;
-        east[1] |= (all >> 63) as u8;
-        east[2] |= (bottom >> 63) as u8;
+        let before = tiles[tile];
+        tiles[tile] = std::array::from_fn(|row| before[row] & !lost[row]);
+        lost_rows[tile] = H::rows(lost);
+        (lost_west[tile], lost_east[tile]) = H::sides(lost);
     }
 }
 
-/// Whether a tile holds a pixel.
+const TOP: u8 = 1;
+const BOTTOM: u8 = 1 << (MARGIN - 1);
+
+/// Flags each tile that lost a pixel in this pass, or whose neighbour lost one at the touching edge.
 #[inline(always)]
-fn any(tile: &[u64; MARGIN]) -> bool {
-    tile.iter().fold(0, |all, &word| all | word) != 0
+fn touch(tiles_down: usize, scratch: &mut Scratch) {
+    let Scratch {
+        touched: [_, latest],
+        lost_rows,
+        lost_west,
+        lost_east,
+        ..
+    } = scratch;
+    // From the first tile inside the image to the last: each has neighbours on all sides.
+    let range = tiles_down + 1..latest.len() - tiles_down - 1;
+    let n = range.len();
+    let at = range.start;
+    let out = &mut latest[range];
+    let own = [
+        &lost_rows[at - 1..][..n],
+        &lost_rows[at..][..n],
+        &lost_rows[at + 1..][..n],
+    ];
+    let west = at - tiles_down;
+    let west = [
+        &lost_east[west - 1..][..n],
+        &lost_east[west..][..n],
+        &lost_east[west + 1..][..n],
+    ];
+    let east = at + tiles_down;
+    let east = [
+        &lost_west[east - 1..][..n],
+        &lost_west[east..][..n],
+        &lost_west[east + 1..][..n],
+    ];
+    for (index, flag) in out.iter_mut().enumerate() {
+        let from_above = (own[0][index] | west[0][index] | east[0][index]) & BOTTOM;
+        let from_below = (own[2][index] | west[2][index] | east[2][index]) & TOP;
+        let beside = own[1][index] | west[1][index] | east[1][index];
+        *flag = u8::from(from_above | from_below | beside != 0);
+    }
 }

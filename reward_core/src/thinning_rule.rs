@@ -1,9 +1,12 @@
-//! The thinning rule, 64 pixels at a time. Written by codegen/thinning_circuit.py: change it there.
+//! The thinning rule, 64 pixels at a time. Written by `codegen/thinning_circuit.py`: change it there.
 //!
 //! Each bit of a word is one pixel; the eight arguments hold that pixel's neighbours.
 //! Behaviour: scikit-image's `skeletonize` (method "zhang"), pass by pass.
 
+#![allow(clippy::inline_always, clippy::let_and_return)] // generated; compiled for each processor
+
 /// Neighbourhoods (bit 0 north-west, clockwise) whose centre a pass removes.
+#[cfg(test)]
 pub const REMOVED: [&[u8]; 2] = [
     &[
         3, 6, 7, 10, 11, 12, 14, 15, 28, 30, 31, 40, 60, 112, 120, 124, 130, 131, 134, 135, 143,

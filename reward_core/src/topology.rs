@@ -1,5 +1,8 @@
 //! Euler number and Betti numbers of a mask: foreground 8-connected, background 4-connected.
 
+#![allow(clippy::inline_always)] // compiled again for each instruction set, which only inlining can do
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
+
 use crate::components::{self, Forest};
 use crate::simd;
 use crate::strips::Strips;
@@ -49,21 +52,25 @@ pub fn euler_number(strips: &Strips) -> i64 {
 pub(crate) fn euler_body(strips: &Strips) -> i64 {
     let stride = strips.stride();
     let words = strips.words();
-    let (mut plus, mut minus) = (0, 0);
+    let (mut plus, mut minus) = (0u64, 0u64);
     // The strip of zeros on the right is included: the east edge of the last pixel lies in it.
     for (west, here) in words
         .chunks_exact(stride)
         .zip(words.chunks_exact(stride).skip(1))
     {
-        for (w, c) in west.windows(2).zip(here.windows(2)) {
-            let (above, pixel) = (c[0], c[1]);
-            let left = pixel << 1 | w[1] >> 63;
-            let above_left = above << 1 | w[0] >> 63;
+        // Rows 0..n and the rows below them, in both strips.
+        let n = stride - 1;
+        let rows = west[..n]
+            .iter()
+            .zip(&west[1..])
+            .zip(here[..n].iter().zip(&here[1..]));
+        for ((&west_above, &west), (&above, &pixel)) in rows {
+            let left = pixel << 1 | west >> 63;
+            let above_left = above << 1 | west_above >> 63;
             let vertices = pixel | left | above | above_left;
-            plus += i64::from(vertices.count_ones()) + i64::from(pixel.count_ones());
-            minus +=
-                i64::from((pixel | left).count_ones()) + i64::from((pixel | above).count_ones());
+            plus += u64::from(vertices.count_ones() + pixel.count_ones());
+            minus += u64::from((pixel | left).count_ones() + (pixel | above).count_ones());
         }
     }
-    plus - minus
+    plus.cast_signed() - minus.cast_signed()
 }

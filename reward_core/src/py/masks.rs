@@ -1,5 +1,7 @@
 //! Python functions over batches of masks.
 
+#![allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
+
 use crate::masks::{self, References};
 use crate::measures::{MaskError, Measure, Prepared, Trait};
 use crate::simd::{self, Level};
@@ -39,16 +41,17 @@ impl Batch<'_> {
                 "threshold is {limit}: expected a number ≥ 0"
             )));
         }
+        #[allow(clippy::cast_sign_loss)] // checked above
         let byte = limit as u8; // bytes are whole: above 127.5 is above 127; casts stop at 255
         let float = threshold.unwrap_or(0.5);
         let planes = match self {
-            Self::U8(batch) => slices(batch.as_array())
+            Self::U8(batch) => slices(&batch.as_array())
                 .map(|view| Plane::U8(view, byte))
                 .collect(),
-            Self::F32(batch) => slices(batch.as_array())
+            Self::F32(batch) => slices(&batch.as_array())
                 .map(|view| Plane::F32(view, float as f32))
                 .collect(),
-            Self::F64(batch) => slices(batch.as_array())
+            Self::F64(batch) => slices(&batch.as_array())
                 .map(|view| Plane::F64(view, float))
                 .collect(),
             Self::List(images) => images
@@ -65,8 +68,11 @@ impl Batch<'_> {
 }
 
 /// The masks of a batch, one after the other.
-fn slices<T>(batch: ArrayView3<'_, T>) -> impl Iterator<Item = ArrayView2<'_, T>> {
-    (0..batch.len_of(Axis(0))).map(move |index| batch.clone().index_axis_move(Axis(0), index))
+fn slices<'a, T>(
+    batch: &ArrayView3<'a, T>,
+) -> impl Iterator<Item = ArrayView2<'a, T>> + use<'a, T> {
+    let batch = *batch;
+    (0..batch.len_of(Axis(0))).map(move |index| batch.index_axis_move(Axis(0), index))
 }
 
 /// Where results go: one array, or a list of arrays.

@@ -4,13 +4,15 @@
 //! the functions here compile it again with the instructions that the processor was found to have.
 //! Packing and unpacking alone use intrinsics, each beside a scalar twin.
 
+#![allow(clippy::inline_always)] // compiled again for each instruction set, which only inlining can do
+#![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
 #![allow(unsafe_code)] // calls into functions compiled for instructions that were detected before
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use crate::strips::Strips;
-use crate::{overlap, thinning, topology};
+use crate::{components, overlap, thinning, topology};
 use ndarray::ArrayView2;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -160,7 +162,19 @@ pub fn overlap_bytes(a: &[u8], b: &[u8], thresholds: (u8, u8)) -> [u64; 3] {
 
 /// See [`thinning::thin`].
 pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
-    dispatch!(thin(strips, scratch), thinning::thin_body(strips, scratch));
+    dispatch!(
+        thin(strips, scratch),
+        thinning::thin_body::<Scalar>(strips, scratch)
+    );
+}
+
+/// See [`components::count`].
+#[must_use]
+pub fn count_components(strips: &Strips, forest: &mut components::Forest) -> u64 {
+    dispatch!(
+        count_components(strips, forest),
+        components::count_body(strips, forest)
+    )
 }
 
 /// See [`topology::euler_number`].
@@ -170,16 +184,15 @@ pub fn euler_number(strips: &Strips) -> i64 {
 }
 
 /// The foreground among 64 bytes, as bits.
-fn scalar_mask(bytes: &[u8; 64], threshold: u8) -> u64 {
+pub(crate) fn scalar_mask(bytes: &[u8; 64], threshold: u8) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     let mut word = 0;
     for (group, eight) in bytes.as_chunks::<8>().0.iter().enumerate() {
-        let mut set = [0u8; 8];
-        for (flag, &byte) in set.iter_mut().zip(eight) {
-            *flag = u8::from(byte > threshold);
-        }
+        let excess = u64::from_le_bytes(eight.map(|byte| byte.saturating_sub(threshold)));
+        // The highest bit of each byte that is not zero, moved to its lowest.
+        let set = ((excess & LOW) + LOW | excess) >> 7 & 0x0101_0101_0101_0101;
         // Gathers the lowest bit of each byte into the highest byte, the first byte lowest.
-        let bits = u64::from_le_bytes(set).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        word |= bits << (8 * group);
+        word |= (set.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * group);
     }
     word
 }
@@ -230,16 +243,17 @@ fn unpack_rows(strips: &Strips, out: &mut [u8], spread: impl Fn(u64, &mut [u8; 6
     if width == 0 {
         return;
     }
+    let words = strips.words();
     for (row, bytes) in out.chunks_exact_mut(width).enumerate() {
         let mut address = origin + row;
         let (whole, rest) = bytes.as_chunks_mut::<64>();
         for chunk in whole {
-            spread(strips.words()[address], chunk);
+            spread(words[address], chunk);
             address += stride;
         }
         if !rest.is_empty() {
             let mut last = [0; 64];
-            spread(strips.words()[address], &mut last);
+            spread(words[address], &mut last);
             rest.copy_from_slice(&last[..rest.len()]);
         }
     }
@@ -271,4 +285,30 @@ fn overlap_rows(
         add(&x, &y);
     }
     counts
+}
+
+/// Plain Rust.
+struct Scalar;
+
+impl thinning::Hands for Scalar {
+    fn nonzero(bytes: &[u8; 64]) -> u64 {
+        scalar_mask(bytes, 0)
+    }
+
+    fn rows(tile: &thinning::Tile) -> u8 {
+        tile.iter()
+            .enumerate()
+            .fold(0, |rows, (row, &word)| rows | u8::from(word != 0) << row)
+    }
+
+    fn sides(tile: &thinning::Tile) -> (u8, u8) {
+        tile.iter()
+            .enumerate()
+            .fold((0, 0), |(west, east), (row, &word)| {
+                (
+                    west | ((word & 1) as u8) << row,
+                    east | ((word >> 63) as u8) << row,
+                )
+            })
+    }
 }

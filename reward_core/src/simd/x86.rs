@@ -1,10 +1,15 @@
 //! The loops of this crate compiled for the instruction sets of x86-64.
 
+#![allow(clippy::inline_always)] // only inlined code is compiled with the caller's instructions
+#![allow(clippy::redundant_closure)] // a closure is compiled with the caller's instructions, a path is not
+#![allow(clippy::cast_sign_loss)] // masks of lanes are bits, not numbers
+#![allow(clippy::wildcard_imports)] // intrinsics
+
 /// Every x86-64 processor.
 pub mod sse2 {
     use super::super::{overlap_rows, pack_rows, unpack_rows};
     use crate::strips::Strips;
-    use crate::{overlap, thinning, topology};
+    use crate::{components, overlap, thinning, topology};
     use ndarray::ArrayView2;
     use std::arch::x86_64::*;
 
@@ -37,7 +42,27 @@ pub mod sse2 {
         word
     }
 
-    use super::super::scalar_bytes as spread;
+    use super::super::{scalar_bytes as spread, Scalar};
+
+    /// What this instruction set does better than plain Rust.
+    struct Hands;
+
+    impl thinning::Hands for Hands {
+        #[inline(always)]
+        fn nonzero(bytes: &[u8; 64]) -> u64 {
+            nonzero(bytes)
+        }
+
+        #[inline(always)]
+        fn rows(tile: &thinning::Tile) -> u8 {
+            Scalar::rows(tile)
+        }
+
+        #[inline(always)]
+        fn sides(tile: &thinning::Tile) -> (u8, u8) {
+            Scalar::sides(tile)
+        }
+    }
 
     /// Packs bytes above a threshold into bits.
     pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
@@ -78,7 +103,12 @@ pub mod sse2 {
 
     /// See `thinning::thin`.
     pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
-        thinning::thin_body(strips, scratch);
+        thinning::thin_body::<Hands>(strips, scratch);
+    }
+
+    /// See `components::count`.
+    pub fn count_components(strips: &Strips, forest: &mut components::Forest) -> u64 {
+        components::count_body(strips, forest)
     }
 
     /// See `topology::euler_number`.
@@ -91,7 +121,7 @@ pub mod sse2 {
 pub mod avx2 {
     use super::super::{overlap_rows, pack_rows, unpack_rows};
     use crate::strips::Strips;
-    use crate::{overlap, thinning, topology};
+    use crate::{components, overlap, thinning, topology};
     use ndarray::ArrayView2;
     use std::arch::x86_64::*;
 
@@ -141,6 +171,56 @@ pub mod avx2 {
         }
     }
 
+    /// Which rows of a tile hold a pixel.
+    #[target_feature(enable = "avx2")]
+    fn rows(tile: &thinning::Tile) -> u8 {
+        let mut empty = 0;
+        for (part, half) in tile.as_chunks::<4>().0.iter().enumerate() {
+            // SAFETY: the load reads the 32 bytes of `half`, unaligned.
+            let loaded = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
+            let equal = _mm256_cmpeq_epi64(loaded, _mm256_setzero_si256());
+            empty |= _mm256_movemask_pd(_mm256_castsi256_pd(equal)) << (4 * part);
+        }
+        !empty as u8
+    }
+
+    /// Which rows hold their westernmost, and which their easternmost pixel.
+    #[target_feature(enable = "avx2")]
+    fn sides(tile: &thinning::Tile) -> (u8, u8) {
+        let (mut west, mut east) = (0, 0);
+        for (part, half) in tile.as_chunks::<4>().0.iter().enumerate() {
+            // SAFETY: as in `rows`.
+            let loaded = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
+            let turned = _mm256_slli_epi64::<63>(loaded);
+            west |= _mm256_movemask_pd(_mm256_castsi256_pd(turned)) << (4 * part);
+            east |= _mm256_movemask_pd(_mm256_castsi256_pd(loaded)) << (4 * part);
+        }
+        (west as u8, east as u8)
+    }
+
+    /// What this instruction set does better than plain Rust.
+    struct Hands;
+
+    impl thinning::Hands for Hands {
+        #[inline(always)]
+        fn nonzero(bytes: &[u8; 64]) -> u64 {
+            // SAFETY: as in `rows`.
+            unsafe { nonzero(bytes) }
+        }
+
+        #[inline(always)]
+        fn rows(tile: &thinning::Tile) -> u8 {
+            // SAFETY: reached only from `thin`, which is compiled for (and called on) this instruction set.
+            unsafe { rows(tile) }
+        }
+
+        #[inline(always)]
+        fn sides(tile: &thinning::Tile) -> (u8, u8) {
+            // SAFETY: as in `rows`.
+            unsafe { sides(tile) }
+        }
+    }
+
     /// Packs bytes above a threshold into bits.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
@@ -186,7 +266,13 @@ pub mod avx2 {
     /// See `thinning::thin`.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
-        thinning::thin_body(strips, scratch);
+        thinning::thin_body::<Hands>(strips, scratch);
+    }
+
+    /// See `components::count`.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn count_components(strips: &Strips, forest: &mut components::Forest) -> u64 {
+        components::count_body(strips, forest)
     }
 
     /// See `topology::euler_number`.
@@ -200,7 +286,7 @@ pub mod avx2 {
 pub mod avx512 {
     use super::super::{overlap_rows, pack_rows, unpack_rows};
     use crate::strips::Strips;
-    use crate::{overlap, thinning, topology};
+    use crate::{components, overlap, thinning, topology};
     use ndarray::ArrayView2;
     use std::arch::x86_64::*;
 
@@ -227,6 +313,48 @@ pub mod avx512 {
         unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), _mm512_maskz_set1_epi8(word, 1)) };
     }
 
+    /// Which rows of a tile hold a pixel.
+    #[target_feature(enable = "avx512f,avx512dq")]
+    fn rows(tile: &thinning::Tile) -> u8 {
+        // SAFETY: the load reads the 64 bytes of `tile`, unaligned.
+        let loaded = unsafe { _mm512_loadu_si512(tile.as_ptr().cast()) };
+        _mm512_test_epi64_mask(loaded, loaded)
+    }
+
+    /// Which rows hold their westernmost, and which their easternmost pixel.
+    #[target_feature(enable = "avx512f,avx512dq")]
+    fn sides(tile: &thinning::Tile) -> (u8, u8) {
+        // SAFETY: as in `rows`.
+        let loaded = unsafe { _mm512_loadu_si512(tile.as_ptr().cast()) };
+        (
+            _mm512_movepi64_mask(_mm512_slli_epi64::<63>(loaded)),
+            _mm512_movepi64_mask(loaded),
+        )
+    }
+
+    /// What this instruction set does better than plain Rust.
+    struct Hands;
+
+    impl thinning::Hands for Hands {
+        #[inline(always)]
+        fn nonzero(bytes: &[u8; 64]) -> u64 {
+            // SAFETY: as in `rows`.
+            unsafe { nonzero(bytes) }
+        }
+
+        #[inline(always)]
+        fn rows(tile: &thinning::Tile) -> u8 {
+            // SAFETY: reached only from `thin`, which is compiled for (and called on) this instruction set.
+            unsafe { rows(tile) }
+        }
+
+        #[inline(always)]
+        fn sides(tile: &thinning::Tile) -> (u8, u8) {
+            // SAFETY: as in `rows`.
+            unsafe { sides(tile) }
+        }
+    }
+
     /// Packs bytes above a threshold into bits.
     #[target_feature(
         enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
@@ -284,7 +412,15 @@ pub mod avx512 {
         enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
     )]
     pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
-        thinning::thin_body(strips, scratch);
+        thinning::thin_body::<Hands>(strips, scratch);
+    }
+
+    /// See `components::count`.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn count_components(strips: &Strips, forest: &mut components::Forest) -> u64 {
+        components::count_body(strips, forest)
     }
 
     /// See `topology::euler_number`.
