@@ -284,3 +284,47 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
         Verdict::reject(Rule::Number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn accepts(question: &str, reference: &str, answer: &str) -> bool {
+        let prompt = Prompt::new(Some(question), &[reference], Options::default());
+        prompt.judge(answer, &mut Parsed::default()).is_accepted
+    }
+
+    #[test]
+    fn sides_and_denials_win_over_overlap() {
+        assert!(accepts("Where?", "left lung", "in the left lung"));
+        assert!(!accepts("Where?", "left lung", "right lung"));
+        assert!(!accepts("What?", "pneumonia", "no evidence of pneumonia"));
+        assert!(accepts("异常吗？", "是", "异常"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn any_text_is_judged_without_a_panic(
+            question in "\\PC{0,30}|[ -~是不左右肺]{0,30}",
+            reference in "\\PC{0,20}|[ -~是不左右肺]{0,20}",
+            answer in "\\PC{0,40}|[ -~是不左右肺\n]{0,40}",
+        ) {
+            let options = Options::in_question(&question);
+            let prompt = Prompt::new(Some(&question), &[&reference], options);
+            let verdict = prompt.judge(&answer, &mut Parsed::default());
+            prop_assert!(verdict.is_accepted == (verdict.graded >= 0.5));
+            prop_assert!((0.0..=1.0).contains(&verdict.graded));
+        }
+
+        #[test]
+        fn any_bytes_are_judged_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let text = String::from_utf8_lossy(&bytes);
+            let prompt = Prompt::new(Some(&text), &[&text], Options::in_question(&text));
+            let verdict = prompt.judge(&text, &mut Parsed::default());
+            prop_assert!(verdict.graded <= 1.0);
+        }
+    }
+}

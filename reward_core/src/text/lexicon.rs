@@ -190,7 +190,7 @@ struct RoleRow {
 
 #[derive(Deserialize)]
 struct NumberRow {
-    value: f64,
+    value: u32,
     #[serde(default)]
     words: Vec<String>,
     #[serde(default)]
@@ -239,10 +239,10 @@ impl Lexicon {
         }
         for row in &functions.numbers {
             for term in &row.words {
-                lexicon.insert(term, Entry::Number(row.value));
+                lexicon.insert(term, Entry::Number(f64::from(row.value)));
             }
             for term in &row.ordinals {
-                lexicon.insert(term, Entry::Ordinal(row.value as u32));
+                lexicon.insert(term, Entry::Ordinal(row.value));
             }
         }
         for (index, row) in file.groups.into_iter().enumerate() {

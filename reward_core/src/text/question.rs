@@ -6,6 +6,7 @@ use super::tokens::{Break, Opener, Parsed, Token};
 
 /// A question, read once for all its completions.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 pub struct Question {
     /// The question itself.
     pub parsed: Parsed,

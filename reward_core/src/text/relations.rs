@@ -106,7 +106,7 @@ pub fn are_opposite(left: &Token, right: &Token) -> bool {
 /// Whether the token is a level such as "L4" or "T12".
 #[must_use]
 pub fn is_level(parsed: &Parsed, token: &Token) -> bool {
-    let word = parsed.text[token.start as usize..token.end as usize].as_bytes();
+    let word = &parsed.text.as_bytes()[token.start as usize..token.end as usize];
     token.concept == NO_CONCEPT
         && (2..=3).contains(&word.len())
         && matches!(word[0], b'c' | b't' | b'l' | b's')

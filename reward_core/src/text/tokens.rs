@@ -271,6 +271,7 @@ fn is_singular_in_s(word: &str) -> bool {
 
 /// One token of an answer.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 pub struct Token {
     /// Equal for tokens that mean the same.
     pub key: u64,
@@ -333,6 +334,7 @@ pub enum Opener {
 
 /// A stretch of tokens between separators.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 pub struct Segment {
     /// Index of its first token.
     pub first: u32,
