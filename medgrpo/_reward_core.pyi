@@ -6,6 +6,34 @@ from typing import Any, Literal, Self, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "ANSWER_RULES",
+    "TAG_STATES",
+    "PreparedMasks",
+    "__version__",
+    "assign",
+    "box_scores",
+    "describe_masks",
+    "fluency_parts",
+    "format_scores",
+    "instruction_set",
+    "iou_matrix",
+    "match_answers",
+    "match_labels",
+    "mean_average_precision",
+    "measure_masks",
+    "num_threads",
+    "overlap_scores",
+    "parse_boxes",
+    "parse_tags",
+    "read_text",
+    "scored_field",
+    "set_instruction_set",
+    "set_num_threads",
+    "skeletonize_masks",
+    "synonyms",
+]
+
 __version__: str
 
 # Text
@@ -111,7 +139,9 @@ def instruction_set() -> str:
 
 # Boxes. Corners are x1, y1, x2, y2.
 
-def parse_boxes(texts: Sequence[str]) -> list[tuple[list[list[float]], list[str | None], list[float | None]] | None]:
+def parse_boxes(
+    texts: Sequence[str],
+) -> list[tuple[list[list[float]], list[str | None], list[float | None]] | None]:
     """The boxes in each text as (corners, labels, scores); None where it holds no list of boxes."""
 
 def iou_matrix(predicted: NDArray[np.float64], references: NDArray[np.float64]) -> NDArray[np.float64]:
