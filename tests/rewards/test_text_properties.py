@@ -1,6 +1,7 @@
 """Properties of the text rewards: agreement with the naive twins, any input, any number of threads."""
 
 import importlib.util
+import time
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +182,46 @@ def test_fluency_prefers_varied_text_in_the_right_language():
     assert (
         text.fluency(["左下肺可见片状高密度影，边界不清，考虑炎症。CT 建议复查。"], language=["zh"])[0] > 0.9
     )
+
+
+UNITS = (
+    "the heart is enlarged and the left lung shows pneumonia ",
+    "left lung, ",
+    "lung\n",
+    "blah ",
+    "The lung is seen. ",
+    "no not isn't seen, ",
+    "not yes ",
+    "cannot be or ",
+    "unclear cannot determine ",
+    "3 x 4 ",
+    "1/2/3 ",
+    "heart or lung ",
+    "axial coronal ",
+    "A or B and ",
+    "心脏增大，",
+    "<think>",
+)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_long_answer_costs_in_proportion_to_its_length(unit):
+    questions = [
+        "What is seen?",
+        "Is it 3 cm?",
+        "Which? A) lung B) heart C) liver",
+        "Is it axial?",
+        "异常吗？",
+    ]
+    answers = ["pneumonia in the left lung and effusion", "mass of 3 cm", "A", "yes", "不是"]
+
+    def seconds(characters: int) -> float:
+        completion = unit * (characters // len(unit)) + "<answer>left lung</answer>"
+        started = time.process_time()
+        text.answer_match([completion] * len(answers), answer=answers, question=questions, plain=True)
+        plain = unit * (characters // len(unit))
+        text.explain([plain] * len(answers), answer=answers, question=questions, plain=True)
+        return time.process_time() - started
+
+    short = min(seconds(8_000) for _ in range(3))
+    assert seconds(256_000) < 32 * 8 * max(short, 0.0005)  # all pairs would cost 1,024 times

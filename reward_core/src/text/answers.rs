@@ -241,7 +241,7 @@ fn says_nothing_found(answer: &Parsed, question: Option<&Question>) -> bool {
 }
 
 /// First sentence that says anything.
-fn first_sentence(answer: &Parsed) -> u16 {
+fn first_sentence(answer: &Parsed) -> u32 {
     let says = |t: &&Token| {
         !matches!(
             t.role,

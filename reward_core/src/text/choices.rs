@@ -90,9 +90,11 @@ impl Options {
             if is_word(before) || is_word(after) {
                 continue;
             }
-            let lead: String = chars[..at].iter().collect::<String>().to_lowercase();
-            let lead =
-                lead.trim_end_matches(|c: char| c.is_whitespace() || "(:：*\"'[\\{（".contains(c));
+            let is_mark = |c: &&char| c.is_whitespace() || "(:：*\"'[\\{（".contains(**c);
+            let marks = chars[..at].iter().rev().take_while(is_mark).count();
+            let lead = &chars[..at - marks];
+            let lead = &lead[lead.len().saturating_sub(LONGEST_LEAD)..];
+            let lead = lead.iter().collect::<String>().to_lowercase();
             let is_opened = lead.is_empty() || lead.ends_with(['.', '!', '?', '。', '\n']);
             let is_called = [
                 "answer",
@@ -118,8 +120,7 @@ impl Options {
             ]
             .iter()
             .any(|w| lead.ends_with(w));
-            let is_marked = after.is_none()
-                || after.is_some_and(|c| ").:、,;]}*，。；\n".contains(c))
+            let is_marked = after.is_none_or(|c| ").:、,;]}*，。；\n".contains(c))
                 || (after.is_some_and(char::is_whitespace) && is_closed_after(&chars[at + 1..]))
                 || after.is_some_and(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
             let is_upper = character.is_ascii_uppercase() || chars.len() <= 3;
@@ -133,10 +134,14 @@ impl Options {
     }
 }
 
+/// Characters that are looked at beside a letter.
+const LONGEST_LEAD: usize = 16;
+
 /// After blanks comes "and"/"or" with another letter, or nothing more.
 fn is_closed_after(rest: &[char]) -> bool {
-    let rest: String = rest.iter().collect::<String>().to_lowercase();
-    let rest = rest.trim();
+    let blanks = rest.iter().take_while(|c| c.is_whitespace()).count();
+    let rest: String = rest[blanks..].iter().take(LONGEST_LEAD).collect();
+    let rest = rest.to_lowercase();
     rest.is_empty()
         || rest.starts_with("and ")
         || rest.starts_with("or ")

@@ -36,10 +36,7 @@ impl Polarity {
 /// What `answer` says to `question` (or by itself where there is none).
 #[must_use]
 pub fn polarity(answer: &Parsed, question: Option<&Question>) -> Polarity {
-    let has_yes = answer
-        .tokens
-        .iter()
-        .any(|t| t.role == Role::Yes && !t.is_aside && !is_denied_word(answer, t));
+    let has_yes = has_undenied_yes(answer);
     let has_no = answer
         .tokens
         .iter()
@@ -61,12 +58,18 @@ pub fn polarity(answer: &Parsed, question: Option<&Question>) -> Polarity {
     }
 }
 
-/// "Not true", "not correct".
-fn is_denied_word(answer: &Parsed, token: &Token) -> bool {
-    answer
-        .tokens
-        .iter()
-        .any(|t| t.role == Role::Negation && t.end <= token.start && t.segment == token.segment)
+/// A "yes" that is not "not true", "not correct".
+fn has_undenied_yes(answer: &Parsed) -> bool {
+    let (mut segment, mut denied_from) = (0, u32::MAX);
+    answer.tokens.iter().any(|token| {
+        if token.segment != segment {
+            (segment, denied_from) = (token.segment, u32::MAX);
+        }
+        if token.role == Role::Negation {
+            denied_from = denied_from.min(token.end);
+        }
+        token.role == Role::Yes && !token.is_aside && token.start < denied_from
+    })
 }
 
 /// Whether an answer consists only of yes, no, presence, denial and normality.
@@ -86,24 +89,18 @@ pub fn is_bare(answer: &Parsed) -> bool {
 
 /// What the sentences state, without an explicit yes or no; the flag says that the match is a firm one.
 fn statement(answer: &Parsed, question: Option<&Question>) -> Option<(bool, bool)> {
-    let sentences = answer.tokens.last().map_or(0, |t| t.sentence + 1);
-    for sentence in 0..sentences {
-        if let Some(found) = sentence_says(answer, sentence, question) {
-            return Some(found);
-        }
-    }
-    None
+    answer
+        .sentences()
+        .find_map(|sentence| sentence_says(answer, sentence, question))
 }
 
 fn sentence_says(
     answer: &Parsed,
-    sentence: u16,
+    sentence: &[Token],
     question: Option<&Question>,
 ) -> Option<(bool, bool)> {
-    let tokens: Vec<&Token> = answer
-        .tokens
+    let tokens: Vec<&Token> = sentence
         .iter()
-        .filter(|t| t.sentence == sentence)
         .filter(|t| {
             let opener = answer.segments[t.segment as usize].opener;
             !t.is_aside || opener == Opener::Than && question.is_some_and(Question::compares)
@@ -150,14 +147,24 @@ fn overlap_says(content: &[&&Token], question: &Question) -> Option<(bool, bool)
     if asked.is_empty() {
         return None;
     }
-    for token in content
+    let news = || {
+        content
+            .iter()
+            .filter(|t| t.is_stated() && !question.names(t))
+    };
+    let opposes = news().any(|t| asked.iter().any(|a| are_opposite(a, t)));
+    let replaces = [Category::Plane, Category::Modality]
         .iter()
-        .filter(|t| t.is_stated() && !question.names(t))
-    {
-        let opposes = asked.iter().any(|a| are_opposite(a, token));
-        if opposes || replaces(token, &asked, content) || is_other_side(token, &asked, content) {
-            return Some((question.is_negated, true));
-        }
+        .any(|&category| {
+            let is_other = |t: &Token, a: &Token| a.category == category && !is_related(a, t);
+            news().any(|t| t.category == category && asked.iter().any(|a| is_other(t, a)))
+                && !names_asked(content, &asked, category, Token::is_stated)
+        });
+    let is_other_side = asked.iter().any(|a| a.category == Category::Side)
+        && news().any(|t| t.category == Category::Side)
+        && !names_asked(content, &asked, Category::Side, |_| true);
+    if opposes || replaces || is_other_side {
+        return Some((question.is_negated, true));
     }
     let is_meant =
         |t: &Token, a: &Token| t.key == a.key || (t.category != Category::Organ && is_part(t, a));
@@ -202,23 +209,15 @@ fn overlap_says(content: &[&&Token], question: &Question) -> Option<(bool, bool)
     Some((is_denied == question.is_negated, is_sure))
 }
 
-/// Another plane or modality than the one asked about, and that one is not stated as well.
-fn replaces(token: &Token, asked: &[&Token], content: &[&&Token]) -> bool {
-    matches!(token.category, Category::Plane | Category::Modality)
-        && asked
-            .iter()
-            .any(|a| a.category == token.category && !is_related(a, token))
-        && !asked.iter().any(|a| {
-            a.category == token.category && content.iter().any(|t| t.is_stated() && t.key == a.key)
-        })
-}
-
-/// Another side than the one asked about, and that one is not named at all.
-fn is_other_side(token: &Token, asked: &[&Token], content: &[&&Token]) -> bool {
-    let is_asked = |t: &Token| t.category == Category::Side && asked.iter().any(|a| a.key == t.key);
-    token.category == Category::Side
-        && asked.iter().any(|a| a.category == Category::Side)
-        && !content.iter().any(|t| is_asked(t))
+/// Whether `content` names one of the `asked` tokens of this category, in a token that `counts`.
+fn names_asked(
+    content: &[&&Token],
+    asked: &[&Token],
+    category: Category,
+    counts: fn(&Token) -> bool,
+) -> bool {
+    let mut wanted = asked.iter().filter(|a| a.category == category);
+    wanted.any(|a| content.iter().any(|t| t.key == a.key && counts(t)))
 }
 
 fn bare_says(tokens: &[&Token]) -> Option<bool> {

@@ -1,7 +1,11 @@
 //! An answer in words, compared with a reference sentence by sentence.
 
+use std::cell::OnceCell;
+
+use rustc_hash::FxHashSet;
+
 use super::lexicon::{Category, Lexicon, Role};
-use super::numbers::quantities;
+use super::numbers::{quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
 use super::question::Question;
 use super::relations::{
@@ -28,12 +32,14 @@ pub fn judge(
     if target.required.is_empty() && target.amounts.is_empty() {
         return Verdict::reject(Rule::Different);
     }
-    let sentences = answer.tokens.last().map_or(0, |t| t.sentence + 1);
+    let said = OnceCell::new();
     let mut nearest = Verdict::reject(Rule::Different);
-    for sentence in 0..sentences {
+    let mut sentences = answer.segments.chunk_by(|a, b| a.sentence == b.sentence);
+    while let Some(sentence) = sentences.next() {
         let mut scope = Scope {
             answer,
             sentence,
+            said: &said,
             question,
             reference,
             target,
@@ -52,7 +58,7 @@ pub fn judge(
             return Verdict::reject(rule);
         }
         if covered >= 1.0 {
-            let is_taken_back = (sentence + 1..sentences).any(|later| {
+            let is_taken_back = sentences.any(|later| {
                 Scope {
                     sentence: later,
                     ..scope
@@ -83,7 +89,10 @@ pub fn judge(
 #[derive(Clone, Copy)]
 struct Scope<'a> {
     answer: &'a Parsed,
-    sentence: u16,
+    /// Its segments.
+    sentence: &'a [Segment],
+    /// Amounts that the whole answer gives, counted when they are first asked for.
+    said: &'a OnceCell<Vec<Quantity>>,
     question: Option<&'a Question>,
     reference: &'a Parsed,
     target: &'a TextTarget,
@@ -93,11 +102,10 @@ struct Scope<'a> {
 
 impl<'a> Scope<'a> {
     fn segments(&self) -> impl Iterator<Item = &'a Segment> + 'a {
-        let (sentence, takes_examples) = (self.sentence, self.takes_examples);
-        self.answer
-            .segments
+        let takes_examples = self.takes_examples;
+        self.sentence
             .iter()
-            .filter(move |s| s.sentence == sentence && (takes_examples || !s.is_example))
+            .filter(move |s| takes_examples || !s.is_example)
     }
 
     /// Tokens of the answer proper: no side remarks, no closer description.
@@ -179,7 +187,7 @@ impl<'a> Scope<'a> {
             return 0.5;
         }
         if share >= 1.0 && !target.amounts.is_empty() {
-            let said = quantities(self.answer);
+            let said = self.said.get_or_init(|| quantities(self.answer));
             let there = target
                 .amounts
                 .iter()
@@ -348,21 +356,26 @@ impl<'a> Scope<'a> {
 
     /// The token follows "near", "adjacent to" in its segment: it places the answer and is not it.
     fn is_landmark(&self, token: &Token) -> bool {
-        let segment = &self.answer.segments[token.segment as usize];
-        self.answer
-            .of(segment)
-            .iter()
-            .any(|t| t.role == Role::Near && t.start < token.start)
+        self.answer.segments[token.segment as usize].near < token.start
     }
 
     /// A list item or alternative beside the right one.
     fn extra_item(&self) -> Option<Rule> {
         let segments: Vec<&Segment> = self.segments().collect();
+        let lists = OnceCell::new();
+        let is_beside_wanted = |position: usize| {
+            lists
+                .get_or_init(|| self.lists(&segments))
+                .is_beside_wanted(position)
+        };
         for (position, segment) in segments.iter().enumerate() {
             if segment.is_side_remark || segment.is_detail || segment.opener == Opener::Bracket {
                 continue;
             }
-            if segment.opener == Opener::Or && self.is_alternative(&segments, position) {
+            if segment.opener == Opener::Or
+                && self.is_alternative(&segments, position)
+                && is_beside_wanted(position)
+            {
                 return Some(Rule::Alternatives);
             }
             if !self.is_foreign(segment) {
@@ -377,7 +390,7 @@ impl<'a> Scope<'a> {
                     && !next.has_verb
                     && self.names_wanted(next)
             });
-            if is_item && self.follows_wanted(&segments, position) || opens_list {
+            if is_item && is_beside_wanted(position) || opens_list {
                 return Some(
                     if segments
                         .get(position + 1)
@@ -393,12 +406,12 @@ impl<'a> Scope<'a> {
         None
     }
 
-    /// "X or Y" where one of the two is wanted and they are not two names of it.
+    /// "X or Y" that are not two names of one thing.
     fn is_alternative(&self, segments: &[&Segment], position: usize) -> bool {
         if self.reference.tokens.iter().any(|t| t.role == Role::Or) {
             return false;
         }
-        let named = |segment: &Segment| -> Vec<u64> {
+        let named = |segment: &Segment| -> FxHashSet<u64> {
             let stated = self
                 .answer
                 .of(segment)
@@ -407,18 +420,15 @@ impl<'a> Scope<'a> {
             stated.map(|t| t.key).collect()
         };
         let after = named(segments[position]);
-        let before: Vec<u64> = position
+        let before = position
             .checked_sub(1)
             .map(|i| named(segments[i]))
             .unwrap_or_default();
-        let is_other = after.iter().any(|k| !before.contains(k))
-            && before.iter().any(|k| !after.contains(k))
-            || before.iter().any(|k| !after.contains(k)) && !after.is_empty();
-        is_other && self.follows_wanted(segments, position)
+        !after.is_empty() && !before.is_subset(&after)
     }
 
-    /// An item counts as extra where its list has a wanted one before or after it.
-    fn follows_wanted(&self, segments: &[&Segment], position: usize) -> bool {
+    /// The lists of the sentence, and how many of the wanted items each has.
+    fn lists(&self, segments: &[&Segment]) -> Lists {
         let goes_on = |s: &Segment| {
             !s.has_verb
                 && matches!(
@@ -426,14 +436,28 @@ impl<'a> Scope<'a> {
                     Opener::List | Opener::And | Opener::Or | Opener::Examples
                 )
         };
-        let mut first = position;
-        while first > 0 && (goes_on(segments[first]) || first == position) {
-            first -= 1;
+        let mut lists = Lists {
+            wanted_before: vec![0],
+            heads: Vec::with_capacity(segments.len()),
+            ends: vec![segments.len(); segments.len()],
+        };
+        let mut head = 0;
+        for (position, segment) in segments.iter().enumerate() {
+            let wanted = lists.wanted_before[position] + usize::from(self.names_wanted(segment));
+            lists.wanted_before.push(wanted);
+            lists.heads.push(head);
+            if !goes_on(segment) {
+                head = position;
+            }
         }
-        let end = (position + 1..segments.len())
-            .find(|&i| !goes_on(segments[i]))
-            .unwrap_or(segments.len());
-        segments[first..end].iter().any(|s| self.names_wanted(s))
+        for position in (1..segments.len()).rev() {
+            lists.ends[position - 1] = if goes_on(segments[position]) {
+                lists.ends[position]
+            } else {
+                position
+            };
+        }
+        lists
     }
 
     fn names_wanted(&self, segment: &Segment) -> bool {
@@ -467,13 +491,9 @@ impl<'a> Scope<'a> {
             .iter()
             .any(|w| w.category == Category::Plane);
         let is_open = |t: &&Token| {
-            !self
-                .reference
-                .content()
-                .any(|w| self.means(t, w) || is_related(t, w))
-                && !self.is_restated(t)
+            !self.is_restated(t)
                 && !self.is_landmark(t)
-                && !(t.category == Category::Direction && !wants_plane)
+                && (t.category != Category::Direction || wants_plane)
                 && !matches!(
                     t.category,
                     Category::Attribute | Category::Color | Category::Side | Category::Normality
@@ -486,6 +506,23 @@ impl<'a> Scope<'a> {
                 .any(|w| self.means(t, w) || is_related(t, w))
         });
         !belongs && all.iter().any(is_open)
+    }
+}
+
+/// Where the list around each segment begins and ends.
+struct Lists {
+    /// Number of segments before each that name something wanted.
+    wanted_before: Vec<usize>,
+    /// The head of the list that leads up to each segment.
+    heads: Vec<usize>,
+    /// The end of the list that each segment belongs to or opens.
+    ends: Vec<usize>,
+}
+
+impl Lists {
+    /// The list around the segment has a wanted item, before or after.
+    fn is_beside_wanted(&self, position: usize) -> bool {
+        self.wanted_before[self.ends[position]] > self.wanted_before[self.heads[position]]
     }
 }
 

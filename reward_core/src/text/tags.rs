@@ -245,15 +245,12 @@ fn state_of(tag: usize, events: &[Event]) -> (TagState, Option<(Event, Event)>) 
 
 /// Whether another tag opens before `open` and closes after `close`, with nothing of its own between.
 fn is_enclosed(open: usize, close: usize, events: &[Event]) -> bool {
-    events[..open].iter().enumerate().any(|(before, outer)| {
-        !outer.is_close
-            && !events[before..open]
-                .iter()
-                .any(|e| e.is_close && e.tag == outer.tag)
-            && events[close..]
-                .iter()
-                .any(|e| e.is_close && e.tag == outer.tag)
-    })
+    let (mut is_closed, mut is_open) = ([false; MAX_TAGS], [false; MAX_TAGS]);
+    for event in events[..open].iter().rev() {
+        is_closed[event.tag] |= event.is_close;
+        is_open[event.tag] |= !event.is_close && !is_closed[event.tag];
+    }
+    events[close..].iter().any(|e| e.is_close && is_open[e.tag])
 }
 
 impl TagReport {

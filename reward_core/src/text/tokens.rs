@@ -6,6 +6,12 @@ use super::normalise::{is_plain_han, normalise};
 /// Marks a token whose word is in no group of synonyms.
 pub const NO_CONCEPT: ConceptId = ConceptId::MAX;
 
+/// Words after the first one that a term of the table may have; the longest has fewer.
+const LONGEST_TERM: usize = 24;
+
+/// Tokens after a negation in which its verb or its object is looked for.
+const LONGEST_PREDICATE: usize = 64;
+
 /// A word of normalised text before it is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawWord<'a> {
@@ -195,9 +201,7 @@ pub fn word_key(word: &str) -> u64 {
     let bytes = word.as_bytes();
     let length = bytes.len();
     let (stem, ending): (&[u8], &[u8]) =
-        if length < 4 || !word.is_ascii() || bytes[length - 1] != b's' {
-            (bytes, b"")
-        } else if is_singular_in_s(word) {
+        if length < 4 || !word.is_ascii() || bytes[length - 1] != b's' || is_singular_in_s(word) {
             (bytes, b"")
         } else if length > 4 && word.ends_with("ies") {
             (&bytes[..length - 3], b"y")
@@ -294,9 +298,9 @@ pub struct Token {
     /// Punctuation before it.
     pub before: Break,
     /// Sentence it stands in.
-    pub sentence: u16,
+    pub sentence: u32,
     /// Segment (list item, clause) it stands in, counted over the whole answer.
-    pub segment: u16,
+    pub segment: u32,
     /// Byte range in the normalised text.
     pub start: u32,
     /// End of the byte range.
@@ -343,7 +347,7 @@ pub struct Segment {
     /// What opened it.
     pub opener: Opener,
     /// Sentence it belongs to.
-    pub sentence: u16,
+    pub sentence: u32,
     /// It holds a verb, so it is a clause rather than a list item.
     pub has_verb: bool,
     /// It explains or compares and is no part of the answer proper.
@@ -352,6 +356,8 @@ pub struct Segment {
     pub is_detail: bool,
     /// It lists parts or examples of what was just said.
     pub is_example: bool,
+    /// Where its first "near" or "adjacent to" begins; what follows only places the answer.
+    pub near: u32,
 }
 
 /// An answer, read.
@@ -387,6 +393,11 @@ impl Parsed {
     #[must_use]
     pub fn of(&self, segment: &Segment) -> &[Token] {
         &self.tokens[segment.first as usize..segment.end as usize]
+    }
+
+    /// Tokens of each sentence, in order.
+    pub fn sentences(&self) -> impl Iterator<Item = &[Token]> {
+        self.tokens.chunk_by(|a, b| a.sentence == b.sentence)
     }
 
     /// Tokens that carry meaning, in order.
@@ -425,17 +436,16 @@ impl Parsed {
 
     /// "Cannot be determined", "difficult to conclude".
     fn mark_refusals(&mut self) {
-        for at in 0..self.tokens.len() {
-            if self.tokens[at].role != Role::Epistemic {
-                continue;
+        let (mut segment, mut declines) = (0, false);
+        for token in &mut self.tokens {
+            if token.segment != segment {
+                (segment, declines) = (token.segment, false);
             }
-            let segment = self.tokens[at].segment;
-            let declines = self.tokens[..at]
-                .iter()
-                .rev()
-                .take_while(|t| t.segment == segment)
-                .any(|t| matches!(t.role, Role::Negation | Role::Difficult));
-            self.tokens[at].role = if declines { Role::Refusal } else { Role::Verb };
+            match token.role {
+                Role::Negation | Role::Difficult => declines = true,
+                Role::Epistemic => token.role = if declines { Role::Refusal } else { Role::Verb },
+                _ => {}
+            }
         }
     }
 
@@ -527,6 +537,7 @@ impl Parsed {
             // a term does not reach over punctuation stronger than a hyphen or slash
             let reach = self.words[at + 1..]
                 .iter()
+                .take(LONGEST_TERM)
                 .take_while(|w| w.3 <= Break::Slash)
                 .count()
                 + 1;
@@ -666,9 +677,10 @@ impl Parsed {
 
     fn split_segments(&mut self) {
         let mut sentence = 0;
+        let mut is_list = true; // so far, of the sentence
         let mut open: Option<Segment> = None;
         for index in 0..self.tokens.len() {
-            if self.continues_list(index) {
+            if is_list && self.continues_list(index) {
                 self.tokens[index].before = Break::Comma;
             }
             let token = self.tokens[index];
@@ -689,7 +701,9 @@ impl Parsed {
             };
             if token.before == Break::Sentence && index > 0 {
                 sentence += 1;
+                is_list = true;
             }
+            is_list &= is_bare_line(&token);
             if opener.is_some() || open.is_none() {
                 self.segments.extend(open.take());
                 let opener = if index == 0 {
@@ -701,17 +715,20 @@ impl Parsed {
             }
             let token = &mut self.tokens[index];
             token.sentence = sentence;
-            token.segment = self.segments.len() as u16;
+            token.segment = self.segments.len() as u32;
             if let Some(segment) = &mut open {
                 segment.end = index as u32 + 1;
                 segment.has_verb |= matches!(token.role, Role::Verb);
+                if token.role == Role::Near {
+                    segment.near = segment.near.min(token.start);
+                }
             }
         }
         self.segments.extend(open);
     }
 
     /// A segment that begins at token `index`; a side remark lasts until a verb or a contrast takes up the thread.
-    fn segment_from(&self, index: usize, opener: Opener, sentence: u16) -> Segment {
+    fn segment_from(&self, index: usize, opener: Opener, sentence: u32) -> Segment {
         let before = self.segments.last().filter(|s| s.sentence == sentence);
         let resumes = self.tokens[index].role == Role::Verb
             || matches!(opener, Opener::Contrast | Opener::Start);
@@ -731,17 +748,12 @@ impl Parsed {
             is_detail,
             is_example: opener == Opener::Examples
                 || (before.is_some_and(|s| s.is_example) && !resumes),
+            near: u32::MAX,
         }
     }
 
-    /// Bare lines ("1. lung", "2. liver") are the items of one list, not sentences.
+    /// Bare lines ("1. lung", "2. liver") are the items of one list, not sentences; the line before is a bare one.
     fn continues_list(&self, index: usize) -> bool {
-        let is_bare = |t: &Token| {
-            matches!(
-                t.role,
-                Role::Content | Role::Number | Role::Filler | Role::Preposition | Role::Determiner
-            )
-        };
         let (earlier, later) = self.tokens.split_at(index);
         let Some(last) = earlier
             .last()
@@ -750,15 +762,11 @@ impl Parsed {
             return false;
         };
         let gap = &self.text[last.end as usize..later[0].start as usize];
-        let mut before = earlier
-            .iter()
-            .rev()
-            .take_while(|t| t.sentence == last.sentence);
         let mut after = later
             .iter()
             .enumerate()
             .take_while(|(i, t)| *i == 0 || t.before != Break::Sentence);
-        !gap.contains('?') && before.all(is_bare) && after.all(|(_, t)| is_bare(t))
+        !gap.contains('?') && after.all(|(_, t)| is_bare_line(t))
     }
 
     /// "…, showing the lungs": a participle opens a closer description.
@@ -772,7 +780,9 @@ impl Parsed {
     fn mark_negation(&mut self) {
         self.settle_leading_no();
         let mut is_denied = false;
+        let mut reach = DenialReach::default();
         for index in 0..self.segments.len() {
+            reach.enter(&self.segments, index);
             let segment = self.segments[index];
             let is_list_item = !segment.has_verb
                 && matches!(segment.opener, Opener::List | Opener::And | Opener::Bracket);
@@ -788,12 +798,12 @@ impl Parsed {
                     Role::Negation => {
                         is_denied = true;
                         if self.denies_backwards(at, range.end) {
-                            self.deny_before(index, at);
+                            reach.deny_before(at, &mut self.tokens);
                         }
                     }
                     Role::No => is_denied = self.tokens[at].key != ANSWER_NO,
                     Role::Condition => is_aside = true,
-                    Role::NegationBack => self.deny_before(index, at),
+                    Role::NegationBack => reach.deny_before(at, &mut self.tokens),
                     Role::Content | Role::Number => {
                         self.tokens[at].is_negated |= is_denied;
                         self.tokens[at].is_aside |= is_aside;
@@ -842,7 +852,7 @@ impl Parsed {
     /// "Not seen", "not visible in the lung": the negation denies what was named before it.
     fn denies_backwards(&self, at: usize, end: usize) -> bool {
         let mut has_verb = false;
-        for token in &self.tokens[at + 1..end] {
+        for token in self.tokens[at + 1..end].iter().take(LONGEST_PREDICATE) {
             match token.role {
                 Role::Affirm => return true,
                 Role::Preposition if has_verb => return true,
@@ -878,28 +888,45 @@ impl Parsed {
                 | "呈"
         )
     }
+}
 
-    /// Denies what stands before token `at` in its segment and in the list items that lead up to it.
-    fn deny_before(&mut self, segment: usize, at: usize) {
-        let mut first = self.segments[segment].first as usize;
-        let mut index = segment;
-        while index > 0
-            && matches!(
-                self.segments[index].opener,
-                Opener::And | Opener::Or | Opener::List | Opener::Bracket
-            )
-            && !self.segments[index - 1].has_verb
-            && self.segments[index - 1].sentence == self.segments[index].sentence
-        {
-            index -= 1;
-            first = self.segments[index].first as usize;
-        }
-        for token in &mut self.tokens[first..at] {
-            if token.is_content() {
-                token.is_negated = true;
-            }
+/// What a denial that follows ("… are not seen") denies: its segment so far and the list items that lead up to it.
+#[derive(Clone, Copy, Default)]
+struct DenialReach {
+    /// First token of the list.
+    first: usize,
+    /// Tokens before this one, from `first` on, are denied already.
+    done: usize,
+}
+
+impl DenialReach {
+    /// Goes on to segment `index`, the one after the last.
+    fn enter(&mut self, segments: &[Segment], index: usize) {
+        let segment = &segments[index];
+        let is_in_list = matches!(
+            segment.opener,
+            Opener::And | Opener::Or | Opener::List | Opener::Bracket
+        ) && index > 0
+            && !segments[index - 1].has_verb
+            && segments[index - 1].sentence == segment.sentence;
+        if !is_in_list {
+            self.first = segment.first as usize;
         }
     }
+
+    fn deny_before(&mut self, at: usize, tokens: &mut [Token]) {
+        for token in &mut tokens[self.first.max(self.done)..at] {
+            token.is_negated |= token.is_content();
+        }
+        self.done = at;
+    }
+}
+
+fn is_bare_line(token: &Token) -> bool {
+    matches!(
+        token.role,
+        Role::Content | Role::Number | Role::Filler | Role::Preposition | Role::Determiner
+    )
 }
 
 /// Key of the concept that a single word names, or of the word itself.
