@@ -247,6 +247,7 @@ fn same_label(prediction: &Labelled, reference: &Labelled, shared: Option<&str>)
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)] // the expected values are exact
 mod tests {
     use super::*;
 

@@ -153,7 +153,7 @@ fn spread<T: Send>(count: usize, judge: impl Fn(usize) -> T + Sync + Send) -> Ve
     }
 }
 
-/// (n, 4): matched IoU, F1, average precision and count agreement of each text's boxes.
+/// (n, 4): matched `IoU`, F1, average precision and count agreement of each text's boxes.
 #[pyfunction]
 #[pyo3(signature = (texts, references, scale, frame, threshold, use_labels))]
 fn box_scores<'py>(
@@ -183,7 +183,7 @@ fn box_scores<'py>(
     Ok(table.into_pyarray(py))
 }
 
-/// Mean average precision over all texts at each IoU threshold; NaN where there are no references.
+/// Mean average precision over all texts at each `IoU` threshold; NaN where there are no references.
 #[pyfunction]
 fn mean_average_precision<'py>(
     py: Python<'py>,

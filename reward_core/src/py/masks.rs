@@ -116,6 +116,7 @@ impl PreparedMasks {
             .masks
             .iter()
             .flat_map(|one| <[usize; 2]>::from(one.mask.shape()));
+        #[allow(clippy::cast_possible_wrap)] // lengths of masks in memory
         let values = shapes.map(|length| length as i64).collect();
         Array2::from_shape_vec((self.masks.len(), 2), values)
             .expect("two a mask")
@@ -157,12 +158,12 @@ fn unknown(kind: &str, name: &str, known: &[&str]) -> PyErr {
     ))
 }
 
-fn table<'py>(
-    py: Python<'py>,
+fn table(
+    py: Python<'_>,
     rows: usize,
     columns: usize,
     values: Vec<f64>,
-) -> Bound<'py, PyArray2<f64>> {
+) -> Bound<'_, PyArray2<f64>> {
     Array2::from_shape_vec((rows, columns), values)
         .expect("rows × columns values")
         .into_pyarray(py)

@@ -1,4 +1,5 @@
 //! Python functions over batches of text.
+#![allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
 
 use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
@@ -141,11 +142,11 @@ fn same_length(name: &str, found: usize, expected: usize) -> PyResult<()> {
 
 /// Content and state of each tag in each completion.
 #[pyfunction]
-fn parse_tags<'py>(
-    py: Python<'py>,
+fn parse_tags(
+    py: Python<'_>,
     completions: Vec<Text>,
     tags: Vec<String>,
-) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyArray2<u8>>)> {
+) -> PyResult<(Bound<'_, PyList>, Bound<'_, PyArray2<u8>>)> {
     let set = tag_set(&tags)?;
     let reports = per_row(py, completions.len(), |row, scratch| {
         set.parse_with(&completions[row], &mut scratch.events)
@@ -168,12 +169,12 @@ fn parse_tags<'py>(
 /// Strict (1 or 0) or graded format score of each completion.
 #[pyfunction]
 #[pyo3(signature = (completions, tags, graded = false))]
-fn format_scores<'py>(
-    py: Python<'py>,
+fn format_scores(
+    py: Python<'_>,
     completions: Vec<Text>,
     tags: Vec<String>,
     graded: bool,
-) -> PyResult<Floats<'py>> {
+) -> PyResult<Floats<'_>> {
     let set = tag_set(&tags)?;
     let scores = per_row(py, completions.len(), |row, scratch| {
         let report = set.parse_with(&completions[row], &mut scratch.events);
@@ -223,8 +224,8 @@ type OptionRow = Option<Vec<(char, String)>>;
 #[pyfunction]
 #[pyo3(signature = (completions, references, questions = None, options = None, tags = None, plain = false))]
 #[allow(clippy::type_complexity)]
-fn match_answers<'py>(
-    py: Python<'py>,
+fn match_answers(
+    py: Python<'_>,
     completions: Vec<Text>,
     references: References,
     questions: Option<Vec<Option<Text>>>,
@@ -232,10 +233,10 @@ fn match_answers<'py>(
     tags: Option<Vec<String>>,
     plain: bool,
 ) -> PyResult<(
-    Floats<'py>,
-    Floats<'py>,
-    Bound<'py, PyArray1<u8>>,
-    Bound<'py, PyArray1<i32>>,
+    Floats<'_>,
+    Floats<'_>,
+    Bound<'_, PyArray1<u8>>,
+    Bound<'_, PyArray1<i32>>,
 )> {
     let count = completions.len();
     same_length("answer", references.len(), count)?;
@@ -320,7 +321,7 @@ fn match_answers<'py>(
             if v.rule == Rule::NoReference {
                 -1
             } else {
-                v.reference as i32
+                i32::try_from(v.reference).unwrap_or(i32::MAX)
             }
         })
         .collect();
@@ -448,11 +449,11 @@ fn overlap_scores<'py>(
 /// Fluency of each completion, with its four parts as columns: variety, language, length, cleanness.
 #[pyfunction]
 #[pyo3(signature = (completions, languages = None))]
-fn fluency_parts<'py>(
-    py: Python<'py>,
+fn fluency_parts(
+    py: Python<'_>,
     completions: Vec<Text>,
     languages: Option<Vec<Option<Text>>>,
-) -> PyResult<Bound<'py, PyArray2<f64>>> {
+) -> PyResult<Bound<'_, PyArray2<f64>>> {
     if let Some(languages) = &languages {
         same_length("language", languages.len(), completions.len())?;
     }

@@ -52,7 +52,7 @@ impl Words {
 
     /// Harmonic mean of token precision and recall; 0 where nothing is shared.
     ///
-    /// Source: Rajpurkar et al. 2016, the SQuAD evaluation.
+    /// Source: Rajpurkar et al. 2016, the evaluation of `SQuAD`.
     #[must_use]
     pub fn f1(&self, reference: &Self) -> f64 {
         let total = self.keys.len() + reference.keys.len();
