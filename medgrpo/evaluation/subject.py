@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from medgrpo.data.prompts import PromptTemplate, load_template, template_from_dict
 from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.models.folders import METADATA
 
 if TYPE_CHECKING:
     from medgrpo.models.loading import LoadedModel
 
-METADATA = "medgrpo.json"
 WEIGHT_FOLDERS = ("best_lora", "best_model", "final_lora", "final_model")
 """Where a run folder has its weights, the one that is evaluated first."""
 DEFAULT_TEMPLATE = "structured"

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.models.folders import ADAPTER_FOLDERS, METADATA, MODEL_FOLDERS
 
 if TYPE_CHECKING:
     import torch
 
     from medgrpo.models.loading import LoadedModel
-
-ADAPTER_FOLDERS = ("best_lora", "final_lora")
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,7 @@ def adapter_folder(path: Path) -> Path:
             return folder
     if not path.is_dir():
         raise UsageError(f"no folder at {path}", expected="an adapter folder, or a run folder with one")
-    if any(
-        (folder / "config.json").is_file() for folder in (path, *(path / name for name in ADAPTER_FOLDERS))
-    ):
+    if any((folder / "config.json").is_file() for folder in (path, *(path / name for name in MODEL_FOLDERS))):
         raise UsageError(
             f"{path} holds a whole model, not an adapter; there is nothing to merge",
             hint="train with --set tuning.method=lora to get an adapter",
@@ -115,8 +112,8 @@ def merge_adapter(adapter: Path, output: Path, *, base: str | None = None, verif
     shutil.rmtree(partial, ignore_errors=True)
     merged.save_pretrained(partial)
     processor.save_pretrained(partial)
-    if (folder / "medgrpo.json").is_file():
-        shutil.copy(folder / "medgrpo.json", partial)
+    if (folder / METADATA).is_file():
+        shutil.copy(folder / METADATA, partial)
     difference, agreement = None, None
     if prompts:
         reloaded = load_model(str(partial), dtype=dtype).model
