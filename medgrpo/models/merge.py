@@ -88,17 +88,23 @@ def merge_adapter(adapter: Path, output: Path, *, base: str | None = None, verif
         from peft import PeftModel
     except ImportError as error:
         raise missing_extra("peft", "train", "merging an adapter") from error
-    from medgrpo.models.loading import load_model
+    from medgrpo.models.quiet import quiet_libraries
 
     if output.exists() and any(output.iterdir()):
         raise UsageError(f"{output} exists and is not empty", hint="give a new folder with --output")
     folder = adapter_folder(adapter)
-    base_path = base_of(folder, base)
+    with quiet_libraries():
+        return _merge(PeftModel, folder, base_of(folder, base), output, verify)
+
+
+def _merge(peft_model: Any, folder: Path, base_path: str, output: Path, verify: int) -> Merge:
+    from medgrpo.models.loading import load_model
+
     dtype = _stored_dtype(base_path)
     loaded = load_model(base_path, dtype=dtype)
     processor = loaded.processor
     before = dict(_fingerprints(loaded.model))
-    adapted = PeftModel.from_pretrained(loaded.model, str(folder)).eval()
+    adapted = peft_model.from_pretrained(loaded.model, str(folder)).eval()
     prompts = list(_prompts(loaded, verify))
     expected = [_logits(adapted, prompt) for prompt in prompts]
     merged = adapted.merge_and_unload(safe_merge=True)
