@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 from medgrpo.config.layers import Layer, Resolved, assignments_layer, file_layer, leaves, resolve
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.models.folders import metadata_file
 
 DEFAULT = "balanced"
 DEMO = "demo"
@@ -101,11 +103,30 @@ def resolve_run(
     base = preset_layers(preset)
     is_demo = not any(dict(leaves(layer.values)).get("model.path") for layer in [*base, *user, command_line])
     demo = [_for_method(layer, command_line, user) for layer in preset_layers(DEMO)] if is_demo else []
-    resolved = resolve([*base, *demo, *user, command_line])
+    trained = [] if is_demo else _as_trained([*base, *user, command_line])
+    resolved = resolve([*base, *demo, *trained, *user, command_line])
     if is_demo:
         replaced = sorted(key for key, layer in resolved.origins.items() if layer == f"preset {DEMO}")
         notes.append(f"the demo layer sets {', '.join(replaced)}")
+    for layer in trained:
+        notes.append(f"prompt and picture limits as in {layer.name}")
     return resolved, notes
+
+
+def _as_trained(layers: list[Layer]) -> list[Layer]:
+    """How a model that medgrpo trained is to be prompted and shown pictures: from its `medgrpo.json`."""
+    paths = [dict(leaves(layer.values)).get("model.path") for layer in layers]
+    file = metadata_file(Path(str([path for path in paths if path][-1])).expanduser())
+    if file is None:
+        return []
+    described = json.loads(file.read_text(encoding="utf-8"))
+    known = {
+        "model.max_pixels": described.get("max_pixels"),
+        "model.min_pixels": described.get("min_pixels"),
+        "data.use_image_title": described.get("use_image_title"),
+        "data.prompt_template": str(file) if described.get("prompt_template") else None,
+    }
+    return [Layer(str(file), {key: value for key, value in known.items() if value is not None})]
 
 
 def _for_method(demo: Layer, command_line: Layer, user: list[Layer]) -> Layer:

@@ -102,7 +102,7 @@ def said(words: Words, language: str) -> str:
 
 
 def load_template(name_or_path: str | Path) -> PromptTemplate:
-    """A template by its name, or from a TOML file.
+    """A template by its name, from a TOML file, or the one that a `medgrpo.json` describes.
 
     The file has `tags` (a list), and where wanted `system`, `instruction` and `[hints]`; texts are
     either strings or tables with `en` and `zh`.
@@ -114,12 +114,15 @@ def load_template(name_or_path: str | Path) -> PromptTemplate:
     if name in TEMPLATES:
         return TEMPLATES[name]
     path = Path(name).expanduser()
-    if path.suffix != ".toml":
+    if path.suffix not in (".toml", ".json"):
         raise choice_error("prompt template", name, TEMPLATES)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)["prompt_template"] if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"no prompt template at {path}: {error.strerror}") from error
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} describes no prompt template", expected="a medgrpo.json") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     return template_from_dict({"name": path.stem, **content}, where=str(path))

@@ -12,16 +12,16 @@ RESERVE = 0.92  # share of the memory that can be filled before fragmentation ma
 def memory_gib(work: Workload) -> dict[str, float]:
     """GiB by part (weights, gradients, optimizer, activations, logits, kv_cache, vllm, framework) and `peak`.
 
-    Weights are bf16 (4-bit with qlora); gradients and AdamW's two moments have the type of what is trained:
-    fp32 for adapters, bf16 for full tuning. Generation and update do not overlap: the peak takes the larger.
+    A frozen base is bf16 (4-bit with qlora); what is trained, its gradients and AdamW's two moments are fp32,
+    since small updates vanish in bf16. Generation and update do not overlap: the peak takes the larger.
     """
     shape, config = work.shape, work.config
-    bytes_per_weight = 0.56 if config.tuning.method == "qlora" else 2.0
+    bytes_per_weight = {"qlora": 0.56, "full": 4.0}.get(config.tuning.method, 2.0)
     trained = shape.lora_parameters(config.tuning.rank) if work.has_lora else shape.parameters
-    trained_bytes = 4 if work.has_lora else 2
+    trained_bytes = 4
     weights = shape.parameters * bytes_per_weight + (trained * trained_bytes if work.has_lora else 0)
     if config.training.beta > 0 and not work.has_lora and work.plan.method != "sft":
-        weights += 2.0 * shape.parameters  # the reference model; a LoRA run switches the adapter off instead
+        weights += 4.0 * shape.parameters  # the reference model; a LoRA run switches the adapter off instead
     gradients, optimizer = 1.0 * trained * trained_bytes, 2.0 * trained * trained_bytes
     if config.launch.deepspeed and work.gpus > 1:
         gradients, optimizer = gradients / work.gpus, optimizer / work.gpus

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from medgrpo.data.prompts import PromptTemplate, load_template, template_from_dict
 from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.models.folders import METADATA
+from medgrpo.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from medgrpo.models.loading import LoadedModel
 
-METADATA = "medgrpo.json"
 WEIGHT_FOLDERS = ("best_lora", "best_model", "final_lora", "final_model")
 """Where a run folder has its weights, the one that is evaluated first."""
 DEFAULT_TEMPLATE = "structured"
@@ -163,12 +164,13 @@ def load_subject(subject: Subject, *, dtype: str = "auto", max_pixels: int | Non
 
     from medgrpo.models.loading import load_model
 
-    loaded = load_model(
-        subject.base,
-        dtype=dtype,
-        max_pixels=max_pixels or subject.metadata.get("max_pixels"),
-        min_pixels=subject.metadata.get("min_pixels"),
-    )
+    with quiet_libraries():
+        loaded = load_model(
+            subject.base,
+            dtype=dtype,
+            max_pixels=max_pixels or subject.metadata.get("max_pixels"),
+            min_pixels=subject.metadata.get("min_pixels"),
+        )
     model = loaded.model
     if subject.adapter is not None:
         from peft import PeftModel

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.models.folders import ADAPTER_FOLDERS, METADATA, MODEL_FOLDERS
 
 if TYPE_CHECKING:
     import torch
 
     from medgrpo.models.loading import LoadedModel
-
-ADAPTER_FOLDERS = ("best_lora", "final_lora")
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,7 @@ def adapter_folder(path: Path) -> Path:
             return folder
     if not path.is_dir():
         raise UsageError(f"no folder at {path}", expected="an adapter folder, or a run folder with one")
-    if any(
-        (folder / "config.json").is_file() for folder in (path, *(path / name for name in ADAPTER_FOLDERS))
-    ):
+    if any((folder / "config.json").is_file() for folder in (path, *(path / name for name in MODEL_FOLDERS))):
         raise UsageError(
             f"{path} holds a whole model, not an adapter; there is nothing to merge",
             hint="train with --set tuning.method=lora to get an adapter",
@@ -91,17 +88,23 @@ def merge_adapter(adapter: Path, output: Path, *, base: str | None = None, verif
         from peft import PeftModel
     except ImportError as error:
         raise missing_extra("peft", "train", "merging an adapter") from error
-    from medgrpo.models.loading import load_model
+    from medgrpo.models.quiet import quiet_libraries
 
     if output.exists() and any(output.iterdir()):
         raise UsageError(f"{output} exists and is not empty", hint="give a new folder with --output")
     folder = adapter_folder(adapter)
-    base_path = base_of(folder, base)
+    with quiet_libraries():
+        return _merge(PeftModel, folder, base_of(folder, base), output, verify)
+
+
+def _merge(peft_model: Any, folder: Path, base_path: str, output: Path, verify: int) -> Merge:
+    from medgrpo.models.loading import load_model
+
     dtype = _stored_dtype(base_path)
     loaded = load_model(base_path, dtype=dtype)
     processor = loaded.processor
     before = dict(_fingerprints(loaded.model))
-    adapted = PeftModel.from_pretrained(loaded.model, str(folder)).eval()
+    adapted = peft_model.from_pretrained(loaded.model, str(folder)).eval()
     prompts = list(_prompts(loaded, verify))
     expected = [_logits(adapted, prompt) for prompt in prompts]
     merged = adapted.merge_and_unload(safe_merge=True)
@@ -115,8 +118,8 @@ def merge_adapter(adapter: Path, output: Path, *, base: str | None = None, verif
     shutil.rmtree(partial, ignore_errors=True)
     merged.save_pretrained(partial)
     processor.save_pretrained(partial)
-    if (folder / "medgrpo.json").is_file():
-        shutil.copy(folder / "medgrpo.json", partial)
+    if (folder / METADATA).is_file():
+        shutil.copy(folder / METADATA, partial)
     difference, agreement = None, None
     if prompts:
         reloaded = load_model(str(partial), dtype=dtype).model

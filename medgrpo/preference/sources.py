@@ -12,6 +12,7 @@ from typing import Any
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
+from medgrpo.models.folders import metadata_file
 from medgrpo.preference.dataset import rows_by_id
 from medgrpo.preference.pairs import Candidate
 from medgrpo.rewards.composite import CompositeReward
@@ -112,7 +113,7 @@ def from_sampling(
 
     dataset = PreparedDataset.open(data)
     rows = list(dataset.rows(SPLIT, limit))
-    described = _template_of([Path(model)][0])
+    described = _template_of(Path(model))
     template = template_from_dict(described) if described else load_template("structured")
     loaded = load_model(str(model))
     candidates = []
@@ -165,11 +166,9 @@ def _with_rows(
 
 
 def _template_of(folder: Path) -> dict[str, Any] | None:
-    for path in (folder, *(folder / name for name in ("best_lora", "final_lora"))):
-        if (path / "medgrpo.json").is_file():
-            described = json.loads((path / "medgrpo.json").read_text(encoding="utf-8")).get("prompt_template")
-            return described if isinstance(described, dict) else None
-    return None
+    file = metadata_file(folder)
+    described = json.loads(file.read_text(encoding="utf-8")).get("prompt_template") if file else None
+    return described if isinstance(described, dict) else None
 
 
 def _score(reward: CompositeReward, completions: Sequence[str], rows: Sequence[Row]) -> list[float]:

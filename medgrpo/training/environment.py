@@ -5,9 +5,6 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -44,23 +41,6 @@ def describe_environment(seed: int) -> dict[str, Any]:
         "cpu_threads": torch.get_num_threads(),
         "seed": seed,
     }
-
-
-@contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Keep Transformers' progress bars and notes about names that TRL still uses out of the run's output."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-        try:
-            yield
-        finally:
-            logging.set_verbosity(verbosity)
-            logging.enable_progress_bar()
 
 
 def _version(package: str) -> str | None:

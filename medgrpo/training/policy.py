@@ -8,9 +8,7 @@ from typing import Any
 
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
-
-ADAPTER_FOLDERS = ("best_lora", "final_lora")
-MODEL_FOLDERS = ("best_model", "final_model")
+from medgrpo.models.folders import ADAPTER_FOLDERS, MODEL_FOLDERS
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def find_weights(path: str) -> Weights:
     Raises:
         UsageError: there is a folder, but it is no model.
     """
-    folder = Path(path)
+    folder = Path(path).expanduser().absolute()  # an adapter names its base for callers from anywhere
     if not folder.exists():
         if path.count("/") == 1 and not path.startswith((".", "/", "~")):
             return Weights(path)  # a hub name; whether it exists is found when it is loaded

@@ -95,8 +95,8 @@ def train(
     """
     from accelerate import PartialState
 
+    from medgrpo.models.quiet import quiet_libraries
     from medgrpo.training.context import StopRequest
-    from medgrpo.training.environment import quiet_libraries
     from medgrpo.training.oom import explained
 
     started = time.perf_counter() if started is None else started

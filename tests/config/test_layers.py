@@ -24,7 +24,12 @@ def test_a_table_of_weights_replaces_the_older_one_but_a_single_weight_changes_i
 
 def test_a_single_weight_changes_a_named_set_and_keeps_the_others():
     config = resolve_run("balanced", model="m", assignments=("rewards.weights.format=0.5",))[0].config
-    assert config.rewards.weights == {"format": 0.5, "answer_match": 0.45, "plane_match": 0.2, "modality_match": 0.15}
+    assert config.rewards.weights == {
+        "format": 0.5,
+        "answer_match": 0.45,
+        "plane_match": 0.2,
+        "modality_match": 0.15,
+    }
 
 
 @pytest.mark.parametrize(
@@ -159,3 +164,20 @@ def test_the_saved_configuration_reads_back_the_same(tmp_path):
     from medgrpo.config.layers import file_layer
 
     assert resolve([file_layer(path)]).config == resolved.config
+
+
+def test_a_model_that_medgrpo_trained_brings_its_prompt_and_picture_limits(tmp_path):
+    import json
+
+    from medgrpo.data.prompts import TEMPLATES, load_template
+
+    folder = tmp_path / "run" / "final_model"
+    folder.mkdir(parents=True)
+    described = {"prompt_template": TEMPLATES["answer"].to_dict(), "max_pixels": 12_544, "min_pixels": 3136}
+    (folder / "medgrpo.json").write_text(json.dumps(described))
+    resolved, notes = resolve_run(model=str(tmp_path / "run"))
+    assert load_template(resolved.config.data.prompt_template).tags == ("think", "answer")
+    assert resolved.config.model.max_pixels == 12_544
+    assert any("medgrpo.json" in note for note in notes)
+    own, _ = resolve_run(model=str(tmp_path / "run"), assignments=("data.prompt_template=plain",))
+    assert own.config.data.prompt_template == "plain"

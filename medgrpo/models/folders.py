@@ -1,0 +1,18 @@
+"""Where weights and their description lie in a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ADAPTER_FOLDERS = ("best_lora", "final_lora")
+MODEL_FOLDERS = ("best_model", "final_model")
+METADATA = "medgrpo.json"
+"""Beside every set of weights: prompt template, tags, picture limits, generation settings, provenance."""
+
+
+def metadata_file(path: Path) -> Path | None:
+    """The `medgrpo.json` of weights, or of a run folder's best, else final ones; None where there is none."""
+    for folder in (path, *(path / name for name in (*ADAPTER_FOLDERS, *MODEL_FOLDERS))):
+        if (folder / METADATA).is_file():
+            return folder / METADATA
+    return None
