@@ -120,3 +120,58 @@ def test_an_empty_batch_gives_an_empty_list():
 def test_explain_names_the_rule_and_the_field():
     row = text.explain([FULL], answer=["right lung"])[0]
     assert (row["rule"], row["field"], row["answer_match"]) == ("side_differs", "left lung", 0)
+
+
+@pytest.mark.parametrize(
+    "answer", ["是，否", "是或否", "有、没有", "是的。不是。", "包含/不包含", "yes, no", "no or yes"]
+)
+@pytest.mark.parametrize(
+    ("question", "reference"),
+    [
+        ("图像异常吗？", "不是"),
+        ("有积液吗？", "没有"),
+        ("有积液吗？", "有"),
+        ("图片中包含哪些疾病？", "无"),
+        ("Is there an effusion?", "no"),
+        ("Is there an effusion?", "yes"),
+        ("How many kidneys are there?", "0"),
+    ],
+)
+def test_yes_and_no_together_answer_nothing(question, reference, answer):
+    assert verdict(question, reference, answer) == 0
+
+
+def test_a_denial_with_what_is_denied_is_no_contradiction():
+    assert verdict("图像正常吗？", "是", "是，没有异常") == 1
+    assert verdict("有积液吗？", "没有", "否，没有积液") == 1
+    assert verdict("Is there an effusion?", "no", "No, it is not present") == 1
+
+
+CANDIDATES = (
+    "yes, no, right, axial, left, pa, diffuse, fat, right upper lobe, right side, ct, bilateral, pancreas, "
+    "subarachnoid, liver, black, t2, mri, brain, chest, x-ray, heart, lung, coronal, spleen"
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "reference"),
+    [
+        ("How many lesions are there?", "3"),
+        ("How many kidneys are in this image?", "0"),
+        ("How large is it?", "3 cm"),
+        ("How would you describe the lesion?", "ring enhancing lesion"),
+        ("Where is the bleed?", "subarachnoid"),
+        ("What is seen?", "pneumonia"),
+    ],
+)
+@pytest.mark.parametrize("mark", [", ", "; ", ". ", "\n", " or ", "、"])
+def test_a_list_of_candidates_answers_nothing(question, reference, mark):
+    listed = [reference, *CANDIDATES.split(", ")]
+    assert verdict(question, reference, mark.join(listed)) == 0
+    assert verdict(question, reference, mark.join(reversed(listed))) == 0
+
+
+def test_a_list_that_was_asked_for_is_an_answer():
+    organs = "liver, spleen, left kidney, right kidney, stomach, pancreas and gallbladder"
+    assert verdict("Which organs are seen?", organs, organs.replace(" and ", ", ")) == 1
+    assert verdict("How many lesions are there?", "3", "3 lesions: liver, spleen and left kidney") == 1

@@ -8,6 +8,7 @@ use super::lexicon::{Category, Role};
 use super::numbers::{quantities, Dimension, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
 use super::question::{is_normal, Question};
+use super::relations::is_related;
 use super::statements;
 use super::targets::{is_same, target_of, Target};
 use super::tokens::{Parsed, Token};
@@ -100,6 +101,9 @@ impl Prompt {
         }
         if let Some(rule) = open_rule(answer, &reference.parsed, question) {
             return Verdict::reject(rule);
+        }
+        if is_catalogue(answer, &reference.parsed, question) {
+            return Verdict::reject(Rule::Alternatives);
         }
         match &reference.target {
             Target::YesNo(wanted) => match polarity(answer, question) {
@@ -229,6 +233,61 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
     None
 }
 
+/// So many items beside the point are no answer, of whatever kind.
+const CATALOGUE: usize = 12;
+
+/// So many items beside the point are no answer where they are of [`MIXTURE_KINDS`] kinds.
+const MIXTURE: usize = 5;
+
+/// Kinds of items that no answer to one question mixes.
+const MIXTURE_KINDS: u32 = 3;
+
+/// "Yes, no, axial, left, CT, one, lung, …": a list of candidates, most of them of kinds that nobody asked for.
+fn is_catalogue(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -> bool {
+    let count = answer.segments.len();
+    if count < MIXTURE || 10 * answer.segments.iter().filter(|s| s.has_verb).count() > count {
+        return false; // prose has a verb in most of its clauses
+    }
+    let belongs = |t: &Token| {
+        question.is_some_and(|q| q.names(t))
+            || reference
+                .content()
+                .any(|w| w.key == t.key || is_related(w, t))
+    };
+    let (mut items, mut kinds) = (0, 0_u32);
+    for segment in &answer.segments {
+        let tokens = answer.of(segment);
+        let is_item = !segment.has_verb
+            && tokens.iter().filter(|t| t.is_content()).count() <= LONGEST_ITEM
+            && !tokens.iter().any(belongs);
+        let Some(kind) = tokens.iter().find_map(item_kind).filter(|_| is_item) else {
+            continue;
+        };
+        items += 1;
+        kinds |= kind;
+    }
+    let is_list = 3 * items >= 2 * count;
+    is_list && (items >= CATALOGUE || items >= MIXTURE && kinds.count_ones() >= MIXTURE_KINDS)
+}
+
+/// Words with a meaning of their own that an item of a list has at most.
+const LONGEST_ITEM: usize = 3;
+
+/// The kind of item that a token makes, as a bit.
+fn item_kind(token: &Token) -> Option<u32> {
+    Some(match (token.role, token.category) {
+        (Role::Yes | Role::No, _) => 1,
+        (Role::Number, _) => 2,
+        (_, Category::Side | Category::Direction) => 4,
+        (_, Category::Plane) => 8,
+        (_, Category::Modality | Category::Sequence) => 16,
+        (_, Category::Organ) => 32,
+        (_, Category::Finding | Category::Other) => 64,
+        (Role::Content, _) => 128,
+        _ => return None,
+    })
+}
+
 /// "Normal" where the question asks what is there and the reference says "none".
 fn says_nothing_found(answer: &Parsed, question: Option<&Question>) -> bool {
     let is_normal_only = |t: &Token| t.category == Category::Normality && is_normal(t);
@@ -269,7 +328,8 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
             .tokens
             .iter()
             .any(|t| matches!(t.role, Role::No | Role::Negation | Role::NegationBack));
-        return if is_none && says_none {
+        let is_sure = polarity(answer, None) != Polarity::Contradictory;
+        return if is_none && says_none && is_sure {
             Verdict::accept(Rule::Number)
         } else {
             Verdict::reject(Rule::Number)

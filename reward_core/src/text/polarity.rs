@@ -41,7 +41,7 @@ pub fn polarity(answer: &Parsed, question: Option<&Question>) -> Polarity {
         .tokens
         .iter()
         .any(|t| t.is_answer_no() && !t.is_aside);
-    if has_yes && has_no {
+    if has_yes && has_no || says_both(answer) {
         return Polarity::Contradictory;
     }
     let lead = if has_yes || has_no {
@@ -70,6 +70,27 @@ fn has_undenied_yes(answer: &Parsed) -> bool {
         }
         token.role == Role::Yes && !token.is_aside && token.start < denied_from
     })
+}
+
+/// "是，否", "有、没有": one clause only affirms and another only denies.
+fn says_both(answer: &Parsed) -> bool {
+    let (mut affirms, mut denies) = (false, false);
+    let clauses = answer.segments.iter();
+    for segment in clauses.filter(|s| !s.has_verb && !s.is_side_remark) {
+        let tokens = answer.of(segment);
+        if tokens.iter().any(|t| t.is_content() || t.is_aside) {
+            continue;
+        }
+        let is_denial =
+            |t: &&Token| matches!(t.role, Role::No | Role::Negation | Role::NegationBack);
+        let is_yes = |t: &Token| matches!(t.role, Role::Yes | Role::Affirm);
+        match tokens.iter().filter(is_denial).count() {
+            0 => affirms |= tokens.iter().any(is_yes),
+            1 => denies = true,
+            _ => {} // "not absent"
+        }
+    }
+    affirms && denies
 }
 
 /// Whether an answer consists only of yes, no, presence, denial and normality.
