@@ -78,7 +78,6 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
         "num_processes": gpus * launch.nodes,
         "machine_rank": int(environment.get("NODE_RANK", environment.get("SLURM_NODEID", "0"))),
         "main_process_port": int(environment.get("MASTER_PORT", PORT)),
-        "mixed_precision": "no",  # the trainer's own arguments decide
         "use_cpu": False,
     }
     if launch.nodes > 1:
@@ -93,6 +92,8 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
             "deepspeed_config_file": str(deepspeed_file(launch.deepspeed)),
             "zero3_init_flag": False,
         }
+    else:
+        config["mixed_precision"] = "no"  # the trainer's own arguments decide; beside a DeepSpeed file it is refused
     return config
 
 
