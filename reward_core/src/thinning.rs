@@ -43,13 +43,13 @@ pub(crate) trait Hands {
 /// Thins an image in place.
 ///
 /// ```
-/// use medgrpo_reward_core::{strips::Strips, thinning};
+/// use _reward_core::{strips::Strips, thinning};
 /// let mut bar = Strips::new(3, 9);
 /// for row in 0..3 {
 ///     *bar.word_mut(0, row) = 0b1_1111_1111;
 /// }
 /// thinning::thin(&mut bar, &mut thinning::Scratch::default());
-/// assert_eq!((0..3).map(|row| bar.word(0, row)).collect::<Vec<_>>(), [0, 0b0_1111_1110, 0]);
+/// assert_eq!((0..3).map(|row| bar.word(0, row)).collect::<Vec<_>>(), [0b0_1000_0000, 0b0_0111_1111, 0]);
 /// ```
 ///
 /// Source: Zhang and Suen 1984, doi:10.1145/357994.358023, with the neighbourhood table of scikit-image.
