@@ -54,8 +54,6 @@ class DataConfig(Section):
     """Put `image_title` into the prompt ("This is a case of …"); it may give the answer away, hence off."""
     shuffle: bool = True
     """Shuffle the rows anew each epoch, by the seed."""
-    augment: bool = False
-    """Colour and crop augmentation; flips only where no side word occurs."""
 
 
 class TuningConfig(Section):
