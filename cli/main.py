@@ -131,7 +131,8 @@ def _as_medgrpo_error(error: Exception) -> MedgrpoError:
         command = context.command_path if context else "medgrpo"
         return UsageError(error.format_message().rstrip("."), hint=f"{command} --help")
     return MedgrpoError(
-        f"{type(error).__name__}: {error}", hint="this looks like a bug in medgrpo; MEDGRPO_DEBUG=1 shows the trace"
+        f"{type(error).__name__}: {error}",
+        hint="this looks like a bug in medgrpo; MEDGRPO_DEBUG=1 shows the trace",
     )
 
 

@@ -93,7 +93,9 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
             "zero3_init_flag": False,
         }
     else:
-        config["mixed_precision"] = "no"  # the trainer's own arguments decide; beside a DeepSpeed file it is refused
+        config["mixed_precision"] = (
+            "no"  # the trainer's own arguments decide; beside a DeepSpeed file it is refused
+        )
     return config
 
 
