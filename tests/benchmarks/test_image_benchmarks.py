@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from medgrpo.data.images import ImageJob, ImageSettings, store
+from medgrpo.data.images import ImageJob, ImageSettings
 from medgrpo.data.source import ImageRef
 from medgrpo.data.store import store_all
 
