@@ -14,7 +14,7 @@ from typing import Any
 import typer
 import typer.core
 
-from medgrpo.errors import MedgrpoError, UsageError, choice_error
+from medgrpo.errors import MedgrpoError, UsageError, choice_error, missing_extra
 
 # name -> (module in medgrpo.cli, one line of help). The module offers `app`, a Typer with its command(s).
 COMMANDS = {
@@ -130,6 +130,13 @@ def _as_medgrpo_error(error: Exception) -> MedgrpoError:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "medgrpo"
         return UsageError(error.format_message().rstrip("."), hint=f"{command} --help")
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        from medgrpo.cli.doctor import EXTRAS
+
+        package = error.name.split(".")[0]
+        for extra, (purpose, packages) in EXTRAS.items():
+            if package in packages:
+                return missing_extra(package, extra, f"to {purpose}, medgrpo")
     return MedgrpoError(
         f"{type(error).__name__}: {error}",
         hint="this looks like a bug in medgrpo; MEDGRPO_DEBUG=1 shows the trace",

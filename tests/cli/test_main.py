@@ -79,3 +79,14 @@ def test_doctor_says_what_to_install_for_what_is_missing(capsys):
     checks = {check["check"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
     assert checks["reward core"]["ok"]
     assert checks["fast rollouts"]["remedy"] == 'pip install "medgrpo[vllm]"'
+
+
+def test_a_missing_package_names_the_extra_to_install(monkeypatch, capsys):
+    def without_pillow(*_, **__):
+        raise ModuleNotFoundError("No module named 'PIL'", name="PIL")
+
+    monkeypatch.setattr(command_line, "app", without_pillow)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(["preprocess"])
+    assert ended.value.code == 1
+    assert 'hint: pip install "medgrpo[data]"' in capsys.readouterr().err
