@@ -10,7 +10,7 @@ import typer
 from medgrpo.cli.output import JsonOption, Output, QuietOption
 from medgrpo.errors import UsageError, choice_error
 
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 TASKS = ("vqa", "text", "vessels", "detection")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from medgrpo.training.preflight import Preflight
     from medgrpo.training.resume import ResumePoint
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 DEMO_LINE = (
     "demo: no --model given, so a small model is built here and trained on generated pictures; "

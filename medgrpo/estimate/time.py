@@ -74,22 +74,10 @@ def phases(work: Workload) -> Phases:
 
 def hours(work: Workload) -> tuple[float, float]:
     """(hours of all stages, hours of validation)."""
-    seconds = phases(work).total * work.plan.prompts_per_step * work.plan.steps
-    for stage in work.warm_up:
-        as_main = Workload(
-            work.config.model_copy(
-                update={
-                    "training": work.config.training.model_copy(update={"method": stage.method}),
-                    "stages": {},
-                }
-            ),
-            work.shape,
-            work.gpu,
-            work.gpus,
-            work.rows,
-            work.image_tokens,
-        )
-        seconds += phases(as_main).total * stage.prompts_per_step * stage.steps
+    seconds = sum(
+        phases(stage).total * stage.plan.prompts_per_step * stage.plan.steps
+        for stage in [*work.warm_up, work]
+    )
     return seconds / 3600, _validation_seconds(work) / 3600
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage
+from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
 from medgrpo.estimate.hardware import Gpu
@@ -41,10 +41,10 @@ class Workload:
         return plan_stage(self.config, self.rows, world_size=self.gpus)
 
     @property
-    def warm_up(self) -> list[StagePlan]:
-        """The stages before the main one."""
+    def warm_up(self) -> list[Workload]:
+        """The stages before the main one, each as a run of its own with the settings that training gives it."""
         return [
-            plan_stage(self.config, self.rows, stage=name, world_size=self.gpus)
+            replace(self, config=stage_settings(self.config, name).model_copy(update={"stages": {}}))
             for name in enabled_stages(self.config)
         ]
 

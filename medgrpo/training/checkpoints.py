@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+from medgrpo.data.prepared import sync
 from medgrpo.runs.writer import read_json, write_json
 
 MARKER = "complete.json"
@@ -47,15 +47,6 @@ def publish(partial: Path, target: Path, record: dict[str, Any]) -> None:
         shutil.rmtree(target)
     partial.replace(target)
     sync(target.parent)
-
-
-def sync(path: Path) -> None:
-    """Have the operating system put a file or folder on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def rotate(folder: Path, keep: int) -> None:

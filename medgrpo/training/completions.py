@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from medgrpo.data.prepared import sync
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -181,6 +182,5 @@ def _write_part(path: Path, table: pa.Table) -> None:
 
     partial = path.with_name(f".{path.name}.partial")
     pq.write_table(table, partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(partial)
     partial.replace(path)
