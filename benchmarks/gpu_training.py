@@ -4,6 +4,7 @@
     python benchmarks/gpu_training.py model-3b --size 512 --generations 4 --prompts 1 --steps 4 [--vllm] [--set KEY=VALUE …]
 
 The images are noise and the weights random: completions run to their limit, which is the worst case.
+`--images 2` gives each question two pictures, `--text-rows 0.5` leaves every second one without.
 """
 
 import argparse
@@ -20,29 +21,32 @@ from medgrpo.data.prepared import PreparedWriter
 from medgrpo.data.schema import ROW_SCHEMA
 
 
-def write_dataset(folder: Path, size: int, rows: int) -> None:
-    """A prepared dataset of noise images of size × size px with yes/no questions."""
+def write_dataset(folder: Path, size: int, rows: int, images: int, text_rows: float) -> None:
+    """A prepared dataset of yes/no questions on noise images of size × size px, a share of them without image."""
     rng = np.random.default_rng(0)
     made = []
     with PreparedWriter(folder) as writer:
         for number in range(rows):
-            name = f"images/{number}.png"
-            Image.fromarray(rng.integers(0, 255, (size, size, 3), dtype=np.uint8)).save(writer.folder / name)
+            is_text = int((number + 1) * text_rows) > int(number * text_rows)
+            names = [] if is_text else [f"images/{number}-{place}.png" for place in range(images)]
+            for name in names:
+                noise = rng.integers(0, 255, (size, size, 3), dtype=np.uint8)
+                Image.fromarray(noise).save(writer.folder / name)
             row = dict.fromkeys(ROW_SCHEMA)
             row |= {
                 "id": str(number),
                 "question": "Is there evidence of a pleural effusion in this image?",
                 "answer": "no",
                 "answers": ["no"],
-                "images": [name],
+                "images": names,
                 "image_id": str(number),
                 "language": "en",
                 "answer_type": "closed",
                 "plane": "axial",
                 "modality": "CT",
-                "width": size,
-                "height": size,
-                "image_tokens": round(size / 28) ** 2,
+                "width": size if names else None,
+                "height": size if names else None,
+                "image_tokens": round(size / 28) ** 2 if names else None,
                 "source": "noise",
                 "source_file": "noise",
                 "source_row": number,
@@ -61,6 +65,8 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--images", type=int, default=1)
+    parser.add_argument("--text-rows", type=float, default=0.0)
     parser.add_argument("--vllm", action="store_true")
     parser.add_argument("--gpus", type=int)
     parser.add_argument("--deepspeed")
@@ -68,9 +74,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("gpu-benchmark"))
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
-    data = arguments.work / f"noise-{arguments.size}"
+    data = arguments.work / f"noise-{arguments.size}-{arguments.images}-{arguments.text_rows}"
     if not data.exists():
-        write_dataset(data, arguments.size, 64)
+        write_dataset(data, arguments.size, 64, arguments.images, arguments.text_rows)
     run = arguments.work / f"run-{arguments.name}"
     settings = [
         f"rollout.num_generations={arguments.generations}",
@@ -120,6 +126,7 @@ def main() -> None:
                 ],
                 "peak_memory_gib": info.get("peak_memory_gib"),
                 "wall_s": round(wall, 1),
+                "loss": [entry.get("loss") for entry in entries],
                 "last": {key: entries[-1].get(key) for key in keys},
             }
         )

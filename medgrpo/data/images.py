@@ -82,6 +82,8 @@ class StoredImage:
     source_hash: str = ""
     pixels_hash: str = ""
     perceptual_hash: str = ""
+    foreground: float | None = None
+    """Masks only: share of the source's pixels that are foreground, 0 to 1."""
     plane: str | None = None
     """Plane and modality, where the file's own header tells them."""
     modality: str | None = None
@@ -178,6 +180,7 @@ def _mask(job: ImageJob, picture: Image, is_lossy: bool, stored: StoredImage) ->
     from medgrpo.data.masks import binary, resize_mask
 
     mask = binary(picture, is_lossy=is_lossy)
+    stored.foreground = round(mask.histogram()[255] / (mask.width * mask.height), 6)
     size = job.size or target_size(*mask.size, job.settings)
     mask = resize_mask(mask, size)
     stored.width, stored.height = size

@@ -369,6 +369,8 @@ def _finished_rows(
                 row["boxes"] = scaled_boxes(source_boxes, first)
         for column, ref in item.masks.items():
             row[column] = stored[ref.key].path
+        if item.mask:
+            row["mask_area"] = stored[item.mask.key].foreground
         image_hashes = [stored[ref.key].source_hash for ref in _refs(item)]
         rows.append(row)
         hashes.append(row_hash(row, image_hashes, source_boxes))

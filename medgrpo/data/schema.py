@@ -16,7 +16,7 @@ SPLITS = ("train", "validation", "test")
 Task = Literal["vqa", "text", "vessels", "detection"]
 TASKS: tuple[Task, ...] = ("vqa", "text", "vessels", "detection")
 
-ColumnType = Literal["str", "int", "list[str]"]
+ColumnType = Literal["str", "int", "float", "list[str]"]
 
 ROW_SCHEMA: dict[str, ColumnType] = {
     "id": "str",
@@ -41,6 +41,7 @@ ROW_SCHEMA: dict[str, ColumnType] = {
     "mask": "str",
     "mask2": "str",
     "fov": "str",
+    "mask_area": "float",
     "chosen": "str",
     "rejected": "str",
     "width": "int",
@@ -65,7 +66,7 @@ REQUIRED = (
 )
 """Columns that are never null; `images` may be an empty list."""
 
-STORED_COLUMNS = ("images", "width", "height", "image_tokens", "boxes", "mask", "mask2", "fov")
+STORED_COLUMNS = ("images", "width", "height", "image_tokens", "boxes", "mask", "mask2", "fov", "mask_area")
 """Columns that depend on how the images are stored; they stay out of the content hash."""
 
 
@@ -91,7 +92,7 @@ def arrow_schema() -> Any:
     """The columns as a `pyarrow.Schema`; required columns are not nullable."""
     import pyarrow as pa
 
-    types = {"str": pa.string(), "int": pa.int64(), "list[str]": pa.list_(pa.string())}
+    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "list[str]": pa.list_(pa.string())}
     return pa.schema(
         [pa.field(name, types[kind], nullable=name not in REQUIRED) for name, kind in ROW_SCHEMA.items()]
     )
