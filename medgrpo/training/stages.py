@@ -169,7 +169,7 @@ def _open_writer(
     if resume:
         writer = RunWriter.reopen(path, logs=logs)
         if (path / "config.toml").read_text("utf-8") != toml:
-            from medgrpo.runs.writer import write_text
+            from medgrpo.files import write_text
 
             write_text(path / "config.toml", toml)
         return writer
