@@ -51,8 +51,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         aggregation=config.rewards.aggregation,
         on_error=config.rewards.on_error,
         settings={
-            "tags": template.tags or ("answer",),
-            "plain": "answer" not in template.tags,
+            **template.reward_settings,
             "caption_threshold": config.rewards.caption_threshold,
         },
     )
