@@ -46,6 +46,12 @@ def make_dpo(
     weights: Annotated[
         str, typer.Option(help="Weight set, or name=weight,…; for sample and models.")
     ] = "balanced",
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompt template, for sample and models. Default: the model's (medgrpo.json), else the dataset's."
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(min=2, help="Completions per prompt with --from sample.")] = 8,
     tokens: Annotated[
         int, typer.Option(min=1, help="Longest completion with --from sample, in tokens.")
@@ -72,7 +78,7 @@ def make_dpo(
     out = Output(as_json=as_json, quiet=quiet)
     if export_review is None and output.exists() and any(output.iterdir()):
         raise UsageError(f"{output} exists and is not empty", hint="give a new folder with --output")
-    found = _candidates(out, sources, origin, data, weights, samples, tokens, limit)
+    found = _candidates(out, sources, origin, data, weights, prompt, samples, tokens, limit)
     pairs = choose_pairs(found.candidates, margin=margin, per_prompt=per_prompt)
     agreement = None
     if import_review is not None:
@@ -125,6 +131,7 @@ def _candidates(
     origin: From,
     data: Path | None,
     weights: str,
+    prompt: str | None,
     samples: int,
     tokens: int,
     limit: int | None,
@@ -138,10 +145,17 @@ def _candidates(
         raise UsageError(f"--from {origin} needs the dataset of the prompts", hint="--data DATASET")
     reward = CompositeReward(weights)
     if origin is From.models:
-        return from_files([Path(source) for source in sources], data, reward)
+        return from_files([Path(source) for source in sources], data, reward, prompt)
     if len(sources) != 1:
         raise UsageError(f"--from sample takes one model, not {len(sources)}")
     with out.progress("sampling", limit) as advance:
         return from_sampling(
-            sources[0], data, reward, samples=samples, limit=limit, max_new_tokens=tokens, on_rows=advance
+            sources[0],
+            data,
+            reward,
+            prompt=prompt,
+            samples=samples,
+            limit=limit,
+            max_new_tokens=tokens,
+            on_rows=advance,
         )

@@ -54,6 +54,9 @@ class DataConfig(Section):
     """Put `image_title` into the prompt ("This is a case of …"); it may give the answer away, hence off."""
     shuffle: bool = True
     """Shuffle the rows anew each epoch, by the seed."""
+    augment: Literal["none", "light", "flip", "swap"] = "none"
+    """How pictures are varied each epoch. light: brightness, contrast, border; flip: also mirrored where nothing names
+    a side; swap: also mirrored with left and right exchanged in the words."""
 
 
 class TuningConfig(Section):
@@ -82,6 +85,10 @@ class RewardConfig(Section):
     """A reward (say `format`) that multiplies the sum of the others instead of joining it."""
     aggregation: Literal["sum", "normalize_then_sum"] = "sum"
     """sum: weighted sum; normalize_then_sum: each component normalised in its group first (GDPO)."""
+    overlong_window: int = Field(0, ge=0)
+    """DAPO's soft length punishment: the reward falls over the last N tokens before the longest length; 0: off."""
+    overlong_penalty: float = Field(0.5, gt=0)
+    """What a completion of the longest length loses there; DAPO takes half of the reward's range."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do when a reward raises: stop and name reward and row, or skip the row and count it."""
     caption_threshold: float = Field(0.7, ge=0, le=1)
@@ -103,6 +110,8 @@ class RolloutConfig(Section):
     """Sample from the k likeliest tokens; 0: all."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What generates during training."""
+    dynamic_sampling: int = Field(0, ge=0)
+    """Replace groups whose rewards are all equal by other prompts' groups, up to N times a step (DAPO); 0: off."""
 
 
 class VllmConfig(Section):

@@ -59,11 +59,10 @@ def audit_by_task(dataset: PreparedDataset) -> AuditReport:
     Raises:
         UsageError: no row has a reference.
     """
-    from medgrpo.data.prompts import load_template
+    from medgrpo.data.prompts import recorded_template
     from medgrpo.rewards.composite import CompositeReward
 
-    tags = load_template(dataset.info.get("prompt_template") or "structured").tags
-    settings = {"tags": tags or ("answer",), "plain": not tags}
+    settings = recorded_template(dataset.info.get("prompt_template")).reward_settings
     return audit_dataset(dataset, CompositeReward(weights_for(dataset), settings=settings))
 
 

@@ -17,6 +17,7 @@ from typing import Any, overload
 
 from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, Row, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.files import sync
 
 INFO_NAME = "dataset.json"
 ROW_GROUP = 256
@@ -290,12 +291,3 @@ def _check_required(row: Row) -> None:
     missing = [name for name in REQUIRED if row.get(name) is None]
     if missing:
         raise ValueError(f"row {row.get('id')!r} of {row.get('source_file')}: no {', '.join(missing)}")
-
-
-def sync(path: Path) -> None:
-    """Asks the system to put a file or folder on the disk before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

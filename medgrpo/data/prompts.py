@@ -70,6 +70,11 @@ class PromptTemplate:
         """The template with another system prompt in every language; None leaves it as it is."""
         return self if text is None else replace(self, system={"en": text})
 
+    @property
+    def reward_settings(self) -> dict[str, Any]:
+        """What rewards must know of the form asked for: `tags`, and `plain` where the completion is the answer."""
+        return reward_settings(self.tags)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for `medgrpo.json` beside an adapter; `template_from_dict` reads it back."""
         return {
@@ -79,6 +84,11 @@ class PromptTemplate:
             "instruction": dict(self.instruction),
             "hints": {tag: dict(words) for tag, words in self.hints.items() if tag in self.tags},
         }
+
+
+def reward_settings(tags: Sequence[str]) -> dict[str, Any]:
+    """`tags` and `plain` for rewards, from the tags that a prompt asks for; without any the completion is the answer."""
+    return {"tags": tuple(tags) or ("answer",), "plain": "answer" not in tags}
 
 
 TEMPLATES: dict[str, PromptTemplate] = {
@@ -94,6 +104,9 @@ TEMPLATES: dict[str, PromptTemplate] = {
     "detection": PromptTemplate("detection", ("think", "boxes")),
 }
 """The templates that come with medgrpo."""
+
+
+DEFAULT_TEMPLATE = "structured"
 
 
 def said(words: Words, language: str) -> str:
@@ -126,6 +139,17 @@ def load_template(name_or_path: str | Path) -> PromptTemplate:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     return template_from_dict({"name": path.stem, **content}, where=str(path))
+
+
+def recorded_template(recorded: object, where: str = "template") -> PromptTemplate:
+    """The template that a `medgrpo.json` or `dataset.json` records, by name or in full; the default where it has none.
+
+    Raises:
+        UsageError: as `load_template` and `template_from_dict`.
+    """
+    if isinstance(recorded, Mapping):
+        return template_from_dict(recorded, where)
+    return load_template(recorded if isinstance(recorded, str) and recorded else DEFAULT_TEMPLATE)
 
 
 def template_from_dict(content: Mapping[str, Any], where: str = "template") -> PromptTemplate:

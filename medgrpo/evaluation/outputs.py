@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from medgrpo.evaluation.evaluate import Evaluation
 from medgrpo.evaluation.predictions import write_predictions
 from medgrpo.evaluation.score import LABELS
+from medgrpo.files import write_text
 
 COPIED = (
     "id",
@@ -35,21 +35,12 @@ def write_outputs(result: Evaluation, folder: Path, *, review_rows: int, seed: i
 
     folder.mkdir(parents=True, exist_ok=True)
     document = {**result.document, "warnings": result.warnings, "notes": result.predictions.notes}
-    _write(folder / "metrics.json", json.dumps(_finite(document), ensure_ascii=False, indent=1) + "\n")
+    write_text(folder / "metrics.json", json.dumps(_finite(document), ensure_ascii=False, indent=1) + "\n")
     write_predictions(folder / "predictions.parquet", prediction_columns(result))
-    _write(folder / "report.html", report_html(result))
+    write_text(folder / "report.html", report_html(result))
     sheet = folder / "review.csv"
     if review_rows and not _is_begun(sheet):
-        _write(sheet, "\ufeff" + review_sheet(result.scored, review_rows, seed=seed))
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", errors="replace", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
+        write_text(sheet, "\ufeff" + review_sheet(result.scored, review_rows, seed=seed))
 
 
 def _is_begun(sheet: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from medgrpo.data.schema import Row, guess_language
 from medgrpo.errors import UsageError
+from medgrpo.files import written_aside
 
 SCHEMA_VERSION = 1
 
@@ -189,8 +190,6 @@ def _match(
 
 def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     """Writes one row per question as parquet, whole or not at all."""
-    import os
-
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -202,9 +201,8 @@ def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
         {name: pa.array([_whole(value) for value in values]) for name, values in columns.items()}
     )
     table = table.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)})
-    partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(table, partial, compression="zstd")
-    os.replace(partial, path)
+    with written_aside(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
 
 
 def _whole(value: Any) -> Any:

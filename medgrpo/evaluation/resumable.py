@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from medgrpo.data.schema import Row
+from medgrpo.files import write_text
 
 Completed = dict[str, Any]
 """`key`, `completions`, `truncated`, `lengths` of one row."""
@@ -101,13 +101,8 @@ def _appended(
         yield from results
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    with partial.open("w", encoding="utf-8") as stream:  # rewritten whole: a line that was cut off goes
-        for entry in ({"fingerprint": wanted}, *done.values()):
-            stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, file)
+    entries = ({"fingerprint": wanted}, *done.values())  # rewritten whole: a line that was cut off goes
+    write_text(file, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
     with file.open("a", encoding="utf-8") as stream:
         for completed in results:
             stream.write(json.dumps(completed, ensure_ascii=False) + "\n")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def reward_of(weights: str | None, run: Path | None) -> CompositeReward | None:
     """The sum of rewards of a run, or of the weights given; `balanced` where neither says.
 
+    Whoever scores adds the tags of the prompt that was answered (`with_settings`).
+
     Args:
         weights: as `--weights` takes them.
         run: a run folder, whose config.toml says what it was trained with.
@@ -27,7 +29,12 @@ def reward_of(weights: str | None, run: Path | None) -> CompositeReward | None:
     if weights is not None:
         return CompositeReward(weights)
     stated = _of_run(run)
-    return CompositeReward(stated.get("weights", "balanced"), gate=stated.get("gate"))
+    threshold = stated.get("caption_threshold")
+    return CompositeReward(
+        stated.get("weights", "balanced"),
+        gate=stated.get("gate"),
+        settings={} if threshold is None else {"caption_threshold": threshold},
+    )
 
 
 def _of_run(run: Path | None) -> dict[str, Any]:

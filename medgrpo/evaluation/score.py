@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgrpo.data.prompts import reward_settings
 from medgrpo.data.schema import Row
 
 Floats = NDArray[np.float64]
@@ -88,7 +89,7 @@ def score_predictions(
         tags: the tags that the prompt asked for; empty: none.
         plain: score a completion without an answer tag as the answer itself; None: where no completion
             has an answer tag, or the prompt asked for none.
-        reward: a `CompositeReward` whose total is reported as `reward`, unless the
+        reward: a `CompositeReward` whose total, with these tags, is reported as `reward`, unless the
             answers are plain (it asks for tags); None: none is.
     Raises:
         ValueError: rows and completions differ in number.
@@ -122,7 +123,8 @@ def score_predictions(
         scores |= {name: np.full(len(rows), np.nan) for name in ANSWER_SCORES}
     if reward is not None and not plain:
         row_columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else {})}
-        scores["reward"] = np.asarray(reward.score(list(completions), row_columns).total, dtype=np.float64)
+        asked_for = reward.with_settings(**reward_settings(tags))
+        scores["reward"] = np.asarray(asked_for.score(list(completions), row_columns).total, dtype=np.float64)
     kinds = [kind_of(row) for row in rows]
     clusters, clustered_by = cluster_labels(rows)
     said, truth = _classes(rows, completions, kinds, asked, plain, scores)

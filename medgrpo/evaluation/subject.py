@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.data.prompts import PromptTemplate, load_template, template_from_dict
+from medgrpo.data.prompts import PromptTemplate, load_template, recorded_template
 from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.models.folders import METADATA
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 WEIGHT_FOLDERS = ("best_lora", "best_model", "final_lora", "final_model")
 """Where a run folder has its weights, the one that is evaluated first."""
-DEFAULT_TEMPLATE = "structured"
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,11 @@ class Subject:
     """`medgrpo.json`: how it was trained; empty where there is none."""
     notes: list[str] = field(default_factory=list)
 
-    def template(self, override: str | None = None, suggested: str | None = None) -> PromptTemplate:
+    def template(self, override: str | None = None, suggested: object = None) -> PromptTemplate:
         """The prompt template named, else the one it was trained with, else the one the dataset suggests."""
         if override is not None:
             return load_template(override)
-        stated = self.metadata.get("prompt_template")
-        if isinstance(stated, dict):
-            return template_from_dict(stated, where=METADATA)
-        return load_template(stated if isinstance(stated, str) else suggested or DEFAULT_TEMPLATE)
+        return recorded_template(self.metadata.get("prompt_template") or suggested, where=METADATA)
 
     def shown(self, rows: Sequence[Row]) -> list[Row]:
         """The rows as its prompts show them: image titles only if it was trained with them."""

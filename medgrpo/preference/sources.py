@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset
+from medgrpo.data.prompts import load_template, recorded_template
 from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
 from medgrpo.models.folders import metadata_file
@@ -17,7 +18,9 @@ from medgrpo.preference.dataset import rows_by_id
 from medgrpo.preference.pairs import Candidate
 from medgrpo.rewards.composite import CompositeReward
 
-SPLIT = "train"  # never test: pairs train a model
+SPLIT = "train"
+HELD_OUT = "test"
+"""Never among the pairs: they train a model."""
 
 
 @dataclass(frozen=True)
@@ -72,32 +75,46 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
     return _with_rows(candidates, PreparedDataset.open(datasets.pop()), _template_of(runs[0]))
 
 
-def from_files(files: Sequence[Path], data: Path, reward: CompositeReward) -> Candidates:
+def from_files(
+    files: Sequence[Path], data: Path, reward: CompositeReward, prompt: str | None = None
+) -> Candidates:
     """Completions of several models for the rows of one dataset, scored now.
 
+    Rows of the test split are left out: pairs train a model.
+
     Args:
-        files: predictions of `medgrpo eval` (parquet) or JSON lines, with `id` and `completion`.
+        files: predictions of `medgrpo eval`, or any file that `medgrpo score` reads, with an `id` a row.
+        prompt: template that they answered; None: the dataset's.
+    Raises:
+        UsageError: no ids, none of them in the dataset, or all of them in its test split.
     """
     dataset = PreparedDataset.open(data)
-    found = [
-        (str(record["id"]), str(record["completion"]), file.stem)
-        for file in files
-        for record in _read_predictions(file)
-    ]
+    found = [answer for file in files for answer in _answers(file)]
     rows = rows_by_id(dataset, {row_id for row_id, _, _ in found})
     known = [item for item in found if item[0] in rows]
+    shown = ", ".join(map(str, files))
     if not known:
-        raise UsageError(f"no `id` of {', '.join(map(str, files))} is a row of {data}")
+        raise UsageError(f"no `id` of {shown} is a row of {data}")
+    held_out = {row["id"] for row in dataset.rows(HELD_OUT)} if dataset.count(HELD_OUT) else set()
+    known = [item for item in known if item[0] not in held_out]
+    if not known:
+        raise UsageError(
+            f"{shown} answers test questions only, and pairs train a model",
+            expected="answers to the train split",
+            hint=f"medgrpo eval MODEL {data} --split train",
+        )
+    template = load_template(prompt) if prompt else recorded_template(dataset.info.get("prompt_template"))
+    reward = reward.with_settings(**template.reward_settings)
     totals = _score(reward, [text for _, text, _ in known], [rows[row_id] for row_id, _, _ in known])
     candidates = [
         Candidate(row_id, text, total, source)
         for (row_id, text, source), total in zip(known, totals, strict=True)
     ]
-    return Candidates(candidates, dataset, rows, None)
+    return Candidates(candidates, dataset, rows, template.to_dict())
 
 
 def from_sampling(
-    model: Path | str,
+    model: str,
     data: Path,
     reward: CompositeReward,
     *,
@@ -105,17 +122,24 @@ def from_sampling(
     limit: int | None,
     max_new_tokens: int,
     on_rows: Callable[[int], None],
+    prompt: str | None = None,
 ) -> Candidates:
-    """Fresh completions of one model for the training rows of a dataset, at temperature 1, scored now."""
-    from medgrpo.data.prompts import load_template, template_from_dict
+    """Fresh completions of one model for the training rows of a dataset, at temperature 1, scored now.
+
+    Args:
+        model: as `medgrpo eval` takes it: run folder, adapter, model folder or hub name.
+        reward: scored with the tags of the prompt.
+        prompt: template; None: the one the model was trained with, else the dataset's.
+    """
     from medgrpo.evaluation.generate import Sampling, generate
-    from medgrpo.models.loading import load_model
+    from medgrpo.evaluation.subject import find_subject, load_subject
 
     dataset = PreparedDataset.open(data)
-    rows = list(dataset.rows(SPLIT, limit))
-    described = _template_of(Path(model))
-    template = template_from_dict(described) if described else load_template("structured")
-    loaded = load_model(str(model))
+    subject = find_subject(model)
+    template = subject.template(prompt, dataset.info.get("prompt_template"))
+    reward = reward.with_settings(**template.reward_settings)
+    rows = subject.shown(list(dataset.rows(SPLIT, limit)))
+    loaded = load_subject(subject)
     candidates = []
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=1.0, num_generations=samples)
     for made in generate(
@@ -130,7 +154,7 @@ def from_sampling(
     ):
         totals = _score(reward, made.completions, [made.row] * len(made.completions))
         candidates += [
-            Candidate(made.row["id"], text, total, str(model))
+            Candidate(made.row["id"], text, total, subject.name)
             for text, total in zip(made.completions, totals, strict=True)
         ]
     return Candidates(candidates, dataset, {row["id"]: row for row in rows}, template.to_dict())
@@ -177,24 +201,20 @@ def _score(reward: CompositeReward, completions: Sequence[str], rows: Sequence[R
     return [float(total) for total in table.total]
 
 
-def _read_predictions(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.is_file():
-        raise UsageError(f"no predictions at {path}")
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
+def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
+    """(id, completion, source) of every completion in a predictions file, its further samples included."""
+    from medgrpo.rewards.completions_file import read_completions
+    from medgrpo.rewards.text import completion_text
 
-        records = pq.read_table(path).to_pylist()
-    else:
-        try:
-            records = [
-                json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-            ]
-        except ValueError as error:
-            raise UsageError(f"{path} is not JSON lines: {error}") from error
-    for number, record in enumerate(records, start=1):
-        if not isinstance(record, dict) or "id" not in record or "completion" not in record:
-            raise UsageError(
-                f"{path}, row {number}: no id or completion",
-                expected="predictions of `medgrpo eval`, or rows with id and completion",
-            )
-        yield record
+    found = read_completions(path, require_references=False)
+    ids = found.columns.get("id")
+    if ids is None or any(row_id is None for row_id in ids):
+        raise UsageError(
+            f"{path} has rows without an id",
+            expected="predictions of `medgrpo eval`, or rows with id and completion",
+        )
+    samples = found.columns.get("samples", [None] * len(found))
+    source = path.parent.name if path.name == "predictions.parquet" else path.stem
+    for row_id, completion, more in zip(ids, found.completions, samples, strict=True):
+        for text in [completion, *(more if isinstance(more, list) else [])]:
+            yield str(row_id), completion_text(text), source

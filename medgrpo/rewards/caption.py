@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from medgrpo import _reward_core as core
 from medgrpo.errors import MedgrpoError, missing_extra
+from medgrpo.files import written_aside
 from medgrpo.rewards.text import Completion, Scores, completion_text
 
 Floats = NDArray[np.float32]
@@ -190,9 +190,8 @@ def _digest(model: str, caption: str) -> str:
 
 
 def _save(path: Path, embedding: Floats) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
+    with written_aside(path, durable=False) as partial, partial.open("wb") as file:
         np.save(file, embedding)
-    os.replace(file.name, path)
 
 
 _remembered: dict[tuple[str, str], Floats] = {}

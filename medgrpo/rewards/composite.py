@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -133,6 +134,12 @@ class CompositeReward:
         self.settings = dict(settings or {})
         self.__name__ = "reward"
 
+    def with_settings(self, **settings: Any) -> CompositeReward:
+        """The same sum with other arguments for every reward, such as the `tags` of another prompt."""
+        other = copy(self)
+        other.settings = {**self.settings, **settings}
+        return other
+
     def score(self, completions: Sequence[Any], columns: Mapping[str, Any] | None = None) -> RewardTable:
         """Every component and the total for a batch.
 
@@ -209,11 +216,7 @@ class CompositeReward:
         if self.aggregation == "sum":
             return table.total
         values = table.components * self._gate_factor(table.components)[:, None]
-        grouped = _grouped(values, group_size)
-        mean = _nan_mean(grouped, axis=1)[:, None]
-        std = _nan_std(grouped, axis=1)[:, None]
-        standard: Floats = ((grouped - mean) / (std + EPSILON)).reshape(values.shape)
-        return self._weighted(standard)
+        return self._weighted(standardised(values, group_size))
 
     def _component(
         self, name: str, function: RewardFunction, completions: Sequence[Any], columns: Mapping[str, Any]
@@ -313,6 +316,15 @@ def _group_statistics(values: Floats, group_size: int) -> GroupStatistics:
     return GroupStatistics(
         len(comparable), int((spread <= 1e-9).sum()), float(_nan_std(comparable, axis=1).mean())
     )
+
+
+def standardised(values: Floats, group_size: int) -> Floats:
+    """Values (n, …) centred and divided by their standard deviation + 1e-4 within each group; NaN left out."""
+    grouped = _grouped(values, group_size)
+    mean = _nan_mean(grouped, axis=1)[:, None]
+    std = _nan_std(grouped, axis=1)[:, None]
+    standard: Floats = ((grouped - mean) / (std + EPSILON)).reshape(values.shape)
+    return standard
 
 
 def _grouped(values: Floats, group_size: int) -> Floats:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import UsageError, missing_extra
+from medgrpo.files import written_aside
 from medgrpo.rewards.weights import resolve_weights
 
 if TYPE_CHECKING:
@@ -113,16 +114,15 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         raise UsageError(f"cannot write {path}", expected=f"a name that ends in {', '.join(OUTPUT_SUFFIXES)}")
     if not path.parent.is_dir():
         raise UsageError(f"no folder {path.parent}", hint=f"mkdir -p {path.parent}")
-    partial = path.with_name(path.name + ".partial")
-    if suffix == ".parquet":
-        _write_parquet(rows, partial)
-    elif suffix == ".csv":
-        _write_csv(rows, partial)
-    else:
-        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-        text = "\n".join(lines) if suffix == ".jsonl" else "[\n" + ",\n".join(lines) + "\n]"
-        partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    with written_aside(path) as partial:
+        if suffix == ".parquet":
+            _write_parquet(rows, partial)
+        elif suffix == ".csv":
+            _write_csv(rows, partial)
+        else:
+            lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+            text = "\n".join(lines) if suffix == ".jsonl" else "[\n" + ",\n".join(lines) + "\n]"
+            partial.write_text(text + "\n", encoding="utf-8")
 
 
 def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

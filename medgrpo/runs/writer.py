@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import threading
 import time
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError
+from medgrpo.files import sync, write_text
 
 SCHEMA_VERSION = 1
 COPY_EVERY_S = 30.0
@@ -128,8 +128,7 @@ class RunWriter:
         abandoned = stage.path / "log.abandoned.jsonl"
         with abandoned.open("a", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in moved))
-            file.flush()
-            os.fsync(file.fileno())
+        sync(abandoned)
         write_text(stage.log, "".join(f"{line}\n" for line in kept))
         return len(moved)
 
@@ -181,7 +180,7 @@ class RunWriter:
                 "history": read_lines(self.path / "log.jsonl"),
                 "stages": stages,
             },
-            sync=False,
+            durable=False,
         )
 
     # --------------------------------------------------------------------------------- the record
@@ -222,20 +221,9 @@ def new_run_name(prefix: str, parent: Path) -> str:
     return f"{prefix}-{date}-{number}"
 
 
-def write_text(path: Path, text: str, *, sync: bool = True) -> None:
-    """Write the file as a whole: temporary name, fsync, rename."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def write_json(path: Path, document: Any, *, sync: bool = True) -> None:
+def write_json(path: Path, document: Any, *, durable: bool = True) -> None:
     """Write a JSON document as a whole; NaN becomes null."""
-    write_text(path, json.dumps(_plain(document), ensure_ascii=False, indent=1) + "\n", sync=sync)
+    write_text(path, json.dumps(_plain(document), ensure_ascii=False, indent=1) + "\n", durable=durable)
 
 
 def read_json(path: Path) -> dict[str, Any]:

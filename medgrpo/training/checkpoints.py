@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from medgrpo.data.prepared import sync
+from medgrpo.files import sync
 from medgrpo.runs.writer import read_json, write_json
 
 MARKER = "complete.json"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.data.prepared import sync
+from medgrpo.files import written_aside
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -180,7 +180,5 @@ def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
 def _write_part(path: Path, table: pa.Table) -> None:
     import pyarrow.parquet as pq
 
-    partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(table, partial)
-    sync(partial)
-    partial.replace(path)
+    with written_aside(path) as partial:
+        pq.write_table(table, partial)

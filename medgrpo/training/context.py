@@ -13,6 +13,7 @@ from medgrpo.config.plan import StagePlan
 from medgrpo.config.sections import RunConfig
 from medgrpo.runs.writer import RunWriter, StageFolder, write_json
 from medgrpo.training.completions import CompletionStore
+from medgrpo.training.datasets import Variation
 from medgrpo.training.reporter import Reporter
 
 
@@ -56,6 +57,8 @@ class StageContext:
     """Written as `medgrpo.json` beside every set of weights."""
     data_folder: Path
     """Folder that the rows' pictures lie in."""
+    variation: Variation | None = None
+    """How pictures are varied; told each epoch."""
     stop: StopRequest = field(default_factory=StopRequest)
     is_main_process: bool = True
     best: dict[str, Any] | None = None

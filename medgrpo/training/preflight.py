@@ -39,7 +39,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     Raises:
         UsageError, MedgrpoError: the first thing that cannot work.
     """
-    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.mixture import open_data
     from medgrpo.data.prompts import load_template
     from medgrpo.rewards.composite import CompositeReward
 
@@ -51,12 +51,11 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         aggregation=config.rewards.aggregation,
         on_error=config.rewards.on_error,
         settings={
-            "tags": template.tags or ("answer",),
-            "plain": "answer" not in template.tags,
+            **template.reward_settings,
             "caption_threshold": config.rewards.caption_threshold,
         },
     )
-    dataset = None if config.data.path is None else PreparedDataset.open(config.data.path)
+    dataset = None if config.data.path is None else open_data(config.data.path, seed=config.run.seed)
     rows = _demo_rows() if dataset is None else dataset.count("train")
     if not rows:
         raise UsageError(f"{config.data.path} has no training rows")

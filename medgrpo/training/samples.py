@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medgrpo.runs.writer import write_text
+from medgrpo.files import write_text
 
 
 def write_samples(

@@ -167,3 +167,16 @@ def test_no_rows_give_no_scores():
 def test_each_row_needs_its_completion():
     with pytest.raises(ValueError, match="2 rows but 1"):
         score_predictions([row(), row()], ["yes"])
+
+
+def test_the_reward_asks_for_the_tags_of_the_prompt_and_no_others():
+    from medgrpo.rewards.composite import CompositeReward
+
+    rows = [{"question": "Is there a mass?", "answer": "yes"}]
+    said = ["<think>a mass</think><answer>yes</answer>"]
+    reward = CompositeReward({"format": 1})
+    totals = [
+        score_predictions(rows, said, tags=tags, reward=reward).scores["reward"].tolist()
+        for tags in (("think", "answer"), ("think", "answer", "plane", "modality"))
+    ]
+    assert totals == [[1.0], [0.0]]

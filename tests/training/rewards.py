@@ -3,3 +3,9 @@
 
 def digits_and_letters(completions, **columns):
     return [sum(character.isalnum() for character in text) / max(len(text), 1) for text in completions]
+
+
+def only_some_questions(completions, answer, **_):
+    """`digits_and_letters` for about half of the questions, 0 for the others."""
+    judged = digits_and_letters(completions)
+    return [value if len(text) % 2 else 0.0 for value, text in zip(judged, answer, strict=True)]

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from medgrpo.errors import missing_extra
+from medgrpo.files import write_text
 from medgrpo.runs.comparison import Comparison
 from medgrpo.runs.completions import Story, read_stored, stories
 from medgrpo.runs.report import answers, sections
@@ -37,9 +38,7 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     page = render(comparison, plotly_source())
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
-    partial = path.with_name(".report.html.partial")
-    partial.write_bytes(page.encode("utf-8", errors="replace"))
-    partial.replace(path)
+    write_text(path, page)
     return path
 
 

@@ -1,0 +1,51 @@
+"""Files that are whole or absent: written under another name, put on the disk, renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PARTIAL = ".partial"
+"""How the names end under which files are written."""
+
+
+@contextmanager
+def written_aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """The name to write `path` under; it gets its own name when the block ends without an error.
+
+    Args:
+        durable: wait until the data is on the disk, so that a power cut leaves the old file or the new one.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        yield partial
+        if durable:
+            sync(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync(path.parent)
+
+
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write the file as a whole."""
+    with written_aside(path, durable=durable) as partial:
+        partial.write_bytes(data)
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write the file as a whole, in UTF-8; halves of surrogate pairs become question marks."""
+    write_bytes(path, text.encode("utf-8", errors="replace"), durable=durable)
+
+
+def sync(path: Path) -> None:
+    """Ask the system to put a file or folder on the disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

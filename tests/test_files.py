@@ -1,0 +1,56 @@
+"""Files are whole or absent."""
+
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from medgrpo.files import write_text, written_aside
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def fail_half_way():
+        with written_aside(path) as partial:
+            partial.write_text("new")
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        fail_half_way()
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_half_a_surrogate_pair_does_not_stop_a_run(tmp_path):
+    write_text(tmp_path / "a.txt", "x\ud83d")
+    assert (tmp_path / "a.txt").read_text() == "x?"
+
+
+def test_two_processes_may_write_one_name(tmp_path):
+    code = "import sys, pathlib; from medgrpo.files import write_text\nfor _ in range(50): write_text(pathlib.Path(sys.argv[1]), sys.argv[2] * 10_000, durable=False)"
+    path = tmp_path / "shared"
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(path), letter]) for letter in "ab"]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert path.read_text() in ("a" * 10_000, "b" * 10_000)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path):
+    """The kernel refuses to write beyond a limit, as it does on a full disk."""
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_text(path, "x" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
