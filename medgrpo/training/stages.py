@@ -282,7 +282,7 @@ def _run_stage(
         if settings.training.method == "grpo" and run.is_main_process
         else None,
         reporter=run.reporter,
-        metadata=_metadata(run, settings, stage, weights),
+        metadata=_metadata(run, settings, stage, weights, policy),
         data_folder=run.dataset.path,
         variation=source.variation,
         stop=run.stop,
@@ -292,7 +292,7 @@ def _run_stage(
     all_done = step_of(checkpoint) >= plan.steps  # killed between the last checkpoint and the final weights
     if all_done:
         policy = load_policy(find_weights(str(checkpoint)), settings)
-    validator = _validator(run, settings) if name is MAIN else None
+    validator = _validator(run, settings, policy) if name is MAIN else None
     if validator is not None and settings.validation.before_and_after:
         _measure_before(run, validator, policy)
     trainer = build_trainer(context, policy, source, run.checks)
@@ -334,6 +334,7 @@ def _rows_and_plan(
         policy.is_vision,
         settings.data.use_image_title,
         None if varied is None else Variation(varied, settings.run.seed),
+        policy.coordinates,
     )
     room = settings.model.context_length - settings.rollout.max_completion_length
     progress = _Progress(run.reporter, len(source.rows), "prompt lengths counted")
@@ -444,7 +445,7 @@ def _add_tensorboard(trainer: Any, context: StageContext) -> None:
 # --------------------------------------------------------------------------------------- validation
 
 
-def _validator(run: _Run, settings: RunConfig) -> Validator | None:
+def _validator(run: _Run, settings: RunConfig, policy: Policy) -> Validator | None:
     from medgrpo.training.validation import Validator, choose_rows
 
     if not run.dataset.count("validation") or not (
@@ -456,7 +457,7 @@ def _validator(run: _Run, settings: RunConfig) -> Validator | None:
         rows = [{**row, "image_title": None} for row in rows]
     return Validator(
         run.dataset,
-        rows,
+        [policy.coordinates.place(row) for row in rows],
         run.checks.template,
         run.checks.composite,
         settings.validation.metric,
@@ -501,7 +502,9 @@ def _told(what: str, measures: Measures) -> str:
 # ------------------------------------------------------------------------------------------- result
 
 
-def _metadata(run: _Run, settings: RunConfig, stage: StageFolder, weights: Weights) -> dict[str, Any]:
+def _metadata(
+    run: _Run, settings: RunConfig, stage: StageFolder, weights: Weights, policy: Policy
+) -> dict[str, Any]:
     """`medgrpo.json`: how the weights are to be used, and where they come from."""
     template = run.checks.template
     return {
@@ -516,6 +519,7 @@ def _metadata(run: _Run, settings: RunConfig, stage: StageFolder, weights: Weigh
         "use_image_title": settings.data.use_image_title,
         "max_pixels": settings.model.max_pixels,
         "min_pixels": settings.model.min_pixels,
+        **policy.coordinates.to_dict(),
         "generation": {
             "max_new_tokens": settings.rollout.max_completion_length,
             "temperature": settings.rollout.temperature,
