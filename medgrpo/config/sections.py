@@ -50,6 +50,9 @@ class DataConfig(Section):
     """Name of a prompt template, or path of one: the words around the question, and the tags asked for."""
     system_prompt: str | None = None
     """Replaces the template's system prompt."""
+    box_format: Literal["pixel", "thousand", "unit"] | None = None
+    """Numbers of the boxes: pixels of the picture as the model sees it, 0-1000 or 0-1 of its sides; none: as the
+    model's family was trained to write them."""
     use_image_title: bool = False
     """Put `image_title` into the prompt ("This is a case of …"); it may give the answer away, hence off."""
     shuffle: bool = True

@@ -12,12 +12,16 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from medgrpo.data.hashing import combined_hash
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.schema import ROW_SCHEMA, SPLITS, Row, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 REGISTRY_NAMES = ("datasets.toml", "datasets.json", "dataset_config.json")
 """Files in the working directory that are looked at for names that are no folders."""
@@ -173,6 +177,14 @@ def open_data(text: str | Path, *, seed: int = 0, registry: str | Path | None = 
     return MixedDataset(parse_mixture(str(text), registry), seed=seed)
 
 
+@dataclass(frozen=True)
+class MixedOrder:
+    """The rows of a mixture's split: the part that each is from, and its number there."""
+
+    parts: NDArray[np.int32]
+    rows: NDArray[np.int64]
+
+
 class MixedDataset(PreparedDataset):
     """Several prepared datasets, interleaved in proportion, in an order that the seed decides.
 
@@ -183,9 +195,16 @@ class MixedDataset(PreparedDataset):
         self.parts = list(parts)
         self.datasets = [PreparedDataset.open(part.path) for part in parts]
         self.seed = seed
-        self._orders = {split: self._order(split) for split in SPLITS}
-        for part, dataset in zip(self.parts, self.datasets, strict=True):
-            if part.subset and not any(self._chosen(part, dataset, split) for split in SPLITS):
+        self._orders = {}
+        found: set[int] = set()
+        for split in SPLITS:
+            chosen = [
+                _chosen(part, data, split) for part, data in zip(self.parts, self.datasets, strict=True)
+            ]
+            found |= {number for number, rows in enumerate(chosen) if rows}
+            self._orders[split] = self._order(split, chosen)
+        for number, part in enumerate(self.parts):
+            if part.subset and number not in found:
                 raise UsageError(
                     f"no row of {part.name} has {dict(part.subset)}", expected="values that occur in it"
                 )
@@ -208,39 +227,35 @@ class MixedDataset(PreparedDataset):
                 **first,
                 "name": "+".join(part.name for part in self.parts),
                 "parts": described,
-                "rows": {split: len(order) for split, order in self._orders.items()},
+                "rows": {split: len(order.rows) for split, order in self._orders.items()},
                 "images": sum(int(dataset.info.get("images", 0)) for dataset in self.datasets),
+                "pixels_hash": combined_hash(
+                    [str(dataset.info.get("pixels_hash")) for dataset in self.datasets]
+                ),
                 "hash": combined_hash([f"seed {seed}", *identity]),
             },
         )
 
-    def _chosen(self, part: Part, dataset: PreparedDataset, split: str) -> list[int]:
-        """Rows of a part's split that are in its subset, in order."""
-        if not dataset.count(split):
-            return []
-        if not part.subset:
-            return list(range(dataset.count(split)))
-        columns = dataset.table(split, list(part.subset)).to_pydict()
-        return [
-            index
-            for index in range(dataset.count(split))
-            if all(str(columns[column][index]) == value for column, value in part.subset.items())
-        ]
+    def _order(self, split: str, chosen: Sequence[Sequence[int]]) -> MixedOrder:
+        """Where every row of the mixture is, each part spread evenly over the whole."""
+        import numpy as np
 
-    def _order(self, split: str) -> list[tuple[int, int]]:
-        """(part, row) of every row of the mixture, each part spread evenly over the whole."""
-        placed: list[tuple[float, int, int]] = []
-        for number, (part, dataset) in enumerate(zip(self.parts, self.datasets, strict=True)):
-            rows = self._chosen(part, dataset, split)
-            if split == "train":
-                rows = _weighted_rows(rows, part.weight, f"{self.seed} {part.name}")
-                rows = rows[: part.rows]
-            placed += [((place + 0.5) / len(rows), number, row) for place, row in enumerate(rows)]
-        return [(number, row) for _, number, row in sorted(placed)]
+        taken = list(chosen)
+        if split == "train":
+            taken = [
+                _weighted_rows(rows, part.weight, f"{self.seed} {part.name}")[: part.rows]
+                for part, rows in zip(self.parts, chosen, strict=True)
+            ]
+        rows = np.concatenate([np.asarray(one, np.int64) for one in taken])
+        parts = np.concatenate([np.full(len(one), number, np.int32) for number, one in enumerate(taken)])
+        places = np.concatenate([(np.arange(len(one)) + 0.5) / max(len(one), 1) for one in taken])
+        order = np.lexsort((rows, parts, places))
+        return MixedOrder(parts[order], rows[order])
 
     def count(self, split: str) -> int:
         """Number of rows of the mixture."""
-        return len(self._orders.get(split, ()))
+        order = self._orders.get(split)
+        return 0 if order is None else len(order.rows)
 
     def rows(self, split: str, limit: int | None = None) -> Iterator[Row]:
         """The rows in the mixture's order."""
@@ -269,15 +284,28 @@ class MixedDataset(PreparedDataset):
         return path
 
 
-def _weighted_rows(rows: Sequence[int], weight: float, seed: str) -> list[int]:
+def _chosen(part: Part, dataset: PreparedDataset, split: str) -> Sequence[int]:
+    """Numbers of the rows of a part's split that are in its subset, in order."""
+    if not part.subset:
+        return range(dataset.count(split))
+    if not dataset.count(split):
+        return ()
+    return [
+        index
+        for index, row in enumerate(dataset.rows(split))
+        if all(str(row[column]) == value for column, value in part.subset.items())
+    ]
+
+
+def _weighted_rows(rows: Sequence[int], weight: float, seed: str) -> Sequence[int]:
     """`weight` times the rows: all of them as often as that goes, and of the rest as many as are left over."""
     draw = random.Random(seed)
     whole, rest = divmod(round(weight * len(rows)), max(len(rows), 1))
     if weight == 1:
-        return list(rows)
+        return rows
     chosen: list[int] = []
     for count in [len(rows)] * whole + [rest]:
-        chosen += draw.sample(list(rows), count)
+        chosen += draw.sample(rows, count)
     return chosen
 
 
@@ -289,7 +317,7 @@ class MixedView(Sequence[Row]):
         parts: Sequence[Part],
         datasets: Sequence[PreparedDataset],
         split: str,
-        order: Sequence[tuple[int, int]],
+        order: MixedOrder,
     ) -> None:
         self._order = order
         self._names = [part.name for part in parts]
@@ -297,7 +325,7 @@ class MixedView(Sequence[Row]):
         self._views = [dataset.view(split) if dataset.count(split) else None for dataset in datasets]
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._order.rows)
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -306,7 +334,7 @@ class MixedView(Sequence[Row]):
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
-        number, position = self._order[index]
+        number, position = int(self._order.parts[index]), int(self._order.rows[index])
         view = self._views[number]
         assert view is not None  # a part without rows in this split is not in the order
         row = view[position]

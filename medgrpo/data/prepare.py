@@ -110,9 +110,10 @@ def prepare(
     started = time.monotonic()
     source = Source(local_source(source_path), keep_missing=options.missing_image == "text")
     target = Path(output).expanduser().absolute()
-    if target.resolve().is_relative_to(source.root) or source.root.is_relative_to(target.resolve()):
+    inside = source.only_file is None and target.resolve().is_relative_to(source.root)
+    if inside or (source.only_file or source.root).is_relative_to(target.resolve()):
         raise UsageError(
-            f"{target} and the source {source.root} lie in each other",
+            f"{target} and the source {source.only_file or source.root} lie in each other",
             expected="an output folder outside the source",
         )
     shares = parse_split(options.split)

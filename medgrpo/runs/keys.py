@@ -79,6 +79,8 @@ def canonical(key: str) -> str:
     key = key.removeprefix("train/")
     if key.startswith("eval/"):
         key = "eval_" + key.removeprefix("eval/")
+    if key.startswith(("val-core/", "val-aux/")):  # verl: val-core/<data source>/acc/mean@1
+        return "eval_" + key.partition("/")[2]
     if key in RENAMED:
         return RENAMED[key]
     if key.startswith("eval_") and key.removeprefix("eval_") in RENAMED:

@@ -15,6 +15,7 @@ from medgrpo.config.sections import RunConfig
 from medgrpo.files import sync
 from medgrpo.runs.writer import RunWriter, StageFolder, write_json
 from medgrpo.training.completions import CompletionStore
+from medgrpo.training.datasets import Variation
 from medgrpo.training.reporter import Reporter
 
 
@@ -62,6 +63,8 @@ class StageContext:
     """Written as `medgrpo.json` beside every set of weights."""
     data_folder: Path
     """Folder that the rows' pictures lie in."""
+    variation: Variation | None = None
+    """How pictures are varied; told each epoch."""
     stop: StopRequest = field(default_factory=StopRequest)
     is_main_process: bool = True
     best: dict[str, Any] | None = None

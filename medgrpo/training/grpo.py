@@ -14,6 +14,7 @@ from trl import GRPOTrainer
 from medgrpo.training.completions import Completion
 from medgrpo.training.context import StageContext
 from medgrpo.training.dynamic_sampling import FreshPrompts, dead_groups, share_of
+from medgrpo.training.pictures import accept_empty_pictures
 from medgrpo.training.rollout import Rollout, prompts_of
 from medgrpo.training.sampler import EpochOrder
 from medgrpo.training.samples import write_samples
@@ -55,6 +56,9 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self._rollout: Rollout | None = None
         self._scored: Scored | None = None
         super().__init__(reward_funcs=[composite], **options)
+        for model in (self.model, self.ref_model):
+            if model is not None:
+                accept_empty_pictures(model)
 
     def data_order(self, rows: int) -> EpochOrder:
         """Each prompt G times in a row, each generation batch as often as TRL hands it out."""
@@ -149,7 +153,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
 
     def _generate(self, prompts: list[Any]) -> Any:
         """The rollout; where dynamic sampling made it, that one."""
-        return super()._generate(prompts) if self._rollout is None else self._rollout.as_trl()
+        rollout = self._rollout or Rollout.of(super()._generate(prompts))
+        return rollout.as_trl()
 
     def _calculate_rewards(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
+from medgrpo.models.coordinates import BoxCoordinates, box_coordinates
 from medgrpo.models.folders import ADAPTER_FOLDERS, MODEL_FOLDERS
 
 
@@ -27,6 +28,8 @@ class Policy:
     processor: Any
     peft_config: Any | None
     is_vision: bool
+    coordinates: BoxCoordinates
+    """How it writes boxes."""
 
     @property
     def tokenizer(self) -> Any:
@@ -107,7 +110,8 @@ def load_policy(weights: Weights, config: RunConfig) -> Policy:
             model = model.merge_and_unload()
     elif tuning.method != "full":
         peft_config = new_adapter(model, config)
-    return Policy(model, processor, peft_config, loaded.is_vision)
+    coordinates = box_coordinates(model.config.model_type, processor, config.data.box_format)
+    return Policy(model, processor, peft_config, loaded.is_vision, coordinates)
 
 
 def weight_dtype(config: RunConfig) -> str:

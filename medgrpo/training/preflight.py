@@ -39,7 +39,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     Raises:
         UsageError, MedgrpoError: the first thing that cannot work.
     """
-    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.mixture import open_data
     from medgrpo.data.prompts import load_template
     from medgrpo.rewards.composite import CompositeReward
 
@@ -55,7 +55,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
             "caption_threshold": config.rewards.caption_threshold,
         },
     )
-    dataset = None if config.data.path is None else PreparedDataset.open(config.data.path)
+    dataset = None if config.data.path is None else open_data(config.data.path, seed=config.run.seed)
     rows = _demo_rows() if dataset is None else dataset.count("train")
     if not rows:
         raise UsageError(f"{config.data.path} has no training rows")

@@ -24,6 +24,7 @@ FIXED = (
     "data.system_prompt",
     "data.use_image_title",
     "data.shuffle",
+    "data.augment",
     "rewards.",
     "stages.",
     "training.method",

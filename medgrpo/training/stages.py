@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from medgrpo.errors import MedgrpoError
 from medgrpo.runs.writer import RunWriter, StageFolder, read_lines
 from medgrpo.training.checkpoints import is_complete
 from medgrpo.training.completions import CompletionStore
+from medgrpo.training.datasets import ChosenRows, RowSource, Variation, drop_long
 from medgrpo.training.policy import Policy, Weights, find_weights, load_policy
 from medgrpo.training.preflight import Preflight, preflight
 from medgrpo.training.reporter import Reporter
@@ -63,7 +64,8 @@ class _Run:
     stop: StopRequest
     is_main_process: bool
     world_size: int
-    rows: Sequence[dict[str, Any]]
+    rows: ChosenRows
+    """Of the training split, read as they are asked for."""
     resume: ResumePoint | None
     validation: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Any] | None = None
@@ -114,7 +116,7 @@ def train(
                     reporter.note(note)
             elif process.is_main_process:
                 _record_environment(path, config, dataset)
-            rows = list(dataset.rows("train", config.data.rows))
+            rows = ChosenRows.first(dataset.view("train"), config.data.rows)
             run = _Run(
                 config,
                 checks,
@@ -184,6 +186,7 @@ def _record_environment(path: Path, config: RunConfig, dataset: PreparedDataset)
         "data": str(dataset.path),
         "data_hash": dataset.info.get("hash"),
         "pixels_hash": dataset.info.get("pixels_hash"),
+        "data_parts": dataset.info.get("parts"),
     }
     write_json(path / "environment.json", {**describe_environment(config.run.seed), **data})
 
@@ -209,11 +212,13 @@ def demo_model(run: _Run) -> Path:
     if is_complete(folder) or not run.is_main_process:
         return folder
     template = run.checks.template
-    texts = []
-    for row in run.rows:
-        texts += [message["content"] for message in build_messages({**row, "images": []}, template)]
-        texts += [build_target(row, template), build_target({**row, "chosen": None}, template)]
-    build_demo_model(folder, texts, seed=run.config.run.seed)
+
+    def texts() -> Iterator[str]:
+        for row in run.rows:
+            yield from (message["content"] for message in build_messages({**row, "images": []}, template))
+            yield from (build_target(row, template), build_target({**row, "chosen": None}, template))
+
+    build_demo_model(folder, texts(), seed=run.config.run.seed)
     from medgrpo.runs.writer import write_json
     from medgrpo.training.checkpoints import MARKER
 
@@ -277,8 +282,9 @@ def _run_stage(
         if settings.training.method == "grpo" and run.is_main_process
         else None,
         reporter=run.reporter,
-        metadata=_metadata(run, settings, stage, weights),
+        metadata=_metadata(run, settings, stage, weights, policy),
         data_folder=run.dataset.path,
+        variation=source.variation,
         stop=run.stop,
         is_main_process=run.is_main_process,
     )
@@ -286,7 +292,7 @@ def _run_stage(
     all_done = step_of(checkpoint) >= plan.steps  # killed between the last checkpoint and the final weights
     if all_done:
         policy = load_policy(find_weights(str(checkpoint)), settings)
-    validator = _validator(run, settings) if name is MAIN else None
+    validator = _validator(run, settings, policy) if name is MAIN else None
     if validator is not None and settings.validation.before_and_after:
         _measure_before(run, validator, policy)
     trainer = build_trainer(context, policy, source, run.checks)
@@ -314,19 +320,25 @@ def _run_stage(
     return not cut_short
 
 
-def _rows_and_plan(run: _Run, name: str | None, settings: RunConfig, policy: Policy) -> tuple[Any, StagePlan]:
+def _rows_and_plan(
+    run: _Run, name: str | None, settings: RunConfig, policy: Policy
+) -> tuple[RowSource, StagePlan]:
     """The stage's rows, those with over-long prompts dropped and counted, and its steps."""
-    from medgrpo.training.datasets import RowSource, drop_long
+    from medgrpo.data.augment import NAMED
 
+    varied = NAMED[settings.data.augment]
     source = RowSource(
         run.rows[: settings.data.rows],
         run.dataset.path,
         run.checks.template,
         policy.is_vision,
         settings.data.use_image_title,
+        None if varied is None else Variation(varied, settings.run.seed),
+        policy.coordinates,
     )
     room = settings.model.context_length - settings.rollout.max_completion_length
-    kept, dropped = drop_long(source, policy.processor, room)
+    progress = _Progress(run.reporter, len(source.rows), "prompt lengths counted")
+    kept, dropped = drop_long(source, policy.processor, room, progress)
     if dropped:
         run.reporter.warn(
             f"{dropped} of {len(source.rows)} rows have prompts over {room} tokens "
@@ -339,6 +351,19 @@ def _rows_and_plan(run: _Run, name: str | None, settings: RunConfig, policy: Pol
         )
     plan = plan_stage(run.config, len(kept), stage=name, world_size=run.world_size)
     return source.with_rows(kept), plan
+
+
+class _Progress:
+    """Says how far a pass over the rows is, every so many seconds."""
+
+    def __init__(self, reporter: Reporter, rows: int, what: str, every_s: float = 15.0) -> None:
+        self.reporter, self.rows, self.what, self.every_s = reporter, rows, what, every_s
+        self._told_at = time.perf_counter()
+
+    def __call__(self, done: int) -> None:
+        if time.perf_counter() - self._told_at >= self.every_s:
+            self._told_at = time.perf_counter()
+            self.reporter.note(f"{self.what}: {done} of {self.rows} rows")
 
 
 def _go_back(run: _Run, name: str | None, stage: StageFolder, context: StageContext) -> Path | None:
@@ -359,7 +384,7 @@ def _go_back(run: _Run, name: str | None, stage: StageFolder, context: StageCont
     return checkpoint
 
 
-def build_trainer(context: StageContext, policy: Policy, source: Any, checks: Preflight) -> Any:
+def build_trainer(context: StageContext, policy: Policy, source: RowSource, checks: Preflight) -> Any:
     """The trainer of the stage's method, with our callbacks."""
     from medgrpo.training import arguments, datasets
     from medgrpo.training.callbacks import RunLog, StepClock
@@ -387,7 +412,7 @@ def build_trainer(context: StageContext, policy: Policy, source: Any, checks: Pr
 
         trainer = PreferenceTrainer(
             args=arguments.dpo_arguments(config, plan, output),
-            train_dataset=datasets.dpo_dataset(source),
+            train_dataset=datasets.dpo_dataset(source, policy.tokenizer),
             **shared,
         )
     else:
@@ -395,7 +420,7 @@ def build_trainer(context: StageContext, policy: Policy, source: Any, checks: Pr
 
         trainer = SupervisedTrainer(
             args=arguments.sft_arguments(config, plan, output),
-            train_dataset=datasets.sft_dataset(source),
+            train_dataset=datasets.sft_dataset(source, policy.tokenizer),
             **shared,
         )
     from transformers import PrinterCallback
@@ -420,19 +445,19 @@ def _add_tensorboard(trainer: Any, context: StageContext) -> None:
 # --------------------------------------------------------------------------------------- validation
 
 
-def _validator(run: _Run, settings: RunConfig) -> Validator | None:
+def _validator(run: _Run, settings: RunConfig, policy: Policy) -> Validator | None:
     from medgrpo.training.validation import Validator, choose_rows
 
     if not run.dataset.count("validation") or not (
         settings.validation.before_and_after or settings.validation.steps
     ):
         return None
-    rows = choose_rows(list(run.dataset.rows("validation")), settings.validation.rows, settings.run.seed)
+    rows = choose_rows(run.dataset.view("validation"), settings.validation.rows, settings.run.seed)
     if not settings.data.use_image_title:
         rows = [{**row, "image_title": None} for row in rows]
     return Validator(
         run.dataset,
-        rows,
+        [policy.coordinates.place(row) for row in rows],
         run.checks.template,
         run.checks.composite,
         settings.validation.metric,
@@ -477,7 +502,9 @@ def _told(what: str, measures: Measures) -> str:
 # ------------------------------------------------------------------------------------------- result
 
 
-def _metadata(run: _Run, settings: RunConfig, stage: StageFolder, weights: Weights) -> dict[str, Any]:
+def _metadata(
+    run: _Run, settings: RunConfig, stage: StageFolder, weights: Weights, policy: Policy
+) -> dict[str, Any]:
     """`medgrpo.json`: how the weights are to be used, and where they come from."""
     template = run.checks.template
     return {
@@ -492,6 +519,7 @@ def _metadata(run: _Run, settings: RunConfig, stage: StageFolder, weights: Weigh
         "use_image_title": settings.data.use_image_title,
         "max_pixels": settings.model.max_pixels,
         "min_pixels": settings.model.min_pixels,
+        **policy.coordinates.to_dict(),
         "generation": {
             "max_new_tokens": settings.rollout.max_completion_length,
             "temperature": settings.rollout.temperature,

@@ -51,6 +51,8 @@ class RunTrainer:
         # first batches were skipped: tell the sampler itself, before anything iterates.
         if self._order is not None:
             self._order.set_epoch(epoch)
+        if self.context.variation is not None:
+            self.context.variation.epoch = epoch
         super()._run_epoch(model=model, epoch=epoch, **rest)  # type: ignore[misc]
 
     # --------------------------------------------------------------------------------------- log

@@ -94,6 +94,22 @@ def test_ansi_codes_and_nan_in_a_console_do_not_matter(tmp_path):
     assert run.history[1]["elapsed_s"] == 20
 
 
+def test_lines_of_verls_console_logger_are_read_with_colours_and_numpy_scalars(tmp_path):
+    log = tmp_path / "verl.log"
+    log.write_text(
+        "INFO starting\n"
+        "\x1b[36m(TaskRunner pid=7)\x1b[0m step:1 - actor/lr:1e-06 - critic/rewards/mean:0.25 - timing_s/step:33.5\n"
+        "(TaskRunner pid=7) step:2 - actor/kl_loss:np.float64(0.002) - critic/rewards/mean:np.float64(0.5)"
+        " - val-core/slake/acc/mean@1:0.4\n"
+    )
+    run = read_run(log)
+    assert run.source_format == "verl console capture"
+    assert run.series("reward") == ([1, 2], [0.25, 0.5])
+    assert run.history[0]["learning_rate"] == 1e-6
+    assert run.history[1]["kl"] == 0.002
+    assert run.history[1]["eval_slake/acc/mean@1"] == 0.4
+
+
 def test_old_trl_keys_are_renamed(tmp_path):
     rows = [{"step": 1, "reward": 0.5, "rewards/accuracy": 0.25, "completion_length": 40.0}]
     run = read_run(_lines(tmp_path, rows))
