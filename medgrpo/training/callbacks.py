@@ -83,6 +83,8 @@ class Validation(TrainerCallback):
         if context.best is None or value > context.best["value"]:
             context.best = {"step": state.global_step, "metric": self._validator.metric, "value": value}
             context.validations_without_gain = 0
+            if context.is_main_process:
+                context.writer.update_info(best=context.best)
             if context.config.validation.steps > 0:
                 save_weights(
                     self._trainer, context, context.writer.path / best_name(context), keep_previous=True
@@ -145,9 +147,7 @@ def final_name(context: StageContext) -> str:
     return "final_model" if context.config.tuning.method == "full" else "final_lora"
 
 
-def save_weights(
-    trainer: Any, context: StageContext, target: Path, *, keep_previous: bool = False
-) -> None:
+def save_weights(trainer: Any, context: StageContext, target: Path, *, keep_previous: bool = False) -> None:
     """The trainer's weights, processor and `medgrpo.json` as a folder that is whole or absent."""
     partial = partial_of(target)
     try:
@@ -157,7 +157,7 @@ def save_weights(
             record = {
                 "step": trainer.state.global_step,
                 "stage": context.stage.name,
-                "is_out_of_patience": context.is_out_of_patience,
+                "waited": context.validations_without_gain,
             }
             publish(partial, target, record, keep_previous=keep_previous)
     except BaseException:

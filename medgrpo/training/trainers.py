@@ -87,6 +87,7 @@ class RunTrainer:
             self._wait()
             if self.args.should_save:
                 self.context.write_metadata(written)
+                self.context.sync()
                 publish(written, folder / f"{PREFIX}{step}", {"step": step, "stage": self.context.stage.name})
                 rotate(folder, self.context.config.training.save_total_limit)
             self._wait()
@@ -102,10 +103,7 @@ class RunTrainer:
             (folder / STATE_FILE).write_text(state, encoding="utf-8")
 
     def load_extra_state(self, folder: Path) -> None:
-        """Take up what `save_extra_state` wrote."""
-        path = folder / STATE_FILE
-        if path.is_file():
-            self.context.load_state_dict(json.loads(path.read_text("utf-8")))
+        """Take up what `save_extra_state` wrote; the stage's own state was taken up before (`stages.py`)."""
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]

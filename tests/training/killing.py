@@ -163,7 +163,9 @@ def outcome(run: Path) -> dict:
         "best": [read_json(run / "best_model" / "complete.json").get("step"), info.get("best")],
         "validation": info.get("validation"),
         "finished": info.get("finished"),
-        "copies": [read_json(copy).get("finished") for copy in (run.parent / "logs").glob(f"{run.name}*.json")],
+        "copies": [
+            read_json(copy).get("finished") for copy in (run.parent / "logs").glob(f"{run.name}*.json")
+        ],
         "left over": sorted(str(path.relative_to(run)) for path in run.rglob(".*") if path.name != ".lock"),
     }
 
@@ -240,7 +242,9 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--operations", help="instead: kill before each of these file operations; 0: before every one")
+    parser.add_argument(
+        "--operations", help="instead: kill before each of these file operations; 0: before every one"
+    )
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.data is None:
