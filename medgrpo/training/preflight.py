@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.config.plan import StagePlan, check, enabled_stages, plan_stage
+from medgrpo.config.checks import check
+from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
+from medgrpo.training.launch import deepspeed_file
 
 if TYPE_CHECKING:
     from medgrpo.data.prepared import PreparedDataset
@@ -43,7 +45,9 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     from medgrpo.data.prompts import load_template
     from medgrpo.rewards.composite import CompositeReward
 
-    warnings = check(config)
+    if config.launch.deepspeed is not None:
+        deepspeed_file(config.launch.deepspeed)
+    warnings = check(config, world_size=world_size)
     template = load_template(config.data.prompt_template).with_system(config.data.system_prompt)
     composite = CompositeReward(
         config.rewards.weights,

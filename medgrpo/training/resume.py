@@ -30,6 +30,8 @@ FIXED = (
     "training.method",
     "training.prompts_per_step",
     "training.num_iterations",
+    "training.optim",
+    "training.vision_learning_rate",
     "run.seed",
     "run.output",
     "run.name",
