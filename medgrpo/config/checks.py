@@ -22,24 +22,32 @@ def check(config: RunConfig, *, world_size: int = 1) -> list[str]:
     """Warnings about settings that work but mislead.
 
     Raises:
-        UsageError, MedgrpoError: the first thing that cannot work, or a package that is missing for it.
+        UsageError: the first thing that cannot work, on any machine.
     """
-    uses_vllm = "grpo" in _methods(config) and config.rollout.engine == "vllm"
     if config.tuning.target_modules is not None:
         _check_targets(config.tuning.target_modules)
     if config.tuning.method == "qlora" and config.launch.deepspeed == "zero3":
         raise UsageError(
             "qlora cannot be combined with DeepSpeed ZeRO-3", hint="use --deepspeed zero2, or lora"
         )
-    if uses_vllm:
+    if _uses_vllm(config):
         _check_vllm(config, world_size)
-    for need in _needs(config, uses_vllm=uses_vllm):
-        need.check()
     return [*_sampling_warnings(config), *_loss_warnings(config), *_rate_warnings(config)]
 
 
-def _methods(config: RunConfig) -> set[str]:
-    return {config.training.method, *(stage.method for stage in config.stages.values() if stage.enabled)}
+def check_machine(config: RunConfig) -> None:
+    """Whether this machine has what the settings need.
+
+    Raises:
+        UsageError, MedgrpoError: the first GPU or package that is missing.
+    """
+    for need in _needs(config):
+        need.check()
+
+
+def _uses_vllm(config: RunConfig) -> bool:
+    methods = {config.training.method, *(stage.method for stage in config.stages.values() if stage.enabled)}
+    return "grpo" in methods and config.rollout.engine == "vllm"
 
 
 class _Need(NamedTuple):
@@ -58,14 +66,14 @@ class _Need(NamedTuple):
             raise missing_extra(self.package, self.extra, self.setting)
 
 
-def _needs(config: RunConfig, *, uses_vllm: bool) -> list[_Need]:
+def _needs(config: RunConfig) -> list[_Need]:
     needs = []
     if config.tuning.method == "qlora":
         needs.append(_Need("tuning.method = qlora", "bitsandbytes", "qlora", "tuning.method=lora"))
     if "8bit" in config.training.optim or "paged" in config.training.optim:
         setting = f"training.optim = {config.training.optim}"
         needs.append(_Need(setting, "bitsandbytes", "qlora", "training.optim=adamw_torch"))
-    if uses_vllm:
+    if _uses_vllm(config):
         is_colocated = config.vllm.mode == "colocate"
         setting = f"rollout.engine = vllm ({config.vllm.mode})"
         needs.append(_Need(setting, "vllm", "vllm", "rollout.engine=transformers" if is_colocated else None))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medgrpo.config.checks import check
+from medgrpo.config.checks import check, check_machine
 from medgrpo.config.plan import plan_stage
 from medgrpo.config.presets import resolve_run
 from medgrpo.errors import MedgrpoError, UsageError
@@ -36,8 +36,9 @@ def gpu(monkeypatch, tmp_path):
 )
 def test_what_needs_a_gpu_is_refused_without_one(no_gpu, settings, words):
     with pytest.raises(UsageError, match=words) as raised:
-        check(config(*settings))
+        check_machine(config(*settings))
     assert raised.value.hint.startswith("--set ")
+    check(config(*settings))  # planned or estimated for another machine
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_what_needs_a_gpu_is_refused_without_one(no_gpu, settings, words):
         (["tuning.target_modules=(q_proj"], 1, "no regular expression"),
     ],
 )
-def test_combinations_that_fail_after_loading_are_refused_before(gpu, settings, world_size, words):
+def test_combinations_that_fail_after_loading_are_refused_before(settings, world_size, words):
     with pytest.raises(UsageError, match=words):
         check(config(*settings), world_size=world_size)
 
@@ -73,7 +74,7 @@ def test_combinations_that_fail_after_loading_are_refused_before(gpu, settings, 
 def test_a_missing_package_is_named_by_the_extra_that_brings_it(gpu, monkeypatch, settings, extra):
     monkeypatch.setattr("medgrpo.config.checks.find_spec", lambda name: None)
     with pytest.raises(MedgrpoError) as raised:
-        check(config(*settings))
+        check_machine(config(*settings))
     assert raised.value.hint == f'pip install "medgrpo[{extra}]"'
 
 
