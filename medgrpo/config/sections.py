@@ -45,8 +45,8 @@ class ModelConfig(Section):
     """Attention kernel as Transformers names it; none: its own choice."""
     max_pixels: int = Field(602_112, ge=28 * 28)
     """Largest image the model sees, in pixels; 602112 is 768 image tokens of Qwen2.5-VL at most."""
-    min_pixels: int = Field(3_136, ge=28 * 28 // 4)
-    """Smallest image the model sees, in pixels; smaller ones are enlarged."""
+    min_pixels: int | None = Field(None, ge=28 * 28 // 4)
+    """Smallest image the model sees, in pixels; smaller ones are enlarged. None: the model's own, which vLLM keeps to."""
     context_length: int = Field(2048, ge=64)
     """Longest prompt (image tokens included) plus completion, in tokens; longer rows are dropped and counted."""
 
@@ -72,6 +72,26 @@ class DataConfig(Section):
     augment: Literal["none", "light", "flip", "swap"] = "none"
     """How pictures are varied each epoch. light: brightness, contrast, border; flip: also mirrored where nothing names
     a side; swap: also mirrored with left and right exchanged in the words."""
+
+
+class CurriculumConfig(Section):
+    """Which rows of the main stage are asked when: easy ones first."""
+
+    by: str | None = Field(None, pattern=r"^(column:\w+|mask_area|pass_rate)$")
+    """What says how hard a row is: column:NAME, mask_area (large is easy), or pass_rate (measured with the start
+    model before training, kept for the next run); none: no curriculum."""
+    schedule: Literal["linear", "staged", "sorted"] = "linear"
+    """linear: more and more rows, the easiest first; staged: the easiest, then all; sorted: easy to hard in each epoch."""
+    start: float = Field(0.3, gt=0, le=1)
+    """Share of the rows, the easiest, that linear and staged begin with."""
+    full_at: float = Field(0.5, gt=0, le=1)
+    """Share of the run's steps after which linear and staged ask all rows."""
+    easy: Literal["low", "high"] | None = None
+    """Which values of the column are the easy ones; none: low, of mask_area high."""
+    levels: tuple[str, ...] = ()
+    """Values of a text column, easy ones first, such as ["closed", "choice", "open"]."""
+    samples: int = Field(4, ge=1)
+    """Completions per row that a pass rate is measured with."""
 
 
 class TuningConfig(Section):
@@ -301,6 +321,7 @@ class RunConfig(Section):
     run: RunSection = RunSection()
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
     tuning: TuningConfig = TuningConfig()
     rewards: RewardConfig = RewardConfig()
     rollout: RolloutConfig = RolloutConfig()

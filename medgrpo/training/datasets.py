@@ -108,6 +108,10 @@ class RowSource:
             pictures, row = self.variation.apply(pictures, row, number)
         return self.placed(row), pictures
 
+    def asked(self, number: int) -> Row:
+        """A row as its prompt shows it, pictures not opened and not varied."""
+        return _seen(self.placed(self.rows[number]), self)
+
     def placed(self, row: Row) -> Row:
         """The row, saying how the model writes its boxes."""
         return row if self.coordinates is None else self.coordinates.place(row)

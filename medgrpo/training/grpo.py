@@ -70,6 +70,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             group=self.num_generations,
             repeat_count=self.num_iterations * args.steps_per_generation,
             shuffle=config.data.shuffle,
+            order=self.context.epoch_order,
         )
         self._fresh = FreshPrompts(order, config.run.seed)
         return order

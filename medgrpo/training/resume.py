@@ -25,6 +25,7 @@ FIXED = (
     "data.use_image_title",
     "data.shuffle",
     "data.augment",
+    "curriculum.",
     "rewards.",
     "stages.",
     "training.method",

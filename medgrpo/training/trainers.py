@@ -41,7 +41,11 @@ class RunTrainer:
         """The order of one row per sample; GRPO repeats rows instead."""
         plan, config = self.context.plan, self.context.config
         return EpochOrder(
-            rows, seed=config.run.seed, chunk=plan.prompts_per_step, shuffle=config.data.shuffle
+            rows,
+            seed=config.run.seed,
+            chunk=plan.prompts_per_step,
+            shuffle=config.data.shuffle,
+            order=self.context.epoch_order,
         )
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochOrder:
@@ -71,6 +75,8 @@ class RunTrainer:
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """TRL's log, joined by what the step's callbacks measured."""
         logs.update(self.context.take_pending())
+        if self.context.curriculum is not None and "loss" in logs:
+            logs.update(self.context.curriculum.told(self.state.global_step))
         super().log(logs, start_time)  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
