@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from medgrpo.evaluation.evaluate import Evaluation
     from medgrpo.evaluation.subject import Subject
     from medgrpo.evaluation.targets import Target
+    from medgrpo.rewards.boxes import BoxFormat
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -70,6 +72,13 @@ def evaluate(
     weights: Annotated[
         str | None, typer.Option(help="Of the metric `reward`. Default: as in training, else balanced.")
     ] = None,
+    box_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="pixel|thousand|unit",
+            help="How boxes are written: pixels of the picture, 0-1000 or 0-1 of its sides. Default: as recorded beside the weights, else as the model's family does.",
+        ),
+    ] = None,
     plain: Annotated[
         bool,
         typer.Option(
@@ -111,9 +120,22 @@ def evaluate(
 
     out = Output(as_json=as_json, quiet=quiet)
     wanted = load_targets(targets) if targets else []
+    form = _box_format(box_format)
     if predictions is not None:
         result = _of_predictions(
-            out, model, data, predictions, split, references, join, columns, limit, plain, weights, wanted
+            out,
+            model,
+            data,
+            predictions,
+            split,
+            references,
+            join,
+            columns,
+            limit,
+            plain,
+            weights,
+            wanted,
+            form,
         )
     else:
         _refuse_without_predictions(references=references, join=join, columns=columns)
@@ -143,6 +165,7 @@ def evaluate(
             output=output,
             weights=weights,
             targets=wanted,
+            box_format=form,
         )
     if judge is not None:
         from medgrpo.evaluation.judge import judge_answers
@@ -171,6 +194,12 @@ def evaluate(
     out.result({**result.document, "warnings": result.warnings})
 
 
+def _box_format(name: str | None) -> BoxFormat | None:
+    from medgrpo.rewards.boxes import check_box_format
+
+    return None if name is None else check_box_format(name)
+
+
 def _refuse_without_predictions(**options: Any) -> None:
     for name, value in options.items():
         if value is not None:
@@ -190,6 +219,7 @@ def _of_predictions(
     plain: bool,
     weights: str | None,
     targets: list[Target],
+    box_format: BoxFormat | None,
 ) -> Evaluation:
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.evaluate import evaluate_predictions
@@ -205,6 +235,8 @@ def _of_predictions(
         references=references,
         join=join,
     ).head(limit)
+    if box_format is not None:
+        found = replace(found, rows=[{**row, "box_format": box_format} for row in found.rows])
     train = list(dataset.rows("train")) if dataset and dataset.count("train") else []
     result = evaluate_predictions(
         found, plain=plain or None, reward=_reward(weights, None), learnt_from=train, targets=targets
@@ -229,6 +261,7 @@ def _of_model(
     output: Path | None,
     weights: str | None,
     targets: list[Target],
+    box_format: BoxFormat | None,
 ) -> tuple[Evaluation, Path]:
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.counterfactual import parse_kinds
@@ -238,7 +271,7 @@ def _of_model(
 
     kinds = parse_kinds(counterfactual)
     dataset = PreparedDataset.open(data) if data is not None else None
-    subject = find_subject(model, adapter)
+    subject = replace(find_subject(model, adapter), box_format=box_format)
     dataset = dataset or PreparedDataset.open(_trained_on(out, subject))
     load = choose_engine(engine, subject, **options)
     for note in subject.notes:

@@ -47,7 +47,7 @@ def load_preset(name: str) -> Preset:
     path = Path(name) if name.endswith(".toml") else preset_paths().get(name)
     if path is None:
         raise choice_error("preset", name, (p for p in preset_paths() if p != DEMO))
-    layer = file_layer(path)
+    layer, _ = file_layer(path)
     text = path.read_text(encoding="utf-8")
     about: dict[str, Any] = tomllib.loads(text).get("preset", {})
     if unknown := set(about) - {"purpose", "cost", "launch", "extends"}:
@@ -97,7 +97,10 @@ def resolve_run(
         options: values of other command-line options by full key; None entries are left out.
     """
     command_line, notes = assignments_layer(assignments)
-    user = [file_layer(config_file)] if config_file else []
+    user = []
+    if config_file:
+        layer, told = file_layer(config_file)
+        user, notes = [layer], [*told, *notes]
     given = {"model.path": model, **(options or {})}
     command_line.values.update({key: value for key, value in given.items() if value is not None})
     base = preset_layers(preset)
@@ -124,6 +127,7 @@ def _as_trained(layers: list[Layer]) -> list[Layer]:
         "model.max_pixels": described.get("max_pixels"),
         "model.min_pixels": described.get("min_pixels"),
         "data.use_image_title": described.get("use_image_title"),
+        "data.box_format": described.get("box_format"),
         "data.prompt_template": str(file) if described.get("prompt_template") else None,
     }
     return [Layer(str(file), {key: value for key, value in known.items() if value is not None})]
@@ -134,8 +138,13 @@ def _for_method(demo: Layer, command_line: Layer, user: list[Layer]) -> Layer:
     given = [dict(leaves(layer.values)).get("training.method") for layer in [*user, command_line]]
     if [method for method in given if method][-1:] != ["sft"]:
         return demo
-    values = {key: value for key, value in demo.values.items() if key != "stages"}
-    values["training"] = {**demo.values.get("training", {}), **demo.values["stages"]["sft"]}
+    warm_start = "stages.sft."
+    values = {key: value for key, value in demo.values.items() if not key.startswith("stages.")}
+    values |= {
+        f"training.{key.removeprefix(warm_start)}": value
+        for key, value in demo.values.items()
+        if key.startswith(warm_start)
+    }
     return Layer(demo.name, values, demo.reasons)
 
 

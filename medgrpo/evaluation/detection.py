@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medgrpo.evaluation.quantiles import t_quantile
-from medgrpo.evaluation.score import Scored
+from medgrpo.evaluation.score import BOX_COLUMNS, Scored
 from medgrpo.evaluation.statistics import MIN_CLUSTERS
 
 BLOCKS = 40
@@ -46,9 +46,9 @@ def _map(scored: Scored, indices: Sequence[int]) -> dict[str, float]:
     from medgrpo.rewards.boxes import mean_average_precision
 
     rows = [scored.rows[index] for index in indices]
-    columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in ("width", "height")}
+    columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in BOX_COLUMNS}
     completions = [scored.completions[index] for index in indices]
-    return mean_average_precision(completions, [row["boxes"] for row in rows], **columns)
+    return mean_average_precision(completions, **columns)
 
 
 def _with_interval(value: float, left_out: Sequence[float], rows: int, images: int) -> dict[str, Any]:

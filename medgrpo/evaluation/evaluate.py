@@ -233,6 +233,7 @@ class _Session:
             "data": self.dataset.info.get("hash"),
             "pixels": self.dataset.info.get("pixels_hash"),
             "max_pixels": self.subject.metadata.get("max_pixels"),
+            "box_format": rows[0].get("box_format"),
             "pictures": name,
             "seed": self.plan.seed,
         }

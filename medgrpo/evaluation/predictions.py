@@ -92,6 +92,7 @@ def read_predictions(
         notes += matched_notes
     else:
         matched = [_completed(row, index) for index, row in enumerate(present)]
+    matched = [row and {**row, **_box_form(extra)} for row, extra in zip(matched, present, strict=True)]
     kept = [(row, text, extra) for row, text, extra in zip(matched, texts, present, strict=True) if row]
     grouped: dict[Any, list[tuple[Row, str, Row]]] = {}
     for index, (row, text, extra) in enumerate(kept):
@@ -106,6 +107,12 @@ def read_predictions(
         source=f"{Path(path).name} ({found.format})",
         notes=notes,
     )
+
+
+def _box_form(extra: Row) -> Row:
+    """How the completion writes boxes, where its file says so."""
+    names = ("box_format", "model_width", "model_height")
+    return {name: extra[name] for name in names if extra.get(name) is not None}
 
 
 def _has_ids(kept: Sequence[tuple[Row, str, Row]]) -> bool:

@@ -29,6 +29,8 @@ ANSWER_SCORES = (
     "unanswered",
 )
 """Scores of the answer: none is given where the prompt asks for none."""
+BOX_COLUMNS = ("boxes", "width", "height", "box_format", "model_width", "model_height")
+"""What boxes are judged by; the last three are added by `medgrpo.models.coordinates`."""
 UNANSWERED = ("empty", "no_answer_tag")
 """Rules of the matcher that mean: there is no answer to judge."""
 ABSTAINED = ("refused", "hedged", "asks_back")
@@ -226,7 +228,7 @@ def _box_scores(rows: Sequence[Row], completions: Sequence[str]) -> dict[str, Fl
         return {}
     from medgrpo.rewards.registry import load_reward
 
-    columns = {name: [row.get(name) for row in rows] for name in ("boxes", "width", "height")}
+    columns = {name: [row.get(name) for row in rows] for name in BOX_COLUMNS}
     return {
         name: _floats(load_reward(name)(completions, **columns)) for name in ("box_f1", "box_iou", "box_ap")
     }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from medgrpo.data.augment import Augmentation
     from medgrpo.data.prompts import PromptTemplate
+    from medgrpo.models.coordinates import BoxCoordinates
 
 Row = dict[str, Any]
 Messages = list[dict[str, Any]]
@@ -92,6 +93,8 @@ class RowSource:
     use_image_title: bool = False
     variation: Variation | None = None
     """How pictures are varied; None: shown as they are."""
+    coordinates: BoxCoordinates | None = None
+    """How the model writes boxes; None: pixels of the stored picture."""
 
     def with_rows(self, rows: Sequence[Row]) -> RowSource:
         """The same source with other rows."""
@@ -103,7 +106,15 @@ class RowSource:
         pictures = images_of(row, self)
         if self.variation is not None and pictures:
             pictures, row = self.variation.apply(pictures, row, number)
-        return row, pictures
+        return self.placed(row), pictures
+
+    def asked(self, number: int) -> Row:
+        """A row as its prompt shows it, pictures not opened and not varied."""
+        return _seen(self.placed(self.rows[number]), self)
+
+    def placed(self, row: Row) -> Row:
+        """The row, saying how the model writes its boxes."""
+        return row if self.coordinates is None else self.coordinates.place(row)
 
 
 def messages_of(row: Row, source: RowSource) -> Messages:
@@ -256,7 +267,7 @@ def prompt_lengths(source: RowSource, processor: Any) -> Iterator[int]:
         rows = [source.rows[number] for number in range(start, min(start + BLOCK, len(source.rows)))]
         texts = [
             processor.apply_chat_template(
-                messages_of(row, source), add_generation_prompt=True, tokenize=False
+                messages_of(source.placed(row), source), add_generation_prompt=True, tokenize=False
             )
             for row in rows
         ]
@@ -282,5 +293,9 @@ def picture_sizes(row: Row, source: RowSource) -> list[tuple[int, int]]:
 
 
 def _tokens_of_size(processor: Any, height: int, width: int) -> int:
+    """Tokens that the placeholder of a picture becomes, the markers that the processor adds around it included."""
+    whole = getattr(processor, "full_image_sequence", None)  # Gemma-3: every picture alike, line breaks around it
+    if whole is not None:
+        return len(processor.tokenizer(whole, add_special_tokens=False)["input_ids"])
     counted = processor._get_num_multimodal_tokens(image_sizes=[(height, width)])
     return int(counted["num_image_tokens"][0])

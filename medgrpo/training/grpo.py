@@ -14,6 +14,7 @@ from trl import GRPOTrainer
 from medgrpo.training.completions import Completion
 from medgrpo.training.context import StageContext
 from medgrpo.training.dynamic_sampling import FreshPrompts, dead_groups, share_of
+from medgrpo.training.pictures import accept_empty_pictures
 from medgrpo.training.rollout import Rollout, prompts_of
 from medgrpo.training.sampler import EpochOrder
 from medgrpo.training.samples import write_samples
@@ -55,6 +56,9 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self._rollout: Rollout | None = None
         self._scored: Scored | None = None
         super().__init__(reward_funcs=[composite], **options)
+        for model in (self.model, self.ref_model):
+            if model is not None:
+                accept_empty_pictures(model)
 
     def data_order(self, rows: int) -> EpochOrder:
         """Each prompt G times in a row, each generation batch as often as TRL hands it out."""
@@ -66,6 +70,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             group=self.num_generations,
             repeat_count=self.num_iterations * args.steps_per_generation,
             shuffle=config.data.shuffle,
+            order=self.context.epoch_order,
         )
         self._fresh = FreshPrompts(order, config.run.seed)
         return order
@@ -149,7 +154,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
 
     def _generate(self, prompts: list[Any]) -> Any:
         """The rollout; where dynamic sampling made it, that one."""
-        return super()._generate(prompts) if self._rollout is None else self._rollout.as_trl()
+        rollout = self._rollout or Rollout.of(super()._generate(prompts))
+        return rollout.as_trl()
 
     def _calculate_rewards(
         self,

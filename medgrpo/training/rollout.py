@@ -31,7 +31,11 @@ class Rollout:
         return cls(prompt_ids, completion_ids, completions, logprobs, images)
 
     def as_trl(self) -> tuple[Any, ...]:
-        """As TRL's `_generate` returns it."""
+        """As TRL's `_generate` returns it, save that a prompt without picture beside others has an empty list.
+
+        TRL 1.16 says None there, which it hands to the processor, and no processor takes it.
+        """
+        images = None if self.images is None else [pictures or [] for pictures in self.images]
         return (
             self.prompt_ids,
             self.completion_ids,
@@ -39,7 +43,7 @@ class Rollout:
             self.completions,
             self.logprobs,
             {},
-            self.images,
+            images,
             [],
         )
 

@@ -23,8 +23,12 @@ from medgrpo.training.reporter import Reporter
 from medgrpo.training.resume import ResumePoint, check_same_data, resume_checkpoint, step_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.training.context import StageContext, StopRequest
+    from medgrpo.training.curriculum import Curriculum
     from medgrpo.training.validation import Measures, Validator
 
 MAIN = None
@@ -273,6 +277,7 @@ def _run_stage(
 
     policy = load_policy(weights, settings)
     source, plan = _rows_and_plan(run, name, settings, policy)
+    curriculum = _curriculum(run, settings, plan, source, policy, weights) if name is MAIN else None
     context = StageContext(
         config=settings,
         plan=plan,
@@ -282,9 +287,10 @@ def _run_stage(
         if settings.training.method == "grpo" and run.is_main_process
         else None,
         reporter=run.reporter,
-        metadata=_metadata(run, settings, stage, weights),
+        metadata=_metadata(run, settings, stage, weights, policy),
         data_folder=run.dataset.path,
         variation=source.variation,
+        curriculum=curriculum,
         stop=run.stop,
         is_main_process=run.is_main_process,
     )
@@ -292,7 +298,7 @@ def _run_stage(
     all_done = step_of(checkpoint) >= plan.steps  # killed between the last checkpoint and the final weights
     if all_done:
         policy = load_policy(find_weights(str(checkpoint)), settings)
-    validator = _validator(run, settings) if name is MAIN else None
+    validator = _validator(run, settings, policy) if name is MAIN else None
     if validator is not None and settings.validation.before_and_after:
         _measure_before(run, validator, policy)
     trainer = build_trainer(context, policy, source, run.checks)
@@ -334,6 +340,7 @@ def _rows_and_plan(
         policy.is_vision,
         settings.data.use_image_title,
         None if varied is None else Variation(varied, settings.run.seed),
+        policy.coordinates,
     )
     room = settings.model.context_length - settings.rollout.max_completion_length
     progress = _Progress(run.reporter, len(source.rows), "prompt lengths counted")
@@ -350,6 +357,60 @@ def _rows_and_plan(
         )
     plan = plan_stage(run.config, len(kept), stage=name, world_size=run.world_size)
     return source.with_rows(kept), plan
+
+
+def _curriculum(
+    run: _Run, settings: RunConfig, plan: StagePlan, source: RowSource, policy: Policy, weights: Weights
+) -> Curriculum | None:
+    """The main stage's curriculum; how hard the rows are is found once and kept in the run folder."""
+    from accelerate import PartialState
+
+    from medgrpo.training.curriculum import (
+        FILE_NAME,
+        Curriculum,
+        read_difficulty,
+        row_difficulty,
+        write_difficulty,
+    )
+    from medgrpo.training.pass_rate import cache_key, cached_pass_rates, measured_pass_rates
+
+    if settings.curriculum.by is None:
+        return None
+    path = run.writer.path / FILE_NAME
+    steps_per_chunk = settings.training.num_iterations if plan.method == "grpo" else 1
+
+    def rates() -> NDArray[np.float64]:
+        progress = _Progress(run.reporter, len(source.rows), "pass rate measured")
+        return cached_pass_rates(
+            cache_key(run.dataset.hash, source, weights, settings, run.checks.composite),
+            source.rows,
+            lambda: measured_pass_rates(
+                policy,
+                source,
+                run.checks.composite,
+                settings,
+                image_path=run.dataset.image_path,
+                on_block=progress,
+            ),
+            run.reporter.note,
+        )
+
+    if not path.is_file():
+        difficulty = row_difficulty(source.rows, settings.curriculum, rates)
+        if run.is_main_process:
+            # A resumed run with more steps keeps the pace of this plan.
+            about: dict[str, Any] = {"by": settings.curriculum.by, "chunks": -(-plan.steps // steps_per_chunk)}
+            write_difficulty(path, source.rows, difficulty, about)
+    PartialState().wait_for_everyone()
+    difficulty, about = read_difficulty(path, len(source.rows))
+    return Curriculum(
+        difficulty,
+        settings.curriculum,
+        seed=settings.run.seed,
+        chunk=plan.prompts_per_step,
+        chunks=about["chunks"],
+        steps_per_chunk=steps_per_chunk,
+    )
 
 
 class _Progress:
@@ -444,7 +505,7 @@ def _add_tensorboard(trainer: Any, context: StageContext) -> None:
 # --------------------------------------------------------------------------------------- validation
 
 
-def _validator(run: _Run, settings: RunConfig) -> Validator | None:
+def _validator(run: _Run, settings: RunConfig, policy: Policy) -> Validator | None:
     from medgrpo.training.validation import Validator, choose_rows
 
     if not run.dataset.count("validation") or not (
@@ -456,7 +517,7 @@ def _validator(run: _Run, settings: RunConfig) -> Validator | None:
         rows = [{**row, "image_title": None} for row in rows]
     return Validator(
         run.dataset,
-        rows,
+        [policy.coordinates.place(row) for row in rows],
         run.checks.template,
         run.checks.composite,
         settings.validation.metric,
@@ -501,7 +562,9 @@ def _told(what: str, measures: Measures) -> str:
 # ------------------------------------------------------------------------------------------- result
 
 
-def _metadata(run: _Run, settings: RunConfig, stage: StageFolder, weights: Weights) -> dict[str, Any]:
+def _metadata(
+    run: _Run, settings: RunConfig, stage: StageFolder, weights: Weights, policy: Policy
+) -> dict[str, Any]:
     """`medgrpo.json`: how the weights are to be used, and where they come from."""
     template = run.checks.template
     return {
@@ -516,6 +579,7 @@ def _metadata(run: _Run, settings: RunConfig, stage: StageFolder, weights: Weigh
         "use_image_title": settings.data.use_image_title,
         "max_pixels": settings.model.max_pixels,
         "min_pixels": settings.model.min_pixels,
+        **policy.coordinates.to_dict(),
         "generation": {
             "max_new_tokens": settings.rollout.max_completion_length,
             "temperature": settings.rollout.temperature,

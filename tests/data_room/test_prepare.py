@@ -173,6 +173,13 @@ def test_the_output_may_not_lie_in_the_source(vqa_folder):
         prepare(vqa_folder, vqa_folder / "out", SMALL)
 
 
+def test_the_output_may_lie_beside_a_single_source_file(vqa_folder):
+    dataset, _ = prepare(vqa_folder / "rows.jsonl", vqa_folder / "out", SMALL)
+    again, is_new = prepare(vqa_folder / "rows.jsonl", vqa_folder / "out", SMALL)
+    assert dataset.hash == again.hash
+    assert not is_new
+
+
 def test_copies_and_near_copies_of_a_picture_stay_in_one_split(vqa_folder, tmp_path):
     from PIL import Image
 

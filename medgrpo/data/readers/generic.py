@@ -19,7 +19,7 @@ QUESTION = (
     *("问题", "input_text"),
 )
 ANSWER = (
-    *("answer", "answers", "solution", "ground-true answer", "ground_truth", "gt", "label"),
+    *("answer", "answers", "gt_answer", "solution", "ground-true answer", "ground_truth", "gt", "label"),
     *("output", "response", "答案", "回答"),
 )
 IMAGE = (
@@ -28,10 +28,11 @@ IMAGE = (
 )
 PATIENT = ("patient_id", "patientid", "patient", "subject_id", "case_id", "study_id")
 OPTIONS = ("options", "choices", "candidates")
-LETTERS = ("choice a", "choice b", "choice c", "choice d", "choice e")
-"""PMC-VQA writes its options in columns of their own."""
+LETTERED = ("choice {}", "option_{}", "option {}", "{}")
+"""Columns of options, one for each letter, as in PMC-VQA, OmniMedVQA and C-Eval."""
 
 _TAGGED = re.compile(r"^\s*<answer>(.*?)</answer>\s*$", re.DOTALL | re.IGNORECASE)
+_OPTION_LINE = re.compile(r"\s*\(?([A-H])[\s).:：、.]+(\S.*?)\s*$")
 _MARKED = re.compile(r"^\s*\(?([A-Z])\s*[).:：、]\s*")
 
 
@@ -78,7 +79,7 @@ def label_from_columns(row: Row, fields: Mapping[str, Any]) -> None:
     from medgrpo.data.labels import KINDS, canonical
 
     for kind in KINDS:
-        written = optional(fields, kind)
+        written = optional(fields, kind, f"{kind}_type")
         if written is not None:
             row[kind] = canonical(kind, written) or written
             row["label_source"] = "column"
@@ -165,18 +166,24 @@ def option_text(answer: str, options: Mapping[str, str], field: str, letter: str
 def named_options(fields: Mapping[str, Any]) -> dict[str, str]:
     """The options of a record, in one field or in one column each."""
     value = next((fields[name] for name in OPTIONS if name in fields), None)
-    if value is None and all(name in fields for name in LETTERS[:2]):
-        value = [text for name in LETTERS if (text := text_of(fields.get(name)))]
+    for column in LETTERED if value is None else ():
+        names = [column.format(letter) for letter in "abcdefgh"]
+        if names[0] in fields and names[1] in fields:
+            value = [text for name in names if (text := text_of(fields.get(name)))]
+            break
     return options_of(value)
 
 
 def options_of(value: Any) -> dict[str, str]:
-    """Letter -> text from an object, a list, or a JSON text of either; empty if there are none."""
+    """Letter -> text from an object, a list, a JSON text of either, or a text with one marked option a line (CMExam);
+    empty if there are none."""
     if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
         try:
             value = json.loads(value)
         except ValueError:
             return {}
+    if isinstance(value, str):
+        return {match[1]: match[2] for line in value.splitlines() if (match := _OPTION_LINE.match(line))}
     if isinstance(value, Mapping):
         return {str(key).strip(): text for key, item in value.items() if (text := text_of(item)) is not None}
     if isinstance(value, Sequence) and not isinstance(value, str):
