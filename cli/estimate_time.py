@@ -58,7 +58,7 @@ def estimate_time(
 
     Example: medgrpo estimate-time --preset balanced --samples 1797 --size 512 --gpu A100
     """
-    from medgrpo.config.plan import check
+    from medgrpo.config.checks import check
     from medgrpo.config.presets import resolve_run
     from medgrpo.estimate.estimate import Facts, estimate
 
@@ -76,7 +76,7 @@ def estimate_time(
     )
     for note in notes:
         out.note(note)
-    for warning in check(resolved.config):
+    for warning in check(resolved.config, world_size=gpus):
         out.warn(warning)
     facts = Facts(model, data, samples, size, gpu, gpus)
     result = estimate(resolved.config, facts)

@@ -47,7 +47,7 @@ def load_preset(name: str) -> Preset:
     path = Path(name) if name.endswith(".toml") else preset_paths().get(name)
     if path is None:
         raise choice_error("preset", name, (p for p in preset_paths() if p != DEMO))
-    layer = file_layer(path)
+    layer, _ = file_layer(path)
     text = path.read_text(encoding="utf-8")
     about: dict[str, Any] = tomllib.loads(text).get("preset", {})
     if unknown := set(about) - {"purpose", "cost", "launch", "extends"}:
@@ -97,7 +97,10 @@ def resolve_run(
         options: values of other command-line options by full key; None entries are left out.
     """
     command_line, notes = assignments_layer(assignments)
-    user = [file_layer(config_file)] if config_file else []
+    user = []
+    if config_file:
+        layer, told = file_layer(config_file)
+        user, notes = [layer], [*told, *notes]
     given = {"model.path": model, **(options or {})}
     command_line.values.update({key: value for key, value in given.items() if value is not None})
     base = preset_layers(preset)
@@ -131,12 +134,28 @@ def _as_trained(layers: list[Layer]) -> list[Layer]:
 
 
 def _for_method(demo: Layer, command_line: Layer, user: list[Layer]) -> Layer:
-    """The demo layer as it is, or, where the main stage is itself SFT, with the warm start's values there."""
-    given = [dict(leaves(layer.values)).get("training.method") for layer in [*user, command_line]]
-    if [method for method in given if method][-1:] != ["sft"]:
+    """The demo layer as the user's choice of method leaves it.
+
+    Where the main stage is itself SFT it takes the warm start's values; where adapters are asked for they sit
+    on the usual towers, and not on all that full tuning has to train here.
+    """
+
+    def given(key: str) -> Any:
+        values = [dict(leaves(layer.values)).get(key) for layer in [*user, command_line]]
+        return next((value for value in reversed(values) if value), None)
+
+    if given("tuning.method") not in (None, "full"):
+        values = {key: value for key, value in demo.values.items() if key != "tuning.towers"}
+        demo = Layer(demo.name, values, demo.reasons)
+    if given("training.method") != "sft":
         return demo
-    values = {key: value for key, value in demo.values.items() if key != "stages"}
-    values["training"] = {**demo.values.get("training", {}), **demo.values["stages"]["sft"]}
+    warm_start = "stages.sft."
+    values = {key: value for key, value in demo.values.items() if not key.startswith("stages.")}
+    values |= {
+        f"training.{key.removeprefix(warm_start)}": value
+        for key, value in demo.values.items()
+        if key.startswith(warm_start)
+    }
     return Layer(demo.name, values, demo.reasons)
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from medgrpo.data.alike import alike
 from medgrpo.data.cells import read_bytes
 from medgrpo.data.hashing import combined_hash, file_hash, fingerprint, row_hash, settings_hash, source_hash
 from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
@@ -24,8 +25,8 @@ from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
 from medgrpo.data.schema import SPLITS, Row, Task
 from medgrpo.data.source import ImageRef
-from medgrpo.data.splits import Groups, assign, near_duplicates, parse_split, text_key
-from medgrpo.data.store import journal, store_all
+from medgrpo.data.splits import Groups, assign, parse_split, text_key
+from medgrpo.data.store import disk_errors, journal, store_all, sync_all
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -123,11 +124,12 @@ def prepare(
     if ready is not None:
         return ready, False
 
+    count = workers or os.cpu_count() or 1
     problems = Problems(options.on_bad_row)
     items, formats = read_source(source, problems, options.task)
     _without_missing(items, problems)
-    with PreparedWriter(target, keep_partial=True) as writer:
-        stored = _store_images(items, source, writer.folder, options, workers, progress)
+    with PreparedWriter(target, keep_partial=True) as writer, disk_errors(writer.folder):
+        stored = _store_images(items, source, writer.folder, options, count, progress)
         items = _with_images(items, stored, problems)
         if not items:
             raise _nothing_left(source, problems)
@@ -137,7 +139,7 @@ def prepare(
         if not items:
             raise _nothing_left(source, problems)
         rows, hashes = _finished_rows(items, stored, options.name or source.name)
-        groups, near = _groups(items, stored, options.near_duplicate_bits)
+        groups, near = _groups(items, stored, source.root, options.near_duplicate_bits, count)
         plan = assign(
             groups, _split_keys(items, stored), shares, [item.split for item in items], options.seed
         )
@@ -163,6 +165,7 @@ def prepare(
         if budget is not None:
             info["budget"] = budget
         write_page(writer.folder, info, rows, plan.names, template)
+        sync_all(writer.folder, stored.values())
         return writer.finish(info), True
 
 
@@ -269,12 +272,11 @@ def _store_images(
     source: Source,
     folder: Path,
     options: PrepareOptions,
-    workers: int | None,
+    workers: int,
     progress: Progress | None,
 ) -> dict[str, StoredImage]:
     """Every picture, then every mask, by key; masks have the key of their own file."""
     stored: dict[str, StoredImage] = {}
-    count = workers or os.cpu_count() or 1
     stop = options.on_bad_row == "stop"
     for label, jobs in (
         ("images", list(_jobs(items, source, folder, options.images))),
@@ -282,7 +284,7 @@ def _store_images(
     ):
         batch = jobs if jobs is not None else list(_mask_jobs(items, source, folder, options.images, stored))
         if batch:
-            stored |= store_all(batch, count, label=label, progress=progress, stop_at_problem=stop)
+            stored |= store_all(batch, workers, label=label, progress=progress, stop_at_problem=stop)
     return stored
 
 
@@ -386,7 +388,7 @@ def _label_from_header(row: Row, picture: StoredImage) -> None:
 
 
 def _groups(
-    items: Sequence[Item], stored: dict[str, StoredImage], distance: int
+    items: Sequence[Item], stored: dict[str, StoredImage], root: Path, distance: int, workers: int
 ) -> tuple[Groups, list[tuple[str, str]]]:
     """Rows that share a picture (also a copy or a near one), a patient, or a text; and the near pictures."""
     groups = Groups(len(items))
@@ -402,13 +404,9 @@ def _groups(
         if not item.images and not item.row["image_id"]:
             asked = f"{item.row['question']} {item.row['context'] or ''}"
             groups.add(index, ("text", text_key(asked)))
-    keys = sorted(rows_of)
-    pairs = near_duplicates(((i, stored[key].perceptual_hash) for i, key in enumerate(keys)), distance)
-    near = []
-    for one, other in pairs:
-        if stored[keys[one]].source_hash != stored[keys[other]].source_hash:
-            near.append((keys[one], keys[other]))
-        groups.join(rows_of[keys[one]], rows_of[keys[other]])
+    near = alike({key: stored[key] for key in rows_of}, root, distance, workers)
+    for one, other in near:
+        groups.join(rows_of[one], rows_of[other])
     return groups, near
 
 

@@ -124,7 +124,8 @@ class Source:
         """The picture that a row of `file` calls `name`.
 
         Tried in this order: below the source folder, beside the data file, in an `images` folder there,
-        and the one picture whose path ends like it (of several folders `xmlab1/source.jpg` tells one), or else
+        and the one picture whose path ends like it (of several folders `xmlab1/source.jpg` tells one), the one
+        in a folder that the data file is named after, or else
         the one of that file name, with or without suffix.
 
         Raises:
@@ -146,6 +147,8 @@ class Source:
         if len(candidates) > 1:
             ending = wanted.parent.parts
             candidates = [p for p in candidates if p.parent.parts[-len(ending) :] == ending] or candidates
+        if len(candidates) > 1:  # COCO: instances_train2017.json and train2017/
+            candidates = [p for p in candidates if p.parent.name in file.stem] or candidates
         if len(candidates) == 1:
             return ImageRef(self.relative(candidates[0]))
         if candidates:

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.data.alike import outline
 from medgrpo.data.decode import Opened, windowed
 from medgrpo.data.images import Unusable
 from medgrpo.data.source import ImageRef
@@ -134,7 +135,7 @@ def open_volume_slice(content: bytes, ref: ImageRef) -> Opened:
         picture.size,
         lambda: picture,
         lambda _size: picture,
-        lambda: picture,
+        lambda: outline(picture, picture.size) or picture,
         notes=["DICOM or NIfTI slice as 8-bit"],
         plane=plane,
         modality=modality,

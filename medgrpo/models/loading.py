@@ -275,11 +275,19 @@ def _target(tower: Tower) -> str:
     return LORA_TARGETS[tower]
 
 
-def freeze_vision(model: Any) -> int:
-    """Stops the picture's side of the model from learning; gives how many weights that holds."""
+def tower_of(name: str) -> Tower:
+    """The tower that a parameter or module of this name belongs to."""
+    parts = name.split(".")
+    if "multi_modal_projector" in parts or ("visual" in parts and any("merger" in part for part in parts)):
+        return "aligner"
+    return "vision" if any(word in parts for word in VISION_WORDS) else "language"
+
+
+def freeze_towers(model: Any, trained: Sequence[Tower]) -> int:
+    """Keep all but the trained towers from learning; gives how many weights are frozen."""
     frozen = 0
     for name, parameter in model.named_parameters():
-        if any(word in name.split(".") for word in VISION_WORDS):
+        if tower_of(name) not in trained:
             parameter.requires_grad_(False)
             frozen += parameter.numel()
     return frozen

@@ -8,15 +8,19 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.plan import StagePlan
 from medgrpo.config.sections import RunConfig
 from medgrpo.files import sync
 from medgrpo.runs.writer import RunWriter, StageFolder, write_json
 from medgrpo.training.completions import CompletionStore
-from medgrpo.training.datasets import Variation
 from medgrpo.training.reporter import Reporter
+
+if TYPE_CHECKING:
+    from medgrpo.training.curriculum import Curriculum
+    from medgrpo.training.datasets import Variation
+    from medgrpo.training.sampler import Order
 
 
 class StopRequest:
@@ -65,6 +69,8 @@ class StageContext:
     """Folder that the rows' pictures lie in."""
     variation: Variation | None = None
     """How pictures are varied; told each epoch."""
+    curriculum: Curriculum | None = None
+    """Which rows are asked when; None: all of them in every epoch."""
     stop: StopRequest = field(default_factory=StopRequest)
     is_main_process: bool = True
     best: dict[str, Any] | None = None
@@ -75,6 +81,11 @@ class StageContext:
     is_sick: str | None = None
     """Why a health rule stops the run."""
     _pending: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def epoch_order(self) -> Order | None:
+        """The curriculum's order; None where there is none."""
+        return None if self.curriculum is None else self.curriculum.order
 
     def add_pending(self, values: dict[str, Any]) -> None:
         """Values that join the log line of the step that is ending."""

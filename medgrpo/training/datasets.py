@@ -108,6 +108,10 @@ class RowSource:
             pictures, row = self.variation.apply(pictures, row, number)
         return self.placed(row), pictures
 
+    def asked(self, number: int) -> Row:
+        """A row as its prompt shows it, pictures not opened and not varied."""
+        return _seen(self.placed(self.rows[number]), self)
+
     def placed(self, row: Row) -> Row:
         """The row, saying how the model writes its boxes."""
         return row if self.coordinates is None else self.coordinates.place(row)
@@ -289,5 +293,9 @@ def picture_sizes(row: Row, source: RowSource) -> list[tuple[int, int]]:
 
 
 def _tokens_of_size(processor: Any, height: int, width: int) -> int:
+    """Tokens that the placeholder of a picture becomes, the markers that the processor adds around it included."""
+    whole = getattr(processor, "full_image_sequence", None)  # Gemma-3: every picture alike, line breaks around it
+    if whole is not None:
+        return len(processor.tokenizer(whole, add_special_tokens=False)["input_ids"])
     counted = processor._get_num_multimodal_tokens(image_sizes=[(height, width)])
     return int(counted["num_image_tokens"][0])

@@ -86,7 +86,7 @@ def load_policy(weights: Weights, config: RunConfig) -> Policy:
     Raises:
         MedgrpoError: the model cannot be loaded.
     """
-    from medgrpo.models.loading import load_model
+    from medgrpo.models.loading import freeze_towers, load_model
 
     settings, tuning = config.model, config.tuning
     loaded = load_model(
@@ -110,6 +110,8 @@ def load_policy(weights: Weights, config: RunConfig) -> Policy:
             model = model.merge_and_unload()
     elif tuning.method != "full":
         peft_config = new_adapter(model, config)
+    if tuning.method == "full":
+        freeze_towers(model, tuning.towers)
     coordinates = box_coordinates(model.config.model_type, processor, config.data.box_format)
     return Policy(model, processor, peft_config, loaded.is_vision, coordinates)
 

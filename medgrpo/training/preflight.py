@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.config.plan import StagePlan, check, enabled_stages, plan_stage
+from medgrpo.config.checks import check, check_machine
+from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
+from medgrpo.training.launch import deepspeed_file
 
 if TYPE_CHECKING:
     from medgrpo.data.prepared import PreparedDataset
@@ -43,7 +45,10 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     from medgrpo.data.prompts import load_template
     from medgrpo.rewards.composite import CompositeReward
 
-    warnings = check(config)
+    if config.launch.deepspeed is not None:
+        deepspeed_file(config.launch.deepspeed)
+    warnings = check(config, world_size=world_size)
+    check_machine(config)
     template = load_template(config.data.prompt_template).with_system(config.data.system_prompt)
     composite = CompositeReward(
         config.rewards.weights,
@@ -66,6 +71,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     if dataset is not None:
         probe = list(dataset.rows("train", PROBE_ROWS))
         _check_methods(plans, probe)
+        warnings += _check_curriculum(config, dataset, plans[-1])
         if any(plan.method == "grpo" for plan in plans):
             warnings += probe_rewards(composite, probe, template)
             warnings += _audit(composite, dataset)
@@ -124,6 +130,20 @@ def _check_methods(plans: list[StagePlan], probe: list[dict[str, Any]]) -> None:
             expected="a folder written by `medgrpo make-dpo`",
             hint="medgrpo make-dpo RUN --output PAIRS",
         )
+
+
+def _check_curriculum(config: RunConfig, dataset: PreparedDataset, plan: StagePlan) -> list[str]:
+    from medgrpo.training.curriculum import check_column
+    from medgrpo.training.datasets import ChosenRows
+
+    if config.curriculum.by is None:
+        return []
+    warnings = check_column(ChosenRows.first(dataset.view("train"), config.data.rows), config.curriculum)
+    if config.curriculum.schedule == "sorted" and plan.epochs < 1:
+        warnings.append(
+            f"curriculum.schedule = sorted over {plan.epochs:.2f} epochs never asks the hardest rows; linear does"
+        )
+    return warnings
 
 
 def _check_model(path: str) -> None:

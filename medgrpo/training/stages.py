@@ -31,8 +31,12 @@ from medgrpo.training.reporter import Reporter
 from medgrpo.training.resume import ResumePoint, check_same_data, resume_checkpoint, step_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.training.context import StageContext, StopRequest
+    from medgrpo.training.curriculum import Curriculum
     from medgrpo.training.validation import Measures, Validator
 
 MAIN = None
@@ -290,6 +294,7 @@ def _run_stage(
 
     policy = load_policy(weights, settings)
     source, plan = _rows_and_plan(run, name, settings, policy)
+    curriculum = _curriculum(run, settings, plan, source, policy, weights) if name is MAIN else None
     context = StageContext(
         config=settings,
         plan=plan,
@@ -302,6 +307,7 @@ def _run_stage(
         metadata=_metadata(run, settings, stage, weights, policy),
         data_folder=run.dataset.path,
         variation=source.variation,
+        curriculum=curriculum,
         stop=run.stop,
         is_main_process=run.is_main_process,
     )
@@ -376,6 +382,60 @@ def _rows_and_plan(
         )
     plan = plan_stage(run.config, len(kept), stage=name, world_size=run.world_size)
     return source.with_rows(kept), plan
+
+
+def _curriculum(
+    run: _Run, settings: RunConfig, plan: StagePlan, source: RowSource, policy: Policy, weights: Weights
+) -> Curriculum | None:
+    """The main stage's curriculum; how hard the rows are is found once and kept in the run folder."""
+    from accelerate import PartialState
+
+    from medgrpo.training.curriculum import (
+        FILE_NAME,
+        Curriculum,
+        read_difficulty,
+        row_difficulty,
+        write_difficulty,
+    )
+    from medgrpo.training.pass_rate import cache_key, cached_pass_rates, measured_pass_rates
+
+    if settings.curriculum.by is None:
+        return None
+    path = run.writer.path / FILE_NAME
+    steps_per_chunk = settings.training.num_iterations if plan.method == "grpo" else 1
+
+    def rates() -> NDArray[np.float64]:
+        progress = _Progress(run.reporter, len(source.rows), "pass rate measured")
+        return cached_pass_rates(
+            cache_key(run.dataset.hash, source, weights, settings, run.checks.composite),
+            source.rows,
+            lambda: measured_pass_rates(
+                policy,
+                source,
+                run.checks.composite,
+                settings,
+                image_path=run.dataset.image_path,
+                on_block=progress,
+            ),
+            run.reporter.note,
+        )
+
+    if not path.is_file():
+        difficulty = row_difficulty(source.rows, settings.curriculum, rates)
+        if run.is_main_process:
+            # A resumed run with more steps keeps the pace of this plan.
+            about: dict[str, Any] = {"by": settings.curriculum.by, "chunks": -(-plan.steps // steps_per_chunk)}
+            write_difficulty(path, source.rows, difficulty, about)
+    PartialState().wait_for_everyone()
+    difficulty, about = read_difficulty(path, len(source.rows))
+    return Curriculum(
+        difficulty,
+        settings.curriculum,
+        seed=settings.run.seed,
+        chunk=plan.prompts_per_step,
+        chunks=about["chunks"],
+        steps_per_chunk=steps_per_chunk,
+    )
 
 
 class _Progress:

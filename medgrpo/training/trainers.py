@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.training.checkpoints import PREFIX, publish, rotate
+from medgrpo.training.optimizer import separate_rates
 from medgrpo.training.sampler import EpochOrder
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ STATE_FILE = "medgrpo_state.json"
 class RunTrainer:
     """Mixin before a TRL trainer; `context` is what the stage is about.
 
-    Overridden: the train sampler and the epoch loop (a resumed run continues the data order), `log`
+    Overridden: the train sampler and the epoch loop (a resumed run continues the data order), the optimiser's groups, `log`
     (validation results join the line of their step), `_save_checkpoint` (whole or absent), the state
     beside a checkpoint, the model card (we write `medgrpo.json` instead).
     """
@@ -30,6 +31,7 @@ class RunTrainer:
     context: StageContext
     args: Any
     state: Any
+    optimizer: Any
     _order: EpochOrder | None = None
     _writing_to: Path | None = None
 
@@ -39,7 +41,11 @@ class RunTrainer:
         """The order of one row per sample; GRPO repeats rows instead."""
         plan, config = self.context.plan, self.context.config
         return EpochOrder(
-            rows, seed=config.run.seed, chunk=plan.prompts_per_step, shuffle=config.data.shuffle
+            rows,
+            seed=config.run.seed,
+            chunk=plan.prompts_per_step,
+            shuffle=config.data.shuffle,
+            order=self.context.epoch_order,
         )
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochOrder:
@@ -55,11 +61,22 @@ class RunTrainer:
             self.context.variation.epoch = epoch
         super()._run_epoch(model=model, epoch=epoch, **rest)  # type: ignore[misc]
 
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Transformers' optimiser; vision tower and aligner at a rate of their own where one is set."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)  # type: ignore[misc]
+        rate = self.context.config.training.vision_learning_rate
+        if is_new and rate is not None:
+            separate_rates(optimizer, self.model if model is None else model, rate)  # type: ignore[attr-defined]
+        return optimizer
+
     # --------------------------------------------------------------------------------------- log
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """TRL's log, joined by what the step's callbacks measured."""
         logs.update(self.context.take_pending())
+        if self.context.curriculum is not None and "loss" in logs:
+            logs.update(self.context.curriculum.told(self.state.global_step))
         super().log(logs, start_time)  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:

@@ -35,7 +35,7 @@ fuzz() { # TARGET
   local grown log="$findings/$1.log" seeds=()
   grown=$(mktemp -d) # new inputs go here, not into the repository
   [ -d "$corpus/$1" ] && seeds=("$corpus/$1")
-  if "$bin/$1" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=4096 -artifact_prefix="$findings/$1-" \
+  if "$bin/$1" -max_total_time="$seconds" -len_control=0 -timeout=60 -rss_limit_mb=4096 -artifact_prefix="$findings/$1-" \
     -print_final_stats=1 "$grown" "${seeds[@]}" >"$log" 2>&1; then
     echo "$1: nothing found in $(grep -oP 'Done \K.*' "$log")"
   else

@@ -55,16 +55,16 @@ pub fn thinned_naively(mask: &Array2<u8>) -> Array2<u8> {
 /// Sizes of the connected parts of the pixels that are `value`, over the given steps.
 #[must_use]
 pub fn parts(mask: &Array2<u8>, value: bool, steps: &[(isize, isize)]) -> Vec<usize> {
-    let mut seen = mask.mapv(|_| false);
+    let mut open = mask.mapv(|pixel| (pixel > 0) == value);
     let mut sizes = Vec::new();
+    let mut front = Vec::new();
     for (start, _) in mask.indexed_iter() {
-        let mut front = vec![start];
+        front.push(start);
         let mut size = 0;
         while let Some(place) = front.pop() {
-            if seen[place] || (mask[place] > 0) != value {
+            if !std::mem::take(&mut open[place]) {
                 continue;
             }
-            seen[place] = true;
             size += 1;
             for &(down, right) in steps {
                 let next = (

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from medgrpo.data.images import ImageJob, ImageSettings, perceptual_hash, store, target_size
+from medgrpo.data.alike import perceptual_hash
+from medgrpo.data.images import ImageJob, ImageSettings, store, target_size
 from medgrpo.data.masks import binary, resize_mask
 from medgrpo.data.source import ImageRef
 

@@ -357,3 +357,25 @@ def test_options_are_found_however_they_are_written(tmp_path, fields):
     row = read(tmp_path)[0][0].row
     assert (row["answer"], row["answer_type"]) == ("Fundus", "choice")
     assert json.loads(row["options"]) == {"A": "PET", "B": "Fundus"}
+
+
+@pytest.mark.parametrize(
+    ("picture", "mask", "fov"),
+    [
+        ("images/a.jpg", "masks/a.jpg", None),  # Kvasir-SEG
+        ("Original/a.png", "Ground truth/a.png", None),  # FIVES
+        ("imagesTr/a_0000.png", "labelsTr/a.png", None),  # nnU-Net
+        ("Task1_Training_Input/a.jpg", "Task1_Training_GroundTruth/a_segmentation.png", None),  # ISIC
+        ("images/21_training.tif", "1st_manual/21_manual1.gif", "mask/21_training_mask.gif"),  # DRIVE
+        ("images/01_h.jpg", "manual1/01_h.tif", "mask/01_h_mask.tif"),  # HRF
+        ("stare-images/im0001.ppm", "labels-ah/im0001.ah.ppm", None),  # STARE
+        ("Image_01L.jpg", "Image_01L_1stHO.png", None),  # CHASE_DB1
+    ],
+)
+def test_pictures_and_masks_are_paired_in_the_layouts_of_published_sets(tmp_path, picture, mask, fov):
+    _pictures(tmp_path, *filter(None, (picture, mask, fov)))
+    items, formats, _ = read(tmp_path)
+    assert formats == ["masks"]
+    (item,) = items
+    assert (item.images[0].path, item.mask.path) == (picture, mask)
+    assert (item.fov.path if item.fov else None) == fov

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medgrpo.data.splits import Groups, assign, near_duplicates, parse_split, text_key
+from medgrpo.data.alike import near_hashes
+from medgrpo.data.splits import Groups, assign, parse_split, text_key
 from medgrpo.errors import UsageError
 
 
@@ -85,7 +86,7 @@ def test_near_hashes_are_found_exactly(values, data):
         for i, j in itertools.combinations(range(len(values)), 2)
         if (values[i] ^ values[j]).bit_count() <= 10
     ]
-    assert near_duplicates([(i, f"{value:064x}") for i, value in enumerate(values)], 10) == expected
+    assert near_hashes(values, 10) == expected
 
 
 def test_texts_are_compared_without_case_and_punctuation():

@@ -3,10 +3,10 @@
 use _reward_core::simd::{self, Level};
 use _reward_core::strips::{Plane, Strips};
 use arbitrary::{Arbitrary, Result, Unstructured};
-use ndarray::Array2;
+use ndarray::{s, Array2};
 
-/// Sides of a mask are at most so many pixels: three strips and a bit wide, a few tiles high.
-pub const SIDES: (usize, usize) = (70, 210);
+/// Sides of a mask are at most so many pixels: two strips and a bit wide, five tiles high.
+pub const SIDES: (usize, usize) = (40, 140);
 
 /// Pixels of 0 and of anything above it.
 #[derive(Debug)]
@@ -14,43 +14,43 @@ pub struct Mask(pub Array2<u8>);
 
 impl<'a> Arbitrary<'a> for Mask {
     fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Self> {
-        let shape = (
-            bytes.int_in_range(0..=SIDES.0)?,
-            bytes.int_in_range(0..=SIDES.1)?,
-        );
-        Self::of_shape(shape, bytes)
+        // Where the bytes have run out, the largest: an empty mask shows little.
+        let height = SIDES.0 - bytes.int_in_range(0..=SIDES.0)?;
+        let width = SIDES.1 - bytes.int_in_range(0..=SIDES.1)?;
+        Self::of_shape((height, width), bytes)
     }
 }
 
 impl Mask {
-    /// A mask of that shape: rectangles drawn and erased, then pixels turned over by a pattern of bits.
+    /// A mask of that shape: noise, rectangles drawn and erased, then pixels turned over by a pattern of bits.
     pub fn of_shape(shape: (usize, usize), bytes: &mut Unstructured<'_>) -> Result<Self> {
         let mut mask = Array2::zeros(shape);
         let (height, width) = shape;
         if height * width == 0 {
             return Ok(Self(mask));
         }
-        for _ in 0..bytes.int_in_range(0..=12)? {
-            let (top, left) = (
-                bytes.int_in_range(0..=height - 1)?,
-                bytes.int_in_range(0..=width - 1)?,
-            );
-            let (tall, wide) = (
-                bytes.int_in_range(1..=height - top)?,
-                bytes.int_in_range(1..=width - left)?,
-            );
-            let value = bytes.arbitrary()?;
-            mask.slice_mut(ndarray::s![top..top + tall, left..left + wide])
-                .fill(value);
+        let (mut noise, density): (u64, u8) = bytes.arbitrary()?;
+        for pixel in &mut mask {
+            noise = noise
+                .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                .wrapping_add(0x1405_7b7e_f767_814f);
+            let [.., roll, value] = noise.to_le_bytes();
+            *pixel = value * u8::from(roll < density);
+        }
+        for _ in 0..bytes.int_in_range(0..=6)? {
+            let top = bytes.int_in_range(0..=height - 1)?;
+            let left = bytes.int_in_range(0..=width - 1)?;
+            let bottom = bytes.int_in_range(top + 1..=height)?;
+            let right = bytes.int_in_range(left + 1..=width)?;
+            mask.slice_mut(s![top..bottom, left..right])
+                .fill(bytes.arbitrary()?);
         }
         let pattern: Vec<u8> = bytes.arbitrary()?;
-        if !pattern.is_empty() {
-            for (index, pixel) in mask.iter_mut().enumerate() {
-                let bit = index % (8 * pattern.len());
-                if pattern[bit / 8] >> (bit % 8) & 1 == 1 {
-                    *pixel = u8::from(*pixel == 0) * (index as u8 | 1);
-                }
-            }
+        let bits = pattern
+            .iter()
+            .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
+        for (pixel, turn) in mask.iter_mut().zip(bits.cycle()) {
+            *pixel = if turn { u8::from(*pixel == 0) } else { *pixel };
         }
         Ok(Self(mask))
     }

@@ -1,0 +1,29 @@
+"""Separate learning rates for the picture's side of a model, by the optimiser's parameter groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def separate_rates(optimizer: Any, model: Any, vision_rate: float) -> None:
+    """Split every parameter group in the language's part and that of vision tower and aligner.
+
+    The language's groups come first, so that the logged `learning_rate` is theirs; the schedule scales each
+    group from its own peak.
+
+    Args:
+        optimizer: new, without state.
+        vision_rate: peak learning rate of vision tower and aligner.
+    """
+    from medgrpo.models.loading import tower_of
+
+    of_pictures = {
+        id(parameter) for name, parameter in model.named_parameters() if tower_of(name) != "language"
+    }
+    language, vision = [], []
+    for group in optimizer.param_groups:
+        for groups, belongs, rate in ((language, False, group["lr"]), (vision, True, vision_rate)):
+            own = [parameter for parameter in group["params"] if (id(parameter) in of_pictures) is belongs]
+            if own:
+                groups.append({**group, "params": own, "lr": rate})
+    optimizer.param_groups[:] = [*language, *vision]
