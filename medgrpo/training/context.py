@@ -111,7 +111,11 @@ class StageContext:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to go on as if nothing had happened."""
-        return {"best": self.best, "validations_without_gain": self.validations_without_gain}
+        return {
+            "best": self.best,
+            "validations_without_gain": self.validations_without_gain,
+            "rows": self.plan.rows,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a checkpoint's state."""

@@ -27,3 +27,30 @@ def separate_rates(optimizer: Any, model: Any, vision_rate: float) -> None:
             if own:
                 groups.append({**group, "params": own, "lr": rate})
     optimizer.param_groups[:] = [*language, *vision]
+
+
+def group_settings(optimizer: Any) -> list[dict[str, Any]]:
+    """What the configuration decides of each parameter group."""
+    return [
+        {key: group[key] for key in ("initial_lr", "weight_decay", "betas", "eps") if key in group}
+        for group in optimizer.param_groups
+    ]
+
+
+def apply_settings(optimizer: Any, scheduler: Any, wanted: list[dict[str, Any]]) -> None:
+    """Give the groups of a loaded optimiser these settings, and the rate that the schedule has for its step.
+
+    Without a change that is the rate it was saved with.
+    """
+    for group, settings in zip(optimizer.param_groups, wanted, strict=True):
+        group.update(settings)
+    peaks = [settings.get("initial_lr") for settings in wanted]
+    if None in peaks or not hasattr(scheduler, "lr_lambdas"):
+        return
+    scheduler.base_lrs = peaks
+    rates = [
+        peak * share(scheduler.last_epoch) for peak, share in zip(peaks, scheduler.lr_lambdas, strict=True)
+    ]
+    scheduler._last_lr = rates
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate

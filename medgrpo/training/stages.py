@@ -424,7 +424,10 @@ def _curriculum(
         difficulty = row_difficulty(source.rows, settings.curriculum, rates)
         if run.is_main_process:
             # A resumed run with more steps keeps the pace of this plan.
-            about: dict[str, Any] = {"by": settings.curriculum.by, "chunks": -(-plan.steps // steps_per_chunk)}
+            about: dict[str, Any] = {
+                "by": settings.curriculum.by,
+                "chunks": -(-plan.steps // steps_per_chunk),
+            }
             write_difficulty(path, source.rows, difficulty, about)
     PartialState().wait_for_everyone()
     difficulty, about = read_difficulty(path, len(source.rows))
@@ -465,7 +468,12 @@ def _go_back(run: _Run, name: str | None, stage: StageFolder, context: StageCont
         run.reporter.note(note)
     step = step_of(checkpoint)
     if checkpoint is not None:
-        context.load_state_dict(read_json(checkpoint / STATE_FILE))
+        state = read_json(checkpoint / STATE_FILE)
+        context.load_state_dict(state)
+        if (before := state.get("rows", context.plan.rows)) != context.plan.rows:
+            run.reporter.warn(
+                f"{context.plan.rows} rows fit the context now and {before} did before: their order is another"
+            )
     best, best_step = run.writer.path / best_name(context), (context.best or {}).get("step")
     if run.is_main_process:
         for path in half_written(stage.checkpoints):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.training.checkpoints import PREFIX, publish, rotate
-from medgrpo.training.optimizer import separate_rates
+from medgrpo.training.optimizer import apply_settings, group_settings, separate_rates
 from medgrpo.training.sampler import EpochOrder
 
 if TYPE_CHECKING:
@@ -123,8 +123,13 @@ class RunTrainer:
         """Take up what `save_extra_state` wrote; the stage's own state was taken up before (`stages.py`)."""
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # A checkpoint brings its learning rate and weight decay along, and a change on resume would have no
+        # effect. DeepSpeed loads its own elsewhere.
+        wanted = None if self.is_deepspeed_enabled else group_settings(self.optimizer)  # type: ignore[attr-defined]
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
+            if wanted is not None:
+                apply_settings(self.optimizer, self.lr_scheduler, wanted)  # type: ignore[attr-defined]
             self.load_extra_state(Path(checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
