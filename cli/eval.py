@@ -408,10 +408,10 @@ def _beside(entry: Any) -> Any:
 def _print_extras(out: Output, document: dict[str, Any]) -> None:
     if "detection" in document:
         lines = [
-            [name, one["value"], one["low"], one["high"], one["n"]]
+            [name, one["value"], one["low"], one["high"], one.get("blind_baseline"), one["n"]]
             for name, one in document["detection"].items()
         ]
-        out.table("Detection", ["metric", "value", "low", "high", "n"], lines)
+        out.table("Detection", ["metric", "value", "low", "high", "blind", "n"], lines)
     if "samples" in document:
         found = document["samples"]
         lines = [

@@ -313,7 +313,7 @@ def evaluate_predictions(
     images = len(set(scored.clusters))
     document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "n": len(predictions), "images": images}
     document |= measure(scored, baselines) | mask_document
-    found_boxes = detection_metrics(scored)
+    found_boxes = detection_metrics(scored, baselines.get("blind"))
     if found_boxes is not None:
         document["detection"] = found_boxes
     document["groups"] = groups(scored)
