@@ -259,7 +259,6 @@ def test_json_beyond_the_strict_standard_is_read():
     from medgrpo.runs.readers.decode import decoded
 
     assert math.isnan(decoded('{"loss": NaN}')["loss"])
-    assert decoded('{"tokens": 123456789012345678901234567890}')["tokens"] == 123456789012345678901234567890
     assert decoded('["\\ud83d"]') == ["\ud83d"]
     with pytest.raises(ValueError, match="Expecting"):
         decoded('{"loss": ')

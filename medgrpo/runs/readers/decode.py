@@ -21,5 +21,5 @@ def decoded(text: str) -> Any:
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError:
-            pass  # broken, or what only json reads: NaN, huge integers, halves of surrogate pairs
+            pass  # broken, or what only json reads: NaN, halves of surrogate pairs
     return json.loads(text)
