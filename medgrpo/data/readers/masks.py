@@ -65,6 +65,12 @@ class MaskFolderReader(FolderReader):
         """A row per picture; `source_row` counts the pictures of a set."""
         for folder, files in sorted(_sets(source).items()):
             keys = sorted({key for role in files.values() for key in role})
+            if not files.keys() & {
+                "image",
+                "stack",
+            }:  # HRF's labels are often passed on without their pictures
+                problems.skipped["mask of a set without pictures"] += len(keys)
+                continue
             for number, key in enumerate(keys, start=1):
                 parts = {role: found[key] for role, found in files.items() if key in found}
                 try:
