@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.training.checkpoints import PREFIX, publish, rotate
-from medgrpo.training.optimizer import separate_rates
+from medgrpo.training.optimizer import configured_rates, separate_rates, set_rates
 from medgrpo.training.sampler import EpochOrder
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class RunTrainer:
     args: Any
     state: Any
     optimizer: Any
+    lr_scheduler: Any
     _order: EpochOrder | None = None
     _writing_to: Path | None = None
 
@@ -125,8 +126,10 @@ class RunTrainer:
             self.context.load_state_dict(json.loads(path.read_text("utf-8")))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        peaks = configured_rates(self.optimizer)
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
+            set_rates(self.optimizer, self.lr_scheduler, peaks)
             self.load_extra_state(Path(checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
