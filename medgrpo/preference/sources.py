@@ -42,8 +42,6 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
     Raises:
         UsageError: a folder is no run, stored no completions, or trained on another dataset than the first.
     """
-    from medgrpo.training.completions import read_completions
-
     candidates: list[Candidate] = []
     datasets = set()
     for run in runs:
@@ -52,20 +50,11 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
                 f"{run} is no run folder: it holds no config.toml",
                 expected="a folder that `medgrpo train` wrote",
             )
-        table = read_completions(run)
-        if not table.num_rows:
-            raise UsageError(f"{run} stored no completions", expected="a run with --method grpo")
         datasets.add(data or dataset_of_run(run))
-        columns = table.select(["prompt_id", "completion", "reward", "step", "stage"]).to_pylist()
-        candidates += [
-            Candidate(
-                row["prompt_id"],
-                row["completion"],
-                float("nan") if row["reward"] is None else row["reward"],
-                f"{run.name}:{row['stage']}:{row['step']}",
-            )
-            for row in columns
-        ]
+        found = candidates_of_run(run)
+        if not found:
+            raise UsageError(f"{run} stored no completions", expected="a run with --method grpo")
+        candidates += found
     if len(datasets) > 1:
         raise UsageError(
             "the runs trained on different datasets",
@@ -73,6 +62,22 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
             hint="make the pairs of each by themselves",
         )
     return _with_rows(candidates, PreparedDataset.open(datasets.pop()), _template_of(runs[0]))
+
+
+def candidates_of_run(run: Path) -> list[Candidate]:
+    """Every stored completion of a run that counts, with its reward."""
+    from medgrpo.training.completions import read_completions
+
+    columns = read_completions(run).select(["prompt_id", "completion", "reward", "step", "stage"])
+    return [
+        Candidate(
+            row["prompt_id"],
+            row["completion"],
+            float("nan") if row["reward"] is None else row["reward"],
+            f"{run.name}:{row['stage']}:{row['step']}",
+        )
+        for row in columns.to_pylist()
+    ]
 
 
 def from_files(

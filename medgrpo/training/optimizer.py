@@ -1,4 +1,4 @@
-"""Separate learning rates for the picture's side of a model, by the optimiser's parameter groups."""
+"""Learning rates by the optimiser's parameter groups: one for the picture's side, and another one after a resume."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def separate_rates(optimizer: Any, model: Any, vision_rate: float) -> None:
     of_pictures = {
         id(parameter) for name, parameter in model.named_parameters() if tower_of(name) != "language"
     }
-    language, vision = [], []
+    language: list[dict[str, Any]] = []
+    vision: list[dict[str, Any]] = []
     for group in optimizer.param_groups:
         for groups, belongs, rate in ((language, False, group["lr"]), (vision, True, vision_rate)):
             own = [parameter for parameter in group["params"] if (id(parameter) in of_pictures) is belongs]

@@ -68,9 +68,9 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         plan_stage(config, rows, stage=stage, world_size=world_size)
         for stage in [*enabled_stages(config), None]
     ]
+    warnings += _check_pairs(plans, dataset)
     if dataset is not None:
         probe = list(dataset.rows("train", PROBE_ROWS))
-        _check_methods(plans, probe)
         warnings += _check_curriculum(config, dataset, plans[-1])
         if any(plan.method == "grpo" for plan in plans):
             warnings += probe_rewards(composite, probe, template)
@@ -121,15 +121,23 @@ def _audit(composite: CompositeReward, dataset: PreparedDataset) -> list[str]:
     ]
 
 
-def _check_methods(plans: list[StagePlan], probe: list[dict[str, Any]]) -> None:
-    if any(plan.method == "dpo" for plan in plans) and not all(
-        row.get("chosen") and row.get("rejected") for row in probe
-    ):
+def _check_pairs(plans: list[StagePlan], dataset: PreparedDataset | None) -> list[str]:
+    """A DPO stage needs pairs: in the data, or completions of a GRPO stage before it to make them from."""
+    from medgrpo.training.own_pairs import has_pairs
+
+    methods = [plan.method for plan in plans]
+    if "dpo" not in methods or (dataset is not None and has_pairs(dataset)):
+        return []
+    if "grpo" not in methods[: methods.index("dpo")]:
         raise UsageError(
             "the data has no preference pairs (columns chosen and rejected)",
-            expected="a folder written by `medgrpo make-dpo`",
+            expected="a folder written by `medgrpo make-dpo`, or a GRPO stage before the DPO stage",
             hint="medgrpo make-dpo RUN --output PAIRS",
         )
+    return [
+        "the DPO stage takes its pairs from this run's own completions, at most one for each prompt; "
+        "the plan counts a pair for every row"
+    ]
 
 
 def _check_curriculum(config: RunConfig, dataset: PreparedDataset, plan: StagePlan) -> list[str]:

@@ -292,8 +292,9 @@ def _run_stage(
     from medgrpo.training.callbacks import Validation, final_name, save_weights
     from medgrpo.training.context import StageContext
 
+    dataset = _stage_dataset(run, settings)
     policy = load_policy(weights, settings)
-    source, plan = _rows_and_plan(run, name, settings, policy)
+    source, plan = _rows_and_plan(run, name, settings, policy, dataset)
     curriculum = _curriculum(run, settings, plan, source, policy, weights) if name is MAIN else None
     context = StageContext(
         config=settings,
@@ -305,7 +306,7 @@ def _run_stage(
         else None,
         reporter=run.reporter,
         metadata=_metadata(run, settings, stage, weights, policy),
-        data_folder=run.dataset.path,
+        data_folder=dataset.path,
         variation=source.variation,
         curriculum=curriculum,
         stop=run.stop,
@@ -351,16 +352,34 @@ def _run_stage(
     return True
 
 
+def _stage_dataset(run: _Run, settings: RunConfig) -> PreparedDataset:
+    """The run's data, or for a DPO stage on data without pairs those of the run's own completions."""
+    from accelerate import PartialState
+
+    from medgrpo.training.own_pairs import has_pairs, pairs_of_run
+
+    if settings.training.method != "dpo" or has_pairs(run.dataset):
+        return run.dataset
+    with PartialState().main_process_first():
+        pairs = pairs_of_run(run.writer.path, run.dataset, run.checks.template.to_dict())
+    run.reporter.note(
+        f"DPO on {pairs.count('train')} pairs of this run's own completions ({pairs.path}), "
+        "the best and the worst of each prompt"
+    )
+    return pairs
+
+
 def _rows_and_plan(
-    run: _Run, name: str | None, settings: RunConfig, policy: Policy
+    run: _Run, name: str | None, settings: RunConfig, policy: Policy, dataset: PreparedDataset
 ) -> tuple[RowSource, StagePlan]:
     """The stage's rows, those with over-long prompts dropped and counted, and its steps."""
     from medgrpo.data.augment import NAMED
 
     varied = NAMED[settings.data.augment]
+    rows = run.rows if dataset is run.dataset else ChosenRows.first(dataset.view("train"), None)
     source = RowSource(
-        run.rows[: settings.data.rows],
-        run.dataset.path,
+        rows[: settings.data.rows],
+        dataset.path,
         run.checks.template,
         policy.is_vision,
         settings.data.use_image_title,

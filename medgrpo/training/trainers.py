@@ -32,6 +32,7 @@ class RunTrainer:
     args: Any
     state: Any
     optimizer: Any
+    lr_scheduler: Any
     _order: EpochOrder | None = None
     _writing_to: Path | None = None
 
