@@ -234,6 +234,8 @@ class TrainingConfig(Section):
     """Newest checkpoints kept, besides the best."""
     early_stopping_patience: int | None = Field(None, ge=1)
     """Stop after N validations without a better metric; none: never."""
+    stop_on: tuple[str, ...] = ("nan",)
+    """Health rules (see `medgrpo health`) that stop the run where they find something abnormal."""
 
 
 class StageConfig(Section):

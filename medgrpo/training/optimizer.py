@@ -30,21 +30,28 @@ def separate_rates(optimizer: Any, model: Any, vision_rate: float) -> None:
     optimizer.param_groups[:] = [*language, *vision]
 
 
-def configured_rates(optimizer: Any) -> list[float]:
-    """The peak rate of each group, before a checkpoint replaces it."""
-    return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+def group_settings(optimizer: Any) -> list[dict[str, Any]]:
+    """What the configuration decides of each parameter group."""
+    return [
+        {key: group[key] for key in ("initial_lr", "weight_decay", "betas", "eps") if key in group}
+        for group in optimizer.param_groups
+    ]
 
 
-def set_rates(optimizer: Any, scheduler: Any, peaks: list[float]) -> None:
-    """Go on with these peak rates where a checkpoint brought others: a resumed run may change them.
+def apply_settings(optimizer: Any, scheduler: Any, wanted: list[dict[str, Any]]) -> None:
+    """Give the groups of a loaded optimiser these settings, and the rate that the schedule has for its step.
 
-    The schedule's place stays. Loading a checkpoint restores the rates it was written with, so that a new
-    one would do nothing.
+    Without a change that is the rate it was saved with.
     """
-    if configured_rates(optimizer) == peaks or not hasattr(scheduler, "lr_lambdas"):
+    for group, settings in zip(optimizer.param_groups, wanted, strict=True):
+        group.update(settings)
+    peaks = [settings.get("initial_lr") for settings in wanted]
+    if None in peaks or not hasattr(scheduler, "lr_lambdas"):
         return
-    scheduler.base_lrs = list(peaks)
-    for group, peak, shape in zip(optimizer.param_groups, peaks, scheduler.lr_lambdas, strict=True):
-        group["initial_lr"] = peak
-        group["lr"] = peak * shape(scheduler.last_epoch)
-    scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+    scheduler.base_lrs = peaks
+    rates = [
+        peak * share(scheduler.last_epoch) for peak, share in zip(peaks, scheduler.lr_lambdas, strict=True)
+    ]
+    scheduler._last_lr = rates
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
