@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from medgrpo.errors import UsageError, choice_error
 
 CHILD = "MEDGRPO_LAUNCHED"
 """Set in the processes that accelerate starts."""
+STOP_FILE = "MEDGRPO_STOP_FILE"
+"""Names the file whose presence asks the processes to save and end."""
 PORT = 29_500
 
 
@@ -69,16 +72,17 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
         UsageError: several machines without an address.
     """
     gpus = launch.gpus or 1
+    several = "MULTI_CPU" if launch.cpu else "MULTI_GPU"
     config: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": "DEEPSPEED"
         if launch.deepspeed
-        else ("MULTI_GPU" if gpus * launch.nodes > 1 else "NO"),
+        else (several if gpus * launch.nodes > 1 else "NO"),
         "num_machines": launch.nodes,
         "num_processes": gpus * launch.nodes,
         "machine_rank": int(environment.get("NODE_RANK", environment.get("SLURM_NODEID", "0"))),
         "main_process_port": int(environment.get("MASTER_PORT", PORT)),
-        "use_cpu": False,
+        "use_cpu": launch.cpu,
     }
     if launch.nodes > 1:
         if "MASTER_ADDR" not in environment:
@@ -100,7 +104,11 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
 
 
 def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> int:
-    """Run `medgrpo ARGUMENTS` in every process; the exit code of the launcher."""
+    """Run `medgrpo ARGUMENTS` in every process; the exit code of the launcher.
+
+    CTRL-C and SIGTERM do not reach the launcher, which would kill the processes 30 s later, saved or not:
+    they read the request from a file at the end of their step. A second CTRL-C ends all at once.
+    """
     import json
 
     config = accelerate_config(launch, os.environ)
@@ -109,12 +117,34 @@ def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> int:
         path.write_text(json.dumps(config), encoding="utf-8")
         command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(path)]
         command += ["-m", "medgrpo.cli.main", *arguments]
-        process = subprocess.Popen(command, env={**os.environ, CHILD: "1"})
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:  # the children got it too: they save and end
-                continue
+        stop_file = Path(folder) / "stop"
+        environment = {**os.environ, CHILD: "1", STOP_FILE: str(stop_file)}
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+
+        def ask(number: int, _: Any) -> None:
+            if number == signal.SIGINT and stop_file.exists():
+                os.killpg(process.pid, signal.SIGKILL)
+            stop_file.touch()
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def own_log(run: Path, process: int) -> Path:
+    """Send what this process prints, and what its libraries print, to `logs/rank-N.log` of the run folder."""
+    path = run / "logs" / f"rank-{process}.log"
+    path.parent.mkdir(exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    return path
 
 
 def without_option(arguments: Sequence[str], option: str) -> list[str]:
