@@ -72,17 +72,16 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
         UsageError: several machines without an address.
     """
     gpus = launch.gpus or 1
-    several = "MULTI_CPU" if launch.cpu else "MULTI_GPU"
     config: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": "DEEPSPEED"
         if launch.deepspeed
-        else (several if gpus * launch.nodes > 1 else "NO"),
+        else ("MULTI_GPU" if gpus * launch.nodes > 1 else "NO"),
         "num_machines": launch.nodes,
         "num_processes": gpus * launch.nodes,
         "machine_rank": int(environment.get("NODE_RANK", environment.get("SLURM_NODEID", "0"))),
         "main_process_port": int(environment.get("MASTER_PORT", PORT)),
-        "use_cpu": launch.cpu,
+        "use_cpu": False,
     }
     if launch.nodes > 1:
         if "MASTER_ADDR" not in environment:
@@ -111,14 +110,18 @@ def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> int:
     """
     import json
 
-    config = accelerate_config(launch, os.environ)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "accelerate.json"
-        path.write_text(json.dumps(config), encoding="utf-8")
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(path)]
-        command += ["-m", "medgrpo.cli.main", *arguments]
+        if launch.cpu:  # accelerate asks for MPI there
+            launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(launch.gpus or 1)]
+        else:
+            path.write_text(json.dumps(accelerate_config(launch, os.environ)), encoding="utf-8")
+            launcher = ["accelerate.commands.launch", "--config_file", str(path)]
+        command = [sys.executable, "-m", *launcher, "-m", "medgrpo.cli.main", *arguments]
         stop_file = Path(folder) / "stop"
         environment = {**os.environ, CHILD: "1", STOP_FILE: str(stop_file)}
+        if launch.cpu:
+            environment["ACCELERATE_USE_CPU"] = "true"
         process = subprocess.Popen(command, env=environment, start_new_session=True)
 
         def ask(number: int, _: Any) -> None:

@@ -117,7 +117,7 @@ def train(
 
     started = time.perf_counter() if started is None else started
     checks = checks or preflight(config)
-    process = PartialState()
+    process = PartialState(cpu=True) if config.launch.cpu else PartialState()
     path = resume.run if resume else (output or Path("runs") / name)
     writer = _open_writer(config, name, path, resume, logs, is_main_process=process.is_main_process)
     process.wait_for_everyone()
