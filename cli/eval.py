@@ -12,6 +12,8 @@ from medgrpo.cli.output import JsonOption, Output, QuietOption
 from medgrpo.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.evaluate import Evaluation
     from medgrpo.evaluation.subject import Subject
@@ -273,6 +275,7 @@ def _of_predictions(
     from medgrpo.evaluation.evaluate import evaluate_predictions
     from medgrpo.evaluation.masks import MaskFiles
     from medgrpo.evaluation.predictions import read_predictions
+    from medgrpo.evaluation.score import observed_tags
     from medgrpo.rewards.columns import parse_columns
 
     place = data if data is not None else (Path(model) if model is not None else None)
@@ -290,7 +293,7 @@ def _of_predictions(
     result = evaluate_predictions(
         found,
         plain=plain or None,
-        reward=_reward(weights, None),
+        reward=_reward(weights, None, observed_tags(found.completions)),
         learnt_from=train,
         targets=targets,
         masks=MaskFiles(
@@ -329,6 +332,7 @@ def _of_model(
     load = choose_engine(engine, subject, **options)
     for note in subject.notes:
         out.warn(note)
+    template = subject.template(plan["prompt"], dataset.info.get("prompt_template"))
     folder = output or Path("evaluation") / f"{subject.name.replace('/', '--')}-{plan['split']}"
     result = evaluate_model(
         subject,
@@ -337,7 +341,7 @@ def _of_model(
         Plan(**plan, counterfactuals=kinds),
         out,
         output=folder,
-        reward=_reward(weights, subject.run_folder),
+        reward=_reward(weights, subject.run_folder, template.tags),
         targets=targets,
     )
     return result, folder
@@ -356,10 +360,10 @@ def _trained_on(out: Output, subject: Subject) -> Path:
     return Path(stated)
 
 
-def _reward(weights: str | None, run: Path | None) -> Any | None:
+def _reward(weights: str | None, run: Path | None, tags: Sequence[str]) -> Any | None:
     from medgrpo.evaluation.reward import reward_of
 
-    return reward_of(weights, run)
+    return reward_of(weights, run, tags)
 
 
 def _print(out: Output, result: Evaluation) -> None:
