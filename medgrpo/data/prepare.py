@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medgrpo.data.alike import alike
+from medgrpo.data.audit import audit_by_task
 from medgrpo.data.cells import read_bytes
 from medgrpo.data.hashing import combined_hash, file_hash, fingerprint, row_hash, settings_hash, source_hash
 from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
@@ -164,6 +165,7 @@ def prepare(
         }
         if budget is not None:
             info["budget"] = budget
+        info["audit"] = audit_by_task(writer.unfinished(info))
         write_page(writer.folder, info, rows, plan.names, template)
         sync_all(writer.folder, stored.values())
         return writer.finish(info), True
@@ -553,6 +555,7 @@ def summary(dataset: PreparedDataset, wall_s: float) -> dict[str, Any]:
         "split": info["split"],
         "near_duplicates": info["near_duplicates"]["pairs"],
         "budget": info.get("budget"),
+        "audit": info.get("audit"),
         "hash": info["hash"],
         "pixels_hash": info["pixels_hash"],
         "output": str(dataset.path),
