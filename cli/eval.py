@@ -349,8 +349,10 @@ def _of_model(
 
 def _trained_on(out: Output, subject: Subject) -> Path:
     """The dataset that a run was trained on; its other splits are what eval reads."""
+    from medgrpo.data.mixture import is_mixture
+
     stated = (subject.metadata.get("provenance") or {}).get("data")
-    if not stated or not Path(stated).is_dir():
+    if not stated or not (Path(stated).is_dir() or is_mixture(stated)):
         raise UsageError(
             f"eval {subject.name} needs a dataset",
             expected="medgrpo eval MODEL DATA",

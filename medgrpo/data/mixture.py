@@ -174,7 +174,10 @@ def open_data(text: str | Path, *, seed: int = 0, registry: str | Path | None = 
     """
     if registry is None and not is_mixture(str(text)):
         return PreparedDataset.open(text)
-    return MixedDataset(parse_mixture(str(text), registry), seed=seed)
+    parts = parse_mixture(str(text), registry)
+    is_plain = not any(part.rows or part.subset for part in parts)
+    places = ",".join(f"{part.path.absolute()}:{part.weight:g}" for part in parts)
+    return MixedDataset(parts, seed=seed, location=places if is_plain else str(text))
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,8 @@ class MixedDataset(PreparedDataset):
     Image paths of its rows are absolute; ids start with the part's name.
     """
 
-    def __init__(self, parts: Sequence[Part], *, seed: int = 0) -> None:
+    def __init__(self, parts: Sequence[Part], *, seed: int = 0, location: str = "") -> None:
+        self._location = location
         self.parts = list(parts)
         self.datasets = [PreparedDataset.open(part.path) for part in parts]
         self.seed = seed
@@ -235,6 +239,11 @@ class MixedDataset(PreparedDataset):
                 "hash": combined_hash([f"seed {seed}", *identity]),
             },
         )
+
+    @property
+    def location(self) -> str:
+        """The folders with their weights; the registry as it was named where it caps rows or takes subsets."""
+        return self._location
 
     def _order(self, split: str, chosen: Sequence[Sequence[int]]) -> MixedOrder:
         """Where every row of the mixture is, each part spread evenly over the whole."""

@@ -295,7 +295,9 @@ class PreparedWriter:
     def unfinished(self, info: dict[str, Any]) -> PreparedDataset:
         """What was written so far, opened for reading."""
         rows = {split: self._counts.get(split, 0) for split in SPLITS}
-        return PreparedDataset(self.folder.resolve(), {"schema_version": SCHEMA_VERSION, **info, "rows": rows})
+        return PreparedDataset(
+            self.folder.resolve(), {"schema_version": SCHEMA_VERSION, **info, "rows": rows}
+        )
 
     def finish(self, info: dict[str, Any]) -> PreparedDataset:
         """Writes `dataset.json` (rows per split and schema version are added), then renames the folder."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
 from medgrpo.data.schema import Row
@@ -61,7 +62,9 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
             expected="runs of one dataset",
             hint="make the pairs of each by themselves",
         )
-    return _with_rows(candidates, PreparedDataset.open(datasets.pop()), _template_of(runs[0]))
+    configured = tomllib.loads((runs[0] / "config.toml").read_text(encoding="utf-8"))
+    seed = configured.get("run", {}).get("seed", 0)  # a mixture's rows are drawn by it
+    return _with_rows(candidates, open_data(datasets.pop(), seed=seed), _template_of(runs[0]))
 
 
 def candidates_of_run(run: Path) -> list[Candidate]:

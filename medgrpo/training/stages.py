@@ -197,7 +197,7 @@ def _record_environment(path: Path, config: RunConfig, dataset: PreparedDataset)
     from medgrpo.training.environment import describe_environment
 
     data = {
-        "data": str(dataset.path),
+        "data": dataset.location,
         "data_hash": dataset.info.get("hash"),
         "pixels_hash": dataset.info.get("pixels_hash"),
         "data_parts": dataset.info.get("parts"),
@@ -667,7 +667,7 @@ def _metadata(
         "provenance": {
             "run": run.writer.name,
             "run_folder": run.writer.path.absolute(),
-            "data": str(run.dataset.path),
+            "data": run.dataset.location,
             "data_hash": run.dataset.info.get("hash"),
             "seed": settings.run.seed,
         },

@@ -211,6 +211,51 @@ def test_a_run_over_twenty_thousand_rows(many_rows, text_model, tiny_config, tmp
     assert result.status == "finished"
 
 
+# ----------------------------------------------------------------------------------------------- mixtures
+
+
+@pytest.fixture
+def mixture(dataset, tmp_path):
+    """`--data` of half of the demo set with all of a text set, which a second folder can take the place of."""
+    for name, word in (("texts", "有"), ("others", "无")):
+        with PreparedWriter(tmp_path / name) as writer:
+            writer.write("train", [text_row(n, context=word) for n in range(30)])
+            writer.finish({"name": name, "task": "text", "hash": name})
+    return f"{dataset}:0.5,{tmp_path / 'texts'}"
+
+
+def test_a_run_over_a_mixture_resumes_and_refuses_other_data(mixture, tiny_config, tmp_path):
+    from medgrpo.data.mixture import open_data
+    from medgrpo.errors import MedgrpoError
+    from medgrpo.runs.writer import read_json
+    from medgrpo.training.completions import read_completions
+
+    config = tiny_config(
+        f'data.path="{mixture}"',
+        "data.rows=20",
+        "stages.sft.enabled=false",
+        "training.max_steps=4",
+        "run.seed=3",
+    )
+    run(config, tmp_path / "whole")
+    run(config, tmp_path / "cut", reporter=StopsAt("grpo", 2))
+    (tmp_path / "texts").rename(tmp_path / "kept")
+    (tmp_path / "others").rename(tmp_path / "texts")
+    with pytest.raises(MedgrpoError, match="the data changed since the run began"):
+        run(config, tmp_path / "cut", resume=True)
+    (tmp_path / "texts").rename(tmp_path / "others")
+    (tmp_path / "kept").rename(tmp_path / "texts")
+    run(config, tmp_path / "cut", resume=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    stored = read_completions(tmp_path / "whole").to_pylist()
+    assert {len(row["images"]) for row in stored} == {0, 1}  # rows of both
+    recorded = read_json(tmp_path / "whole" / "environment.json")
+    again = open_data(recorded["data"], seed=3)
+    assert again.hash == recorded["data_hash"] != open_data(recorded["data"]).hash
+    assert {row["prompt_id"] for row in stored} <= {row["id"] for row in again.rows("train")}
+    assert [part["name"] for part in recorded["data_parts"]] == ["demo", "texts"]
+
+
 # ----------------------------------------------------------------------------------------------- pictures
 
 
