@@ -21,6 +21,7 @@ FIXED = (
     "data.path",
     "data.rows",
     "data.prompt_template",
+    "data.box_format",
     "data.system_prompt",
     "data.use_image_title",
     "data.shuffle",
