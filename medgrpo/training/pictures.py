@@ -61,17 +61,18 @@ def look_at_blank_pictures(model: Any, processor: Any) -> None:
             name: value.to(embedded.device, inner.dtype if value.is_floating_point() else None)
             for name, value in blank.items()
         }
-        seen = _tensors(inner.get_image_features(**there))
-        return embedded + 0 * torch.stack([part.float().mean() for part in seen]).sum().to(embedded.dtype)
+        seen = inner.get_image_features(**there)
+        # Only what the language model takes (Qwen3-VL: of deeper layers too): DeepSpeed counts how often an
+        # output is reached backwards.
+        taken = _tensors([seen.pooler_output, getattr(seen, "deepstack_features", None)])
+        return embedded + 0 * torch.stack([part.float().mean() for part in taken]).sum().to(embedded.dtype)
 
     model.register_forward_pre_hook(notice, with_kwargs=True)
     inner.get_input_embeddings().register_forward_hook(look)
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
-    """All tensors of a model's output: features, and what Qwen3-VL takes from deeper layers."""
+    """The tensors in nested lists."""
     if isinstance(value, torch.Tensor):
         return [value]
-    if isinstance(value, dict):
-        return _tensors(list(value.values()))
     return [tensor for part in value or () for tensor in _tensors(part)]
