@@ -127,6 +127,7 @@ def _as_trained(layers: list[Layer]) -> list[Layer]:
     known = {
         "model.max_pixels": described.get("max_pixels"),
         "model.min_pixels": described.get("min_pixels"),
+        "model.thinking": described.get("thinking"),
         "data.use_image_title": described.get("use_image_title"),
         "data.box_format": described.get("box_format"),
         "data.prompt_template": str(file) if described.get("prompt_template") else None,

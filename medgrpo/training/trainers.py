@@ -130,7 +130,7 @@ class RunTrainer:
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
             if wanted is not None:
-                apply_settings(self.optimizer, self.lr_scheduler, wanted)  # type: ignore[attr-defined]
+                apply_settings(self.optimizer, self.lr_scheduler, wanted)
             self.load_extra_state(Path(checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
