@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.data.hashing import file_hash, settings_hash
+from medgrpo.data.hashing import combined_hash, file_hash, settings_hash
 from medgrpo.errors import MedgrpoError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def cache_key(
     return settings_hash(
         {
             "data": data_hash,
-            "rows": settings_hash({"ids": [row["id"] for row in source.rows]}),
+            "rows": combined_hash(row["id"] for row in source.rows),
             "weights": [_weights_hash(weights.base, config.model.revision)]
             + ([_weights_hash(str(weights.adapter), None)] if weights.adapter else []),
             "template": source.template.to_dict(),
