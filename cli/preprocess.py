@@ -18,7 +18,8 @@ TASKS = ("vqa", "text", "vessels", "detection")
 @app.command()
 def preprocess(
     source: Annotated[
-        Path | None, typer.Argument(help="Folder with data files and pictures, or one data file.")
+        Path | None,
+        typer.Argument(help="Folder with data files and pictures, one data file, or datasets.toml#NAME."),
     ] = None,
     output: Annotated[Path | None, typer.Argument(help="New folder for the prepared dataset.")] = None,
     source_option: Annotated[Path | None, typer.Option("--input", hidden=True)] = None,
