@@ -457,11 +457,22 @@ def _print_extras(out: Output, document: dict[str, Any]) -> None:
     if "judge" in document:
         found = document["judge"]
         out.text(
-            f"judge {found['model']}: {found['accuracy']['value']} right; agrees with answer_match on "
-            f"{found['agreement']['value']} (kappa {found['kappa']})"
+            f"judge {found['model']}: {_share(found['accuracy'])} right; agrees with answer_match on "
+            f"{_share(found['agreement'])} of {found['n']} (kappa {_decimals(found['kappa'])})"
         )
     if "review" in document:
         found = document["review"]
         out.text(
-            f"review: {found['n']} rows judged by a person; agreement {found['agreement']['value']} (kappa {found['kappa']})"
+            f"review: {found['n']} rows judged by a person; agreement {_share(found['agreement'])} "
+            f"(kappa {_decimals(found['kappa'])})"
         )
+
+
+def _share(entry: dict[str, Any]) -> str:
+    if entry["value"] is None:
+        return "–"
+    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+
+
+def _decimals(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
