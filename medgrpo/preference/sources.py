@@ -98,7 +98,7 @@ def from_files(
     """
     dataset = PreparedDataset.open(data)
     found = [answer for file in files for answer in _answers(file)]
-    rows = rows_by_id(dataset, {row_id for row_id, _, _ in found})
+    rows = rows_by_id(dataset, {row_id for row_id, *_ in found})
     known = [item for item in found if item[0] in rows]
     shown = ", ".join(map(str, files))
     if not known:
@@ -113,10 +113,12 @@ def from_files(
         )
     template = load_template(prompt) if prompt else recorded_template(dataset.info.get("prompt_template"))
     reward = reward.with_settings(**template.reward_settings)
-    totals = _score(reward, [text for _, text, _ in known], [rows[row_id] for row_id, _, _ in known])
+    totals = _score(
+        reward, [text for _, text, *_ in known], [{**rows[row_id], **form} for row_id, *_, form in known]
+    )
     candidates = [
         Candidate(row_id, text, total, source)
-        for (row_id, text, source), total in zip(known, totals, strict=True)
+        for (row_id, text, source, _), total in zip(known, totals, strict=True)
     ]
     return Candidates(candidates, dataset, rows, template.to_dict())
 
@@ -209,8 +211,10 @@ def _score(reward: CompositeReward, completions: Sequence[str], rows: Sequence[R
     return [float(total) for total in table.total]
 
 
-def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
-    """(id, completion, source) of every completion in a predictions file, its further samples included."""
+def _answers(path: Path) -> Iterator[tuple[str, str, str, Row]]:
+    """(id, completion, source, form of its boxes) of every completion in a predictions file, its further samples
+    included."""
+    from medgrpo.rewards.boxes import WRITTEN_FORM
     from medgrpo.rewards.completions_file import read_completions
     from medgrpo.rewards.text import completion_text
 
@@ -223,6 +227,7 @@ def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
         )
     samples = found.columns.get("samples", [None] * len(found))
     source = path.parent.name if path.name == "predictions.parquet" else path.stem
-    for row_id, completion, more in zip(ids, found.completions, samples, strict=True):
+    for place, (row_id, completion, more) in enumerate(zip(ids, found.completions, samples, strict=True)):
+        form = {name: found.columns[name][place] if name in found.columns else None for name in WRITTEN_FORM}
         for text in [completion, *(more if isinstance(more, list) else [])]:
-            yield str(row_id), completion_text(text), source
+            yield str(row_id), completion_text(text), source, form

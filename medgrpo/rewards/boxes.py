@@ -30,6 +30,8 @@ BoxFormat = Literal["pixel", "thousand", "unit"]
 
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 IOU, F1, AP, COUNT = range(4)
+WRITTEN_FORM = ("box_format", "model_width", "model_height")
+"""Columns that say how a completion writes boxes; None: in pixels of the stored picture."""
 BOX_KEYS = ("box", "bbox", "bbox_2d")
 
 

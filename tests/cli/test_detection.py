@@ -169,3 +169,19 @@ def test_a_model_that_medgrpo_did_not_train_is_read_as_its_family_writes_and_it_
     assert code == 0, err
     assert "no box_format in medgrpo.json: boxes are read as qwen2_5_vl models write them (pixel;" in err
     assert json.loads(out)["detection"]["map"]["value"] == 0
+
+
+def test_pairs_from_predictions_are_scored_in_the_form_they_were_written(data, tmp_path):
+    from medgrpo.preference.sources import from_files
+    from medgrpo.rewards.composite import CompositeReward
+
+    row = next(iter(PreparedDataset.open(data).rows("train")))
+    (box,) = json.loads(row["boxes"])
+    scaled = [round(1000 * edge / SIZE[place % 2]) for place, edge in enumerate(box["box"])]
+    completion = f"<think>t</think><boxes>{json.dumps([{'bbox_2d': scaled, 'label': 'lesion'}])}</boxes>"
+    line = {"id": row["id"], "completion": completion, "samples": [completion]}
+    for form, total in (("thousand", 1.0), (None, 0.0)):
+        file = tmp_path / f"{form}.jsonl"
+        file.write_text(json.dumps({**line, "box_format": form}))
+        found = from_files([file], data, CompositeReward("box_f1=1"), "detection")
+        assert [candidate.reward for candidate in found.candidates] == [total, total]
