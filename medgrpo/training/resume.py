@@ -17,6 +17,7 @@ FIXED = (
     "model.path",
     "model.revision",
     "model.dtype",
+    "model.thinking",
     "tuning.",
     "data.path",
     "data.rows",

@@ -655,6 +655,7 @@ def _metadata(
         "tags": list(template.tags),
         "system_prompt": dict(template.system),
         "use_image_title": settings.data.use_image_title,
+        "thinking": settings.model.thinking,
         "max_pixels": settings.model.max_pixels,
         "min_pixels": settings.model.min_pixels,
         **policy.coordinates.to_dict(),
