@@ -179,6 +179,7 @@ print(json.dumps({"rows": data.count("train"), "grown_mib": peak() - before}))
 """
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_rows_take_no_more_memory_than_their_numbers(many_rows, text_model):
     # As a list of rows they would be over 400 MiB (2 KB each and more).
     done = subprocess.run(
