@@ -370,14 +370,11 @@ def _reward(weights: str | None, run: Path | None, tags: Sequence[str]) -> Any |
 
 def _print(out: Output, result: Evaluation) -> None:
     from medgrpo.evaluation.metrics import METRICS
+    from medgrpo.evaluation.report import BESIDE
 
     document = result.document
     found = [(metric.name, document[metric.name]) for metric in METRICS if metric.name in document]
-    beside = [
-        (title, key)
-        for title, key in (("majority", "baseline"), ("blind", "blind_baseline"), ("observer 2", "observer"))
-        if any(key in entry for _, entry in found)
-    ]
+    beside = [pair for pair in BESIDE if any(pair[1] in entry for _, entry in found)]
     rows = [
         [name, entry["value"], _interval(entry), *(_beside(entry.get(key)) for _, key in beside), entry["n"]]
         for name, entry in found

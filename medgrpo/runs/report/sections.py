@@ -237,7 +237,7 @@ def components_table(comparison: Comparison) -> str:
         ]
         for index, run in runs
     ]
-    head = [label("Run", "运行"), *map(text, names)]
+    head = [label("Run", "运行"), *(text(name).replace("_", "_<wbr>") for name in names)]
     caption = label("Mean reward by component, first → last", "各分量平均奖励：起始 → 结束")
     return table(head, rows, numeric=range(1, len(names) + 1), caption=caption)
 
