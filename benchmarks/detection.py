@@ -75,8 +75,8 @@ def shapes(count: int, seed: int = 0) -> Iterator[tuple[str, Image.Image, list[B
         yield f"{number:05d}.png", picture.convert("RGB"), [([left, top, left + across, top + down], label)]
 
 
-def vessels(data: Path, smallest: int = 200) -> Iterator[tuple[str, Image.Image, list[Box]]]:
-    """Fundus photographs with the boxes of their masks' connected components of at least `smallest` pixels."""
+def vessels(data: Path, smallest: int = 20) -> Iterator[tuple[str, Image.Image, list[Box]]]:
+    """Fundus photographs with the boxes of their masks' connected components of at least `smallest` pixels: the tree, and pieces cut off from it."""
     from scipy import ndimage
 
     for name, image, mask in vessel_files(data):

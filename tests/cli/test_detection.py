@@ -112,6 +112,28 @@ def test_score_reads_sizes_and_form_from_the_file_or_the_option(capsys, data, ri
     assert json.loads(out)["rewards"]["box_f1"]["mean"] == 1
 
 
+def test_boxes_of_real_vessels_survive_preparing_and_the_form_of_0_to_1000(capsys, shared_data, tmp_path):
+    from benchmarks.detection import coco, vessels
+    from medgrpo.data.prompts import TEMPLATES, build_target
+    from medgrpo.models.coordinates import BoxCoordinates
+
+    coco(tmp_path / "coco", vessels(shared_data), ["vessel"])
+    annotations = json.loads((tmp_path / "coco" / "instances.json").read_text())["annotations"]
+    assert len(annotations) > 60
+    assert run(capsys, "preprocess", tmp_path / "coco", tmp_path / "data", "--size", 512, "--quiet")[0] == 0
+    dataset = PreparedDataset.open(tmp_path / "data")
+    rows = [BoxCoordinates("thousand").place(row) for row in dataset.rows("train")]
+    file = tmp_path / "right.jsonl"
+    lines = [{"id": row["id"], "completion": build_target(row, TEMPLATES["detection"])} for row in rows]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    options = ("--split", "train", "--box-format", "thousand", "--json", "--quiet")
+    code, out, _ = run(capsys, "eval", tmp_path / "data", "--predictions", file, *options)
+    assert code == 0
+    found = json.loads(out)["detection"]
+    assert found["map_50"]["value"] == 1.0
+    assert found["map_50"]["blind_baseline"] < 0.9
+
+
 @pytest.mark.slow
 def test_a_run_records_the_form_and_eval_and_ask_read_it(capsys, data, model, tmp_path):
     code, out, err = run(
