@@ -184,3 +184,30 @@ def test_two_processes_replace_groups_that_lie_over_both(tmp_path, dataset):
     assert len(rows) == 4 * 12 + replaced * 4
     assert all(len({row["prompt_id"] for row in group}) == 1 for group in groups)
     assert sum(any(row["advantage"] for row in group) for group in groups) == 4 * 3
+
+
+def test_prompts_with_and_without_pictures_step_in_for_each_other(tiny_config, tmp_path, dataset):
+    from medgrpo.data.prepared import PreparedDataset, PreparedWriter
+
+    source = PreparedDataset.open(dataset)
+    with PreparedWriter(tmp_path / "mixed") as writer:
+        rows = []
+        for number, row in enumerate(source.rows("train", 12)):
+            pictures = [str(source.path / name) for name in row["images"]] if number % 2 else []
+            rows.append({**row, "images": pictures})
+        writer.write("train", rows)
+        writer.finish({"name": "mixed", "task": "vqa", "hash": "mixed"})
+    config = tiny_config(
+        *SOMETIMES,
+        f"data.path={tmp_path / 'mixed'}",
+        "rollout.dynamic_sampling=9",
+        "training.prompts_per_step=2",
+        "training.per_device_train_batch_size=2",
+        "training.max_steps=3",
+    )
+    result = run(config, tmp_path / "run")
+    log = read_lines(result.log)
+    assert all(np.isfinite(entry["loss"]) and entry["grad_norm"] > 0 for entry in log)
+    assert sum(entry["dynamic_sampling/replaced"] for entry in log) >= 2
+    learned = [row for row in read_completions(tmp_path / "run").to_pylist() if row["advantage"]]
+    assert {len(row["images"]) for row in learned} == {0, 1}
