@@ -295,7 +295,9 @@ def _run_stage(
     dataset = _stage_dataset(run, settings)
     policy = load_policy(weights, settings)
     source, plan = _rows_and_plan(run, name, settings, policy, dataset)
-    curriculum = _curriculum(run, settings, plan, source, policy, weights) if name is MAIN else None
+    curriculum = None
+    if name is MAIN:
+        curriculum = _curriculum(run, settings, plan, source, policy, weights, dataset)
     context = StageContext(
         config=settings,
         plan=plan,
@@ -404,7 +406,13 @@ def _rows_and_plan(
 
 
 def _curriculum(
-    run: _Run, settings: RunConfig, plan: StagePlan, source: RowSource, policy: Policy, weights: Weights
+    run: _Run,
+    settings: RunConfig,
+    plan: StagePlan,
+    source: RowSource,
+    policy: Policy,
+    weights: Weights,
+    dataset: PreparedDataset,
 ) -> Curriculum | None:
     """The main stage's curriculum; how hard the rows are is found once and kept in the run folder."""
     from accelerate import PartialState
@@ -426,14 +434,14 @@ def _curriculum(
     def rates() -> NDArray[np.float64]:
         progress = _Progress(run.reporter, len(source.rows), "pass rate measured")
         return cached_pass_rates(
-            cache_key(run.dataset.hash, source, weights, settings, run.checks.composite),
+            cache_key(dataset.hash, source, weights, settings, run.checks.composite),
             source.rows,
             lambda: measured_pass_rates(
                 policy,
                 source,
                 run.checks.composite,
                 settings,
-                image_path=run.dataset.image_path,
+                image_path=dataset.image_path,
                 on_block=progress,
             ),
             run.reporter.note,

@@ -11,6 +11,7 @@ from medgrpo.data.augment import NAMED
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.data.prompts import load_template
 from medgrpo.data.schema import new_row
+from medgrpo.runs.writer import read_lines
 from medgrpo.training.datasets import (
     ChosenRows,
     RowSource,
@@ -210,6 +211,26 @@ def test_a_run_over_twenty_thousand_rows(many_rows, text_model, tiny_config, tmp
     result = run(config, tmp_path / "run")
     assert [step for step, _ in losses(tmp_path / "run")] == [1, 2, 3]
     assert result.status == "finished"
+
+
+def test_dpo_trains_a_text_model_on_pairs(text_model, tiny_config, tmp_path):
+    with PreparedWriter(tmp_path / "pairs") as writer:
+        writer.write("train", [text_row(n, chosen="<answer>有</answer>", rejected="没有") for n in range(8)])
+        writer.finish({"name": "pairs", "task": "text", "hash": "pairs"})
+    config = tiny_config(
+        f"data.path={tmp_path / 'pairs'}",
+        f"model.path={text_model}",
+        "model.context_length=1024",
+        "training.method=dpo",
+        "stages.sft.enabled=false",
+        "tuning.method=full",
+        "training.max_steps=6",
+        "training.learning_rate=1e-2",
+        "training.warmup_ratio=0",
+    )
+    log = read_lines(run(config, tmp_path / "run").log)
+    assert log[0]["loss"] == pytest.approx(0.693, abs=0.01)  # log 2: both answers equally likely
+    assert log[-1]["rewards/margins"] > 0.1
 
 
 # ----------------------------------------------------------------------------------------------- mixtures
