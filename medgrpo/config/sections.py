@@ -47,6 +47,8 @@ class ModelConfig(Section):
     """Largest image the model sees, in pixels; 602112 is 768 image tokens of Qwen2.5-VL at most."""
     min_pixels: int | None = Field(None, ge=28 * 28 // 4)
     """Smallest image the model sees, in pixels; smaller ones are enlarged. None: the model's own, which vLLM keeps to."""
+    thinking: Literal["template", "on", "off"] = "template"
+    """Whether a model with two modes (Qwen3's /think and /no_think) reasons first; template: as it does by itself."""
     context_length: int = Field(2048, ge=64)
     """Longest prompt (image tokens included) plus completion, in tokens; longer rows are dropped and counted."""
 

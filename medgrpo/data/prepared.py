@@ -100,6 +100,11 @@ class PreparedDataset:
         return str(self.info["hash"])
 
     @property
+    def location(self) -> str:
+        """What `open` finds it by again, from any working directory."""
+        return str(self.path)
+
+    @property
     def splits(self) -> list[str]:
         """The splits that have rows, in the order train, validation, test."""
         return [split for split in SPLITS if self.count(split)]
@@ -287,10 +292,16 @@ class PreparedWriter:
         self._counts[split] = count
         return count
 
+    def unfinished(self, info: dict[str, Any]) -> PreparedDataset:
+        """What was written so far, opened for reading."""
+        rows = {split: self._counts.get(split, 0) for split in SPLITS}
+        return PreparedDataset(
+            self.folder.resolve(), {"schema_version": SCHEMA_VERSION, **info, "rows": rows}
+        )
+
     def finish(self, info: dict[str, Any]) -> PreparedDataset:
         """Writes `dataset.json` (rows per split and schema version are added), then renames the folder."""
-        rows = {split: self._counts.get(split, 0) for split in SPLITS}
-        document = {"schema_version": SCHEMA_VERSION, **info, "rows": rows}
+        document = self.unfinished(info).info
         file = self.folder / INFO_NAME
         file.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         sync(file)

@@ -42,6 +42,7 @@ ROW_SCHEMA: dict[str, ColumnType] = {
     "mask2": "str",
     "fov": "str",
     "mask_area": "float",
+    "difficulty": "float",
     "chosen": "str",
     "rejected": "str",
     "width": "int",

@@ -50,6 +50,11 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     warnings = check(config, world_size=world_size)
     check_machine(config)
     template = load_template(config.data.prompt_template).with_system(config.data.system_prompt)
+    if config.model.thinking == "off" and "think" in template.tags:
+        warnings.append(
+            'model.thinking = "off" closes <think> in the prompt, and the prompt template asks for it again in the '
+            "completion: take a template without it"
+        )
     composite = CompositeReward(
         config.rewards.weights,
         gate=config.rewards.gate,

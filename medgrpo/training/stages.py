@@ -199,7 +199,7 @@ def _record_environment(path: Path, config: RunConfig, dataset: PreparedDataset)
     from medgrpo.training.environment import describe_environment
 
     data = {
-        "data": str(dataset.path),
+        "data": dataset.location,
         "data_hash": dataset.info.get("hash"),
         "pixels_hash": dataset.info.get("pixels_hash"),
         "data_parts": dataset.info.get("parts"),
@@ -351,7 +351,9 @@ def _run_stage(
     dataset = _stage_dataset(run, settings)
     policy = load_policy(weights, settings)
     source, plan, longest = _rows_and_plan(run, name, settings, policy, dataset)
-    curriculum = _curriculum(run, settings, plan, source, policy, weights) if name is MAIN else None
+    curriculum = None
+    if name is MAIN:
+        curriculum = _curriculum(run, settings, plan, source, policy, weights, dataset)
     context = StageContext(
         config=settings,
         plan=plan,
@@ -462,7 +464,13 @@ def _rows_and_plan(
 
 
 def _curriculum(
-    run: _Run, settings: RunConfig, plan: StagePlan, source: RowSource, policy: Policy, weights: Weights
+    run: _Run,
+    settings: RunConfig,
+    plan: StagePlan,
+    source: RowSource,
+    policy: Policy,
+    weights: Weights,
+    dataset: PreparedDataset,
 ) -> Curriculum | None:
     """The main stage's curriculum; how hard the rows are is found once and kept in the run folder."""
     from accelerate import PartialState
@@ -484,14 +492,14 @@ def _curriculum(
     def rates() -> NDArray[np.float64]:
         progress = _Progress(run.reporter, len(source.rows), "pass rate measured")
         return cached_pass_rates(
-            cache_key(run.dataset.hash, source, weights, settings, run.checks.composite),
+            cache_key(dataset.hash, source, weights, settings, run.checks.composite),
             source.rows,
             lambda: measured_pass_rates(
                 policy,
                 source,
                 run.checks.composite,
                 settings,
-                image_path=run.dataset.image_path,
+                image_path=dataset.image_path,
                 on_block=progress,
             ),
             run.reporter.note,
@@ -713,6 +721,7 @@ def _metadata(
         "tags": list(template.tags),
         "system_prompt": dict(template.system),
         "use_image_title": settings.data.use_image_title,
+        "thinking": settings.model.thinking,
         "max_pixels": settings.model.max_pixels,
         "min_pixels": settings.model.min_pixels,
         **policy.coordinates.to_dict(),
@@ -725,7 +734,7 @@ def _metadata(
         "provenance": {
             "run": run.writer.name,
             "run_folder": run.writer.path.absolute(),
-            "data": str(run.dataset.path),
+            "data": run.dataset.location,
             "data_hash": run.dataset.info.get("hash"),
             "seed": settings.run.seed,
         },

@@ -86,3 +86,11 @@ def test_a_small_gpu_preset_fits_its_gpu_by_the_memory_model(name, gpu):  # S2.3
     config = resolve_run(name, model="Qwen/Qwen2.5-VL-3B-Instruct")[0].config
     result = estimate(config, Facts(None, None, 1797, 1024, gpu, 1))
     assert result.document()["fits"]
+
+
+def test_the_demo_leaves_the_prompt_and_the_lengths_of_another_task_alone():
+    boxes = resolve_run("detection")[0]
+    assert boxes.config.data.prompt_template == "detection"
+    assert boxes.config.rollout.max_completion_length == 512
+    assert boxes.origins["tuning.method"] == f"preset {DEMO}"
+    assert resolve_run("balanced")[0].config.data.prompt_template == "short"

@@ -326,3 +326,72 @@ def test_the_histogram_counts_every_row_once():
     assert bins[-1]["to"] >= 324
     assert histogram([]) == []
     assert histogram([7, 7]) == [{"from": 7, "to": 7, "rows": 2}]
+
+
+@pytest.fixture
+def registry(vqa_folder, tmp_path):
+    """The older shape: data and pictures in folders of their own, at any place."""
+    apart = tmp_path / "annotations"
+    apart.mkdir()
+    (vqa_folder / "rows.jsonl").rename(apart / "rows.json")
+    (vqa_folder / "images").rename(tmp_path / "pictures")
+    file = tmp_path / "dataset_config.json"
+    entry = {"json_path": "annotations/rows.json", "image_root": "pictures", "sampling_ratio": 0.5}
+    file.write_text(json.dumps({"chest": entry, "other": {"data_path": "elsewhere"}}))
+    return file
+
+
+def test_a_name_in_a_registry_is_prepared_with_its_folder_of_pictures(registry, tmp_path):
+    dataset, _ = prepare(f"{registry}#chest", tmp_path / "out", SMALL, workers=1)
+    assert dataset.info["name"] == "chest"
+    assert dataset.info["images"] == 40
+    assert not prepare(f"{registry}#chest", tmp_path / "out", SMALL, workers=1)[1]
+    (tmp_path / "pictures" / "case00.jpg").write_bytes((tmp_path / "pictures" / "case01.jpg").read_bytes())
+    with pytest.raises(UsageError, match="other files"):
+        prepare(f"{registry}#chest", tmp_path / "out", SMALL, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "names datasets: chest, other"),
+        ("#chset", "did you mean 'chest'"),
+        ("#other", "no data at"),
+    ],
+)
+def test_a_registry_without_a_right_name_says_which_there_are(registry, tmp_path, name, words):
+    with pytest.raises(UsageError, match=words):
+        prepare(f"{registry}{name}", tmp_path / "out", SMALL, workers=1)
+
+
+def test_pictures_of_a_registry_may_not_lie_outside_its_folders(registry, tmp_path):
+    (tmp_path / "secret.jpg").write_bytes((tmp_path / "pictures" / "case00.jpg").read_bytes())
+    (tmp_path / "pictures" / "case00.jpg").unlink()
+    (tmp_path / "pictures" / "case00.jpg").symlink_to(tmp_path / "secret.jpg")
+    with pytest.raises(MedgrpoError, match="leads out of the source"):
+        prepare(f"{registry}#chest", tmp_path / "out", SMALL, workers=1)
+
+
+def test_a_changed_picture_of_a_single_data_file_is_noticed(vqa_folder, tmp_path):
+    file = vqa_folder / "rows.jsonl"
+    prepare(file, tmp_path / "out", SMALL, workers=1)
+    assert not prepare(file, tmp_path / "out", SMALL, workers=1)[1]
+    pictures = vqa_folder / "images"
+    (pictures / "case00.jpg").write_bytes((pictures / "case01.jpg").read_bytes())
+    with pytest.raises(UsageError, match="other files"):
+        prepare(file, tmp_path / "out", SMALL, workers=1)
+
+
+def test_a_mask_of_another_shape_than_its_picture_is_a_bad_row(tmp_path):
+    from PIL import Image
+
+    for name, mask_size in (("a", (60, 40)), ("b", (30, 20)), ("c", (40, 60))):
+        for folder, size in (("images", (60, 40)), ("masks", mask_size)):
+            (tmp_path / "s" / folder).mkdir(parents=True, exist_ok=True)
+            Image.new("L", size, 255).save(tmp_path / "s" / folder / f"{name}.png")
+    with pytest.raises(MedgrpoError, match=r"c\.png is 40 × 60 px, its picture 60 × 40 px"):
+        prepare(tmp_path / "s", tmp_path / "out", PrepareOptions(), workers=1)
+    skipping = PrepareOptions(on_bad_row="skip")
+    dataset, _ = prepare(tmp_path / "s", tmp_path / "skipped", skipping, workers=1)
+    assert dataset.info["skipped"] == {"mask of another shape": 1}
+    assert [row["height"] for row in dataset.rows("train")] == [40, 40]

@@ -11,6 +11,7 @@ from medgrpo.data.augment import NAMED
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.data.prompts import load_template
 from medgrpo.data.schema import new_row
+from medgrpo.runs.writer import read_lines
 from medgrpo.training.datasets import (
     ChosenRows,
     RowSource,
@@ -180,6 +181,7 @@ print(json.dumps({"rows": data.count("train"), "grown_mib": peak() - before}))
 """
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_rows_take_no_more_memory_than_their_numbers(many_rows, text_model):
     # As a list of rows they would be over 400 MiB (2 KB each and more).
     done = subprocess.run(
@@ -210,6 +212,71 @@ def test_a_run_over_twenty_thousand_rows(many_rows, text_model, tiny_config, tmp
     result = run(config, tmp_path / "run")
     assert [step for step, _ in losses(tmp_path / "run")] == [1, 2, 3]
     assert result.status == "finished"
+
+
+def test_dpo_trains_a_text_model_on_pairs(text_model, tiny_config, tmp_path):
+    with PreparedWriter(tmp_path / "pairs") as writer:
+        writer.write("train", [text_row(n, chosen="<answer>有</answer>", rejected="没有") for n in range(8)])
+        writer.finish({"name": "pairs", "task": "text", "hash": "pairs"})
+    config = tiny_config(
+        f"data.path={tmp_path / 'pairs'}",
+        f"model.path={text_model}",
+        "model.context_length=1024",
+        "training.method=dpo",
+        "stages.sft.enabled=false",
+        "tuning.method=full",
+        "training.max_steps=6",
+        "training.learning_rate=1e-2",
+        "training.warmup_ratio=0",
+    )
+    log = read_lines(run(config, tmp_path / "run").log)
+    assert log[0]["loss"] == pytest.approx(0.693, abs=0.01)  # log 2: both answers equally likely
+    assert log[-1]["rewards/margins"] > 0.1
+
+
+# ----------------------------------------------------------------------------------------------- mixtures
+
+
+@pytest.fixture
+def mixture(dataset, tmp_path):
+    """`--data` of half of the demo set with all of a text set, which a second folder can take the place of."""
+    for name, word in (("texts", "有"), ("others", "无")):
+        with PreparedWriter(tmp_path / name) as writer:
+            writer.write("train", [text_row(n, context=word) for n in range(30)])
+            writer.finish({"name": name, "task": "text", "hash": name})
+    return f"{dataset}:0.5,{tmp_path / 'texts'}"
+
+
+def test_a_run_over_a_mixture_resumes_and_refuses_other_data(mixture, tiny_config, tmp_path):
+    from medgrpo.data.mixture import open_data
+    from medgrpo.errors import MedgrpoError
+    from medgrpo.runs.writer import read_json
+    from medgrpo.training.completions import read_completions
+
+    config = tiny_config(
+        f'data.path="{mixture}"',
+        "data.rows=20",
+        "stages.sft.enabled=false",
+        "training.max_steps=4",
+        "run.seed=3",
+    )
+    run(config, tmp_path / "whole")
+    run(config, tmp_path / "cut", reporter=StopsAt("grpo", 2))
+    (tmp_path / "texts").rename(tmp_path / "kept")
+    (tmp_path / "others").rename(tmp_path / "texts")
+    with pytest.raises(MedgrpoError, match="the data changed since the run began"):
+        run(config, tmp_path / "cut", resume=True)
+    (tmp_path / "texts").rename(tmp_path / "others")
+    (tmp_path / "kept").rename(tmp_path / "texts")
+    run(config, tmp_path / "cut", resume=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    stored = read_completions(tmp_path / "whole").to_pylist()
+    assert {len(row["images"]) for row in stored} == {0, 1}  # rows of both
+    recorded = read_json(tmp_path / "whole" / "environment.json")
+    again = open_data(recorded["data"], seed=3)
+    assert again.hash == recorded["data_hash"] != open_data(recorded["data"]).hash
+    assert {row["prompt_id"] for row in stored} <= {row["id"] for row in again.rows("train")}
+    assert [part["name"] for part in recorded["data_parts"]] == ["demo", "texts"]
 
 
 # ----------------------------------------------------------------------------------------------- pictures

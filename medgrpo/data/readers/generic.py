@@ -28,6 +28,9 @@ IMAGE = (
 )
 PATIENT = ("patient_id", "patientid", "patient", "subject_id", "case_id", "study_id")
 OPTIONS = ("options", "choices", "candidates")
+DIFFICULTY = ("difficulty", "difficulty_level", "hardness", "难度")
+LEVELS = (("easy", "简单", "容易"), ("medium", "moderate", "中等"), ("hard", "difficult", "困难", "难"))
+"""Words for a difficulty of 1, 2 and 3."""
 LETTERED = ("choice {}", "option_{}", "option {}", "{}")
 """Columns of options, one for each letter, as in PMC-VQA, OmniMedVQA and C-Eval."""
 
@@ -69,9 +72,27 @@ class QuestionAnswerReader(RecordReader):
             caption=optional(fields, "caption"),
             image_title=optional(fields, "image_title", "case_title"),
             context=optional(fields, "context"),
+            difficulty=difficulty_of(optional(fields, *DIFFICULTY)),
         )
         label_from_columns(row, fields)
         return Item(row, images, split=optional(fields, "split") or split_of(file))
+
+
+def difficulty_of(text: str | None) -> float | None:
+    """How hard a row is, as its source says: a number, or a word of `LEVELS`; None for other words.
+
+    >>> difficulty_of("2.5"), difficulty_of("Hard"), difficulty_of("cardiology")
+    (2.5, 3.0, None)
+    """
+    if text is None:
+        return None
+    for level, words in enumerate(LEVELS, start=1):
+        if text.casefold() in words:
+            return float(level)
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def label_from_columns(row: Row, fields: Mapping[str, Any]) -> None:
