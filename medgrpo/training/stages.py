@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.training.callbacks import Validation
     from medgrpo.training.context import StageContext, StopRequest
     from medgrpo.training.curriculum import Curriculum
     from medgrpo.training.validation import Measures, Validator
@@ -344,7 +345,7 @@ def _run_stage(
     run: _Run, name: str | None, settings: RunConfig, stage: StageFolder, weights: Weights
 ) -> bool:
     """Train one stage; whether it came to its end."""
-    from medgrpo.training.callbacks import Validation, final_name, save_weights
+    from medgrpo.training.callbacks import Validation
     from medgrpo.training.context import StageContext
     from medgrpo.training.largest_first import LargestFirst, is_wanted
 
@@ -395,20 +396,27 @@ def _run_stage(
         run.reporter.stage_ends()
     if context.store is not None:
         context.store.close_part()
+    if all_done and measured is not None and settings.validation.before_and_after:
+        measured.measure_now()
+    return _close_stage(run, context, trainer, measured)
+
+
+def _close_stage(run: _Run, context: StageContext, trainer: Any, measured: Validation | None) -> bool:
+    """The final weights of a stage that came to its end; False where it did not."""
+    from medgrpo.training.callbacks import final_name, save_weights
+
     if context.is_sick:
         raise MedgrpoError(
             f"stopped at step {trainer.state.global_step}, {context.is_sick}",
             hint=f"medgrpo health {run.writer.path} says what to change; --resume goes back to the last "
             "checkpoint; training.stop_on lists the rules that stop a run",
         )
-    was_ended = trainer.state.global_step >= plan.steps or context.is_out_of_patience
+    was_ended = trainer.state.global_step >= context.plan.steps or context.is_out_of_patience
     if context.was_stopped and not was_ended:
         return False
     if measured is not None:
-        if all_done and settings.validation.before_and_after:
-            measured.measure_now()
         _keep_validation(run, context, measured.last)
-    save_weights(trainer, context, stage.path / final_name(context))
+    save_weights(trainer, context, context.stage.path / final_name(context))
     return True
 
 
