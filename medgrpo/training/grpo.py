@@ -50,7 +50,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         settings = context.config
         self._overlong = Overlong(
             settings.rollout.max_completion_length,
-            settings.rewards.overlong_window,
+            settings.rewards.overlong_share,
             settings.rewards.overlong_penalty,
         )
         self._fresh: FreshPrompts | None = None
