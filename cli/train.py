@@ -192,7 +192,17 @@ def _launch(settings: RunConfig, run_path: Any, *, resume: bool) -> None:
 
 
 def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: Any) -> None:
-    columns = ["stage", "method", "steps", "prompts", "samples", "per device", "accumulation", "epochs"]
+    columns = [
+        "stage",
+        "method",
+        "steps",
+        "prompts",
+        "samples",
+        "per device",
+        "accumulation",
+        "tokens ≤",
+        "epochs",
+    ]
     rows = [
         (
             plan.name,
@@ -202,6 +212,7 @@ def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: A
             plan.samples_per_step,
             plan.per_device_train_batch_size,
             plan.gradient_accumulation_steps,
+            plan.tokens_per_step,
             round(plan.epochs, 2),
         )
         for plan in checks.plans

@@ -68,7 +68,6 @@ ALIASES = {
     # training
     "epochs": "training.num_train_epochs",
     "num_epochs": "training.num_train_epochs",
-    "steps": "training.max_steps",
     "batch_size": "training.prompts_per_step",
     "learning_rate_lora": "training.learning_rate",
     "lr": "training.learning_rate",

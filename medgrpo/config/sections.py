@@ -123,8 +123,8 @@ class RewardConfig(Section):
     """A reward (say `format`) that multiplies the sum of the others instead of joining it."""
     aggregation: Literal["sum", "normalize_then_sum"] = "sum"
     """sum: weighted sum; normalize_then_sum: each component normalised in its group first (GDPO)."""
-    overlong_window: int = Field(0, ge=0)
-    """DAPO's soft length punishment: the reward falls over the last N tokens before the longest length; 0: off."""
+    overlong_share: float = Field(0.0, ge=0, le=1)
+    """DAPO's soft length punishment: the reward falls over this last share of the longest length; 0: off."""
     overlong_penalty: float = Field(0.5, gt=0)
     """What a completion of the longest length loses there; DAPO takes half of the reward's range."""
     on_error: Literal["stop", "skip"] = "stop"
@@ -345,15 +345,10 @@ class RunConfig(Section):
     launch: LaunchConfig = LaunchConfig()
 
     @model_validator(mode="after")
-    def _lengths_fit(self) -> RunConfig:
+    def _completion_fits(self) -> RunConfig:
         if self.rollout.max_completion_length >= self.model.context_length:
             raise ValueError(
                 f"rollout.max_completion_length ({self.rollout.max_completion_length}) leaves no room for the prompt "
                 f"in model.context_length ({self.model.context_length})"
-            )
-        if self.rewards.overlong_window > self.rollout.max_completion_length:
-            raise ValueError(
-                f"rewards.overlong_window ({self.rewards.overlong_window}) is longer than "
-                f"rollout.max_completion_length ({self.rollout.max_completion_length})"
             )
         return self

@@ -9,15 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from medgrpo.data.schema import SPLITS, Row
+from medgrpo.data.schema import NO, SPLITS, YES, Row
 from medgrpo.data.splits import text_key
 
 EXAMPLES = 10
 """Findings of a kind that are listed; all are counted."""
 FREQUENT = 0.05
 """Question types whose most frequent answer has a smaller share are left out of the baselines."""
-YES = frozenset(("yes", "是", "有", "是的"))
-NO = frozenset(("no", "否", "没有", "无", "不是"))
 LEAK_LENGTH = 12
 """Letters, a Chinese character counting as three: shorter answers ("CT", "left lung") are found in many questions
 and contexts by right, and are not called a leak."""

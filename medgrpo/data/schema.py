@@ -99,6 +99,15 @@ def arrow_schema() -> Any:
     )
 
 
+YES = frozenset(("yes", "是", "有", "是的"))
+NO = frozenset(("no", "否", "没有", "无", "不是"))
+
+
+def is_yes_or_no(answer: str) -> bool:
+    """Whether an answer is yes or no and nothing else: what makes a question closed where nothing says so."""
+    return answer.strip(" .。").lower() in YES | NO
+
+
 def guess_language(text: str) -> str:
     """`zh` where at least a fifth of the letters are Chinese characters, else `en`."""
     letters = [character for character in text if character.isalpha()]

@@ -144,7 +144,7 @@ class Source:
         if wanted.is_absolute() or ".." in wanted.parts or (wanted.parts and ":" in wanted.parts[0]):
             raise MissingImage("image outside the source", f"{name!r} leads out of the source folder")
         places = [*self.folders, file.parent, file.parent / "images", self.base / "images"]
-        for place in places:
+        for place in dict.fromkeys(places):
             path = place / wanted
             if path.is_file():
                 if not self.contains(path):

@@ -50,7 +50,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         settings = context.config
         self._overlong = Overlong(
             settings.rollout.max_completion_length,
-            settings.rewards.overlong_window,
+            settings.rewards.overlong_share,
             settings.rewards.overlong_penalty,
         )
         self._fresh: FreshPrompts | None = None
@@ -242,7 +242,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             # of another shape cannot be taken up; it is sampled again.
             self._step = checkpoint_step(folder) * self.args.gradient_accumulation_steps
             self._buffered_inputs = cycle["batches"] if cycle["shape"] == self._batch_shape() else None
-            if self._fresh is not None and cycle["fresh"] is not None:
+            if self._fresh is not None and cycle.get("fresh") is not None:
                 self._fresh.load_state_dict(cycle["fresh"])
 
     def _batch_shape(self) -> list[int]:

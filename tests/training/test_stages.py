@@ -93,9 +93,7 @@ def test_the_dpo_stage_learns_from_the_runs_own_completions(whole):
         assert chosen >= rejected + 0.1
 
 
-@pytest.mark.parametrize(
-    ("stage", "step", "goes_on_with"), [("grpo-1", 1, "grpo-1"), ("grpo-2", 2, "dpo"), ("dpo", 1, "dpo")]
-)
+@pytest.mark.parametrize(("stage", "step", "goes_on_with"), [("grpo-1", 1, "grpo-1"), ("grpo-2", 2, "dpo")])
 def test_resume_knows_the_stage_and_repeats_the_uninterrupted_run(whole, tmp_path, stage, step, goes_on_with):
     from safetensors.torch import load_file
 

@@ -20,7 +20,6 @@ QUICK = (
     "model.context_length=1536",
     "rollout.num_generations=2",
     "rollout.max_completion_length=8",
-    "rewards.overlong_window=0",
     "training.prompts_per_step=2",
     "training.max_steps=2",
     "stages.sft.prompts_per_step=4",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from medgrpo.data.cells import CELL
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
 from medgrpo.data.readers.values import folded, optional, required, text_of, texts_of
-from medgrpo.data.schema import Row, Task, guess_language, new_row
+from medgrpo.data.schema import Row, Task, guess_language, is_yes_or_no, new_row
 from medgrpo.data.source import ImageRef, MissingImage, Source
 
 QUESTION = (
@@ -224,7 +224,7 @@ def answer_type_of(fields: Mapping[str, Any], answer: str) -> str:
     named = (optional(fields, "answer_type", "asnwer_type") or "").strip().lower()
     if named in ("closed", "open", "choice"):
         return named
-    return "closed" if answer.strip(" .。").lower() in ("yes", "no", "是", "否", "有", "没有") else "open"
+    return "closed" if is_yes_or_no(answer) else "open"
 
 
 def split_of(file: Path) -> str | None:
