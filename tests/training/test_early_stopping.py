@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from medgrpo.errors import MedgrpoError
 from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.training.reporter import SilentReporter
 from medgrpo.training.resume import ResumePoint
@@ -79,3 +80,22 @@ def test_validation_can_be_off_or_only_before_and_after(tiny_config, tmp_path):
     assert set(ends.validation) == {"blind", "before", "after"}
     assert ["eval_reward" in entry for entry in read_lines(ends.log)] == [False, True]
     assert not (tmp_path / "ends" / "best_model").exists()
+
+
+def test_a_health_rule_stops_the_run_with_its_reason_and_saves_nothing_sick(tiny_config, tmp_path):
+    # A learning rate that blows the weights up: the loss is NaN a few steps later.
+    config = tiny_config(
+        "stages.sft.enabled=false",
+        "training.method=sft",
+        "training.learning_rate=1e30",
+        "training.warmup_ratio=0",
+        "training.max_steps=6",
+        "training.save_steps=100",
+    )
+    with pytest.raises(MedgrpoError, match="stopped at step") as caught:
+        run(config, tmp_path / "run")
+    assert "nan" in caught.value.problem
+    assert read_json(tmp_path / "run" / "training_info.json")["status"] == "failed"
+    assert len(read_lines(tmp_path / "run" / "log.jsonl")) < 6
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+    assert not (tmp_path / "run" / "final_model").exists()
