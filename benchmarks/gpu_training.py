@@ -57,6 +57,12 @@ def write_dataset(folder: Path, size: int, rows: int, images: int, text_rows: fl
         writer.finish({"name": "noise", "task": "vqa", "hash": f"noise-{size}-{rows}"})
 
 
+def letters(completions: list, **_: object) -> list[float]:
+    """Share of ASCII letters: random weights earn none of the medical rewards, and no spread means no gradient."""
+    texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
+    return [sum(c.isascii() and c.isalpha() for c in text) / max(1, len(text)) for text in texts]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
@@ -86,6 +92,7 @@ def main() -> None:
         "training.save_steps=1000",
         "model.max_pixels=1048576",
         "validation.before_and_after=false",
+        f"rewards.weights={__file__}:letters=1",
         *arguments.set,
     ]
     command = [

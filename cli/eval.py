@@ -12,6 +12,7 @@ from medgrpo.cli.output import JsonOption, Output, QuietOption
 from medgrpo.errors import UsageError
 
 if TYPE_CHECKING:
+    from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.evaluate import Evaluation
     from medgrpo.evaluation.subject import Subject
     from medgrpo.evaluation.targets import Target
@@ -36,6 +37,12 @@ def evaluate(
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Score these ready completions; no model is loaded.")
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of predicted masks for DATA, named after its images or ids; no model is loaded."
+        ),
     ] = None,
     references: Annotated[
         Path | None, typer.Option(help="File that holds the answers to --predictions, with --join.")
@@ -68,7 +75,9 @@ def evaluate(
     counterfactual: Annotated[
         str | None, typer.Option(help="blank,shuffle,noise: ask again with pictures that cannot help.")
     ] = None,
-    targets: Annotated[str | None, typer.Option(help="TOML file of figures to reach, or stage1.")] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="TOML file of figures to reach, or stage1 or vessels.")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Of the metric `reward`. Default: as in training, else balanced.")
     ] = None,
@@ -121,9 +130,10 @@ def evaluate(
     out = Output(as_json=as_json, quiet=quiet)
     wanted = load_targets(targets) if targets else []
     form = _box_format(box_format)
-    if predictions is not None:
+    if masks is not None:
+        result = _of_masks(model, data, masks, predictions, split, limit, wanted)
+    elif predictions is not None:
         result = _of_predictions(
-            out,
             model,
             data,
             predictions,
@@ -206,8 +216,46 @@ def _refuse_without_predictions(**options: Any) -> None:
             raise UsageError(f"--{name} belongs to --predictions FILE, which is not given")
 
 
+def _of_masks(
+    model: str | None,
+    data: Path | None,
+    masks: Path,
+    predictions: Path | None,
+    split: str,
+    limit: int | None,
+    targets: list[Target],
+) -> Evaluation:
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.evaluation.evaluate import evaluate_predictions
+    from medgrpo.evaluation.masks import MaskFiles, find_masks
+    from medgrpo.evaluation.predictions import Predictions
+
+    place = data if data is not None else model
+    if place is None or predictions is not None or (data is not None and model is not None):
+        raise UsageError(
+            "--masks needs the dataset with the reference masks, and nothing else",
+            expected="medgrpo eval DATA --masks FOLDER",
+            hint="medgrpo preprocess SOURCE DATA makes a dataset",
+        )
+    dataset = PreparedDataset.open(Path(place))
+    rows = [row for row in dataset.rows(split) if row.get("mask")][:limit]
+    if not rows:
+        raise UsageError(
+            f"{dataset.path} has no reference masks in the split {split!r}", hint="--split train"
+        )
+    found = Predictions(rows=rows, completions=[""] * len(rows), source=f"masks in {masks}")
+    files = MaskFiles(dataset.image_path, find_masks(masks, rows))
+    return _in_dataset(evaluate_predictions(found, tags=(), targets=targets, masks=files), dataset, split)
+
+
+def _in_dataset(result: Evaluation, dataset: PreparedDataset, split: str) -> Evaluation:
+    """The result with where its rows come from."""
+    result.document |= {"data": str(dataset.path), "data_hash": dataset.info.get("hash"), "split": split}
+    result.image_file = lambda row: dataset.image_path(row["images"][0]) if row.get("images") else None
+    return result
+
+
 def _of_predictions(
-    out: Output,
     model: str | None,
     data: Path | None,
     predictions: Path,
@@ -223,6 +271,7 @@ def _of_predictions(
 ) -> Evaluation:
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.evaluate import evaluate_predictions
+    from medgrpo.evaluation.masks import MaskFiles
     from medgrpo.evaluation.predictions import read_predictions
     from medgrpo.rewards.columns import parse_columns
 
@@ -239,13 +288,17 @@ def _of_predictions(
         found = replace(found, rows=[{**row, "box_format": box_format} for row in found.rows])
     train = list(dataset.rows("train")) if dataset and dataset.count("train") else []
     result = evaluate_predictions(
-        found, plain=plain or None, reward=_reward(weights, None), learnt_from=train, targets=targets
+        found,
+        plain=plain or None,
+        reward=_reward(weights, None),
+        learnt_from=train,
+        targets=targets,
+        masks=MaskFiles(
+            dataset.image_path if dataset is not None else lambda path: predictions.parent / path,
+            found.masks or None,
+        ),
     )
-    if dataset is not None:
-        result.document |= {"data": str(dataset.path), "data_hash": dataset.info.get("hash"), "split": split}
-        opened = dataset
-        result.image_file = lambda row: opened.image_path(row["images"][0]) if row.get("images") else None
-    return result
+    return result if dataset is None else _in_dataset(result, dataset, split)
 
 
 def _of_model(
@@ -313,24 +366,20 @@ def _print(out: Output, result: Evaluation) -> None:
     from medgrpo.evaluation.metrics import METRICS
 
     document = result.document
-    rows = []
-    for metric in METRICS:
-        entry = document.get(metric.name)
-        if entry is None:
-            continue
-        interval = "" if entry["low"] is None else f"{entry['low']:.3f} – {entry['high']:.3f}"
-        rows.append(
-            [
-                metric.name,
-                entry["value"],
-                interval,
-                entry.get("baseline"),
-                entry.get("blind_baseline"),
-                entry["n"],
-            ]
-        )
-    title = f"{document['n']} questions about {document['images']} images; 95 % intervals by {document['clustered_by']}"
-    out.table(title, ["metric", "value", "interval", "majority", "blind", "n"], rows)
+    found = [(metric.name, document[metric.name]) for metric in METRICS if metric.name in document]
+    beside = [
+        (title, key)
+        for title, key in (("majority", "baseline"), ("blind", "blind_baseline"), ("observer 2", "observer"))
+        if any(key in entry for _, entry in found)
+    ]
+    rows = [
+        [name, entry["value"], _interval(entry), *(_beside(entry.get(key)) for _, key in beside), entry["n"]]
+        for name, entry in found
+        if entry["n"] or "mask_failed" not in document
+    ]
+    unit = document["clustered_by"]
+    title = f"{document['n']} questions about {document['images']} {unit}s; 95 % intervals by {unit}"
+    out.table(title, ["metric", "value", "interval", *(title for title, _ in beside), "n"], rows)
     for name, matrix in document["confusion"].items():
         if matrix["n"]:
             lines = [
@@ -347,13 +396,22 @@ def _print(out: Output, result: Evaluation) -> None:
     _print_extras(out, document)
 
 
+def _interval(entry: dict[str, Any]) -> str:
+    return "" if entry["low"] is None else f"{entry['low']:.3f} – {entry['high']:.3f}"
+
+
+def _beside(entry: Any) -> Any:
+    """A baseline's value: a number, or the value of a measured one."""
+    return entry["value"] if isinstance(entry, dict) else entry
+
+
 def _print_extras(out: Output, document: dict[str, Any]) -> None:
     if "detection" in document:
         lines = [
-            [name, one["value"], one["low"], one["high"], one["n"]]
+            [name, one["value"], one["low"], one["high"], one.get("blind_baseline"), one["n"]]
             for name, one in document["detection"].items()
         ]
-        out.table("Detection", ["metric", "value", "low", "high", "n"], lines)
+        out.table("Detection", ["metric", "value", "low", "high", "blind", "n"], lines)
     if "samples" in document:
         found = document["samples"]
         lines = [

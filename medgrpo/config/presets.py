@@ -134,9 +134,20 @@ def _as_trained(layers: list[Layer]) -> list[Layer]:
 
 
 def _for_method(demo: Layer, command_line: Layer, user: list[Layer]) -> Layer:
-    """The demo layer as it is, or, where the main stage is itself SFT, with the warm start's values there."""
-    given = [dict(leaves(layer.values)).get("training.method") for layer in [*user, command_line]]
-    if [method for method in given if method][-1:] != ["sft"]:
+    """The demo layer as the user's choice of method leaves it.
+
+    Where the main stage is itself SFT it takes the warm start's values; where adapters are asked for they sit
+    on the usual towers, and not on all that full tuning has to train here.
+    """
+
+    def given(key: str) -> Any:
+        values = [dict(leaves(layer.values)).get(key) for layer in [*user, command_line]]
+        return next((value for value in reversed(values) if value), None)
+
+    if given("tuning.method") not in (None, "full"):
+        values = {key: value for key, value in demo.values.items() if key != "tuning.towers"}
+        demo = Layer(demo.name, values, demo.reasons)
+    if given("training.method") != "sft":
         return demo
     warm_start = "stages.sft."
     values = {key: value for key, value in demo.values.items() if not key.startswith("stages.")}

@@ -59,6 +59,8 @@ class Scored:
     """`yes_no`, `plane`, `modality` -> what the completion says, in canonical words; None: not asked."""
     truth: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     """The same of the reference."""
+    observer: Mapping[str, Floats] = field(default_factory=dict)
+    """Mask scores of a second observer, (n,) each; empty where there is none."""
     plain: bool = False
     """Whether completions without tags were scored as the answer itself."""
     clustered_by: str = "image"
@@ -123,10 +125,16 @@ def score_predictions(
     if tags and not plain and ANSWER_TAG not in tags:  # boxes were asked for, not an answer
         rules = ["not asked"] * len(rows)
         scores |= {name: np.full(len(rows), np.nan) for name in ANSWER_SCORES}
-    if reward is not None and not plain:
+    segmented = [index for index, row in enumerate(rows) if is_segmentation(row)]
+    for name in ANSWER_SCORES:
+        scores[name][segmented] = np.nan
+    for index in segmented:
+        rules[index] = "mask"
+    if reward is not None and not plain and len(segmented) < len(rows):
         row_columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else {})}
         asked_for = reward.with_settings(**reward_settings(tags))
-        scores["reward"] = np.asarray(asked_for.score(list(completions), row_columns).total, dtype=np.float64)
+        scores["reward"] = np.array(asked_for.score(list(completions), row_columns).total, dtype=np.float64)
+        scores["reward"][segmented] = np.nan
     kinds = [kind_of(row) for row in rows]
     clusters, clustered_by = cluster_labels(rows)
     said, truth = _classes(rows, completions, kinds, asked, plain, scores)
@@ -156,6 +164,15 @@ def is_plain(completions: Sequence[str], tags: Sequence[str]) -> bool:
     if ANSWER_TAG not in tags:
         return False
     return not any("<answer" in completion.lower() for completion in completions)
+
+
+def is_segmentation(row: Row) -> bool:
+    """Whether a mask is asked for and no answer in words."""
+    return bool(row.get("mask")) and str(row.get("answer") or "") in ("", SEGMENTED)
+
+
+SEGMENTED = "[SEG]"
+"""The reference answer of rows that are about their mask."""
 
 
 def observed_tags(completions: Sequence[str]) -> tuple[str, ...]:

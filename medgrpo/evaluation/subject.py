@@ -45,11 +45,11 @@ class Subject:
         return recorded_template(self.metadata.get("prompt_template") or suggested, where=METADATA)
 
     def shown(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows as its prompts show them: image titles only if it was trained with them, boxes in its own form."""
+        """The rows as its prompts show them: image titles only if it was trained with them, coordinates in its own form."""
         shown = [dict(row) for row in rows]
         if not self.metadata.get("use_image_title"):
             shown = [{**row, "image_title": None} for row in shown]
-        if any(row.get("boxes") for row in shown):
+        if any(row.get("boxes") or row.get("mask") for row in shown):
             coordinates = self.coordinates()
             shown = [coordinates.place(row) for row in shown]
         return shown

@@ -28,7 +28,7 @@ from medgrpo.training.scoring import (
     row_columns,
 )
 from medgrpo.training.trainers import RunTrainer
-from medgrpo.training.vllm import GAP_KEY, check_gap, image_token_of, pictures_for_vllm, prompts_for_vllm
+from medgrpo.training.vllm import GAP_KEY, check_gap, picture_tokens, pictures_for_vllm, prompts_for_vllm
 
 if TYPE_CHECKING:
     from medgrpo.rewards.composite import CompositeReward, Floats
@@ -202,7 +202,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     ) -> Any:
         """The rollout. A colocated vLLM gets each picture as one token (see `vllm.py`)."""
         if self.use_vllm and self.vllm_mode == "colocate":
-            prompt_ids = prompts_for_vllm(prompt_ids, images, image_token_of(self.model))
+            written = picture_tokens(self.model, self.processing_class)
+            prompt_ids = prompts_for_vllm(prompt_ids, images, written)
             images = pictures_for_vllm(images, self.processing_class)
         return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, **rest)
 

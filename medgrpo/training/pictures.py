@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 PICTURE_INPUTS = (
     "pixel_values",
     "image_grid_thw",
@@ -13,6 +15,8 @@ PICTURE_INPUTS = (
     "spatial_shapes",
 )
 """What TRL 1.16 hands to a model for its pictures."""
+BLANK_SIDE = 56
+"""Side of the blank picture, in pixels: the smallest that every family's processor takes as it is."""
 
 
 def accept_empty_pictures(model: Any) -> None:
@@ -29,3 +33,45 @@ def _without_empty(_: Any, positional: tuple[Any, ...], named: dict[str, Any]) -
     if pixels is None or len(pixels):
         return positional, named
     return positional, {name: value for name, value in named.items() if name not in PICTURE_INPUTS}
+
+
+def look_at_blank_pictures(model: Any, processor: Any) -> None:
+    """Let a model look at a blank picture in a pass without pictures, and give what it sees a weight of 0.
+
+    With several processes one may have a pass with pictures beside another's without. ZeRO-3 and FSDP gather a
+    layer's weights from all processes when one of them reaches it, so all must reach the same layers in the
+    same order, or they wait for each other for good; DDP waits for gradients of every trained weight. The
+    blank picture is looked at where the model looks at pictures: after the token embeddings.
+    """
+    from PIL import Image
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    made = processor.image_processor(images=[Image.new("RGB", (BLANK_SIDE, BLANK_SIDE))], return_tensors="pt")
+    blank = {name: made[name] for name in PICTURE_INPUTS if name in made}
+    state = {"is_blind": False}
+
+    def notice(_: Any, __: Any, named: dict[str, Any]) -> None:
+        state["is_blind"] = named.get("pixel_values") is None
+
+    def look(_: Any, __: Any, embedded: torch.Tensor) -> torch.Tensor:
+        if not state["is_blind"]:
+            return embedded
+        state["is_blind"] = False
+        there = {
+            name: value.to(embedded.device, inner.dtype if value.is_floating_point() else None)
+            for name, value in blank.items()
+        }
+        seen = _tensors(inner.get_image_features(**there))
+        return embedded + 0 * torch.stack([part.float().mean() for part in seen]).sum().to(embedded.dtype)
+
+    model.register_forward_pre_hook(notice, with_kwargs=True)
+    inner.get_input_embeddings().register_forward_hook(look)
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    """All tensors of a model's output: features, and what Qwen3-VL takes from deeper layers."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return _tensors(list(value.values()))
+    return [tensor for part in value or () for tensor in _tensors(part)]

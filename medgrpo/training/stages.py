@@ -483,6 +483,11 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
             train_dataset=datasets.sft_dataset(source, policy.tokenizer),
             **shared,
         )
+    if policy.is_vision and trainer.accelerator.num_processes > 1:
+        from medgrpo.training.pictures import look_at_blank_pictures
+
+        for model in filter(None, (trainer.model, getattr(trainer, "ref_model", None))):
+            look_at_blank_pictures(model, policy.processor)
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)

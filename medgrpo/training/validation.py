@@ -100,13 +100,16 @@ def choose_rows(rows: Sequence[Row], limit: int | None, seed: int) -> list[Row]:
 
 
 def blind_completions(train_rows: Sequence[Row], rows: Sequence[Row], template: PromptTemplate) -> list[str]:
-    """For each row the well-formed completion with the majority answer, plane and modality of training.
+    """For each row the well-formed completion with the majority answer, plane and modality of training, and
+    its typical box.
 
     Majorities are taken among rows with the same question where it is asked often, else with the same
     language, answer type and question type.
     """
+    from medgrpo.data.boxes import TypicalBox
     from medgrpo.data.prompts import build_target
 
+    typical = TypicalBox.of(train_rows) if "boxes" in template.tags else None
     counts = Counter(hash(row["question"]) for row in train_rows)  # numbers: the questions are not held
 
     def kind(row: Row) -> tuple[Any, ...]:
@@ -133,7 +136,7 @@ def blind_completions(train_rows: Sequence[Row], rows: Sequence[Row], template: 
 
     return [
         build_target(
-            {**row, "chosen": None}
+            {**row, "chosen": None, "boxes": typical.column(row) if typical else None}
             | {column: majority(row, column) for column in ("answer", "plane", "modality")},
             template,
         )

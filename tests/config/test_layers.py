@@ -145,6 +145,11 @@ def test_sft_on_the_demo_takes_the_values_of_its_warm_start_and_no_stage_before(
     assert config.training.learning_rate == resolve_run()[0].config.stages["sft"].learning_rate
 
 
+def test_adapters_on_the_demo_sit_on_the_language_tower_alone():
+    assert resolve_run()[0].config.tuning.towers == ("language", "vision", "aligner")
+    assert resolve_run(assignments=("tuning.method=lora",))[0].config.tuning.towers == ("language",)
+
+
 def test_the_reason_beside_a_value_is_kept():
     resolved, _ = resolve_run("balanced", model="m")
     assert resolved.reasons["training.learning_rate"].startswith("1e-6 is for full fine-tuning")

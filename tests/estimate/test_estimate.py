@@ -27,6 +27,7 @@ def document(*assignments, **facts):
         ("Qwen2.5-VL-7B", 8.29),
         ("Qwen2.5-VL-32B", 33.45),
         ("Qwen2-VL-2B", 2.21),
+        ("InternVL3-2B", 2.09),
         ("Qwen3-8B", 8.19),
     ],
 )

@@ -9,3 +9,11 @@ def only_some_questions(completions, answer, **_):
     """`digits_and_letters` for about half of the questions, 0 for the others."""
     judged = digits_and_letters(completions)
     return [value if len(text) % 2 else 0.0 for value, text in zip(judged, answer, strict=True)]
+
+
+def shortness(completions, **_):
+    return [1 / (1 + len(text)) for text in completions]
+
+
+def starts_with_a_letter(completions, **_):
+    return [float(text[:1].isalpha()) for text in completions]

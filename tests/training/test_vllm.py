@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.training.vllm import check_gap, collapse_image_tokens, prompts_for_vllm
+from medgrpo.training.vllm import PictureTokens, check_gap, collapse_image_tokens, prompts_for_vllm
 
 IMAGE = 9
 
@@ -13,6 +13,17 @@ IMAGE = 9
 def test_each_run_of_image_tokens_becomes_one():
     # <start> image×3 <end> text <start> image×2 <end>
     assert collapse_image_tokens([1, 9, 9, 9, 2, 5, 1, 9, 9, 2], IMAGE, images=2) == [1, 9, 2, 5, 1, 9, 2]
+
+
+def test_what_the_processor_puts_around_a_run_goes_with_it():
+    # 1 and 2 around a run are InternVL's <img> and </img>; elsewhere they stay
+    assert collapse_image_tokens([1, 9, 9, 2, 5, 1, 2, 1, 9, 2], IMAGE, images=2, around=(1, 2)) == [
+        9,
+        5,
+        1,
+        2,
+        9,
+    ]
 
 
 def test_a_single_image_token_stays():
@@ -25,8 +36,9 @@ def test_pictures_that_cannot_be_told_apart_are_refused():
 
 
 def test_prompts_without_pictures_are_left_alone():
-    assert prompts_for_vllm([[1, 9, 9, 2], [5, 6]], [["picture"], None], IMAGE) == [[1, 9, 2], [5, 6]]
-    assert prompts_for_vllm([[5, 6]], None, IMAGE) == [[5, 6]]
+    written = PictureTokens(IMAGE)
+    assert prompts_for_vllm([[1, 9, 9, 2], [5, 6]], [["picture"], None], written) == [[1, 9, 2], [5, 6]]
+    assert prompts_for_vllm([[5, 6]], None, written) == [[5, 6]]
     assert prompts_for_vllm([[5, 6]], [["picture"]], None) == [[5, 6]]
 
 
