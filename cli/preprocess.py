@@ -47,6 +47,9 @@ def preprocess(
     on_bad_row: Annotated[
         str, typer.Option(help="stop at the first bad row, or skip and count them.")
     ] = "stop",
+    audit_limit: Annotated[
+        float | None, typer.Option(min=0, help="Exit 1 if best cheat / references is above this ratio.")
+    ] = None,
     missing_image: Annotated[
         str, typer.Option(help="A row whose picture is not there: bad (see --on-bad-row), or kept as text.")
     ] = "bad",
@@ -123,8 +126,10 @@ def preprocess(
     if not is_new:
         out.note(f"{dataset.path} is up to date: same files, same options")
     _print(out, document, dataset.info)
-    document["audit"] = _audit(out, dataset)
+    document["audit"], exceeds = _audit(out, dataset, audit_limit)
     out.result(document)
+    if exceeds:
+        raise typer.Exit(1)
 
 
 def _options(**given: Any) -> Any:
@@ -184,20 +189,26 @@ def _options(**given: Any) -> Any:
     )
 
 
-def _audit(out: Output, dataset: Any) -> dict[str, Any] | None:
-    """The best cheat on the rewards that this task is usually trained with; None without references."""
+def _audit(out: Output, dataset: Any, limit: float | None) -> tuple[dict[str, Any] | None, bool]:
+    """The best cheat on the rewards that this task is usually trained with, and whether it is above the limit.
+
+    None without references.
+    """
     from medgrpo.data.audit import audit_by_task, weights_for
 
     try:
         report = audit_by_task(dataset)
     except UsageError:  # nothing to compare with, such as pictures without answers
-        return None
+        return None, False
     weights = weights_for(dataset)
     out.text(
         f"audit of {weights}: the best cheat, {report.best.name}, would earn {report.ratio:.2f} of what the "
         f"references earn (medgrpo score {dataset.path} --audit)"
     )
-    return {"weights": weights, **report.to_dict()}
+    exceeds = limit is not None and report.exceeds(limit)
+    if exceeds:
+        out.warn(f"the best cheat is above --audit-limit {limit:g}")
+    return {"weights": weights, **report.to_dict()}, exceeds
 
 
 def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
