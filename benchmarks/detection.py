@@ -60,30 +60,23 @@ def coco(
 
 
 def shapes(count: int, seed: int = 0) -> Iterator[tuple[str, Image.Image, list[Box]]]:
-    """Grey noise with one or two things in it: bright discs (lesion) and dark squares (cyst), none over another."""
+    """Grey noise with a bright disc (lesion) or a dark square (cyst) in it, of two sizes, on a lattice of 8 x 8 places."""
     random = np.random.default_rng(seed)
     width, height = SIZE
     for number in range(count):
         noise = random.normal(110, 18, (height, width)).clip(0, 255).astype(np.uint8)
         picture = Image.fromarray(noise)
-        pen = ImageDraw.Draw(picture)
-        boxes: list[Box] = []
-        for _ in range(random.integers(1, 3)):
-            side = int(random.integers(16, 37))
-            left, top = int(random.integers(0, width - side)), int(random.integers(0, height - side))
-            box = [left, top, left + side, top + side]
-            if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b, _ in boxes):
-                continue
-            label = "lesion" if random.random() < 0.5 else "cyst"
-            edges = (left, top, left + side - 1, top + side - 1)
-            pen.ellipse(edges, fill=235) if label == "lesion" else pen.rectangle(edges, fill=25)
-            boxes.append((box, label))
-        boxes.sort(key=lambda one: one[0][0])  # left to right, so that there is one right order
-        yield f"{number:05d}.png", picture.convert("RGB"), boxes
+        across, down = [(24, 18), (36, 27)][random.integers(2)]
+        left = int(random.integers(0, (width - across) // 12 + 1)) * 12
+        top = int(random.integers(0, (height - down) // 9 + 1)) * 9
+        label = ("lesion", "cyst")[random.integers(2)]
+        pen, edges = ImageDraw.Draw(picture), (left, top, left + across - 1, top + down - 1)
+        pen.ellipse(edges, fill=235) if label == "lesion" else pen.rectangle(edges, fill=25)
+        yield f"{number:05d}.png", picture.convert("RGB"), [([left, top, left + across, top + down], label)]
 
 
-def vessels(data: Path, smallest: int = 200) -> Iterator[tuple[str, Image.Image, list[Box]]]:
-    """Fundus photographs with the boxes of their masks' connected components of at least `smallest` pixels."""
+def vessels(data: Path, smallest: int = 20) -> Iterator[tuple[str, Image.Image, list[Box]]]:
+    """Fundus photographs with the boxes of their masks' connected components of at least `smallest` pixels: the tree, and pieces cut off from it."""
     from scipy import ndimage
 
     for name, image, mask in vessel_files(data):
@@ -124,8 +117,8 @@ def medgrpo(*arguments: object) -> dict[str, Any]:
 
 def settings(kind: str, template: Path) -> list[str]:
     """What the demo-size model needs besides the preset."""
-    lengths = {"shapes": (96, 512), "vessels": (700, 2048)}[kind]
-    steps = {"shapes": (1200, 120), "vessels": (6, 3)}[kind]
+    lengths = {"shapes": (64, 512), "vessels": (700, 2048)}[kind]
+    steps = {"shapes": (400, 100), "vessels": (6, 3)}[kind]
     return [
         f"data.prompt_template={template}",
         f"rollout.max_completion_length={lengths[0]}",

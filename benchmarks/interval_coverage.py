@@ -9,6 +9,7 @@ interval accepts at p are a run of them, and their chances add up to what they a
 """
 
 import sys
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from medgrpo.evaluation.statistics import ClusterSums, proportion_interval
 
 SHARES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 IMAGES = (20, 30, 60, 150)
+ALL_IMAGES = (20, 22, 25, 28, 30, 35, 40, 50, 60, 80, 100, 150)
 DESIGNS = {
     "4, .0": (lambda rng, shape: np.full(shape, 4), 0.0),
     "4, .3": (lambda rng, shape: np.full(shape, 4), 0.3),
@@ -44,14 +46,17 @@ def binomial(count: int, share: float) -> Floats:
     return chances
 
 
+@lru_cache
+def limits(count: int) -> Floats:
+    """The interval for 0 … count right answers to one question an image, (count + 1, 2)."""
+    marks = [np.repeat([1.0, 0.0], [right, count - right]) for right in range(count + 1)]
+    return np.array([proportion_interval(ClusterSums(one, np.ones(count))) for one in marks])
+
+
 def exact_coverage(count: int, share: float) -> float:
     """Coverage with `count` images of one question each."""
-    covered = []
-    for right in range(count + 1):
-        marks = np.repeat([1.0, 0.0], [right, count - right])
-        low, high = proportion_interval(ClusterSums(marks, np.ones(count)))
-        covered.append(low <= share <= high)
-    return float(binomial(count, share)[covered].sum())
+    low, high = limits(count).T
+    return float(binomial(count, share)[(low <= share) & (share <= high)].sum())
 
 
 def closest_coverage(count: int, share: float) -> float:
@@ -59,6 +64,19 @@ def closest_coverage(count: int, share: float) -> float:
     below = np.concatenate([[0.0], np.cumsum(binomial(count, share))])
     reachable = (below[None, :] - below[:, None]).ravel()
     return float(reachable[np.argmin(np.abs(reachable - 0.95))])
+
+
+def over_all_shares() -> str:
+    """Mean coverage over p from .5 to .98, and how much of it lies outside 93–97 %, beside the nearest reachable."""
+    cells = [(count, share) for count in ALL_IMAGES for share in np.arange(500, 981) / 1000]
+    lines = []
+    for name, coverage in (("these intervals", exact_coverage), ("the nearest", closest_coverage)):
+        found = np.array([coverage(count, share) for count, share in cells])
+        lines.append(
+            f"{name}: mean {100 * found.mean():.1f} %, below 93 % at {100 * (found < 0.93).mean():.1f} % of p, "
+            f"above 97 % at {100 * (found > 0.97).mean():.1f} %"
+        )
+    return "\n".join(lines)
 
 
 def simulated_coverage(images: int, design: str, share: float, runs: int) -> float:
@@ -104,6 +122,7 @@ def main(runs: int) -> None:
         for images in IMAGES
     ]
     print(table(["images", *(f"p = {share}" for share in SHARES)], rows))
+    print(f"{over_all_shares()} ({', '.join(map(str, ALL_IMAGES))} images, p from .5 to .98 by .001)\n")
     print(f"Several questions an image, {runs} runs, standard error {100 * (0.0475 / runs) ** 0.5:.1f}\n")
     rows = [
         [

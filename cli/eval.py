@@ -12,6 +12,8 @@ from medgrpo.cli.output import JsonOption, Output, QuietOption
 from medgrpo.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.evaluate import Evaluation
     from medgrpo.evaluation.subject import Subject
@@ -273,6 +275,7 @@ def _of_predictions(
     from medgrpo.evaluation.evaluate import evaluate_predictions
     from medgrpo.evaluation.masks import MaskFiles
     from medgrpo.evaluation.predictions import read_predictions
+    from medgrpo.evaluation.score import observed_tags
     from medgrpo.rewards.columns import parse_columns
 
     place = data if data is not None else (Path(model) if model is not None else None)
@@ -290,7 +293,7 @@ def _of_predictions(
     result = evaluate_predictions(
         found,
         plain=plain or None,
-        reward=_reward(weights, None),
+        reward=_reward(weights, None, observed_tags(found.completions)),
         learnt_from=train,
         targets=targets,
         masks=MaskFiles(
@@ -329,6 +332,7 @@ def _of_model(
     load = choose_engine(engine, subject, **options)
     for note in subject.notes:
         out.warn(note)
+    template = subject.template(plan["prompt"], dataset.info.get("prompt_template"))
     folder = output or Path("evaluation") / f"{subject.name.replace('/', '--')}-{plan['split']}"
     result = evaluate_model(
         subject,
@@ -337,7 +341,7 @@ def _of_model(
         Plan(**plan, counterfactuals=kinds),
         out,
         output=folder,
-        reward=_reward(weights, subject.run_folder),
+        reward=_reward(weights, subject.run_folder, template.tags),
         targets=targets,
     )
     return result, folder
@@ -345,8 +349,10 @@ def _of_model(
 
 def _trained_on(out: Output, subject: Subject) -> Path:
     """The dataset that a run was trained on; its other splits are what eval reads."""
+    from medgrpo.data.mixture import is_mixture
+
     stated = (subject.metadata.get("provenance") or {}).get("data")
-    if not stated or not Path(stated).is_dir():
+    if not stated or not (Path(stated).is_dir() or is_mixture(stated)):
         raise UsageError(
             f"eval {subject.name} needs a dataset",
             expected="medgrpo eval MODEL DATA",
@@ -356,22 +362,19 @@ def _trained_on(out: Output, subject: Subject) -> Path:
     return Path(stated)
 
 
-def _reward(weights: str | None, run: Path | None) -> Any | None:
+def _reward(weights: str | None, run: Path | None, tags: Sequence[str]) -> Any | None:
     from medgrpo.evaluation.reward import reward_of
 
-    return reward_of(weights, run)
+    return reward_of(weights, run, tags)
 
 
 def _print(out: Output, result: Evaluation) -> None:
     from medgrpo.evaluation.metrics import METRICS
+    from medgrpo.evaluation.report import BESIDE
 
     document = result.document
     found = [(metric.name, document[metric.name]) for metric in METRICS if metric.name in document]
-    beside = [
-        (title, key)
-        for title, key in (("majority", "baseline"), ("blind", "blind_baseline"), ("observer 2", "observer"))
-        if any(key in entry for _, entry in found)
-    ]
+    beside = [pair for pair in BESIDE if any(pair[1] in entry for _, entry in found)]
     rows = [
         [name, entry["value"], _interval(entry), *(_beside(entry.get(key)) for _, key in beside), entry["n"]]
         for name, entry in found
@@ -451,11 +454,22 @@ def _print_extras(out: Output, document: dict[str, Any]) -> None:
     if "judge" in document:
         found = document["judge"]
         out.text(
-            f"judge {found['model']}: {found['accuracy']['value']} right; agrees with answer_match on "
-            f"{found['agreement']['value']} (kappa {found['kappa']})"
+            f"judge {found['model']}: {_share(found['accuracy'])} right; agrees with answer_match on "
+            f"{_share(found['agreement'])} of {found['n']} (kappa {_decimals(found['kappa'])})"
         )
     if "review" in document:
         found = document["review"]
         out.text(
-            f"review: {found['n']} rows judged by a person; agreement {found['agreement']['value']} (kappa {found['kappa']})"
+            f"review: {found['n']} rows judged by a person; agreement {_share(found['agreement'])} "
+            f"(kappa {_decimals(found['kappa'])})"
         )
+
+
+def _share(entry: dict[str, Any]) -> str:
+    if entry["value"] is None:
+        return "–"
+    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+
+
+def _decimals(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

@@ -18,7 +18,8 @@ TASKS = ("vqa", "text", "vessels", "detection")
 @app.command()
 def preprocess(
     source: Annotated[
-        Path | None, typer.Argument(help="Folder with data files and pictures, or one data file.")
+        Path | None,
+        typer.Argument(help="Folder with data files and pictures, one data file, or datasets.toml#NAME."),
     ] = None,
     output: Annotated[Path | None, typer.Argument(help="New folder for the prepared dataset.")] = None,
     source_option: Annotated[Path | None, typer.Option("--input", hidden=True)] = None,
@@ -126,9 +127,12 @@ def preprocess(
     if not is_new:
         out.note(f"{dataset.path} is up to date: same files, same options")
     _print(out, document, dataset.info)
-    document["audit"], exceeds = _audit(out, dataset, audit_limit)
     out.result(document)
-    if exceeds:
+    ratio = document["audit"]["ratio"] if document["audit"] else 0.0
+    if audit_limit is not None and ratio > audit_limit:
+        out.warn(
+            f"the best cheat earns {ratio:.2f} of what the references earn, above --audit-limit {audit_limit:g}"
+        )
         raise typer.Exit(1)
 
 
@@ -189,28 +193,6 @@ def _options(**given: Any) -> Any:
     )
 
 
-def _audit(out: Output, dataset: Any, limit: float | None) -> tuple[dict[str, Any] | None, bool]:
-    """The best cheat on the rewards that this task is usually trained with, and whether it is above the limit.
-
-    None without references.
-    """
-    from medgrpo.data.audit import audit_by_task, weights_for
-
-    try:
-        report = audit_by_task(dataset)
-    except UsageError:  # nothing to compare with, such as pictures without answers
-        return None, False
-    weights = weights_for(dataset)
-    out.text(
-        f"audit of {weights}: the best cheat, {report.best.name}, would earn {report.ratio:.2f} of what the "
-        f"references earn (medgrpo score {dataset.path} --audit)"
-    )
-    exceeds = limit is not None and report.exceeds(limit)
-    if exceeds:
-        out.warn(f"the best cheat is above --audit-limit {limit:g}")
-    return {"weights": weights, **report.to_dict()}, exceeds
-
-
 def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
     rows = document["rows"]
     tokens = document["image_tokens"]
@@ -257,5 +239,11 @@ def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
                 (m["question_type"], m["train_rows"], m["answer"][:40], m["share"], m["rows"])
                 for m in document["majority"][:12]
             ],
+        )
+    if document["audit"]:
+        audit = document["audit"]
+        out.text(
+            f"audit of {audit['weights']}: the best cheat, {audit['best_cheat']}, would earn {audit['ratio']:.2f} of "
+            f"what the references earn (medgrpo score {document['output']} --audit)"
         )
     out.text(f"written to {document['output']} in {document['wall_s']:.1f} s")

@@ -17,6 +17,7 @@ ALIASES = {
     "model_path": "model.path",
     "model_name_or_path": "model.path",
     "torch_dtype": "model.dtype",
+    "enable_thinking": "model.thinking",
     "bf16": "model.dtype",
     "fp16": "model.dtype",
     "attn_impl": "model.attn_implementation",
@@ -67,7 +68,6 @@ ALIASES = {
     # training
     "epochs": "training.num_train_epochs",
     "num_epochs": "training.num_train_epochs",
-    "steps": "training.max_steps",
     "batch_size": "training.prompts_per_step",
     "learning_rate_lora": "training.learning_rate",
     "lr": "training.learning_rate",
@@ -108,6 +108,7 @@ _SWITCHES: dict[str, tuple[Any, Any]] = {
     # what true and false mean; None: nothing can be said
     "bf16": ("bfloat16", "float32"),
     "fp16": ("float16", "float32"),
+    "enable_thinking": ("on", "off"),
     "use_vllm": ("vllm", "transformers"),
     "load_in_4bit": ("qlora", "lora"),
     "use_dora": ("dora", "lora"),

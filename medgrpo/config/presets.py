@@ -106,6 +106,7 @@ def resolve_run(
     base = preset_layers(preset)
     is_demo = not any(dict(leaves(layer.values)).get("model.path") for layer in [*base, *user, command_line])
     demo = [_for_method(layer, command_line, user) for layer in preset_layers(DEMO)] if is_demo else []
+    demo = [_for_task(layer, base) for layer in demo]
     trained = [] if is_demo else _as_trained([*base, *user, command_line])
     resolved = resolve([*base, *demo, *trained, *user, command_line])
     if is_demo:
@@ -126,11 +127,22 @@ def _as_trained(layers: list[Layer]) -> list[Layer]:
     known = {
         "model.max_pixels": described.get("max_pixels"),
         "model.min_pixels": described.get("min_pixels"),
+        "model.thinking": described.get("thinking"),
         "data.use_image_title": described.get("use_image_title"),
         "data.box_format": described.get("box_format"),
         "data.prompt_template": str(file) if described.get("prompt_template") else None,
     }
     return [Layer(str(file), {key: value for key, value in known.items() if value is not None})]
+
+
+def _for_task(demo: Layer, preset: list[Layer]) -> Layer:
+    """The demo layer without its prompt and lengths where the preset is for another task (boxes, texts) and names
+    a prompt of its own."""
+    prompt, *lengths = "data.prompt_template", "model.context_length", "rollout.max_completion_length"
+    if not any(prompt in dict(leaves(layer.values)) for layer in preset):
+        return demo
+    kept = {key: value for key, value in leaves(demo.values) if key not in (prompt, *lengths)}
+    return Layer(demo.name, kept, demo.reasons)
 
 
 def _for_method(demo: Layer, command_line: Layer, user: list[Layer]) -> Layer:

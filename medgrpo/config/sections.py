@@ -47,6 +47,8 @@ class ModelConfig(Section):
     """Largest image the model sees, in pixels; 602112 is 768 image tokens of Qwen2.5-VL at most."""
     min_pixels: int | None = Field(None, ge=28 * 28 // 4)
     """Smallest image the model sees, in pixels; smaller ones are enlarged. None: the model's own, which vLLM keeps to."""
+    thinking: Literal["template", "on", "off"] = "template"
+    """Whether a model with two modes (Qwen3's /think and /no_think) reasons first; template: as it does by itself."""
     context_length: int = Field(2048, ge=64)
     """Longest prompt (image tokens included) plus completion, in tokens; longer rows are dropped and counted."""
 
@@ -121,8 +123,8 @@ class RewardConfig(Section):
     """A reward (say `format`) that multiplies the sum of the others instead of joining it."""
     aggregation: Literal["sum", "normalize_then_sum"] = "sum"
     """sum: weighted sum; normalize_then_sum: each component normalised in its group first (GDPO)."""
-    overlong_window: int = Field(0, ge=0)
-    """DAPO's soft length punishment: the reward falls over the last N tokens before the longest length; 0: off."""
+    overlong_share: float = Field(0.0, ge=0, le=1)
+    """DAPO's soft length punishment: the reward falls over this last share of the longest length; 0: off."""
     overlong_penalty: float = Field(0.5, gt=0)
     """What a completion of the longest length loses there; DAPO takes half of the reward's range."""
     on_error: Literal["stop", "skip"] = "stop"
@@ -236,6 +238,8 @@ class TrainingConfig(Section):
     """Newest checkpoints kept, besides the best."""
     early_stopping_patience: int | None = Field(None, ge=1)
     """Stop after N validations without a better metric; none: never."""
+    stop_on: tuple[str, ...] = ("nan",)
+    """Health rules (see `medgrpo health`) that stop the run where they find something abnormal."""
 
 
 class StageConfig(Section):
@@ -336,15 +340,10 @@ class RunConfig(Section):
     launch: LaunchConfig = LaunchConfig()
 
     @model_validator(mode="after")
-    def _lengths_fit(self) -> RunConfig:
+    def _completion_fits(self) -> RunConfig:
         if self.rollout.max_completion_length >= self.model.context_length:
             raise ValueError(
                 f"rollout.max_completion_length ({self.rollout.max_completion_length}) leaves no room for the prompt "
                 f"in model.context_length ({self.model.context_length})"
-            )
-        if self.rewards.overlong_window > self.rollout.max_completion_length:
-            raise ValueError(
-                f"rewards.overlong_window ({self.rewards.overlong_window}) is longer than "
-                f"rollout.max_completion_length ({self.rollout.max_completion_length})"
             )
         return self

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,14 +110,13 @@ def near_hashes(hashes: Sequence[int], distance: int) -> list[tuple[int, int]]:
     """
     slices = distance + 1
     edges = [HASH_BITS * i // slices for i in range(slices + 1)]
-    filed: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     pairs: set[tuple[int, int]] = set()
-    for index, value in enumerate(hashes):
-        for number in range(slices):
-            part = (value >> edges[number]) & ((1 << (edges[number + 1] - edges[number])) - 1)
-            bucket = filed[number, part]
-            for other, other_value in bucket:
-                if (value ^ other_value).bit_count() <= distance:
-                    pairs.add((other, index))
-            bucket.append((index, value))
+    for first, last in pairwise(edges):
+        filed: dict[int, list[int]] = defaultdict(list)
+        for index, value in enumerate(hashes):
+            bucket = filed[(value >> first) & ((1 << (last - first)) - 1)]
+            pairs.update(
+                (other, index) for other in bucket if (value ^ hashes[other]).bit_count() <= distance
+            )
+            bucket.append(index)
     return sorted(pairs)

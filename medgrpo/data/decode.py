@@ -33,6 +33,8 @@ PLAIN_JPEG_INFO = frozenset(
     )
 )
 """What a JPEG may carry to be copied as it is; comments and EXIF can name a patient."""
+JPEG_END = b"\xff\xd9"
+"""What follows it is no part of the picture, and is not copied."""
 PLAIN_JPEG_SEGMENTS = frozenset(("APP0", "APP14"))
 
 
@@ -143,7 +145,7 @@ def _opened(picture: Any, ref: ImageRef, content: bytes) -> Opened:
         decode if not ref.part else lambda _: decode(None),
         own_outline,
         is_jpeg,
-        plain and picture.format == "JPEG" and _carries_nothing(picture),
+        plain and picture.format == "JPEG" and content.endswith(JPEG_END) and _carries_nothing(picture),
         turned != 1,
         notes,
     )

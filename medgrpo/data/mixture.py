@@ -10,7 +10,7 @@ import json
 import random
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 REGISTRY_NAMES = ("datasets.toml", "datasets.json", "dataset_config.json")
 """Files in the working directory that are looked at for names that are no folders."""
 
-_PATHS = ("path", "data_path", "dataset_path", "json_path", "file_name")
+_PATHS = ("path", "json_path", "annotation_path", "data_path", "dataset_path", "file_name")
+_IMAGE_ROOTS = ("image_root", "image_folder", "image_dir", "data_path")
 _WEIGHTS = ("weight", "ratio", "sampling_ratio", "sample_ratio")
 _CAPS = ("rows", "max_samples", "num_samples", "max_rows")
 _SUBSETS = ("subset", "filter", "where")
 """Keys of an entry, the older `dataset_config.json` spellings after ours."""
-_IGNORED = ("name", "description", "license", "url", "image_root", "image_folder", "format", "type", "task")
+_IGNORED = ("name", "description", "license", "url", "format", "type", "task")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Part:
     """At most this many training rows, the first of those drawn by the seed."""
     subset: Mapping[str, str] = field(default_factory=dict)
     """Only rows whose columns have these values."""
+    image_root: Path | None = None
+    """Of raw data: the folder of its pictures, where they do not lie beside it."""
 
 
 def is_mixture(text: str) -> bool:
@@ -94,10 +97,35 @@ def parse_mixture(text: str, registry: str | Path | None = None) -> list[Part]:
                 expected="a prepared folder, or a name in datasets.toml",
                 hint=f"medgrpo preprocess SOURCE {name}",
             )
-        parts.append(part if weight is None else Part(part.name, part.path, weight, part.rows, part.subset))
+        parts.append(part if weight is None else replace(part, weight=weight))
     if not parts:
         raise UsageError(f"--data {text!r} names no dataset", expected="a folder, or a,b:0.3")
     return parts
+
+
+def registered(text: str) -> Part | None:
+    """The raw data that `FILE#NAME` names; None if the text names no registry.
+
+    Raises:
+        UsageError: the registry cannot be read, has no such name, or none is given.
+    """
+    file, hash_sign, name = text.rpartition("#")
+    if not hash_sign:
+        path = Path(text)
+        if path.suffix != ".toml" and path.name not in REGISTRY_NAMES:
+            return None
+        names = list(read_registry(path))
+        raise UsageError(
+            f"{text} names datasets: {', '.join(names)}",
+            expected="one of them at a time",
+            hint=f"medgrpo preprocess {text}#{names[0] if names else 'NAME'} OUTPUT",
+        )
+    if Path(text).exists() or not file:
+        return None
+    known = read_registry(Path(file))
+    if name not in known:
+        raise choice_error(f"dataset in {file}", name, known)
+    return known[name]
 
 
 def _weighted(item: str) -> tuple[str, float | None]:
@@ -145,12 +173,12 @@ def read_registry(file: Path) -> dict[str, Part]:
 
 def _part(name: str, entry: Mapping[str, Any] | str, file: Path) -> Part:
     values: Mapping[str, Any] = {"path": entry} if isinstance(entry, str) else entry
-    known = (*_PATHS, *_WEIGHTS, *_CAPS, *_SUBSETS, *_IGNORED)
+    known = (*_PATHS, *_IMAGE_ROOTS, *_WEIGHTS, *_CAPS, *_SUBSETS, *_IGNORED)
     for key in values:
         if key not in known:
             raise choice_error(f"key of {name} in {file}", key, known)
-    path = next((values[key] for key in _PATHS if values.get(key)), None)
-    if path is None:
+    found = next((key for key in _PATHS if values.get(key)), None)
+    if found is None:
         raise UsageError(f"{name} in {file} has no path", expected='path = "a prepared folder"')
     weight = next((values[key] for key in _WEIGHTS if values.get(key) is not None), 1.0)
     rows = next((values[key] for key in _CAPS if values.get(key) is not None), None)
@@ -162,8 +190,19 @@ def _part(name: str, entry: Mapping[str, Any] | str, file: Path) -> Part:
     for column in subset:
         if column not in ROW_SCHEMA:
             raise choice_error(f"column of the subset of {name} in {file}", column, ROW_SCHEMA)
-    folder = (file.parent / Path(path).expanduser()).resolve()
-    return Part(name, folder, float(weight), rows, {key: str(value) for key, value in subset.items()})
+    root = next((values[key] for key in _IMAGE_ROOTS if values.get(key) and key != found), None)
+    return Part(
+        name,
+        _beside(file, values[found]),
+        float(weight),
+        rows,
+        {key: str(value) for key, value in subset.items()},
+        _beside(file, root) if root else None,
+    )
+
+
+def _beside(file: Path, path: Any) -> Path:
+    return (file.parent / Path(str(path)).expanduser()).resolve()
 
 
 def open_data(text: str | Path, *, seed: int = 0, registry: str | Path | None = None) -> PreparedDataset:
@@ -174,7 +213,10 @@ def open_data(text: str | Path, *, seed: int = 0, registry: str | Path | None = 
     """
     if registry is None and not is_mixture(str(text)):
         return PreparedDataset.open(text)
-    return MixedDataset(parse_mixture(str(text), registry), seed=seed)
+    parts = parse_mixture(str(text), registry)
+    is_plain = not any(part.rows or part.subset for part in parts)
+    places = ",".join(f"{part.path.absolute()}:{part.weight:g}" for part in parts)
+    return MixedDataset(parts, seed=seed, location=places if is_plain else str(text))
 
 
 @dataclass(frozen=True)
@@ -191,7 +233,8 @@ class MixedDataset(PreparedDataset):
     Image paths of its rows are absolute; ids start with the part's name.
     """
 
-    def __init__(self, parts: Sequence[Part], *, seed: int = 0) -> None:
+    def __init__(self, parts: Sequence[Part], *, seed: int = 0, location: str = "") -> None:
+        self._location = location
         self.parts = list(parts)
         self.datasets = [PreparedDataset.open(part.path) for part in parts]
         self.seed = seed
@@ -235,6 +278,11 @@ class MixedDataset(PreparedDataset):
                 "hash": combined_hash([f"seed {seed}", *identity]),
             },
         )
+
+    @property
+    def location(self) -> str:
+        """The folders with their weights; the registry as it was named where it caps rows or takes subsets."""
+        return self._location
 
     def _order(self, split: str, chosen: Sequence[Sequence[int]]) -> MixedOrder:
         """Where every row of the mixture is, each part spread evenly over the whole."""

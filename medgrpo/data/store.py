@@ -113,9 +113,10 @@ def _is_whole(path: Path, result: StoredImage) -> bool:
 def sync_all(folder: Path, stored: Iterable[StoredImage]) -> None:
     """Puts the stored pictures on the disk, many at a time: 1,000 files of 100 kB take 0.2 s on ext4, one after the
     other 4.7 s."""
+    files = [folder / picture.path for picture in stored if picture.path]
     with ThreadPoolExecutor(16) as pool:
-        for _ in pool.map(sync, [folder / picture.path for picture in stored if picture.path]):
-            pass
+        for start in range(0, len(files), 1024):  # what waits in a pool takes memory
+            list(pool.map(sync, files[start : start + 1024]))
 
 
 @contextmanager

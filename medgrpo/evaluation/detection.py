@@ -16,9 +16,7 @@ BLOCKS = 40
 """Blocks of images that the jackknife leaves out in turn; one image each where there are fewer."""
 
 
-def detection_metrics(
-    scored: Scored, blind: Scored | None = None, *, seed: int = 0
-) -> dict[str, Any] | None:
+def detection_metrics(scored: Scored, blind: Scored | None = None, *, seed: int = 0) -> dict[str, Any] | None:
     """`map` (COCO, IoU .50 to .95), `map_50` and `map_75`, each with value, low, high, n; None without boxes.
 
     `blind`, the same rows with the typical box everywhere, gives each its `blind_baseline`.

@@ -320,8 +320,10 @@ def evaluate_predictions(
     document["confusion"] = confusion(scored)
     document["rules"] = _counted(scored.rules)
     document["clustered_by"] = scored.clustered_by
-    document["baseline_from"] = "train split" if learnt_from else "the rows themselves (optimistic)"
-    document["scored_as"] = "plain answers" if scored.plain else "".join(f"<{tag}>" for tag in tags)
+    if baselines:
+        document["baseline_from"] = "train split" if learnt_from else "the rows themselves (optimistic)"
+    form = "plain answers" if scored.plain else "".join(f"<{tag}>" for tag in tags)
+    document["scored_as"] = "masks" if masks is not None and masks.predicted is not None else form
     document["source"] = predictions.source
     answers: list[list[str]] = []
     if predictions.samples:

@@ -123,8 +123,9 @@ def read_predictions(
 
 def _box_form(extra: Row) -> Row:
     """How the completion writes boxes, where its file says so."""
-    names = ("box_format", "model_width", "model_height")
-    return {name: extra[name] for name in names if extra.get(name) is not None}
+    from medgrpo.rewards.boxes import WRITTEN_FORM
+
+    return {name: extra[name] for name in WRITTEN_FORM if extra.get(name) is not None}
 
 
 def _has_ids(kept: Sequence[tuple[Row, str, Row]]) -> bool:

@@ -118,13 +118,19 @@ def _warnings(result: Evaluation) -> str:
     return f'<ul class="warnings">{lines}</ul>' if lines else ""
 
 
+BESIDE = (("majority", "baseline"), ("blind", "blind_baseline"), ("observer 2", "observer"))
+"""What stands beside a figure: heading and key of its entry."""
+
+
+def _beside(entry: Any) -> str:
+    """A baseline's value: a number, or the value of a measured one."""
+    return _number(entry["value"] if isinstance(entry, dict) else entry)
+
+
 def _metrics(document: dict[str, Any]) -> str:
     rows = []
-    observed = any(
-        "observer" in entry and entry["observer"]["n"]
-        for metric in METRICS
-        if (entry := document.get(metric.name)) is not None
-    )
+    shown = [entry for metric in METRICS if (entry := document.get(metric.name)) is not None]
+    beside = [pair for pair in BESIDE if any(pair[1] in entry for entry in shown)]
     for metric in METRICS:
         entry = document.get(metric.name)
         if entry is None or (not entry["n"] and "mask_failed" in document):
@@ -136,16 +142,13 @@ def _metrics(document: dict[str, Any]) -> str:
                 f"<strong>{_number(entry['value'])}</strong>",
                 interval,
                 _bar(entry) if metric.bounds else "",
-                _number(entry.get("baseline")),
-                _number(entry.get("blind_baseline")),
-                *([_number(entry["observer"]["value"]) if "observer" in entry else ""] if observed else []),
+                *(_beside(entry.get(key)) for _, key in beside),
                 str(entry["n"]),
                 f"{_escape(metric.meaning)}{_escape('; ' + entry['note']) if entry.get('note') else ''}",
             ]
         )
-    second = ["observer 2"] if observed else []
-    head = ["metric", "value", "95 % interval", "0 to 1; | majority", "majority", "blind", *second]
-    head += ["n", "meaning"]
+    bar = "0 to 1; | majority" if any("baseline" in entry for entry in shown) else "0 to 1"
+    head = ["metric", "value", "95 % interval", bar, *(title for title, _ in beside), "n", "meaning"]
     return "<h2>Figures</h2>" + _table("Intervals are clustered by image", head, rows, "figures")
 
 
@@ -396,14 +399,14 @@ def _picture(result: Evaluation, index: int) -> str:
 
         with Image.open(path) as image:
             small = image.convert("RGB")
-        size = THUMBNAIL_PX
+        size, css = THUMBNAIL_PX, ""
         if result.masks is not None and row.get("mask"):
             small = overlay(row, result.predictions.completions[index], index, result.masks, small)
-            size = OVERLAY_PX
+            size, css = OVERLAY_PX, ' class="mask"'
         small.thumbnail((size, size))
         stream = io.BytesIO()
         small.save(stream, "JPEG", quality=80)
     except (OSError, ImportError, ValueError):
         return '<p class="missing">picture not readable</p>'
     data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return f'<img src="data:image/jpeg;base64,{data}" alt="image {_escape(row.get("image_id") or "")}">'
+    return f'<img{css} src="data:image/jpeg;base64,{data}" alt="image {_escape(row.get("image_id") or "")}">'

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.data.prompts import reward_settings
-from medgrpo.data.schema import Row
+from medgrpo.data.schema import Row, is_yes_or_no
 
 Floats = NDArray[np.float64]
 
@@ -194,10 +194,7 @@ def kind_of(row: Row) -> str:
         return stated
     if row.get("options"):
         return "choice"
-    return "closed" if str(row.get("answer") or "").strip().lower() in _YES_NO_WORDS else "open"
-
-
-_YES_NO_WORDS = frozenset({"yes", "no", "是", "否", "有", "没有", "无", "不是"})
+    return "closed" if is_yes_or_no(str(row.get("answer") or "")) else "open"
 
 
 def cluster_labels(rows: Sequence[Row]) -> tuple[list[Hashable], str]:

@@ -211,6 +211,7 @@ def load_subject(subject: Subject, *, dtype: str = "auto", max_pixels: int | Non
             dtype=dtype,
             max_pixels=max_pixels or subject.metadata.get("max_pixels"),
             min_pixels=subject.metadata.get("min_pixels"),
+            thinking=subject.metadata.get("thinking"),
         )
     model = loaded.model
     if subject.adapter is not None:

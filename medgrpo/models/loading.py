@@ -111,6 +111,7 @@ def load_model(
     attn_implementation: str | None = None,
     max_pixels: int | None = None,
     min_pixels: int | None = None,
+    thinking: str | None = None,
     device_map: str | dict[str, Any] | None = None,
     quantization_config: Any | None = None,
 ) -> LoadedModel:
@@ -124,6 +125,7 @@ def load_model(
         attn_implementation: as Transformers names it; None: its own choice.
         max_pixels: the largest picture the model sees; larger ones are scaled down by the processor.
         min_pixels: the smallest; smaller ones are enlarged.
+        thinking: `on` or `off`, for a model with two modes.
         device_map: as Transformers takes it; None: the CPU (trainers move the model themselves).
         quantization_config: of Transformers, for QLoRA.
     Raises:
@@ -158,6 +160,7 @@ def load_model(
         trust_remote_code=trust_remote_code,
         max_pixels=max_pixels,
         min_pixels=min_pixels,
+        thinking=thinking,
     )
     return LoadedModel(model, processor, is_vision)
 
@@ -170,6 +173,7 @@ def load_processor(
     trust_remote_code: bool = False,
     max_pixels: int | None = None,
     min_pixels: int | None = None,
+    thinking: str | None = None,
 ) -> Any:
     """The processor of a vision-language model with these picture limits, or the tokenizer of a text model.
 
@@ -197,7 +201,32 @@ def load_processor(
             expected="an instruction-tuned model",
             hint="take the -Instruct version of the model",
         )
+    if thinking in ("on", "off"):
+        set_thinking(processor, is_on=thinking == "on")
     return processor
+
+
+def set_thinking(processor: Any, *, is_on: bool) -> None:
+    """Fix the mode of a model that can reason or not (Qwen3's `enable_thinking`), in its chat template.
+
+    The template and not an argument of each call, so that training, evaluation and whoever loads the saved
+    tokenizer write the same prompt.
+
+    Raises:
+        UsageError: the template has no such switch.
+    """
+    for holder in {id(one): one for one in (processor, getattr(processor, "tokenizer", processor))}.values():
+        template = getattr(holder, "chat_template", None)
+        if template is None:
+            continue
+        if "enable_thinking" not in template:
+            raise UsageError(
+                "this model's chat template has no switch for thinking",
+                expected="a template with enable_thinking, as Qwen3's",
+                hint="leave model.thinking out",
+            )
+        bare = re.sub(r"^\{%- set enable_thinking = \w+ -%\}", "", template)
+        holder.chat_template = f"{{%- set enable_thinking = {str(is_on).lower()} -%}}{bare}"
 
 
 def limit_pixels(processor: Any, *, max_pixels: int | None = None, min_pixels: int | None = None) -> None:

@@ -30,6 +30,8 @@ BoxFormat = Literal["pixel", "thousand", "unit"]
 
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 IOU, F1, AP, COUNT = range(4)
+WRITTEN_FORM = ("box_format", "model_width", "model_height")
+"""Columns that say how a completion writes boxes; None: in pixels of the stored picture."""
 BOX_KEYS = ("box", "bbox", "bbox_2d")
 
 
@@ -189,7 +191,7 @@ def written_boxes(row: Mapping[str, Any]) -> list[dict[str, Any]]:
         ValueError: the form needs the size of the picture, which the row does not have.
     """
     boxes = reference_boxes(row.get("boxes")) or []
-    box_format = row.get("box_format") or "pixel"
+    box_format = check_box_format(row.get("box_format") or "pixel")
     size, model_size = _sides(row, "width", "height"), _sides(row, "model_width", "model_height")
     if size is None and (box_format != "pixel" or model_size is not None):
         raise ValueError(f"boxes written as {box_format} need the columns width and height")

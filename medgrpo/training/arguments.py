@@ -112,6 +112,7 @@ def grpo_arguments(config: RunConfig, plan: StagePlan, output: Path) -> GRPOConf
         top_entropy_quantile=training.top_entropy_quantile,
         shuffle_dataset=config.data.shuffle,
         log_completions=False,
+        log_multimodal=False,  # TRL 1.16 gathers pictures only on processes that have some: the others hang
     )
 
 

@@ -294,7 +294,9 @@ def picture_sizes(row: Row, source: RowSource) -> list[tuple[int, int]]:
 
 def _tokens_of_size(processor: Any, height: int, width: int) -> int:
     """Tokens that the placeholder of a picture becomes, the markers that the processor adds around it included."""
-    whole = getattr(processor, "full_image_sequence", None)  # Gemma-3: every picture alike, line breaks around it
+    whole = getattr(
+        processor, "full_image_sequence", None
+    )  # Gemma-3: every picture alike, line breaks around it
     if whole is not None:
         return len(processor.tokenizer(whole, add_special_tokens=False)["input_ids"])
     counted = processor._get_num_multimodal_tokens(image_sizes=[(height, width)])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,21 +50,25 @@ class FreshPrompts:
         self._seed = seed
         self._epoch = 0
         self._drawn = 0
+        self._shuffled = lru_cache(maxsize=2)(self._shuffle)
 
     def take(self, count: int) -> list[int]:
         """The next rows of this epoch; after all were drawn they come again in another order."""
         if self._epoch != self._order.epoch:
             self._epoch, self._drawn = self._order.epoch, 0
-        rows = sorted(self._order.order(self._epoch))
-        taken = [self._row(rows, self._drawn + number) for number in range(count)]
+        taken = [self._row(self._drawn + number) for number in range(count)]
         self._drawn += count
         return taken
 
-    def _row(self, rows: Sequence[int], position: int) -> int:
-        round_, place = divmod(position, len(rows))
+    def _row(self, position: int) -> int:
+        round_, place = divmod(position, len(self._shuffled(self._epoch, 0)))
+        return self._shuffled(self._epoch, round_)[place]
+
+    def _shuffle(self, epoch: int, round_: int) -> list[int]:
+        rows = sorted(set(self._order.order(epoch)))
         # The first order's generator is seeded with [seed, epoch], which is [seed, epoch, 0].
-        generator = np.random.default_rng([self._seed, self._epoch, 1 + round_])
-        return rows[int(generator.permutation(len(rows))[place])]
+        shuffled = np.random.default_rng([self._seed, epoch, 1 + round_]).permutation(rows)
+        return [int(row) for row in shuffled]
 
     def state_dict(self) -> dict[str, int]:
         """Where the order stands."""

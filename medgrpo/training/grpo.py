@@ -11,6 +11,7 @@ import torch
 from accelerate.utils import gather_object
 from trl import GRPOTrainer
 
+from medgrpo.training.checkpoints import checkpoint_step
 from medgrpo.training.completions import Completion
 from medgrpo.training.context import StageContext
 from medgrpo.training.dynamic_sampling import FreshPrompts, dead_groups, share_of
@@ -49,7 +50,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         settings = context.config
         self._overlong = Overlong(
             settings.rollout.max_completion_length,
-            settings.rewards.overlong_window,
+            settings.rewards.overlong_share,
             settings.rewards.overlong_penalty,
         )
         self._fresh: FreshPrompts | None = None
@@ -218,7 +219,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         """
         super().save_extra_state(folder)
         cycle = {
-            "step": self._step,
+            "shape": self._batch_shape(),
             "batches": self._buffered_inputs if self._is_inside_cycle() else None,
             "fresh": self._fresh.state_dict() if self._fresh is not None else None,
         }
@@ -230,10 +231,16 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         path = folder / f"generation_cycle_{self.args.process_index}.pt"
         if path.is_file():
             cycle = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-            self._step = cycle["step"]
-            self._buffered_inputs = cycle["batches"]
-            if self._fresh is not None and cycle["fresh"] is not None:
+            # Passes so far, at the accumulation of now: the batch per device may have changed since. A batch
+            # of another shape cannot be taken up; it is sampled again.
+            self._step = checkpoint_step(folder) * self.args.gradient_accumulation_steps
+            self._buffered_inputs = cycle["batches"] if cycle["shape"] == self._batch_shape() else None
+            if self._fresh is not None and cycle.get("fresh") is not None:
                 self._fresh.load_state_dict(cycle["fresh"])
+
+    def _batch_shape(self) -> list[int]:
+        args = self.args
+        return [args.per_device_train_batch_size, args.steps_per_generation, args.num_generations]
 
     def _is_inside_cycle(self) -> bool:
         return bool(self._step % (self.args.steps_per_generation * self.num_iterations))

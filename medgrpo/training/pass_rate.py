@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.data.hashing import file_hash, settings_hash
+from medgrpo.data.hashing import combined_hash, file_hash, settings_hash
 from medgrpo.errors import MedgrpoError
 
 if TYPE_CHECKING:
@@ -128,27 +128,24 @@ def cache_key(
     data_hash: str, source: RowSource, weights: Weights, config: RunConfig, composite: CompositeReward
 ) -> str:
     """Hash of all that a pass rate depends on: data, rows, weights, prompt, rewards, sampling."""
-    rollout = config.rollout
     plugins = {name.split(":")[0] for name in composite.weights if ":" in name}
     return settings_hash(
         {
             "data": data_hash,
-            "rows": settings_hash({"ids": [row["id"] for row in source.rows]}),
+            "rows": combined_hash(row["id"] for row in source.rows),
             "weights": [_weights_hash(weights.base, config.model.revision)]
             + ([_weights_hash(str(weights.adapter), None)] if weights.adapter else []),
+            "model": config.model.model_dump(mode="json", exclude={"path"}),
             "template": source.template.to_dict(),
             "use_image_title": source.use_image_title,
-            "pixels": [config.model.min_pixels, config.model.max_pixels],
+            "coordinates": None if source.coordinates is None else source.coordinates.to_dict(),
             "rewards": [config.rewards.model_dump(mode="json"), composite.weights],
             "plugins": [file_hash(Path(name)) for name in sorted(plugins) if Path(name).is_file()],
-            "sampling": [
-                rollout.max_completion_length,
-                rollout.temperature,
-                rollout.top_p,
-                rollout.top_k,
-                config.curriculum.samples,
-                config.run.seed,
-            ],
+            "rollout": config.rollout.model_dump(
+                mode="json", exclude={"num_generations", "engine", "dynamic_sampling"}
+            ),
+            "samples": config.curriculum.samples,
+            "seed": config.run.seed,
         }
     )
 

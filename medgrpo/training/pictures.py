@@ -41,7 +41,8 @@ def look_at_blank_pictures(model: Any, processor: Any) -> None:
     With several processes one may have a pass with pictures beside another's without. ZeRO-3 and FSDP gather a
     layer's weights from all processes when one of them reaches it, so all must reach the same layers in the
     same order, or they wait for each other for good; DDP waits for gradients of every trained weight. The
-    blank picture is looked at where the model looks at pictures: after the token embeddings.
+    blank picture is looked at where the model looks at pictures, between the token embeddings and the language model,
+    so that the order is the same backwards too.
     """
     from PIL import Image
 
@@ -53,25 +54,28 @@ def look_at_blank_pictures(model: Any, processor: Any) -> None:
     def notice(_: Any, __: Any, named: dict[str, Any]) -> None:
         state["is_blind"] = named.get("pixel_values") is None
 
-    def look(_: Any, __: Any, embedded: torch.Tensor) -> torch.Tensor:
+    def look(_: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if not state["is_blind"]:
-            return embedded
+            return positional, named
         state["is_blind"] = False
+        embedded = named["inputs_embeds"]
         there = {
             name: value.to(embedded.device, inner.dtype if value.is_floating_point() else None)
             for name, value in blank.items()
         }
-        seen = _tensors(inner.get_image_features(**there))
-        return embedded + 0 * torch.stack([part.float().mean() for part in seen]).sum().to(embedded.dtype)
+        seen = inner.get_image_features(**there)
+        # Only what the language model takes (Qwen3-VL: of deeper layers too): DeepSpeed counts how often an
+        # output is reached backwards.
+        taken = _tensors([seen.pooler_output, getattr(seen, "deepstack_features", None)])
+        nothing = 0 * torch.stack([part.float().mean() for part in taken]).sum().to(embedded.dtype)
+        return positional, {**named, "inputs_embeds": embedded + nothing}
 
     model.register_forward_pre_hook(notice, with_kwargs=True)
-    inner.get_input_embeddings().register_forward_hook(look)
+    inner.get_decoder().register_forward_pre_hook(look, with_kwargs=True)
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
-    """All tensors of a model's output: features, and what Qwen3-VL takes from deeper layers."""
+    """The tensors in nested lists."""
     if isinstance(value, torch.Tensor):
         return [value]
-    if isinstance(value, dict):
-        return _tensors(list(value.values()))
     return [tensor for part in value or () for tensor in _tensors(part)]

@@ -97,6 +97,7 @@ def load_policy(weights: Weights, config: RunConfig) -> Policy:
         attn_implementation=settings.attn_implementation,
         max_pixels=settings.max_pixels,
         min_pixels=settings.min_pixels,
+        thinking=settings.thinking,
         quantization_config=four_bit() if tuning.method == "qlora" else None,
     )
     model, processor = loaded.model, loaded.processor

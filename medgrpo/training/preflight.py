@@ -51,6 +51,11 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     warnings = check(config, world_size=world_size)
     check_machine(config)
     template = load_template(config.data.prompt_template).with_system(config.data.system_prompt)
+    if config.model.thinking == "off" and "think" in template.tags:
+        warnings.append(
+            'model.thinking = "off" closes <think> in the prompt, and the prompt template asks for it again in the '
+            "completion: take a template without it"
+        )
     composite = CompositeReward(
         config.rewards.weights,
         gate=config.rewards.gate,
@@ -69,11 +74,11 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         plan_stage(config, rows, stage=stage, world_size=world_size)
         for stage in [*enabled_stages(config), None]
     ]
+    warnings += _check_pairs(plans, dataset)
     if dataset is not None:
-        probe = trial_rows(dataset.rows("train"))
-        _check_methods(plans, probe)
         warnings += _check_curriculum(config, dataset, plans[-1])
         if any(plan.method == "grpo" for plan in plans):
+            probe = trial_rows(dataset.rows("train"))
             warnings += _try_rewards(composite, probe, template)
             warnings += _audit(composite, dataset, config.rewards.audit_limit)
     if config.training.early_stopping_patience is not None and not config.validation.steps:
@@ -128,15 +133,23 @@ def _audit(composite: CompositeReward, dataset: PreparedDataset, limit: float | 
     return [f"{finding}: medgrpo score DATA --audit says which reward is fooled"]
 
 
-def _check_methods(plans: list[StagePlan], probe: list[Mapping[str, Any]]) -> None:
-    if any(plan.method == "dpo" for plan in plans) and not all(
-        row.get("chosen") and row.get("rejected") for row in probe
-    ):
+def _check_pairs(plans: list[StagePlan], dataset: PreparedDataset | None) -> list[str]:
+    """A DPO stage needs pairs: in the data, or completions of a GRPO stage before it to make them from."""
+    from medgrpo.training.own_pairs import has_pairs
+
+    methods = [plan.method for plan in plans]
+    if "dpo" not in methods or (dataset is not None and has_pairs(dataset)):
+        return []
+    if "grpo" not in methods[: methods.index("dpo")]:
         raise UsageError(
             "the data has no preference pairs (columns chosen and rejected)",
-            expected="a folder written by `medgrpo make-dpo`",
+            expected="a folder written by `medgrpo make-dpo`, or a GRPO stage before the DPO stage",
             hint="medgrpo make-dpo RUN --output PAIRS",
         )
+    return [
+        "the DPO stage takes its pairs from this run's own completions, at most one for each prompt; "
+        "the plan counts a pair for every row"
+    ]
 
 
 def _check_curriculum(config: RunConfig, dataset: PreparedDataset, plan: StagePlan) -> list[str]:

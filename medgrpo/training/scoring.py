@@ -39,15 +39,16 @@ class Overlong:
 
     longest: int
     """Where completions are cut, in tokens."""
-    window: int
-    """The loss rises from 0 to `weight` over the last so many tokens; 0: no loss."""
+    share: float
+    """The loss rises from 0 to `weight` over this last share of them; 0: no loss."""
     weight: float
     """What a completion of the longest length loses."""
 
     def penalties(self, tokens: Sequence[int]) -> Floats:
         """(n,) in -1..0."""
         lengths = np.asarray(tokens, dtype=np.float64)
-        return np.clip((self.longest - self.window - lengths) / self.window, -1.0, 0.0)
+        window = self.share * self.longest
+        return np.clip((self.longest - window - lengths) / window, -1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Scored:
 
     def table(self, overlong: Overlong) -> RewardTable:
         """Components and total, with the length penalty as a component of its own."""
-        if not overlong.window:
+        if not overlong.share:
             return self.judged
         penalties = self._penalties(overlong)
         return replace(
@@ -73,7 +74,7 @@ class Scored:
     def signal(self, composite: CompositeReward, overlong: Overlong, group_size: int) -> Floats:
         """(n,) what advantages are made of; with GDPO the penalty too is normalised in its group first."""
         signal = composite.signal(self.judged, group_size)
-        if not overlong.window:
+        if not overlong.share:
             return signal
         from medgrpo.rewards.composite import standardised
 

@@ -13,8 +13,16 @@ from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError
-from medgrpo.runs.writer import RunWriter, StageFolder, read_lines
-from medgrpo.training.checkpoints import is_complete
+from medgrpo.runs.writer import RunWriter, StageFolder, read_json, read_lines
+from medgrpo.training.checkpoints import (
+    adopt,
+    discard,
+    half_written,
+    is_complete,
+    record_of,
+    restore,
+    set_aside,
+)
 from medgrpo.training.completions import CompletionStore
 from medgrpo.training.datasets import ChosenRows, RowSource, Variation, drop_long
 from medgrpo.training.policy import Policy, Weights, find_weights, load_policy
@@ -137,7 +145,9 @@ def train(
             status = _run_stages(run)
     except BaseException as error:
         if process.is_main_process:
-            writer.finish("failed", error=f"{type(error).__name__}: {error}"[:2000])
+            with suppress(OSError):  # where the disk is full the record cannot be written either
+                writer.finish("failed", error=f"{type(error).__name__}: {error}"[:2000])
+            writer.release()
         raise
     result = _result(run, started, status)
     if process.is_main_process:
@@ -187,7 +197,7 @@ def _record_environment(path: Path, config: RunConfig, dataset: PreparedDataset)
     from medgrpo.training.environment import describe_environment
 
     data = {
-        "data": str(dataset.path),
+        "data": dataset.location,
         "data_hash": dataset.info.get("hash"),
         "pixels_hash": dataset.info.get("pixels_hash"),
         "data_parts": dataset.info.get("parts"),
@@ -236,6 +246,8 @@ def demo_model(run: _Run) -> Path:
 def _run_stages(run: _Run) -> str:
     from accelerate import PartialState
 
+    from medgrpo.training.context import gathered
+
     if run.config.model.path is None:
         model_path = str(demo_model(run))
         PartialState().wait_for_everyone()
@@ -248,24 +260,29 @@ def _run_stages(run: _Run) -> str:
         method = settings.training.method
         stage = run.writer.stage(number, name or method, method, is_main=name is MAIN)
         final = stage.path / ("final_model" if settings.tuning.method == "full" else "final_lora")
-        if is_complete(final) and _ended(final, stage, settings, run.checks.plans[number - 1].steps):
+        if run.is_main_process:
+            adopt(final)
+        goes_back = name is MAIN and run.resume is not None and run.resume.checkpoint is not None
+        run_is_stopped = any(gathered(run.stop.requested is not None))  # also waits for the main process
+        if not goes_back and _ended(final, stage, settings, run.checks.plans[number - 1].steps):
             weights = find_weights(str(final))
             continue
-        if not _run_stage(run, name, settings, stage, weights):
+        if run_is_stopped or not _run_stage(run, name, settings, stage, weights):
             return "stopped"
         weights = find_weights(str(final))
     return "finished"
 
 
 def _ended(final: Path, stage: StageFolder, settings: RunConfig, steps: int) -> bool:
-    """Whether the final weights are those of the stage's last logged step, and no longer plan was made since."""
-    from medgrpo.runs.writer import read_json
-    from medgrpo.training.checkpoints import MARKER
-
-    entries = read_lines(stage.log)
-    step = read_json(final / MARKER).get("step", 0)
-    reached = step >= steps or settings.training.early_stopping_patience is not None
-    return reached and (not entries or step == entries[-1].get("step"))
+    """Whether the final weights are whole, those of the stage's last logged step, and nothing more was asked
+    for since."""
+    if not is_complete(final):
+        return False
+    record, entries = record_of(final), read_lines(stage.log)
+    patience = settings.training.early_stopping_patience
+    stopped_early = patience is not None and record.get("waited", 0) >= patience
+    reached = record.get("step", 0) >= steps or stopped_early
+    return reached and (not entries or record.get("step") == entries[-1].get("step"))
 
 
 def _run_stage(
@@ -275,9 +292,12 @@ def _run_stage(
     from medgrpo.training.callbacks import Validation, final_name, save_weights
     from medgrpo.training.context import StageContext
 
+    dataset = _stage_dataset(run, settings)
     policy = load_policy(weights, settings)
-    source, plan = _rows_and_plan(run, name, settings, policy)
-    curriculum = _curriculum(run, settings, plan, source, policy, weights) if name is MAIN else None
+    source, plan = _rows_and_plan(run, name, settings, policy, dataset)
+    curriculum = None
+    if name is MAIN:
+        curriculum = _curriculum(run, settings, plan, source, policy, weights, dataset)
     context = StageContext(
         config=settings,
         plan=plan,
@@ -288,14 +308,15 @@ def _run_stage(
         else None,
         reporter=run.reporter,
         metadata=_metadata(run, settings, stage, weights, policy),
-        data_folder=run.dataset.path,
+        data_folder=dataset.path,
         variation=source.variation,
         curriculum=curriculum,
         stop=run.stop,
         is_main_process=run.is_main_process,
     )
     checkpoint = _go_back(run, name, stage, context)
-    all_done = step_of(checkpoint) >= plan.steps  # killed between the last checkpoint and the final weights
+    # Killed between the last checkpoint and the final weights.
+    all_done = step_of(checkpoint) >= plan.steps or (checkpoint is not None and context.is_out_of_patience)
     if all_done:
         policy = load_policy(find_weights(str(checkpoint)), settings)
     validator = _validator(run, settings, policy) if name is MAIN else None
@@ -314,28 +335,53 @@ def _run_stage(
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         run.reporter.stage_ends()
-        if context.store is not None:
-            context.store.close_part()
-    cut_short = context.was_stopped and trainer.state.global_step < plan.steps
-    if not cut_short:
-        save_weights(trainer, context, stage.path / final_name(context))
+    if context.store is not None:
+        context.store.close_part()
+    if context.is_sick:
+        raise MedgrpoError(
+            f"stopped at step {trainer.state.global_step}, {context.is_sick}",
+            hint=f"medgrpo health {run.writer.path} says what to change; --resume goes back to the last "
+            "checkpoint; training.stop_on lists the rules that stop a run",
+        )
+    was_ended = trainer.state.global_step >= plan.steps or context.is_out_of_patience
+    if context.was_stopped and not was_ended:
+        return False
     if measured is not None:
         if all_done and settings.validation.before_and_after:
             measured.measure_now()
         _keep_validation(run, context, measured.last)
-    return not cut_short
+    save_weights(trainer, context, stage.path / final_name(context))
+    return True
+
+
+def _stage_dataset(run: _Run, settings: RunConfig) -> PreparedDataset:
+    """The run's data, or for a DPO stage on data without pairs those of the run's own completions."""
+    from accelerate import PartialState
+
+    from medgrpo.training.own_pairs import has_pairs, pairs_of_run
+
+    if settings.training.method != "dpo" or has_pairs(run.dataset):
+        return run.dataset
+    with PartialState().main_process_first():
+        pairs = pairs_of_run(run.writer.path, run.dataset, run.checks.template.to_dict())
+    run.reporter.note(
+        f"DPO on {pairs.count('train')} pairs of this run's own completions ({pairs.path}), "
+        "the best and the worst of each prompt"
+    )
+    return pairs
 
 
 def _rows_and_plan(
-    run: _Run, name: str | None, settings: RunConfig, policy: Policy
+    run: _Run, name: str | None, settings: RunConfig, policy: Policy, dataset: PreparedDataset
 ) -> tuple[RowSource, StagePlan]:
     """The stage's rows, those with over-long prompts dropped and counted, and its steps."""
     from medgrpo.data.augment import NAMED
 
     varied = NAMED[settings.data.augment]
+    rows = run.rows if dataset is run.dataset else ChosenRows.first(dataset.view("train"), None)
     source = RowSource(
-        run.rows[: settings.data.rows],
-        run.dataset.path,
+        rows[: settings.data.rows],
+        dataset.path,
         run.checks.template,
         policy.is_vision,
         settings.data.use_image_title,
@@ -360,7 +406,13 @@ def _rows_and_plan(
 
 
 def _curriculum(
-    run: _Run, settings: RunConfig, plan: StagePlan, source: RowSource, policy: Policy, weights: Weights
+    run: _Run,
+    settings: RunConfig,
+    plan: StagePlan,
+    source: RowSource,
+    policy: Policy,
+    weights: Weights,
+    dataset: PreparedDataset,
 ) -> Curriculum | None:
     """The main stage's curriculum; how hard the rows are is found once and kept in the run folder."""
     from accelerate import PartialState
@@ -382,14 +434,14 @@ def _curriculum(
     def rates() -> NDArray[np.float64]:
         progress = _Progress(run.reporter, len(source.rows), "pass rate measured")
         return cached_pass_rates(
-            cache_key(run.dataset.hash, source, weights, settings, run.checks.composite),
+            cache_key(dataset.hash, source, weights, settings, run.checks.composite),
             source.rows,
             lambda: measured_pass_rates(
                 policy,
                 source,
                 run.checks.composite,
                 settings,
-                image_path=run.dataset.image_path,
+                image_path=dataset.image_path,
                 on_block=progress,
             ),
             run.reporter.note,
@@ -399,7 +451,10 @@ def _curriculum(
         difficulty = row_difficulty(source.rows, settings.curriculum, rates)
         if run.is_main_process:
             # A resumed run with more steps keeps the pace of this plan.
-            about: dict[str, Any] = {"by": settings.curriculum.by, "chunks": -(-plan.steps // steps_per_chunk)}
+            about: dict[str, Any] = {
+                "by": settings.curriculum.by,
+                "chunks": -(-plan.steps // steps_per_chunk),
+            }
             write_difficulty(path, source.rows, difficulty, about)
     PartialState().wait_for_everyone()
     difficulty, about = read_difficulty(path, len(source.rows))
@@ -427,7 +482,11 @@ class _Progress:
 
 
 def _go_back(run: _Run, name: str | None, stage: StageFolder, context: StageContext) -> Path | None:
-    """The checkpoint to continue from; log and completions after it are set aside."""
+    """The checkpoint to continue from; log, completions and checkpoints after it are set aside."""
+    from medgrpo.training.callbacks import best_name
+    from medgrpo.training.context import gathered
+    from medgrpo.training.trainers import STATE_FILE
+
     if run.resume is None:
         return None
     wanted = run.resume.checkpoint if name is MAIN else None
@@ -435,12 +494,33 @@ def _go_back(run: _Run, name: str | None, stage: StageFolder, context: StageCont
     for note in notes:
         run.reporter.note(note)
     step = step_of(checkpoint)
+    if checkpoint is not None:
+        state = read_json(checkpoint / STATE_FILE)
+        context.load_state_dict(state)
+        if (before := state.get("rows", context.plan.rows)) != context.plan.rows:
+            run.reporter.warn(
+                f"{context.plan.rows} rows fit the context now and {before} did before: their order is another"
+            )
+    best, best_step = run.writer.path / best_name(context), (context.best or {}).get("step")
     if run.is_main_process:
+        for path in half_written(stage.checkpoints):
+            discard(path)
+        set_aside(stage.checkpoints, step)  # first: a kill from here on goes back to the same step
+        if name is MAIN:
+            restore(best, best_step)
         moved = run.writer.cut(stage, step)
         lost = context.store.abandon(stage.name, step) if context.store is not None else 0
         run.reporter.note(
             f"resuming {stage.name} after step {step}; set aside: {moved} log lines, {lost} completions"
         )
+    gathered(None)  # wait for the main process
+    if best_step is not None and context.config.validation.steps and record_of(best).get("step") != best_step:
+        run.reporter.note(
+            f"the best weights, of step {best_step}, were replaced later: chosen anew from here"
+        )
+        context.best = None
+    if name is MAIN and run.is_main_process:
+        run.writer.update_info(best=context.best)
     return checkpoint
 
 
@@ -504,7 +584,8 @@ def _add_tensorboard(trainer: Any, context: StageContext) -> None:
     from transformers.integrations import TensorBoardCallback
 
     folder = context.writer.path / "tensorboard" / f"{context.stage.number}-{context.stage.method}"
-    trainer.add_callback(TensorBoardCallback(SummaryWriter(log_dir=str(folder))))
+    after = len(read_lines(context.stage.log))  # what a resumed run does again is not shown twice
+    trainer.add_callback(TensorBoardCallback(SummaryWriter(log_dir=str(folder), purge_step=after + 1)))
 
 
 # --------------------------------------------------------------------------------------- validation
@@ -582,6 +663,7 @@ def _metadata(
         "tags": list(template.tags),
         "system_prompt": dict(template.system),
         "use_image_title": settings.data.use_image_title,
+        "thinking": settings.model.thinking,
         "max_pixels": settings.model.max_pixels,
         "min_pixels": settings.model.min_pixels,
         **policy.coordinates.to_dict(),
@@ -594,7 +676,7 @@ def _metadata(
         "provenance": {
             "run": run.writer.name,
             "run_folder": run.writer.path.absolute(),
-            "data": str(run.dataset.path),
+            "data": run.dataset.location,
             "data_hash": run.dataset.info.get("hash"),
             "seed": settings.run.seed,
         },

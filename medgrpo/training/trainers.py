@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.training.checkpoints import PREFIX, publish, rotate
-from medgrpo.training.optimizer import separate_rates
+from medgrpo.training.optimizer import apply_settings, group_settings, separate_rates
 from medgrpo.training.sampler import EpochOrder
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class RunTrainer:
     args: Any
     state: Any
     optimizer: Any
+    lr_scheduler: Any
     _order: EpochOrder | None = None
     _writing_to: Path | None = None
 
@@ -104,6 +105,7 @@ class RunTrainer:
             self._wait()
             if self.args.should_save:
                 self.context.write_metadata(written)
+                self.context.sync()
                 publish(written, folder / f"{PREFIX}{step}", {"step": step, "stage": self.context.stage.name})
                 rotate(folder, self.context.config.training.save_total_limit)
             self._wait()
@@ -119,14 +121,16 @@ class RunTrainer:
             (folder / STATE_FILE).write_text(state, encoding="utf-8")
 
     def load_extra_state(self, folder: Path) -> None:
-        """Take up what `save_extra_state` wrote."""
-        path = folder / STATE_FILE
-        if path.is_file():
-            self.context.load_state_dict(json.loads(path.read_text("utf-8")))
+        """Take up what `save_extra_state` wrote; the stage's own state was taken up before (`stages.py`)."""
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # A checkpoint brings its learning rate and weight decay along, and a change on resume would have no
+        # effect. DeepSpeed loads its own elsewhere.
+        wanted = None if self.is_deepspeed_enabled else group_settings(self.optimizer)  # type: ignore[attr-defined]
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
+            if wanted is not None:
+                apply_settings(self.optimizer, self.lr_scheduler, wanted)
             self.load_extra_state(Path(checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -85,7 +85,7 @@ def test_a_missing_package_is_named_by_the_extra_that_brings_it(gpu, monkeypatch
         (["loss_type=ppo"], "loss_type = 'ppo'"),
         (["lr_scheduler_type=cosinus"], "lr_scheduler_type = 'cosinus'"),
         (["optim=adam"], "optim = 'adam'"),
-        (["overlong_window=300"], "longer than rollout.max_completion_length"),
+        (["overlong_share=1.5"], "less than or equal to 1"),
         (["tuning.towers=[]"], "tuning.towers"),
     ],
 )

@@ -27,6 +27,14 @@ def test_a_preset_plans_every_stage_of_a_typical_dataset(name):
     assert bool(misleading) is name.endswith("-2024"), misleading  # the originals mislead, ours do not
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_can_be_tried_on_the_demo(name):
+    config = resolve_run(name)[0].config
+    check(config)
+    for stage in [*enabled_stages(config), None]:
+        assert plan_stage(config, 1024, stage=stage).steps > 0
+
+
 @pytest.mark.parametrize("name", sorted(preset_paths()))
 def test_the_launch_line_of_a_preset_is_a_call_that_train_takes(name):
     from medgrpo.cli.train import app
@@ -71,7 +79,7 @@ def test_the_recipes_set_what_names_them():
     assert (dr.training.loss_type, dr.training.scale_rewards) == ("dr_grpo", "none")
     assert (dapo.training.loss_type, dapo.training.epsilon_high) == ("dapo", 0.28)
     assert dapo.rollout.dynamic_sampling == 3
-    assert 0 < dapo.rewards.overlong_window < dapo.rollout.max_completion_length
+    assert dapo.rewards.overlong_share == 0.2
     assert (gspo.training.loss_type, gspo.training.importance_sampling_level) == ("grpo", "sequence")
     assert resolved("qlora").tuning.method == resolved("small-12gb").tuning.method == "qlora"
 
@@ -86,3 +94,11 @@ def test_a_small_gpu_preset_fits_its_gpu_by_the_memory_model(name, gpu):  # S2.3
     config = resolve_run(name, model="Qwen/Qwen2.5-VL-3B-Instruct")[0].config
     result = estimate(config, Facts(None, None, 1797, 1024, gpu, 1))
     assert result.document()["fits"]
+
+
+def test_the_demo_leaves_the_prompt_and_the_lengths_of_another_task_alone():
+    boxes = resolve_run("detection")[0]
+    assert boxes.config.data.prompt_template == "detection"
+    assert boxes.config.rollout.max_completion_length == 512
+    assert boxes.origins["tuning.method"] == f"preset {DEMO}"
+    assert resolve_run("balanced")[0].config.data.prompt_template == "short"

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from medgrpo.cli.main import app
-from medgrpo.data.audit import audit_by_task, audit_dataset, weights_for
+from medgrpo.data.audit import audit_by_task, audit_dataset
 from medgrpo.data.demo import DemoSize, write_demo_dataset
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.rewards.composite import CompositeReward
@@ -18,9 +18,9 @@ def test_questions_are_audited_by_the_usual_weights(tmp_path):
     write_demo_dataset(tmp_path / "demo", size=DemoSize(train=60, validation=8, test=8))
     dataset = PreparedDataset.open(tmp_path / "demo")
     report = audit_by_task(dataset)
-    assert weights_for(dataset) == "balanced"
-    assert report.honest == pytest.approx(1.0)
-    assert report.ratio < 0.9
+    assert report["weights"] == "balanced"
+    assert report["honest_all_rows"] == pytest.approx(1.0)
+    assert report["ratio"] < 0.9
 
 
 def test_masks_are_audited_from_their_files(tmp_path):
@@ -43,3 +43,15 @@ def test_masks_are_audited_from_their_files(tmp_path):
     assert audit["honest_all_rows"] == pytest.approx(1.0)
     raw = audit_dataset(PreparedDataset.open(tmp_path / "out"), CompositeReward("multi_objective"))
     assert audit["ratio"] < raw.ratio
+    again = [
+        "preprocess",
+        str(tmp_path / "raw"),
+        str(tmp_path / "out"),
+        "--task",
+        "vessels",
+        "--workers",
+        "1",
+    ]
+    refused = CliRunner().invoke(app, [*again, "--audit-limit", "0.01"])
+    assert refused.exit_code == 1
+    assert "above --audit-limit 0.01" in refused.stderr

@@ -379,3 +379,16 @@ def test_pictures_and_masks_are_paired_in_the_layouts_of_published_sets(tmp_path
     (item,) = items
     assert (item.images[0].path, item.mask.path) == (picture, mask)
     assert (item.fov.path if item.fov else None) == fov
+
+
+def test_a_difficulty_is_a_number_or_a_word_and_changes_the_hash_only_where_there_is_one(tmp_path):
+    from medgrpo.data.hashing import row_hash
+    from medgrpo.data.schema import new_row
+
+    values = [2.5, "hard", "简单", "cardiology", None]
+    rows = [{"question": "Q?", "answer": str(n), "difficulty": v} for n, v in enumerate(values)]
+    items, _, _ = read(write(tmp_path / "set", "rows.json", rows))
+    assert [item.row["difficulty"] for item in items] == [2.5, 3.0, 1.0, None, None]
+    without = new_row(id="1", question="Q?", answer="A")
+    assert row_hash(without, [], None) == "f2dbe60ae92bfb04513d281f292aa094"  # as before the column
+    assert row_hash({**without, "difficulty": 1.0}, [], None) != row_hash(without, [], None)

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.runs.keys import canonical_entry
 from medgrpo.runs.record import read_run
 
 LOGS = {
@@ -241,3 +242,32 @@ def _lines(folder, rows):
     path = folder / "run.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [('{"a": 1.5}', {"a": 1.5}), ("[Infinity, 1e400]", [math.inf, math.inf])]
+)
+def test_json_is_read_with_and_without_orjson(monkeypatch, text, value):
+    from medgrpo.runs.readers import decode
+
+    assert decode.decoded(text) == value
+    monkeypatch.setattr(decode, "orjson", None)
+    assert decode.decoded(text) == value
+
+
+def test_json_beyond_the_strict_standard_is_read():
+    from medgrpo.runs.readers.decode import decoded
+
+    assert math.isnan(decoded('{"loss": NaN}')["loss"])
+    assert decoded('["\\ud83d"]') == ["\ud83d"]
+    with pytest.raises(ValueError, match="Expecting"):
+        decoded('{"loss": ')
+
+
+def test_entries_of_plain_numbers_and_of_written_ones_become_the_same():
+    plain = {"step": 2.0, "train/lr": 0.5, "stage": "grpo", "reward": 1}
+    written = {"step": "2", "train/lr": "0.5", "stage": "grpo", "reward": True}
+    expected = {"step": 2, "learning_rate": 0.5, "stage": "grpo", "reward": 1}
+    assert canonical_entry(plain) == canonical_entry(written) == expected
+    assert canonical_entry({"lr": 1.0, "learning_rate": 2.0}) == {"learning_rate": 1.0}
+    assert canonical_entry({"stage": 3, "step": 1}) == {"stage": 3, "step": 1}

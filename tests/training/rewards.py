@@ -17,3 +17,12 @@ def shortness(completions, **_):
 
 def starts_with_a_letter(completions, **_):
     return [float(text[:1].isalpha()) for text in completions]
+
+
+def characters(completions, **_):
+    """Very different even for completions of a few tokens."""
+    return [float(sum(map(ord, text)) % 97) for text in completions]
+
+
+def always_one(completions, **_):
+    return [1.0] * len(completions)

@@ -230,6 +230,39 @@ def test_a_resumed_run_follows_the_same_curriculum_also_when_more_steps_were_ask
     assert log[-1]["curriculum/available"] == 1.0
 
 
+def test_a_curriculum_that_cannot_work_is_refused_before_a_model_is_loaded(areas, tiny_config):
+    from medgrpo.training.preflight import preflight
+
+    def check(*settings):
+        return preflight(tiny_config(f"data.path={areas}", "data.rows=12", *settings)).warnings
+
+    with pytest.raises(UsageError, match="called 'hardness'"):
+        check("curriculum.by=column:hardness")
+    with pytest.raises(UsageError, match="no row has a value in the column difficulty"):
+        check("curriculum.by=column:difficulty")
+    short = ("curriculum.by=mask_area", "curriculum.schedule=sorted", "training.max_steps=2")
+    assert any("never asks the hardest rows" in warning for warning in check(*short))
+    assert not any("curriculum" in warning for warning in check("curriculum.by=mask_area"))
+
+
+def test_sft_follows_it_too(areas, tiny_config, tmp_path):
+    config = tiny_config(
+        f"data.path={areas}",
+        "data.rows=12",
+        "training.method=sft",
+        "stages.sft.enabled=false",
+        "curriculum.by=mask_area",
+        "curriculum.schedule=sorted",
+        "training.prompts_per_step=4",
+        "training.per_device_train_batch_size=4",
+        "training.max_steps=3",
+    )
+    run(config, tmp_path / "run")
+    log = read_lines(tmp_path / "run" / "log.jsonl")
+    # Ranks 0 to 3, 4 to 7 and 8 to 11 of 11.
+    assert [entry["curriculum/difficulty"] for entry in log] == pytest.approx([1.5 / 11, 5.5 / 11, 9.5 / 11])
+
+
 def test_pass_rates_are_measured_once_and_found_again_by_the_next_run(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDGRPO_CACHE", str(tmp_path / "cache"))
     settings = (

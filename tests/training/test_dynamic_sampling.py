@@ -1,5 +1,10 @@
 """Dynamic sampling: groups without spread are replaced, in an order that a resumed run repeats."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +15,7 @@ from medgrpo.training.reporter import SilentReporter
 from medgrpo.training.resume import ResumePoint
 from medgrpo.training.sampler import EpochOrder
 from medgrpo.training.stages import train
-from tests.training.conftest import REWARDS, StopsAt, losses
+from tests.training.conftest import REWARDS, TINY, StopsAt, losses
 
 NAN = float("nan")
 SOMETIMES = (
@@ -121,12 +126,12 @@ def test_what_is_learned_from_has_spread_and_what_was_replaced_is_stored_without
     assert sum(len({row["reward"] for row in group}) > 1 for group in groups) == 3 * 4
 
 
-@pytest.mark.parametrize("iterations", [1, 2])
-def test_a_resumed_run_draws_the_same_fresh_prompts(tiny_config, tmp_path, iterations):
+def test_a_resumed_run_draws_the_same_fresh_prompts(tiny_config, tmp_path):
+    # Two updates per batch: the checkpoint of step 3 lies between those on the second one.
     config = tiny_config(
         *SOMETIMES,
         "rollout.dynamic_sampling=3",
-        f"training.num_iterations={iterations}",
+        "training.num_iterations=2",
         "training.save_steps=3",
         "training.max_steps=7",
     )
@@ -145,3 +150,64 @@ def test_a_resumed_run_draws_the_same_fresh_prompts(tiny_config, tmp_path, itera
     ]
     assert sum(replaced[:3]) > 0
     assert sum(replaced[3:]) > 0
+
+
+@pytest.mark.slow
+def test_two_processes_replace_groups_that_lie_over_both(tmp_path, dataset):
+    """Three groups of four on two processes: six completions each, the second group half on either (S2.6)."""
+    words = (
+        *TINY,
+        *SOMETIMES,
+        f"data.path={dataset}",
+        "training.prompts_per_step=3",
+        "training.per_device_train_batch_size=6",
+        "training.max_steps=4",
+        "rollout.dynamic_sampling=4",
+    )
+    script = Path(__file__).with_name("two_processes.py")
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d"]
+    finished = subprocess.run(
+        [sys.executable, *launch, "--rdzv-endpoint=localhost:0", str(script), str(tmp_path / "run"), *words],
+        check=False,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    log = read_lines(tmp_path / "run" / "log.jsonl")
+    replaced = sum(entry["dynamic_sampling/replaced"] for entry in log)
+    assert replaced > 0
+    assert [entry["dynamic_sampling/dead_share"] for entry in log] == [0, 0, 0, 0]
+    rows = read_completions(tmp_path / "run").to_pylist()
+    groups = [rows[start : start + 4] for start in range(0, len(rows), 4)]
+    assert len(rows) == 4 * 12 + replaced * 4
+    assert all(len({row["prompt_id"] for row in group}) == 1 for group in groups)
+    assert sum(any(row["advantage"] for row in group) for group in groups) == 4 * 3
+
+
+def test_prompts_with_and_without_pictures_step_in_for_each_other(tiny_config, tmp_path, dataset):
+    from medgrpo.data.prepared import PreparedDataset, PreparedWriter
+
+    source = PreparedDataset.open(dataset)
+    with PreparedWriter(tmp_path / "mixed") as writer:
+        rows = []
+        for number, row in enumerate(source.rows("train", 12)):
+            pictures = [str(source.path / name) for name in row["images"]] if number % 2 else []
+            rows.append({**row, "images": pictures})
+        writer.write("train", rows)
+        writer.finish({"name": "mixed", "task": "vqa", "hash": "mixed"})
+    config = tiny_config(
+        *SOMETIMES,
+        f"data.path={tmp_path / 'mixed'}",
+        "rollout.dynamic_sampling=9",
+        "training.prompts_per_step=2",
+        "training.per_device_train_batch_size=2",
+        "training.max_steps=3",
+    )
+    result = run(config, tmp_path / "run")
+    log = read_lines(result.log)
+    assert all(np.isfinite(entry["loss"]) and entry["grad_norm"] > 0 for entry in log)
+    assert sum(entry["dynamic_sampling/replaced"] for entry in log) >= 2
+    learned = [row for row in read_completions(tmp_path / "run").to_pylist() if row["advantage"]]
+    assert {len(row["images"]) for row in learned} == {0, 1}

@@ -9,8 +9,12 @@ from medgrpo.models.loading import load_model
 from medgrpo.models.merge import merge_adapter
 from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.training.reporter import SilentReporter
+from medgrpo.training.resume import ResumePoint
 from medgrpo.training.stages import train
 from tests.families import TINY_FAMILIES
+from tests.training.conftest import StopsAt, losses
+
+pytestmark = pytest.mark.slow
 
 LORA = ("tuning.method=lora", "tuning.rank=4", "training.max_steps=2", "stages.sft.max_steps=2")
 
@@ -72,3 +76,25 @@ def asked(model, dataset):
     json.dumps(answer)
     assert (answer["image_tokens"] > 0) == (dataset is not None)
     return answer["completion_tokens"]
+
+
+@pytest.mark.parametrize("name", TINY_FAMILIES)
+def test_a_fully_tuned_family_goes_on_from_a_checkpoint_bit_for_bit(name, models, tiny_config, tmp_path):
+    """Saved weights have other names than loaded ones in most families; resume must find each."""
+    config = tiny_config(
+        f"model.path={models(name)}", "tuning.method=full", 'tuning.towers=["language", "vision", "aligner"]',
+        "training.method=sft", "training.prompts_per_step=2", "training.per_device_train_batch_size=2",
+        "stages.sft.enabled=false", "training.max_steps=4", "training.learning_rate=1e-3", "model.max_pixels=6272",
+        "data.rows=4", "model.context_length=1024", "rollout.max_completion_length=64",
+    )  # fmt: skip
+
+    def run(path, reporter=None, resume=None):
+        train(
+            config, name="test", reporter=reporter or SilentReporter(), output=path, logs=None, resume=resume
+        )
+
+    run(tmp_path / "whole")
+    run(tmp_path / "cut", reporter=StopsAt("sft", 2))
+    run(tmp_path / "cut", resume=ResumePoint(tmp_path / "cut"))
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert len({loss for _, loss in losses(tmp_path / "whole")}) == 4

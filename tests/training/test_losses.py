@@ -141,7 +141,7 @@ def test_the_gate_multiplies_the_reward_that_is_learned_from(tiny_config, tmp_pa
 
 
 def test_the_soft_length_penalty_falls_linearly_within_the_window():
-    penalties = Overlong(longest=20, window=5, weight=0.5).penalties([1, 15, 16, 18, 20])
+    penalties = Overlong(longest=20, share=0.25, weight=0.5).penalties([1, 15, 16, 18, 20])
     np.testing.assert_allclose(penalties, [0, 0, -0.2, -0.6, -1.0])
 
 
@@ -157,7 +157,7 @@ def test_the_penalty_is_part_of_the_total_and_a_component_of_its_own(aggregation
     composite = CompositeReward(
         {"letters": 1.0}, aggregation=aggregation, rewards={"letters": share_of_letters}
     )
-    overlong = Overlong(longest=20, window=10, weight=0.5)
+    overlong = Overlong(longest=20, share=0.5, weight=0.5)
     short, long = scored(composite, [5, 5, 5, 5]), scored(composite, [5, 5, 15, 20])
     assert short.table(overlong).total.tolist() == short.judged.total.tolist()
     table = long.table(overlong)
@@ -167,12 +167,12 @@ def test_the_penalty_is_part_of_the_total_and_a_component_of_its_own(aggregation
     assert metrics["reward"] == pytest.approx(float(table.total.mean()))
     change = long.signal(composite, overlong, 4) - short.signal(composite, overlong, 4)
     assert change[3] < change[2] < change[0]
-    off = Overlong(longest=20, window=0, weight=0.5)
+    off = Overlong(longest=20, share=0, weight=0.5)
     assert long.table(off).names == ("letters",)
 
 
 def test_completions_of_the_longest_length_lose_reward_in_a_run(tiny_config, tmp_path):
-    (entry,) = run(tiny_config(*ONE_STEP, "rewards.overlong_window=4"), tmp_path / "run")
+    (entry,) = run(tiny_config(*ONE_STEP, "rewards.overlong_share=0.5"), tmp_path / "run")
     rows = read_completions(tmp_path / "run").to_pylist()
     assert {row["tokens"] for row in rows} - {1}
     for row in rows:

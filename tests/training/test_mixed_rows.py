@@ -9,6 +9,7 @@ from medgrpo.runs.writer import read_lines
 from medgrpo.training.completions import read_completions
 from medgrpo.training.reporter import SilentReporter
 from medgrpo.training.stages import train
+from tests.families import TINY_FAMILIES
 
 PATTERNS = {
     "every second row": lambda number: number % 2,
@@ -91,3 +92,29 @@ def test_sft_and_dpo(mixed, tiny_config, tmp_path, pattern, method):
     )
     result = run(config, tmp_path / "run")
     assert all(math.isfinite(entry["loss"]) and entry["grad_norm"] > 0 for entry in read_lines(result.log))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["grpo", "sft", "dpo"])
+@pytest.mark.parametrize("family", [name for name, one in TINY_FAMILIES.items() if one.is_vision])
+def test_every_family_takes_them(mixed, tiny_config, tmp_path_factory, family, method, tmp_path):
+    model = tmp_path_factory.getbasetemp() / f"mixed-{family}"
+    if not model.exists():
+        TINY_FAMILIES[family].build(model)
+    config = tiny_config(
+        f"data.path={mixed('two pictures, one, none')}",
+        "data.rows=16",
+        f"model.path={model}",
+        "model.context_length=1024",
+        f"training.method={method}",
+        "stages.sft.enabled=false",
+        "data.shuffle=false",
+        "training.prompts_per_step=4",
+        "training.per_device_train_batch_size=2",
+        "training.max_steps=1",
+        "rollout.dynamic_sampling=1",
+        "training.beta=0.01",
+    )
+    (entry,) = read_lines(run(config, tmp_path / "run").log)
+    assert math.isfinite(entry["loss"])
+    assert entry["grad_norm"] > 0

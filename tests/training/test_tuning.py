@@ -103,3 +103,11 @@ def test_a_run_with_separate_learning_rates_trains_both_and_resumes_bit_for_bit(
     assert read_lines(tmp_path / "whole" / "log.jsonl")[0]["learning_rate"] == 1e-3
     one, other = weights(tmp_path / "cut" / "final_model"), weights(tmp_path / "whole" / "final_model")
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_learning_rate_changed_on_resume_takes_effect_and_keeps_the_schedules_place(tiny_config, tmp_path):
+    constant = (*QUICK, "training.lr_scheduler_type=linear", "training.max_steps=4")
+    run(tiny_config(*constant), tmp_path / "run", reporter=StopsAt("grpo", 2))
+    run(tiny_config(*constant, "training.learning_rate=2e-3"), tmp_path / "run", resume=True)
+    rates = [entry["learning_rate"] for entry in read_lines(tmp_path / "run" / "log.jsonl")]
+    assert rates == pytest.approx([1e-3, 0.75e-3, 1e-3, 0.5e-3])

@@ -42,6 +42,30 @@ def test_prompts_without_pictures_are_left_alone():
     assert prompts_for_vllm([[5, 6]], [["picture"]], None) == [[5, 6]]
 
 
+def test_several_pictures_are_collapsed_alike_with_and_without_an_adapter(tmp_path):
+    """What vLLM is handed is read off the model, which an adapter wraps."""
+    from peft import LoraConfig, get_peft_model
+    from PIL import Image
+
+    from medgrpo.models.demo import build_demo_model
+    from medgrpo.models.loading import load_model, lora_targets
+    from medgrpo.training.vllm import picture_tokens
+
+    loaded = load_model(str(build_demo_model(tmp_path / "m", ["which differs?"], seed=0)))
+    pictures = [Image.new("RGB", size) for size in ((56, 56), (112, 56), (56, 140))]
+    parts = [{"type": "image"}] * 3 + [{"type": "text", "text": "which differs?"}]
+    text = loaded.processor.apply_chat_template(
+        [{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=False
+    )
+    expanded = loaded.processor(text=[text], images=pictures)["input_ids"][0]
+    as_written = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert len(expanded) > len(as_written)
+    adapted = get_peft_model(loaded.model, LoraConfig(target_modules=lora_targets(loaded.model)))
+    for model in (loaded.model, adapted):
+        written = picture_tokens(model, loaded.processor)
+        assert prompts_for_vllm([expanded], [pictures], written) == [as_written]
+
+
 def test_a_gap_above_the_limit_stops_with_the_reason():
     check_gap(None, 0.3)
     check_gap(0.03, 0.3)

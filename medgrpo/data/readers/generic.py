@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from medgrpo.data.cells import CELL
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
 from medgrpo.data.readers.values import folded, optional, required, text_of, texts_of
-from medgrpo.data.schema import Row, Task, guess_language, new_row
+from medgrpo.data.schema import Row, Task, guess_language, is_yes_or_no, new_row
 from medgrpo.data.source import ImageRef, MissingImage, Source
 
 QUESTION = (
@@ -28,6 +28,9 @@ IMAGE = (
 )
 PATIENT = ("patient_id", "patientid", "patient", "subject_id", "case_id", "study_id")
 OPTIONS = ("options", "choices", "candidates")
+DIFFICULTY = ("difficulty", "difficulty_level", "hardness", "难度")
+LEVELS = (("easy", "简单", "容易"), ("medium", "moderate", "中等"), ("hard", "difficult", "困难", "难"))
+"""Words for a difficulty of 1, 2 and 3."""
 LETTERED = ("choice {}", "option_{}", "option {}", "{}")
 """Columns of options, one for each letter, as in PMC-VQA, OmniMedVQA and C-Eval."""
 
@@ -69,9 +72,27 @@ class QuestionAnswerReader(RecordReader):
             caption=optional(fields, "caption"),
             image_title=optional(fields, "image_title", "case_title"),
             context=optional(fields, "context"),
+            difficulty=difficulty_of(optional(fields, *DIFFICULTY)),
         )
         label_from_columns(row, fields)
         return Item(row, images, split=optional(fields, "split") or split_of(file))
+
+
+def difficulty_of(text: str | None) -> float | None:
+    """How hard a row is, as its source says: a number, or a word of `LEVELS`; None for other words.
+
+    >>> difficulty_of("2.5"), difficulty_of("Hard"), difficulty_of("cardiology")
+    (2.5, 3.0, None)
+    """
+    if text is None:
+        return None
+    for level, words in enumerate(LEVELS, start=1):
+        if text.casefold() in words:
+            return float(level)
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def label_from_columns(row: Row, fields: Mapping[str, Any]) -> None:
@@ -203,7 +224,7 @@ def answer_type_of(fields: Mapping[str, Any], answer: str) -> str:
     named = (optional(fields, "answer_type", "asnwer_type") or "").strip().lower()
     if named in ("closed", "open", "choice"):
         return named
-    return "closed" if answer.strip(" .。").lower() in ("yes", "no", "是", "否", "有", "没有") else "open"
+    return "closed" if is_yes_or_no(answer) else "open"
 
 
 def split_of(file: Path) -> str | None:

@@ -65,6 +65,12 @@ class MaskFolderReader(FolderReader):
         """A row per picture; `source_row` counts the pictures of a set."""
         for folder, files in sorted(_sets(source).items()):
             keys = sorted({key for role in files.values() for key in role})
+            if not files.keys() & {
+                "image",
+                "stack",
+            }:  # HRF's labels are often passed on without their pictures
+                problems.skipped["mask of a set without pictures"] += len(keys)
+                continue
             for number, key in enumerate(keys, start=1):
                 parts = {role: found[key] for role, found in files.items() if key in found}
                 try:
@@ -90,7 +96,7 @@ class MaskFolderReader(FolderReader):
             raise BadRow(
                 "mask missing", "mask", f"no mask belongs to {refs['image'].path}", "a mask of the same name"
             )
-        kind = "vessels" if FUNDUS.search(f"{source.root.name}/{refs['mask'].path}") else "region"
+        kind = "vessels" if FUNDUS.search(f"{source.base.name}/{refs['mask'].path}") else "region"
         eye = _EYE.match(key)
         row = new_row(
             question=QUESTIONS[kind],
@@ -119,7 +125,7 @@ def _sets(source: Source) -> dict[str, dict[Role, dict[str, Path]]]:
     annotated = {folder.parent for folder in folders if _role(folder.name, is_annotated=True) == "mask"}
     sets: dict[str, dict[Role, dict[str, Path]]] = defaultdict(lambda: defaultdict(dict))
     for folder, paths in sorted(folders.items()):
-        role = _role(folder.name, is_annotated=folder.parent in annotated) if folder != source.root else None
+        role = _role(folder.name, is_annotated=folder.parent in annotated) if folder != source.base else None
         for path in paths:
             if role is not None:
                 name, own = source.relative(folder.parent), role
