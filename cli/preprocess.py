@@ -209,17 +209,7 @@ def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
     for kind, labels in document["labels"].items():
         if labels["classes"]:
             out.text(f"{kind} known for {labels['share']:.0%} of the rows")
-    for kind, count in document["leaks"].items():
-        out.text(f"leak: {count:,} × {kind.replace('_', ' ')}")
-    for pair, count in document["split"].get("official_overlap", {}).items():
-        out.text(f"leak: {count:,} pictures, patients or texts are in both official splits {pair}")
-    if document["conflicts"]["pairs"]:
-        out.text(
-            f"conflicts: {document['conflicts']['pairs']} questions with different answers for the same picture, "
-            f"{document['conflicts']['yes_against_no']} of them yes against no"
-        )
-    if document["near_duplicates"]:
-        out.text(f"{document['near_duplicates']:,} pairs of nearly equal pictures, each pair in one split")
+    _print_findings(out, document)
     if document["budget"]:
         counted = document["budget"]
         out.text(
@@ -247,3 +237,20 @@ def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
             f"what the references earn (medgrpo score {document['output']} --audit)"
         )
     out.text(f"written to {document['output']} in {document['wall_s']:.1f} s")
+
+
+def _print_findings(out: Output, document: dict[str, Any]) -> None:
+    for kind, count in document["leaks"].items():
+        out.text(f"leak: {count:,} × {kind.replace('_', ' ')}")
+    for pair, count in document["split"].get("official_overlap", {}).items():
+        out.text(f"leak: {count:,} pictures, patients or texts are in both official splits {pair}")
+    if document["conflicts"]["pairs"]:
+        out.text(
+            f"conflicts: {document['conflicts']['pairs']} questions with different answers for the same picture, "
+            f"{document['conflicts']['yes_against_no']} of them yes against no"
+        )
+    if document["near_duplicates"]:
+        out.text(f"{document['near_duplicates']:,} pairs of nearly equal pictures, each pair in one split")
+    if letters := document["option_letters"]:
+        shares = ", ".join(f"{letter} {count:,}" for letter, count in letters["counts"].items())
+        out.text(f"right option letters: {shares}; always naming the commonest earns {letters['share']:.0%}")
