@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from demo_gain import complete, score
 
+ROOT = Path(__file__).resolve().parents[1]
 RECIPES = {
     "plain": [],
     "dynamic sampling": ["rollout.dynamic_sampling=3"],
@@ -206,6 +207,7 @@ def main():
         "CUDA_VISIBLE_DEVICES": "",
         "HF_HUB_OFFLINE": "1",
         "MEDGRPO_CACHE": str(out / "cache"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
     started = time.perf_counter()
     recipes = list(dict.fromkeys(["plain", *options.recipes]))

@@ -61,6 +61,10 @@ def train(
     ] = None,
     vllm: Annotated[str | None, typer.Option(help="Generate with vLLM: colocate or server.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, data order and sampling. [0]")] = None,
+    on_reward_error: Annotated[
+        str | None,
+        typer.Option(metavar="stop|skip", help="A reward raises: stop, or skip the row and count. [stop]"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and print the plan; train nothing.")
     ] = False,
@@ -94,6 +98,7 @@ def train(
         "launch.deepspeed": deepspeed,
         "vllm.mode": vllm,
         "rollout.engine": "vllm" if vllm else None,
+        "rewards.on_error": on_reward_error,
     }
     words = list(assignments or [])
     point = find_run(resume, output) if resume else None

@@ -100,7 +100,16 @@ def parse_mixture(text: str, registry: str | Path | None = None) -> list[Part]:
         parts.append(part if weight is None else replace(part, weight=weight))
     if not parts:
         raise UsageError(f"--data {text!r} names no dataset", expected="a folder, or a,b:0.3")
-    return parts
+    return _told_apart(parts)
+
+
+def _told_apart(parts: Sequence[Part]) -> list[Part]:
+    """The parts under names of their own: a second `prepared` becomes `prepared-2`, since ids start with the name."""
+    named: list[Part] = []
+    for part in parts:
+        taken = sum(part.name == other.name for other in parts[: len(named)])
+        named.append(replace(part, name=f"{part.name}-{taken + 1}") if taken else part)
+    return named
 
 
 def registered(text: str) -> Part | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
-from medgrpo.config.sections import RunConfig
+from medgrpo.config.sections import LoggingConfig, RunConfig
 from medgrpo.errors import MedgrpoError
 from medgrpo.files import write_text
 from medgrpo.runs.writer import RunWriter, StageFolder, read_json, read_lines
@@ -596,6 +596,7 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     from medgrpo.training.callbacks import RunLog, StepClock
 
     config, plan = context.config, context.plan
+    _name_project(config.logging)
     output = context.stage.checkpoints
     shared: dict[str, Any] = {
         "context": context,
@@ -641,6 +642,16 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     trainer.add_callback(RunLog(context))
     _add_tensorboard(trainer, context)
     return trainer
+
+
+def _name_project(logging: LoggingConfig) -> None:
+    """Tell the trackers that read it from the environment what the project is called, unless that says so itself."""
+    import os
+
+    os.environ.setdefault("WANDB_PROJECT", logging.project)
+    os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", logging.project)
+    if logging.offline:
+        os.environ["WANDB_MODE"] = "offline"
 
 
 def _add_tensorboard(trainer: Any, context: StageContext) -> None:
