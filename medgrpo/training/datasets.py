@@ -243,20 +243,25 @@ def drop_long(
     processor: Any,
     longest_prompt: int,
     on_block: Callable[[int], None] | None = None,
-) -> tuple[ChosenRows, int]:
-    """Rows whose prompt fits, and how many did not. TRL truncates no prompt, so this is the only guard.
+) -> tuple[ChosenRows, int, int]:
+    """Rows whose prompt fits, how many did not, and which of the former (by its new number) is the longest.
+
+    TRL truncates no prompt, so this is the only guard.
 
     Args:
         longest_prompt: in tokens, image tokens included.
         on_block: told the number of rows counted so far, a few hundred at a time.
     """
     kept = array("q")
+    longest, most = 0, 0
     for number, length in enumerate(prompt_lengths(source, processor)):
         if length <= longest_prompt:
+            if length > most:
+                longest, most = len(kept), length
             kept.append(number)
         if on_block is not None and number % BLOCK == BLOCK - 1:
             on_block(number + 1)
-    return ChosenRows(source.rows, kept), len(source.rows) - len(kept)
+    return ChosenRows(source.rows, kept), len(source.rows) - len(kept), longest
 
 
 def prompt_lengths(source: RowSource, processor: Any) -> Iterator[int]:
