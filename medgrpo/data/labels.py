@@ -115,7 +115,9 @@ def _agreed(kind: Kind, labels: set[str]) -> str | None:
 
     def entails(one: str, other: str) -> bool:
         columns = {kind: [other]}
-        return bool(text.score([f"{kind}_match"], [f"<{kind}>{one}</{kind}>"], tags=[kind], **columns)[0, 0] == 1)
+        return bool(
+            text.score([f"{kind}_match"], [f"<{kind}>{one}</{kind}>"], tags=[kind], **columns)[0, 0] == 1
+        )
 
     ordered = sorted(labels)
     narrowest = [one for one in ordered if all(entails(one, other) for other in ordered)]

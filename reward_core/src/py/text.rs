@@ -4,12 +4,12 @@
 use std::hash::Hash;
 use std::ops::Range;
 
-use numpy::{IntoPyArray, PyArray2};
+use numpy::{IntoPyArray, PyArray2, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
-use pyo3::types::{PyBytes, PyDict, PyFloat, PyList, PySequence, PyString};
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyDict, PyFloat, PyList, PySequence, PySlice, PyString};
 use rustc_hash::FxHashMap;
 
 use crate::text::answers::{alternatives, Prompt};
@@ -25,10 +25,10 @@ use crate::text::verdict::RULES;
 use crate::threads;
 
 /// Rows that one thread takes at a time; a batch of one chunk is not spread.
-const CHUNK: usize = 256;
+const CHUNK: usize = 64;
 
-/// Rows whose text is held at a time, so that it stays in the cache and its memory is used again.
-const BLOCK: usize = 4 * CHUNK;
+/// Characters that are held at a time for each thread, so that they stay in the cache.
+const ROOM: usize = 1 << 16;
 
 /// A Python string: borrowed where it is valid Unicode, copied with replacement marks where it is not.
 pub(super) enum Text {
@@ -59,41 +59,89 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Text {
     }
 }
 
-/// A completion: the UTF-8 that Python has where it is ASCII, else UTF-16, which takes half as long to make.
+/// A completion as it is read: the UTF-8 that Python has where it is ASCII, else a range of `Block::wide`.
 enum Completion {
     Narrow(Text),
-    Wide(PyBackedBytes),
+    Wide(Range<usize>),
 }
 
-impl Completion {
-    fn source(&self) -> Source<'_> {
-        match self {
-            Self::Narrow(text) => Source::Utf8(text),
-            Self::Wide(bytes) => Source::Utf16(&bytes.as_chunks().0[1..]), // after the byte order mark
+/// Some of the completions.
+///
+/// `PyUnicode_AsUTF8` would make and keep the UTF-8 of every text that is not ASCII, which costs five times as much as
+/// having numpy write the characters of many texts into one array.
+struct Block<'py> {
+    completions: Vec<Completion>,
+    wide: Option<PyReadonlyArray1<'py, u32>>,
+}
+
+impl<'py> Block<'py> {
+    /// Reads completions from `first` on, at most `most` and no more than fit into an array of `room` characters.
+    fn read(
+        completions: &Bound<'py, PyList>,
+        first: usize,
+        most: usize,
+        room: usize,
+    ) -> PyResult<Self> {
+        let py = completions.py();
+        let texts = completions.get_slice(first, first + most);
+        // `map` calls a method of `str` in a third of the time that a call from here takes
+        let is_ascii = py.get_type::<PyString>().getattr(intern!(py, "isascii"))?;
+        let map = py
+            .import(intern!(py, "builtins"))?
+            .getattr(intern!(py, "map"))?;
+        let are_ascii = map.call1((is_ascii, &texts))?;
+        let (wide, mut longest) = (PyList::empty(py), 0);
+        let mut lengths = Vec::with_capacity(most);
+        for (text, is_ascii) in texts.iter().zip(are_ascii.try_iter()?) {
+            if is_ascii?.is_truthy()? {
+                lengths.push(None);
+                continue;
+            }
+            let length = text.len()?;
+            let width = length.max(longest);
+            if !wide.is_empty() && width * (wide.len() + 1) > room {
+                break;
+            }
+            longest = width;
+            wide.append(text)?;
+            lengths.push(Some(length));
         }
+        let mut start = 0;
+        let read = |(text, length): (Bound<'py, PyAny>, &Option<usize>)| {
+            let Some(length) = length else {
+                return Ok(Completion::Narrow(text.extract()?));
+            };
+            let range = start..start + length;
+            start += longest;
+            Ok(Completion::Wide(range))
+        };
+        Ok(Self {
+            completions: texts
+                .iter()
+                .zip(&lengths)
+                .map(read)
+                .collect::<PyResult<_>>()?,
+            wide: if wide.is_empty() {
+                None
+            } else {
+                Some(characters(&wide, longest)?)
+            },
+        })
     }
 }
 
-/// Reads some of the completions.
-fn read_completions(
-    completions: &Bound<'_, PyList>,
-    rows: Range<usize>,
-) -> PyResult<Vec<Completion>> {
-    let py = completions.py();
-    let kind = py.get_type::<PyString>();
-    let is_ascii = kind.getattr(intern!(py, "isascii"))?;
-    let encode = kind.getattr(intern!(py, "encode"))?;
-    rows.map(|row| {
-        let text = completions.get_item(row)?;
-        if !is_ascii.call1((&text,))?.is_truthy()? {
-            // fails for a lone surrogate, which `Text` replaces
-            if let Ok(bytes) = encode.call1((&text, intern!(py, "utf-16"))) {
-                return Ok(Completion::Wide(bytes.cast_into::<PyBytes>()?.into()));
-            }
-        }
-        Ok(Completion::Narrow(text.extract()?))
-    })
-    .collect()
+/// The characters of the texts, `longest` places for each.
+fn characters<'py>(
+    texts: &Bound<'py, PyList>,
+    longest: usize,
+) -> PyResult<PyReadonlyArray1<'py, u32>> {
+    let py = texts.py();
+    let numpy = py.import(intern!(py, "numpy"))?;
+    let empty = numpy.getattr(intern!(py, "empty"))?;
+    let array = empty.call1((texts.len(), format!("U{longest}")))?;
+    array.set_item(PySlice::full(py), texts)?;
+    let numbers = array.call_method1(intern!(py, "view"), (intern!(py, "u4"),))?;
+    numbers.extract()
 }
 
 /// A column of the batch: its different values, and which one each row has.
@@ -431,22 +479,38 @@ fn score_texts<'py>(
     let rows = Rows::read(&columns, &measures)?;
     let scorer = new_scorer(measures, &tags, plain)?;
     let mut values = vec![0.0; count * width];
-    let blocks = values.chunks_mut((BLOCK * width).max(1));
-    for (block, values) in blocks.enumerate() {
-        let first = block * BLOCK;
-        let texts = read_completions(completions, first..(first + BLOCK).min(count))?;
+    let threads = threads::num_threads().min(count.div_ceil(CHUNK)).max(1);
+    let mut scratches: Vec<Scratch> = (0..threads).map(|_| Scratch::default()).collect();
+    let mut first = 0;
+    while first < count && width > 0 {
+        let block = Block::read(completions, first, CHUNK * threads, ROOM * threads)?;
+        let wide = block
+            .wide
+            .as_ref()
+            .map(PyReadonlyArray1::as_slice)
+            .transpose()?;
+        let texts = &block.completions;
+        let values = &mut values[first * width..(first + texts.len()) * width];
+        let share = texts.len().div_ceil(threads).max(1);
+        let parts = texts.chunks(share).zip(values.chunks_mut(share * width));
+        let work: Vec<_> = parts.zip(&mut scratches).collect();
         py.detach(|| {
-            let chunks: Vec<&mut [f64]> = values.chunks_mut(CHUNK * width).collect();
-            let is_large = chunks.len() > 1;
-            threads::for_each(chunks, is_large, |chunk, values| {
-                let mut scratch = Scratch::default();
-                for (offset, values) in values.chunks_mut(width).enumerate() {
-                    let at = chunk * CHUNK + offset;
-                    let row = rows.row(first + at);
-                    scorer.score(texts[at].source(), &row, &mut scratch, values);
+            threads::for_each(work, true, |part, ((texts, values), scratch)| {
+                let start = first + part * share;
+                for (offset, (text, values)) in
+                    texts.iter().zip(values.chunks_mut(width)).enumerate()
+                {
+                    let text = match text {
+                        Completion::Narrow(text) => Source::Utf8(text),
+                        Completion::Wide(range) => {
+                            Source::Utf32(&wide.unwrap_or(&[])[range.clone()])
+                        }
+                    };
+                    scorer.score(text, &rows.row(start + offset), scratch, values);
                 }
             });
         });
+        first += texts.len();
     }
     matrix(py, values, count, width)
 }

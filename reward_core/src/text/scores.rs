@@ -1,7 +1,5 @@
 //! Every text reward of a completion from one look at it: tags are scanned once, each field is read once.
 
-use rustc_hash::FxHashMap;
-
 use super::answers::Prompt;
 use super::fluency::fluency;
 use super::labels::Label;
@@ -97,24 +95,26 @@ pub struct Scratch {
 /// Labels as they were read lately: completions name few planes and modalities, again and again.
 #[derive(Debug, Default)]
 struct ReadLabels {
-    known: FxHashMap<String, Parsed>,
+    known: Vec<(String, Parsed)>,
 }
 
 impl ReadLabels {
     /// What `text` says.
     fn read(&mut self, text: &str) -> &Parsed {
-        if !self.known.contains_key(text) {
-            if self.known.len() >= MOST_LABELS {
+        let known = self.known.iter().position(|(label, _)| label == text);
+        let place = known.unwrap_or_else(|| {
+            if self.known.len() == MOST_LABELS {
                 self.known.clear();
             }
-            self.known.insert(text.to_string(), Parsed::new(text));
-        }
-        &self.known[text]
+            self.known.push((text.to_string(), Parsed::new(text)));
+            self.known.len() - 1
+        });
+        &self.known[place].1
     }
 }
 
 /// Labels that are remembered at a time.
-const MOST_LABELS: usize = 64;
+const MOST_LABELS: usize = 16;
 
 /// Some rewards over completions of one tag set.
 #[derive(Clone, Debug)]

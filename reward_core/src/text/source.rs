@@ -1,14 +1,14 @@
 //! A completion in the encoding in which it came, so that only the parts that are judged become UTF-8.
 
-/// A text as UTF-8, or as UTF-16 in the byte order of the machine.
+/// A text as UTF-8, or as the numbers of its characters.
 ///
-/// Positions are bytes in the one and units of two bytes in the other.
+/// Positions are bytes in the one and characters in the other.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
     /// UTF-8.
     Utf8(&'a str),
-    /// Sound UTF-16: no surrogate stands alone.
-    Utf16(&'a [[u8; 2]]),
+    /// One number a character; a surrogate counts as three replacement marks, as its bytes do in lossy UTF-8.
+    Utf32(&'a [u32]),
 }
 
 impl<'a> From<&'a str> for Source<'a> {
@@ -23,7 +23,7 @@ impl<'a> Source<'a> {
     pub const fn len(self) -> usize {
         match self {
             Self::Utf8(text) => text.len(),
-            Self::Utf16(units) => units.len(),
+            Self::Utf32(units) => units.len(),
         }
     }
 
@@ -41,10 +41,11 @@ impl<'a> Source<'a> {
     {
         match self {
             Self::Utf8(text) => text.as_bytes(),
-            Self::Utf16(units) => {
-                let narrow = |unit: u16| if unit < 0x80 { unit as u8 } else { 0xff };
+            Self::Utf32(units) => {
+                // 255 where the number is above 127: without a comparison it is done for 16 at a time
+                let narrow = |&unit: &u32| (unit | (0x7f_u32.wrapping_sub(unit) >> 24)) as u8;
                 memory.clear();
-                memory.extend(units.iter().map(|&unit| narrow(u16::from_ne_bytes(unit))));
+                memory.extend(units.iter().map(narrow));
                 memory
             }
         }
@@ -55,7 +56,7 @@ impl<'a> Source<'a> {
     pub fn slice(self, start: usize, end: usize) -> Self {
         match self {
             Self::Utf8(text) => Self::Utf8(&text[start..end]),
-            Self::Utf16(units) => Self::Utf16(&units[start..end]),
+            Self::Utf32(units) => Self::Utf32(&units[start..end]),
         }
     }
 
@@ -63,12 +64,8 @@ impl<'a> Source<'a> {
     #[must_use]
     pub fn is_blank(self) -> bool {
         match self {
-            // the first byte decides as a rule
-            Self::Utf8(text) => {
-                let first = text.as_bytes().first();
-                first.is_none_or(|b| !b.is_ascii_graphic()) && text.trim().is_empty()
-            }
-            Self::Utf16(units) => units.iter().all(|&unit| is_blank_unit(unit)),
+            Self::Utf8(text) => text.bytes().all(|b| b == b'\n') || text.trim().is_empty(),
+            Self::Utf32(units) => units.iter().all(|&unit| is_blank_unit(unit)),
         }
     }
 
@@ -87,7 +84,7 @@ impl<'a> Source<'a> {
                 let lead = content.len() - content.trim_start().len();
                 (start + lead, start + lead + content.trim().len())
             }
-            Self::Utf16(units) => {
+            Self::Utf32(units) => {
                 let content = &units[start..end];
                 let lead = content
                     .iter()
@@ -108,12 +105,14 @@ impl<'a> Source<'a> {
     {
         match self {
             Self::Utf8(text) => text,
-            Self::Utf16(units) => {
-                let units = units.iter().map(|&unit| u16::from_ne_bytes(unit));
+            Self::Utf32(units) => {
                 memory.clear();
-                memory.extend(
-                    char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)),
-                );
+                for &unit in units {
+                    match char::from_u32(unit) {
+                        Some(character) => memory.push(character),
+                        None => memory.push_str("\u{fffd}\u{fffd}\u{fffd}"),
+                    }
+                }
                 memory
             }
         }
@@ -125,11 +124,8 @@ const fn is_graphic(character: char) -> bool {
     character.is_ascii_graphic()
 }
 
-/// Blanks all lie in the first plane, so that a surrogate is none.
-fn is_blank_unit(unit: [u8; 2]) -> bool {
-    let unit = u16::from_ne_bytes(unit);
-    !(0x21..=0x7e).contains(&unit)
-        && char::from_u32(u32::from(unit)).is_some_and(char::is_whitespace)
+fn is_blank_unit(unit: u32) -> bool {
+    !(0x21..=0x7e).contains(&unit) && char::from_u32(unit).is_some_and(char::is_whitespace)
 }
 
 #[cfg(test)]
@@ -140,8 +136,8 @@ mod tests {
     proptest! {
         #[test]
         fn both_encodings_say_the_same(text in "\\PC{0,20}|[ \u{3000}\u{a0}\t<肺😀a]{0,20}") {
-            let units: Vec<[u8; 2]> = text.encode_utf16().map(u16::to_ne_bytes).collect();
-            let (wide, narrow) = (Source::Utf16(&units), Source::Utf8(&text));
+            let units: Vec<u32> = text.chars().map(u32::from).collect();
+            let (wide, narrow) = (Source::Utf32(&units), Source::Utf8(&text));
             prop_assert_eq!(wide.is_blank(), narrow.is_blank());
             let mut words = String::new();
             prop_assert_eq!(wide.text(&mut words), text.as_str());
