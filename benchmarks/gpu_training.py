@@ -21,8 +21,13 @@ from medgrpo.data.prepared import PreparedWriter
 from medgrpo.data.schema import ROW_SCHEMA
 
 
-def write_dataset(folder: Path, size: int, rows: int, images: int, text_rows: float) -> None:
-    """A prepared dataset of yes/no questions on noise images of size × size px, a share of them without image."""
+def write_dataset(
+    folder: Path, size: int, rows: int, images: int, text_rows: float, pair_tokens: int
+) -> None:
+    """A prepared dataset of yes/no questions on noise images of size × size px, a share of them without image.
+
+    With `pair_tokens` each row is a preference pair of two completions of about so many tokens.
+    """
     rng = np.random.default_rng(0)
     made = []
     with PreparedWriter(folder) as writer:
@@ -51,10 +56,18 @@ def write_dataset(folder: Path, size: int, rows: int, images: int, text_rows: fl
                 "source_file": "noise",
                 "source_row": number,
             }
+            if pair_tokens:
+                row |= {"chosen": "no " * pair_tokens, "rejected": "yes " * pair_tokens}
             made.append(row)
         writer.write("train", made[: rows - 4])
         writer.write("validation", made[-4:])
         writer.finish({"name": "noise", "task": "vqa", "hash": f"noise-{size}-{rows}"})
+
+
+def letters(completions: list, **_: object) -> list[float]:
+    """Share of ASCII letters: random weights earn none of the medical rewards, and no spread means no gradient."""
+    texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
+    return [sum(c.isascii() and c.isalpha() for c in text) / max(1, len(text)) for text in texts]
 
 
 def main() -> None:
@@ -67,6 +80,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--images", type=int, default=1)
     parser.add_argument("--text-rows", type=float, default=0.0)
+    parser.add_argument("--pair-tokens", type=int, default=0, help="for --set training.method=dpo")
     parser.add_argument("--vllm", action="store_true")
     parser.add_argument("--gpus", type=int)
     parser.add_argument("--deepspeed")
@@ -74,9 +88,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("gpu-benchmark"))
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
-    data = arguments.work / f"noise-{arguments.size}-{arguments.images}-{arguments.text_rows}"
+    shape = (arguments.images, arguments.text_rows, arguments.pair_tokens)
+    data = arguments.work / "-".join(map(str, ("noise", arguments.size, *shape)))
     if not data.exists():
-        write_dataset(data, arguments.size, 64, arguments.images, arguments.text_rows)
+        write_dataset(data, arguments.size, 64, *shape)
     run = arguments.work / f"run-{arguments.name}"
     settings = [
         f"rollout.num_generations={arguments.generations}",
@@ -86,6 +101,7 @@ def main() -> None:
         "training.save_steps=1000",
         "model.max_pixels=1048576",
         "validation.before_and_after=false",
+        f"rewards.weights={__file__}:letters=1",
         *arguments.set,
     ]
     command = [

@@ -174,23 +174,26 @@ def _print_predictions(out: Output, found: SideBySide) -> None:
         ]
         rows.append([metric, *shown])
     out.table("Predictions (95 % interval, clustered by image)", ["metric", *found.models], rows)
-    differences = [
-        [
-            d.metric,
-            d.model,
-            d.difference,
-            f"[{d.low:.3f}, {d.high:.3f}]",
-            f"{d.p_value:.2g}",
-            d.n,
-            d.note or "",
-        ]
+    told = [
+        d
         for d in found.differences
         if d.difference is not None and d.low is not None and d.high is not None and d.p_value is not None
     ]
-    if differences:
-        title = (
-            f"Paired differences from {found.differences[0].baseline} (p: sign flips per image, two-sided)"
-        )
-        out.table(title, ["metric", "model", "difference", "95 %", "p", "n", "note"], differences)
+    if told:
+        noted = any(d.note for d in told)
+        lines = [
+            [
+                d.metric,
+                d.model,
+                f"{d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}]",
+                f"{d.p_value:.2g}",
+                d.n,
+                *([d.note or ""] if noted else []),
+            ]
+            for d in told
+        ]
+        title = f"Paired differences from {told[0].baseline} (p: sign flips per image, two-sided)"
+        head = ["metric", "model", "difference, 95 %", "p", "n", *(["note"] if noted else [])]
+        out.table(title, head, lines)
     for note in found.notes:
         out.note(note)

@@ -58,7 +58,7 @@ def estimate_time(
 
     Example: medgrpo estimate-time --preset balanced --samples 1797 --size 512 --gpu A100
     """
-    from medgrpo.config.plan import check
+    from medgrpo.config.checks import check
     from medgrpo.config.presets import resolve_run
     from medgrpo.estimate.estimate import Facts, estimate
 
@@ -76,7 +76,7 @@ def estimate_time(
     )
     for note in notes:
         out.note(note)
-    for warning in check(resolved.config):
+    for warning in check(resolved.config, world_size=gpus):
         out.warn(warning)
     facts = Facts(model, data, samples, size, gpu, gpus)
     result = estimate(resolved.config, facts)
@@ -110,25 +110,36 @@ def estimate_time(
 def _print(out: Output, document: dict[str, Any]) -> None:
     for note in document["notes"]:
         out.note(note)
+    place = f"on {document['gpus']} × {document['gpu']} ({document['gpu_source']})"
+    if document["source"] == "probe":
+        place = f"measured on this machine in {document['probe']['steps']} real steps"
     out.text(
-        f"{document['model']} on {document['gpus']} × {document['gpu']} ({document['gpu_source']}), {document['engine']}\n"
-        f"{document['hours']:.1f} h (between {document['hours_low']:.1f} and {document['hours_high']:.1f}): "
+        f"{document['model']} {place}, {document['engine']}\n"
+        f"{_duration(document['hours'])} (between {_duration(document['hours_low'])} and {_duration(document['hours_high'])}): "
         f"{document['steps']} steps of {document['prompts_per_step']} prompts × {document['generations']} completions "
         f"= {document['epochs']:.2f} epochs of {document['rows']} rows\n"
         f"{document['s_per_prompt']:.2f} s a prompt, {document['prompts_per_hour']:.0f} prompts an hour, "
         f"{document['image_tokens']} image tokens"
     )
-    out.table("Where the time of a prompt goes", ["phase", "s"], list(document["phases"].items()))
+    modelled = f", as modelled for {document['gpu']}" if document["source"] == "probe" else ""
+    out.table(f"Where the time of a prompt goes{modelled}", ["phase", "s"], list(document["phases"].items()))
     memory = document["memory_gib"]
     verdict = "fits" if document["fits"] else "does NOT fit"
     out.table(
-        f"Memory of one GPU: peak {memory['peak']:.1f} GiB, {verdict}",
+        f"Memory of one GPU{modelled}: peak {memory['peak']:.1f} GiB, {verdict}",
         ["part", "GiB"],
         [(part, value) for part, value in memory.items() if part != "peak"],
     )
     if document["advice"]:
         rows = [(entry["change"], entry["saving"], entry["costs"]) for entry in document["advice"]]
         out.table("What would save most", ["change", "saves", "costs"], rows)
+
+
+def _duration(hours: float) -> str:
+    """Hours in the unit that fits: 42 s, 12 min, 3.4 h."""
+    if hours < 1 / 60:
+        return f"{3600 * hours:.0f} s"
+    return f"{60 * hours:.0f} min" if hours < 1 else f"{hours:.1f} h"
 
 
 def _alternatives(result: Estimate, facts: Facts) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +12,13 @@ from medgrpo.cli.output import JsonOption, Output, QuietOption
 from medgrpo.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.evaluate import Evaluation
     from medgrpo.evaluation.subject import Subject
     from medgrpo.evaluation.targets import Target
+    from medgrpo.rewards.boxes import BoxFormat
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -34,6 +39,12 @@ def evaluate(
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Score these ready completions; no model is loaded.")
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of predicted masks for DATA, named after its images or ids; no model is loaded."
+        ),
     ] = None,
     references: Annotated[
         Path | None, typer.Option(help="File that holds the answers to --predictions, with --join.")
@@ -66,9 +77,18 @@ def evaluate(
     counterfactual: Annotated[
         str | None, typer.Option(help="blank,shuffle,noise: ask again with pictures that cannot help.")
     ] = None,
-    targets: Annotated[str | None, typer.Option(help="TOML file of figures to reach, or stage1.")] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="TOML file of figures to reach, or stage1 or vessels.")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Of the metric `reward`. Default: as in training, else balanced.")
+    ] = None,
+    box_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="pixel|thousand|unit",
+            help="How boxes are written: pixels of the picture, 0-1000 or 0-1 of its sides. Default: as recorded beside the weights, else as the model's family does.",
+        ),
     ] = None,
     plain: Annotated[
         bool,
@@ -111,9 +131,23 @@ def evaluate(
 
     out = Output(as_json=as_json, quiet=quiet)
     wanted = load_targets(targets) if targets else []
-    if predictions is not None:
+    form = _box_format(box_format)
+    if masks is not None:
+        result = _of_masks(model, data, masks, predictions, split, limit, wanted)
+    elif predictions is not None:
         result = _of_predictions(
-            out, model, data, predictions, split, references, join, columns, limit, plain, weights, wanted
+            model,
+            data,
+            predictions,
+            split,
+            references,
+            join,
+            columns,
+            limit,
+            plain,
+            weights,
+            wanted,
+            form,
         )
     else:
         _refuse_without_predictions(references=references, join=join, columns=columns)
@@ -143,6 +177,7 @@ def evaluate(
             output=output,
             weights=weights,
             targets=wanted,
+            box_format=form,
         )
     if judge is not None:
         from medgrpo.evaluation.judge import judge_answers
@@ -171,14 +206,58 @@ def evaluate(
     out.result({**result.document, "warnings": result.warnings})
 
 
+def _box_format(name: str | None) -> BoxFormat | None:
+    from medgrpo.rewards.boxes import check_box_format
+
+    return None if name is None else check_box_format(name)
+
+
 def _refuse_without_predictions(**options: Any) -> None:
     for name, value in options.items():
         if value is not None:
             raise UsageError(f"--{name} belongs to --predictions FILE, which is not given")
 
 
+def _of_masks(
+    model: str | None,
+    data: Path | None,
+    masks: Path,
+    predictions: Path | None,
+    split: str,
+    limit: int | None,
+    targets: list[Target],
+) -> Evaluation:
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.evaluation.evaluate import evaluate_predictions
+    from medgrpo.evaluation.masks import MaskFiles, find_masks
+    from medgrpo.evaluation.predictions import Predictions
+
+    place = data if data is not None else model
+    if place is None or predictions is not None or (data is not None and model is not None):
+        raise UsageError(
+            "--masks needs the dataset with the reference masks, and nothing else",
+            expected="medgrpo eval DATA --masks FOLDER",
+            hint="medgrpo preprocess SOURCE DATA makes a dataset",
+        )
+    dataset = PreparedDataset.open(Path(place))
+    rows = [row for row in dataset.rows(split) if row.get("mask")][:limit]
+    if not rows:
+        raise UsageError(
+            f"{dataset.path} has no reference masks in the split {split!r}", hint="--split train"
+        )
+    found = Predictions(rows=rows, completions=[""] * len(rows), source=f"masks in {masks}")
+    files = MaskFiles(dataset.image_path, find_masks(masks, rows))
+    return _in_dataset(evaluate_predictions(found, tags=(), targets=targets, masks=files), dataset, split)
+
+
+def _in_dataset(result: Evaluation, dataset: PreparedDataset, split: str) -> Evaluation:
+    """The result with where its rows come from."""
+    result.document |= {"data": str(dataset.path), "data_hash": dataset.info.get("hash"), "split": split}
+    result.image_file = lambda row: dataset.image_path(row["images"][0]) if row.get("images") else None
+    return result
+
+
 def _of_predictions(
-    out: Output,
     model: str | None,
     data: Path | None,
     predictions: Path,
@@ -190,10 +269,13 @@ def _of_predictions(
     plain: bool,
     weights: str | None,
     targets: list[Target],
+    box_format: BoxFormat | None,
 ) -> Evaluation:
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.evaluate import evaluate_predictions
+    from medgrpo.evaluation.masks import MaskFiles
     from medgrpo.evaluation.predictions import read_predictions
+    from medgrpo.evaluation.score import observed_tags
     from medgrpo.rewards.columns import parse_columns
 
     place = data if data is not None else (Path(model) if model is not None else None)
@@ -205,15 +287,21 @@ def _of_predictions(
         references=references,
         join=join,
     ).head(limit)
+    if box_format is not None:
+        found = replace(found, rows=[{**row, "box_format": box_format} for row in found.rows])
     train = list(dataset.rows("train")) if dataset and dataset.count("train") else []
     result = evaluate_predictions(
-        found, plain=plain or None, reward=_reward(weights, None), learnt_from=train, targets=targets
+        found,
+        plain=plain or None,
+        reward=_reward(weights, None, observed_tags(found.completions)),
+        learnt_from=train,
+        targets=targets,
+        masks=MaskFiles(
+            dataset.image_path if dataset is not None else lambda path: predictions.parent / path,
+            found.masks or None,
+        ),
     )
-    if dataset is not None:
-        result.document |= {"data": str(dataset.path), "data_hash": dataset.info.get("hash"), "split": split}
-        opened = dataset
-        result.image_file = lambda row: opened.image_path(row["images"][0]) if row.get("images") else None
-    return result
+    return result if dataset is None else _in_dataset(result, dataset, split)
 
 
 def _of_model(
@@ -229,6 +317,7 @@ def _of_model(
     output: Path | None,
     weights: str | None,
     targets: list[Target],
+    box_format: BoxFormat | None,
 ) -> tuple[Evaluation, Path]:
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.counterfactual import parse_kinds
@@ -238,11 +327,12 @@ def _of_model(
 
     kinds = parse_kinds(counterfactual)
     dataset = PreparedDataset.open(data) if data is not None else None
-    subject = find_subject(model, adapter)
+    subject = replace(find_subject(model, adapter), box_format=box_format)
     dataset = dataset or PreparedDataset.open(_trained_on(out, subject))
     load = choose_engine(engine, subject, **options)
     for note in subject.notes:
         out.warn(note)
+    template = subject.template(plan["prompt"], dataset.info.get("prompt_template"))
     folder = output or Path("evaluation") / f"{subject.name.replace('/', '--')}-{plan['split']}"
     result = evaluate_model(
         subject,
@@ -251,7 +341,7 @@ def _of_model(
         Plan(**plan, counterfactuals=kinds),
         out,
         output=folder,
-        reward=_reward(weights, subject.run_folder),
+        reward=_reward(weights, subject.run_folder, template.tags),
         targets=targets,
     )
     return result, folder
@@ -259,8 +349,10 @@ def _of_model(
 
 def _trained_on(out: Output, subject: Subject) -> Path:
     """The dataset that a run was trained on; its other splits are what eval reads."""
+    from medgrpo.data.mixture import is_mixture
+
     stated = (subject.metadata.get("provenance") or {}).get("data")
-    if not stated or not Path(stated).is_dir():
+    if not stated or not (Path(stated).is_dir() or is_mixture(stated)):
         raise UsageError(
             f"eval {subject.name} needs a dataset",
             expected="medgrpo eval MODEL DATA",
@@ -270,34 +362,27 @@ def _trained_on(out: Output, subject: Subject) -> Path:
     return Path(stated)
 
 
-def _reward(weights: str | None, run: Path | None) -> Any | None:
+def _reward(weights: str | None, run: Path | None, tags: Sequence[str]) -> Any | None:
     from medgrpo.evaluation.reward import reward_of
 
-    return reward_of(weights, run)
+    return reward_of(weights, run, tags)
 
 
 def _print(out: Output, result: Evaluation) -> None:
     from medgrpo.evaluation.metrics import METRICS
+    from medgrpo.evaluation.report import BESIDE
 
     document = result.document
-    rows = []
-    for metric in METRICS:
-        entry = document.get(metric.name)
-        if entry is None:
-            continue
-        interval = "" if entry["low"] is None else f"{entry['low']:.3f} – {entry['high']:.3f}"
-        rows.append(
-            [
-                metric.name,
-                entry["value"],
-                interval,
-                entry.get("baseline"),
-                entry.get("blind_baseline"),
-                entry["n"],
-            ]
-        )
-    title = f"{document['n']} questions about {document['images']} images; 95 % intervals by {document['clustered_by']}"
-    out.table(title, ["metric", "value", "interval", "majority", "blind", "n"], rows)
+    found = [(metric.name, document[metric.name]) for metric in METRICS if metric.name in document]
+    beside = [pair for pair in BESIDE if any(pair[1] in entry for _, entry in found)]
+    rows = [
+        [name, entry["value"], _interval(entry), *(_beside(entry.get(key)) for _, key in beside), entry["n"]]
+        for name, entry in found
+        if entry["n"] or "mask_failed" not in document
+    ]
+    unit = document["clustered_by"]
+    title = f"{document['n']} questions about {document['images']} {unit}s; 95 % intervals by {unit}"
+    out.table(title, ["metric", "value", "interval", *(title for title, _ in beside), "n"], rows)
     for name, matrix in document["confusion"].items():
         if matrix["n"]:
             lines = [
@@ -314,13 +399,22 @@ def _print(out: Output, result: Evaluation) -> None:
     _print_extras(out, document)
 
 
+def _interval(entry: dict[str, Any]) -> str:
+    return "" if entry["low"] is None else f"{entry['low']:.3f} – {entry['high']:.3f}"
+
+
+def _beside(entry: Any) -> Any:
+    """A baseline's value: a number, or the value of a measured one."""
+    return entry["value"] if isinstance(entry, dict) else entry
+
+
 def _print_extras(out: Output, document: dict[str, Any]) -> None:
     if "detection" in document:
         lines = [
-            [name, one["value"], one["low"], one["high"], one["n"]]
+            [name, one["value"], one["low"], one["high"], one.get("blind_baseline"), one["n"]]
             for name, one in document["detection"].items()
         ]
-        out.table("Detection", ["metric", "value", "low", "high", "n"], lines)
+        out.table("Detection", ["metric", "value", "low", "high", "blind", "n"], lines)
     if "samples" in document:
         found = document["samples"]
         lines = [
@@ -360,11 +454,22 @@ def _print_extras(out: Output, document: dict[str, Any]) -> None:
     if "judge" in document:
         found = document["judge"]
         out.text(
-            f"judge {found['model']}: {found['accuracy']['value']} right; agrees with answer_match on "
-            f"{found['agreement']['value']} (kappa {found['kappa']})"
+            f"judge {found['model']}: {_share(found['accuracy'])} right; agrees with answer_match on "
+            f"{_share(found['agreement'])} of {found['n']} (kappa {_decimals(found['kappa'])})"
         )
     if "review" in document:
         found = document["review"]
         out.text(
-            f"review: {found['n']} rows judged by a person; agreement {found['agreement']['value']} (kappa {found['kappa']})"
+            f"review: {found['n']} rows judged by a person; agreement {_share(found['agreement'])} "
+            f"(kappa {_decimals(found['kappa'])})"
         )
+
+
+def _share(entry: dict[str, Any]) -> str:
+    if entry["value"] is None:
+        return "–"
+    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+
+
+def _decimals(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

@@ -18,7 +18,8 @@ TASKS = ("vqa", "text", "vessels", "detection")
 @app.command()
 def preprocess(
     source: Annotated[
-        Path | None, typer.Argument(help="Folder with data files and pictures, or one data file.")
+        Path | None,
+        typer.Argument(help="Folder with data files and pictures, one data file, or datasets.toml#NAME."),
     ] = None,
     output: Annotated[Path | None, typer.Argument(help="New folder for the prepared dataset.")] = None,
     source_option: Annotated[Path | None, typer.Option("--input", hidden=True)] = None,
@@ -123,7 +124,6 @@ def preprocess(
     if not is_new:
         out.note(f"{dataset.path} is up to date: same files, same options")
     _print(out, document, dataset.info)
-    document["audit"] = _audit(out, dataset)
     out.result(document)
 
 
@@ -184,22 +184,6 @@ def _options(**given: Any) -> Any:
     )
 
 
-def _audit(out: Output, dataset: Any) -> dict[str, Any] | None:
-    """The best cheat on the rewards that this task is usually trained with; None without references."""
-    from medgrpo.data.audit import audit_by_task, weights_for
-
-    try:
-        report = audit_by_task(dataset)
-    except UsageError:  # nothing to compare with, such as pictures without answers
-        return None
-    weights = weights_for(dataset)
-    out.text(
-        f"audit of {weights}: the best cheat, {report.best.name}, would earn {report.ratio:.2f} of what the "
-        f"references earn (medgrpo score {dataset.path} --audit)"
-    )
-    return {"weights": weights, **report.to_dict()}
-
-
 def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
     rows = document["rows"]
     tokens = document["image_tokens"]
@@ -216,17 +200,7 @@ def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
     for kind, labels in document["labels"].items():
         if labels["classes"]:
             out.text(f"{kind} known for {labels['share']:.0%} of the rows")
-    for kind, count in document["leaks"].items():
-        out.text(f"leak: {count:,} × {kind.replace('_', ' ')}")
-    for pair, count in document["split"].get("official_overlap", {}).items():
-        out.text(f"leak: {count:,} pictures, patients or texts are in both official splits {pair}")
-    if document["conflicts"]["pairs"]:
-        out.text(
-            f"conflicts: {document['conflicts']['pairs']} questions with different answers for the same picture, "
-            f"{document['conflicts']['yes_against_no']} of them yes against no"
-        )
-    if document["near_duplicates"]:
-        out.text(f"{document['near_duplicates']:,} pairs of nearly equal pictures, each pair in one split")
+    _print_findings(out, document)
     if document["budget"]:
         counted = document["budget"]
         out.text(
@@ -247,4 +221,27 @@ def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
                 for m in document["majority"][:12]
             ],
         )
+    if document["audit"]:
+        audit = document["audit"]
+        out.text(
+            f"audit of {audit['weights']}: the best cheat, {audit['best_cheat']}, would earn {audit['ratio']:.2f} of "
+            f"what the references earn (medgrpo score {document['output']} --audit)"
+        )
     out.text(f"written to {document['output']} in {document['wall_s']:.1f} s")
+
+
+def _print_findings(out: Output, document: dict[str, Any]) -> None:
+    for kind, count in document["leaks"].items():
+        out.text(f"leak: {count:,} × {kind.replace('_', ' ')}")
+    for pair, count in document["split"].get("official_overlap", {}).items():
+        out.text(f"leak: {count:,} pictures, patients or texts are in both official splits {pair}")
+    if document["conflicts"]["pairs"]:
+        out.text(
+            f"conflicts: {document['conflicts']['pairs']} questions with different answers for the same picture, "
+            f"{document['conflicts']['yes_against_no']} of them yes against no"
+        )
+    if document["near_duplicates"]:
+        out.text(f"{document['near_duplicates']:,} pairs of nearly equal pictures, each pair in one split")
+    if letters := document["option_letters"]:
+        shares = ", ".join(f"{letter} {count:,}" for letter, count in letters["counts"].items())
+        out.text(f"right option letters: {shares}; always naming the commonest earns {letters['share']:.0%}")

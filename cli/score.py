@@ -61,6 +61,13 @@ def score(
     tags: Annotated[
         str, typer.Option(help="Tags of a completion, in order.")
     ] = "think,answer,plane,modality",
+    box_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="pixel|thousand|unit",
+            help="How boxes are written: pixels of the picture, 0-1000 or 0-1 of its sides. Default: the column of that name, else pixel.",
+        ),
+    ] = None,
     gate: Annotated[
         str | None, typer.Option(help="Reward that multiplies the total, usually format.")
     ] = None,
@@ -110,7 +117,7 @@ def score(
         choose_weights(_names(rewards), weights, plain=plain),
         gate=gate,
         on_error=on_reward_error,  # type: ignore[arg-type]  # checked there
-        settings={"tags": tuple(_names(tags) or ()), "plain": plain},
+        settings={"tags": tuple(_names(tags) or ()), "plain": plain} | _box_format(box_format),
     )
     wants_audit = audit or audit_limit is not None
     if file.is_dir() and wants_audit:
@@ -154,6 +161,13 @@ def score(
     out.result(document)
     if report is not None:
         _check_limit(out, report, audit_limit)
+
+
+def _box_format(name: str | None) -> dict[str, Any]:
+    """As a setting of the rewards; one that is given wins over the file's column."""
+    from medgrpo.rewards.boxes import check_box_format
+
+    return {} if name is None else {"box_format": check_box_format(name)}
 
 
 def _names(text: str | None) -> list[str] | None:

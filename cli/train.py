@@ -49,7 +49,10 @@ def train(
     ] = None,
     config: Annotated[str | None, typer.Option(help="TOML file of settings over the preset.")] = None,
     resume: Annotated[
-        str | None, typer.Option(help="Continue a run: auto (the newest unfinished), a run or a checkpoint.")
+        str | None,
+        typer.Option(
+            help="Continue a run or a checkpoint; auto: that of --output (started if absent), or the newest unfinished."
+        ),
     ] = None,
     gpus: Annotated[int | None, typer.Option(help="GPUs of this machine to train on.")] = None,
     nodes: Annotated[int | None, typer.Option(help="Machines; start the command on each of them.")] = None,
@@ -76,6 +79,7 @@ def train(
 
     from medgrpo.training.launch import is_child, needs_launch, rank
     from medgrpo.training.preflight import preflight
+    from medgrpo.training.resume import find_run
 
     started = time.perf_counter()
     is_first = rank() == 0  # of several processes one speaks
@@ -92,10 +96,13 @@ def train(
         "rollout.engine": "vllm" if vllm else None,
     }
     words = list(assignments or [])
-    if resume:
-        point, resolved, name = _resumed(said, resume, output, words, {**options, "model.path": model})
+    point = find_run(resume, output) if resume else None
+    if point is not None:
+        resolved, name = _resumed(said, point, words, {**options, "model.path": model})
+        if preset or config:
+            said.note("resuming: the run's own settings count, not --preset and --config; --set changes one")
     else:
-        point, resolved, name = None, _resolved(said, preset, model, config, words, options), None
+        resolved, name = _resolved(said, preset, model, config, words, options), None
     settings = resolved.config
     name = name or _run_name(settings, preset)
     checks = preflight(settings, world_size=(settings.launch.gpus or 1) * settings.launch.nodes)
@@ -142,19 +149,18 @@ def _resolved(
 
 
 def _resumed(
-    said: Output, resume: str, output: str | None, assignments: list[str], options: dict[str, Any]
-) -> tuple[ResumePoint, Resolved, str]:
+    said: Output, point: ResumePoint, assignments: list[str], options: dict[str, Any]
+) -> tuple[Resolved, str]:
     from medgrpo.runs.writer import read_json
-    from medgrpo.training.resume import find_run, resume_config
+    from medgrpo.training.resume import resume_config
 
-    point = find_run(resume, output)
     kept = {key: value for key, value in options.items() if key != "run.output"}
     resolved, notes = resume_config(point.run, assignments, kept)
     said.note(f"resuming {point.run}")
     for note in notes:
         said.note(note)
     name = read_json(point.run / "training_info.json").get("name") or point.run.name
-    return point, resolved, str(name)
+    return resolved, str(name)
 
 
 def _run_name(settings: RunConfig, preset: str | None) -> str:
@@ -173,16 +179,26 @@ def _launch(settings: RunConfig, run_path: Any, *, resume: bool) -> None:
     """Start the same command in every process, all with one run folder, and end with its exit code."""
     import sys
 
-    from medgrpo.training.launch import relaunch
+    from medgrpo.training.launch import relaunch, without_option
 
     arguments = sys.argv[1:]
     if not resume:
-        arguments = [*arguments, "--output", str(run_path)]
+        arguments = [*without_option(arguments, "--resume"), "--output", str(run_path)]
     raise typer.Exit(relaunch(arguments, settings.launch))
 
 
 def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: Any) -> None:
-    columns = ["stage", "method", "steps", "prompts", "samples", "per device", "accumulation", "epochs"]
+    columns = [
+        "stage",
+        "method",
+        "steps",
+        "prompts",
+        "samples",
+        "per device",
+        "accumulation",
+        "tokens ≤",
+        "epochs",
+    ]
     rows = [
         (
             plan.name,
@@ -192,6 +208,7 @@ def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: A
             plan.samples_per_step,
             plan.per_device_train_batch_size,
             plan.gradient_accumulation_steps,
+            plan.tokens_per_step,
             round(plan.epochs, 2),
         )
         for plan in checks.plans

@@ -6,42 +6,20 @@ kept, so that `presets show` and `train` can say why a value is what it is.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from medgrpo.config.aliases import ALIASES, ELSEWHERE, translated
 from medgrpo.config.sections import RunConfig, StageConfig
 from medgrpo.errors import UsageError, choice_error
 
-# Names used by other trainers and older scripts -> ours. Accepted with a note.
-ALIASES = {
-    "k_samples": "rollout.num_generations",
-    "n_generations": "rollout.num_generations",
-    "rollout_max_new_tokens": "rollout.max_completion_length",
-    "max_new_tokens": "rollout.max_completion_length",
-    "rollout_temperature": "rollout.temperature",
-    "learning_rate_lora": "training.learning_rate",
-    "lr": "training.learning_rate",
-    "kl_coef": "training.beta",
-    "epochs": "training.num_train_epochs",
-    "num_epochs": "training.num_train_epochs",
-    "lora_r": "tuning.rank",
-    "lora_rank": "tuning.rank",
-    "lora_alpha": "tuning.alpha",
-    "lora_dropout": "tuning.dropout",
-    "tuning_method": "tuning.method",
-    "base_model": "model.path",
-    "model_name_or_path": "model.path",
-    "output_dir": "run.output",
-    "reward_weights": "rewards.weights",
-    "reward_func_weights": "rewards.weights",
-    "max_length": "model.context_length",
-    "batch_size": "training.prompts_per_step",
-}
 # Leaf names that occur in several sections and mean the main stage when bare.
 MAIN_STAGE = {
     name: f"training.{name}" for name in StageConfig.model_fields if name not in {"rows", "enabled"}
@@ -105,6 +83,7 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield key, value
 
 
+@cache
 def field_keys() -> dict[str, str]:
     """Every full key with its description; stages appear as `stages.<name>.…`."""
     keys = {}
@@ -118,8 +97,11 @@ def field_keys() -> dict[str, str]:
     return keys
 
 
-def file_layer(path: Path) -> Layer:
-    """The layer of a user's TOML file."""
+def file_layer(path: Path) -> tuple[Layer, list[str]]:
+    """The layer of a TOML file, and a note for each older name that was translated.
+
+    Names are as on `--set`: in their section, or bare at the top of the file.
+    """
     if not path.is_file():
         raise UsageError(f"no configuration file at {path}")
     try:
@@ -129,7 +111,11 @@ def file_layer(path: Path) -> Layer:
             f"{path} is not valid TOML: {error}", hint='strings need quotes: method = "sft"'
         ) from error
     values.pop("preset", None)
-    return Layer(str(path), values)
+    keyed: dict[str, Any] = {}
+    notes: list[str] = []
+    for name, value in leaves(values):
+        _assign(keyed, notes, name, value, str(path))
+    return Layer(str(path), keyed), notes
 
 
 def assignments_layer(assignments: Sequence[str]) -> tuple[Layer, list[str]]:
@@ -138,7 +124,7 @@ def assignments_layer(assignments: Sequence[str]) -> tuple[Layer, list[str]]:
     Keys are full (`training.max_steps`) or unambiguous leaf names; values are TOML, or else plain strings.
     """
     values: dict[str, Any] = {}
-    notes = []
+    notes: list[str] = []
     for assignment in assignments:
         name, separator, text = assignment.partition("=")
         if not separator or not name.strip():
@@ -147,19 +133,31 @@ def assignments_layer(assignments: Sequence[str]) -> tuple[Layer, list[str]]:
                 expected="key=value",
                 hint="--set training.max_steps=8",
             )
-        name = name.strip()
-        if name in ALIASES:
-            notes.append(f"{name} is called {ALIASES[name]} here")
-        values[full_key(name)] = parse_value(text.strip())
+        _assign(values, notes, name.strip(), parse_value(text.strip()), "command line")
     return Layer("command line", values), notes
 
 
-def full_key(name: str) -> str:
-    """The full key of a key, leaf name or older name; raises UsageError with a did-you-mean."""
-    if name in ALIASES:
-        return ALIASES[name]
+def _assign(values: dict[str, Any], notes: list[str], name: str, value: Any, layer: str) -> None:
+    """Put a value under its full key, whatever it was called."""
+    section, _, leaf = name.rpartition(".")
+    if name.startswith("rewards.weights.") or _is_key(name):
+        values[name] = value
+        return
+    if found := translated(leaf, value):
+        key, value, note = found
+        if section.startswith("stages."):
+            key = f"{section}.{key.rpartition('.')[2]}"
+            _check_key(key, layer)
+        values[key] = value
+        notes.append(note)
+        return
+    values[full_key(name, layer)] = value
+
+
+def full_key(name: str, layer: str = "command line") -> str:
+    """The full key of a key or of a leaf name; raises UsageError with a did-you-mean."""
     if "." in name:
-        _check_key(name, "command line")
+        _check_key(name, layer)
         return name
     if name in MAIN_STAGE:
         return MAIN_STAGE[name]
@@ -168,17 +166,17 @@ def full_key(name: str) -> str:
         return matches[0]
     if matches:
         raise UsageError(f"the setting {name!r} is ambiguous", expected=f"one of {', '.join(matches)}")
-    raise _unknown_setting(name)
+    raise _unknown_setting(name, layer)
 
 
 def parse_value(text: str) -> Any:
     """A TOML value where the text is one (8, 1e-5, true, ["a"]), else the text itself; `none` is None."""
     if text.lower() in {"none", "null"}:
         return None
-    if text.startswith("."):  # .5 is no TOML number, but people write it
-        text = f"0{text}"
+    # .5 is no TOML number, but people write it
+    number = f"0{text}" if re.fullmatch(r"\.\d+(e[+-]?\d+)?", text) else text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {number}")["value"]
     except tomllib.TOMLDecodeError:
         return text
 
@@ -204,18 +202,20 @@ def _name_each_weight(values: dict[str, Any]) -> None:
         values["rewards"]["weights"] = resolve_weights(named)
 
 
-def _check_key(key: str, layer: str) -> None:
-    known = field_keys()
+def _is_key(key: str) -> bool:
     parts = key.split(".")
     pattern = ".".join(["stages", "<name>", *parts[2:]]) if parts[0] == "stages" and len(parts) > 2 else key
-    if pattern in known or key.startswith("rewards.weights."):
-        return
-    raise _unknown_setting(key, layer)
+    return pattern in field_keys()
+
+
+def _check_key(key: str, layer: str) -> None:
+    if not _is_key(key) and not key.startswith("rewards.weights."):
+        raise _unknown_setting(key, layer)
 
 
 def _unknown_setting(name: str, layer: str = "command line") -> UsageError:
     leaf_names = {key.rsplit(".", 1)[1] for key in field_keys()}
-    nearest = choice_error("setting", name, [*field_keys(), *leaf_names, *ALIASES]).hint
+    nearest = choice_error("setting", name, [*field_keys(), *leaf_names, *ALIASES, *ELSEWHERE]).hint
     return UsageError(
         f"no setting called {name!r} ({layer})",
         hint=nearest or "`medgrpo presets show balanced` lists every setting",

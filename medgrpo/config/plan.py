@@ -26,13 +26,18 @@ class StagePlan:
     gradient_accumulation_steps: int
     steps: int
     epochs: float
+    tokens_per_step: int
+    """At most: the completions of a step for grpo, rows with their prompts for sft and dpo."""
 
     def describe(self) -> str:
         """One line for a person."""
-        samples = (
-            f"{self.prompts_per_step} prompts × {self.samples_per_step // self.prompts_per_step} completions"
+        group = self.samples_per_step // self.prompts_per_step
+        longest = f"≤ {self.tokens_per_step // self.samples_per_step:,} tokens"
+        what = (
+            f"{self.prompts_per_step} prompts × {group} completions of {longest}"
+            if self.method == "grpo"
+            else f"{self.prompts_per_step} rows of {longest}"
         )
-        what = samples if self.method == "grpo" else f"{self.prompts_per_step} rows"
         return f"{self.name} ({self.method}): {self.steps} steps of {what} = {self.epochs:.2f} epochs of {self.rows} rows"
 
 
@@ -52,18 +57,29 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
             f"{samples} samples a step cannot be shared evenly by {world_size} GPUs",
             hint=f"set training.prompts_per_step to a multiple of {world_size}",
         )
-    per_device = training.per_device_train_batch_size or _largest_divisor(samples // world_size, 8)
-    per_device = min(per_device, samples // world_size)  # more than the step has: the step in one pass
-    if (samples // world_size) % per_device:
+    share = samples // world_size
+    passes = training.gradient_accumulation_steps
+    per_device = training.per_device_train_batch_size or (
+        max(1, share // passes) if passes else _largest_divisor(share, 8)
+    )
+    per_device = min(per_device, share)  # more than the step has: the step in one pass
+    if passes and per_device * passes != share:
+        raise UsageError(
+            f"{passes} passes of {per_device} are {per_device * passes} samples, and a GPU's share of a step is {share} "
+            f"({training.prompts_per_step} prompts × {group} / {world_size} GPU)",
+            expected="training.gradient_accumulation_steps × training.per_device_train_batch_size = that share",
+            hint=_accumulation_hint(per_device * passes * world_size, group),
+        )
+    if share % per_device:
         what = (
             f"{training.prompts_per_step} prompts × {group} generations"
             if group > 1
             else f"{training.prompts_per_step} rows"
         )
         raise UsageError(
-            f"training.per_device_train_batch_size = {per_device} does not divide one step's share of a GPU ({what} / {world_size} GPU = {samples // world_size})",
+            f"training.per_device_train_batch_size = {per_device} does not divide one step's share of a GPU ({what} / {world_size} GPU = {share})",
             expected="a divisor of it",
-            hint=f"--set training.per_device_train_batch_size={_largest_divisor(samples // world_size, per_device)}",
+            hint=f"--set training.per_device_train_batch_size={_largest_divisor(share, per_device)}",
         )
     if rows < training.prompts_per_step:
         raise UsageError(
@@ -79,9 +95,11 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
         prompts_per_step=training.prompts_per_step,
         samples_per_step=samples,
         per_device_train_batch_size=per_device,
-        gradient_accumulation_steps=samples // world_size // per_device,
+        gradient_accumulation_steps=share // per_device,
         steps=steps,
         epochs=steps / steps_per_epoch,
+        tokens_per_step=samples
+        * (settings.rollout.max_completion_length if group > 1 else settings.model.context_length),
     )
 
 
@@ -95,8 +113,13 @@ def stage_settings(config: RunConfig, stage: str | None) -> RunConfig:
         for name, value in own.model_dump(exclude={"rows", "enabled"}).items()
         if value is not None
     }
-    if "num_train_epochs" in changed and "max_steps" not in changed:
-        changed["max_steps"] = None
+    for one, other in (
+        ("num_train_epochs", "max_steps"),
+        ("per_device_train_batch_size", "gradient_accumulation_steps"),
+        ("gradient_accumulation_steps", "per_device_train_batch_size"),
+    ):
+        if one in changed:  # what the stage says replaces what the main stage says of the same thing
+            changed.setdefault(other, None)
     data = (
         config.data
         if own.rows is None
@@ -110,46 +133,10 @@ def enabled_stages(config: RunConfig) -> list[str]:
     return [name for name, stage in config.stages.items() if stage.enabled]
 
 
-def check(config: RunConfig) -> list[str]:
-    """Warnings about settings that work but mislead; raises UsageError for those that cannot work."""
-    warnings = []
-    rollout, training = config.rollout, config.training
-    if rollout.top_p < 1 or rollout.top_k > 0:
-        warnings.append(
-            "rollout.top_p < 1 or top_k > 0 samples from another distribution than the one whose gradient is taken; "
-            "the policy ratio is biased (use temperature 1, top_p 1, top_k 0)"
-        )
-    if training.importance_sampling_level == "sequence" and training.loss_type in {
-        "dapo",
-        "dr_grpo",
-        "bnpo",
-        "cispo",
-    }:
-        warnings.append(
-            f'importance_sampling_level = "sequence" with loss_type = "{training.loss_type}" weights by length; use "grpo"'
-        )
-    if (
-        config.tuning.method in {"lora", "dora", "qlora"}
-        and training.method == "grpo"
-        and training.learning_rate < 5e-6
-    ):
-        warnings.append(
-            f"learning_rate {training.learning_rate:g} is 5–10 times below what LoRA takes (1e-5)"
-        )
-    if config.tuning.method == "qlora":
-        _refuse_without_cuda()
-    if config.launch.deepspeed and config.tuning.method == "qlora" and config.launch.deepspeed == "zero3":
-        raise UsageError(
-            "qlora cannot be combined with DeepSpeed ZeRO-3", hint="use --deepspeed zero2, or lora"
-        )
-    return warnings
-
-
-def _refuse_without_cuda() -> None:
-    import shutil
-
-    if shutil.which("nvidia-smi") is None:
-        raise UsageError("qlora needs a CUDA GPU; none was found", hint="--set tuning.method=lora")
+def _accumulation_hint(samples: int, group: int) -> str:
+    if samples % group == 0:
+        return f"--set training.prompts_per_step={samples // group} makes the step that small or large; or leave out gradient_accumulation_steps"
+    return "leave out gradient_accumulation_steps: it follows from prompts_per_step"
 
 
 def _largest_divisor(number: int, limit: int) -> int:

@@ -47,7 +47,7 @@ def load_preset(name: str) -> Preset:
     path = Path(name) if name.endswith(".toml") else preset_paths().get(name)
     if path is None:
         raise choice_error("preset", name, (p for p in preset_paths() if p != DEMO))
-    layer = file_layer(path)
+    layer, _ = file_layer(path)
     text = path.read_text(encoding="utf-8")
     about: dict[str, Any] = tomllib.loads(text).get("preset", {})
     if unknown := set(about) - {"purpose", "cost", "launch", "extends"}:
@@ -97,12 +97,16 @@ def resolve_run(
         options: values of other command-line options by full key; None entries are left out.
     """
     command_line, notes = assignments_layer(assignments)
-    user = [file_layer(config_file)] if config_file else []
+    user = []
+    if config_file:
+        layer, told = file_layer(config_file)
+        user, notes = [layer], [*told, *notes]
     given = {"model.path": model, **(options or {})}
     command_line.values.update({key: value for key, value in given.items() if value is not None})
     base = preset_layers(preset)
     is_demo = not any(dict(leaves(layer.values)).get("model.path") for layer in [*base, *user, command_line])
     demo = [_for_method(layer, command_line, user) for layer in preset_layers(DEMO)] if is_demo else []
+    demo = [_for_task(layer, base) for layer in demo]
     trained = [] if is_demo else _as_trained([*base, *user, command_line])
     resolved = resolve([*base, *demo, *trained, *user, command_line])
     if is_demo:
@@ -123,19 +127,47 @@ def _as_trained(layers: list[Layer]) -> list[Layer]:
     known = {
         "model.max_pixels": described.get("max_pixels"),
         "model.min_pixels": described.get("min_pixels"),
+        "model.thinking": described.get("thinking"),
         "data.use_image_title": described.get("use_image_title"),
+        "data.box_format": described.get("box_format"),
         "data.prompt_template": str(file) if described.get("prompt_template") else None,
     }
     return [Layer(str(file), {key: value for key, value in known.items() if value is not None})]
 
 
-def _for_method(demo: Layer, command_line: Layer, user: list[Layer]) -> Layer:
-    """The demo layer as it is, or, where the main stage is itself SFT, with the warm start's values there."""
-    given = [dict(leaves(layer.values)).get("training.method") for layer in [*user, command_line]]
-    if [method for method in given if method][-1:] != ["sft"]:
+def _for_task(demo: Layer, preset: list[Layer]) -> Layer:
+    """The demo layer without its prompt and lengths where the preset is for another task (boxes, texts) and names
+    a prompt of its own."""
+    prompt, *lengths = "data.prompt_template", "model.context_length", "rollout.max_completion_length"
+    if not any(prompt in dict(leaves(layer.values)) for layer in preset):
         return demo
-    values = {key: value for key, value in demo.values.items() if key != "stages"}
-    values["training"] = {**demo.values.get("training", {}), **demo.values["stages"]["sft"]}
+    kept = {key: value for key, value in leaves(demo.values) if key not in (prompt, *lengths)}
+    return Layer(demo.name, kept, demo.reasons)
+
+
+def _for_method(demo: Layer, command_line: Layer, user: list[Layer]) -> Layer:
+    """The demo layer as the user's choice of method leaves it.
+
+    Where the main stage is itself SFT it takes the warm start's values; where adapters are asked for they sit
+    on the usual towers, and not on all that full tuning has to train here.
+    """
+
+    def given(key: str) -> Any:
+        values = [dict(leaves(layer.values)).get(key) for layer in [*user, command_line]]
+        return next((value for value in reversed(values) if value), None)
+
+    if given("tuning.method") not in (None, "full"):
+        values = {key: value for key, value in demo.values.items() if key != "tuning.towers"}
+        demo = Layer(demo.name, values, demo.reasons)
+    if given("training.method") != "sft":
+        return demo
+    warm_start = "stages.sft."
+    values = {key: value for key, value in demo.values.items() if not key.startswith("stages.")}
+    values |= {
+        f"training.{key.removeprefix(warm_start)}": value
+        for key, value in demo.values.items()
+        if key.startswith(warm_start)
+    }
     return Layer(demo.name, values, demo.reasons)
 
 

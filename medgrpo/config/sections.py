@@ -10,6 +10,18 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Method = Literal["grpo", "sft", "dpo"]
+LossType = Literal["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"]
+"""Losses of TRL 1.16's GRPOTrainer."""
+Schedule = Literal[
+    "cosine",
+    "linear",
+    "constant",
+    "constant_with_warmup",
+    "cosine_with_restarts",
+    "polynomial",
+    "inverse_sqrt",
+]
+"""Schedules of Transformers that need no further arguments."""
 
 
 class Section(BaseModel):
@@ -33,8 +45,10 @@ class ModelConfig(Section):
     """Attention kernel as Transformers names it; none: its own choice."""
     max_pixels: int = Field(602_112, ge=28 * 28)
     """Largest image the model sees, in pixels; 602112 is 768 image tokens of Qwen2.5-VL at most."""
-    min_pixels: int = Field(3_136, ge=28 * 28 // 4)
-    """Smallest image the model sees, in pixels; smaller ones are enlarged."""
+    min_pixels: int | None = Field(None, ge=28 * 28 // 4)
+    """Smallest image the model sees, in pixels; smaller ones are enlarged. None: the model's own, which vLLM keeps to."""
+    thinking: Literal["template", "on", "off"] = "template"
+    """Whether a model with two modes (Qwen3's /think and /no_think) reasons first; template: as it does by itself."""
     context_length: int = Field(2048, ge=64)
     """Longest prompt (image tokens included) plus completion, in tokens; longer rows are dropped and counted."""
 
@@ -50,10 +64,36 @@ class DataConfig(Section):
     """Name of a prompt template, or path of one: the words around the question, and the tags asked for."""
     system_prompt: str | None = None
     """Replaces the template's system prompt."""
+    box_format: Literal["pixel", "thousand", "unit"] | None = None
+    """Numbers of the boxes: pixels of the picture as the model sees it, 0-1000 or 0-1 of its sides; none: as the
+    model's family was trained to write them."""
     use_image_title: bool = False
     """Put `image_title` into the prompt ("This is a case of …"); it may give the answer away, hence off."""
     shuffle: bool = True
     """Shuffle the rows anew each epoch, by the seed."""
+    augment: Literal["none", "light", "flip", "swap"] = "none"
+    """How pictures are varied each epoch. light: brightness, contrast, border; flip: also mirrored where nothing names
+    a side; swap: also mirrored with left and right exchanged in the words."""
+
+
+class CurriculumConfig(Section):
+    """Which rows of the main stage are asked when: easy ones first."""
+
+    by: str | None = Field(None, pattern=r"^(column:\w+|mask_area|pass_rate)$")
+    """What says how hard a row is: column:NAME, mask_area (large is easy), or pass_rate (measured with the start
+    model before training, kept for the next run); none: no curriculum."""
+    schedule: Literal["linear", "staged", "sorted"] = "linear"
+    """linear: more and more rows, the easiest first; staged: the easiest, then all; sorted: easy to hard in each epoch."""
+    start: float = Field(0.3, gt=0, le=1)
+    """Share of the rows, the easiest, that linear and staged begin with."""
+    full_at: float = Field(0.5, gt=0, le=1)
+    """Share of the run's steps after which linear and staged ask all rows."""
+    easy: Literal["low", "high"] | None = None
+    """Which values of the column are the easy ones; none: low, of mask_area high."""
+    levels: tuple[str, ...] = ()
+    """Values of a text column, easy ones first, such as ["closed", "choice", "open"]."""
+    samples: int = Field(4, ge=1)
+    """Completions per row that a pass rate is measured with."""
 
 
 class TuningConfig(Section):
@@ -67,10 +107,11 @@ class TuningConfig(Section):
     """LoRA scale: the update is multiplied by alpha / rank."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """LoRA dropout; 0 keeps sampler and trainer the same model."""
-    towers: tuple[Literal["language", "vision", "aligner"], ...] = ("language",)
-    """Parts that get an adapter; names like q_proj also occur in the vision tower, so parts are chosen, not names."""
+    towers: tuple[Literal["language", "vision", "aligner"], ...] = Field(("language",), min_length=1)
+    """Parts that are trained, by adapter or as a whole; the others get no gradient. Parts and not names, since
+    names like q_proj also occur in the vision tower."""
     target_modules: str | None = None
-    """Regular expression over module names that replaces `towers`."""
+    """Regular expression over module names that get an adapter; replaces `towers`."""
 
 
 class RewardConfig(Section):
@@ -82,6 +123,10 @@ class RewardConfig(Section):
     """A reward (say `format`) that multiplies the sum of the others instead of joining it."""
     aggregation: Literal["sum", "normalize_then_sum"] = "sum"
     """sum: weighted sum; normalize_then_sum: each component normalised in its group first (GDPO)."""
+    overlong_share: float = Field(0.0, ge=0, le=1)
+    """DAPO's soft length punishment: the reward falls over this last share of the longest length; 0: off."""
+    overlong_penalty: float = Field(0.5, gt=0)
+    """What a completion of the longest length loses there; DAPO takes half of the reward's range."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do when a reward raises: stop and name reward and row, or skip the row and count it."""
     caption_threshold: float = Field(0.7, ge=0, le=1)
@@ -101,8 +146,14 @@ class RolloutConfig(Section):
     """Nucleus sampling; below 1 it biases the policy ratio."""
     top_k: int = Field(0, ge=0)
     """Sample from the k likeliest tokens; 0: all."""
+    min_p: float | None = Field(None, ge=0, le=1)
+    """Leave out tokens less likely than this share of the likeliest; biases the policy ratio as top_p does."""
+    repetition_penalty: float = Field(1.0, gt=0)
+    """Above 1 tokens that were there already are less likely; biases the policy ratio as well."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What generates during training."""
+    dynamic_sampling: int = Field(0, ge=0)
+    """Replace groups whose rewards are all equal by other prompts' groups, up to N times a step (DAPO); 0: off."""
 
 
 class VllmConfig(Section):
@@ -133,14 +184,22 @@ class TrainingConfig(Section):
     """Prompts (rows, for sft and dpo) of one optimiser step, over all GPUs."""
     per_device_train_batch_size: int | None = Field(None, ge=1)
     """Completions (rows, for sft and dpo) of one forward pass per GPU; none: as many as divide the step, up to 8."""
+    gradient_accumulation_steps: int | None = Field(None, ge=1)
+    """Forward passes of one step per GPU; none: as the batch size asks. It cuts the step and does not enlarge it."""
     num_train_epochs: float = Field(3.0, gt=0)
     """Passes over the training rows; steps are derived and printed."""
     max_steps: int | None = Field(None, ge=1)
     """Optimiser steps; replaces `num_train_epochs`."""
     learning_rate: float = Field(1e-5, ge=0)
     """Peak learning rate; 1e-5 suits LoRA, full fine-tuning takes about a tenth."""
-    lr_scheduler_type: str = "cosine"
-    """Schedule as Transformers names it."""
+    vision_learning_rate: float | None = Field(None, ge=0)
+    """Peak learning rate of the vision tower and the aligner, where `tuning.towers` trains them; none: the same."""
+    optim: Literal[
+        "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor"
+    ] = "adamw_torch"
+    """Optimiser as Transformers names it; paged_adamw_8bit holds its state in a quarter of the memory (CUDA)."""
+    lr_scheduler_type: Schedule = "cosine"
+    """How the learning rate falls after the warm-up."""
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0."""
     weight_decay: float = Field(0.0, ge=0)
@@ -152,9 +211,11 @@ class TrainingConfig(Section):
     epsilon: float = Field(0.2, gt=0)
     """Clip range of the policy ratio."""
     epsilon_high: float | None = Field(None, gt=0)
-    """Upper clip range; none: `epsilon`. DAPO uses 0.28."""
-    loss_type: str = "dapo"
-    """GRPO's loss as TRL names it: dapo, grpo, dr_grpo, bnpo, cispo, …"""
+    """Upper clip range; none: `epsilon`. DAPO uses 0.28. CISPO's only limit of the ratio: 5."""
+    delta: float | None = Field(None, gt=1)
+    """Largest ratio also where the advantage is negative (two-sided clipping); none: unlimited."""
+    loss_type: LossType = "dapo"
+    """GRPO's loss: how completions of different lengths weigh, and how the ratio is limited."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """What the advantage is divided by; none is Dr. GRPO's choice."""
     importance_sampling_level: Literal["token", "sequence"] = "token"
@@ -163,6 +224,10 @@ class TrainingConfig(Section):
     """Updates per generated batch; 1 is on-policy."""
     mask_truncated_completions: bool = False
     """Leave completions that hit the length limit out of the loss."""
+    entropy_coef: float = Field(0.0, ge=0)
+    """Weight of an entropy bonus in the loss; 0: none."""
+    top_entropy_quantile: float = Field(1.0, gt=0, le=1)
+    """Learn from the most uncertain share of the tokens only; 1: from all."""
     gradient_checkpointing: bool | None = None
     """Recompute activations to save memory; none: on with CUDA."""
     save_steps: int = Field(50, ge=1)
@@ -171,6 +236,8 @@ class TrainingConfig(Section):
     """Newest checkpoints kept, besides the best."""
     early_stopping_patience: int | None = Field(None, ge=1)
     """Stop after N validations without a better metric; none: never."""
+    stop_on: tuple[str, ...] = ("nan",)
+    """Health rules (see `medgrpo health`) that stop the run where they find something abnormal."""
 
 
 class StageConfig(Section):
@@ -182,14 +249,18 @@ class StageConfig(Section):
     """Prompts or rows of one optimiser step."""
     per_device_train_batch_size: int | None = Field(None, ge=1)
     """Completions or rows of one forward pass per GPU."""
+    gradient_accumulation_steps: int | None = Field(None, ge=1)
+    """Forward passes of one step per GPU."""
     num_train_epochs: float | None = Field(None, gt=0)
     """Passes over the training rows."""
     max_steps: int | None = Field(None, ge=1)
     """Optimiser steps; replaces `num_train_epochs`."""
     learning_rate: float | None = Field(None, ge=0)
     """Peak learning rate."""
-    lr_scheduler_type: str | None = None
-    """Schedule as Transformers names it."""
+    vision_learning_rate: float | None = Field(None, ge=0)
+    """Peak learning rate of the vision tower and the aligner."""
+    lr_scheduler_type: Schedule | None = None
+    """How the learning rate falls after the warm-up."""
     warmup_ratio: float | None = Field(None, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0."""
     weight_decay: float | None = Field(None, ge=0)
@@ -254,6 +325,7 @@ class RunConfig(Section):
     run: RunSection = RunSection()
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
     tuning: TuningConfig = TuningConfig()
     rewards: RewardConfig = RewardConfig()
     rollout: RolloutConfig = RolloutConfig()

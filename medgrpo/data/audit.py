@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.masks import binary
+from medgrpo.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,22 +54,19 @@ def audit_dataset(
     return audit_masks(truth, composite, fov=views if len(views) == len(truth) else None)
 
 
-def audit_by_task(dataset: PreparedDataset) -> AuditReport:
-    """The audit with the rewards that the dataset's task is usually trained with.
-
-    Raises:
-        UsageError: no row has a reference.
-    """
+def audit_by_task(dataset: PreparedDataset) -> dict[str, Any] | None:
+    """The audit with the rewards that the dataset's task is usually trained with, for `dataset.json`; None where
+    no row has a reference, as in pictures without answers."""
     from medgrpo.data.prompts import recorded_template
     from medgrpo.rewards.composite import CompositeReward
 
+    weights = TASK_WEIGHTS.get(str(dataset.info.get("task")), "balanced")
     settings = recorded_template(dataset.info.get("prompt_template")).reward_settings
-    return audit_dataset(dataset, CompositeReward(weights_for(dataset), settings=settings))
-
-
-def weights_for(dataset: PreparedDataset) -> str:
-    """The set of weights that the dataset's task is usually trained with."""
-    return TASK_WEIGHTS.get(str(dataset.info.get("task")), "balanced")
+    try:
+        report = audit_dataset(dataset, CompositeReward(weights, settings=settings))
+    except UsageError:
+        return None
+    return {"weights": weights, **report.to_dict()}
 
 
 def _mask(dataset: PreparedDataset, relative: str) -> NDArray[Any]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from medgrpo.data.schema import Row
@@ -50,6 +52,17 @@ class Augmentation:
     flip: Flip = "safe"
     """`never`; `safe`: where no side word occurs; `swap`: also where left and right are the only side words,
     which are then exchanged in question, answers and options."""
+
+
+NAMED: Mapping[str, Augmentation | None] = MappingProxyType(
+    {
+        "none": None,
+        "light": Augmentation(flip="never"),
+        "flip": Augmentation(flip="safe"),
+        "swap": Augmentation(flip="swap"),
+    }
+)
+"""What `data.augment` may say."""
 
 
 def can_flip(row: Row) -> bool:
@@ -95,33 +108,46 @@ def swap_sides(text: str) -> str:
     return _SWAPPABLE.sub(other, text)
 
 
-def augment(picture: Image, row: Row, settings: Augmentation, draw: random.Random) -> tuple[Image, Row]:
-    """The picture varied, and the row that is true of it (a changed copy where sides were swapped).
+def augment(
+    pictures: Sequence[Image], row: Row, settings: Augmentation, draw: random.Random
+) -> tuple[list[Image], Row]:
+    """The pictures of a row varied, and the row that is true of them (a changed copy where sides were swapped).
+
+    All pictures of a row are mirrored or none; each has its own brightness, contrast and border.
 
     Args:
-        picture: mode L or RGB; comes back in the same mode and size.
+        pictures: mode L or RGB; they come back in the same mode and size.
         draw: decides; the same state gives the same result.
     """
+    from PIL import Image as PillowImage
+
+    flips = draw.random() < 0.5
+    is_cropped = settings.crop > 0 and can_crop(row)
+    varied = [_varied(picture, settings, draw, is_cropped=is_cropped) for picture in pictures]
+    if not flips or settings.flip == "never":
+        return varied, row
+    if not can_flip(row):
+        if settings.flip != "swap" or not can_swap(row):
+            return varied, row
+        row = _swapped(row)
+    return [picture.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT) for picture in varied], row
+
+
+def _varied(picture: Image, settings: Augmentation, draw: random.Random, *, is_cropped: bool) -> Image:
+    """The picture in another light and, where it may be cropped, with other borders."""
     from PIL import Image as PillowImage
     from PIL import ImageEnhance
 
     brightness = 1 + draw.uniform(-settings.brightness, settings.brightness)
     contrast = 1 + draw.uniform(-settings.contrast, settings.contrast)
-    borders = [draw.uniform(0, settings.crop) for _ in range(4)]
-    flips = draw.random() < 0.5
+    left, top, right, bottom = (draw.uniform(0, settings.crop) for _ in range(4))
     varied = ImageEnhance.Brightness(picture).enhance(brightness)
     varied = ImageEnhance.Contrast(varied).enhance(contrast)
-    if settings.crop and can_crop(row):
-        width, height = varied.size
-        left, top, right, bottom = borders
-        box = (left * width, top * height, (1 - right) * width, (1 - bottom) * height)
-        varied = varied.resize((width, height), PillowImage.Resampling.BICUBIC, box=box)
-    if flips and settings.flip != "never":
-        if can_flip(row):
-            return varied.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT), row
-        if settings.flip == "swap" and can_swap(row):
-            return varied.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT), _swapped(row)
-    return varied, row
+    if not is_cropped:
+        return varied
+    width, height = varied.size
+    box = (left * width, top * height, (1 - right) * width, (1 - bottom) * height)
+    return varied.resize((width, height), PillowImage.Resampling.BICUBIC, box=box)
 
 
 def _swapped(row: Row) -> Row:

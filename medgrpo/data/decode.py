@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.data.alike import block_px, outline
 from medgrpo.data.cells import CELL
 from medgrpo.data.images import MAX_SOURCE_PIXELS, WINDOW_PERCENTILES, Unusable
 from medgrpo.data.source import ImageRef
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 DRAFT_GAP = 1.25
 """A JPEG is decoded at the smallest of 1/2, 1/4, 1/8 that leaves this multiple of the wanted size. On VQA-RAD
 pictures enlarged to 2048 × 1536 the result differs from a full decode by at least 41.9 dB at 224–640 px."""
-SMALL_PX = 256
 EXIF_ORIENTATION = 0x0112
 PLAIN_JPEG_INFO = frozenset(
     (
@@ -33,6 +33,8 @@ PLAIN_JPEG_INFO = frozenset(
     )
 )
 """What a JPEG may carry to be copied as it is; comments and EXIF can name a patient."""
+JPEG_END = b"\xff\xd9"
+"""What follows it is no part of the picture, and is not copied."""
 PLAIN_JPEG_SEGMENTS = frozenset(("APP0", "APP14"))
 
 
@@ -44,15 +46,17 @@ class Opened:
         size: (width, height) of the upright picture.
         full: decodes all of it.
         reduced: decodes at least the wanted size, where the format can decode less than all.
-        small: decodes at least 256 px, whatever size is wanted: what is told by it does not depend on that.
+        outline: decodes what tells whether two pictures are alike, independent of the size that is wanted.
     """
 
     size: tuple[int, int]
     full: Callable[[], Image]
     reduced: Callable[[tuple[int, int]], Image]
-    small: Callable[[], Image]
+    outline: Callable[[], Image]
     is_jpeg: bool = False
     is_plain_jpeg: bool = False
+    is_turned: bool = False
+    """By its EXIF orientation."""
     notes: list[str] = field(default_factory=list)
     plane: str | None = None
     modality: str | None = None
@@ -111,15 +115,25 @@ def _opened(picture: Any, ref: ImageRef, content: bytes) -> Opened:
         upright = ImageOps.exif_transpose(picture) if turned != 1 else picture
         return _cut(eight_bit(upright), ref.part)
 
-    def small() -> Image:
+    def own_outline() -> Image:
+        """Decoded again: once a JPEG has been read at one scale, Pillow cannot read it at another."""
         if not is_jpeg or ref.part or picture.mode not in ("RGB", "L"):
-            return decode(None)
+            return whole_outline(decode(None))
         from PIL import Image as PillowImage
 
-        again = PillowImage.open(BytesIO(content))
-        again.draft("L", (SMALL_PX, SMALL_PX))
-        again.load()
-        return ImageOps.exif_transpose(again) if turned != 1 else again
+        again: Any = PillowImage.open(BytesIO(content))
+        block = block_px(again.size)
+        again.draft(again.mode, (again.width // block, again.height // block))
+        try:
+            again.load()
+        except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError) as error:
+            raise Unusable("image damaged", f"{ref.path} is damaged: {error}") from error
+        return whole_outline(ImageOps.exif_transpose(again) if turned != 1 else again)
+
+    def whole_outline(shown: Image) -> Image:
+        found = outline(shown, (width, height))
+        assert found is not None  # decoded at the scale of its blocks, or in full
+        return found
 
     width, height = picture.size if turned < 5 else picture.size[::-1]
     if ref.part:
@@ -129,9 +143,10 @@ def _opened(picture: Any, ref: ImageRef, content: bytes) -> Opened:
         (width, height),
         lambda: decode(None),
         decode if not ref.part else lambda _: decode(None),
-        small,
+        own_outline,
         is_jpeg,
-        plain and picture.format == "JPEG" and _carries_nothing(picture),
+        plain and picture.format == "JPEG" and content.endswith(JPEG_END) and _carries_nothing(picture),
+        turned != 1,
         notes,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from medgrpo.data.schema import ROW_SCHEMA, STORED_COLUMNS, Row
 
-HASHED = tuple(name for name in ROW_SCHEMA if name not in (*STORED_COLUMNS, "source"))
+HASHED = tuple(name for name in ROW_SCHEMA if name not in (*STORED_COLUMNS, "source", "difficulty"))
 
 
 def row_hash(row: Row, image_hashes: Iterable[str], boxes: str | None) -> str:
@@ -21,7 +21,9 @@ def row_hash(row: Row, image_hashes: Iterable[str], boxes: str | None) -> str:
         image_hashes: of the source pictures, mask and field of view.
         boxes: the boxes in pixels of the source, as JSON.
     """
-    content = [[row[name] for name in HASHED], list(image_hashes), boxes]
+    content: list[Any] = [[row[name] for name in HASHED], list(image_hashes), boxes]
+    if row["difficulty"] is not None:  # a column of later: rows without it keep the hash they had
+        content.append(row["difficulty"])
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

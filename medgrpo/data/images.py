@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from medgrpo.data.alike import block_px, outline, perceptual_hash
 from medgrpo.data.cells import read_bytes
 from medgrpo.data.hashing import source_hash
 from medgrpo.data.source import ImageRef
+from medgrpo.files import write_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from medgrpo.data.decode import Opened
 
 StoredFormat = Literal["auto", "jpeg", "png", "webp"]
 
@@ -79,9 +82,13 @@ class StoredImage:
     source_width: int = 0
     """Width of the upright source, in pixels."""
     source_height: int = 0
+    size_bytes: int = 0
+    """Of the stored file."""
     source_hash: str = ""
     pixels_hash: str = ""
     perceptual_hash: str = ""
+    hash_is_exact: bool = True
+    """False where the perceptual hash was taken from a picture decoded at a scale that the stored size decided."""
     foreground: float | None = None
     """Masks only: share of the source's pixels that are foreground, 0 to 1."""
     plane: str | None = None
@@ -145,7 +152,8 @@ def _store(job: ImageJob) -> StoredImage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PIL warns of odd metadata and large sizes; both are judged here
         data = _encode(job, content, stored)
-    write_atomically(job.folder / stored.path, data)
+    stored.size_bytes = len(data)
+    write_bytes(job.folder / stored.path, data, durable=False)  # all are synced when the dataset is complete
     return stored
 
 
@@ -166,14 +174,22 @@ def _encode(job: ImageJob, content: bytes, stored: StoredImage) -> bytes:
         form = "jpeg" if opened.is_jpeg else "png"
     stored.path = f"images/{job.name}{SUFFIXES[form]}"
     if form == "jpeg" and opened.is_plain_jpeg and wanted == opened.size:
-        opened.full()  # decoded to be sure that it is whole
+        _look(opened.full(), opened, stored)  # decoded to be sure that it is whole
         stored.pixels_hash = hashlib.blake2b(content, digest_size=16).hexdigest()
-        stored.perceptual_hash = perceptual_hash(opened.small())
         return content
-    picture = resized(opened.reduced(wanted), wanted)
+    decoded = opened.reduced(wanted)
+    _look(decoded, opened, stored)
+    picture = resized(decoded, wanted)
     stored.pixels_hash = pixels_hash(picture, f"{form}{job.settings.quality if form != 'png' else ''}")
-    stored.perceptual_hash = perceptual_hash(opened.small())
     return encoded(picture, form, job.settings.quality)
+
+
+def _look(decoded: Image, opened: Opened, stored: StoredImage) -> None:
+    """Fills in the perceptual hash from what was decoded anyway, where that is large enough."""
+    seen = None if opened.is_turned else outline(decoded, opened.size)
+    stored.perceptual_hash = perceptual_hash(seen or opened.outline())
+    scale = round(opened.size[0] / decoded.width)
+    stored.hash_is_exact = seen is None or not opened.is_jpeg or scale == block_px(opened.size)
 
 
 def _mask(job: ImageJob, picture: Image, is_lossy: bool, stored: StoredImage) -> bytes:
@@ -218,26 +234,3 @@ def pixels_hash(picture: Image, note: str) -> str:
     digest = hashlib.blake2b(f"{picture.mode} {picture.size} {note}".encode(), digest_size=16)
     digest.update(picture.tobytes())
     return digest.hexdigest()
-
-
-def perceptual_hash(picture: Image) -> str:
-    """256-bit DCT hash (64 hex digits) of the source, so that splits do not depend on the stored size.
-
-    On VQA-RAD a picture and its smaller, recompressed copy differ in at
-    most 6 bits, two pictures in at least 74."""
-    import imagehash
-    from PIL.Image import Resampling
-
-    grey = picture.convert("L").resize((64, 64), Resampling.LANCZOS, reducing_gap=2.0)
-    return str(imagehash.phash(grey, hash_size=16))  # resizes to 64 × 64 too, without the shortcut
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes under a temporary name, then renames: a file is whole or not there."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise

@@ -9,19 +9,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from medgrpo.data.prompts import question_text
-from medgrpo.data.schema import SPLITS, Row
+from medgrpo.data.schema import NO, SPLITS, YES, Row
 from medgrpo.data.splits import text_key
 
 EXAMPLES = 10
 """Findings of a kind that are listed; all are counted."""
 FREQUENT = 0.05
 """Question types whose most frequent answer has a smaller share are left out of the baselines."""
-YES = frozenset(("yes", "是", "有", "是的"))
-NO = frozenset(("no", "否", "没有", "无", "不是"))
 LEAK_LENGTH = 12
-"""Shorter answers ("CT", "left lung") are found in many questions by right, and are not called a leak."""
-_OFFERS_CHOICE = re.compile(r"\b(or|vs|versus|between)\b|还是|或", re.IGNORECASE)
+"""Letters, a Chinese character counting as three: shorter answers ("CT", "left lung") are found in many questions
+and contexts by right, and are not called a leak."""
+TITLE_LEAK_LENGTH = 4
+"""The same for titles, which name what is to be found."""
+_OFFERS_CHOICE = re.compile(r"\b(or|vs|versus|between)\b|还是|或|哪", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<=[.?!])(?<!\bvs\.)\s+|(?<=[。？！])|\n")
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
 @dataclass
@@ -76,7 +78,7 @@ def _leaks(rows: Sequence[Row], splits: Sequence[str], findings: Findings) -> No
     images: dict[str, set[str]] = defaultdict(set)
     patients: dict[str, set[str]] = defaultdict(set)
     texts: dict[tuple[str, str], set[str]] = defaultdict(set)
-    in_prompt = []
+    in_prompt: list[tuple[str, Row]] = []
     for row, split in zip(rows, splits, strict=True):
         for path in row["images"]:
             images[path].add(split)
@@ -85,8 +87,8 @@ def _leaks(rows: Sequence[Row], splits: Sequence[str], findings: Findings) -> No
         if not row["images"] and not row["image_id"]:
             asked = f"{row['question']} {row['context'] or ''}"
             texts[text_key(asked), text_key(row["answer"])].add(split)
-        if answer_in_prompt(row):
-            in_prompt.append(row)
+        if place := answer_in_prompt(row):
+            in_prompt.append((place, row))
     counts = {
         "image_in_several_splits": _shared(images.values()),
         "patient_in_several_splits": _shared(patients.values()),
@@ -95,8 +97,14 @@ def _leaks(rows: Sequence[Row], splits: Sequence[str], findings: Findings) -> No
     }
     findings.leaks = {kind: count for kind, count in counts.items() if count}
     findings.leak_examples = [
-        {"kind": "answer_in_prompt", "id": row["id"], "question": row["question"], "answer": row["answer"]}
-        for row in in_prompt[:EXAMPLES]
+        {
+            "kind": "answer_in_prompt",
+            "in": place,
+            "id": row["id"],
+            "question": row["question"],
+            "answer": row["answer"],
+        }
+        for place, row in in_prompt[:EXAMPLES]
     ]
 
 
@@ -104,13 +112,32 @@ def _shared(places: Iterable[set[str]]) -> int:
     return sum(len(place) > 1 for place in places)
 
 
-def answer_in_prompt(row: Row) -> bool:
-    """True if the prompt holds the whole answer word for word; options, in the question or beside it, aside."""
+def answer_in_prompt(row: Row) -> str | None:
+    """The column of the prompt that holds the whole answer, word for word; None if none does.
+
+    Looked at are the question, the context and the title. An answer that is offered for choice is no leak:
+    one of the `options`, or one side of "A or B?" ("A vs B", "between A and B", "A还是B") where the choice is
+    offered by the very sentence that holds the answer.
+    """
     answer = text_key(str(row["answer"]))
-    if len(answer.replace(" ", "")) < LEAK_LENGTH or _OFFERS_CHOICE.search(str(row["question"])):
-        return False
-    shown = text_key(question_text({**row, "options": None}))
-    return f" {answer} " in f" {shown} "
+    length = len(answer.replace(" ", "")) + 2 * len(_CHINESE.findall(answer))
+    if length >= TITLE_LEAK_LENGTH and answer not in YES | NO and _holds(row["image_title"], answer):
+        return "image_title"
+    if length < LEAK_LENGTH:
+        return None
+    if _holds(row["context"], answer):
+        return "context"
+    if not _holds(row["question"], answer):
+        return None
+    sentences = _SENTENCE_END.split(str(row["question"]))
+    offered = any(_OFFERS_CHOICE.search(sentence) and _holds(sentence, answer) for sentence in sentences)
+    return None if offered else "question"
+
+
+def _holds(text: str | None, answer: str) -> bool:
+    """True if the answer is in the text; in Chinese, which sets no spaces, anywhere, else as whole words."""
+    shown = text_key(str(text or ""))
+    return answer in shown if _CHINESE.search(answer) else f" {answer} " in f" {shown} "
 
 
 def conflicts(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -10,24 +10,29 @@ import json
 import random
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from medgrpo.data.hashing import combined_hash
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.schema import ROW_SCHEMA, SPLITS, Row, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 REGISTRY_NAMES = ("datasets.toml", "datasets.json", "dataset_config.json")
 """Files in the working directory that are looked at for names that are no folders."""
 
-_PATHS = ("path", "data_path", "dataset_path", "json_path", "file_name")
+_PATHS = ("path", "json_path", "annotation_path", "data_path", "dataset_path", "file_name")
+_IMAGE_ROOTS = ("image_root", "image_folder", "image_dir", "data_path")
 _WEIGHTS = ("weight", "ratio", "sampling_ratio", "sample_ratio")
 _CAPS = ("rows", "max_samples", "num_samples", "max_rows")
 _SUBSETS = ("subset", "filter", "where")
 """Keys of an entry, the older `dataset_config.json` spellings after ours."""
-_IGNORED = ("name", "description", "license", "url", "image_root", "image_folder", "format", "type", "task")
+_IGNORED = ("name", "description", "license", "url", "format", "type", "task")
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Part:
     """At most this many training rows, the first of those drawn by the seed."""
     subset: Mapping[str, str] = field(default_factory=dict)
     """Only rows whose columns have these values."""
+    image_root: Path | None = None
+    """Of raw data: the folder of its pictures, where they do not lie beside it."""
 
 
 def is_mixture(text: str) -> bool:
@@ -90,10 +97,44 @@ def parse_mixture(text: str, registry: str | Path | None = None) -> list[Part]:
                 expected="a prepared folder, or a name in datasets.toml",
                 hint=f"medgrpo preprocess SOURCE {name}",
             )
-        parts.append(part if weight is None else Part(part.name, part.path, weight, part.rows, part.subset))
+        parts.append(part if weight is None else replace(part, weight=weight))
     if not parts:
         raise UsageError(f"--data {text!r} names no dataset", expected="a folder, or a,b:0.3")
-    return parts
+    return _told_apart(parts)
+
+
+def _told_apart(parts: Sequence[Part]) -> list[Part]:
+    """The parts under names of their own: a second `prepared` becomes `prepared-2`, since ids start with the name."""
+    named: list[Part] = []
+    for part in parts:
+        taken = sum(part.name == other.name for other in parts[: len(named)])
+        named.append(replace(part, name=f"{part.name}-{taken + 1}") if taken else part)
+    return named
+
+
+def registered(text: str) -> Part | None:
+    """The raw data that `FILE#NAME` names; None if the text names no registry.
+
+    Raises:
+        UsageError: the registry cannot be read, has no such name, or none is given.
+    """
+    file, hash_sign, name = text.rpartition("#")
+    if not hash_sign:
+        path = Path(text)
+        if path.suffix != ".toml" and path.name not in REGISTRY_NAMES:
+            return None
+        names = list(read_registry(path))
+        raise UsageError(
+            f"{text} names datasets: {', '.join(names)}",
+            expected="one of them at a time",
+            hint=f"medgrpo preprocess {text}#{names[0] if names else 'NAME'} OUTPUT",
+        )
+    if Path(text).exists() or not file:
+        return None
+    known = read_registry(Path(file))
+    if name not in known:
+        raise choice_error(f"dataset in {file}", name, known)
+    return known[name]
 
 
 def _weighted(item: str) -> tuple[str, float | None]:
@@ -141,12 +182,12 @@ def read_registry(file: Path) -> dict[str, Part]:
 
 def _part(name: str, entry: Mapping[str, Any] | str, file: Path) -> Part:
     values: Mapping[str, Any] = {"path": entry} if isinstance(entry, str) else entry
-    known = (*_PATHS, *_WEIGHTS, *_CAPS, *_SUBSETS, *_IGNORED)
+    known = (*_PATHS, *_IMAGE_ROOTS, *_WEIGHTS, *_CAPS, *_SUBSETS, *_IGNORED)
     for key in values:
         if key not in known:
             raise choice_error(f"key of {name} in {file}", key, known)
-    path = next((values[key] for key in _PATHS if values.get(key)), None)
-    if path is None:
+    found = next((key for key in _PATHS if values.get(key)), None)
+    if found is None:
         raise UsageError(f"{name} in {file} has no path", expected='path = "a prepared folder"')
     weight = next((values[key] for key in _WEIGHTS if values.get(key) is not None), 1.0)
     rows = next((values[key] for key in _CAPS if values.get(key) is not None), None)
@@ -158,8 +199,19 @@ def _part(name: str, entry: Mapping[str, Any] | str, file: Path) -> Part:
     for column in subset:
         if column not in ROW_SCHEMA:
             raise choice_error(f"column of the subset of {name} in {file}", column, ROW_SCHEMA)
-    folder = (file.parent / Path(path).expanduser()).resolve()
-    return Part(name, folder, float(weight), rows, {key: str(value) for key, value in subset.items()})
+    root = next((values[key] for key in _IMAGE_ROOTS if values.get(key) and key != found), None)
+    return Part(
+        name,
+        _beside(file, values[found]),
+        float(weight),
+        rows,
+        {key: str(value) for key, value in subset.items()},
+        _beside(file, root) if root else None,
+    )
+
+
+def _beside(file: Path, path: Any) -> Path:
+    return (file.parent / Path(str(path)).expanduser()).resolve()
 
 
 def open_data(text: str | Path, *, seed: int = 0, registry: str | Path | None = None) -> PreparedDataset:
@@ -170,7 +222,18 @@ def open_data(text: str | Path, *, seed: int = 0, registry: str | Path | None = 
     """
     if registry is None and not is_mixture(str(text)):
         return PreparedDataset.open(text)
-    return MixedDataset(parse_mixture(str(text), registry), seed=seed)
+    parts = parse_mixture(str(text), registry)
+    is_plain = not any(part.rows or part.subset for part in parts)
+    places = ",".join(f"{part.path.absolute()}:{part.weight:g}" for part in parts)
+    return MixedDataset(parts, seed=seed, location=places if is_plain else str(text))
+
+
+@dataclass(frozen=True)
+class MixedOrder:
+    """The rows of a mixture's split: the part that each is from, and its number there."""
+
+    parts: NDArray[np.int32]
+    rows: NDArray[np.int64]
 
 
 class MixedDataset(PreparedDataset):
@@ -179,13 +242,21 @@ class MixedDataset(PreparedDataset):
     Image paths of its rows are absolute; ids start with the part's name.
     """
 
-    def __init__(self, parts: Sequence[Part], *, seed: int = 0) -> None:
+    def __init__(self, parts: Sequence[Part], *, seed: int = 0, location: str = "") -> None:
+        self._location = location
         self.parts = list(parts)
         self.datasets = [PreparedDataset.open(part.path) for part in parts]
         self.seed = seed
-        self._orders = {split: self._order(split) for split in SPLITS}
-        for part, dataset in zip(self.parts, self.datasets, strict=True):
-            if part.subset and not any(self._chosen(part, dataset, split) for split in SPLITS):
+        self._orders = {}
+        found: set[int] = set()
+        for split in SPLITS:
+            chosen = [
+                _chosen(part, data, split) for part, data in zip(self.parts, self.datasets, strict=True)
+            ]
+            found |= {number for number, rows in enumerate(chosen) if rows}
+            self._orders[split] = self._order(split, chosen)
+        for number, part in enumerate(self.parts):
+            if part.subset and number not in found:
                 raise UsageError(
                     f"no row of {part.name} has {dict(part.subset)}", expected="values that occur in it"
                 )
@@ -208,39 +279,40 @@ class MixedDataset(PreparedDataset):
                 **first,
                 "name": "+".join(part.name for part in self.parts),
                 "parts": described,
-                "rows": {split: len(order) for split, order in self._orders.items()},
+                "rows": {split: len(order.rows) for split, order in self._orders.items()},
                 "images": sum(int(dataset.info.get("images", 0)) for dataset in self.datasets),
+                "pixels_hash": combined_hash(
+                    [str(dataset.info.get("pixels_hash")) for dataset in self.datasets]
+                ),
                 "hash": combined_hash([f"seed {seed}", *identity]),
             },
         )
 
-    def _chosen(self, part: Part, dataset: PreparedDataset, split: str) -> list[int]:
-        """Rows of a part's split that are in its subset, in order."""
-        if not dataset.count(split):
-            return []
-        if not part.subset:
-            return list(range(dataset.count(split)))
-        columns = dataset.table(split, list(part.subset)).to_pydict()
-        return [
-            index
-            for index in range(dataset.count(split))
-            if all(str(columns[column][index]) == value for column, value in part.subset.items())
-        ]
+    @property
+    def location(self) -> str:
+        """The folders with their weights; the registry as it was named where it caps rows or takes subsets."""
+        return self._location
 
-    def _order(self, split: str) -> list[tuple[int, int]]:
-        """(part, row) of every row of the mixture, each part spread evenly over the whole."""
-        placed: list[tuple[float, int, int]] = []
-        for number, (part, dataset) in enumerate(zip(self.parts, self.datasets, strict=True)):
-            rows = self._chosen(part, dataset, split)
-            if split == "train":
-                rows = _weighted_rows(rows, part.weight, f"{self.seed} {part.name}")
-                rows = rows[: part.rows]
-            placed += [((place + 0.5) / len(rows), number, row) for place, row in enumerate(rows)]
-        return [(number, row) for _, number, row in sorted(placed)]
+    def _order(self, split: str, chosen: Sequence[Sequence[int]]) -> MixedOrder:
+        """Where every row of the mixture is, each part spread evenly over the whole."""
+        import numpy as np
+
+        taken = list(chosen)
+        if split == "train":
+            taken = [
+                _weighted_rows(rows, part.weight, f"{self.seed} {part.name}")[: part.rows]
+                for part, rows in zip(self.parts, chosen, strict=True)
+            ]
+        rows = np.concatenate([np.asarray(one, np.int64) for one in taken])
+        parts = np.concatenate([np.full(len(one), number, np.int32) for number, one in enumerate(taken)])
+        places = np.concatenate([(np.arange(len(one)) + 0.5) / max(len(one), 1) for one in taken])
+        order = np.lexsort((rows, parts, places))
+        return MixedOrder(parts[order], rows[order])
 
     def count(self, split: str) -> int:
         """Number of rows of the mixture."""
-        return len(self._orders.get(split, ()))
+        order = self._orders.get(split)
+        return 0 if order is None else len(order.rows)
 
     def rows(self, split: str, limit: int | None = None) -> Iterator[Row]:
         """The rows in the mixture's order."""
@@ -269,15 +341,28 @@ class MixedDataset(PreparedDataset):
         return path
 
 
-def _weighted_rows(rows: Sequence[int], weight: float, seed: str) -> list[int]:
+def _chosen(part: Part, dataset: PreparedDataset, split: str) -> Sequence[int]:
+    """Numbers of the rows of a part's split that are in its subset, in order."""
+    if not part.subset:
+        return range(dataset.count(split))
+    if not dataset.count(split):
+        return ()
+    return [
+        index
+        for index, row in enumerate(dataset.rows(split))
+        if all(str(row[column]) == value for column, value in part.subset.items())
+    ]
+
+
+def _weighted_rows(rows: Sequence[int], weight: float, seed: str) -> Sequence[int]:
     """`weight` times the rows: all of them as often as that goes, and of the rest as many as are left over."""
     draw = random.Random(seed)
     whole, rest = divmod(round(weight * len(rows)), max(len(rows), 1))
     if weight == 1:
-        return list(rows)
+        return rows
     chosen: list[int] = []
     for count in [len(rows)] * whole + [rest]:
-        chosen += draw.sample(list(rows), count)
+        chosen += draw.sample(rows, count)
     return chosen
 
 
@@ -289,7 +374,7 @@ class MixedView(Sequence[Row]):
         parts: Sequence[Part],
         datasets: Sequence[PreparedDataset],
         split: str,
-        order: Sequence[tuple[int, int]],
+        order: MixedOrder,
     ) -> None:
         self._order = order
         self._names = [part.name for part in parts]
@@ -297,7 +382,7 @@ class MixedView(Sequence[Row]):
         self._views = [dataset.view(split) if dataset.count(split) else None for dataset in datasets]
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._order.rows)
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -306,7 +391,7 @@ class MixedView(Sequence[Row]):
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
-        number, position = self._order[index]
+        number, position = int(self._order.parts[index]), int(self._order.rows[index])
         view = self._views[number]
         assert view is not None  # a part without rows in this split is not in the order
         row = view[position]

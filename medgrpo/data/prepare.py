@@ -7,16 +7,19 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from medgrpo.data.alike import alike
+from medgrpo.data.audit import audit_by_task
 from medgrpo.data.cells import read_bytes
 from medgrpo.data.hashing import combined_hash, file_hash, fingerprint, row_hash, settings_hash, source_hash
 from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
 from medgrpo.data.lint import Findings, conflicts, lint
+from medgrpo.data.mixture import registered
 from medgrpo.data.page import write_page
 from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
 from medgrpo.data.prompts import PromptTemplate, load_template
@@ -24,8 +27,8 @@ from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
 from medgrpo.data.schema import SPLITS, Row, Task
 from medgrpo.data.source import ImageRef
-from medgrpo.data.splits import Groups, assign, near_duplicates, parse_split, text_key
-from medgrpo.data.store import journal, store_all
+from medgrpo.data.splits import Groups, assign, parse_split, text_key
+from medgrpo.data.store import disk_errors, journal, store_all, sync_all
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -76,6 +79,9 @@ class PrepareOptions:
         return asdict(self)
 
 
+SHAPE_TOLERANCE = 0.02
+"""A mask may be stored smaller than its picture, but its width and height by the same factor, to this share."""
+
 PROMPTS: dict[Task, str] = {
     "vqa": "structured",
     "text": "answer",
@@ -108,25 +114,28 @@ def prepare(
         UsageError: `output` holds something else, or the source is in no known format.
     """
     started = time.monotonic()
-    source = Source(local_source(source_path), keep_missing=options.missing_image == "text")
+    source = open_source(source_path, keep_missing=options.missing_image == "text")
     target = Path(output).expanduser().absolute()
-    if target.resolve().is_relative_to(source.root) or source.root.is_relative_to(target.resolve()):
+    real = target.resolve()
+    inputs = [source.only_file or source.base, *source.folders[:-1]]
+    if any(path.is_relative_to(real) or (path.is_dir() and real.is_relative_to(path)) for path in inputs):
         raise UsageError(
-            f"{target} and the source {source.root} lie in each other",
+            f"{target} and the source {source.only_file or source.base} lie in each other",
             expected="an output folder outside the source",
         )
     shares = parse_split(options.split)
     request = settings_hash(options.identity())
-    stamp = fingerprint(source.root, _files(source))
-    ready = _already_prepared(target, request, stamp, source)
+    ready = _already_prepared(target, request, source)
     if ready is not None:
         return ready, False
 
+    before = fingerprint(source.root, _files(source, ()))
+    count = workers or os.cpu_count() or 1
     problems = Problems(options.on_bad_row)
     items, formats = read_source(source, problems, options.task)
     _without_missing(items, problems)
-    with PreparedWriter(target, keep_partial=True) as writer:
-        stored = _store_images(items, source, writer.folder, options, workers, progress)
+    with PreparedWriter(target, keep_partial=True) as writer, disk_errors(writer.folder):
+        stored = _store_images(items, source, writer.folder, options, count, progress)
         items = _with_images(items, stored, problems)
         if not items:
             raise _nothing_left(source, problems)
@@ -136,7 +145,7 @@ def prepare(
         if not items:
             raise _nothing_left(source, problems)
         rows, hashes = _finished_rows(items, stored, options.name or source.name)
-        groups, near = _groups(items, stored, options.near_duplicate_bits)
+        groups, near = _groups(items, stored, source.root, options.near_duplicate_bits, count)
         plan = assign(
             groups, _split_keys(items, stored), shares, [item.split for item in items], options.seed
         )
@@ -145,24 +154,41 @@ def prepare(
         for split in SPLITS:
             writer.write(split, (row for row, name in zip(rows, plan.names, strict=True) if name == split))
         task = options.task or _task_of_items(items)
+        files = _files(source, (key for key, picture in stored.items() if not picture.problem))
         info = _info(rows, stored, plan.names, hashes, problems, findings)
         info |= {
             "name": options.name or source.name,
             "task": task,
             "formats": formats,
-            "source": str(source.only_file or source.root),
+            "source": str(source.only_file or source.base),
             "prompt_template": options.prompt or PROMPTS[task],
             "split": {"asked": options.split, "seed": options.seed, "groups": plan.groups}
             | ({"official_overlap": plan.overlap} if plan.overlap else {}),
             "request": request,
-            "fingerprint": stamp,
-            "content": _content_hashes(source),
+            "fingerprint": before if source.only_file is None else fingerprint(source.root, files),
+            "content": _content_hashes(source, files),
             "wall_s": round(time.monotonic() - started, 3),
         }
         if budget is not None:
             info["budget"] = budget
+        info["audit"] = audit_by_task(writer.unfinished(info))
         write_page(writer.folder, info, rows, plan.names, template)
+        sync_all(writer.folder, stored.values())
         return writer.finish(info), True
+
+
+def open_source(path: str | Path, *, keep_missing: bool) -> Source:
+    """A folder, a data file, a dataset of the hub (`owner/name`), or what a registry names (`datasets.toml#chest`).
+
+    Raises:
+        UsageError: there is nothing of that name.
+    """
+    part = registered(str(path))
+    if part is None:
+        return Source(local_source(path), keep_missing=keep_missing)
+    source = Source(part.path, keep_missing=keep_missing, image_root=part.image_root)
+    source.name = part.name
+    return source
 
 
 def local_source(path: str | Path) -> Path:
@@ -190,16 +216,23 @@ def local_source(path: str | Path) -> Path:
     return folder
 
 
-def _files(source: Source) -> list[Path]:
-    return [source.only_file] if source.only_file else source.files
+def _files(source: Source, keys: Iterable[str]) -> list[Path]:
+    """What the dataset is made from: all files of a folder, or one data file and the pictures it names.
+
+    Args:
+        keys: of the pictures that are stored.
+    """
+    if source.only_file is None:
+        return source.files
+    return [source.only_file, *sorted({source.root / key.partition("#")[0] for key in keys})]
 
 
-def _already_prepared(target: Path, request: str, stamp: str, source: Source) -> PreparedDataset | None:
+def _already_prepared(target: Path, request: str, source: Source) -> PreparedDataset | None:
     if not (target / INFO_NAME).is_file():
         return None
     dataset = PreparedDataset.open(target)
     asked_the_same = dataset.info.get("request") == request
-    if asked_the_same and (dataset.info.get("fingerprint") == stamp or _same_content(dataset, source)):
+    if asked_the_same and _same_files(dataset, source):
         return dataset
     changed = "other files" if asked_the_same else "other options"
     raise UsageError(
@@ -209,17 +242,23 @@ def _already_prepared(target: Path, request: str, stamp: str, source: Source) ->
     )
 
 
-def _content_hashes(source: Source) -> dict[str, Any]:
+def _content_hashes(source: Source, files: Sequence[Path]) -> dict[str, Any]:
     """What tells that files were only touched or moved: their names, and the bytes of the data files. The
     hashes of the pictures are in the journal."""
     return {
-        "names": combined_hash(source.relative(path) for path in _files(source)),
+        "names": combined_hash(source.relative(path) for path in files),
         "data": combined_hash(file_hash(path) for path in source.record_files),
     }
 
 
-def _same_content(dataset: PreparedDataset, source: Source) -> bool:
-    if dataset.info.get("content") != _content_hashes(source):
+def _same_files(dataset: PreparedDataset, source: Source) -> bool:
+    """True if nothing was touched, or what was touched or moved holds the same bytes."""
+    files = _files(source, (entry["key"] for entry in journal(dataset.path)))
+    if not all(path.is_file() for path in files):
+        return False
+    if dataset.info.get("fingerprint") == fingerprint(source.root, files):
+        return True
+    if dataset.info.get("content") != _content_hashes(source, files):
         return False
     for entry in journal(dataset.path):
         path, _, part = entry["key"].partition("#")
@@ -268,12 +307,11 @@ def _store_images(
     source: Source,
     folder: Path,
     options: PrepareOptions,
-    workers: int | None,
+    workers: int,
     progress: Progress | None,
 ) -> dict[str, StoredImage]:
     """Every picture, then every mask, by key; masks have the key of their own file."""
     stored: dict[str, StoredImage] = {}
-    count = workers or os.cpu_count() or 1
     stop = options.on_bad_row == "stop"
     for label, jobs in (
         ("images", list(_jobs(items, source, folder, options.images))),
@@ -281,7 +319,7 @@ def _store_images(
     ):
         batch = jobs if jobs is not None else list(_mask_jobs(items, source, folder, options.images, stored))
         if batch:
-            stored |= store_all(batch, count, label=label, progress=progress, stop_at_problem=stop)
+            stored |= store_all(batch, workers, label=label, progress=progress, stop_at_problem=stop)
     return stored
 
 
@@ -290,18 +328,33 @@ def _refs(item: Item) -> list[Any]:
 
 
 def _with_images(items: list[Item], stored: dict[str, StoredImage], problems: Problems) -> list[Item]:
-    """The items whose pictures could be stored; the others are bad rows."""
+    """The items whose pictures could be stored, with masks that fit them; the others are bad rows."""
     kept = []
     for item in items:
-        broken = next(
-            (stored[ref.key] for ref in _refs(item) if ref.key in stored and stored[ref.key].problem), None
-        )
-        if broken is None:
+        fault = _picture_fault(item, stored)
+        if fault is None:
             kept.append(item)
-            continue
-        fault = BadRow(broken.reason, "image", broken.problem, "a picture that can be opened")
-        problems.bad(str(item.row["source_file"]), int(item.row["source_row"]), fault)
+        else:
+            problems.bad(str(item.row["source_file"]), int(item.row["source_row"]), fault)
     return kept
+
+
+def _picture_fault(item: Item, stored: dict[str, StoredImage]) -> BadRow | None:
+    found = [stored[ref.key] for ref in _refs(item) if ref.key in stored]
+    broken = next((image for image in found if image.problem), None)
+    if broken is not None:
+        return BadRow(broken.reason, "image", broken.problem, "a picture that can be opened")
+    for column, ref in item.masks.items():
+        picture, mask = found[0], stored[ref.key]
+        across, down = (
+            mask.source_width / picture.source_width,
+            mask.source_height / picture.source_height,
+        )
+        if not 1 - SHAPE_TOLERANCE <= across / down <= 1 + SHAPE_TOLERANCE:
+            sizes = [f"{image.source_width} × {image.source_height} px" for image in (mask, picture)]
+            problem = f"{ref.key} is {sizes[0]}, its picture {sizes[1]}"
+            return BadRow("mask of another shape", column, problem, "a mask that covers its picture")
+    return None
 
 
 def _settle(items: list[Item], policy: str, problems: Problems) -> list[Item]:
@@ -331,7 +384,7 @@ def _settle(items: list[Item], policy: str, problems: Problems) -> list[Item]:
 def _nothing_left(source: Source, problems: Problems) -> MedgrpoError:
     reasons = ", ".join(f"{count} × {reason}" for reason, count in problems.skipped.most_common())
     return MedgrpoError(
-        f"no usable row in {source.only_file or source.root}" + (f": skipped {reasons}" if reasons else ""),
+        f"no usable row in {source.only_file or source.base}" + (f": skipped {reasons}" if reasons else ""),
         expected="at least one row with a question and an answer",
         hint="run again without --on-bad-row skip to see the first bad row"
         if reasons
@@ -385,7 +438,7 @@ def _label_from_header(row: Row, picture: StoredImage) -> None:
 
 
 def _groups(
-    items: Sequence[Item], stored: dict[str, StoredImage], distance: int
+    items: Sequence[Item], stored: dict[str, StoredImage], root: Path, distance: int, workers: int
 ) -> tuple[Groups, list[tuple[str, str]]]:
     """Rows that share a picture (also a copy or a near one), a patient, or a text; and the near pictures."""
     groups = Groups(len(items))
@@ -401,13 +454,9 @@ def _groups(
         if not item.images and not item.row["image_id"]:
             asked = f"{item.row['question']} {item.row['context'] or ''}"
             groups.add(index, ("text", text_key(asked)))
-    keys = sorted(rows_of)
-    pairs = near_duplicates(((i, stored[key].perceptual_hash) for i, key in enumerate(keys)), distance)
-    near = []
-    for one, other in pairs:
-        if stored[keys[one]].source_hash != stored[keys[other]].source_hash:
-            near.append((keys[one], keys[other]))
-        groups.join(rows_of[keys[one]], rows_of[keys[other]])
+    near = alike({key: stored[key] for key in rows_of}, root, distance, workers)
+    for one, other in near:
+        groups.join(rows_of[one], rows_of[other])
     return groups, near
 
 
@@ -553,7 +602,11 @@ def summary(dataset: PreparedDataset, wall_s: float) -> dict[str, Any]:
         "labels": info["labels"],
         "split": info["split"],
         "near_duplicates": info["near_duplicates"]["pairs"],
+        "option_letters": info["option_letters"],
+        "leaked_fields": info["leaked_fields"],
+        "notes": info["notes"],
         "budget": info.get("budget"),
+        "audit": info.get("audit"),
         "hash": info["hash"],
         "pixels_hash": info["pixels_hash"],
         "output": str(dataset.path),

@@ -13,13 +13,20 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, overload
+from typing import IO, Any, overload
 
 from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, Row, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.files import sync
+from medgrpo.files import PARTIAL, sync
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 INFO_NAME = "dataset.json"
+LOCK_NAME = ".lock"
+"""In the unfinished dataset: locked by the process that writes it."""
 ROW_GROUP = 256
 """Rows per parquet row group: what is decoded to reach one row."""
 
@@ -91,6 +98,11 @@ class PreparedDataset:
     def hash(self) -> str:
         """Hash of rows, splits and source images; the same wherever and however it was prepared."""
         return str(self.info["hash"])
+
+    @property
+    def location(self) -> str:
+        """What `open` finds it by again, from any working directory."""
+        return str(self.path)
 
     @property
     def splits(self) -> list[str]:
@@ -217,26 +229,41 @@ class PreparedWriter:
         keep_partial: leave the temporary folder behind on an error, so that a later call resumes.
 
     Raises:
-        UsageError: `path` exists and is not an empty folder.
+        UsageError: `path` exists and is not an empty folder, or another process is writing it.
     """
 
     def __init__(self, path: str | Path, *, keep_partial: bool = False) -> None:
         self.path = Path(path).expanduser().absolute()
         self.keep_partial = keep_partial
+        self._refuse_taken()
+        self.folder = self.path.with_name(f".{self.path.name}{PARTIAL}")
+        self._lock: IO[str] | None = None
+        self._counts: dict[str, int] = {}
+        self._finished = False
+
+    def _refuse_taken(self) -> None:
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
             raise UsageError(
                 f"{self.path} already exists and is not empty",
                 expected="a new folder for the prepared dataset",
                 hint="choose another folder, or remove this one",
             )
-        self.folder = self.path.with_name(f".{self.path.name}.partial")
-        self._counts: dict[str, int] = {}
-        self._finished = False
 
     def __enter__(self) -> PreparedWriter:
-        if self.folder.exists() and not self.keep_partial:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self.folder / LOCK_NAME, self.path)
+        try:
+            self._refuse_taken()  # another process may have finished while this one was starting
+        except UsageError:
+            self._lock.close()
             shutil.rmtree(self.folder)
-        (self.folder / "images").mkdir(parents=True, exist_ok=True)
+            raise
+        for left_over in () if self.keep_partial else list(self.folder.iterdir()):
+            if left_over.is_dir():
+                shutil.rmtree(left_over)
+            elif left_over.name != LOCK_NAME:
+                left_over.unlink()
+        (self.folder / "images").mkdir(exist_ok=True)
         return self
 
     def write(self, split: str, rows: Iterable[Row]) -> int:
@@ -265,16 +292,23 @@ class PreparedWriter:
         self._counts[split] = count
         return count
 
+    def unfinished(self, info: dict[str, Any]) -> PreparedDataset:
+        """What was written so far, opened for reading."""
+        rows = {split: self._counts.get(split, 0) for split in SPLITS}
+        return PreparedDataset(
+            self.folder.resolve(), {"schema_version": SCHEMA_VERSION, **info, "rows": rows}
+        )
+
     def finish(self, info: dict[str, Any]) -> PreparedDataset:
         """Writes `dataset.json` (rows per split and schema version are added), then renames the folder."""
-        rows = {split: self._counts.get(split, 0) for split in SPLITS}
-        document = {"schema_version": SCHEMA_VERSION, **info, "rows": rows}
+        document = self.unfinished(info).info
         file = self.folder / INFO_NAME
         file.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         sync(file)
         sync(self.folder)
         if self.path.exists():
             self.path.rmdir()
+        (self.folder / LOCK_NAME).unlink()
         os.replace(self.folder, self.path)
         sync(self.path.parent)
         self._finished = True
@@ -285,6 +319,25 @@ class PreparedWriter:
     ) -> None:
         if not self._finished and not self.keep_partial:
             shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _locked(file: Path, target: Path) -> IO[str]:
+    """The open lock file: the system lets go of the lock when it is closed, also by the end of the process."""
+    opened = file.open("w", encoding="utf-8")
+    if fcntl is None:
+        return opened
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        opened.close()
+        raise UsageError(
+            f"another process is preparing {target}",
+            expected="one process to a folder",
+            hint="wait for it, or choose another folder",
+        ) from error
+    return opened
 
 
 def _check_required(row: Row) -> None:

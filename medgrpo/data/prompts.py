@@ -33,6 +33,19 @@ HINTS: Mapping[str, Words] = {
 }
 """What a prompt says belongs between the tags."""
 
+COORDINATES: Mapping[str, Words] = {
+    "pixel": {"en": "Coordinates are pixels of the image.", "zh": "坐标以图像像素为单位。"},
+    "thousand": {
+        "en": "Coordinates run from 0 to 1000 along each side of the image.",
+        "zh": "坐标沿图像各边从0到1000。",
+    },
+    "unit": {
+        "en": "Coordinates run from 0 to 1 along each side of the image.",
+        "zh": "坐标沿图像各边从0到1。",
+    },
+}
+"""What a prompt that asks for boxes says of their numbers, by the row's `box_format`."""
+
 SYSTEM: Words = {
     "en": "You are a careful medical assistant. Answer from what is shown, in the form asked for.",
     "zh": "你是一名严谨的医学助手。请根据所示内容，按要求的格式回答。",
@@ -222,7 +235,7 @@ def build_messages(
     """The chat messages of a row: the system prompt, then the pictures and the question.
 
     Args:
-        row: a row of a prepared dataset.
+        row: a row of a prepared dataset; its `box_format`, where it has one, says how boxes are asked for.
         template: says which tags are asked for.
         tags: ask for these only (supervised examples ask for what is known: see `build_example`).
         parts: write every content as a list of parts, `{"type": "image"}` and `{"type": "text"}`;
@@ -233,6 +246,9 @@ def build_messages(
     images = row.get("images") or []
     as_parts = bool(images) if parts is None else parts
     request = template.instruction_for(language, tags)
+    asked = template.tags if tags is None else tags
+    if "boxes" in asked and not template.instruction and row.get("box_format"):
+        request += " " + said(COORDINATES[row["box_format"]], language)
     text = question_text(row) + (f"\n{request}" if request else "")
     system = said(template.system, language)
     messages: Messages = []
@@ -281,7 +297,9 @@ def _filled(tag: str, row: Row) -> str:
     if tag == "think":
         return _reasoning(row)
     if tag == "boxes":
-        return boxes_json(row.get("boxes"))
+        from medgrpo.rewards.boxes import written_boxes
+
+        return json.dumps(written_boxes(row), ensure_ascii=False)
     return str(row.get(tag) or "")
 
 
@@ -296,11 +314,3 @@ def _reasoning(row: Row) -> str:
     if facts:
         return "，".join(facts) + "。" if chinese else ", ".join(facts) + "."
     return "根据题意作答。" if chinese else "The answer follows from what is shown."
-
-
-def boxes_json(boxes: Any) -> str:
-    """The `boxes` column as a completion writes it: `[{"bbox_2d": [x1, y1, x2, y2], "label": …}]`, whole
-    pixels of the stored image."""
-    parsed = json.loads(boxes) if isinstance(boxes, str) else (boxes or [])
-    written = [{"bbox_2d": [round(edge) for edge in item["box"]], "label": item["label"]} for item in parsed]
-    return json.dumps(written, ensure_ascii=False)

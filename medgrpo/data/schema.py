@@ -42,6 +42,7 @@ ROW_SCHEMA: dict[str, ColumnType] = {
     "mask2": "str",
     "fov": "str",
     "mask_area": "float",
+    "difficulty": "float",
     "chosen": "str",
     "rejected": "str",
     "width": "int",
@@ -96,6 +97,15 @@ def arrow_schema() -> Any:
     return pa.schema(
         [pa.field(name, types[kind], nullable=name not in REQUIRED) for name, kind in ROW_SCHEMA.items()]
     )
+
+
+YES = frozenset(("yes", "是", "有", "是的"))
+NO = frozenset(("no", "否", "没有", "无", "不是"))
+
+
+def is_yes_or_no(answer: str) -> bool:
+    """Whether an answer is yes or no and nothing else: what makes a question closed where nothing says so."""
+    return answer.strip(" .。").lower() in YES | NO
 
 
 def guess_language(text: str) -> str:

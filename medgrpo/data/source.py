@@ -60,12 +60,15 @@ class Source:
     Args:
         path: the folder, or one data file (then the folder is its parent and no other data file is read).
         keep_missing: a picture that is not there gives a reference with the part `missing`, not an error.
+        image_root: folder of the pictures, where they do not lie beside the data.
 
     Raises:
-        UsageError: there is nothing at `path`, or it cannot be listed.
+        UsageError: there is nothing at `path` or `image_root`, or it cannot be listed.
     """
 
-    def __init__(self, path: str | Path, *, keep_missing: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, keep_missing: bool = False, image_root: Path | None = None
+    ) -> None:
         self.keep_missing = keep_missing
         given = Path(path).expanduser()
         if not given.exists():
@@ -75,19 +78,24 @@ class Source:
                 hint="check the path",
             )
         self.only_file = given.resolve() if given.is_file() else None
-        self.root = (given.parent if given.is_file() else given).resolve()
-        self.name = given.resolve().stem if given.is_file() else self.root.name
+        self.base = (given.parent if given.is_file() else given).resolve()
+        self.name = given.resolve().stem if given.is_file() else self.base.name
+        if image_root is not None and not image_root.is_dir():
+            raise UsageError(f"no folder of pictures at {image_root}", expected="the folder they lie in")
+        self.folders = [self.base] if image_root is None else [image_root.resolve(), self.base]
+        """What may be read from, where pictures are looked for first in front."""
+        self.root = Path(os.path.commonpath(self.folders))
+        """Where relative paths start."""
 
     @cached_property
     def files(self) -> list[Path]:
         """Every file below the folder, sorted by path; hidden ones and links out of it are left out."""
-        found: list[Path] = []
+        found: set[Path] = set()
         unreadable: list[str] = []
-        for folder, folders, names in os.walk(
-            self.root, onerror=lambda e: unreadable.append(str(e.filename))
-        ):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            found += [Path(folder) / name for name in names if not name.startswith(".")]
+        for top in self.folders:
+            for folder, folders, names in os.walk(top, onerror=lambda e: unreadable.append(str(e.filename))):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                found |= {Path(folder) / name for name in names if not name.startswith(".")}
         if unreadable:
             raise UsageError(f"{unreadable[0]} cannot be listed", expected="folders that this user may read")
         return sorted(path for path in found if not path.is_symlink() or self.contains(path))
@@ -114,7 +122,8 @@ class Source:
 
     def contains(self, path: Path) -> bool:
         """True if the file, links followed, lies inside the source."""
-        return path.resolve().is_relative_to(self.root)
+        real = path.resolve()
+        return any(real.is_relative_to(folder) for folder in self.folders)
 
     def relative(self, path: Path) -> str:
         """The path below the source folder, with `/`."""
@@ -124,7 +133,9 @@ class Source:
         """The picture that a row of `file` calls `name`.
 
         Tried in this order: below the source folder, beside the data file, in an `images` folder there,
-        and any picture of that file name (with or without suffix) if there is only one.
+        and the one picture whose path ends like it (of several folders `xmlab1/source.jpg` tells one), the one
+        in a folder that the data file is named after, or else
+        the one of that file name, with or without suffix.
 
         Raises:
             MissingImage: there is none, several fit, or the path leads out of the source.
@@ -132,8 +143,8 @@ class Source:
         wanted = PurePosixPath(name.replace("\\", "/"))
         if wanted.is_absolute() or ".." in wanted.parts or (wanted.parts and ":" in wanted.parts[0]):
             raise MissingImage("image outside the source", f"{name!r} leads out of the source folder")
-        places = [self.root, file.parent, file.parent / "images", self.root / "images"]
-        for place in places:
+        places = [*self.folders, file.parent, file.parent / "images", self.base / "images"]
+        for place in dict.fromkeys(places):
             path = place / wanted
             if path.is_file():
                 if not self.contains(path):
@@ -142,10 +153,15 @@ class Source:
                     )
                 return ImageRef(self.relative(path))
         candidates = self._by_name.get(wanted.name, [])
+        if len(candidates) > 1:
+            ending = wanted.parent.parts
+            candidates = [p for p in candidates if p.parent.parts[-len(ending) :] == ending] or candidates
+        if len(candidates) > 1:  # COCO: instances_train2017.json and train2017/
+            candidates = [p for p in candidates if p.parent.name in file.stem] or candidates
         if len(candidates) == 1:
             return ImageRef(self.relative(candidates[0]))
         if candidates:
             raise MissingImage("image name not unique", f"{name!r} fits {len(candidates)} pictures")
         if self.keep_missing:
             return ImageRef(wanted.as_posix(), "missing")
-        raise MissingImage("image missing", f"no picture {name!r} in {self.root}")
+        raise MissingImage("image missing", f"no picture {name!r} in {self.folders[0]}")

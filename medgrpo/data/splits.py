@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from medgrpo.data.schema import SPLITS
@@ -171,25 +171,3 @@ def _drawn(
 def text_key(text: str) -> str:
     """A text folded to what is compared: letters and digits in lower case."""
     return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
-
-
-def near_duplicates(hashes: Iterable[tuple[int, str]], distance: int) -> list[tuple[int, int]]:
-    """Pairs of indices whose 256-bit perceptual hashes differ in at most `distance` bits.
-
-    Hashes are filed under each of `distance + 1` slices of their bits: two that differ in at most
-    `distance` bits agree in at least one slice, so that only few have to be compared.
-    """
-    slices = distance + 1
-    edges = [256 * i // slices for i in range(slices + 1)]
-    filed: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-    pairs: set[tuple[int, int]] = set()
-    for index, text in hashes:
-        value = int(text, 16)
-        for number in range(slices):
-            part = (value >> edges[number]) & ((1 << (edges[number + 1] - edges[number])) - 1)
-            bucket = filed[number, part]
-            for other, other_value in bucket:
-                if (value ^ other_value).bit_count() <= distance:
-                    pairs.add((other, index))
-            bucket.append((index, value))
-    return sorted(pairs)

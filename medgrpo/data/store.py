@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from medgrpo.data.hashing import settings_hash
 from medgrpo.data.images import ImageJob, StoredImage, store
+from medgrpo.data.workers import spread
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import sync
 
 JOURNAL = "images.jsonl"
 """In the unfinished dataset: what became of each picture, a line each, appended as they are stored."""
-CHUNK = 8
-"""Pictures that a worker is given at a time."""
-ALONE = 24
-"""So few pictures are stored without starting other processes."""
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -43,7 +37,8 @@ def store_all(
         stop_at_problem: return at the first picture that cannot be used (the others are then missing).
 
     Raises:
-        MedgrpoError: the disk is full or may not be written to, or a worker was killed.
+        OSError: the disk is full or may not be written to.
+        MedgrpoError: a worker was killed.
     """
     folder = jobs[0].folder
     (folder / ("masks" if jobs[0].kind == "mask" else "images")).mkdir(exist_ok=True)
@@ -52,51 +47,20 @@ def store_all(
     bar = progress(label, len(jobs)) if progress else nullcontext(lambda _count: None)
     with bar as advance, (folder / JOURNAL).open("a", encoding="utf-8") as written:
         advance(len(done))
-        try:
-            for chunk, results in _stored(missing, workers):
-                for job, result in zip(chunk, results, strict=True):
-                    done[result.key] = result
-                    if not result.problem:
-                        written.write(json.dumps({"stamp": _stamp(job), **asdict(result)}) + "\n")
-                written.flush()
-                advance(len(chunk))
-                if stop_at_problem and any(result.problem for result in results):
-                    return _in_order(jobs, done)
-        except OSError as error:
-            raise _write_error(error, folder) from error
-        except BrokenProcessPool as error:
-            raise MedgrpoError(
-                "a worker process was killed, most likely for lack of memory",
-                hint="run the same command again with fewer --workers; what is stored is kept",
-            ) from error
+        for chunk, results in spread(store_chunk, missing, workers):
+            for job, result in zip(chunk, results, strict=True):
+                done[result.key] = result
+                if not result.problem:
+                    written.write(json.dumps({"stamp": _stamp(job), **vars(result)}) + "\n")
+            written.flush()
+            advance(len(chunk))
+            if stop_at_problem and any(result.problem for result in results):
+                break
     return _in_order(jobs, done)
 
 
 def _in_order(jobs: Sequence[ImageJob], done: dict[str, StoredImage]) -> dict[str, StoredImage]:
     return {job.ref.key: done[job.ref.key] for job in jobs if job.ref.key in done}
-
-
-def _stored(jobs: Sequence[ImageJob], workers: int) -> Iterator[tuple[Sequence[ImageJob], list[StoredImage]]]:
-    chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
-    if workers == 1 or len(jobs) <= ALONE:
-        for chunk in chunks:
-            yield chunk, store_chunk(chunk)
-        return
-    context = get_context("spawn" if os.name == "nt" else "forkserver")
-    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context) as pool:
-        waiting: deque[tuple[Sequence[ImageJob], Future[list[StoredImage]]]] = deque()
-        try:
-            for chunk in chunks:
-                waiting.append((chunk, pool.submit(store_chunk, chunk)))
-                if len(waiting) > 4 * workers:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
 
 
 def store_chunk(chunk: Sequence[ImageJob]) -> list[StoredImage]:
@@ -133,17 +97,41 @@ def _journalled(folder: Path, jobs: Sequence[ImageJob]) -> dict[str, StoredImage
         stamp = entry.pop("stamp")
         result = StoredImage(**entry)
         job = wanted.get(result.key)
-        if job is not None and (folder / result.path).is_file() and stamp == _stamp(job):
+        if job is not None and _is_whole(folder / result.path, result) and stamp == _stamp(job):
             done[result.key] = result
     return done
 
 
-def _write_error(error: OSError, folder: Path) -> MedgrpoError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return MedgrpoError(
-            f"the disk is full: {folder.parent} has no room left",
-            expected="room for the stored pictures",
-            hint="make room and run the same command again: what is stored is kept; "
-            f"or remove {folder} to give up",
-        )
-    return MedgrpoError(f"{error.filename or folder} cannot be written: {error.strerror}")
+def _is_whole(path: Path, result: StoredImage) -> bool:
+    """False where a power cut lost the file or a part of it."""
+    try:
+        return path.stat().st_size == result.size_bytes
+    except OSError:
+        return False
+
+
+def sync_all(folder: Path, stored: Iterable[StoredImage]) -> None:
+    """Puts the stored pictures on the disk, many at a time: 1,000 files of 100 kB take 0.2 s on ext4, one after the
+    other 4.7 s."""
+    files = [folder / picture.path for picture in stored if picture.path]
+    with ThreadPoolExecutor(16) as pool:
+        for start in range(0, len(files), 1024):  # what waits in a pool takes memory
+            list(pool.map(sync, files[start : start + 1024]))
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Words errors in writing the unfinished dataset `folder`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise MedgrpoError(
+                f"the disk is full: {folder.parent} has no room left",
+                expected="room for the prepared dataset",
+                hint="make room and run the same command again: what is stored is kept; "
+                f"or remove {folder} to give up",
+            ) from error
+        if error.filename is None or not Path(error.filename).is_relative_to(folder):
+            raise
+        raise MedgrpoError(f"{error.filename} cannot be written: {error.strerror}") from error

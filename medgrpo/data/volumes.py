@@ -8,10 +8,12 @@ appearance so that splits can keep them together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.data.alike import outline
 from medgrpo.data.decode import Opened, windowed
 from medgrpo.data.images import Unusable
 from medgrpo.data.source import ImageRef
@@ -134,7 +136,7 @@ def open_volume_slice(content: bytes, ref: ImageRef) -> Opened:
         picture.size,
         lambda: picture,
         lambda _size: picture,
-        lambda: picture,
+        lambda: outline(picture, picture.size) or picture,
         notes=["DICOM or NIfTI slice as 8-bit"],
         plane=plane,
         modality=modality,
@@ -220,34 +222,40 @@ def nifti_shape(path: Path) -> tuple[int, int, int]:
 
 def _nifti_slice(content: bytes, ref: ImageRef) -> Image:
     """`slice:axial/12`, counted from 0: radiological view, patient's right on the left of the picture."""
-    import gzip
-
     import numpy as np
+    from PIL import Image as PillowImage
 
-    nibabel = _nibabel()
     plane, _, number = ref.part.partition(":")[2].partition("/")
     try:
-        data = gzip.decompress(content) if ref.path.endswith(".gz") else content
-        kind = (
-            nibabel.Nifti2Image
-            if data[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
-            else nibabel.Nifti1Image
-        )
-        image = nibabel.as_closest_canonical(kind.from_bytes(data))
-        axis = AXES.index(plane)
-        volume = np.asarray(image.dataobj, dtype=np.float32)
-        volume = volume.reshape(*volume.shape[:3], -1)[..., 0]
-        values = np.take(volume, int(number), axis=axis)
+        volume, low, high = _nifti_volume(content)
+        values = np.take(volume, int(number), axis=AXES.index(plane))
     except Exception as error:
         raise Unusable("image damaged", f"{ref.key}: {type(error).__name__}: {error}") from error
     shown = np.rot90(values)  # second axis upwards
     if plane != "sagittal":
         shown = shown[:, ::-1]
-    low, high = np.percentile(volume[np.isfinite(volume)], (0.5, 99.5))
-    from PIL import Image as PillowImage
-
     scaled = (np.nan_to_num(shown, nan=low) - low) / max(high - low, 1e-9)
     return PillowImage.fromarray(np.ascontiguousarray((np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8)))
+
+
+@lru_cache(maxsize=1)
+def _nifti_volume(content: bytes) -> tuple[Any, float, float]:
+    """The first volume of a NIfTI file turned to the axes of the patient, and its window; kept until another file is
+    read, since its slices follow each other."""
+    import gzip
+
+    import numpy as np
+
+    nibabel = _nibabel()
+    data = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    kind = (
+        nibabel.Nifti2Image if data[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c") else nibabel.Nifti1Image
+    )
+    image = nibabel.as_closest_canonical(kind.from_bytes(data))
+    volume = np.asarray(image.dataobj, dtype=np.float32)
+    volume = volume.reshape(*volume.shape[:3], -1)[..., 0]
+    low, high = np.percentile(volume[np.isfinite(volume)], (0.5, 99.5))
+    return volume, float(low), float(high)
 
 
 def _pydicom() -> Any:

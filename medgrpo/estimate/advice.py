@@ -10,6 +10,7 @@ from medgrpo.errors import UsageError
 from medgrpo.estimate.memory import fits, memory_gib
 from medgrpo.estimate.time import hours
 from medgrpo.estimate.workload import Workload
+from medgrpo.models.image_tokens import image_family, image_tokens
 
 WORTH = 0.05  # changes that save less than this share are not listed
 
@@ -86,9 +87,12 @@ def _changes(work: Workload) -> Iterator[tuple[str, str, Workload]]:
             "4-bit base: a little accuracy and speed",
             _with(work, "tuning", method="qlora"),
         )
-    if work.image_tokens > 256:
-        pixels = work.image_tokens // 2 * (2 * work.shape.patch) ** 2  # a token covers 2×2 patches
-        smaller = replace(_with(work, "model", max_pixels=pixels), image_tokens=work.image_tokens // 2)
+    family = image_family(work.shape.family) if work.shape.vision_layers else None
+    if family is not None and work.image_tokens > 256 and family.layout != "fixed":
+        pixels = work.image_tokens // 2 * family.factor**2
+        side = round(pixels**0.5)
+        tokens = image_tokens(side, side, family, max_pixels=pixels, min_pixels=work.config.model.min_pixels)
+        smaller = replace(_with(work, "model", max_pixels=pixels), image_tokens=tokens)
         yield f"--max-pixels {pixels}", "finer detail is lost", smaller
     if config.rollout.max_completion_length > 128:
         tokens = config.rollout.max_completion_length // 2

@@ -14,7 +14,7 @@ from medgrpo.estimate.memory import fits, memory_gib
 from medgrpo.estimate.shapes import DEFAULT, find_shape
 from medgrpo.estimate.time import HIGH, LOW, hours, phases
 from medgrpo.estimate.workload import Workload, read_dataset
-from medgrpo.models.image_tokens import image_family, image_tokens
+from medgrpo.models.image_tokens import FAMILIES, image_family, image_tokens
 
 DEFAULT_ROWS = 1797  # free-form and paraphrased training rows of VQA-RAD
 DEFAULT_SIZE = 512
@@ -111,10 +111,11 @@ def estimate(config: RunConfig, facts: Facts) -> Estimate:
         raise UsageError(f"{rows} samples cannot be trained on", expected="at least 1")
     uncapped = capped = 0
     if shape.vision_layers and (size is not None or tokens):
-        side = size if size is not None else round((tokens or 0) ** 0.5 * 2 * shape.patch)
-        family = image_family(shape.family)
-        uncapped = image_tokens(side, side, family)
-        capped = image_tokens(side, side, family, max_pixels=config.model.max_pixels)
+        # A prepared dataset counts in Qwen2.5-VL's tokens, whatever model is to be trained.
+        side = size if size is not None else round((tokens or 0) ** 0.5 * FAMILIES["qwen2.5-vl"].factor)
+        family, smallest = image_family(shape.family), config.model.min_pixels
+        uncapped = image_tokens(side, side, family, min_pixels=smallest)
+        capped = image_tokens(side, side, family, config.model.max_pixels, smallest)
         if capped < uncapped:
             notes.append(
                 f"{side} px → capped by model.max_pixels = {config.model.max_pixels} → {capped} image tokens"

@@ -32,7 +32,8 @@ def memory_gib(work: Workload) -> dict[str, float]:
     one_layer = tokens * (10 * shape.hidden + 4 * shape.mlp) * 2
     kept = tokens * shape.hidden * 2 * shape.layers
     activations = kept + one_layer if work.checkpoints_activations else one_layer * shape.layers
-    vision = micro * 4 * work.image_tokens * (10 * shape.vision_hidden + 4 * shape.vision_mlp) * 2
+    patches = shape.patches_per_token * work.image_tokens
+    vision = micro * patches * (10 * shape.vision_hidden + 4 * shape.vision_mlp) * 2
     # Logits of the completion in bf16, their fp32 copy and its gradient.
     logits = micro * config.rollout.max_completion_length * shape.vocab * 10
     uses_vllm = (

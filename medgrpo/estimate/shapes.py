@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.models.image_tokens import image_family
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class ModelShape:
     Attributes:
         family: image-token rule: a name or `model_type` that `medgrpo.models.image_tokens` knows; `text` without images.
         layers, hidden, kv_width, mlp, vocab: of the language model; kv_width = key/value heads × head size.
-        vision_layers, vision_hidden, vision_mlp, patch: of the vision tower; 0 where there is none.
+        vision_layers, vision_hidden, vision_mlp: of the vision tower; 0 where there is none.
         language_parameters, vision_parameters: counts.
     """
 
@@ -31,7 +32,6 @@ class ModelShape:
     vision_layers: int
     vision_hidden: int
     vision_mlp: int
-    patch: int
     tied: bool
 
     @property
@@ -48,6 +48,11 @@ class ModelShape:
         layer = 4 * self.vision_hidden**2 + 3 * self.vision_hidden * self.vision_mlp
         merged = 4 * self.vision_hidden
         return self.vision_layers * layer + merged * merged + merged * self.hidden
+
+    @property
+    def patches_per_token(self) -> int:
+        """Patches of an image that become one token of the language model; 0 without images."""
+        return image_family(self.family).merge ** 2 if self.vision_layers else 0
 
     @property
     def parameters(self) -> int:
@@ -72,26 +77,26 @@ class ModelShape:
 SHAPES = {
     shape.name: shape
     for shape in (
-        ModelShape("Qwen2-VL-2B", "qwen2-vl", 28, 1536, 256, 8960, 151_936, 32, 1280, 3413, 14, tied=True),
-        ModelShape("Qwen2-VL-7B", "qwen2-vl", 28, 3584, 512, 18_944, 152_064, 32, 1280, 3413, 14, tied=False),
+        ModelShape("Qwen2-VL-2B", "qwen2-vl", 28, 1536, 256, 8960, 151_936, 32, 1280, 3413, tied=True),
+        ModelShape("Qwen2-VL-7B", "qwen2-vl", 28, 3584, 512, 18_944, 152_064, 32, 1280, 3413, tied=False),
+        ModelShape("Qwen2.5-VL-3B", "qwen2.5-vl", 36, 2048, 256, 11_008, 151_936, 32, 1280, 3420, tied=True),
+        ModelShape("Qwen2.5-VL-7B", "qwen2.5-vl", 28, 3584, 512, 18_944, 152_064, 32, 1280, 3420, tied=False),
         ModelShape(
-            "Qwen2.5-VL-3B", "qwen2.5-vl", 36, 2048, 256, 11_008, 151_936, 32, 1280, 3420, 14, tied=True
+            "Qwen2.5-VL-32B", "qwen2.5-vl", 64, 5120, 1024, 27_648, 152_064, 32, 1280, 3456, tied=False
         ),
-        ModelShape(
-            "Qwen2.5-VL-7B", "qwen2.5-vl", 28, 3584, 512, 18_944, 152_064, 32, 1280, 3420, 14, tied=False
-        ),
-        ModelShape(
-            "Qwen2.5-VL-32B", "qwen2.5-vl", 64, 5120, 1024, 27_648, 152_064, 32, 1280, 3456, 14, tied=False
-        ),
-        ModelShape("Qwen3-VL-2B", "qwen3-vl", 28, 2048, 1024, 6144, 151_936, 24, 1024, 2731, 16, tied=True),
-        ModelShape("Qwen3-VL-4B", "qwen3-vl", 36, 2560, 1024, 9728, 151_936, 24, 1024, 2731, 16, tied=True),
-        ModelShape(
-            "Qwen3-VL-8B", "qwen3-vl", 36, 4096, 1024, 12_288, 151_936, 27, 1152, 2869, 16, tied=False
-        ),
-        ModelShape("Qwen3-0.6B", "text", 28, 1024, 1024, 3072, 151_936, 0, 0, 0, 0, tied=True),
-        ModelShape("Qwen3-1.7B", "text", 28, 2048, 1024, 6144, 151_936, 0, 0, 0, 0, tied=True),
-        ModelShape("Qwen3-4B", "text", 36, 2560, 1024, 9728, 151_936, 0, 0, 0, 0, tied=True),
-        ModelShape("Qwen3-8B", "text", 36, 4096, 1024, 12_288, 151_936, 0, 0, 0, 0, tied=False),
+        ModelShape("Qwen3-VL-2B", "qwen3-vl", 28, 2048, 1024, 6144, 151_936, 24, 1024, 2731, tied=True),
+        ModelShape("Qwen3-VL-4B", "qwen3-vl", 36, 2560, 1024, 9728, 151_936, 24, 1024, 2731, tied=True),
+        ModelShape("Qwen3-VL-8B", "qwen3-vl", 36, 4096, 1024, 12_288, 151_936, 27, 1152, 2869, tied=False),
+        ModelShape("InternVL3-2B", "internvl", 28, 1536, 256, 8960, 151_674, 24, 1024, 2731, tied=False),
+        ModelShape("InternVL3-8B", "internvl", 28, 3584, 512, 18_944, 151_674, 24, 1024, 2731, tied=False),
+        # 4.41 billion by the formula, 4.30 in truth: Gemma-3's queries are narrower than its width.
+        ModelShape("Gemma-3-4B", "gemma-3", 34, 2560, 1024, 10_240, 262_208, 27, 1152, 2869, tied=True),
+        ModelShape("MedGemma-4B", "gemma-3", 34, 2560, 1024, 10_240, 262_208, 27, 1152, 2869, tied=True),
+        ModelShape("MedGemma-1.5-4B", "gemma-3", 34, 2560, 1024, 10_240, 262_208, 27, 1152, 2869, tied=True),
+        ModelShape("Qwen3-0.6B", "text", 28, 1024, 1024, 3072, 151_936, 0, 0, 0, tied=True),
+        ModelShape("Qwen3-1.7B", "text", 28, 2048, 1024, 6144, 151_936, 0, 0, 0, tied=True),
+        ModelShape("Qwen3-4B", "text", 36, 2560, 1024, 9728, 151_936, 0, 0, 0, tied=True),
+        ModelShape("Qwen3-8B", "text", 36, 4096, 1024, 12_288, 151_936, 0, 0, 0, tied=False),
     )
 }
 DEFAULT = "Qwen2.5-VL-3B"
@@ -139,7 +144,6 @@ def _from_config(folder: Path) -> ModelShape:
             vision_layers=0,
             vision_hidden=0,
             vision_mlp=0,
-            patch=0,
             tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
         )
         if not vision:
@@ -151,7 +155,6 @@ def _from_config(folder: Path) -> ModelShape:
             vision_layers=vision.get("depth") or vision["num_hidden_layers"],
             vision_hidden=width,
             vision_mlp=vision.get("intermediate_size") or int(width * vision.get("mlp_ratio", 4) * 2 / 3),
-            patch=vision.get("patch_size", 14),
         )
     except KeyError as error:
         raise UsageError(f"{path} lacks {error}, so the model's size is unknown") from error

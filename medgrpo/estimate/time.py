@@ -104,8 +104,8 @@ def _generate(work: Workload, *, uses_vllm: bool) -> float:
 
 
 def _image_flops(work: Workload) -> float:
-    """Floating-point operations of encoding one image: four patches make one language-model token."""
-    patches = 4 * work.image_tokens
+    """Floating-point operations of encoding one image."""
+    patches = work.shape.patches_per_token * work.image_tokens
     attention = (
         4 * work.shape.vision_layers * work.shape.vision_hidden * min(patches, 1024)
     )  # most blocks see a window

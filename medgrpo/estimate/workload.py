@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import UsageError
 from medgrpo.estimate.hardware import Gpu
 from medgrpo.estimate.shapes import ModelShape
 
@@ -74,17 +72,12 @@ class Workload:
         return self.config.training.gradient_checkpointing is not False
 
 
-def read_dataset(folder: Path) -> dict[str, Any]:
-    """`dataset.json` of a prepared dataset.
+def read_dataset(data: Path) -> dict[str, Any]:
+    """`dataset.json` of a prepared dataset, or what a mixture (`a,b:0.3`) says in its place.
 
     Raises:
-        UsageError: the folder is no prepared dataset.
+        UsageError: there is no prepared dataset.
     """
-    path = folder / "dataset.json"
-    if not path.is_file():
-        raise UsageError(
-            f"{folder} is no prepared dataset: it holds no dataset.json",
-            hint=f"medgrpo preprocess {folder} OUTPUT",
-        )
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
+    from medgrpo.data.prepared import PreparedDataset
+
+    return PreparedDataset.open(data).info

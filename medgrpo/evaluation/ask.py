@@ -36,7 +36,8 @@ def ask(
     Returns:
         `completion`, `tags` (tag -> content, None where it is not well-formed), `answer`, `format` (1 or 0),
         `image_tokens`, `image_size` (as stored), `prompt_tokens`, `completion_tokens`, `truncated`, `prompt`
-        (as the model gets it), `prompt_template`, `model`.
+        (as the model gets it), `prompt_template`, `model`; where boxes were asked for, `boxes` in pixels of the
+        picture (None: none could be read) and the `box_format` that they were written in.
     Raises:
         UsageError: no question, or the model takes no pictures.
         MedgrpoError: the picture or the model cannot be read.
@@ -57,6 +58,9 @@ def ask(
     if options:
         row["options"] = json.dumps(dict(zip("ABCDEFGHIJ", options, strict=False)), ensure_ascii=False)
     template = subject.template(prompt)
+    if "boxes" in template.tags:
+        row["width"], row["height"] = size or (None, None)
+        row = subject.coordinates().place(row)
     stated = subject.metadata.get("generation") or {}
     how = sampling or Sampling(max_new_tokens=int(stated.get("max_new_tokens") or 256))
     loaded = load_subject(subject, dtype=dtype)
@@ -78,7 +82,16 @@ def ask(
         "completion_tokens": given.lengths[0],
         "truncated": given.truncated[0],
         **read_completion(given.completions[0], template.tags),
+        **_found_boxes(given.completions[0], row),
     }
+
+
+def _found_boxes(completion: str, row: Row) -> dict[str, Any]:
+    from medgrpo.rewards.boxes import stored_boxes
+
+    if "box_format" not in row:
+        return {}
+    return {"boxes": stored_boxes(completion, row), "box_format": row["box_format"]}
 
 
 def read_completion(completion: str, tags: tuple[str, ...]) -> dict[str, Any]:

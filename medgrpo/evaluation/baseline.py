@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal
 
+from medgrpo.data.boxes import TypicalBox
 from medgrpo.data.schema import Row
 from medgrpo.evaluation.score import kind_of
 
@@ -18,7 +20,7 @@ REPEATED = 20
 def constant_completions(
     rows: Sequence[Row], learnt_from: Sequence[Row], tags: Sequence[str], blindness: Blindness
 ) -> list[str]:
-    """The well-formed completion that always gives the commonest answer.
+    """The well-formed completion that always gives the commonest answer, or the typical box.
 
     Args:
         rows: what is asked.
@@ -37,10 +39,22 @@ def constant_completions(
             for column in COLUMNS:
                 if row.get(column):
                     seen[level, key(row), column][str(row[column]).strip()] += 1
+    typical = TypicalBox.of(learnt_from) if "boxes" in tags else None
     return [
-        _completion({column: _commonest(row, column, levels, seen) for column in COLUMNS}, tags)
+        _completion(
+            {column: _commonest(row, column, levels, seen) for column in COLUMNS} | _boxes(row, typical), tags
+        )
         for row in rows
     ]
+
+
+def _boxes(row: Row, typical: TypicalBox | None) -> dict[str, str]:
+    """The typical box, written as the row's model writes boxes."""
+    from medgrpo.rewards.boxes import written_boxes
+
+    if typical is None:
+        return {}
+    return {"boxes": json.dumps(written_boxes({**row, "boxes": typical.column(row)}), ensure_ascii=False)}
 
 
 def _by_question(row: Row, counts: Counter[Any]) -> Hashable:

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from medgrpo.evaluation.quantiles import t_quantile
-from medgrpo.evaluation.score import Scored
+from medgrpo.evaluation.score import BOX_COLUMNS, Scored
 from medgrpo.evaluation.statistics import MIN_CLUSTERS
 
 BLOCKS = 40
 """Blocks of images that the jackknife leaves out in turn; one image each where there are fewer."""
 
 
-def detection_metrics(scored: Scored, *, seed: int = 0) -> dict[str, Any] | None:
+def detection_metrics(scored: Scored, blind: Scored | None = None, *, seed: int = 0) -> dict[str, Any] | None:
     """`map` (COCO, IoU .50 to .95), `map_50` and `map_75`, each with value, low, high, n; None without boxes.
+
+    `blind`, the same rows with the typical box everywhere, gives each its `blind_baseline`.
 
     mAP is no mean over rows, so its interval is a block jackknife over images with a t quantile.
 
@@ -32,10 +34,14 @@ def detection_metrics(scored: Scored, *, seed: int = 0) -> dict[str, Any] | None
     block_of = {images[place]: number % BLOCKS for number, place in enumerate(order.tolist())}
     blocks = sorted(set(block_of.values()))
     left_out = [_map(scored, _without(scored, judged, block_of, block)) for block in blocks]
-    return {
+    found = {
         name: _with_interval(whole[name], [one[name] for one in left_out], len(judged), len(images))
         for name in whole
     }
+    if blind is not None:
+        for name, value in _map(blind, judged).items():
+            found[name]["blind_baseline"] = None if math.isnan(value) else value
+    return found
 
 
 def _without(scored: Scored, judged: Sequence[int], block_of: dict[Hashable, int], block: int) -> list[int]:
@@ -46,9 +52,9 @@ def _map(scored: Scored, indices: Sequence[int]) -> dict[str, float]:
     from medgrpo.rewards.boxes import mean_average_precision
 
     rows = [scored.rows[index] for index in indices]
-    columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in ("width", "height")}
+    columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in BOX_COLUMNS}
     completions = [scored.completions[index] for index in indices]
-    return mean_average_precision(completions, [row["boxes"] for row in rows], **columns)
+    return mean_average_precision(completions, **columns)
 
 
 def _with_interval(value: float, left_out: Sequence[float], rows: int, images: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,10 +18,11 @@ from medgrpo.evaluation.calibration import sample_metrics, stated_calibration
 from medgrpo.evaluation.counterfactual import Counterfactual, compare_with_real, counterfactual_rows
 from medgrpo.evaluation.detection import detection_metrics
 from medgrpo.evaluation.generate import Sampling
+from medgrpo.evaluation.masks import MaskFiles, score_masks
 from medgrpo.evaluation.metrics import confusion, groups, measure
 from medgrpo.evaluation.predictions import Predictions
 from medgrpo.evaluation.resumable import Completed, generate_resumably
-from medgrpo.evaluation.score import Scored, observed_tags, score_predictions
+from medgrpo.evaluation.score import Scored, is_segmentation, observed_tags, score_predictions
 from medgrpo.evaluation.statistics import MIN_CLUSTERS
 from medgrpo.evaluation.subject import Subject
 from medgrpo.evaluation.targets import Target, judge_targets
@@ -92,6 +93,8 @@ class Evaluation:
     warnings: list[str] = field(default_factory=list)
     sample_answers: list[list[str]] = field(default_factory=list)
     """The parsed answers of each row's samples; empty where none were drawn."""
+    masks: MaskFiles | None = None
+    """Where the masks lie; None where there are none."""
     image_file: Callable[[Row], Path | None] | None = None
     """The first picture of a row; None where there are no pictures."""
 
@@ -148,7 +151,13 @@ def evaluate_model(
     )
     train = list(dataset.rows("train")) if dataset.count("train") else []
     result = evaluate_predictions(
-        predictions, tags=template.tags, reward=reward, learnt_from=train, targets=(), plain=None
+        predictions,
+        tags=template.tags,
+        reward=reward,
+        learnt_from=train,
+        targets=(),
+        plain=None,
+        masks=MaskFiles(dataset.image_path),
     )
     if plan.counterfactuals:
         result.document["counterfactual"] = _without_the_picture(
@@ -233,6 +242,7 @@ class _Session:
             "data": self.dataset.info.get("hash"),
             "pixels": self.dataset.info.get("pixels_hash"),
             "max_pixels": self.subject.metadata.get("max_pixels"),
+            "box_format": rows[0].get("box_format"),
             "pictures": name,
             "seed": self.plan.seed,
         }
@@ -259,6 +269,7 @@ def evaluate_predictions(
     reward: Any | None = None,
     learnt_from: Sequence[Row] = (),
     targets: Sequence[Target] = (),
+    masks: MaskFiles | None = None,
 ) -> Evaluation:
     """Measures ready completions; needs neither a model nor torch.
 
@@ -269,6 +280,7 @@ def evaluate_predictions(
         reward: a `CompositeReward`, for the `reward` metric.
         learnt_from: rows for the majority baselines (the train split); none: the rows themselves.
         targets: figures to reach.
+        masks: where the masks of the rows lie; None: masks are not measured.
     """
     if tags is None:
         tags = observed_tags(predictions.completions)
@@ -278,10 +290,16 @@ def evaluate_predictions(
     if predictions.truncated:
         import numpy as np
 
-        scored = _with_score(scored, "truncated", np.array(predictions.truncated, dtype=np.float64))
+        truncated = np.array(predictions.truncated, dtype=np.float64)
+        scored = replace(scored, scores={**scored.scores, "truncated": truncated})
+    mask_document: dict[str, Any] = {}
+    if masks is not None and any(row.get("mask") for row in predictions.rows):
+        found = score_masks(predictions.rows, predictions.completions, masks)
+        scored = replace(scored, scores={**scored.scores, **found.scores}, observer=found.observer)
+        mask_document = {"failed_predictions": found.failures, "inside_field_of_view": found.is_inside_fov}
     asked = () if scored.plain else tuple(tags)
     baselines = {}
-    if len(predictions):
+    if len(predictions) and not all(map(is_segmentation, predictions.rows)):
         for name in ("majority", "blind"):
             constant = constant_completions(
                 predictions.rows,
@@ -294,16 +312,18 @@ def evaluate_predictions(
             )
     images = len(set(scored.clusters))
     document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "n": len(predictions), "images": images}
-    document |= measure(scored, baselines)
-    found_boxes = detection_metrics(scored)
+    document |= measure(scored, baselines) | mask_document
+    found_boxes = detection_metrics(scored, baselines.get("blind"))
     if found_boxes is not None:
         document["detection"] = found_boxes
     document["groups"] = groups(scored)
     document["confusion"] = confusion(scored)
     document["rules"] = _counted(scored.rules)
     document["clustered_by"] = scored.clustered_by
-    document["baseline_from"] = "train split" if learnt_from else "the rows themselves (optimistic)"
-    document["scored_as"] = "plain answers" if scored.plain else "".join(f"<{tag}>" for tag in tags)
+    if baselines:
+        document["baseline_from"] = "train split" if learnt_from else "the rows themselves (optimistic)"
+    form = "plain answers" if scored.plain else "".join(f"<{tag}>" for tag in tags)
+    document["scored_as"] = "masks" if masks is not None and masks.predicted is not None else form
     document["source"] = predictions.source
     answers: list[list[str]] = []
     if predictions.samples:
@@ -313,19 +333,19 @@ def evaluate_predictions(
         document["stated_confidence"] = stated_calibration(
             predictions.confidences, scored.scores["answer_match"]
         )
-    result = Evaluation(predictions, scored, document, sample_answers=answers)
+    result = Evaluation(
+        predictions, scored, document, sample_answers=answers, masks=masks if mask_document else None
+    )
     if 0 < images < MIN_CLUSTERS:
         result.warnings.append(
             f"too few images: {images}, and below {MIN_CLUSTERS} the intervals promise more than they hold"
         )
+    failed = sum(mask_document.get("failed_predictions", {}).values())
+    if failed:
+        reasons = ", ".join(f"{count} {why}" for why, count in mask_document["failed_predictions"].items())
+        result.warnings.append(f"{failed} of {len(predictions)} masks failed and count as 0: {reasons}")
     _add_targets(result, targets)
     return result
-
-
-def _with_score(scored: Scored, name: str, values: Any) -> Scored:
-    from dataclasses import replace
-
-    return replace(scored, scores={**scored.scores, name: values})
 
 
 def _counted(rules: Sequence[str]) -> dict[str, int]:

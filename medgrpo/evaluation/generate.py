@@ -111,10 +111,14 @@ def encode_prompts(
     images = [[load_image(row, image_path(path)) for path in row["images"]] for row in rows]
     tokenizer = getattr(processor, "tokenizer", processor)
     side, tokenizer.padding_side = tokenizer.padding_side, "left"
+    # The template writes the beginning-of-sequence token where the model has one (Gemma): not twice.
+    options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
+    if tokenizer.bos_token and texts[0].startswith(tokenizer.bos_token):
+        options["add_special_tokens"] = False
     try:
         if any(images):
-            return processor(text=texts, images=images, padding=True, return_tensors="pt")
-        return processor(text=texts, padding=True, return_tensors="pt")
+            return processor(text=texts, images=images, **options)
+        return processor(text=texts, **options)
     finally:
         tokenizer.padding_side = side
 

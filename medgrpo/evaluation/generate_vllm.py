@@ -99,6 +99,7 @@ def load_vllm(subject: Subject, *, dtype: str = "auto", seed: int = 0) -> VllmEn
         is_vision=is_vision,
         max_pixels=subject.metadata.get("max_pixels"),
         min_pixels=subject.metadata.get("min_pixels"),
+        thinking=subject.metadata.get("thinking"),
     )
     options: dict[str, Any] = {"model": subject.base, "dtype": dtype, "seed": seed}
     if is_vision:

@@ -23,6 +23,8 @@ class Metric:
     """Only rows of this kind (`closed`, `open`, `choice`); None: all."""
     meaning: str
     has_baseline: bool = True
+    bounds: tuple[float, float] | None = (0.0, 1.0)
+    """The range of the score; None: it counts something."""
 
 
 METRICS = (
@@ -48,6 +50,30 @@ METRICS = (
     Metric("box_f1", "box_f1", None, "boxes found, one to one at IoU .5", has_baseline=False),
     Metric("box_iou", "box_iou", None, "overlap of matched boxes", has_baseline=False),
     Metric("box_ap", "box_ap", None, "average precision of the boxes of an image", has_baseline=False),
+    Metric("dice", "dice", None, "overlap of predicted and reference mask", has_baseline=False),
+    Metric("mask_recall", "mask_recall", None, "share of the reference mask found", has_baseline=False),
+    Metric("mask_precision", "mask_precision", None, "share of the predicted mask right", has_baseline=False),
+    Metric("mask_iou", "mask_iou", None, "intersection over union of the masks", has_baseline=False),
+    Metric("cldice", "cldice", None, "overlap of the centre lines: connected vessels", has_baseline=False),
+    Metric(
+        "betti0_error",
+        "betti0_error",
+        None,
+        "pieces too many or too few in a mask",
+        has_baseline=False,
+        bounds=None,
+    ),
+    Metric(
+        "betti1_error",
+        "betti1_error",
+        None,
+        "holes too many or too few in a mask",
+        has_baseline=False,
+        bounds=None,
+    ),
+    Metric(
+        "mask_failed", "mask_failed", None, "predictions without a usable mask, scored 0", has_baseline=False
+    ),
 )
 """Every figure that `eval` reports, in its order."""
 
@@ -65,7 +91,8 @@ def measure(scored: Scored, baselines: dict[str, Scored] | None = None) -> dict[
         baselines: name -> constant answers to the same rows; their values enter as `baseline` (of
             `majority`) and `<name>_baseline`.
     Returns:
-        metric -> {value, low, high, n, baseline?, note?}; metrics without rows are left out unless
+        metric -> {value, low, high, n, baseline?, observer?, note?}; `observer` is the same of a second
+        observer's masks, where the rows have them. Metrics without rows are left out unless
         they are in `ALWAYS`.
     """
     document: dict[str, Any] = {}
@@ -81,6 +108,10 @@ def measure(scored: Scored, baselines: dict[str, Scored] | None = None) -> dict[
                 if metric.score in constant.scores:
                     key = "baseline" if name == "majority" else f"{name}_baseline"
                     entry[key] = estimate_metric(constant, metric, interval=False).value
+        if metric.score in scored.observer:
+            entry["observer"] = estimate(
+                scored.observer[metric.score], scored.clusters, bounds=metric.bounds
+            ).as_dict()
         document[metric.name] = entry
     return document
 
@@ -104,7 +135,7 @@ def estimate_metric(
         judged = values[~np.isnan(values)]
         value = float(judged.mean()) if len(judged) else None
         return Estimate(value, None, None, len(judged))
-    return estimate(values, scored.clusters)
+    return estimate(values, scored.clusters, bounds=metric.bounds)
 
 
 def metric_named(name: str) -> Metric:

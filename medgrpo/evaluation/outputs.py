@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from medgrpo.evaluation.evaluate import Evaluation
-from medgrpo.evaluation.predictions import write_predictions
-from medgrpo.evaluation.score import LABELS
+from medgrpo.evaluation.predictions import Predictions, write_predictions
+from medgrpo.evaluation.score import BOX_COLUMNS, LABELS
 from medgrpo.files import write_text
 
 COPIED = (
@@ -75,6 +75,8 @@ def prediction_columns(result: Evaluation) -> dict[str, list[Any]]:
         values = [_text(row.get(name)) for row in predictions.rows]
         if any(value is not None for value in values):
             columns[name] = values
+    if any(row.get("boxes") for row in predictions.rows):
+        columns |= _box_columns(predictions)
     columns["images"] = [[str(path) for path in row.get("images") or []] for row in predictions.rows]
     columns["answer_type"] = list(scored.kinds)
     columns["completion"] = list(predictions.completions)
@@ -92,6 +94,22 @@ def prediction_columns(result: Evaluation) -> dict[str, list[Any]]:
         extra = getattr(predictions, name)
         if len(extra) == len(predictions):
             columns[name] = list(extra)
+    return columns
+
+
+def _box_columns(predictions: Predictions) -> dict[str, list[Any]]:
+    """What boxes are judged by, so that the file can be scored again, and `found_boxes` in stored pixels."""
+    from medgrpo.rewards.boxes import stored_boxes
+
+    columns: dict[str, list[Any]] = {
+        name: [row.get(name) for row in predictions.rows] for name in BOX_COLUMNS
+    }
+    found = [
+        stored_boxes(text, row) for text, row in zip(predictions.completions, predictions.rows, strict=True)
+    ]
+    columns["found_boxes"] = [
+        None if boxes is None else json.dumps(boxes, ensure_ascii=False) for boxes in found
+    ]
     return columns
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from medgrpo.data.schema import Row, guess_language
 from medgrpo.errors import UsageError
+from medgrpo.evaluation.masks import COLUMN, listed_masks
 from medgrpo.files import written_aside
 
 SCHEMA_VERSION = 1
@@ -29,6 +30,8 @@ class Predictions:
     """Tokens of each completion; empty where it is not known."""
     confidences: list[float | None] = field(default_factory=list)
     """What the model says of its certainty, 0 to 1; empty where a file has no column `confidence`."""
+    masks: list[Path | None] = field(default_factory=list)
+    """Files of predicted masks; empty where a file has no column `mask_prediction`."""
     source: str = ""
     """Where they come from, in words."""
     notes: list[str] = field(default_factory=list)
@@ -47,6 +50,7 @@ class Predictions:
             self.truncated[:limit],
             self.lengths[:limit],
             self.confidences[:limit],
+            self.masks[:limit],
             self.source,
             self.notes,
         )
@@ -80,8 +84,9 @@ def read_predictions(
         references=references,
         join=None if rows is not None and references is None else join,
         require_references=rows is None,
+        instead=COLUMN,
     )
-    texts = [_text(completion) for completion in found.completions]
+    texts = [_text(completion) for completion in found.completions] or [""] * len(found.rows)
     present = [
         dict(zip(found.columns, values, strict=True)) for values in zip(*found.columns.values(), strict=True)
     ]
@@ -92,20 +97,35 @@ def read_predictions(
         notes += matched_notes
     else:
         matched = [_completed(row, index) for index, row in enumerate(present)]
+    matched = [row and {**row, **_box_form(extra)} for row, extra in zip(matched, present, strict=True)]
     kept = [(row, text, extra) for row, text, extra in zip(matched, texts, present, strict=True) if row]
     grouped: dict[Any, list[tuple[Row, str, Row]]] = {}
     for index, (row, text, extra) in enumerate(kept):
         grouped.setdefault(row["id"] if _has_ids(kept) else index, []).append((row, text, extra))
     groups = list(grouped.values())
     samples = [_samples(group) for group in groups]
+    masks = listed_masks([group[0][2] for group in groups], Path(path).parent)
+    if any(masks) and not any(group[0][0].get("mask") for group in groups):
+        raise UsageError(
+            f"{path} names predicted masks, and no row has a reference mask",
+            expected="a column `mask` with the path of the reference, or the dataset: medgrpo eval DATA --predictions FILE",
+        )
     return Predictions(
         rows=[group[0][0] for group in groups],
         completions=[group[0][1] for group in groups],
         samples=samples if any(samples) else [],
         confidences=_confidences(path, [group[0][2].get("confidence") for group in groups]),
+        masks=masks if any(masks) else [],
         source=f"{Path(path).name} ({found.format})",
         notes=notes,
     )
+
+
+def _box_form(extra: Row) -> Row:
+    """How the completion writes boxes, where its file says so."""
+    from medgrpo.rewards.boxes import WRITTEN_FORM
+
+    return {name: extra[name] for name in WRITTEN_FORM if extra.get(name) is not None}
 
 
 def _has_ids(kept: Sequence[tuple[Row, str, Row]]) -> bool:

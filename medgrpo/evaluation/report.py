@@ -7,20 +7,20 @@ import html
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medgrpo.data.schema import Row
 from medgrpo.evaluation.evaluate import Evaluation
+from medgrpo.evaluation.masks import MEASURED, overlay
 from medgrpo.evaluation.metrics import METRICS
 
 CASES = 24
 """Cases shown of each list."""
 THUMBNAIL_PX = 224
+OVERLAY_PX = 448
 LONGEST_TEXT = 4000
 """Characters of a text that are shown."""
 
@@ -118,11 +118,22 @@ def _warnings(result: Evaluation) -> str:
     return f'<ul class="warnings">{lines}</ul>' if lines else ""
 
 
+BESIDE = (("majority", "baseline"), ("blind", "blind_baseline"), ("observer 2", "observer"))
+"""What stands beside a figure: heading and key of its entry."""
+
+
+def _beside(entry: Any) -> str:
+    """A baseline's value: a number, or the value of a measured one."""
+    return _number(entry["value"] if isinstance(entry, dict) else entry)
+
+
 def _metrics(document: dict[str, Any]) -> str:
     rows = []
+    shown = [entry for metric in METRICS if (entry := document.get(metric.name)) is not None]
+    beside = [pair for pair in BESIDE if any(pair[1] in entry for entry in shown)]
     for metric in METRICS:
         entry = document.get(metric.name)
-        if entry is None:
+        if entry is None or (not entry["n"] and "mask_failed" in document):
             continue
         interval = "–" if entry["low"] is None else f"{entry['low']:.3f} – {entry['high']:.3f}"
         rows.append(
@@ -130,14 +141,14 @@ def _metrics(document: dict[str, Any]) -> str:
                 f'<span title="{_escape(metric.meaning)}">{metric.name}</span>',
                 f"<strong>{_number(entry['value'])}</strong>",
                 interval,
-                _bar(entry),
-                _number(entry.get("baseline")),
-                _number(entry.get("blind_baseline")),
+                _bar(entry) if metric.bounds else "",
+                *(_beside(entry.get(key)) for _, key in beside),
                 str(entry["n"]),
                 f"{_escape(metric.meaning)}{_escape('; ' + entry['note']) if entry.get('note') else ''}",
             ]
         )
-    head = ["metric", "value", "95 % interval", "0 to 1; | majority", "majority", "blind", "n", "meaning"]
+    bar = "0 to 1; | majority" if any("baseline" in entry for entry in shown) else "0 to 1"
+    head = ["metric", "value", "95 % interval", bar, *(title for title, _ in beside), "n", "meaning"]
     return "<h2>Figures</h2>" + _table("Intervals are clustered by image", head, rows, "figures")
 
 
@@ -275,6 +286,11 @@ def _cases(result: Evaluation) -> str:
         ),
         ("Most uncertain", "answers whose samples agree least", uncertain_cases(result)),
         (
+            "Worst masks",
+            "the least Dice first; hits are white, what was missed orange, what is too much blue",
+            worst_masks(result),
+        ),
+        (
             "Nearly right",
             "refused answers with the most in common with the reference: is the scorer too strict?",
             nearly_right(result),
@@ -292,6 +308,14 @@ def worst_cases(result: Evaluation, count: int = CASES) -> list[int]:
     """Wrong answers, the least like the reference first; no image twice while others are left."""
     marks, graded = result.scored.scores["answer_match"], result.scored.scores["token_f1"]
     return _varied(result, np.flatnonzero(marks == 0.0), np.nan_to_num(graded), count)
+
+
+def worst_masks(result: Evaluation, count: int = CASES) -> list[int]:
+    """Rows with a reference mask, the least Dice first; none where masks were not measured."""
+    if result.masks is None:
+        return []
+    dice = result.scored.scores["dice"]
+    return _varied(result, np.flatnonzero(~np.isnan(dice)), np.nan_to_num(dice), count)
 
 
 def nearly_right(result: Evaluation, count: int = CASES) -> list[int]:
@@ -325,6 +349,13 @@ def _varied(result: Evaluation, candidates: Any, order: Any, count: int) -> list
 def _case(result: Evaluation, index: int) -> str:
     scored, row = result.scored, result.scored.rows[index]
     completion = result.predictions.completions[index]
+    if result.masks is not None and row.get("mask"):
+        marks = [
+            (name.replace("_", " "), _number(float(scored.scores[name][index])))
+            for name in (*MEASURED, "mask_failed")
+        ]
+        lines = [("id", row.get("id")), *marks, ("completion", completion)]
+        return _case_of(_picture(result, index), lines)
     lines = [
         ("question", row.get("question")),
         ("reference", row.get("answer")),
@@ -340,12 +371,16 @@ def _case(result: Evaluation, index: int) -> str:
     if result.sample_answers:
         counts = Counter(result.sample_answers[index]).most_common()
         lines.insert(4, ("samples", ", ".join(f"{text[:200] or '–'} ×{count}" for text, count in counts)))
+    return _case_of(_picture(result, index), lines)
+
+
+def _case_of(picture: str, lines: Sequence[tuple[str, Any]]) -> str:
     items = "".join(
         f'<dt>{name}</dt><dd dir="auto">{_shortened(str(text))}</dd>'
         for name, text in lines
         if text not in (None, "")
     )
-    return f'<article class="case">{_picture(result.image_file, row)}<dl>{items}</dl></article>'
+    return f'<article class="case">{picture}<dl>{items}</dl></article>'
 
 
 def _shortened(text: str) -> str:
@@ -353,9 +388,10 @@ def _shortened(text: str) -> str:
     return _escape(text[:LONGEST_TEXT]) + cut
 
 
-def _picture(image_file: Callable[[Row], Path | None] | None, row: Row) -> str:
-    """The row's first picture as a small JPEG within the page; a word where it cannot be read."""
-    path = image_file(row) if image_file is not None else None
+def _picture(result: Evaluation, index: int) -> str:
+    """The row's first picture as a small JPEG within the page, with its masks; a word where it cannot be read."""
+    row = result.scored.rows[index]
+    path = result.image_file(row) if result.image_file is not None else None
     if path is None:
         return ""
     try:
@@ -363,10 +399,14 @@ def _picture(image_file: Callable[[Row], Path | None] | None, row: Row) -> str:
 
         with Image.open(path) as image:
             small = image.convert("RGB")
-            small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-            stream = io.BytesIO()
-            small.save(stream, "JPEG", quality=80)
+        size, css = THUMBNAIL_PX, ""
+        if result.masks is not None and row.get("mask"):
+            small = overlay(row, result.predictions.completions[index], index, result.masks, small)
+            size, css = OVERLAY_PX, ' class="mask"'
+        small.thumbnail((size, size))
+        stream = io.BytesIO()
+        small.save(stream, "JPEG", quality=80)
     except (OSError, ImportError, ValueError):
         return '<p class="missing">picture not readable</p>'
     data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return f'<img src="data:image/jpeg;base64,{data}" alt="image {_escape(row.get("image_id") or "")}">'
+    return f'<img{css} src="data:image/jpeg;base64,{data}" alt="image {_escape(row.get("image_id") or "")}">'

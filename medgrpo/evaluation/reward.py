@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,18 @@ if TYPE_CHECKING:
     from medgrpo.rewards.composite import CompositeReward
 
 
-def reward_of(weights: str | None, run: Path | None) -> CompositeReward | None:
-    """The sum of rewards of a run, or of the weights given; `balanced` where neither says.
+def reward_of(
+    weights: str | None, run: Path | None, tags: Sequence[str] = ("answer",)
+) -> CompositeReward | None:
+    """The sum of rewards of a run, or of the weights given; where neither says `balanced`, or `detection` where
+    the prompt asked for boxes and no answer.
 
     Whoever scores adds the tags of the prompt that was answered (`with_settings`).
 
     Args:
         weights: as `--weights` takes them.
         run: a run folder, whose config.toml says what it was trained with.
+        tags: that the prompt asked for.
     Raises:
         UsageError: unknown rewards or weights.
         MedgrpoError: the run's configuration cannot be read.
@@ -31,7 +36,7 @@ def reward_of(weights: str | None, run: Path | None) -> CompositeReward | None:
     stated = _of_run(run)
     threshold = stated.get("caption_threshold")
     return CompositeReward(
-        stated.get("weights", "balanced"),
+        stated.get("weights", "detection" if "boxes" in tags and "answer" not in tags else "balanced"),
         gate=stated.get("gate"),
         settings={} if threshold is None else {"caption_threshold": threshold},
     )

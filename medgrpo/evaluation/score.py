@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.data.prompts import reward_settings
-from medgrpo.data.schema import Row
+from medgrpo.data.schema import Row, is_yes_or_no
 
 Floats = NDArray[np.float64]
 
@@ -29,6 +29,8 @@ ANSWER_SCORES = (
     "unanswered",
 )
 """Scores of the answer: none is given where the prompt asks for none."""
+BOX_COLUMNS = ("boxes", "width", "height", "box_format", "model_width", "model_height")
+"""What boxes are judged by; the last three are added by `medgrpo.models.coordinates`."""
 UNANSWERED = ("empty", "no_answer_tag")
 """Rules of the matcher that mean: there is no answer to judge."""
 ABSTAINED = ("refused", "hedged", "asks_back")
@@ -57,6 +59,8 @@ class Scored:
     """`yes_no`, `plane`, `modality` -> what the completion says, in canonical words; None: not asked."""
     truth: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     """The same of the reference."""
+    observer: Mapping[str, Floats] = field(default_factory=dict)
+    """Mask scores of a second observer, (n,) each; empty where there is none."""
     plain: bool = False
     """Whether completions without tags were scored as the answer itself."""
     clustered_by: str = "image"
@@ -121,10 +125,16 @@ def score_predictions(
     if tags and not plain and ANSWER_TAG not in tags:  # boxes were asked for, not an answer
         rules = ["not asked"] * len(rows)
         scores |= {name: np.full(len(rows), np.nan) for name in ANSWER_SCORES}
-    if reward is not None and not plain:
+    segmented = [index for index, row in enumerate(rows) if is_segmentation(row)]
+    for name in ANSWER_SCORES:
+        scores[name][segmented] = np.nan
+    for index in segmented:
+        rules[index] = "mask"
+    if reward is not None and not plain and len(segmented) < len(rows):
         row_columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else {})}
         asked_for = reward.with_settings(**reward_settings(tags))
-        scores["reward"] = np.asarray(asked_for.score(list(completions), row_columns).total, dtype=np.float64)
+        scores["reward"] = np.array(asked_for.score(list(completions), row_columns).total, dtype=np.float64)
+        scores["reward"][segmented] = np.nan
     kinds = [kind_of(row) for row in rows]
     clusters, clustered_by = cluster_labels(rows)
     said, truth = _classes(rows, completions, kinds, asked, plain, scores)
@@ -156,6 +166,15 @@ def is_plain(completions: Sequence[str], tags: Sequence[str]) -> bool:
     return not any("<answer" in completion.lower() for completion in completions)
 
 
+def is_segmentation(row: Row) -> bool:
+    """Whether a mask is asked for and no answer in words."""
+    return bool(row.get("mask")) and str(row.get("answer") or "") in ("", SEGMENTED)
+
+
+SEGMENTED = "[SEG]"
+"""The reference answer of rows that are about their mask."""
+
+
 def observed_tags(completions: Sequence[str]) -> tuple[str, ...]:
     """The usual tags that occur in any of the completions: for files that do not say what was asked for.
 
@@ -175,10 +194,7 @@ def kind_of(row: Row) -> str:
         return stated
     if row.get("options"):
         return "choice"
-    return "closed" if str(row.get("answer") or "").strip().lower() in _YES_NO_WORDS else "open"
-
-
-_YES_NO_WORDS = frozenset({"yes", "no", "是", "否", "有", "没有", "无", "不是"})
+    return "closed" if is_yes_or_no(str(row.get("answer") or "")) else "open"
 
 
 def cluster_labels(rows: Sequence[Row]) -> tuple[list[Hashable], str]:
@@ -226,7 +242,7 @@ def _box_scores(rows: Sequence[Row], completions: Sequence[str]) -> dict[str, Fl
         return {}
     from medgrpo.rewards.registry import load_reward
 
-    columns = {name: [row.get(name) for row in rows] for name in ("boxes", "width", "height")}
+    columns = {name: [row.get(name) for row in rows] for name in BOX_COLUMNS}
     return {
         name: _floats(load_reward(name)(completions, **columns)) for name in ("box_f1", "box_iou", "box_ap")
     }

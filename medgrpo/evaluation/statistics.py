@@ -118,32 +118,57 @@ def _wilson(mean: float, effective_n: float, quantile: float) -> tuple[float, fl
 def design_effect(groups: ClusterSums) -> float:
     """How many times more variance the mean of 0/1 scores has than with independent rows.
 
-    The observed value, drawn towards the worst case (all rows of an image agree) with weight
-    (1 + E)^-1.5, where E counts the images that hold the rarer outcome: from few such images the
-    correlation within an image cannot be seen, and the observed value is then often far too low.
+    1 where each image has one row: the mean then says all of the variance. Else the observed value, drawn towards halfway between independence and the worst case (all rows of an image
+    agree) with weight (1 + E)^-1.25, where E counts the images that hold the rarer outcome: from few such
+    images the correlation within an image cannot be seen, and the observed value is then often far too low.
     """
-    worst = float((groups.sizes**2).sum() / groups.sizes.sum())
+    worst = _worst_effect(groups)
+    if worst == 1:
+        return 1.0
+    careful = 1 + (worst - 1) / 2
     naive = groups.mean * (1 - groups.mean) / groups.sizes.sum()
     if naive <= 0 or len(groups.sums) < 2:
-        return worst
+        return careful
     rarer = min(int((groups.sums > 0).sum()), int((groups.sums < groups.sizes).sum()))
-    weight = (1 + rarer) ** -1.5
-    blended = (1 - weight) * groups.variance_of_mean / naive + weight * worst
+    weight = (1 + rarer) ** -1.25
+    blended = (1 - weight) * groups.variance_of_mean / naive + weight * careful
     return float(max(_MIN_DESIGN_EFFECT, blended))
+
+
+def _worst_effect(groups: ClusterSums) -> float:
+    """The design effect if all rows of an image agreed; 1 where each image has one row."""
+    return float((groups.sizes**2).sum() / groups.sizes.sum())
+
+
+def degrees_of_freedom(groups: ClusterSums, effect: float) -> int:
+    """Degrees of freedom of the variance behind a design effect, at least 1.
+
+    Satterthwaite's for images of unequal sizes: few large images say less about the variance than as many
+    equal ones. More (up to twice) where images have one row or two: the variance of 0/1 scores is then
+    known from the mean itself for the most part.
+
+    Source: Satterthwaite 1946, doi:10.2307/3002019; Carter, Schnepel and Steigerwald 2017,
+    doi:10.1162/REST_a_00639, for unequal clusters.
+    """
+    worst = _worst_effect(groups)
+    correlation = min(1.0, max(0.0, (effect - 1) / (worst - 1))) if worst > 1 else 0.0
+    variances = groups.sizes * (1 + (groups.sizes - 1) * correlation)
+    effective = float(variances.sum() ** 2 / (variances**2).sum())
+    return max(1, int((effective - 1) / max(0.5, 1 - 1 / worst) + 1e-9))
 
 
 def proportion_interval(groups: ClusterSums, confidence: float = 0.95) -> tuple[float, float]:
     """Interval of the mean of 0/1 scores; within [0, 1] and never of zero width.
 
-    Wilson's interval with n divided by the design effect and a t quantile (clusters - 1 degrees).
+    Wilson's interval with n divided by the design effect and a t quantile.
 
     Source: Wilson 1927, doi:10.1080/01621459.1927.10502953; Korn and Graubard 1998, Survey
     Methodology 24(2), for the effective n. The shrinkage of the design effect is ours; its coverage
     is in docs/evaluation.md.
     """
-    effective_n = groups.rows / design_effect(groups)
-    quantile = t_quantile(0.5 + confidence / 2, max(1, len(groups.sums) - 1))
-    return _wilson(groups.mean, effective_n, quantile)
+    effect = design_effect(groups)
+    quantile = t_quantile(0.5 + confidence / 2, degrees_of_freedom(groups, effect))
+    return _wilson(groups.mean, groups.rows / effect, quantile)
 
 
 def mean_interval(

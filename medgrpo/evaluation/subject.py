@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from medgrpo.data.prompts import PromptTemplate, load_template, recorded_template
 from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.models.coordinates import BoxCoordinates, box_coordinates, recorded_coordinates
 from medgrpo.models.folders import METADATA
 from medgrpo.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from medgrpo.models.loading import LoadedModel
+    from medgrpo.rewards.boxes import BoxFormat
 
 WEIGHT_FOLDERS = ("best_lora", "best_model", "final_lora", "final_model")
 """Where a run folder has its weights, the one that is evaluated first."""
@@ -33,6 +35,8 @@ class Subject:
     metadata: dict[str, Any] = field(default_factory=dict)
     """`medgrpo.json`: how it was trained; empty where there is none."""
     notes: list[str] = field(default_factory=list)
+    box_format: BoxFormat | None = None
+    """How it writes boxes, where someone knows better than `medgrpo.json` and its family."""
 
     def template(self, override: str | None = None, suggested: object = None) -> PromptTemplate:
         """The prompt template named, else the one it was trained with, else the one the dataset suggests."""
@@ -41,10 +45,51 @@ class Subject:
         return recorded_template(self.metadata.get("prompt_template") or suggested, where=METADATA)
 
     def shown(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows as its prompts show them: image titles only if it was trained with them."""
-        if self.metadata.get("use_image_title"):
-            return list(rows)
-        return [{**row, "image_title": None} for row in rows]
+        """The rows as its prompts show them: image titles only if it was trained with them, coordinates in its own form."""
+        shown = [dict(row) for row in rows]
+        if not self.metadata.get("use_image_title"):
+            shown = [{**row, "image_title": None} for row in shown]
+        if any(row.get("boxes") or row.get("mask") for row in shown):
+            coordinates = self.coordinates()
+            shown = [coordinates.place(row) for row in shown]
+        return shown
+
+    def coordinates(self) -> BoxCoordinates:
+        """How it writes boxes: as recorded, else as its family does, which a note then says.
+
+        Raises:
+            UsageError, MedgrpoError: nothing is recorded, and the model or its processor cannot be opened.
+        """
+        recorded = recorded_coordinates(self.metadata)
+        if recorded is not None and self.box_format in (None, recorded.box_format):
+            return recorded
+        from transformers import AutoConfig
+
+        from medgrpo.models.loading import is_vision_config, load_processor
+
+        try:
+            config = AutoConfig.from_pretrained(self.base)
+        except (OSError, ValueError) as error:
+            if self.box_format in ("thousand", "unit"):
+                return BoxCoordinates(self.box_format)
+            raise UsageError(
+                f"how {self.base} writes boxes is not known: it has no configuration here",
+                hint="--box-format thousand, or pixel",
+            ) from error
+        with quiet_libraries():
+            processor = load_processor(
+                self.base,
+                is_vision=is_vision_config(config),
+                max_pixels=self.metadata.get("max_pixels"),
+                min_pixels=self.metadata.get("min_pixels"),
+            )
+        found = box_coordinates(config.model_type, processor, self.box_format)
+        if self.box_format is None:
+            self.notes.append(
+                f"no box_format in {METADATA}: boxes are read as {config.model_type} models write them "
+                f"({found.box_format}; --box-format names another)"
+            )
+        return found
 
     @property
     def run_folder(self) -> Path | None:
@@ -166,6 +211,7 @@ def load_subject(subject: Subject, *, dtype: str = "auto", max_pixels: int | Non
             dtype=dtype,
             max_pixels=max_pixels or subject.metadata.get("max_pixels"),
             min_pixels=subject.metadata.get("min_pixels"),
+            thinking=subject.metadata.get("thinking"),
         )
     model = loaded.model
     if subject.adapter is not None:

@@ -19,7 +19,7 @@ from typing import Any
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.evaluation.metrics import METRICS
 
-TARGET_SETS = {"stage1": "targets_stage1.toml"}
+TARGET_SETS = {"stage1": "targets_stage1.toml", "vessels": "targets_vessels.toml"}
 """Targets that come with medgrpo."""
 
 

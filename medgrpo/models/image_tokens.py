@@ -29,15 +29,15 @@ class ImageFamily:
     min_pixels: int = 1
     """Smaller images are scaled up to this area (`patches` only)."""
     max_pixels: int | None = None
-    """Larger images are scaled down to this area, the processor's own default (`patches` only)."""
+    """Larger images are scaled down to this area, unless a run sets another (`patches` only)."""
     tile_px: int = 0
     """Side of the square that images or tiles are resized to (`tiles`, `fixed`)."""
     tile_tokens: int = 0
     """Tokens for each such square."""
     max_tiles: int = 1
     """Most tiles for one image, before the thumbnail (`tiles` only)."""
-    box_scale: int | None = None
-    """Boxes are written on a scale of 0 to this; None: in pixels of the resized image."""
+    box_format: Literal["pixel", "thousand"] = "thousand"
+    """Boxes are written on a scale of 0 to 1000 of the sides, or in pixels of the resized image. Sources: docs/detection.md."""
 
     @property
     def factor(self) -> int:
@@ -46,12 +46,10 @@ class ImageFamily:
 
 
 FAMILIES: dict[str, ImageFamily] = {
-    "qwen2-vl": ImageFamily("qwen2-vl", "patches", 14, 2, 56 * 56, 28 * 28 * 1280, box_scale=1000),
-    "qwen2.5-vl": ImageFamily("qwen2.5-vl", "patches", 14, 2, 56 * 56, 28 * 28 * 16384),
-    "qwen3-vl": ImageFamily("qwen3-vl", "patches", 16, 2, 256 * 256, 4096 * 4096, box_scale=1000),
-    "internvl": ImageFamily(
-        "internvl", "tiles", 14, 2, tile_px=448, tile_tokens=256, max_tiles=12, box_scale=1000
-    ),
+    "qwen2-vl": ImageFamily("qwen2-vl", "patches", 14, 2, 56 * 56, 28 * 28 * 16384),
+    "qwen2.5-vl": ImageFamily("qwen2.5-vl", "patches", 14, 2, 56 * 56, 28 * 28 * 16384, box_format="pixel"),
+    "qwen3-vl": ImageFamily("qwen3-vl", "patches", 16, 2, 256 * 256, 4096 * 4096),
+    "internvl": ImageFamily("internvl", "tiles", 14, 2, tile_px=448, tile_tokens=256, max_tiles=12),
     "gemma-3": ImageFamily("gemma-3", "fixed", 14, 4, tile_px=896, tile_tokens=256),
 }
 """Values of the published preprocessor configurations. Gemma 3 includes MedGemma."""
@@ -115,37 +113,45 @@ def smart_resize(
 
 
 def model_size(
-    width: int, height: int, family: ImageFamily, max_pixels: int | None = None
+    width: int,
+    height: int,
+    family: ImageFamily,
+    max_pixels: int | None = None,
+    min_pixels: int | None = None,
 ) -> tuple[int, int]:
     """The (width, height) at which the model sees an image.
 
     Args:
-        max_pixels: cap on the area, as the preset's; None: only the processor's own default.
+        max_pixels: largest area, as the run's `model.max_pixels`; None: the processor's own.
+        min_pixels: smallest area, as the run's `model.min_pixels`; None: the processor's own.
     """
     if family.layout == "patches":
-        caps = [cap for cap in (family.max_pixels, max_pixels) if cap is not None]
-        return smart_resize(
-            width,
-            height,
-            factor=family.factor,
-            min_pixels=min(family.min_pixels, *caps) if caps else family.min_pixels,
-            max_pixels=min(caps) if caps else None,
-        )
+        largest = family.max_pixels if max_pixels is None else max_pixels
+        smallest = family.min_pixels if min_pixels is None else min_pixels
+        if largest is not None:
+            smallest = min(smallest, largest)
+        return smart_resize(width, height, factor=family.factor, min_pixels=smallest, max_pixels=largest)
     if family.layout == "tiles":
-        columns, lines = tile_grid(width, height, family)
+        columns, lines = tile_grid(width, height, family, max_pixels)
         return columns * family.tile_px, lines * family.tile_px
     return family.tile_px, family.tile_px
 
 
-def image_tokens(width: int, height: int, family: ImageFamily, max_pixels: int | None = None) -> int:
-    """Language-model tokens of one image, without the markers around it.
+def image_tokens(
+    width: int,
+    height: int,
+    family: ImageFamily,
+    max_pixels: int | None = None,
+    min_pixels: int | None = None,
+) -> int:
+    """Language-model tokens of one image, without the markers around it; arguments as in `model_size`.
 
     >>> image_tokens(1024, 1024, image_family("qwen2.5-vl"))
     1369
     >>> image_tokens(1024, 1024, image_family("qwen2.5-vl"), max_pixels=602112)
     729
     """
-    columns, lines = model_size(width, height, family, max_pixels)
+    columns, lines = model_size(width, height, family, max_pixels, min_pixels)
     if family.layout == "patches":
         return (columns // family.factor) * (lines // family.factor)
     if family.layout == "fixed":
@@ -154,18 +160,24 @@ def image_tokens(width: int, height: int, family: ImageFamily, max_pixels: int |
     return family.tile_tokens * (tiles + 1 if tiles > 1 else 1)
 
 
-def tile_grid(width: int, height: int, family: ImageFamily) -> tuple[int, int]:
+def tile_limit(tile_px: int, max_tiles: int, max_pixels: int | None) -> int:
+    """Most tiles of one image whose area together is at most `max_pixels`; at least one."""
+    return max_tiles if max_pixels is None else max(1, min(max_tiles, max_pixels // tile_px**2))
+
+
+def tile_grid(width: int, height: int, family: ImageFamily, max_pixels: int | None = None) -> tuple[int, int]:
     """(columns, rows) of tiles that InternVL lays over an image: the grid of the nearest shape, and of
     equal ones the larger, as long as the image fills more than half of it.
 
     Source: transformers `get_optimal_tiled_canvas` (GOT-OCR2's image processor, which InternVL uses).
     """
+    most = tile_limit(family.tile_px, family.max_tiles, max_pixels)
     grids = sorted(
         (
             (columns, lines)
-            for columns in range(1, family.max_tiles + 1)
-            for lines in range(1, family.max_tiles + 1)
-            if columns * lines <= family.max_tiles
+            for columns in range(1, most + 1)
+            for lines in range(1, most + 1)
+            if columns * lines <= most
         ),
         key=lambda grid: grid[0] * grid[1],
     )

@@ -14,15 +14,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.models.image_tokens import tile_limit
 
 Tower = Literal["language", "vision", "aligner"]
 
 _PROJECTIONS = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
+_VISION_PROJECTIONS = f"qkv|proj|out_proj|projection_layer|fc1|fc2|linear_fc1|linear_fc2|{_PROJECTIONS}"
 LORA_TARGETS: dict[Tower, str] = {
     # By path, not by name: q_proj or gate_proj alone would also hit the vision tower's MLP.
     "language": rf"(?:.*\.)?layers\.\d+\.(?:self_attn|mlp)\.(?:{_PROJECTIONS})",
-    "vision": r"(?:.*\.)?(?:visual|vision_tower|vision_model)\.(?:.*\.)?(?:blocks|layers)\.\d+\.(?:attn|self_attn|mlp)\.\w+",
-    "aligner": r"(?:.*\.)?(?:visual\.merger\.mlp\.\d+|multi_modal_projector\.(?:.*\.)?linear\w*)",
+    "vision": r"(?:.*\.)?(?:visual|vision_tower|vision_model)\.(?:.*\.)?(?:blocks|layers?)\.\d+\."
+    rf"(?:attn|self_attn|attention|mlp)\.(?:{_VISION_PROJECTIONS})",
+    "aligner": r"(?:.*\.)?(?:visual\.(?:merger|deepstack_merger_list\.\d+)\.(?:mlp\.[02]|linear_fc\d)"
+    r"|multi_modal_projector\.(?:.*\.)?linear\w*)",
 }
 VISION_WORDS = ("visual", "vision_tower", "vision_model", "multi_modal_projector")
 """Names of modules that belong to the picture's side of a model."""
@@ -107,6 +111,7 @@ def load_model(
     attn_implementation: str | None = None,
     max_pixels: int | None = None,
     min_pixels: int | None = None,
+    thinking: str | None = None,
     device_map: str | dict[str, Any] | None = None,
     quantization_config: Any | None = None,
 ) -> LoadedModel:
@@ -120,6 +125,7 @@ def load_model(
         attn_implementation: as Transformers names it; None: its own choice.
         max_pixels: the largest picture the model sees; larger ones are scaled down by the processor.
         min_pixels: the smallest; smaller ones are enlarged.
+        thinking: `on` or `off`, for a model with two modes.
         device_map: as Transformers takes it; None: the CPU (trainers move the model themselves).
         quantization_config: of Transformers, for QLoRA.
     Raises:
@@ -154,6 +160,7 @@ def load_model(
         trust_remote_code=trust_remote_code,
         max_pixels=max_pixels,
         min_pixels=min_pixels,
+        thinking=thinking,
     )
     return LoadedModel(model, processor, is_vision)
 
@@ -166,6 +173,7 @@ def load_processor(
     trust_remote_code: bool = False,
     max_pixels: int | None = None,
     min_pixels: int | None = None,
+    thinking: str | None = None,
 ) -> Any:
     """The processor of a vision-language model with these picture limits, or the tokenizer of a text model.
 
@@ -193,16 +201,47 @@ def load_processor(
             expected="an instruction-tuned model",
             hint="take the -Instruct version of the model",
         )
+    if thinking in ("on", "off"):
+        set_thinking(processor, is_on=thinking == "on")
     return processor
 
 
+def set_thinking(processor: Any, *, is_on: bool) -> None:
+    """Fix the mode of a model that can reason or not (Qwen3's `enable_thinking`), in its chat template.
+
+    The template and not an argument of each call, so that training, evaluation and whoever loads the saved
+    tokenizer write the same prompt.
+
+    Raises:
+        UsageError: the template has no such switch.
+    """
+    for holder in {id(one): one for one in (processor, getattr(processor, "tokenizer", processor))}.values():
+        template = getattr(holder, "chat_template", None)
+        if template is None:
+            continue
+        if "enable_thinking" not in template:
+            raise UsageError(
+                "this model's chat template has no switch for thinking",
+                expected="a template with enable_thinking, as Qwen3's",
+                hint="leave model.thinking out",
+            )
+        bare = re.sub(r"^\{%- set enable_thinking = \w+ -%\}", "", template)
+        holder.chat_template = f"{{%- set enable_thinking = {str(is_on).lower()} -%}}{bare}"
+
+
 def limit_pixels(processor: Any, *, max_pixels: int | None = None, min_pixels: int | None = None) -> None:
-    """Sets the largest and smallest picture, in pixels, on processors that scale by area (the Qwen-VL family).
+    """Sets the largest and smallest picture, in pixels.
+
+    Qwen-VL processors scale by area and take both; InternVL's cuts into as many tiles as fit into the largest
+    area; Gemma-3's sees every picture at one size, so nothing is set.
 
     Raises:
         UsageError: the smallest is larger than the largest.
     """
     image_processor: Any = getattr(processor, "image_processor", None)
+    if max_pixels is not None and hasattr(image_processor, "max_patches"):
+        side = dict(image_processor.size)["height"]
+        image_processor.max_patches = tile_limit(side, image_processor.max_patches, max_pixels)
     size: Any = getattr(image_processor, "size", None) or {}
     if not {"shortest_edge", "longest_edge"} <= set(dict(size)):
         return
@@ -248,7 +287,7 @@ def lora_targets(model: Any, towers: Sequence[Tower] = ("language",)) -> str:
             examples = ", ".join(linear[:3])
             raise UsageError(
                 f"this model has no layers that look like its {tower} tower",
-                expected=f"names as in Qwen2.5-VL; here they are {examples}, …",
+                expected=f"linear layers named as in Qwen-VL, InternVL or Gemma-3; here they are {examples}, …",
                 hint="give a regular expression: --set tuning.target_modules='…'",
             )
     return "|".join(f"(?:{_target(tower)})" for tower in towers)
@@ -265,11 +304,19 @@ def _target(tower: Tower) -> str:
     return LORA_TARGETS[tower]
 
 
-def freeze_vision(model: Any) -> int:
-    """Stops the picture's side of the model from learning; gives how many weights that holds."""
+def tower_of(name: str) -> Tower:
+    """The tower that a parameter or module of this name belongs to."""
+    parts = name.split(".")
+    if "multi_modal_projector" in parts or ("visual" in parts and any("merger" in part for part in parts)):
+        return "aligner"
+    return "vision" if any(word in parts for word in VISION_WORDS) else "language"
+
+
+def freeze_towers(model: Any, trained: Sequence[Tower]) -> int:
+    """Keep all but the trained towers from learning; gives how many weights are frozen."""
     frozen = 0
     for name, parameter in model.named_parameters():
-        if any(word in name.split(".") for word in VISION_WORDS):
+        if tower_of(name) not in trained:
             parameter.requires_grad_(False)
             frozen += parameter.numel()
     return frozen

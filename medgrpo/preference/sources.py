@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
 from medgrpo.data.schema import Row
@@ -42,8 +43,6 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
     Raises:
         UsageError: a folder is no run, stored no completions, or trained on another dataset than the first.
     """
-    from medgrpo.training.completions import read_completions
-
     candidates: list[Candidate] = []
     datasets = set()
     for run in runs:
@@ -52,27 +51,36 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
                 f"{run} is no run folder: it holds no config.toml",
                 expected="a folder that `medgrpo train` wrote",
             )
-        table = read_completions(run)
-        if not table.num_rows:
-            raise UsageError(f"{run} stored no completions", expected="a run with --method grpo")
         datasets.add(data or dataset_of_run(run))
-        columns = table.select(["prompt_id", "completion", "reward", "step", "stage"]).to_pylist()
-        candidates += [
-            Candidate(
-                row["prompt_id"],
-                row["completion"],
-                float("nan") if row["reward"] is None else row["reward"],
-                f"{run.name}:{row['stage']}:{row['step']}",
-            )
-            for row in columns
-        ]
+        found = candidates_of_run(run)
+        if not found:
+            raise UsageError(f"{run} stored no completions", expected="a run with --method grpo")
+        candidates += found
     if len(datasets) > 1:
         raise UsageError(
             "the runs trained on different datasets",
             expected="runs of one dataset",
             hint="make the pairs of each by themselves",
         )
-    return _with_rows(candidates, PreparedDataset.open(datasets.pop()), _template_of(runs[0]))
+    configured = tomllib.loads((runs[0] / "config.toml").read_text(encoding="utf-8"))
+    seed = configured.get("run", {}).get("seed", 0)  # a mixture's rows are drawn by it
+    return _with_rows(candidates, open_data(datasets.pop(), seed=seed), _template_of(runs[0]))
+
+
+def candidates_of_run(run: Path) -> list[Candidate]:
+    """Every stored completion of a run that counts, with its reward."""
+    from medgrpo.training.completions import read_completions
+
+    columns = read_completions(run).select(["prompt_id", "completion", "reward", "step", "stage"])
+    return [
+        Candidate(
+            row["prompt_id"],
+            row["completion"],
+            float("nan") if row["reward"] is None else row["reward"],
+            f"{run.name}:{row['stage']}:{row['step']}",
+        )
+        for row in columns.to_pylist()
+    ]
 
 
 def from_files(
@@ -90,7 +98,7 @@ def from_files(
     """
     dataset = PreparedDataset.open(data)
     found = [answer for file in files for answer in _answers(file)]
-    rows = rows_by_id(dataset, {row_id for row_id, _, _ in found})
+    rows = rows_by_id(dataset, {row_id for row_id, *_ in found})
     known = [item for item in found if item[0] in rows]
     shown = ", ".join(map(str, files))
     if not known:
@@ -105,10 +113,12 @@ def from_files(
         )
     template = load_template(prompt) if prompt else recorded_template(dataset.info.get("prompt_template"))
     reward = reward.with_settings(**template.reward_settings)
-    totals = _score(reward, [text for _, text, _ in known], [rows[row_id] for row_id, _, _ in known])
+    totals = _score(
+        reward, [text for _, text, *_ in known], [{**rows[row_id], **form} for row_id, *_, form in known]
+    )
     candidates = [
         Candidate(row_id, text, total, source)
-        for (row_id, text, source), total in zip(known, totals, strict=True)
+        for (row_id, text, source, _), total in zip(known, totals, strict=True)
     ]
     return Candidates(candidates, dataset, rows, template.to_dict())
 
@@ -201,8 +211,10 @@ def _score(reward: CompositeReward, completions: Sequence[str], rows: Sequence[R
     return [float(total) for total in table.total]
 
 
-def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
-    """(id, completion, source) of every completion in a predictions file, its further samples included."""
+def _answers(path: Path) -> Iterator[tuple[str, str, str, Row]]:
+    """(id, completion, source, form of its boxes) of every completion in a predictions file, its further samples
+    included."""
+    from medgrpo.rewards.boxes import WRITTEN_FORM
     from medgrpo.rewards.completions_file import read_completions
     from medgrpo.rewards.text import completion_text
 
@@ -215,6 +227,7 @@ def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
         )
     samples = found.columns.get("samples", [None] * len(found))
     source = path.parent.name if path.name == "predictions.parquet" else path.stem
-    for row_id, completion, more in zip(ids, found.completions, samples, strict=True):
+    for place, (row_id, completion, more) in enumerate(zip(ids, found.completions, samples, strict=True)):
+        form = {name: found.columns[name][place] if name in found.columns else None for name in WRITTEN_FORM}
         for text in [completion, *(more if isinstance(more, list) else [])]:
-            yield str(row_id), completion_text(text), source
+            yield str(row_id), completion_text(text), source, form

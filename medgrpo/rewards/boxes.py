@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +25,13 @@ from medgrpo.rewards.text import Completion, Scores, completion_text, parse_tags
 
 Floats = NDArray[np.float64]
 BoxFormat = Literal["pixel", "thousand", "unit"]
-"""How a model writes coordinates: pixels of the picture that it saw, 0–1000 of its sides, or 0–1."""
-
-BOX_FORMATS: Mapping[str, BoxFormat] = {
-    "qwen2_vl": "thousand",
-    "qwen2_5_vl": "pixel",
-    "qwen3_vl": "thousand",
-    "internvl": "thousand",
-    "internvl_chat": "thousand",
-}
-"""Model family (`model_type` of its configuration) → how it writes coordinates."""
+"""How a model writes coordinates: pixels of the picture that it saw, 0–1000 of its sides, or 0–1.
+`medgrpo.models.coordinates` says which form a model's family has, and adds it to the rows."""
 
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 IOU, F1, AP, COUNT = range(4)
+WRITTEN_FORM = ("box_format", "model_width", "model_height")
+"""Columns that say how a completion writes boxes; None: in pixels of the stored picture."""
 BOX_KEYS = ("box", "bbox", "bbox_2d")
 
 
@@ -97,7 +91,8 @@ def box_iou(
         completions: strings or chat messages, (batch,).
         boxes: references of each row, a list or its JSON; None: not judged.
         columns: `width`, `height` of the stored picture; `model_width`, `model_height` of what the model saw, where
-            it writes pixels and saw another size; settings `box_format`, `iou_threshold`, `use_labels`.
+            it writes pixels and saw another size; `box_format`, one for all rows or one a row (None: pixel);
+            settings `iou_threshold`, `use_labels`.
     """
     return _scores(completions, boxes, IOU, **columns)
 
@@ -132,7 +127,7 @@ def mean_average_precision(
     *,
     thresholds: Sequence[float] = COCO_THRESHOLDS,
     use_labels: bool = True,
-    box_format: BoxFormat = "pixel",
+    box_format: BoxFormat | Sequence[BoxFormat | None] = "pixel",
     **columns: Any,
 ) -> dict[str, float]:
     """COCO's mean average precision over a dataset.
@@ -142,7 +137,7 @@ def mean_average_precision(
         boxes: references of every picture; rows of None are left out.
         thresholds: IoU thresholds; by default .50, .55, …, .95.
         use_labels: a box must also name the label.
-        box_format: how the completions write coordinates.
+        box_format: how the completions write coordinates, of all or of each.
         columns: `width`, `height`, … as in `box_iou`.
     Returns:
         `map` over all thresholds, and `map_50`, `map_75` where asked for; NaN where there are no references.
@@ -170,7 +165,7 @@ def to_model_boxes(
 
     Args:
         boxes: (n, 4) in pixels of the stored picture.
-        box_format: see `BOX_FORMATS`.
+        box_format: how the model writes.
         size: width and height of the stored picture.
         model_size: of the picture that the model sees; only `pixel` needs it. None: the stored one.
     """
@@ -187,9 +182,54 @@ def from_model_boxes(
     return _corners(boxes) * _scale(box_format, size, model_size)
 
 
+def written_boxes(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The row's boxes as its model writes them: `[{"bbox_2d": [x1, y1, x2, y2], "label": …}]`.
+
+    Args:
+        row: with `boxes`, and what `medgrpo.models.coordinates` added; without that, pixels of the stored picture.
+    Raises:
+        ValueError: the form needs the size of the picture, which the row does not have.
+    """
+    boxes = reference_boxes(row.get("boxes")) or []
+    box_format = check_box_format(row.get("box_format") or "pixel")
+    size, model_size = _sides(row, "width", "height"), _sides(row, "model_width", "model_height")
+    if size is None and (box_format != "pixel" or model_size is not None):
+        raise ValueError(f"boxes written as {box_format} need the columns width and height")
+    corners = to_model_boxes(_corners([box for box, _ in boxes]), box_format, size or (1.0, 1.0), model_size)
+    digits = 3 if box_format == "unit" else None
+    return [
+        {"bbox_2d": [round(edge, digits) for edge in edges], "label": label}
+        for edges, (_, label) in zip(corners.tolist(), boxes, strict=True)
+    ]
+
+
+def stored_boxes(completion: Completion, row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The boxes of a completion in pixels of the stored picture, `[{"box": …, "label": …}]`, as the rewards read
+    them; None where it has no list of boxes. The inverse of `written_boxes`, up to rounding."""
+    found = parse_boxes(_fields([completion])[0])
+    if found is None:
+        return None
+    size, model_size = _sides(row, "width", "height"), _sides(row, "model_width", "model_height")
+    scale = _scale(row.get("box_format") or "pixel", size or (1.0, 1.0), model_size)
+    return [
+        {"box": [round(edge, 2) for edge in (np.array(box.corners) * scale).tolist()], "label": box.label}
+        for box in found
+    ]
+
+
+def check_box_format(name: str) -> BoxFormat:
+    """The name, if it is a form of coordinates.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if name not in get_args(BoxFormat):
+        raise choice_error("box format", name, get_args(BoxFormat))
+    return cast("BoxFormat", name)
+
+
 def _scale(box_format: str, size: tuple[float, float], model_size: tuple[float, float] | None) -> Floats:
-    if box_format not in get_args(BoxFormat):
-        raise choice_error("box format", box_format, get_args(BoxFormat))
+    check_box_format(box_format)
     written = {"pixel": model_size or size, "thousand": (1000.0, 1000.0), "unit": (1.0, 1.0)}[box_format]
     factors = (size[0] / written[0], size[1] / written[1])
     return np.array([*factors, *factors], dtype=np.float64)
@@ -205,7 +245,7 @@ def _scores(
     boxes: Sequence[Any] | None,
     measure: int,
     *,
-    box_format: BoxFormat = "pixel",
+    box_format: BoxFormat | Sequence[BoxFormat | None] = "pixel",
     iou_threshold: float = 0.5,
     use_labels: bool = True,
     **columns: Any,
@@ -236,7 +276,7 @@ class _Rows:
         cls,
         completions: Sequence[Completion],
         boxes: Sequence[Any],
-        box_format: BoxFormat,
+        box_format: BoxFormat | Sequence[BoxFormat | None],
         columns: Mapping[str, Any],
     ) -> _Rows:
         if len(boxes) != len(completions):
@@ -247,10 +287,11 @@ class _Rows:
         sizes = [_size(columns, index, "width", "height") for index in indices]
         scales = []
         for index, size in zip(indices, sizes, strict=True):
+            written = (box_format if isinstance(box_format, str) else box_format[index]) or "pixel"
             model_size = _size(columns, index, "model_width", "model_height")
-            if size is None and (box_format != "pixel" or model_size is not None):
-                raise ValueError(f"row {index}: box_format {box_format!r} needs the columns width and height")
-            scales.append(_scale(box_format, size or (1.0, 1.0), model_size)[:2])
+            if size is None and (written != "pixel" or model_size is not None):
+                raise ValueError(f"row {index}: box_format {written!r} needs the columns width and height")
+            scales.append(_scale(written, size or (1.0, 1.0), model_size)[:2])
         return cls(
             indices=indices,
             texts=_fields([completions[index] for index in indices]),
@@ -299,10 +340,12 @@ def reference_boxes(value: Any, row: int = 0) -> list[tuple[list[float], str | N
 def _size(columns: Mapping[str, Any], row: int, width: str, height: str) -> tuple[float, float] | None:
     if columns.get(width) is None or columns.get(height) is None:
         return None
-    sides = columns[width][row], columns[height][row]
-    if any(side is None or not side > 0 for side in sides):
-        return None
-    return float(sides[0]), float(sides[1])
+    return _sides({width: columns[width][row], height: columns[height][row]}, width, height)
+
+
+def _sides(row: Mapping[str, Any], width: str, height: str) -> tuple[float, float] | None:
+    across, down = (float(row.get(name) or 0) for name in (width, height))  # files hold them as text, too
+    return (across, down) if across > 0 and down > 0 else None
 
 
 def _fields(completions: Sequence[Completion]) -> list[str]:

@@ -29,6 +29,17 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "answer_pred",
         "pred_answer",
         "original_pred",
+        "predict",  # LLaMA-Factory, with `label`
+        "pred",
+        "pred_ans",
+        "predicted",
+        "predicted_answer",
+        "model_answer",
+        "model_output",
+        "model_response",
+        "generated_text",
+        "generated",
+        "output",
     ),
     "answer": (
         "answer",
@@ -38,6 +49,14 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "answer_gt",
         "original_gt",
         "ground_truth",
+        "gt_answer",
+        "gt_ans",
+        "true_answer",
+        "correct_answer",
+        "reference_answer",
+        "target",
+        "labels",  # ms-swift, with `response`
+        "label",
     ),
     "answers": ("answers",),
     "question": ("question", "problem", "prompt"),
@@ -53,7 +72,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "organ": ("organ", "image_organ"),
     "language": ("language", "q_lang"),
 }
-"""Column → the names under which it is found, the first that a file has."""
+"""Column → the names under which it is found, the first that a file has; `Ground Truth` is `ground_truth`."""
 
 
 def parse_columns(text: str | None) -> dict[str, str]:
@@ -84,9 +103,12 @@ def find_columns(
         UsageError: a mapping names a column that the file does not have.
     """
     names = list(present)
+    folded: dict[str, str] = {}
+    for name in names:
+        folded.setdefault(name.strip().lower().replace(" ", "_").replace("-", "_"), name)
     found: dict[str, str] = {}
     for ours, aliases in ALIASES.items():
-        match = next((alias for alias in aliases if alias in names), None)
+        match = next((folded[alias] for alias in aliases if alias in folded), None)
         if match is not None:
             found[ours] = match
     for ours, theirs in (given or {}).items():

@@ -62,6 +62,7 @@ def read_completions(
     *,
     require_references: bool = True,
     require_completions: bool = True,
+    instead: str | None = None,
     limit: int | None = None,
 ) -> CompletionRows:
     """The completions in a file, with references from it or from another file.
@@ -74,6 +75,7 @@ def read_completions(
         join: `row` (row i belongs to row i), `key` or `key=key` (ours=theirs).
         require_references: raise where no row has an answer, caption, plane, modality or boxes.
         require_completions: raise where there is no column of them; else `completions` is empty then.
+        instead: a column that does for both of them, where the file has it: completions may then be empty.
         limit: read only the first rows.
     Raises:
         UsageError: no such file, no completions, no references, or a join that does not fit.
@@ -85,6 +87,8 @@ def read_completions(
         raise UsageError(f"{path} has no rows", expected="at least one completion")
     present = list(dict.fromkeys(name for row in rows for name in row))
     names = find_columns(present, columns, where=str(path))
+    if instead in present:
+        require_completions = require_references = False
     if "completion" not in names and require_completions:
         raise UsageError(
             f"{path} has no completions: its columns are {', '.join(present)}",

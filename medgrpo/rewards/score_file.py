@@ -28,6 +28,15 @@ PLAIN_WEIGHTS = {
 }
 """For completions without tags: the reward, and the other measures of an answer beside it, not summed."""
 
+NOT_ASKED = {
+    "answer_match": None,
+    "answer_match_graded": None,
+    "rule": "not asked",
+    "field": None,
+    "reference": None,
+}
+"""What is explained of a completion whose tags have no answer, such as boxes alone."""
+
 OUTPUT_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
@@ -100,7 +109,9 @@ def score_rows(rows: CompletionRows, composite: CompositeReward) -> ScoredFile:
 
     table = composite.score(rows.completions, rows.columns)
     arguments: dict[str, Any] = {**rows.columns, **composite.settings}
-    return ScoredFile(rows, table, explain(rows.completions, **arguments))
+    if arguments.get("plain") or "answer" in (arguments.get("tags") or ("answer",)):
+        return ScoredFile(rows, table, explain(rows.completions, **arguments))
+    return ScoredFile(rows, table, [dict(NOT_ASKED) for _ in rows.completions])
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

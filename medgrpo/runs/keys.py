@@ -66,6 +66,9 @@ DPO_REWARDS = {"chosen", "rejected", "margins", "accuracies"}
 TEXT_KEYS = {"stage", "event", "elapsed_time"}
 """Keys whose strings are kept; any other string that is no number is dropped."""
 
+WRITTEN_OUT = {"global_step/max_steps", "elapsed_time"}
+"""Keys whose strings say a number in words: "10/438", "2h 3m"."""
+
 NULL_IS_NAN = {"loss", "grad_norm", "reward", "kl", "eval_loss", "eval_reward"}
 """Keys whose null was a NaN: JSON has none, so our writer writes null."""
 
@@ -79,6 +82,8 @@ def canonical(key: str) -> str:
     key = key.removeprefix("train/")
     if key.startswith("eval/"):
         key = "eval_" + key.removeprefix("eval/")
+    if key.startswith(("val-core/", "val-aux/")):  # verl: val-core/<data source>/acc/mean@1
+        return "eval_" + key.partition("/")[2]
     if key in RENAMED:
         return RENAMED[key]
     if key.startswith("eval_") and key.removeprefix("eval_") in RENAMED:
@@ -134,13 +139,45 @@ def canonical_entry(raw: dict[str, Any]) -> dict[str, Any]:
     `global_step/max_steps` ("10/438") becomes `step` and `total_steps`; written durations become `elapsed_s`.
     Of two keys with one meaning the first that holds a number wins.
     """
+    entry = _numbers_renamed(raw)
+    if entry is None:
+        entry = _each_value_read(raw)
+    step = entry.get("step")
+    if isinstance(step, float) and math.isfinite(step):
+        entry["step"] = int(step)
+    return entry
+
+
+def _numbers_renamed(raw: dict[str, Any]) -> dict[str, Any] | None:
+    """The entry where all is plain numbers and kept text, as nearly always; None where it needs a closer look."""
+    names, texts = _plain_names(tuple(raw))
+    if names is None:
+        return None
+    kinds = list(map(type, raw.values()))
+    if kinds.count(float) + kinds.count(int) + len(texts) < len(kinds):
+        return None
+    if any(kinds[place] is not str for place in texts):
+        return None
+    return dict(zip(names, raw.values(), strict=True))
+
+
+@lru_cache(maxsize=512)
+def _plain_names(keys: tuple[str, ...]) -> tuple[tuple[str, ...] | None, tuple[int, ...]]:
+    """TRL's names of an entry's keys, and the places of those whose text is kept.
+
+    No names where two keys mean the same, or a key's value is written out.
+    """
+    names = tuple(key if key in TEXT_KEYS else canonical(key) for key in keys)
+    if len(set(names)) < len(names) or WRITTEN_OUT & set(keys):
+        return None, ()
+    return names, tuple(place for place, key in enumerate(keys) if key in TEXT_KEYS)
+
+
+def _each_value_read(raw: dict[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {}
     flat = flatten(raw) if any(isinstance(value, dict) for value in raw.values()) else raw
     for key, value in flat.items():
-        kind = type(value)
-        if kind is float or kind is int:  # nearly every value: the quick way
-            entry.setdefault(canonical(key), value)
-        elif key == "global_step/max_steps" and isinstance(value, str) and "/" in value:
+        if key == "global_step/max_steps" and isinstance(value, str) and "/" in value:
             done, total = value.split("/", 1)
             entry.setdefault("step", number(done))
             entry.setdefault("total_steps", number(total))
@@ -153,9 +190,6 @@ def canonical_entry(raw: dict[str, Any]) -> dict[str, Any]:
             entry.setdefault(key, math.nan)
         elif isinstance(value, str) and key in TEXT_KEYS:
             entry[key] = value
-    step = entry.get("step")
-    if isinstance(step, float) and math.isfinite(step):
-        entry["step"] = int(step)
     return entry
 
 

@@ -6,6 +6,7 @@ shape for all: flat entries with TRL's keys, each step once.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -67,7 +68,7 @@ class RunRecord:
     @cached_property
     def keys(self) -> set[str]:
         """Every metric that some entry holds."""
-        return {key for entry in self.history for key in entry} - EARLIER_KEYS
+        return {key for keys in set(map(tuple, self.history)) for key in keys} - EARLIER_KEYS
 
     @property
     def steps(self) -> int:
@@ -103,15 +104,17 @@ class RunRecord:
 
     @cached_property
     def _series(self) -> dict[str, tuple[list[int], list[float]]]:
-        """Every metric's steps and values, gathered in one pass."""
+        """Every metric's steps and values, gathered from stretches of entries with the same keys."""
         series: dict[str, tuple[list[int], list[float]]] = {key: ([], []) for key in self.keys}
-        for entry in self.history:
-            step = entry["step"]
-            for key, value in entry.items():
+        for keys, entries in itertools.groupby(self.history, key=tuple):
+            stretch = list(entries)
+            its_steps = [entry["step"] for entry in stretch]
+            columns = zip(*map(dict.values, stretch), strict=True)
+            for key, column in zip(keys, columns, strict=True):
                 if key in series:
                     steps, values = series[key]
-                    steps.append(step)
-                    values.append(value)
+                    steps.extend(its_steps)
+                    values.extend(column)
         return series
 
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError
-from medgrpo.files import sync, write_text
+from medgrpo.files import PARTIAL, sync, write_text
+from medgrpo.runs import lock
 
 SCHEMA_VERSION = 1
 COPY_EVERY_S = 30.0
@@ -58,6 +62,7 @@ class RunWriter:
         self._copy: Path | None = None
         self._copied_at = 0.0
         self._lock = threading.Lock()
+        self._held: lock.RunLock | None = None
         self._info: dict[str, Any] = read_json(path / "training_info.json")
 
     @classmethod
@@ -73,13 +78,15 @@ class RunWriter:
         """A new run folder with its configuration and environment.
 
         Raises:
-            UsageError: the folder exists and is not empty.
+            UsageError: the folder exists and is not empty, or another process writes it.
         """
         refuse_used_folder(path)
         path.mkdir(parents=True, exist_ok=True)
-        write_text(path / "config.toml", config_toml)
+        held = lock.RunLock(path)
         write_json(path / "environment.json", environment)
+        write_text(path / "config.toml", config_toml)  # from here on it can be resumed
         writer = cls(path, name, logs=logs)
+        writer._held = held
         writer.update_info(
             schema_version=SCHEMA_VERSION, name=name, finished=False, started=_now(), status="running"
         )
@@ -88,9 +95,18 @@ class RunWriter:
 
     @classmethod
     def reopen(cls, path: Path, *, logs: Path | None = Path("logs")) -> RunWriter:
-        """The writer of a run folder that exists, to continue it."""
+        """The writer of a run folder that exists, to continue it.
+
+        Raises:
+            UsageError: another process writes it.
+        """
+        held = lock.RunLock(path)
+        for partial in path.rglob(f".*{PARTIAL}"):
+            if partial.is_file():  # what a kill cut off
+                partial.unlink()
         info = read_json(path / "training_info.json")
         writer = cls(path, str(info.get("name") or path.resolve().name), logs=logs)
+        writer._held = held
         if (copy := info.get("log_copy")) and logs is not None:
             writer._copy = Path(copy)
         writer.update_info(finished=False, status="running", resumed=[*info.get("resumed", []), _now()])
@@ -140,19 +156,26 @@ class RunWriter:
         if self._logs is None:
             return None
         if self._copy is None:
-            self._logs.mkdir(parents=True, exist_ok=True)
-            number = 1
-            candidate = self._logs / f"{self.name}.json"
-            while True:
-                try:
-                    candidate.touch(exist_ok=False)
-                    break
-                except FileExistsError:
-                    number += 1
-                    candidate = self._logs / f"{self.name}-{number}.json"
-            self._copy = candidate.absolute()
+            self._copy = self._claim_copy(self._logs).absolute()
             self.update_info(log_copy=str(self._copy))
         return self._copy
+
+    def _claim_copy(self, logs: Path) -> Path:
+        """The first free name. It names the run from its first moment, so that a resumed run knows it again."""
+        logs.mkdir(parents=True, exist_ok=True)
+        claim = logs / f".{self.name}.{os.getpid()}{PARTIAL}"
+        write_json(claim, {"name": self.name, "run": str(self.path.absolute()), "history": []})
+        try:
+            for number in count(1):
+                candidate = logs / (f"{self.name}.json" if number == 1 else f"{self.name}-{number}.json")
+                with suppress(FileExistsError):
+                    _link(claim, candidate)
+                    break
+                if read_json(candidate).get("run") == str(self.path.absolute()):
+                    break
+        finally:
+            claim.unlink()
+        return candidate
 
     def copy_log(self, *, force: bool = False) -> None:
         """Refresh the copy if it is older than 30 s."""
@@ -197,15 +220,35 @@ class RunWriter:
 
     def finish(self, status: str, **values: Any) -> None:
         """Close the record: status is finished, stopped or failed."""
-        self.update_info(status=status, finished=status == "finished", ended=_now(), **values)
+        self._info.update(status=status, finished=status == "finished", ended=_now(), **values)
         self.copy_log(force=True)
+        self.update_info()  # last: what says finished is not taken up again
+        self.release()
+
+    def release(self) -> None:
+        """Let another process write the folder."""
+        if self._held is not None:
+            self._held.release()
+
+
+def _link(file: Path, name: Path) -> None:
+    """A second name for a file, FileExistsError where that is taken."""
+    try:
+        os.link(file, name)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        with name.open("x") as copy:
+            copy.write(file.read_text("utf-8"))
 
 
 def refuse_used_folder(path: Path) -> None:
     """Raise UsageError when the folder holds anything already."""
     if path.is_file():
         raise UsageError(f"the run folder {path} is a file", hint="choose another --output")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and any(
+        not inside.name.endswith(PARTIAL) and inside.name != lock.NAME for inside in path.iterdir()
+    ):
         raise UsageError(
             f"the run folder {path} exists and is not empty",
             hint=f"--resume {path} continues it; otherwise choose another --output",

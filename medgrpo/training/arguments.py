@@ -29,6 +29,7 @@ def shared_arguments(config: RunConfig, plan: StagePlan, output: Path) -> dict[s
         "per_device_train_batch_size": plan.per_device_train_batch_size,
         "gradient_accumulation_steps": plan.gradient_accumulation_steps,
         "learning_rate": training.learning_rate,
+        "optim": training.optim,
         "lr_scheduler_type": training.lr_scheduler_type,
         "warmup_steps": training.warmup_ratio,  # a share, since it is below 1
         "weight_decay": training.weight_decay,
@@ -92,11 +93,14 @@ def grpo_arguments(config: RunConfig, plan: StagePlan, output: Path) -> GRPOConf
         temperature=rollout.temperature,
         top_p=rollout.top_p,
         top_k=rollout.top_k,
+        min_p=rollout.min_p,
+        repetition_penalty=rollout.repetition_penalty,
         steps_per_generation=plan.gradient_accumulation_steps,
         num_iterations=training.num_iterations,
         beta=training.beta,
         epsilon=training.epsilon,
         epsilon_high=training.epsilon_high,
+        delta=training.delta,
         loss_type=training.loss_type,
         # GDPO has standardised each component in its group; what is left is whitening over the batch.
         scale_rewards="batch"
@@ -104,8 +108,11 @@ def grpo_arguments(config: RunConfig, plan: StagePlan, output: Path) -> GRPOConf
         else training.scale_rewards,
         importance_sampling_level=training.importance_sampling_level,
         mask_truncated_completions=training.mask_truncated_completions,
+        entropy_coef=training.entropy_coef,
+        top_entropy_quantile=training.top_entropy_quantile,
         shuffle_dataset=config.data.shuffle,
         log_completions=False,
+        log_multimodal=False,  # TRL 1.16 gathers pictures only on processes that have some: the others hang
     )
 
 
@@ -114,7 +121,12 @@ def vllm_arguments(config: RunConfig) -> dict[str, Any]:
     if config.rollout.engine != "vllm":
         return {}
     vllm = config.vllm
+    # VESPO weighs by the ratios of single tokens, so those of whole completions are of no use to it.
+    by_token = (
+        {"vllm_importance_sampling_mode": "token_truncate"} if config.training.loss_type == "vespo" else {}
+    )
     return {
+        **by_token,
         "use_vllm": True,
         "vllm_mode": vllm.mode,
         "vllm_gpu_memory_utilization": vllm.gpu_memory_utilization,

@@ -9,7 +9,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from medgrpo.runs.health import HealthMonitor
-from medgrpo.training.checkpoints import publish
+from medgrpo.runs.writer import read_lines
+from medgrpo.training.checkpoints import discard, partial_of, previous_of, publish
 from medgrpo.training.context import StageContext
 from medgrpo.training.validation import Measures, Validator, values_of
 
@@ -64,6 +65,11 @@ class Validation(TrainerCallback):
         self._context.add_pending({f"eval_{name}": value for name, value in values.items()})
         self._judge(state, control, values.get(self._validator.metric))
 
+    def on_save(self, *_: Any, **__: Any) -> None:
+        """From this checkpoint on the best weights are those that it knows."""
+        if self._context.is_main_process:
+            discard(previous_of(self._context.writer.path / best_name(self._context)))
+
     def measure_now(self) -> Measures:
         """Validate the trainer's weights as they are."""
         measures = self._validator.measure_trainer(self._trainer)
@@ -77,16 +83,19 @@ class Validation(TrainerCallback):
         if context.best is None or value > context.best["value"]:
             context.best = {"step": state.global_step, "metric": self._validator.metric, "value": value}
             context.validations_without_gain = 0
+            if context.is_main_process:
+                context.writer.update_info(best=context.best)
             if context.config.validation.steps > 0:
-                save_weights(self._trainer, context, context.writer.path / best_name(context))
+                save_weights(
+                    self._trainer, context, context.writer.path / best_name(context), keep_previous=True
+                )
             return
         context.validations_without_gain += 1
-        patience = context.config.training.early_stopping_patience
-        if patience is not None and context.validations_without_gain >= patience:
-            control.should_training_stop = True
+        if context.is_out_of_patience:
+            control.should_training_stop = control.should_save = True
             context.reporter.note(
-                f"stopping early: {patience} validations without a better {self._validator.metric} "
-                f"than {context.best['value']:.3f} at step {context.best['step']}"
+                f"stopping early: {context.validations_without_gain} validations without a better "
+                f"{self._validator.metric} than {context.best['value']:.3f} at step {context.best['step']}"
             )
 
 
@@ -96,6 +105,11 @@ class RunLog(TrainerCallback):
     def __init__(self, context: StageContext) -> None:
         self._context = context
         self._health = HealthMonitor(method=context.plan.method, config=context.config.model_dump())
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The health rules look back over the whole stage, also over what was trained before a resume."""
+        for entry in read_lines(self._context.stage.log):
+            self._health.update(entry)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         """One line per step; the closing summary of Transformers is no step."""
@@ -108,13 +122,19 @@ class RunLog(TrainerCallback):
             self._context.reporter.step(entry)
             for finding in self._health.update(entry):
                 self._context.reporter.warn(f"{finding.evidence}. {finding.remedy}")
+                if finding.severity == "abnormal" and finding.rule in self._context.config.training.stop_on:
+                    self._context.is_sick = f"{finding.rule}: {finding.evidence}"
         self._obey(control)
 
     def _obey(self, control: Any) -> None:
-        """Save and stop after this step if someone asked for it (any process of several)."""
-        if self._context.stop_agreed():
+        """Save and stop after this step if someone asked for it (any process of several).
+
+        What made the run sick is not saved: the last checkpoint may still be sound.
+        """
+        self._context.agree_to_stop()
+        if self._context.was_stopped or self._context.is_sick:
             control.should_training_stop = True
-            control.should_save = True
+            control.should_save = not self._context.is_sick
 
 
 def best_name(context: StageContext) -> str:
@@ -127,11 +147,21 @@ def final_name(context: StageContext) -> str:
     return "final_model" if context.config.tuning.method == "full" else "final_lora"
 
 
-def save_weights(trainer: Any, context: StageContext, target: Path) -> None:
+def save_weights(trainer: Any, context: StageContext, target: Path, *, keep_previous: bool = False) -> None:
     """The trainer's weights, processor and `medgrpo.json` as a folder that is whole or absent."""
-    partial = target.with_name(f".{target.name}.partial")
-    trainer.save_model(str(partial))
-    if trainer.args.should_save:
-        context.write_metadata(partial)
-        publish(partial, target, {"step": trainer.state.global_step, "stage": context.stage.name})
+    partial = partial_of(target)
+    try:
+        trainer.save_model(str(partial))
+        if trainer.args.should_save:
+            context.write_metadata(partial)
+            record = {
+                "step": trainer.state.global_step,
+                "stage": context.stage.name,
+                "waited": context.validations_without_gain,
+            }
+            publish(partial, target, record, keep_previous=keep_previous)
+    except BaseException:
+        if trainer.args.should_save:
+            discard(partial)  # a full disk: make room
+        raise
     trainer.accelerator.wait_for_everyone()

@@ -2,7 +2,8 @@
 
 Rows are first appended to `spool.jsonl`, which a `kill -9` cannot take back, and become a part every
 hundred steps. `make-dpo`, the viewer and the health rules read the parts; a run that is resumed turns
-what is left of the spool into a part before it goes on.
+what is left of the spool into a part before it goes on. A spool is named after its part before that is
+written, and the part decides: whatever the moment of a kill, each row counts once.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.files import written_aside
+from medgrpo.files import sync, written_aside
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 STEPS_PER_PART = 100
+SPOOL_SUFFIX = ".spool"
 SCHEMA_VERSION = 1
 
 
@@ -56,6 +58,10 @@ class CompletionStore:
         self._steps_per_part = steps_per_part
         self._steps: set[tuple[str, int]] = set()
         folder.mkdir(parents=True, exist_ok=True)
+        for spool in _named_spools(folder):
+            _write_part(_part_of(spool), _table(list(_read_spool(spool))))
+        for spool in folder.glob(f".*{SPOOL_SUFFIX}"):
+            spool.unlink()
         if self._spool.is_file():
             self.close_part()
 
@@ -72,12 +78,20 @@ class CompletionStore:
         """The spool as a new part; None when it is empty."""
         rows = list(_read_spool(self._spool))
         self._steps = set()
-        path = None
-        if rows:
-            path = self._folder / f"part-{self._next_number():05d}.parquet"
-            _write_part(path, _table(rows))
-        self._spool.unlink(missing_ok=True)
+        if not rows:
+            self._spool.unlink(missing_ok=True)
+            return None
+        path = self._folder / f"part-{self._next_number():05d}.parquet"
+        named = self._folder / f".{path.stem}{SPOOL_SUFFIX}"
+        self._spool.replace(named)
+        _write_part(path, _table(rows))
+        named.unlink()
         return path
+
+    def sync(self) -> None:
+        """Put the spool on the disk, for a checkpoint that builds on it."""
+        if self._spool.is_file():
+            sync(self._spool)
 
     def abandon(self, stage: str, last_step: int) -> int:
         """Mark the completions of a stage after `last_step` as abandoned; how many there are.
@@ -121,12 +135,22 @@ def read_completions(run: Path) -> pa.Table:
 
     folder = run / "completions"
     tables = [pq.read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
-    if rows := list(_read_spool(folder / "spool.jsonl")):
-        tables.append(_table(rows))
+    for spool in [*_named_spools(folder), folder / "spool.jsonl"]:
+        if rows := list(_read_spool(spool)):
+            tables.append(_table(rows))
     if not tables:
         return _table([])
     table = pa.concat_tables(tables, promote_options="default")
     return table.filter(pc.invert(table["abandoned"]))
+
+
+def _part_of(spool: Path) -> Path:
+    return spool.with_name(spool.name.removeprefix(".").removesuffix(SPOOL_SUFFIX) + ".parquet")
+
+
+def _named_spools(folder: Path) -> list[Path]:
+    """Spools on their way into a part that is not there yet."""
+    return [spool for spool in sorted(folder.glob(f".*{SPOOL_SUFFIX}")) if not _part_of(spool).is_file()]
 
 
 def _as_dict(row: Completion) -> dict[str, Any]:

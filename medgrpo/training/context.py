@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.plan import StagePlan
 from medgrpo.config.sections import RunConfig
+from medgrpo.files import sync
 from medgrpo.runs.writer import RunWriter, StageFolder, write_json
 from medgrpo.training.completions import CompletionStore
 from medgrpo.training.reporter import Reporter
+
+if TYPE_CHECKING:
+    from medgrpo.training.curriculum import Curriculum
+    from medgrpo.training.datasets import Variation
+    from medgrpo.training.sampler import Order
 
 
 class StopRequest:
     """Whether someone asked the run to stop; set by CTRL-C and SIGTERM, seen at the end of a step.
 
-    A second CTRL-C stops at once.
+    A second CTRL-C stops at once. Launchers pass on a signal that the terminal sent to every process too, so
+    that what comes within a second counts once.
     """
 
     def __init__(self) -> None:
         self.requested: str | None = None
+        self._requested_at = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -37,9 +46,11 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if self.requested is not None:
+        if self.requested is None:
+            self.requested = signal.Signals(number).name
+            self._requested_at = time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._requested_at > 1:
             raise KeyboardInterrupt
-        self.requested = signal.Signals(number).name
 
 
 @dataclass
@@ -56,6 +67,10 @@ class StageContext:
     """Written as `medgrpo.json` beside every set of weights."""
     data_folder: Path
     """Folder that the rows' pictures lie in."""
+    variation: Variation | None = None
+    """How pictures are varied; told each epoch."""
+    curriculum: Curriculum | None = None
+    """Which rows are asked when; None: all of them in every epoch."""
     stop: StopRequest = field(default_factory=StopRequest)
     is_main_process: bool = True
     best: dict[str, Any] | None = None
@@ -63,7 +78,14 @@ class StageContext:
     validations_without_gain: int = 0
     was_stopped: bool = False
     """Whether training ended because someone asked for it."""
+    is_sick: str | None = None
+    """Why a health rule stops the run."""
     _pending: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def epoch_order(self) -> Order | None:
+        """The curriculum's order; None where there is none."""
+        return None if self.curriculum is None else self.curriculum.order
 
     def add_pending(self, values: dict[str, Any]) -> None:
         """Values that join the log line of the step that is ending."""
@@ -74,24 +96,48 @@ class StageContext:
         values, self._pending = self._pending, {}
         return values
 
-    def stop_agreed(self) -> bool:
-        """Whether any process was asked to stop: all must leave the loop at the same step."""
-        from accelerate import PartialState
-        from accelerate.utils import gather_object
+    def agree_to_stop(self) -> None:
+        """Let all processes know whether any was asked to stop, or found the run sick: they must leave the
+        loop at the same step."""
+        asked, sick = zip(*gathered((self.stop.requested is not None, self.is_sick)), strict=True)
+        self.was_stopped = any(asked)
+        self.is_sick = next((reason for reason in sick if reason), None)
 
-        asked = self.stop.requested is not None
-        self.was_stopped = any(gather_object([asked])) if PartialState().num_processes > 1 else asked
-        return self.was_stopped
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether early stopping ended the training."""
+        patience = self.config.training.early_stopping_patience
+        return patience is not None and self.validations_without_gain >= patience
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to go on as if nothing had happened."""
-        return {"best": self.best, "validations_without_gain": self.validations_without_gain}
+        return {
+            "best": self.best,
+            "validations_without_gain": self.validations_without_gain,
+            "rows": self.plan.rows,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a checkpoint's state."""
         self.best = state.get("best")
         self.validations_without_gain = int(state.get("validations_without_gain", 0))
 
+    def sync(self) -> None:
+        """Put log and completions on the disk: a checkpoint must not know more than they do."""
+        if self.stage.log.is_file():
+            sync(self.stage.log)
+        if self.store is not None:
+            self.store.sync()
+
     def write_metadata(self, folder: Path) -> None:
         """`medgrpo.json`: what eval, merge and serving need to use the weights as they were trained."""
         write_json(folder / "medgrpo.json", self.metadata)
+
+
+def gathered(item: Any) -> list[Any]:
+    """The item of every process, in their order."""
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    found: list[Any] = gather_object([item]) if PartialState().num_processes > 1 else [item]
+    return found

@@ -115,3 +115,15 @@ def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> int:
                 return process.wait()
             except KeyboardInterrupt:  # the children got it too: they save and end
                 continue
+
+
+def without_option(arguments: Sequence[str], option: str) -> list[str]:
+    """The command line without an option and its value."""
+    words = iter(arguments)
+    kept = []
+    for word in words:
+        if word == option:
+            next(words, None)
+        elif not word.startswith(option + "="):
+            kept.append(word)
+    return kept

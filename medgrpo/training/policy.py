@@ -8,6 +8,7 @@ from typing import Any
 
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
+from medgrpo.models.coordinates import BoxCoordinates, box_coordinates
 from medgrpo.models.folders import ADAPTER_FOLDERS, MODEL_FOLDERS
 
 
@@ -27,6 +28,8 @@ class Policy:
     processor: Any
     peft_config: Any | None
     is_vision: bool
+    coordinates: BoxCoordinates
+    """How it writes boxes."""
 
     @property
     def tokenizer(self) -> Any:
@@ -83,7 +86,7 @@ def load_policy(weights: Weights, config: RunConfig) -> Policy:
     Raises:
         MedgrpoError: the model cannot be loaded.
     """
-    from medgrpo.models.loading import load_model
+    from medgrpo.models.loading import freeze_towers, load_model
 
     settings, tuning = config.model, config.tuning
     loaded = load_model(
@@ -94,6 +97,7 @@ def load_policy(weights: Weights, config: RunConfig) -> Policy:
         attn_implementation=settings.attn_implementation,
         max_pixels=settings.max_pixels,
         min_pixels=settings.min_pixels,
+        thinking=settings.thinking,
         quantization_config=four_bit() if tuning.method == "qlora" else None,
     )
     model, processor = loaded.model, loaded.processor
@@ -107,7 +111,10 @@ def load_policy(weights: Weights, config: RunConfig) -> Policy:
             model = model.merge_and_unload()
     elif tuning.method != "full":
         peft_config = new_adapter(model, config)
-    return Policy(model, processor, peft_config, loaded.is_vision)
+    if tuning.method == "full":
+        freeze_towers(model, tuning.towers)
+    coordinates = box_coordinates(model.config.model_type, processor, config.data.box_format)
+    return Policy(model, processor, peft_config, loaded.is_vision, coordinates)
 
 
 def weight_dtype(config: RunConfig) -> str:

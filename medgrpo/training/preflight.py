@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.config.plan import StagePlan, check, enabled_stages, plan_stage
+from medgrpo.config.checks import check, check_machine
+from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
+from medgrpo.training.launch import deepspeed_file
 
 if TYPE_CHECKING:
     from medgrpo.data.prepared import PreparedDataset
@@ -39,12 +41,20 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     Raises:
         UsageError, MedgrpoError: the first thing that cannot work.
     """
-    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.mixture import open_data
     from medgrpo.data.prompts import load_template
     from medgrpo.rewards.composite import CompositeReward
 
-    warnings = check(config)
+    if config.launch.deepspeed is not None:
+        deepspeed_file(config.launch.deepspeed)
+    warnings = check(config, world_size=world_size)
+    check_machine(config)
     template = load_template(config.data.prompt_template).with_system(config.data.system_prompt)
+    if config.model.thinking == "off" and "think" in template.tags:
+        warnings.append(
+            'model.thinking = "off" closes <think> in the prompt, and the prompt template asks for it again in the '
+            "completion: take a template without it"
+        )
     composite = CompositeReward(
         config.rewards.weights,
         gate=config.rewards.gate,
@@ -55,7 +65,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
             "caption_threshold": config.rewards.caption_threshold,
         },
     )
-    dataset = None if config.data.path is None else PreparedDataset.open(config.data.path)
+    dataset = None if config.data.path is None else open_data(config.data.path, seed=config.run.seed)
     rows = _demo_rows() if dataset is None else dataset.count("train")
     if not rows:
         raise UsageError(f"{config.data.path} has no training rows")
@@ -63,9 +73,10 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         plan_stage(config, rows, stage=stage, world_size=world_size)
         for stage in [*enabled_stages(config), None]
     ]
+    warnings += _check_pairs(plans, dataset)
     if dataset is not None:
         probe = list(dataset.rows("train", PROBE_ROWS))
-        _check_methods(plans, probe)
+        warnings += _check_curriculum(config, dataset, plans[-1])
         if any(plan.method == "grpo" for plan in plans):
             warnings += probe_rewards(composite, probe, template)
             warnings += _audit(composite, dataset)
@@ -115,15 +126,37 @@ def _audit(composite: CompositeReward, dataset: PreparedDataset) -> list[str]:
     ]
 
 
-def _check_methods(plans: list[StagePlan], probe: list[dict[str, Any]]) -> None:
-    if any(plan.method == "dpo" for plan in plans) and not all(
-        row.get("chosen") and row.get("rejected") for row in probe
-    ):
+def _check_pairs(plans: list[StagePlan], dataset: PreparedDataset | None) -> list[str]:
+    """A DPO stage needs pairs: in the data, or completions of a GRPO stage before it to make them from."""
+    from medgrpo.training.own_pairs import has_pairs
+
+    methods = [plan.method for plan in plans]
+    if "dpo" not in methods or (dataset is not None and has_pairs(dataset)):
+        return []
+    if "grpo" not in methods[: methods.index("dpo")]:
         raise UsageError(
             "the data has no preference pairs (columns chosen and rejected)",
-            expected="a folder written by `medgrpo make-dpo`",
+            expected="a folder written by `medgrpo make-dpo`, or a GRPO stage before the DPO stage",
             hint="medgrpo make-dpo RUN --output PAIRS",
         )
+    return [
+        "the DPO stage takes its pairs from this run's own completions, at most one for each prompt; "
+        "the plan counts a pair for every row"
+    ]
+
+
+def _check_curriculum(config: RunConfig, dataset: PreparedDataset, plan: StagePlan) -> list[str]:
+    from medgrpo.training.curriculum import check_column
+    from medgrpo.training.datasets import ChosenRows
+
+    if config.curriculum.by is None:
+        return []
+    warnings = check_column(ChosenRows.first(dataset.view("train"), config.data.rows), config.curriculum)
+    if config.curriculum.schedule == "sorted" and plan.epochs < 1:
+        warnings.append(
+            f"curriculum.schedule = sorted over {plan.epochs:.2f} epochs never asks the hardest rows; linear does"
+        )
+    return warnings
 
 
 def _check_model(path: str) -> None:

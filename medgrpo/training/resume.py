@@ -17,18 +17,24 @@ FIXED = (
     "model.path",
     "model.revision",
     "model.dtype",
+    "model.thinking",
     "tuning.",
     "data.path",
     "data.rows",
     "data.prompt_template",
+    "data.box_format",
     "data.system_prompt",
     "data.use_image_title",
     "data.shuffle",
+    "data.augment",
+    "curriculum.",
     "rewards.",
     "stages.",
     "training.method",
     "training.prompts_per_step",
     "training.num_iterations",
+    "training.optim",
+    "training.vision_learning_rate",
     "run.seed",
     "run.output",
     "run.name",
@@ -44,10 +50,11 @@ class ResumePoint:
     checkpoint: Path | None = None
 
 
-def find_run(wanted: str, output: str | None = None) -> ResumePoint:
+def find_run(wanted: str, output: str | None = None) -> ResumePoint | None:
     """The run that `--resume` means: `auto`, a run folder, or a checkpoint in one.
 
-    `auto` is the `--output` folder where that is given, else the newest unfinished run under `runs/`.
+    `auto` is the `--output` folder where that is given, else the newest unfinished run under `runs/`. None
+    where that folder has no run yet, so that one command both starts a run and takes it up again.
 
     Raises:
         UsageError: there is none.
@@ -55,7 +62,7 @@ def find_run(wanted: str, output: str | None = None) -> ResumePoint:
     if wanted != "auto":
         return _named(Path(wanted))
     if output is not None:
-        return _named(Path(output))
+        return _named(Path(output)) if (Path(output) / "config.toml").is_file() else None
     unfinished = [
         info
         for info in RUNS.glob("*/training_info.json")

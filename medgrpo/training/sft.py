@@ -16,3 +16,7 @@ class SupervisedTrainer(RunTrainer, SFTTrainer):
     def __init__(self, context: StageContext, **options: Any) -> None:
         self.context = context
         super().__init__(**options)
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        """Nothing in advance: `sft_dataset` tokenises a text row when it is asked for."""
+        return dataset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +13,30 @@ from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError
-from medgrpo.runs.writer import RunWriter, StageFolder, read_lines
-from medgrpo.training.checkpoints import is_complete
+from medgrpo.runs.writer import RunWriter, StageFolder, read_json, read_lines
+from medgrpo.training.checkpoints import (
+    adopt,
+    discard,
+    half_written,
+    is_complete,
+    record_of,
+    restore,
+    set_aside,
+)
 from medgrpo.training.completions import CompletionStore
+from medgrpo.training.datasets import ChosenRows, RowSource, Variation, drop_long
 from medgrpo.training.policy import Policy, Weights, find_weights, load_policy
 from medgrpo.training.preflight import Preflight, preflight
 from medgrpo.training.reporter import Reporter
 from medgrpo.training.resume import ResumePoint, check_same_data, resume_checkpoint, step_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.training.context import StageContext, StopRequest
+    from medgrpo.training.curriculum import Curriculum
     from medgrpo.training.validation import Measures, Validator
 
 MAIN = None
@@ -63,7 +76,8 @@ class _Run:
     stop: StopRequest
     is_main_process: bool
     world_size: int
-    rows: Sequence[dict[str, Any]]
+    rows: ChosenRows
+    """Of the training split, read as they are asked for."""
     resume: ResumePoint | None
     validation: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Any] | None = None
@@ -114,7 +128,7 @@ def train(
                     reporter.note(note)
             elif process.is_main_process:
                 _record_environment(path, config, dataset)
-            rows = list(dataset.rows("train", config.data.rows))
+            rows = ChosenRows.first(dataset.view("train"), config.data.rows)
             run = _Run(
                 config,
                 checks,
@@ -131,7 +145,9 @@ def train(
             status = _run_stages(run)
     except BaseException as error:
         if process.is_main_process:
-            writer.finish("failed", error=f"{type(error).__name__}: {error}"[:2000])
+            with suppress(OSError):  # where the disk is full the record cannot be written either
+                writer.finish("failed", error=f"{type(error).__name__}: {error}"[:2000])
+            writer.release()
         raise
     result = _result(run, started, status)
     if process.is_main_process:
@@ -181,9 +197,10 @@ def _record_environment(path: Path, config: RunConfig, dataset: PreparedDataset)
     from medgrpo.training.environment import describe_environment
 
     data = {
-        "data": str(dataset.path),
+        "data": dataset.location,
         "data_hash": dataset.info.get("hash"),
         "pixels_hash": dataset.info.get("pixels_hash"),
+        "data_parts": dataset.info.get("parts"),
     }
     write_json(path / "environment.json", {**describe_environment(config.run.seed), **data})
 
@@ -209,11 +226,13 @@ def demo_model(run: _Run) -> Path:
     if is_complete(folder) or not run.is_main_process:
         return folder
     template = run.checks.template
-    texts = []
-    for row in run.rows:
-        texts += [message["content"] for message in build_messages({**row, "images": []}, template)]
-        texts += [build_target(row, template), build_target({**row, "chosen": None}, template)]
-    build_demo_model(folder, texts, seed=run.config.run.seed)
+
+    def texts() -> Iterator[str]:
+        for row in run.rows:
+            yield from (message["content"] for message in build_messages({**row, "images": []}, template))
+            yield from (build_target(row, template), build_target({**row, "chosen": None}, template))
+
+    build_demo_model(folder, texts(), seed=run.config.run.seed)
     from medgrpo.runs.writer import write_json
     from medgrpo.training.checkpoints import MARKER
 
@@ -227,6 +246,8 @@ def demo_model(run: _Run) -> Path:
 def _run_stages(run: _Run) -> str:
     from accelerate import PartialState
 
+    from medgrpo.training.context import gathered
+
     if run.config.model.path is None:
         model_path = str(demo_model(run))
         PartialState().wait_for_everyone()
@@ -239,24 +260,29 @@ def _run_stages(run: _Run) -> str:
         method = settings.training.method
         stage = run.writer.stage(number, name or method, method, is_main=name is MAIN)
         final = stage.path / ("final_model" if settings.tuning.method == "full" else "final_lora")
-        if is_complete(final) and _ended(final, stage, settings, run.checks.plans[number - 1].steps):
+        if run.is_main_process:
+            adopt(final)
+        goes_back = name is MAIN and run.resume is not None and run.resume.checkpoint is not None
+        run_is_stopped = any(gathered(run.stop.requested is not None))  # also waits for the main process
+        if not goes_back and _ended(final, stage, settings, run.checks.plans[number - 1].steps):
             weights = find_weights(str(final))
             continue
-        if not _run_stage(run, name, settings, stage, weights):
+        if run_is_stopped or not _run_stage(run, name, settings, stage, weights):
             return "stopped"
         weights = find_weights(str(final))
     return "finished"
 
 
 def _ended(final: Path, stage: StageFolder, settings: RunConfig, steps: int) -> bool:
-    """Whether the final weights are those of the stage's last logged step, and no longer plan was made since."""
-    from medgrpo.runs.writer import read_json
-    from medgrpo.training.checkpoints import MARKER
-
-    entries = read_lines(stage.log)
-    step = read_json(final / MARKER).get("step", 0)
-    reached = step >= steps or settings.training.early_stopping_patience is not None
-    return reached and (not entries or step == entries[-1].get("step"))
+    """Whether the final weights are whole, those of the stage's last logged step, and nothing more was asked
+    for since."""
+    if not is_complete(final):
+        return False
+    record, entries = record_of(final), read_lines(stage.log)
+    patience = settings.training.early_stopping_patience
+    stopped_early = patience is not None and record.get("waited", 0) >= patience
+    reached = record.get("step", 0) >= steps or stopped_early
+    return reached and (not entries or record.get("step") == entries[-1].get("step"))
 
 
 def _run_stage(
@@ -266,8 +292,12 @@ def _run_stage(
     from medgrpo.training.callbacks import Validation, final_name, save_weights
     from medgrpo.training.context import StageContext
 
+    dataset = _stage_dataset(run, settings)
     policy = load_policy(weights, settings)
-    source, plan = _rows_and_plan(run, name, settings, policy)
+    source, plan = _rows_and_plan(run, name, settings, policy, dataset)
+    curriculum = None
+    if name is MAIN:
+        curriculum = _curriculum(run, settings, plan, source, policy, weights, dataset)
     context = StageContext(
         config=settings,
         plan=plan,
@@ -277,16 +307,19 @@ def _run_stage(
         if settings.training.method == "grpo" and run.is_main_process
         else None,
         reporter=run.reporter,
-        metadata=_metadata(run, settings, stage, weights),
-        data_folder=run.dataset.path,
+        metadata=_metadata(run, settings, stage, weights, policy),
+        data_folder=dataset.path,
+        variation=source.variation,
+        curriculum=curriculum,
         stop=run.stop,
         is_main_process=run.is_main_process,
     )
     checkpoint = _go_back(run, name, stage, context)
-    all_done = step_of(checkpoint) >= plan.steps  # killed between the last checkpoint and the final weights
+    # Killed between the last checkpoint and the final weights.
+    all_done = step_of(checkpoint) >= plan.steps or (checkpoint is not None and context.is_out_of_patience)
     if all_done:
         policy = load_policy(find_weights(str(checkpoint)), settings)
-    validator = _validator(run, settings) if name is MAIN else None
+    validator = _validator(run, settings, policy) if name is MAIN else None
     if validator is not None and settings.validation.before_and_after:
         _measure_before(run, validator, policy)
     trainer = build_trainer(context, policy, source, run.checks)
@@ -302,31 +335,62 @@ def _run_stage(
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         run.reporter.stage_ends()
-        if context.store is not None:
-            context.store.close_part()
-    cut_short = context.was_stopped and trainer.state.global_step < plan.steps
-    if not cut_short:
-        save_weights(trainer, context, stage.path / final_name(context))
+    if context.store is not None:
+        context.store.close_part()
+    if context.is_sick:
+        raise MedgrpoError(
+            f"stopped at step {trainer.state.global_step}, {context.is_sick}",
+            hint=f"medgrpo health {run.writer.path} says what to change; --resume goes back to the last "
+            "checkpoint; training.stop_on lists the rules that stop a run",
+        )
+    was_ended = trainer.state.global_step >= plan.steps or context.is_out_of_patience
+    if context.was_stopped and not was_ended:
+        return False
     if measured is not None:
         if all_done and settings.validation.before_and_after:
             measured.measure_now()
         _keep_validation(run, context, measured.last)
-    return not cut_short
+    save_weights(trainer, context, stage.path / final_name(context))
+    return True
 
 
-def _rows_and_plan(run: _Run, name: str | None, settings: RunConfig, policy: Policy) -> tuple[Any, StagePlan]:
+def _stage_dataset(run: _Run, settings: RunConfig) -> PreparedDataset:
+    """The run's data, or for a DPO stage on data without pairs those of the run's own completions."""
+    from accelerate import PartialState
+
+    from medgrpo.training.own_pairs import has_pairs, pairs_of_run
+
+    if settings.training.method != "dpo" or has_pairs(run.dataset):
+        return run.dataset
+    with PartialState().main_process_first():
+        pairs = pairs_of_run(run.writer.path, run.dataset, run.checks.template.to_dict())
+    run.reporter.note(
+        f"DPO on {pairs.count('train')} pairs of this run's own completions ({pairs.path}), "
+        "the best and the worst of each prompt"
+    )
+    return pairs
+
+
+def _rows_and_plan(
+    run: _Run, name: str | None, settings: RunConfig, policy: Policy, dataset: PreparedDataset
+) -> tuple[RowSource, StagePlan]:
     """The stage's rows, those with over-long prompts dropped and counted, and its steps."""
-    from medgrpo.training.datasets import RowSource, drop_long
+    from medgrpo.data.augment import NAMED
 
+    varied = NAMED[settings.data.augment]
+    rows = run.rows if dataset is run.dataset else ChosenRows.first(dataset.view("train"), None)
     source = RowSource(
-        run.rows[: settings.data.rows],
-        run.dataset.path,
+        rows[: settings.data.rows],
+        dataset.path,
         run.checks.template,
         policy.is_vision,
         settings.data.use_image_title,
+        None if varied is None else Variation(varied, settings.run.seed),
+        policy.coordinates,
     )
     room = settings.model.context_length - settings.rollout.max_completion_length
-    kept, dropped = drop_long(source, policy.processor, room)
+    progress = _Progress(run.reporter, len(source.rows), "prompt lengths counted")
+    kept, dropped = drop_long(source, policy.processor, room, progress)
     if dropped:
         run.reporter.warn(
             f"{dropped} of {len(source.rows)} rows have prompts over {room} tokens "
@@ -341,8 +405,88 @@ def _rows_and_plan(run: _Run, name: str | None, settings: RunConfig, policy: Pol
     return source.with_rows(kept), plan
 
 
+def _curriculum(
+    run: _Run,
+    settings: RunConfig,
+    plan: StagePlan,
+    source: RowSource,
+    policy: Policy,
+    weights: Weights,
+    dataset: PreparedDataset,
+) -> Curriculum | None:
+    """The main stage's curriculum; how hard the rows are is found once and kept in the run folder."""
+    from accelerate import PartialState
+
+    from medgrpo.training.curriculum import (
+        FILE_NAME,
+        Curriculum,
+        read_difficulty,
+        row_difficulty,
+        write_difficulty,
+    )
+    from medgrpo.training.pass_rate import cache_key, cached_pass_rates, measured_pass_rates
+
+    if settings.curriculum.by is None:
+        return None
+    path = run.writer.path / FILE_NAME
+    steps_per_chunk = settings.training.num_iterations if plan.method == "grpo" else 1
+
+    def rates() -> NDArray[np.float64]:
+        progress = _Progress(run.reporter, len(source.rows), "pass rate measured")
+        return cached_pass_rates(
+            cache_key(dataset.hash, source, weights, settings, run.checks.composite),
+            source.rows,
+            lambda: measured_pass_rates(
+                policy,
+                source,
+                run.checks.composite,
+                settings,
+                image_path=dataset.image_path,
+                on_block=progress,
+            ),
+            run.reporter.note,
+        )
+
+    if not path.is_file():
+        difficulty = row_difficulty(source.rows, settings.curriculum, rates)
+        if run.is_main_process:
+            # A resumed run with more steps keeps the pace of this plan.
+            about: dict[str, Any] = {
+                "by": settings.curriculum.by,
+                "chunks": -(-plan.steps // steps_per_chunk),
+            }
+            write_difficulty(path, source.rows, difficulty, about)
+    PartialState().wait_for_everyone()
+    difficulty, about = read_difficulty(path, len(source.rows))
+    return Curriculum(
+        difficulty,
+        settings.curriculum,
+        seed=settings.run.seed,
+        chunk=plan.prompts_per_step,
+        chunks=about["chunks"],
+        steps_per_chunk=steps_per_chunk,
+    )
+
+
+class _Progress:
+    """Says how far a pass over the rows is, every so many seconds."""
+
+    def __init__(self, reporter: Reporter, rows: int, what: str, every_s: float = 15.0) -> None:
+        self.reporter, self.rows, self.what, self.every_s = reporter, rows, what, every_s
+        self._told_at = time.perf_counter()
+
+    def __call__(self, done: int) -> None:
+        if time.perf_counter() - self._told_at >= self.every_s:
+            self._told_at = time.perf_counter()
+            self.reporter.note(f"{self.what}: {done} of {self.rows} rows")
+
+
 def _go_back(run: _Run, name: str | None, stage: StageFolder, context: StageContext) -> Path | None:
-    """The checkpoint to continue from; log and completions after it are set aside."""
+    """The checkpoint to continue from; log, completions and checkpoints after it are set aside."""
+    from medgrpo.training.callbacks import best_name
+    from medgrpo.training.context import gathered
+    from medgrpo.training.trainers import STATE_FILE
+
     if run.resume is None:
         return None
     wanted = run.resume.checkpoint if name is MAIN else None
@@ -350,16 +494,37 @@ def _go_back(run: _Run, name: str | None, stage: StageFolder, context: StageCont
     for note in notes:
         run.reporter.note(note)
     step = step_of(checkpoint)
+    if checkpoint is not None:
+        state = read_json(checkpoint / STATE_FILE)
+        context.load_state_dict(state)
+        if (before := state.get("rows", context.plan.rows)) != context.plan.rows:
+            run.reporter.warn(
+                f"{context.plan.rows} rows fit the context now and {before} did before: their order is another"
+            )
+    best, best_step = run.writer.path / best_name(context), (context.best or {}).get("step")
     if run.is_main_process:
+        for path in half_written(stage.checkpoints):
+            discard(path)
+        set_aside(stage.checkpoints, step)  # first: a kill from here on goes back to the same step
+        if name is MAIN:
+            restore(best, best_step)
         moved = run.writer.cut(stage, step)
         lost = context.store.abandon(stage.name, step) if context.store is not None else 0
         run.reporter.note(
             f"resuming {stage.name} after step {step}; set aside: {moved} log lines, {lost} completions"
         )
+    gathered(None)  # wait for the main process
+    if best_step is not None and context.config.validation.steps and record_of(best).get("step") != best_step:
+        run.reporter.note(
+            f"the best weights, of step {best_step}, were replaced later: chosen anew from here"
+        )
+        context.best = None
+    if name is MAIN and run.is_main_process:
+        run.writer.update_info(best=context.best)
     return checkpoint
 
 
-def build_trainer(context: StageContext, policy: Policy, source: Any, checks: Preflight) -> Any:
+def build_trainer(context: StageContext, policy: Policy, source: RowSource, checks: Preflight) -> Any:
     """The trainer of the stage's method, with our callbacks."""
     from medgrpo.training import arguments, datasets
     from medgrpo.training.callbacks import RunLog, StepClock
@@ -387,7 +552,7 @@ def build_trainer(context: StageContext, policy: Policy, source: Any, checks: Pr
 
         trainer = PreferenceTrainer(
             args=arguments.dpo_arguments(config, plan, output),
-            train_dataset=datasets.dpo_dataset(source),
+            train_dataset=datasets.dpo_dataset(source, policy.tokenizer),
             **shared,
         )
     else:
@@ -395,9 +560,14 @@ def build_trainer(context: StageContext, policy: Policy, source: Any, checks: Pr
 
         trainer = SupervisedTrainer(
             args=arguments.sft_arguments(config, plan, output),
-            train_dataset=datasets.sft_dataset(source),
+            train_dataset=datasets.sft_dataset(source, policy.tokenizer),
             **shared,
         )
+    if policy.is_vision and trainer.accelerator.num_processes > 1:
+        from medgrpo.training.pictures import look_at_blank_pictures
+
+        for model in filter(None, (trainer.model, getattr(trainer, "ref_model", None))):
+            look_at_blank_pictures(model, policy.processor)
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
@@ -414,25 +584,26 @@ def _add_tensorboard(trainer: Any, context: StageContext) -> None:
     from transformers.integrations import TensorBoardCallback
 
     folder = context.writer.path / "tensorboard" / f"{context.stage.number}-{context.stage.method}"
-    trainer.add_callback(TensorBoardCallback(SummaryWriter(log_dir=str(folder))))
+    after = len(read_lines(context.stage.log))  # what a resumed run does again is not shown twice
+    trainer.add_callback(TensorBoardCallback(SummaryWriter(log_dir=str(folder), purge_step=after + 1)))
 
 
 # --------------------------------------------------------------------------------------- validation
 
 
-def _validator(run: _Run, settings: RunConfig) -> Validator | None:
+def _validator(run: _Run, settings: RunConfig, policy: Policy) -> Validator | None:
     from medgrpo.training.validation import Validator, choose_rows
 
     if not run.dataset.count("validation") or not (
         settings.validation.before_and_after or settings.validation.steps
     ):
         return None
-    rows = choose_rows(list(run.dataset.rows("validation")), settings.validation.rows, settings.run.seed)
+    rows = choose_rows(run.dataset.view("validation"), settings.validation.rows, settings.run.seed)
     if not settings.data.use_image_title:
         rows = [{**row, "image_title": None} for row in rows]
     return Validator(
         run.dataset,
-        rows,
+        [policy.coordinates.place(row) for row in rows],
         run.checks.template,
         run.checks.composite,
         settings.validation.metric,
@@ -477,7 +648,9 @@ def _told(what: str, measures: Measures) -> str:
 # ------------------------------------------------------------------------------------------- result
 
 
-def _metadata(run: _Run, settings: RunConfig, stage: StageFolder, weights: Weights) -> dict[str, Any]:
+def _metadata(
+    run: _Run, settings: RunConfig, stage: StageFolder, weights: Weights, policy: Policy
+) -> dict[str, Any]:
     """`medgrpo.json`: how the weights are to be used, and where they come from."""
     template = run.checks.template
     return {
@@ -490,8 +663,10 @@ def _metadata(run: _Run, settings: RunConfig, stage: StageFolder, weights: Weigh
         "tags": list(template.tags),
         "system_prompt": dict(template.system),
         "use_image_title": settings.data.use_image_title,
+        "thinking": settings.model.thinking,
         "max_pixels": settings.model.max_pixels,
         "min_pixels": settings.model.min_pixels,
+        **policy.coordinates.to_dict(),
         "generation": {
             "max_new_tokens": settings.rollout.max_completion_length,
             "temperature": settings.rollout.temperature,
@@ -501,7 +676,7 @@ def _metadata(run: _Run, settings: RunConfig, stage: StageFolder, weights: Weigh
         "provenance": {
             "run": run.writer.name,
             "run_folder": run.writer.path.absolute(),
-            "data": str(run.dataset.path),
+            "data": run.dataset.location,
             "data_hash": run.dataset.info.get("hash"),
             "seed": settings.run.seed,
         },

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.training.checkpoints import PREFIX, publish, rotate
+from medgrpo.training.optimizer import apply_settings, group_settings, separate_rates
 from medgrpo.training.sampler import EpochOrder
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ STATE_FILE = "medgrpo_state.json"
 class RunTrainer:
     """Mixin before a TRL trainer; `context` is what the stage is about.
 
-    Overridden: the train sampler and the epoch loop (a resumed run continues the data order), `log`
+    Overridden: the train sampler and the epoch loop (a resumed run continues the data order), the optimiser's groups, `log`
     (validation results join the line of their step), `_save_checkpoint` (whole or absent), the state
     beside a checkpoint, the model card (we write `medgrpo.json` instead).
     """
@@ -30,6 +31,8 @@ class RunTrainer:
     context: StageContext
     args: Any
     state: Any
+    optimizer: Any
+    lr_scheduler: Any
     _order: EpochOrder | None = None
     _writing_to: Path | None = None
 
@@ -39,7 +42,11 @@ class RunTrainer:
         """The order of one row per sample; GRPO repeats rows instead."""
         plan, config = self.context.plan, self.context.config
         return EpochOrder(
-            rows, seed=config.run.seed, chunk=plan.prompts_per_step, shuffle=config.data.shuffle
+            rows,
+            seed=config.run.seed,
+            chunk=plan.prompts_per_step,
+            shuffle=config.data.shuffle,
+            order=self.context.epoch_order,
         )
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochOrder:
@@ -51,13 +58,26 @@ class RunTrainer:
         # first batches were skipped: tell the sampler itself, before anything iterates.
         if self._order is not None:
             self._order.set_epoch(epoch)
+        if self.context.variation is not None:
+            self.context.variation.epoch = epoch
         super()._run_epoch(model=model, epoch=epoch, **rest)  # type: ignore[misc]
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Transformers' optimiser; vision tower and aligner at a rate of their own where one is set."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)  # type: ignore[misc]
+        rate = self.context.config.training.vision_learning_rate
+        if is_new and rate is not None:
+            separate_rates(optimizer, self.model if model is None else model, rate)  # type: ignore[attr-defined]
+        return optimizer
 
     # --------------------------------------------------------------------------------------- log
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """TRL's log, joined by what the step's callbacks measured."""
         logs.update(self.context.take_pending())
+        if self.context.curriculum is not None and "loss" in logs:
+            logs.update(self.context.curriculum.told(self.state.global_step))
         super().log(logs, start_time)  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
@@ -85,6 +105,7 @@ class RunTrainer:
             self._wait()
             if self.args.should_save:
                 self.context.write_metadata(written)
+                self.context.sync()
                 publish(written, folder / f"{PREFIX}{step}", {"step": step, "stage": self.context.stage.name})
                 rotate(folder, self.context.config.training.save_total_limit)
             self._wait()
@@ -100,14 +121,16 @@ class RunTrainer:
             (folder / STATE_FILE).write_text(state, encoding="utf-8")
 
     def load_extra_state(self, folder: Path) -> None:
-        """Take up what `save_extra_state` wrote."""
-        path = folder / STATE_FILE
-        if path.is_file():
-            self.context.load_state_dict(json.loads(path.read_text("utf-8")))
+        """Take up what `save_extra_state` wrote; the stage's own state was taken up before (`stages.py`)."""
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # A checkpoint brings its learning rate and weight decay along, and a change on resume would have no
+        # effect. DeepSpeed loads its own elsewhere.
+        wanted = None if self.is_deepspeed_enabled else group_settings(self.optimizer)  # type: ignore[attr-defined]
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
+            if wanted is not None:
+                apply_settings(self.optimizer, self.lr_scheduler, wanted)
             self.load_extra_state(Path(checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -17,6 +17,8 @@ Measures = dict[str, dict[str, Any]]
 """Metric -> value, low, high, n."""
 REPEATED = 20
 """A question asked at least so often in training has a majority answer of its own."""
+LONGEST_MAJORITY = 200
+"""Longer answers, in characters, are nobody's majority and are not counted: a set of texts would be held whole."""
 
 
 @dataclass(frozen=True)
@@ -98,35 +100,43 @@ def choose_rows(rows: Sequence[Row], limit: int | None, seed: int) -> list[Row]:
 
 
 def blind_completions(train_rows: Sequence[Row], rows: Sequence[Row], template: PromptTemplate) -> list[str]:
-    """For each row the well-formed completion with the majority answer, plane and modality of training.
+    """For each row the well-formed completion with the majority answer, plane and modality of training, and
+    its typical box.
 
     Majorities are taken among rows with the same question where it is asked often, else with the same
     language, answer type and question type.
     """
+    from medgrpo.data.boxes import TypicalBox
     from medgrpo.data.prompts import build_target
 
-    counts = Counter(row["question"] for row in train_rows)
+    typical = TypicalBox.of(train_rows) if "boxes" in template.tags else None
+    counts = Counter(hash(row["question"]) for row in train_rows)  # numbers: the questions are not held
 
     def kind(row: Row) -> tuple[Any, ...]:
-        if counts[row["question"]] >= REPEATED:
+        if counts[hash(row["question"])] >= REPEATED:
             return ("question", row["question"])
         return (row.get("language"), row.get("answer_type"), row.get("question_type"))
 
     seen: dict[tuple[Any, ...], Counter[tuple[str, Any]]] = defaultdict(Counter)
     for row in train_rows:
+        values = [
+            (column, row[column])
+            for column in ("answer", "plane", "modality")
+            if row.get(column) and len(row[column]) <= LONGEST_MAJORITY
+        ]
         for group in (kind(row), ("language", row.get("language")), ()):
-            seen[group].update((column, row.get(column)) for column in ("answer", "plane", "modality"))
+            seen[group].update(values)
 
     def majority(row: Row, column: str) -> Any:
         for group in (kind(row), ("language", row.get("language")), ()):
-            found = [(n, value) for (name, value), n in seen[group].items() if name == column and value]
+            found = [(n, value) for (name, value), n in seen[group].items() if name == column]
             if found:
                 return max(found, key=lambda pair: (pair[0], str(pair[1])))[1]
         return None
 
     return [
         build_target(
-            {**row, "chosen": None}
+            {**row, "chosen": None, "boxes": typical.column(row) if typical else None}
             | {column: majority(row, column) for column in ("answer", "plane", "modality")},
             template,
         )

@@ -86,7 +86,7 @@ def main() -> None:
         "#![allow(clippy::inline_always, clippy::let_and_return)] // generated; compiled for each processor\n\n"
         "/// Neighbourhoods (bit 0 north-west, clockwise) whose centre a pass removes."
     )
-    print("#[cfg(test)]\npub const REMOVED: [&[u8]; 2] = [")
+    print("#[cfg(any(test, fuzzing))]\npub const REMOVED: [&[u8]; 2] = [")
     for removed in PASSES.values():
         numbers = ", ".join(map(str, removed))
         print(f"    &[{numbers}],")

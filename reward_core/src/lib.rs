@@ -6,6 +6,8 @@ pub mod boxes;
 pub mod components;
 #[cfg(test)]
 mod mask_tests;
+#[cfg(any(test, fuzzing))]
+pub mod mask_twins;
 pub mod masks;
 pub mod measures;
 pub mod overlap;

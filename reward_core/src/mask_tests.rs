@@ -1,10 +1,12 @@
-//! Mask code against naive twins, at every instruction set that the processor has.
+//! Mask code against its naive twins, at every instruction set that the processor has.
 
 #![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
 
 use crate::components::{self, Forest};
+use crate::mask_twins::{distances_naively, thinned_naively, topology_naively};
 use crate::simd::{self, Level};
 use crate::strips::{Plane, Strips};
+use crate::surface::{Field, SurfaceDistances};
 use crate::thinning::{self, Scratch};
 use crate::thinning_rule::{first_pass, second_pass, REMOVED};
 use crate::topology::Topology;
@@ -42,6 +44,13 @@ fn masks() -> impl Strategy<Value = Array2<u8>> {
     })
 }
 
+/// The mask with its columns moved around.
+fn shifted(mask: &Array2<u8>, shift: usize) -> Array2<u8> {
+    Array2::from_shape_fn(mask.dim(), |(row, column)| {
+        mask[[row, (column + shift) % mask.ncols().max(1)]]
+    })
+}
+
 fn packed(mask: &Array2<u8>) -> Strips {
     let mut strips = Strips::default();
     strips.pack(&Plane::U8(mask.view(), 0));
@@ -52,77 +61,6 @@ fn unpacked(strips: &Strips) -> Array2<u8> {
     let mut bytes = vec![7; strips.shape().0 * strips.shape().1];
     strips.unpack(&mut bytes);
     Array2::from_shape_vec(strips.shape(), bytes).expect("that many pixels")
-}
-
-/// A pixel's value; outside the image there is none.
-fn at(mask: &Array2<u8>, row: usize, column: usize, (down, right): (isize, isize)) -> bool {
-    let place = (
-        row.wrapping_add_signed(down),
-        column.wrapping_add_signed(right),
-    );
-    mask.get(place).is_some_and(|&value| value > 0)
-}
-
-const AROUND: [(isize, isize); 8] = [
-    (-1, -1),
-    (-1, 0),
-    (-1, 1),
-    (0, 1),
-    (1, 1),
-    (1, 0),
-    (1, -1),
-    (0, -1),
-];
-
-fn thinned_naively(mask: &Array2<u8>) -> Array2<u8> {
-    let mut now = mask.mapv(|value| u8::from(value > 0));
-    loop {
-        let before = now.clone();
-        for removed in REMOVED {
-            let image = now.clone();
-            for ((row, column), value) in now.indexed_iter_mut() {
-                let index = (0..8)
-                    .map(|bit| u8::from(at(&image, row, column, AROUND[bit])) << bit)
-                    .sum();
-                if removed.contains(&index) {
-                    *value = 0;
-                }
-            }
-        }
-        if now == before {
-            return now;
-        }
-    }
-}
-
-/// Connected parts of the pixels that are `value`, over the given steps.
-fn parts(mask: &Array2<u8>, value: bool, steps: &[(isize, isize)]) -> Vec<usize> {
-    let mut seen = mask.mapv(|_| false);
-    let mut sizes = Vec::new();
-    for (start, _) in mask.indexed_iter() {
-        let mut front = vec![start];
-        let mut size = 0;
-        while let Some(place) = front.pop() {
-            if seen[place] || (mask[place] > 0) != value {
-                continue;
-            }
-            seen[place] = true;
-            size += 1;
-            for &(down, right) in steps {
-                let next = (
-                    place.0.wrapping_add_signed(down),
-                    place.1.wrapping_add_signed(right),
-                );
-                if mask.get(next).is_some() {
-                    front.push(next);
-                }
-            }
-        }
-        if size > 0 {
-            sizes.push(size);
-        }
-    }
-    sizes
 }
 
 #[test]
@@ -173,9 +111,7 @@ proptest! {
 
     #[test]
     fn overlap_equals_a_count_pixel_by_pixel(a in masks(), shift in 0usize..9) {
-        let b = Array2::from_shape_fn(a.dim(), |(row, column)| {
-            a[[row, (column + shift) % a.ncols().max(1)]]
-        });
+        let b = shifted(&a, shift);
         let both = a.iter().zip(&b).filter(|(&x, &y)| x > 0 && y > 0).count() as u64;
         let area = a.iter().filter(|&&value| value > 0).count() as u64;
         at_each_level(|| {
@@ -199,18 +135,7 @@ proptest! {
 
     #[test]
     fn components_and_holes_equal_a_flood_fill(mask in masks()) {
-        let components = parts(&mask, true, &AROUND);
-        let padded = Array2::from_shape_fn((mask.nrows() + 2, mask.ncols() + 2), |(row, column)| {
-            u8::from(row > 0 && column > 0 && at(&mask, row - 1, column - 1, (0, 0)))
-        });
-        let straight = [AROUND[1], AROUND[3], AROUND[5], AROUND[7]];
-        let expected = Topology {
-            components: components.len() as u64,
-            holes: parts(&padded, false, &straight).len() as u64 - 1,
-        };
-        let largest = components.iter().max().map_or(1.0, |&size| {
-            size as f64 / components.iter().sum::<usize>() as f64
-        });
+        let (expected, largest) = topology_naively(&mask);
         at_each_level(|| {
             let mut forest = Forest::default();
             let strips = packed(&mask);
@@ -232,5 +157,22 @@ proptest! {
         let mut expected = fresh;
         thinning::thin(&mut expected, &mut Scratch::default());
         prop_assert_eq!(unpacked(&strips), unpacked(&expected));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 100 }, ..ProptestConfig::default() })] // the twin is slow
+
+    #[test]
+    fn distances_equal_a_search_over_all_pairs(
+        a in masks(), shift in 0usize..9, spacing in (0.1f64..9.0, 0.1f64..9.0)
+    ) {
+        let b = shifted(&a, shift);
+        let spacing = <[f64; 2]>::from(spacing);
+        let expected = distances_naively(&a, &b, spacing);
+        let mut field = Field::default();
+        let found = SurfaceDistances::of(&packed(&a), &packed(&b), spacing, &mut field);
+        prop_assert!((found.hausdorff95 - expected.hausdorff95).abs() < 1e-6, "{found:?} {expected:?}");
+        prop_assert!((found.average - expected.average).abs() < 1e-6, "{found:?} {expected:?}");
     }
 }

@@ -6,7 +6,7 @@
 #![allow(clippy::inline_always, clippy::let_and_return)] // generated; compiled for each processor
 
 /// Neighbourhoods (bit 0 north-west, clockwise) whose centre a pass removes.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub const REMOVED: [&[u8]; 2] = [
     &[
         3, 6, 7, 10, 11, 12, 14, 15, 28, 30, 31, 40, 60, 112, 120, 124, 130, 131, 134, 135, 143,

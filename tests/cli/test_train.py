@@ -71,26 +71,26 @@ def test_a_used_run_folder_is_refused(tmp_path, monkeypatch, capsys):
 
 def test_a_killed_run_resumes_with_each_step_once(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "medgrpo.cli.main", "train"]
-    process = subprocess.Popen(
-        [*command, "--output", "run", "--quiet", *SMALL],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    command = [sys.executable, "-m", "medgrpo.cli.main", "train", "--output", "run", "--resume", "auto"]
     log = tmp_path / "run" / "log.jsonl"
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        if log.is_file() and log.read_text().count("\n") >= 5:
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    killed_at = log.read_text().count("\n")
-    assert 5 <= killed_at < 12
+    for lines in (3, 8):
+        process = subprocess.Popen(
+            [*command, "--quiet", *SMALL],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline and process.poll() is None:
+            if log.is_file() and log.read_text().count("\n") >= lines:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert lines <= log.read_text().count("\n") < 12
     done = subprocess.run(
-        [*command, "--resume", "auto", "--output", "run", "--json"],
+        [*command, "--json"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

@@ -1,6 +1,7 @@
 import pytest
 
-from medgrpo.config.plan import check, plan_stage, stage_settings
+from medgrpo.config.checks import check
+from medgrpo.config.plan import plan_stage, stage_settings
 from medgrpo.config.presets import resolve_run
 from medgrpo.errors import UsageError
 

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from medgrpo.cli.main import app
-from medgrpo.data.audit import audit_by_task, audit_dataset, weights_for
+from medgrpo.data.audit import audit_by_task, audit_dataset
 from medgrpo.data.demo import DemoSize, write_demo_dataset
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.rewards.composite import CompositeReward
@@ -18,9 +18,9 @@ def test_questions_are_audited_by_the_usual_weights(tmp_path):
     write_demo_dataset(tmp_path / "demo", size=DemoSize(train=60, validation=8, test=8))
     dataset = PreparedDataset.open(tmp_path / "demo")
     report = audit_by_task(dataset)
-    assert weights_for(dataset) == "balanced"
-    assert report.honest == pytest.approx(1.0)
-    assert report.ratio < 0.9
+    assert report["weights"] == "balanced"
+    assert report["honest_all_rows"] == pytest.approx(1.0)
+    assert report["ratio"] < 0.9
 
 
 def test_masks_are_audited_from_their_files(tmp_path):

@@ -19,6 +19,12 @@ def row(question, answer="yes", **fields):
     return new_row(question=question, answer=answer, **fields)
 
 
+def vary(example, settings, seed, picture=PICTURE):
+    """The one picture of a row, varied, and the row."""
+    (varied,), changed = augment([picture], example, settings, random.Random(seed))
+    return varied, changed
+
+
 def is_flipped(picture):
     values = np.asarray(picture, int)
     return values[:, 0].mean() > values[:, -1].mean()
@@ -45,16 +51,14 @@ def is_flipped(picture):
 def test_what_depends_on_the_side_is_never_mirrored(example):
     assert not can_flip(example)
     for seed in range(40):
-        picture, same = augment(PICTURE, example, ONLY_FLIP, random.Random(seed))
+        picture, same = vary(example, ONLY_FLIP, seed)
         assert not is_flipped(picture)
         assert same == example
 
 
 def test_what_does_not_depend_on_the_side_is_mirrored_half_of_the_time():
     example = row("What modality is this?", "CT")
-    flips = sum(
-        is_flipped(augment(PICTURE, example, ONLY_FLIP, random.Random(seed))[0]) for seed in range(200)
-    )
+    flips = sum(is_flipped(vary(example, ONLY_FLIP, seed)[0]) for seed in range(200))
     assert 70 <= flips <= 130
 
 
@@ -67,7 +71,7 @@ def test_swapping_exchanges_the_sides_in_question_answers_and_options():
     )
     settings = Augmentation(brightness=0, contrast=0, crop=0, flip="swap")
     for seed in range(20):
-        picture, changed = augment(PICTURE, example, settings, random.Random(seed))
+        picture, changed = vary(example, settings, seed)
         if is_flipped(picture):
             assert changed["question"] == "Is the Right lung affected?"
             assert changed["answers"] == ["right", "Right lung"]
@@ -94,7 +98,7 @@ def test_pictures_keep_mode_and_size_and_vary():
     example = row("What modality is this?", "CT")
     seen = set()
     for seed in range(10):
-        picture, _ = augment(PICTURE.convert("RGB"), example, Augmentation(), random.Random(seed))
+        picture, _ = vary(example, Augmentation(), seed, PICTURE.convert("RGB"))
         assert (picture.mode, picture.size) == ("RGB", PICTURE.size)
         seen.add(picture.tobytes())
     assert len(seen) == 10
@@ -102,7 +106,7 @@ def test_pictures_keep_mode_and_size_and_vary():
 
 def test_the_same_draw_gives_the_same_picture():
     example = row("What modality is this?", "CT")
-    first, second = (augment(PICTURE, example, Augmentation(), random.Random(3))[0] for _ in range(2))
+    first, second = (vary(example, Augmentation(), 3)[0] for _ in range(2))
     assert first.tobytes() == second.tobytes()
 
 

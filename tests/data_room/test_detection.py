@@ -1,6 +1,7 @@
 """COCO and YOLO boxes, from the source's pixels to the stored ones."""
 
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -33,7 +34,7 @@ def coco(tmp_path):
 
 def rows_by_image(dataset):
     rows = (row for split in dataset.splits for row in dataset.rows(split))
-    return {row["image_id"]: row for row in rows}
+    return {Path(row["image_id"]).stem: row for row in rows}
 
 
 def test_coco_boxes_are_moved_to_the_stored_size_and_cut_at_the_border(coco, tmp_path):
@@ -87,10 +88,8 @@ def test_yolo_shares_become_pixels(tmp_path):
     (folder / "data.yaml").write_text("path: .\nnames:\n  0: mass\n  1: nodule\n")
     dataset, _ = prepare(folder, tmp_path / "out", PrepareOptions(split="official"), workers=1)
     rows = rows_by_image(dataset)
-    assert json.loads(rows["images/train/a.png"]["boxes"]) == [
-        {"box": [80.0, 30.0, 120.0, 70.0], "label": "nodule"}
-    ]
-    assert rows["images/val/b.png"]["boxes"] == "[]"
+    assert json.loads(rows["a"]["boxes"]) == [{"box": [80.0, 30.0, 120.0, 70.0], "label": "nodule"}]
+    assert rows["b"]["boxes"] == "[]"
     assert dataset.count("validation") == 1
 
 
@@ -106,3 +105,19 @@ def test_a_wrong_yolo_line_is_shown(tmp_path, line, words):
     (folder / "classes.txt").write_text("mass\nnodule\n")
     with pytest.raises(MedgrpoError, match=f"(?s)labels/a.txt.*{words}"):
         prepare(folder, tmp_path / "out", PrepareOptions(), workers=1)
+
+
+def test_each_coco_file_has_its_own_pictures_and_ids(tmp_path):
+    for split, shade in (("train", 10), ("val", 200)):
+        (tmp_path / "coco" / f"{split}2017").mkdir(parents=True)
+        Image.new("RGB", (50, 50), (shade, 0, 0)).save(tmp_path / "coco" / f"{split}2017" / "0.png")
+        content = {
+            "images": [{"id": 0, "file_name": "0.png", "width": 50, "height": 50}],
+            "categories": [{"id": 1, "name": "nodule"}],
+            "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 9, 9]}],
+        }
+        (tmp_path / "coco" / "annotations").mkdir(exist_ok=True)
+        (tmp_path / "coco" / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
+    dataset, _ = prepare(tmp_path / "coco", tmp_path / "out", PrepareOptions(), workers=1)
+    rows = [row for split in dataset.splits for row in dataset.rows(split)]
+    assert {row["image_id"] for row in rows} == {"train2017/0.png", "val2017/0.png"}

@@ -161,3 +161,13 @@ def test_a_plain_folder_is_no_mixture(folders):
     assert not is_mixture("a")
     assert not is_mixture(str(folders / "a"))
     assert not is_mixture("nowhere")
+
+
+def test_folders_of_one_name_are_told_apart(folders):
+    (folders / "other").mkdir()
+    (folders / "b").rename(folders / "other" / "a")
+    mixed = open_data("a,other/a:0.5")
+    assert [part.name for part in mixed.parts] == ["a", "a-2"]
+    ids = [row["id"] for row in mixed.rows("train")]
+    assert len(set(ids)) == len(ids) == 120
+    assert open_data(mixed.location).hash == mixed.hash

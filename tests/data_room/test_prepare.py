@@ -48,8 +48,9 @@ def test_hashes_do_not_depend_on_workers_place_or_day(vqa_folder, tmp_path):
     first, _ = prepare(vqa_folder, tmp_path / "one", SMALL, workers=1)
     moved = tmp_path / "elsewhere" / "source"
     shutil.copytree(vqa_folder, moved)
-    os.utime(moved / "rows.jsonl", (1, 1))
-    second, _ = prepare(moved, tmp_path / "two", SMALL, workers=3)
+    for path in moved.rglob("*"):
+        os.utime(path, (4e9, 4e9))  # in the year 2096
+    second, _ = prepare(moved, tmp_path / "two", SMALL, workers=2)
     for key in ("hash", "pixels_hash", "rows", "image_tokens"):
         assert first.info[key] == second.info[key]
     for split in first.splits:
@@ -173,6 +174,13 @@ def test_the_output_may_not_lie_in_the_source(vqa_folder):
         prepare(vqa_folder, vqa_folder / "out", SMALL)
 
 
+def test_the_output_may_lie_beside_a_single_source_file(vqa_folder):
+    dataset, _ = prepare(vqa_folder / "rows.jsonl", vqa_folder / "out", SMALL)
+    again, is_new = prepare(vqa_folder / "rows.jsonl", vqa_folder / "out", SMALL)
+    assert dataset.hash == again.hash
+    assert not is_new
+
+
 def test_copies_and_near_copies_of_a_picture_stay_in_one_split(vqa_folder, tmp_path):
     from PIL import Image
 
@@ -237,9 +245,9 @@ def test_vessel_folders_become_rows_with_masks_of_the_stored_size(shared_data, t
     import numpy as np
     from PIL import Image
 
-    options = PrepareOptions(images=ImageSettings(size_px=256), on_bad_row="skip")
+    options = PrepareOptions(images=ImageSettings(size_px=256))
     dataset, _ = prepare(shared_data / "vessels", tmp_path / "out", options)
-    assert dataset.info["skipped"] == {"image missing": 3}  # HRF labels come without pictures
+    assert dataset.info["skipped"] == {"mask of a set without pictures": 3}  # HRF's labels
     assert dataset.info["task"] == "vessels"
     rows = [row for split in dataset.splits for row in dataset.rows(split)]
     assert len(rows) == 40
@@ -285,11 +293,21 @@ def test_disk_full_is_one_error_and_the_run_can_be_taken_up(vqa_folder, tmp_path
     assert json.loads(done.stdout.splitlines()[-1])["images"] == 40
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_file_is_an_error_with_its_name(vqa_folder, tmp_path):
-    (vqa_folder / "images" / "case03.jpg").chmod(0)
-    with pytest.raises(MedgrpoError, match=r"case03\.jpg cannot be read"):
-        prepare(vqa_folder, tmp_path / "out", SMALL, workers=1)
+@pytest.mark.parametrize("secret", ["images/case03.jpg", "rows.jsonl", "images"])
+def test_what_may_not_be_read_is_an_error_with_its_name(vqa_folder, tmp_path, secret):
+    (vqa_folder / secret).chmod(0)
+    command = [sys.executable, "-m", "medgrpo.cli.main", "preprocess", "source", "out", "--workers", "1"]
+    if os.geteuid() == 0:  # root may read everything, unless it gives that up
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may read everything")
+        command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *command]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    (vqa_folder / secret).chmod(0o755)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert secret.rpartition("/")[2] in done.stderr
+    assert "cannot be" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_dataset_moved_elsewhere_still_opens(vqa_folder, tmp_path):
@@ -308,3 +326,72 @@ def test_the_histogram_counts_every_row_once():
     assert bins[-1]["to"] >= 324
     assert histogram([]) == []
     assert histogram([7, 7]) == [{"from": 7, "to": 7, "rows": 2}]
+
+
+@pytest.fixture
+def registry(vqa_folder, tmp_path):
+    """The older shape: data and pictures in folders of their own, at any place."""
+    apart = tmp_path / "annotations"
+    apart.mkdir()
+    (vqa_folder / "rows.jsonl").rename(apart / "rows.json")
+    (vqa_folder / "images").rename(tmp_path / "pictures")
+    file = tmp_path / "dataset_config.json"
+    entry = {"json_path": "annotations/rows.json", "image_root": "pictures", "sampling_ratio": 0.5}
+    file.write_text(json.dumps({"chest": entry, "other": {"data_path": "elsewhere"}}))
+    return file
+
+
+def test_a_name_in_a_registry_is_prepared_with_its_folder_of_pictures(registry, tmp_path):
+    dataset, _ = prepare(f"{registry}#chest", tmp_path / "out", SMALL, workers=1)
+    assert dataset.info["name"] == "chest"
+    assert dataset.info["images"] == 40
+    assert not prepare(f"{registry}#chest", tmp_path / "out", SMALL, workers=1)[1]
+    (tmp_path / "pictures" / "case00.jpg").write_bytes((tmp_path / "pictures" / "case01.jpg").read_bytes())
+    with pytest.raises(UsageError, match="other files"):
+        prepare(f"{registry}#chest", tmp_path / "out", SMALL, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "names datasets: chest, other"),
+        ("#chset", "did you mean 'chest'"),
+        ("#other", "no data at"),
+    ],
+)
+def test_a_registry_without_a_right_name_says_which_there_are(registry, tmp_path, name, words):
+    with pytest.raises(UsageError, match=words):
+        prepare(f"{registry}{name}", tmp_path / "out", SMALL, workers=1)
+
+
+def test_pictures_of_a_registry_may_not_lie_outside_its_folders(registry, tmp_path):
+    (tmp_path / "secret.jpg").write_bytes((tmp_path / "pictures" / "case00.jpg").read_bytes())
+    (tmp_path / "pictures" / "case00.jpg").unlink()
+    (tmp_path / "pictures" / "case00.jpg").symlink_to(tmp_path / "secret.jpg")
+    with pytest.raises(MedgrpoError, match="leads out of the source"):
+        prepare(f"{registry}#chest", tmp_path / "out", SMALL, workers=1)
+
+
+def test_a_changed_picture_of_a_single_data_file_is_noticed(vqa_folder, tmp_path):
+    file = vqa_folder / "rows.jsonl"
+    prepare(file, tmp_path / "out", SMALL, workers=1)
+    assert not prepare(file, tmp_path / "out", SMALL, workers=1)[1]
+    pictures = vqa_folder / "images"
+    (pictures / "case00.jpg").write_bytes((pictures / "case01.jpg").read_bytes())
+    with pytest.raises(UsageError, match="other files"):
+        prepare(file, tmp_path / "out", SMALL, workers=1)
+
+
+def test_a_mask_of_another_shape_than_its_picture_is_a_bad_row(tmp_path):
+    from PIL import Image
+
+    for name, mask_size in (("a", (60, 40)), ("b", (30, 20)), ("c", (40, 60))):
+        for folder, size in (("images", (60, 40)), ("masks", mask_size)):
+            (tmp_path / "s" / folder).mkdir(parents=True, exist_ok=True)
+            Image.new("L", size, 255).save(tmp_path / "s" / folder / f"{name}.png")
+    with pytest.raises(MedgrpoError, match=r"c\.png is 40 × 60 px, its picture 60 × 40 px"):
+        prepare(tmp_path / "s", tmp_path / "out", PrepareOptions(), workers=1)
+    skipping = PrepareOptions(on_bad_row="skip")
+    dataset, _ = prepare(tmp_path / "s", tmp_path / "skipped", skipping, workers=1)
+    assert dataset.info["skipped"] == {"mask of another shape": 1}
+    assert [row["height"] for row in dataset.rows("train")] == [40, 40]

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -123,3 +125,40 @@ def test_a_row_without_an_answer_is_not_written(tmp_path):
 def test_an_unknown_column_is_a_mistake_in_the_reader():
     with pytest.raises(KeyError, match="anser"):
         new_row(anser="x")
+
+
+def test_two_processes_cannot_write_one_folder(tmp_path):
+    with PreparedWriter(tmp_path / "set", keep_partial=True) as writer:
+        writer.write("train", rows(1))
+        for keep in (True, False):
+            with (
+                pytest.raises(UsageError, match="another process is preparing"),
+                PreparedWriter(tmp_path / "set", keep_partial=keep),
+            ):
+                raise AssertionError
+        assert writer.finish({}).count("train") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+    assert not list((tmp_path / "set").glob(".*"))
+
+
+def test_the_lock_of_a_killed_process_does_not_stop_the_next_one(tmp_path):
+    script = (
+        "import os; from medgrpo.data.prepared import PreparedWriter; "
+        f"PreparedWriter({str(tmp_path / 'set')!r}, keep_partial=True).__enter__(); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    assert (tmp_path / ".set.partial" / ".lock").is_file()
+    with PreparedWriter(tmp_path / "set", keep_partial=True) as writer:
+        writer.write("train", rows(1))
+        writer.finish({})
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_folder_that_was_finished_meanwhile_is_not_replaced(tmp_path):
+    late = PreparedWriter(tmp_path / "set")
+    with PreparedWriter(tmp_path / "set") as writer:
+        writer.write("train", rows(1))
+        writer.finish({})
+    with pytest.raises(UsageError, match="not empty"), late:
+        raise AssertionError
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]

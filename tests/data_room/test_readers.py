@@ -322,3 +322,73 @@ def test_the_ten_lines_of_the_docs_make_a_reader(tmp_path, monkeypatch):
     assert formats == ["my-set"]
     assert (items[0].row["answer"], items[0].split, items[0].images[0].path) == ("cyst", "train", "a.png")
     assert len(code.strip().splitlines()) <= 10
+
+
+def _pictures(folder, *names):
+    from PIL import Image
+
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(folder / name)
+
+
+def test_pictures_of_one_name_in_many_folders_are_told_apart_by_the_folder(tmp_path):
+    """SLAKE as published: imgs/xmlab0/source.jpg, imgs/xmlab1/source.jpg, …"""
+    _pictures(tmp_path, *(f"imgs/xmlab{number}/source.jpg" for number in range(12)))
+    record = {"question": "Which organ?", "answer": "liver", "q_lang": "en", "content_type": "Organ"}
+    write(tmp_path, "train.json", [{**record, "img_name": f"xmlab{n}/source.jpg"} for n in (1, 11)])
+    items, formats, _ = read(tmp_path)
+    assert formats == ["slake"]
+    assert [item.images[0].path for item in items] == ["imgs/xmlab1/source.jpg", "imgs/xmlab11/source.jpg"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"option_A": "PET", "option_B": "Fundus", "gt_answer": "Fundus"},  # OmniMedVQA
+        {"Choice A": " A:PET ", "Choice B": " B: Fundus", "Answer": "B"},  # PMC-VQA
+        {"A": "PET", "B": "Fundus", "answer": "B"},  # C-Eval
+        {"Options": "A PET\nB Fundus", "Answer": "B"},  # CMExam
+        {"options": {"A": "PET", "B": "Fundus"}, "answer": "Fundus", "answer_idx": "B"},  # MedQA
+    ],
+)
+def test_options_are_found_however_they_are_written(tmp_path, fields):
+    write(tmp_path, "rows.json", [{"question": "Which technique?", **fields}])
+    row = read(tmp_path)[0][0].row
+    assert (row["answer"], row["answer_type"]) == ("Fundus", "choice")
+    assert json.loads(row["options"]) == {"A": "PET", "B": "Fundus"}
+
+
+@pytest.mark.parametrize(
+    ("picture", "mask", "fov"),
+    [
+        ("images/a.jpg", "masks/a.jpg", None),  # Kvasir-SEG
+        ("Original/a.png", "Ground truth/a.png", None),  # FIVES
+        ("imagesTr/a_0000.png", "labelsTr/a.png", None),  # nnU-Net
+        ("Task1_Training_Input/a.jpg", "Task1_Training_GroundTruth/a_segmentation.png", None),  # ISIC
+        ("images/21_training.tif", "1st_manual/21_manual1.gif", "mask/21_training_mask.gif"),  # DRIVE
+        ("images/01_h.jpg", "manual1/01_h.tif", "mask/01_h_mask.tif"),  # HRF
+        ("stare-images/im0001.ppm", "labels-ah/im0001.ah.ppm", None),  # STARE
+        ("Image_01L.jpg", "Image_01L_1stHO.png", None),  # CHASE_DB1
+    ],
+)
+def test_pictures_and_masks_are_paired_in_the_layouts_of_published_sets(tmp_path, picture, mask, fov):
+    _pictures(tmp_path, *filter(None, (picture, mask, fov)))
+    items, formats, _ = read(tmp_path)
+    assert formats == ["masks"]
+    (item,) = items
+    assert (item.images[0].path, item.mask.path) == (picture, mask)
+    assert (item.fov.path if item.fov else None) == fov
+
+
+def test_a_difficulty_is_a_number_or_a_word_and_changes_the_hash_only_where_there_is_one(tmp_path):
+    from medgrpo.data.hashing import row_hash
+    from medgrpo.data.schema import new_row
+
+    values = [2.5, "hard", "简单", "cardiology", None]
+    rows = [{"question": "Q?", "answer": str(n), "difficulty": v} for n, v in enumerate(values)]
+    items, _, _ = read(write(tmp_path / "set", "rows.json", rows))
+    assert [item.row["difficulty"] for item in items] == [2.5, 3.0, 1.0, None, None]
+    without = new_row(id="1", question="Q?", answer="A")
+    assert row_hash(without, [], None) == "f2dbe60ae92bfb04513d281f292aa094"  # as before the column
+    assert row_hash({**without, "difficulty": 1.0}, [], None) != row_hash(without, [], None)

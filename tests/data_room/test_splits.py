@@ -1,12 +1,10 @@
-"""Splits by group, and the search for near-equal hashes."""
-
-import itertools
+"""Splits by group."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medgrpo.data.splits import Groups, assign, near_duplicates, parse_split, text_key
+from medgrpo.data.splits import Groups, assign, parse_split, text_key
 from medgrpo.errors import UsageError
 
 
@@ -71,21 +69,6 @@ def test_impossible_shares_are_refused(text):
 
 def test_two_shares_leave_out_the_test_split():
     assert parse_split(".9,.1") == (0.9, 0.1, 0.0)
-
-
-@given(st.lists(st.integers(0, 2**256 - 1), max_size=30), st.data())
-def test_near_hashes_are_found_exactly(values, data):
-    for _ in range(data.draw(st.integers(0, 5))):
-        if values:
-            base = data.draw(st.sampled_from(values))
-            flips = data.draw(st.lists(st.integers(0, 255), max_size=14))
-            values.append(base ^ sum({1 << bit for bit in flips}))
-    expected = [
-        (i, j)
-        for i, j in itertools.combinations(range(len(values)), 2)
-        if (values[i] ^ values[j]).bit_count() <= 10
-    ]
-    assert near_duplicates([(i, f"{value:064x}") for i, value in enumerate(values)], 10) == expected
 
 
 def test_texts_are_compared_without_case_and_punctuation():

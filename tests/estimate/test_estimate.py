@@ -27,6 +27,7 @@ def document(*assignments, **facts):
         ("Qwen2.5-VL-7B", 8.29),
         ("Qwen2.5-VL-32B", 33.45),
         ("Qwen2-VL-2B", 2.21),
+        ("InternVL3-2B", 2.09),
         ("Qwen3-8B", 8.19),
     ],
 )
@@ -106,7 +107,7 @@ def test_without_a_gpu_a_named_reference_is_taken_and_said(monkeypatch):
 
 
 def test_a_folder_that_is_not_prepared_is_refused_with_the_command_to_type(tmp_path):
-    with pytest.raises(UsageError, match="no prepared dataset") as raised:
+    with pytest.raises(UsageError, match="not a prepared dataset") as raised:
         estimate(config(), Facts(model="Qwen2.5-VL-3B", data=tmp_path))
     assert raised.value.hint.startswith("medgrpo preprocess")
 

@@ -6,12 +6,13 @@ import pytest
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.models.loading import (
     check_model,
-    freeze_vision,
+    freeze_towers,
     is_lora_target,
     limit_pixels,
     load_model,
     load_processor,
     lora_targets,
+    tower_of,
 )
 
 
@@ -163,10 +164,26 @@ def test_language_layers_are_told_from_others_by_path(name, expected):
     assert is_lora_target(name, "language") is expected
 
 
-def test_freezing_vision_leaves_only_the_language_model_to_train(demo_model):
+def test_freezing_all_but_the_language_tower_leaves_it_to_train(demo_model):
     model = load_model(str(demo_model)).model
-    frozen = freeze_vision(model)
+    frozen = freeze_towers(model, ("language",))
     visual = sum(weight.numel() for weight in model.model.visual.parameters())
     assert frozen == visual > 0
     assert not any(weight.requires_grad for weight in model.model.visual.parameters())
     assert all(weight.requires_grad for weight in model.model.language_model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "tower"),
+    [
+        ("model.language_model.layers.0.mlp.up_proj.weight", "language"),
+        ("lm_head.weight", "language"),
+        ("base_model.model.model.visual.blocks.1.attn.qkv.lora_A.default.weight", "vision"),
+        ("model.visual.merger.mlp.0.weight", "aligner"),
+        ("model.visual.deepstack_merger_list.2.linear_fc1.weight", "aligner"),
+        ("model.vision_tower.encoder.layer.0.attention.q_proj.weight", "vision"),
+        ("model.multi_modal_projector.linear_1.weight", "aligner"),
+    ],
+)
+def test_every_weight_belongs_to_one_tower(name, tower):
+    assert tower_of(name) == tower

@@ -197,3 +197,19 @@ def test_fields_that_tell_the_answer_are_known_by_path_and_case():
     assert is_leaked_field("Case/Findings")
     assert is_leaked_field("topic.title")
     assert not is_leaked_field("caption")
+
+
+@pytest.mark.parametrize(
+    ("present", "completion", "answer"),
+    [
+        (["prompt", "predict", "label"], "predict", "label"),  # LLaMA-Factory
+        (["response", "labels", "messages", "images"], "response", "labels"),  # ms-swift
+        (["image_id", "Question", "Ground Truth", "Prediction"], "Prediction", "Ground Truth"),
+        (["question", "true_answer", "model_answer"], "model_answer", "true_answer"),
+        (["question", "reference", "generated_text"], "generated_text", "reference"),
+        (["question", "answer", "response", "label"], "response", "answer"),
+    ],
+)
+def test_columns_of_other_programs_are_found(present, completion, answer):
+    found = find_columns(present)
+    assert (found["completion"], found["answer"]) == (completion, answer)

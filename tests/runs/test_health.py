@@ -185,6 +185,30 @@ def test_dead_groups_of_a_solved_task_are_a_note():
     assert spoken(grpo(**solved), "info")["dead_groups"] == "info"
 
 
+def test_dead_groups_that_dynamic_sampling_replaces_are_a_note():
+    replaced = {"frac_reward_zero_std": lambda x: 0.7, "dynamic_sampling/dead_share": lambda x: 0.1}
+    run = grpo(**replaced)
+    (finding,) = [one for one in assess(run).findings if one.rule == "dead_groups"]
+    assert finding.severity == "info"
+    assert "70 % of the groups are drawn without spread" in finding.evidence
+    assert "10 % are left" in finding.evidence
+
+
+def test_dead_groups_that_are_left_after_dynamic_sampling_are_held_against_it():
+    left = {"frac_reward_zero_std": lambda x: 0.95, "dynamic_sampling/dead_share": lambda x: 0.6}
+    (finding,) = [one for one in assess(grpo(**left)).findings if one.rule == "dead_groups"]
+    assert finding.severity == "warning"  # what is left counts, not what was drawn
+    assert "although dynamic sampling" in finding.evidence
+    assert "more rounds" in finding.remedy
+
+
+def test_a_length_penalty_that_nothing_earns_is_not_dead():
+    penalty = {"rewards/overlong/mean": lambda x: 0.0, "rewards/overlong/std": lambda x: 0.0}
+    assert "components" not in spoken(grpo(**penalty))
+    solved = {"frac_reward_zero_std": lambda x: 0.9, "rewards/format/mean": lambda x: 0.95, **penalty}
+    assert spoken(grpo(**solved), "info")["dead_groups"] == "info"
+
+
 def test_length_may_grow_when_results_do():
     run = grpo(**{"completions/mean_length": lambda x: 100 + 150 * x, "eval_reward": lambda x: 0.5 + 0.3 * x})
     assert "length_growth" not in spoken(run)

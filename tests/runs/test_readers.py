@@ -6,6 +6,7 @@ import math
 import pytest
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.runs.keys import canonical_entry
 from medgrpo.runs.record import read_run
 
 LOGS = {
@@ -92,6 +93,22 @@ def test_ansi_codes_and_nan_in_a_console_do_not_matter(tmp_path):
     assert run.series("reward") == ([5, 10], [0.5, 0.75])
     assert math.isnan(run.history[0]["loss"])
     assert run.history[1]["elapsed_s"] == 20
+
+
+def test_lines_of_verls_console_logger_are_read_with_colours_and_numpy_scalars(tmp_path):
+    log = tmp_path / "verl.log"
+    log.write_text(
+        "INFO starting\n"
+        "\x1b[36m(TaskRunner pid=7)\x1b[0m step:1 - actor/lr:1e-06 - critic/rewards/mean:0.25 - timing_s/step:33.5\n"
+        "(TaskRunner pid=7) step:2 - actor/kl_loss:np.float64(0.002) - critic/rewards/mean:np.float64(0.5)"
+        " - val-core/slake/acc/mean@1:0.4\n"
+    )
+    run = read_run(log)
+    assert run.source_format == "verl console capture"
+    assert run.series("reward") == ([1, 2], [0.25, 0.5])
+    assert run.history[0]["learning_rate"] == 1e-6
+    assert run.history[1]["kl"] == 0.002
+    assert run.history[1]["eval_slake/acc/mean@1"] == 0.4
 
 
 def test_old_trl_keys_are_renamed(tmp_path):
@@ -225,3 +242,32 @@ def _lines(folder, rows):
     path = folder / "run.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [('{"a": 1.5}', {"a": 1.5}), ("[Infinity, 1e400]", [math.inf, math.inf])]
+)
+def test_json_is_read_with_and_without_orjson(monkeypatch, text, value):
+    from medgrpo.runs.readers import decode
+
+    assert decode.decoded(text) == value
+    monkeypatch.setattr(decode, "orjson", None)
+    assert decode.decoded(text) == value
+
+
+def test_json_beyond_the_strict_standard_is_read():
+    from medgrpo.runs.readers.decode import decoded
+
+    assert math.isnan(decoded('{"loss": NaN}')["loss"])
+    assert decoded('["\\ud83d"]') == ["\ud83d"]
+    with pytest.raises(ValueError, match="Expecting"):
+        decoded('{"loss": ')
+
+
+def test_entries_of_plain_numbers_and_of_written_ones_become_the_same():
+    plain = {"step": 2.0, "train/lr": 0.5, "stage": "grpo", "reward": 1}
+    written = {"step": "2", "train/lr": "0.5", "stage": "grpo", "reward": True}
+    expected = {"step": 2, "learning_rate": 0.5, "stage": "grpo", "reward": 1}
+    assert canonical_entry(plain) == canonical_entry(written) == expected
+    assert canonical_entry({"lr": 1.0, "learning_rate": 2.0}) == {"learning_rate": 1.0}
+    assert canonical_entry({"stage": 3, "step": 1}) == {"stage": 3, "step": 1}

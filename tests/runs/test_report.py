@@ -214,3 +214,24 @@ def test_fifty_runs_of_ten_thousand_steps_stay_below_the_limit_of_points(tmp_pat
     one = summarise(RunRecord("run", "test", {}, history))
     data = chart_data([one] * 50)
     assert len(script_json(data)) < 9_000_000  # with plotly.js (4.8 MB) the page stays below 15 MB
+
+
+def test_metrics_that_no_chart_knows_are_drawn_if_they_change():
+    from medgrpo.runs.comparison import summarise
+    from medgrpo.runs.record import RunRecord
+
+    history = [
+        {
+            "step": i,
+            "reward": i / 50,
+            "my/metric": i * 2.0,
+            "my/constant": 1.0,
+            "curriculum/difficulty": i / 50,
+        }
+        for i in range(50)
+    ]
+    data = chart_data([summarise(RunRecord("run", "test", {}, history))])
+    groups = {chart["key"]: chart["group"] for chart in data}
+    assert groups["my/metric"] == "other"
+    assert groups["curriculum/difficulty"] == "behaviour"
+    assert "my/constant" not in groups

@@ -9,6 +9,7 @@ import pytest
 from medgrpo.config.presets import resolve_run
 from medgrpo.training.reporter import SilentReporter
 
+REWARDS = Path(__file__).with_name("rewards.py")
 TINY = (
     "rollout.num_generations=4",
     "rollout.max_completion_length=12",
@@ -23,7 +24,7 @@ TINY = (
     "data.rows=7",
     "validation.before_and_after=false",
     "logging.report_to=[]",
-    f'rewards.weights={{"{Path(__file__).with_name("rewards.py")}:digits_and_letters" = 1.0}}',
+    f'rewards.weights={{"{REWARDS}:digits_and_letters" = 1.0}}',
 )
 """Seven steps of two prompts over seven rows: an epoch is three steps, so the runs cross two borders."""
 

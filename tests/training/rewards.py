@@ -3,3 +3,26 @@
 
 def digits_and_letters(completions, **columns):
     return [sum(character.isalnum() for character in text) / max(len(text), 1) for text in completions]
+
+
+def only_some_questions(completions, answer, **_):
+    """`digits_and_letters` for about half of the questions, 0 for the others."""
+    judged = digits_and_letters(completions)
+    return [value if len(text) % 2 else 0.0 for value, text in zip(judged, answer, strict=True)]
+
+
+def shortness(completions, **_):
+    return [1 / (1 + len(text)) for text in completions]
+
+
+def starts_with_a_letter(completions, **_):
+    return [float(text[:1].isalpha()) for text in completions]
+
+
+def characters(completions, **_):
+    """Very different even for completions of a few tokens."""
+    return [float(sum(map(ord, text)) % 97) for text in completions]
+
+
+def always_one(completions, **_):
+    return [1.0] * len(completions)

@@ -7,6 +7,7 @@ import pytest
 
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.runs.writer import read_json, read_lines
+from medgrpo.training.completions import read_completions
 from medgrpo.training.reporter import SilentReporter
 from medgrpo.training.resume import ResumePoint, find_run, resume_config
 from medgrpo.training.stages import train
@@ -63,6 +64,61 @@ def test_a_half_written_checkpoint_is_left_out_with_a_message(tiny_config, tmp_p
     assert any("after step 2" in note for note in reporter.notes)
     assert [step for step, _ in losses(path)] == [1, 2, 3, 4, 5]
     assert [entry["step"] for entry in read_lines(path / "log.abandoned.jsonl")] == [3, 4]
+
+
+def test_changes_on_resume_take_effect(tiny_config, tmp_path):
+    """A checkpoint of Transformers brings its own learning rate, weight decay and batch along."""
+    sft_off = ("stages.sft.enabled=false", "training.max_steps=4", "training.lr_scheduler_type=constant")
+    path = tmp_path / "run"
+    run(tiny_config(*sft_off), path, reporter=StopsAt("grpo", 2))
+    changed = (
+        "training.learning_rate=1e-4",
+        "rollout.num_generations=2",
+        "model.max_pixels=12544",
+        "validation.steps=2",
+        "validation.rows=2",
+        "training.per_device_train_batch_size=2",
+    )
+    run(tiny_config(*sft_off, *changed), path, resume=True)
+    log = read_lines(path / "log.jsonl")
+    assert [entry["learning_rate"] for entry in log] == pytest.approx([3e-4, 3e-4, 1e-4, 1e-4])
+    assert "eval_reward" in log[3]
+    assert read_json(path / "final_model" / "medgrpo.json")["max_pixels"] == 12544
+    table = read_completions(path).to_pylist()
+    assert [sum(row["step"] == step for row in table) for step in (1, 2, 3, 4)] == [8, 8, 4, 4]
+
+
+@pytest.mark.parametrize("batch", [2, 4])
+def test_another_batch_per_device_on_resume_stays_on_cycle(tiny_config, tmp_path, batch):
+    """As after an out-of-memory error: the same prompts at the same steps, in smaller passes."""
+    config = ("training.num_iterations=2", "training.save_steps=3", "stages.sft.enabled=false")
+    run(tiny_config(*config), tmp_path / "whole")
+    run(tiny_config(*config), tmp_path / "cut", reporter=StopsAt("grpo", 4))
+    halved = tiny_config(*config, f"training.per_device_train_batch_size={batch}")
+    run(halved, tmp_path / "cut", resume=True)
+    assert prompt_order(tmp_path / "cut") == prompt_order(tmp_path / "whole")
+    whole, cut = losses(tmp_path / "whole"), losses(tmp_path / "cut")
+    assert [step for step, _ in cut] == [step for step, _ in whole]
+
+
+def test_going_back_to_a_named_checkpoint_leaves_the_later_ones_behind(tiny_config, tmp_path):
+    config = tiny_config("stages.sft.enabled=false", "training.max_steps=6")
+    path = tmp_path / "run"
+    run(config, path)
+    before = losses(path)
+    first = path / "checkpoints" / "checkpoint-2"
+    result = train(
+        config, name="test", reporter=StopsAt("grpo", 3), logs=None, resume=ResumePoint(path, first)
+    )
+    assert result.status == "stopped"
+    assert sorted(folder.name for folder in (path / "checkpoints").iterdir()) == [
+        "abandoned-4",
+        "abandoned-6",
+        "checkpoint-2",
+        "checkpoint-3",
+    ]
+    assert run(config, path, resume=True).status == "finished"
+    assert losses(path) == before
 
 
 def test_a_run_killed_before_its_final_weights_were_saved_finishes(tiny_config, tmp_path):

@@ -118,9 +118,9 @@ def _read_file(reader: RecordReader, file: Path, source: Source, problems: Probl
 
 def _nothing_known(source: Source, unknown: list[str]) -> UsageError:
     if not unknown:
-        found = f"{source.root} has no data file"
+        found = f"{source.base} has no data file"
     else:
-        found = f"no known format in {source.root}: " + "; ".join(unknown[:3])
+        found = f"no known format in {source.base}: " + "; ".join(unknown[:3])
     formats = ", ".join(reader.name for reader in (*FOLDERS, *FORMATS))
     return UsageError(
         found,

@@ -128,7 +128,7 @@ def _coco_item(
                 "the id of a category",
             )
         boxes.append({"box": box, "label": label})
-    row = detection_row(boxes, list(labels.values()), text_of(picture.get("id")) or image.path)
+    row = detection_row(boxes, list(labels.values()), image.path)  # ids start anew in each file
     row["patient_id"] = text_of(picture.get("patient_id"))
     return Item(row, [image], split=split_of(file))
 

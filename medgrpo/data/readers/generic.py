@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from medgrpo.data.cells import CELL
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
 from medgrpo.data.readers.values import folded, optional, required, text_of, texts_of
-from medgrpo.data.schema import Row, Task, guess_language, new_row
+from medgrpo.data.schema import Row, Task, guess_language, is_yes_or_no, new_row
 from medgrpo.data.source import ImageRef, MissingImage, Source
 
 QUESTION = (
@@ -19,7 +19,7 @@ QUESTION = (
     *("问题", "input_text"),
 )
 ANSWER = (
-    *("answer", "answers", "solution", "ground-true answer", "ground_truth", "gt", "label"),
+    *("answer", "answers", "gt_answer", "solution", "ground-true answer", "ground_truth", "gt", "label"),
     *("output", "response", "答案", "回答"),
 )
 IMAGE = (
@@ -28,10 +28,14 @@ IMAGE = (
 )
 PATIENT = ("patient_id", "patientid", "patient", "subject_id", "case_id", "study_id")
 OPTIONS = ("options", "choices", "candidates")
-LETTERS = ("choice a", "choice b", "choice c", "choice d", "choice e")
-"""PMC-VQA writes its options in columns of their own."""
+DIFFICULTY = ("difficulty", "difficulty_level", "hardness", "难度")
+LEVELS = (("easy", "简单", "容易"), ("medium", "moderate", "中等"), ("hard", "difficult", "困难", "难"))
+"""Words for a difficulty of 1, 2 and 3."""
+LETTERED = ("choice {}", "option_{}", "option {}", "{}")
+"""Columns of options, one for each letter, as in PMC-VQA, OmniMedVQA and C-Eval."""
 
 _TAGGED = re.compile(r"^\s*<answer>(.*?)</answer>\s*$", re.DOTALL | re.IGNORECASE)
+_OPTION_LINE = re.compile(r"\s*\(?([A-H])[\s).:：、.]+(\S.*?)\s*$")
 _MARKED = re.compile(r"^\s*\(?([A-Z])\s*[).:：、]\s*")
 
 
@@ -68,9 +72,27 @@ class QuestionAnswerReader(RecordReader):
             caption=optional(fields, "caption"),
             image_title=optional(fields, "image_title", "case_title"),
             context=optional(fields, "context"),
+            difficulty=difficulty_of(optional(fields, *DIFFICULTY)),
         )
         label_from_columns(row, fields)
         return Item(row, images, split=optional(fields, "split") or split_of(file))
+
+
+def difficulty_of(text: str | None) -> float | None:
+    """How hard a row is, as its source says: a number, or a word of `LEVELS`; None for other words.
+
+    >>> difficulty_of("2.5"), difficulty_of("Hard"), difficulty_of("cardiology")
+    (2.5, 3.0, None)
+    """
+    if text is None:
+        return None
+    for level, words in enumerate(LEVELS, start=1):
+        if text.casefold() in words:
+            return float(level)
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def label_from_columns(row: Row, fields: Mapping[str, Any]) -> None:
@@ -78,7 +100,7 @@ def label_from_columns(row: Row, fields: Mapping[str, Any]) -> None:
     from medgrpo.data.labels import KINDS, canonical
 
     for kind in KINDS:
-        written = optional(fields, kind)
+        written = optional(fields, kind, f"{kind}_type")
         if written is not None:
             row[kind] = canonical(kind, written) or written
             row["label_source"] = "column"
@@ -165,18 +187,24 @@ def option_text(answer: str, options: Mapping[str, str], field: str, letter: str
 def named_options(fields: Mapping[str, Any]) -> dict[str, str]:
     """The options of a record, in one field or in one column each."""
     value = next((fields[name] for name in OPTIONS if name in fields), None)
-    if value is None and all(name in fields for name in LETTERS[:2]):
-        value = [text for name in LETTERS if (text := text_of(fields.get(name)))]
+    for column in LETTERED if value is None else ():
+        names = [column.format(letter) for letter in "abcdefgh"]
+        if names[0] in fields and names[1] in fields:
+            value = [text for name in names if (text := text_of(fields.get(name)))]
+            break
     return options_of(value)
 
 
 def options_of(value: Any) -> dict[str, str]:
-    """Letter -> text from an object, a list, or a JSON text of either; empty if there are none."""
+    """Letter -> text from an object, a list, a JSON text of either, or a text with one marked option a line (CMExam);
+    empty if there are none."""
     if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
         try:
             value = json.loads(value)
         except ValueError:
             return {}
+    if isinstance(value, str):
+        return {match[1]: match[2] for line in value.splitlines() if (match := _OPTION_LINE.match(line))}
     if isinstance(value, Mapping):
         return {str(key).strip(): text for key, item in value.items() if (text := text_of(item)) is not None}
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -196,7 +224,7 @@ def answer_type_of(fields: Mapping[str, Any], answer: str) -> str:
     named = (optional(fields, "answer_type", "asnwer_type") or "").strip().lower()
     if named in ("closed", "open", "choice"):
         return named
-    return "closed" if answer.strip(" .。").lower() in ("yes", "no", "是", "否", "有", "没有") else "open"
+    return "closed" if is_yes_or_no(answer) else "open"
 
 
 def split_of(file: Path) -> str | None:

@@ -19,10 +19,11 @@ FOLDER_ROLES: tuple[tuple[Role, str], ...] = (
     ("mask2", r"(manual2|2nd_manual|second|labels-vk|observer2|human)"),
     (
         "mask",
-        r"(manual1?|manual_av|1st_manual|labels?(-ah)?|masks?_gt|gts?|ground_?truth|annotations?|vessels?|ve)",
+        r"(manual1?|manual_av|1st_manual|labels?(-ah)?|labels(tr|ts)|masks?_gt|gts?|(.*_)?ground[_ ]?truths?"
+        r"|annotations?|seg(mentation)?s?|vessels?|ve)",
     ),
     ("fov", r"(fov|roi|field_of_view)"),
-    ("image", r"(images?|imgs?|originals?|stare-images|hr|fundus|pictures?)"),
+    ("image", r"(images?|images(tr|ts)|imgs?|originals?|(.*_)?inputs?|stare-images|hr|fundus|pictures?)"),
 )
 """Folder names by role; `mask` and `masks` mean the field of view beside a manual annotation, as in DRIVE
 and HRF, and the annotation itself otherwise."""
@@ -32,7 +33,7 @@ FILE_ROLES: tuple[tuple[Role, str], ...] = (
 )
 """Ends of file names that tell the role where all files lie in one folder (CHASE_DB1)."""
 _ENDS = re.compile(
-    r"([._-](1st_?ho|2nd_?ho|manual[12]?|ah|vk|mask|seg(mentation)?|labels?|gt|av_?manual|stack|test|training))+$",
+    r"([._-](1st_?ho|2nd_?ho|manual[12]?|ah|vk|mask|seg(mentation)?|labels?|gt|av_?manual|stack|test|training|0000))+$",
     re.IGNORECASE,
 )
 _EYE = re.compile(r"^(image_?\d+)[lr]$", re.IGNORECASE)
@@ -42,7 +43,7 @@ QUESTIONS = {
 }
 ANSWER = "[SEG]"
 """What a segmenting model writes; the mask is the reference."""
-FUNDUS = re.compile(r"drive|stare|chase|hrf|fundus|retina|vessel", re.IGNORECASE)
+FUNDUS = re.compile(r"drive|stare|chase|hrf|fives|fundus|retina|vessel", re.IGNORECASE)
 
 
 class MaskFolderReader(FolderReader):
@@ -64,6 +65,12 @@ class MaskFolderReader(FolderReader):
         """A row per picture; `source_row` counts the pictures of a set."""
         for folder, files in sorted(_sets(source).items()):
             keys = sorted({key for role in files.values() for key in role})
+            if not files.keys() & {
+                "image",
+                "stack",
+            }:  # HRF's labels are often passed on without their pictures
+                problems.skipped["mask of a set without pictures"] += len(keys)
+                continue
             for number, key in enumerate(keys, start=1):
                 parts = {role: found[key] for role, found in files.items() if key in found}
                 try:
@@ -89,7 +96,7 @@ class MaskFolderReader(FolderReader):
             raise BadRow(
                 "mask missing", "mask", f"no mask belongs to {refs['image'].path}", "a mask of the same name"
             )
-        kind = "vessels" if FUNDUS.search(f"{source.root.name}/{refs['mask'].path}") else "region"
+        kind = "vessels" if FUNDUS.search(f"{source.base.name}/{refs['mask'].path}") else "region"
         eye = _EYE.match(key)
         row = new_row(
             question=QUESTIONS[kind],
@@ -115,10 +122,10 @@ def _sets(source: Source) -> dict[str, dict[Role, dict[str, Path]]]:
     folders: dict[Path, list[Path]] = defaultdict(list)
     for path in source.pictures:
         folders[path.parent].append(path)
-    annotated = {folder.parent for folder in folders if _role(folder.name, False) == "mask"}
+    annotated = {folder.parent for folder in folders if _role(folder.name, is_annotated=True) == "mask"}
     sets: dict[str, dict[Role, dict[str, Path]]] = defaultdict(lambda: defaultdict(dict))
     for folder, paths in sorted(folders.items()):
-        role = _role(folder.name, folder.parent in annotated) if folder != source.root else None
+        role = _role(folder.name, is_annotated=folder.parent in annotated) if folder != source.base else None
         for path in paths:
             if role is not None:
                 name, own = source.relative(folder.parent), role
@@ -130,7 +137,7 @@ def _sets(source: Source) -> dict[str, dict[Role, dict[str, Path]]]:
     return {name: dict(roles) for name, roles in sets.items() if len(roles) > 1 or "mask" in roles}
 
 
-def _role(folder: str, is_annotated: bool) -> Role | None:
+def _role(folder: str, *, is_annotated: bool) -> Role | None:
     if re.fullmatch(r"masks?", folder, re.IGNORECASE):
         return "fov" if is_annotated else "mask"
     return next((role for role, name in FOLDER_ROLES if re.fullmatch(name, folder, re.IGNORECASE)), None)

@@ -16,6 +16,8 @@ _DICT = re.compile(r"\{['\"][^{}\n\r]*\}")
 _BARE_NUMBER = re.compile(r"(?<=[:\[, ])(-?(?:nan|inf))\b", re.IGNORECASE)
 _PROGRESS = re.compile(r"(\d+)/(\d+) \[([\d:]+)<")
 _HEADER = re.compile(r"^- ([A-Z][\w ]{1,30}): (.+)$", re.MULTILINE)
+_VERL_LINE = re.compile(r"\bstep:(\d+) - (\S+:.+)")
+_VERL_VALUE = re.compile(r"(\S+):(?:np\.\w+\()?([-+\w.]+)\)?$")
 _METRICS = {"loss", "reward", "grad_norm", "eval_loss", "eval_reward", "train_runtime"}
 
 
@@ -31,6 +33,8 @@ def read_console(text: str, name: str) -> Parsed | None:
     that it holds, or else to its place in the capture, and a note says so.
     """
     text = strip_ansi(text)
+    if verl := _verl_entries(text):
+        return Parsed(name=name, source_format="verl console capture", entries=verl, finished=None)
     bars = _training_bars(text)
     positions = [position for position, _, _ in bars]
     entries: list[dict[str, Any]] = []
@@ -61,6 +65,18 @@ def read_console(text: str, name: str) -> Parsed | None:
         finished=True if any("train_runtime" in entry for entry in entries) else None,
         notes=notes,
     )
+
+
+def _verl_entries(text: str) -> list[dict[str, Any]]:
+    """The lines of verl's console logger, `step:7 - actor/lr:1e-06 - critic/rewards/mean:0.4 - …`; newer ones
+    write `np.float64(0.4)`."""
+    entries = []
+    for match in _VERL_LINE.finditer(text):
+        parts = (_VERL_VALUE.match(part.strip()) for part in match[2].split(" - "))
+        entry = canonical_entry({part[1]: part[2] for part in parts if part})
+        if entry:
+            entries.append({**entry, "step": int(match[1])})
+    return entries
 
 
 def _printed_metrics(text: str) -> dict[str, Any] | None:

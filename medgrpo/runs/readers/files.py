@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.runs.readers.decode import decoded
 from medgrpo.runs.readers.parsed import Parsed
 
 READABLE = (
@@ -63,7 +63,7 @@ def parse(text: str, name: str) -> Parsed | None:
         return Parsed(name, "empty file", [], notes=["the file is empty"])
     if text.lstrip()[0] in "{[":
         try:
-            return _document(json.loads(text), name)
+            return _document(decoded(text), name)
         except ValueError:
             pass  # not one document: lines, or a console
     from medgrpo.runs.readers.console import read_console

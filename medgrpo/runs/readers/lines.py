@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from medgrpo.runs.keys import canonical_entry
+from medgrpo.runs.readers.decode import decoded
 from medgrpo.runs.readers.parsed import Parsed
 
 LINE_FORMATS: list[tuple[str, Callable[[dict[str, Any]], bool]]] = [
@@ -32,7 +32,7 @@ def parse_lines(text: str) -> tuple[list[dict[str, Any]], list[int]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = decoded(line)
         except ValueError:
             unreadable.append(number)
             continue

@@ -47,6 +47,9 @@ FIXED = (
     Chart("completions/clipped_ratio", "behaviour", "Truncated completions", "被截断的回答", "share", "比例"),
     Chart("entropy", "behaviour", "Entropy", "熵", "nats per token", "nat / 词元"),
     Chart("kl", "behaviour", "KL from the reference", "与参考模型的 KL", "nats per token; no level is right by itself", "nat / 词元；没有固定的正确值"),
+    Chart("dynamic_sampling/dead_share", "behaviour", "Dead groups left", "剩余无差异组", "after dynamic sampling", "动态采样之后"),
+    Chart("dynamic_sampling/replaced", "behaviour", "Groups replaced", "被替换的组", "by dynamic sampling, a step", "动态采样，每步"),
+    Chart("curriculum/difficulty", "behaviour", "Difficulty of the prompts", "题目难度", "0 the easiest, 1 the hardest", "0 最易，1 最难"),
     Chart("reward_std", "behaviour", "Spread of rewards", "奖励的离散度"),
     Chart("grad_norm", "optimiser", "Gradient norm", "梯度范数", is_log=True),
     Chart("learning_rate", "optimiser", "Learning rate", "学习率"),
@@ -103,9 +106,26 @@ def charts(runs: Sequence[RunSummary]) -> list[Chart]:
         if chart.group != "learning" and chart.key in keys and chart.key not in taken
     ]
     chosen += _stage_charts(runs)
+    chosen += _other_charts(runs, taken | {chart.key for chart in chosen})
     if "step_time" not in keys and "s_per_prompt" not in keys and any(run.s_per_step for run in runs):
         chosen.append(fixed["step_time"])
     return chosen
+
+
+MAX_OTHER = 16
+
+
+def _other_charts(runs: Sequence[RunSummary], taken: set[str]) -> list[Chart]:
+    """Training metrics that no other chart shows and that change, the first `MAX_OTHER` by name."""
+    keys = sorted(
+        key
+        for key in {key for run in runs for key in run.last} - taken
+        if not is_eval_key(key)
+        and not key.startswith("rewards/")
+        and not key.endswith((*UNPLOTTED, "_steps"))
+    )
+    changing = [key for key in keys if any(len(set(run.record.series(key)[1])) > 1 for run in runs)]
+    return [Chart(key, "other", key, key) for key in changing[:MAX_OTHER]]
 
 
 STAGE_METRICS = {"loss": "损失", "reward": "奖励"}

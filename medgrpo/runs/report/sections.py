@@ -6,7 +6,9 @@ from collections import Counter
 from typing import Any
 
 from medgrpo.runs.comparison import Comparison, RunSummary, held_out_metric, main_metric
+from medgrpo.runs.findings import Finding
 from medgrpo.runs.keys import direction
+from medgrpo.runs.report import chinese
 from medgrpo.runs.report.markup import label, number, table, text
 from medgrpo.runs.report.palette import sparkline, swatch
 from medgrpo.runs.rules import RULES
@@ -27,6 +29,7 @@ GROUPS = {
     "behaviour": ("Behaviour of the policy", "策略行为"),
     "optimiser": ("Optimiser", "优化器"),
     "speed": ("Speed and memory", "速度与显存"),
+    "other": ("Other metrics", "其他指标"),
 }
 
 
@@ -158,19 +161,27 @@ def health_section(comparison: Comparison) -> str:
         items = (
             "".join(
                 f'<div class="finding">{badge(finding.severity)}'
-                f'<p><span class="title">{label(*titles[finding.rule])}</span> — {text(finding.evidence)}</p>'
-                + (f'<p class="remedy">{text(finding.remedy)}</p>' if finding.severity != "info" else "")
+                f'<p><span class="title">{label(*titles[finding.rule])}</span> — {_evidence(finding)}</p>'
+                + (f'<p class="remedy">{_remedy(finding)}</p>' if finding.severity != "info" else "")
                 + "</div>"
                 for finding in findings
             )
             or f'<div class="finding"><span></span><p>{label("nothing stands out", "未发现异常")}</p></div>'
         )
-        first = findings[0].evidence if findings and findings[0].severity != "info" else ""
+        first = _evidence(findings[0]) if findings and findings[0].severity != "info" else ""
         parts.append(
             f'<details class="panel"{" open" if alone else ""}><summary>{swatch(index)}<b>{text(run.name)}</b>'
-            f"{badge(run.health.verdict)}<span class='muted'>{text(first)}</span></summary>{items}</details>"
+            f"{badge(run.health.verdict)}<span class='muted'>{first}</span></summary>{items}</details>"
         )
     return _section("health", label("Health of each run", "各运行的健康状况"), "".join(parts))
+
+
+def _evidence(finding: Finding) -> str:
+    return label(text(finding.evidence), text(chinese.evidence(finding.evidence)))
+
+
+def _remedy(finding: Finding) -> str:
+    return label(text(finding.remedy), text(chinese.remedy(finding.rule, finding.remedy)))
 
 
 def curves_section(comparison: Comparison, charts: list[dict[str, Any]]) -> str:
@@ -226,7 +237,7 @@ def components_table(comparison: Comparison) -> str:
         ]
         for index, run in runs
     ]
-    head = [label("Run", "运行"), *map(text, names)]
+    head = [label("Run", "运行"), *(text(name).replace("_", "_<wbr>") for name in names)]
     caption = label("Mean reward by component, first → last", "各分量平均奖励：起始 → 结束")
     return table(head, rows, numeric=range(1, len(names) + 1), caption=caption)
 

@@ -14,15 +14,35 @@ DEAD_COMPONENT = (
 )
 
 
+OVERLONG = "overlong"
+"""The length penalty of training: 0 throughout means that no completion was too long."""
+SOLVED = "nothing is wrong: stop here, or bring harder prompts (curriculum, dynamic sampling)"
+REPLACED = (
+    "each step samples these groups again: drop prompts that are always or never solved to save the time"
+)
+STILL_DEAD = (
+    "more rounds of rollout.dynamic_sampling, more completions per prompt, or drop prompts that are always or never "
+    "solved, or grade the reward more finely"
+)
+
+
 def dead_groups(run: RunRecord) -> list[Evidence]:
     """Groups whose completions all score the same, and which component is to blame."""
     steps, values = run.series("frac_reward_zero_std")
     if len(values) < 3:
         return []
-    late = fmean(tail(values))
+    drawn = late = fmean(tail(values))
+    left = run.series("dynamic_sampling/dead_share")[1]
+    if left:
+        late = fmean(tail(left))
+    if drawn >= 0.5 > late:
+        text = f"{percent(drawn)} of the groups are drawn without spread in reward and replaced: {percent(late)} are left"
+        return [Evidence("info", text, steps[-1], REPLACED)]
     if late < 0.5:
         return []
     text = f"{percent(late)} of the groups have no spread in reward at the end: they teach nothing"
+    if left:
+        text += ", although dynamic sampling replaced what it could"
     shares = []
     for name in run.components:
         for key in (f"rewards/{name}/frac_zero_std", f"rewards/{name}/dead_groups"):
@@ -34,16 +54,20 @@ def dead_groups(run: RunRecord) -> list[Evidence]:
             f"{name} {percent(share)}" for share, name in sorted(shares)[::-1]
         )
     if _is_solved(run):
-        remedy = "nothing is wrong: stop here, or bring harder prompts (curriculum, dynamic sampling)"
         text += "; most are solved, as every component scores high"
-        return [Evidence("info", text, steps[-1], remedy)]
-    return [Evidence("abnormal" if late > 0.8 else "warning", text, steps[-1])]
+        return [Evidence("info", text, steps[-1], SOLVED)]
+    return [Evidence("abnormal" if late > 0.8 else "warning", text, steps[-1], STILL_DEAD if left else None)]
 
 
 def _is_solved(run: RunRecord) -> bool:
-    """Whether the reward is high in every component, on the usual scale from 0 to 1."""
-    means = [run.series(f"rewards/{name}/mean")[1] for name in run.components]
-    return bool(means) and all(part and max(part) <= 1.001 and fmean(tail(part)) >= 0.8 for part in means)
+    """Whether the reward is high in every component, on the usual scale from 0 to 1; penalties may be small."""
+    means = [part for name in run.components if (part := run.series(f"rewards/{name}/mean")[1])]
+    rewards = [part for part in means if max(part) > 0]
+    return (
+        bool(rewards)
+        and all(max(part) <= 1.001 and fmean(tail(part)) >= 0.8 for part in rewards)
+        and all(fmean(tail(part)) > -0.05 for part in means if max(part) <= 0)
+    )
 
 
 def components(run: RunRecord) -> list[Evidence]:
@@ -57,6 +81,10 @@ def components(run: RunRecord) -> list[Evidence]:
         late = fmean(tail(means))
         spreads = run.series(f"rewards/{name}/std")[1]
         if spreads and len(spreads) >= 10 and max(tail(spreads)) < 1e-6:
+            if late == 0 and max(means) <= 0 and min(means) < 0:
+                continue  # a penalty that nothing earns any more
+            if late == 0 and name == OVERLONG:
+                continue
             top = late >= max(means) - 1e-6 and late > 0
             if (top and max(means) - min(means) > 1e-6) or late >= 0.999:
                 text = f"{name} is saturated: every completion scores {late:.3g}"

@@ -10,6 +10,11 @@ from medgrpo.runs.record import RunRecord
 from medgrpo.runs.rules.evidence import Evidence, percent, tail
 from medgrpo.runs.trend import typical
 
+NO_SPREAD = (
+    "the groups have no spread, see dead_groups; otherwise check that the trained weights require gradients"
+)
+NO_PAIRS_LEFT = "the pairs are solved: stop earlier or use harder pairs"
+
 VITAL = ("loss", "grad_norm", "reward", "kl", "eval_loss", "eval_reward")
 """Metrics that must be numbers; a NaN elsewhere is that metric's own affair."""
 
@@ -52,7 +57,10 @@ def gradient_spikes(run: RunRecord) -> list[Evidence]:
         text = f"grad_norm starts at {huge:.4g} (step {step}); it settles at {usual:.3g}"
         return [Evidence("warning" if huge > 1000 else "info", text, step)]
     if len(values) >= 10 and usual > 30:
-        return [Evidence("warning", f"grad_norm is {usual:.3g} at the median; about 1 is usual", steps[-1])]
+        where = (
+            "at the median" if len(moving) == len(values) else "at the median of the entries that are not 0"
+        )
+        return [Evidence("warning", f"grad_norm is {usual:.3g} {where}; about 1 is usual", steps[-1])]
     return []
 
 
@@ -68,10 +76,7 @@ def gradient_vanished(run: RunRecord) -> list[Evidence]:
     if share < 0.5 and not run_out:
         return []
     text = f"grad_norm is 0 (below 1e-6) at {sum(still)} of {len(values)} entries: those steps learn nothing"
-    remedy = {
-        "grpo": "the groups have no spread, see dead_groups; otherwise check that the trained weights require gradients",
-        "dpo": "the pairs are solved: stop earlier or use harder pairs",
-    }.get(run.method)
+    remedy = {"grpo": NO_SPREAD, "dpo": NO_PAIRS_LEFT}.get(run.method)
     return [Evidence("abnormal", text, steps[-1], remedy)]
 
 

@@ -1,0 +1,49 @@
+"""Preference pairs for a DPO stage out of what the same run sampled before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.errors import MedgrpoError
+
+if TYPE_CHECKING:
+    from medgrpo.data.prepared import PreparedDataset
+
+FOLDER = "pairs"
+MARGIN = 0.1
+"""Least difference of rewards in a pair, as in `medgrpo make-dpo`."""
+
+
+def has_pairs(dataset: PreparedDataset) -> bool:
+    """Whether the training rows come with a chosen and a rejected completion."""
+    return all(row.get("chosen") and row.get("rejected") for row in dataset.rows("train", 8))
+
+
+def pairs_of_run(run: Path, dataset: PreparedDataset, prompt_template: dict[str, Any]) -> PreparedDataset:
+    """The best and the worst completion of each prompt that the run's GRPO stages sampled, in `RUN/pairs`.
+
+    They are made once; a resumed run finds them.
+
+    Raises:
+        MedgrpoError: no prompt has completions whose rewards differ enough.
+    """
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.preference.dataset import rows_by_id, write_pairs
+    from medgrpo.preference.pairs import choose_pairs
+    from medgrpo.preference.sources import candidates_of_run
+
+    folder = run / FOLDER
+    if (folder / "dataset.json").is_file():
+        return PreparedDataset.open(folder)
+    candidates = candidates_of_run(run)
+    pairs = choose_pairs(candidates, margin=MARGIN, per_prompt=1)
+    if not pairs.pairs:
+        dropped = ", ".join(f"{count} {reason}" for reason, count in pairs.dropped.most_common())
+        raise MedgrpoError(
+            f"the DPO stage has no pairs: {dropped or 'the run sampled no completions'}",
+            expected=f"prompts whose completions differ by {MARGIN:g} in reward",
+            hint="train on pairs of your own: medgrpo make-dpo, then medgrpo train --method dpo --data PAIRS",
+        )
+    rows = rows_by_id(dataset, {pair.prompt_id for pair in pairs.pairs})
+    return write_pairs(folder, pairs, dataset, rows, prompt_template=prompt_template, made_from=[str(run)])

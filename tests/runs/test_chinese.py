@@ -1,0 +1,88 @@
+"""Findings on a Chinese page: no English clause is left, and no figure is lost."""
+
+import re
+
+import pytest
+
+from medgrpo.runs.health import assess
+from medgrpo.runs.record import RunRecord, read_run
+from medgrpo.runs.report import chinese
+from medgrpo.runs.rules import RULES
+
+CLAUSE = re.compile(r"(?<![\w/])[a-z]{2,} [a-z]{2,} [a-z]{2,}(?![\w/])")
+"""Three plain English words in a row."""
+FIGURE = re.compile(r"(?<![\w/])\d+(?:\.\d+)?(?![\w])")
+
+
+def assert_chinese(findings):
+    assert findings
+    for finding in findings:
+        shown = chinese.evidence(finding.evidence)
+        assert not CLAUSE.search(shown), shown
+        assert set(FIGURE.findall(finding.evidence)) <= set(FIGURE.findall(shown)) | {"1"}, shown
+        told = chinese.remedy(finding.rule, finding.remedy)
+        assert re.search("[\u4e00-\u9fff]", told), finding.remedy
+
+
+def test_every_finding_of_the_real_logs_is_chinese(shared_data):
+    logs = [path for path in sorted((shared_data / "logs").rglob("*")) if path.is_file()]
+    assert_chinese([finding for log in logs for finding in assess(read_run(log)).findings])
+
+
+def curve(**metrics):
+    count = max(len(values) for values in metrics.values())
+    names = {name.replace("__", "/"): values for name, values in metrics.items()}
+    history = [
+        {"step": i + 1, **{name: values[i] for name, values in names.items() if i < len(values)}}
+        for i in range(count)
+    ]
+    return RunRecord("r", "test", {"beta": 0.5}, history)
+
+
+UP, DOWN, FLAT = [i / 60 for i in range(60)], [1 - i / 60 for i in range(60)], [0.5] * 60
+
+
+@pytest.mark.parametrize(
+    ("rule", "run"),
+    [
+        ("reward_trend", curve(reward=DOWN)),
+        ("reward_trend", curve(reward=[*UP[:30], *[0.0] * 30])),
+        ("nan", curve(reward=UP, loss=[float("nan")] * 60)),
+        ("kl_growth", curve(reward=UP, kl=UP, reward_std=[0.2] * 60)),
+        ("entropy_collapse", curve(reward=UP, entropy=[1.0 + 3 * value for value in UP])),
+        ("clipping", curve(reward=UP, clip_ratio__region_mean=FLAT)),
+        (
+            "sampler_gap",
+            curve(
+                reward=UP,
+                sampling__sampling_logp_difference__mean=FLAT,
+                sampling__importance_sampling_ratio__mean=FLAT,
+            ),
+        ),
+        ("dead_groups", curve(reward=UP, frac_reward_zero_std=FLAT, dynamic_sampling__dead_share=[0.1] * 60)),
+        ("dead_groups", curve(reward=UP, frac_reward_zero_std=FLAT, dynamic_sampling__dead_share=FLAT)),
+        ("dead_groups", curve(reward=UP, frac_reward_zero_std=FLAT, rewards__a__mean=[0.9] * 60)),
+        ("components", curve(reward=UP, rewards__a__mean=DOWN, rewards__a__std=FLAT, rewards__b__mean=UP)),
+        ("coverage", curve(reward=UP, rewards__a__mean=UP, rewards__a__coverage=[0.0] * 60)),
+        ("truncation", curve(reward=UP, completions__clipped_ratio=FLAT)),
+        ("length_growth", curve(reward=FLAT, completions__mean_length=[50 + 100 * value for value in UP])),
+        ("gradient_spikes", curve(reward=UP, grad_norm=[1.0] * 50 + [500.0] + [1.0] * 9)),
+        ("learning_rate_zero", curve(reward=UP, learning_rate=[0.0] * 60)),
+        ("throughput", curve(reward=UP, step_time=[1.0] * 40 + [3.0] * 20)),
+        ("supervised_loss", curve(loss=UP)),
+        ("repetition", curve(reward=UP, completions__unique_fraction=[0.1] * 60)),
+    ],
+)
+def test_findings_of_other_rules_are_chinese(rule, run):
+    found = assess(run).findings
+    assert rule in {finding.rule for finding in found}
+    assert_chinese(found)
+
+
+def test_every_rule_has_a_chinese_remedy():
+    assert {rule.name for rule in RULES} <= chinese.REMEDIES.keys()
+
+
+def test_unknown_words_stay_as_they_are():
+    assert chinese.evidence("something <new>") == "something <new>"
+    assert chinese.remedy("user_rule", "do this") == "do this"
