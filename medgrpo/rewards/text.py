@@ -10,6 +10,7 @@ Every function is at module level, so it can be pickled into a worker, and loops
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -117,8 +118,8 @@ def score(
 def _one(reward: str, completions: Sequence[Completion], **settings: Any) -> Scores:
     values = score([reward], completions, **settings)[:, 0]
     scores: Scores = values.tolist()
-    if (values != values).any():  # NaN
-        return [None if value != value else value for value in scores]
+    if math.isnan(values.sum()):  # for it alone each value is looked at
+        return [None if math.isnan(value) else value for value in values.tolist()]
     return scores
 
 
