@@ -241,6 +241,11 @@ class TrainingConfig(Section):
     """Stop after N validations without a better metric; none: never."""
     stop_on: tuple[str, ...] = ("nan",)
     """Health rules (see `medgrpo health`) that stop the run where they find something abnormal."""
+    largest_first: bool | None = None
+    """Try the longest prompt at full completion length before the first step, without learning from it, so that
+    what does not fit fails at once; none: with CUDA."""
+    retry_on_oom: bool = False
+    """Out of memory: halve `per_device_train_batch_size` (same result, more passes) and go on from the last checkpoint."""
 
 
 class StageConfig(Section):
@@ -313,6 +318,8 @@ class LaunchConfig(Section):
     """Machines."""
     deepspeed: str | None = None
     """zero2, zero3, or path of a DeepSpeed configuration."""
+    cpu: bool = False
+    """Let `gpus` processes train on the CPU: slow, to try out a run of several processes."""
 
 
 class RunSection(Section):

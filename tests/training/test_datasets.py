@@ -73,9 +73,10 @@ def test_rows_with_long_prompts_are_left_out_in_blocks(tokenizer):
     lengths = list(prompt_lengths(source, tokenizer))
     told = []
     limit = sorted(lengths)[300]
-    kept, dropped = drop_long(source, tokenizer, limit, told.append)
+    kept, dropped, longest = drop_long(source, tokenizer, limit, told.append)
     assert [row["id"] for row in kept] == [str(n) for n, length in enumerate(lengths) if length <= limit]
     assert dropped == 600 - len(kept) > 0
+    assert kept[longest]["id"] == str(lengths.index(max(length for length in lengths if length <= limit)))
     assert told == [256, 512]
 
 
@@ -162,7 +163,7 @@ folder, model = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(model)
 def work(rows, blocks):
     source = RowSource(rows, None, load_template("short"), is_vision=False)
-    kept, _ = drop_long(source.with_rows(rows[:blocks]), tokenizer, 10_000)
+    kept, _, _ = drop_long(source.with_rows(rows[:blocks]), tokenizer, 10_000)
     dataset = sft_dataset(source, tokenizer)
     order = EpochOrder(len(rows), seed=0, chunk=8)
     for count, number in enumerate(order):
