@@ -456,6 +456,7 @@ def _print_extras(out: Output, document: dict[str, Any]) -> None:
         out.text(
             f"judge {found['model']}: {_share(found['accuracy'])} right; agrees with answer_match on "
             f"{_share(found['agreement'])} of {found['n']} (kappa {_decimals(found['kappa'])})"
+            + (f"; {found['unclear']} of its replies say neither right nor wrong" if found["unclear"] else "")
         )
     if "review" in document:
         found = document["review"]

@@ -48,6 +48,9 @@ def preprocess(
     on_bad_row: Annotated[
         str, typer.Option(help="stop at the first bad row, or skip and count them.")
     ] = "stop",
+    audit_limit: Annotated[
+        float | None, typer.Option(min=0, help="Exit 1 if best cheat / references is above this ratio.")
+    ] = None,
     missing_image: Annotated[
         str, typer.Option(help="A row whose picture is not there: bad (see --on-bad-row), or kept as text.")
     ] = "bad",
@@ -125,6 +128,12 @@ def preprocess(
         out.note(f"{dataset.path} is up to date: same files, same options")
     _print(out, document, dataset.info)
     out.result(document)
+    ratio = document["audit"]["ratio"] if document["audit"] else 0.0
+    if audit_limit is not None and ratio > audit_limit:
+        out.warn(
+            f"the best cheat earns {ratio:.2f} of what the references earn, above --audit-limit {audit_limit:g}"
+        )
+        raise typer.Exit(1)
 
 
 def _options(**given: Any) -> Any:

@@ -38,8 +38,8 @@ def score(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="balanced, conservative, balanced_caption, text, equal, or NAME=WEIGHT,… Default: balanced; "
-            "equal with --rewards; answer_match alone with --plain."
+            help="balanced, conservative, balanced_caption, text, equal, or NAME=WEIGHT,… Default: balanced; equal with "
+            "--rewards; answer_match alone with --plain; of its task for a dataset that is audited."
         ),
     ] = None,
     references: Annotated[
@@ -113,13 +113,15 @@ def score(
     from medgrpo.rewards.composite import CompositeReward
     from medgrpo.rewards.score_file import choose_weights, score_rows, write_rows
 
+    wants_audit = audit or audit_limit is not None
+    if file.is_dir() and wants_audit and rewards is None:
+        weights = weights or _weights_of(file)
     composite = CompositeReward(
         choose_weights(_names(rewards), weights, plain=plain),
         gate=gate,
         on_error=on_reward_error,  # type: ignore[arg-type]  # checked there
         settings={"tags": tuple(_names(tags) or ()), "plain": plain} | _box_format(box_format),
     )
-    wants_audit = audit or audit_limit is not None
     if file.is_dir() and wants_audit:
         _audit_references(out, file, None, composite, limit, audit_limit)
         return
@@ -131,6 +133,7 @@ def score(
         return
     for note in rows.notes:
         out.warn(note)
+    _try_plugins(rows, composite)
     scored = score_rows(rows, composite)
     _warn(out, scored, plain)
     if output is not None:
@@ -170,8 +173,25 @@ def _box_format(name: str | None) -> dict[str, Any]:
     return {} if name is None else {"box_format": check_box_format(name)}
 
 
+def _weights_of(dataset: Path) -> str:
+    from medgrpo.data.audit import weights_for
+    from medgrpo.data.prepared import PreparedDataset
+
+    return weights_for(PreparedDataset.open(dataset))
+
+
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _try_plugins(rows: CompletionRows, composite: CompositeReward) -> None:
+    """Calls the user's own rewards on a few rows first: what cannot work says so at once."""
+    from medgrpo.rewards.registry import BUILT_IN
+    from medgrpo.rewards.trial import TRIAL_ROWS, try_rewards
+
+    if not set(composite.sources) <= set(BUILT_IN):
+        few = {name: values[:TRIAL_ROWS] for name, values in rows.columns.items()}
+        try_rewards(composite, rows.completions[:TRIAL_ROWS], few)
 
 
 def _warn(out: Output, scored: ScoredFile, plain: bool) -> None:

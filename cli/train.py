@@ -61,6 +61,10 @@ def train(
     ] = None,
     vllm: Annotated[str | None, typer.Option(help="Generate with vLLM: colocate or server.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, data order and sampling. [0]")] = None,
+    on_reward_error: Annotated[
+        str | None,
+        typer.Option(metavar="stop|skip", help="A reward raises: stop, or skip the row and count. [stop]"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and print the plan; train nothing.")
     ] = False,
@@ -94,6 +98,7 @@ def train(
         "launch.deepspeed": deepspeed,
         "vllm.mode": vllm,
         "rollout.engine": "vllm" if vllm else None,
+        "rewards.on_error": on_reward_error,
     }
     words = list(assignments or [])
     point = find_run(resume, output) if resume else None
@@ -184,7 +189,11 @@ def _launch(settings: RunConfig, run_path: Any, *, resume: bool) -> None:
     arguments = sys.argv[1:]
     if not resume:
         arguments = [*without_option(arguments, "--resume"), "--output", str(run_path)]
-    raise typer.Exit(relaunch(arguments, settings.launch))
+    code = relaunch(arguments, settings.launch)
+    if code:
+        for log in sorted((run_path / "logs").glob("rank-*.log")):
+            print(f"process {log.stem.removeprefix('rank-')}: {log}", file=sys.stderr)
+    raise typer.Exit(code)
 
 
 def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: Any) -> None:
@@ -249,8 +258,9 @@ def _train(
         use_one_gpu(os.environ)  # type: ignore[arg-type]
     from medgrpo.training.stages import train as run_training
 
-    reporter = LiveReporter(said)
-    reporter.announce(checks.plans)
+    reporter = LiveReporter(said if rank() == 0 else Output())  # others speak into a file of their own
+    if rank() == 0:
+        reporter.announce(checks.plans)
     result = run_training(
         settings,
         name=name,

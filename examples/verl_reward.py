@@ -4,7 +4,8 @@
         custom_reward_function.name=compute_score …
 
 `ground_truth` is the reference answer; `extra_info` may hold `question`, `plane`, `modality`, `options`, `caption`.
-With `reward_model.reward_manager=batch`, name `compute_scores`: one call for the batch is what the core is made for.
+verl 0.9 asks for one completion at a time; releases with `reward_model.reward_manager=batch` can name
+`compute_scores`: one call for the batch is what the core is made for.
 """
 
 import math

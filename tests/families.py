@@ -244,11 +244,15 @@ def gemma_tokenizer() -> Any:
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     letters = sorted({letter for text in TEXTS for letter in text.replace(" ", "▁")} | {"▁", "\n"})
     entries = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
-    merges = [("\n" * size, "\n") for size in range(1, 4)]
-    entries += ["\n" * size for size in range(2, 5)]
+    breaks = [
+        ("\n", "\n"),
+        ("\n\n", "\n\n"),
+        ("\n\n", "\n"),
+    ]  # two, four and three line breaks are one token each
+    entries += ["".join(pair) for pair in breaks]
     tokenizer = GemmaTokenizer(
         vocab={entry: number for number, entry in enumerate(entries)},
-        merges=merges,
+        merges=breaks,
         extra_special_tokens={
             "boi_token": "<start_of_image>",
             "eoi_token": "<end_of_image>",

@@ -82,6 +82,7 @@ ALIASES = {
     "eval_steps": "validation.steps",
     # run
     "output_dir": "run.output",
+    "wandb_project": "logging.project",
     "run_name": "run.name",
     "num_gpus": "launch.gpus",
     "nproc_per_node": "launch.gpus",

@@ -77,6 +77,9 @@ def _needs(config: RunConfig) -> list[_Need]:
         is_colocated = config.vllm.mode == "colocate"
         setting = f"rollout.engine = vllm ({config.vllm.mode})"
         needs.append(_Need(setting, "vllm", "vllm", "rollout.engine=transformers" if is_colocated else None))
+    for tracker in config.logging.report_to:
+        extra = "train" if tracker == "tensorboard" else "trackers"
+        needs.append(_Need(f"logging.report_to = {tracker}", tracker, extra, None))
     if config.launch.deepspeed is not None:
         needs.append(_Need(f"launch.deepspeed = {config.launch.deepspeed}", "deepspeed", "deepspeed", None))
     return needs

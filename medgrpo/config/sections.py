@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Method = Literal["grpo", "sft", "dpo"]
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 LossType = Literal["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"]
 """Losses of TRL 1.16's GRPOTrainer."""
 Schedule = Literal[
@@ -129,6 +130,8 @@ class RewardConfig(Section):
     """What a completion of the longest length loses there; DAPO takes half of the reward's range."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do when a reward raises: stop and name reward and row, or skip the row and count it."""
+    audit_limit: float | None = Field(None, gt=0)
+    """Best cheat / references above which training does not start; none: a warning above 0.8."""
     caption_threshold: float = Field(0.7, ge=0, le=1)
     """Cosine below which `caption_alignment` gives 0."""
 
@@ -238,6 +241,11 @@ class TrainingConfig(Section):
     """Stop after N validations without a better metric; none: never."""
     stop_on: tuple[str, ...] = ("nan",)
     """Health rules (see `medgrpo health`) that stop the run where they find something abnormal."""
+    largest_first: bool | None = None
+    """Try the longest prompt at full completion length before the first step, without learning from it, so that
+    what does not fit fails at once; none: with CUDA."""
+    retry_on_oom: bool = False
+    """Out of memory: halve `per_device_train_batch_size` (same result, more passes) and go on from the last checkpoint."""
 
 
 class StageConfig(Section):
@@ -289,8 +297,12 @@ class ValidationConfig(Section):
 class LoggingConfig(Section):
     """What is written while training, besides the run folder's own log."""
 
-    report_to: tuple[str, ...] = ("tensorboard",)
-    """Trackers as Transformers names them; nothing leaves the machine with tensorboard."""
+    report_to: tuple[Tracker, ...] = ("tensorboard",)
+    """Where curves are shown. tensorboard stays on this machine; wandb sends them away unless `offline` is set."""
+    project: str = "medgrpo"
+    """Project of wandb and trackio, experiment of mlflow."""
+    offline: bool = False
+    """Let wandb keep its files here (`wandb sync` sends them later)."""
     sample_steps: int = Field(0, ge=0)
     """Write random samples for human review every N steps; 0: never."""
     samples: int = Field(8, ge=1)
@@ -306,6 +318,8 @@ class LaunchConfig(Section):
     """Machines."""
     deepspeed: str | None = None
     """zero2, zero3, or path of a DeepSpeed configuration."""
+    cpu: bool = False
+    """Let `gpus` processes train on the CPU: slow, to try out a run of several processes."""
 
 
 class RunSection(Section):

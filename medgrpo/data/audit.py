@@ -60,13 +60,18 @@ def audit_by_task(dataset: PreparedDataset) -> dict[str, Any] | None:
     from medgrpo.data.prompts import recorded_template
     from medgrpo.rewards.composite import CompositeReward
 
-    weights = TASK_WEIGHTS.get(str(dataset.info.get("task")), "balanced")
+    weights = weights_for(dataset)
     settings = recorded_template(dataset.info.get("prompt_template")).reward_settings
     try:
         report = audit_dataset(dataset, CompositeReward(weights, settings=settings))
     except UsageError:
         return None
     return {"weights": weights, **report.to_dict()}
+
+
+def weights_for(dataset: PreparedDataset) -> str:
+    """The set of weights that the dataset's task is usually trained with."""
+    return TASK_WEIGHTS.get(str(dataset.info.get("task")), "balanced")
 
 
 def _mask(dataset: PreparedDataset, relative: str) -> NDArray[Any]:

@@ -23,7 +23,7 @@ THUMBNAIL_PX = 220
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #5d6671; --line: #d9dee4; --bar: #3b6ea8; --card: #f6f8fa;
   --warn: #9a5b00; --page: #fff }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --soft: #9aa4af; --line: #343b43; --bar: #6fa3dc;
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --soft: #9aa4af; --line: #343b43; --bar: #6fa3dc;
   --card: #1e242b; --warn: #e0a34a; --page: #14181d } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 72rem;
   margin: 2rem auto; padding: 0 1.2rem }

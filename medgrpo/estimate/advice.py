@@ -40,10 +40,14 @@ class Advice:
         }
 
 
-def advise(work: Workload) -> list[Advice]:
-    """Changes worth making, safest first when memory is short, else the largest saving of time first."""
+def advise(work: Workload, *, is_short: bool | None = None) -> list[Advice]:
+    """Changes worth making, safest first when memory is short, else the largest saving of time first.
+
+    Args:
+        is_short: whether memory is short, where that was found out; None: as estimated.
+    """
     now_hours, now_gib = sum(hours(work)), memory_gib(work)["peak"]
-    short = not fits(work)
+    short = not fits(work) if is_short is None else is_short
     found = []
     for change, costs, changed in _changes(work):
         try:
@@ -93,7 +97,7 @@ def _changes(work: Workload) -> Iterator[tuple[str, str, Workload]]:
         side = round(pixels**0.5)
         tokens = image_tokens(side, side, family, max_pixels=pixels, min_pixels=work.config.model.min_pixels)
         smaller = replace(_with(work, "model", max_pixels=pixels), image_tokens=tokens)
-        yield f"--max-pixels {pixels}", "finer detail is lost", smaller
+        yield f"--set model.max_pixels={pixels}", "finer detail is lost", smaller
     if config.rollout.max_completion_length > 128:
         tokens = config.rollout.max_completion_length // 2
         yield (

@@ -15,6 +15,8 @@ Blindness = Literal["majority", "blind"]
 COLUMNS = ("answer", "plane", "modality")
 REPEATED = 20
 """A question asked at least so often in training has a majority answer of its own."""
+LONGEST_MAJORITY = 200
+"""Longer answers, in characters, are nobody's majority and are not counted: a set of texts would be held whole."""
 
 
 def constant_completions(
@@ -29,7 +31,7 @@ def constant_completions(
         blindness: `majority`: one answer for all closed and one for all open questions of a language;
             `blind`: the answer of the question's wording if it is asked often, else of its type.
     """
-    counts = Counter(row.get("question") for row in learnt_from)
+    counts = Counter(hash(row.get("question")) for row in learnt_from)  # numbers: the questions are not held
     levels: list[Callable[[Row], Hashable]] = [_by_kind, _by_language, _by_nothing]
     if blindness == "blind":
         levels = [lambda row: _by_question(row, counts), _by_type, *levels]
@@ -37,7 +39,7 @@ def constant_completions(
     for row in learnt_from:
         for level, key in enumerate(levels):
             for column in COLUMNS:
-                if row.get(column):
+                if row.get(column) and len(str(row[column])) <= LONGEST_MAJORITY:
                     seen[level, key(row), column][str(row[column]).strip()] += 1
     typical = TypicalBox.of(learnt_from) if "boxes" in tags else None
     return [
@@ -59,7 +61,7 @@ def _boxes(row: Row, typical: TypicalBox | None) -> dict[str, str]:
 
 def _by_question(row: Row, counts: Counter[Any]) -> Hashable:
     question = row.get("question")
-    return ("question", question) if counts[question] >= REPEATED else ("type", _by_type(row))
+    return ("question", question) if counts[hash(question)] >= REPEATED else ("type", _by_type(row))
 
 
 def _by_type(row: Row) -> Hashable:

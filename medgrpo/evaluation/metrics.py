@@ -109,9 +109,9 @@ def measure(scored: Scored, baselines: dict[str, Scored] | None = None) -> dict[
                     key = "baseline" if name == "majority" else f"{name}_baseline"
                     entry[key] = estimate_metric(constant, metric, interval=False).value
         if metric.score in scored.observer:
-            entry["observer"] = estimate(
-                scored.observer[metric.score], scored.clusters, bounds=metric.bounds
-            ).as_dict()
+            second = estimate(scored.observer[metric.score], scored.clusters, bounds=metric.bounds)
+            if second.n:
+                entry["observer"] = second.as_dict()
         document[metric.name] = entry
     return document
 

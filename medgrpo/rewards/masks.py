@@ -3,9 +3,9 @@
 ```python
 from medgrpo.rewards import masks
 
-reference = masks.Reference(manual)              # thinned and counted once
-masks.cldice(predictions, reference)             # (batch,) in [0, 1]
-masks.multi_objective(predictions, mask=manual)  # TRL's signature
+reference = masks.Reference(manual)                      # thinned and counted once
+masks.cldice(predictions, reference)                     # (batch,) in [0, 1]
+masks.multi_objective_guarded(predictions, mask=manual)  # TRL's signature
 ```
 """
 

@@ -1,4 +1,4 @@
-"""A user's own rewards: loading `file.py:function`, and trying a reward on a few rows before GPU time."""
+"""A user's own rewards: loading `file.py:function`, and what is made of what they return or raise."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ import hashlib
 import importlib.util
 import inspect
 import math
-import pickle
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError
-
-TRIAL_ROWS = 8
 
 
 class RewardError(MedgrpoError):
@@ -132,63 +127,6 @@ def as_column(reward: str, values: Any, count: int) -> list[float]:
             raise RewardError(reward, f"it returned {value!r}", row=row)
         column.append(number)
     return column
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What a reward did on a few rows."""
-
-    reward: str
-    values: list[float | None]
-    seconds: float
-    notes: list[str] = field(default_factory=list)
-    """What works but deserves a look: values outside 0..1, the same value everywhere, …"""
-
-
-def try_reward(
-    name: str, function: Callable[..., Any], completions: Sequence[Any], columns: Mapping[str, Sequence[Any]]
-) -> Trial:
-    """Calls a reward on the first eight rows, as training will, and checks what it returns.
-
-    Args:
-        name: how errors call it.
-        function: the reward.
-        completions: completions like those of the run, e.g. the references in the prompt's format.
-        columns: the dataset's columns, each as long as `completions`.
-    Raises:
-        RewardError: it raised, returned the wrong number of values or something that is no number,
-            or cannot be pickled into a worker.
-    """
-    count = min(TRIAL_ROWS, len(completions))
-    few = {key: value[:count] for key, value in columns.items()}
-    started = time.perf_counter()
-    try:
-        values = as_column(name, function(completions=list(completions[:count]), **few), count)
-    except RewardError:
-        raise
-    except Exception as error:
-        row = failing_row(function, completions[:count], few)
-        raise RewardError(name, f"{type(error).__name__}: {error}", row=row) from error
-    seconds = time.perf_counter() - started
-    try:
-        pickle.loads(pickle.dumps(function))
-    except Exception as error:
-        raise RewardError(
-            name,
-            f"it cannot be pickled ({error})",
-            hint="define it at the top of a module, not inside a function",
-        ) from error
-    return Trial(name, [None if math.isnan(v) else v for v in values], seconds, _notes(values))
-
-
-def _notes(values: Sequence[float]) -> list[str]:
-    judged = [value for value in values if not math.isnan(value)]
-    notes = []
-    if not judged:
-        notes.append("it judged none of the trial rows (None for each): is a column missing?")
-    elif min(judged) < 0 or max(judged) > 1:
-        notes.append(f"values reach from {min(judged):g} to {max(judged):g}; the other rewards lie in 0..1")
-    return notes
 
 
 def failing_row(

@@ -46,6 +46,7 @@ def shared_arguments(config: RunConfig, plan: StagePlan, output: Path) -> dict[s
         "eval_strategy": "no",
         "report_to": [tracker for tracker in config.logging.report_to if tracker != "tensorboard"] or "none",
         "run_name": config.run.name,
+        "project": config.logging.project,
         "disable_tqdm": True,
         "remove_unused_columns": False,
         "dataloader_pin_memory": on_gpu,

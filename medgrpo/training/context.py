@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ from medgrpo.config.sections import RunConfig
 from medgrpo.files import sync
 from medgrpo.runs.writer import RunWriter, StageFolder, write_json
 from medgrpo.training.completions import CompletionStore
+from medgrpo.training.launch import STOP_FILE
 from medgrpo.training.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -32,8 +34,14 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested: str | None = None
+        self._file = os.environ.get(STOP_FILE)
         self._requested_at = 0.0
         self._before: dict[int, Any] = {}
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the run is to stop: by a signal, or by the launcher's word."""
+        return self.requested is not None or (self._file is not None and os.path.exists(self._file))
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
@@ -78,6 +86,8 @@ class StageContext:
     validations_without_gain: int = 0
     was_stopped: bool = False
     """Whether training ended because someone asked for it."""
+    is_probing: bool = False
+    """Whether the step under way is a trial that nothing may remember (see `largest_first.py`)."""
     is_sick: str | None = None
     """Why a health rule stops the run."""
     _pending: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +109,7 @@ class StageContext:
     def agree_to_stop(self) -> None:
         """Let all processes know whether any was asked to stop, or found the run sick: they must leave the
         loop at the same step."""
-        asked, sick = zip(*gathered((self.stop.requested is not None, self.is_sick)), strict=True)
+        asked, sick = zip(*gathered((self.stop.is_asked, self.is_sick)), strict=True)
         self.was_stopped = any(asked)
         self.is_sick = next((reason for reason in sick if reason), None)
 

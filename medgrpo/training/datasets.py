@@ -243,26 +243,33 @@ def drop_long(
     processor: Any,
     longest_prompt: int,
     on_block: Callable[[int], None] | None = None,
-) -> tuple[ChosenRows, int]:
-    """Rows whose prompt fits, and how many did not. TRL truncates no prompt, so this is the only guard.
+) -> tuple[ChosenRows, int, int]:
+    """Rows whose prompt fits, how many did not, and which of the former (by its new number) is the longest.
+
+    TRL truncates no prompt, so this is the only guard.
 
     Args:
         longest_prompt: in tokens, image tokens included.
         on_block: told the number of rows counted so far, a few hundred at a time.
     """
     kept = array("q")
+    longest, most = 0, 0
     for number, length in enumerate(prompt_lengths(source, processor)):
         if length <= longest_prompt:
+            if length > most:
+                longest, most = len(kept), length
             kept.append(number)
         if on_block is not None and number % BLOCK == BLOCK - 1:
             on_block(number + 1)
-    return ChosenRows(source.rows, kept), len(source.rows) - len(kept)
+    return ChosenRows(source.rows, kept), len(source.rows) - len(kept), longest
 
 
 def prompt_lengths(source: RowSource, processor: Any) -> Iterator[int]:
     """Tokens of each prompt, image tokens included, without decoding a picture."""
     tokenizer = getattr(processor, "tokenizer", processor)
     tokens_of_size = lru_cache(maxsize=4096)(partial(_tokens_of_size, processor))
+    # Gemma-3: every picture alike, and its line breaks merge with those beside it, so that it counts with the text.
+    whole = getattr(processor, "full_image_sequence", None)
     for start in range(0, len(source.rows), BLOCK):
         rows = [source.rows[number] for number in range(start, min(start + BLOCK, len(source.rows)))]
         texts = [
@@ -271,10 +278,12 @@ def prompt_lengths(source: RowSource, processor: Any) -> Iterator[int]:
             )
             for row in rows
         ]
+        if whole is not None:
+            texts = [text.replace(processor.boi_token, whole) for text in texts]
         encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
         for row, ids in zip(rows, encoded, strict=True):
             # The placeholder is one token in the text and becomes as many as the image has.
-            sizes = picture_sizes(row, source) if source.is_vision else []
+            sizes = picture_sizes(row, source) if source.is_vision and whole is None else []
             yield len(ids) + sum(tokens_of_size(height, width) - 1 for width, height in sizes)
 
 
@@ -293,11 +302,5 @@ def picture_sizes(row: Row, source: RowSource) -> list[tuple[int, int]]:
 
 
 def _tokens_of_size(processor: Any, height: int, width: int) -> int:
-    """Tokens that the placeholder of a picture becomes, the markers that the processor adds around it included."""
-    whole = getattr(
-        processor, "full_image_sequence", None
-    )  # Gemma-3: every picture alike, line breaks around it
-    if whole is not None:
-        return len(processor.tokenizer(whole, add_special_tokens=False)["input_ids"])
     counted = processor._get_num_multimodal_tokens(image_sizes=[(height, width)])
     return int(counted["num_image_tokens"][0])

@@ -79,6 +79,9 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     # ---------------------------------------------------------------------------- rollout and reward
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.context.is_probing:
+            tried: dict[str, Any] = super()._generate_and_score_completions(inputs)
+            return tried
         self._rollout = self._scored = None
         drawn: Scored | None = None
         sampling: dict[str, float] = {}
@@ -166,6 +169,10 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         completion_ids_list: list[list[int]],
     ) -> torch.Tensor:
         """(rows of all processes, 1): the composite's signal; what it is made of is kept for log and store."""
+        if self.context.is_probing:
+            return torch.zeros(
+                len(prompts) * self.accelerator.num_processes, 1, device=self.accelerator.device
+            )
         if self._scored is None:
             self._scored = self._score(inputs, Rollout([], completion_ids_list, completions, None, None))
         signal = self._signal(self._scored)

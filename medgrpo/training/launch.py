@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from medgrpo.errors import UsageError, choice_error
 
 CHILD = "MEDGRPO_LAUNCHED"
 """Set in the processes that accelerate starts."""
+STOP_FILE = "MEDGRPO_STOP_FILE"
+"""Names the file whose presence asks the processes to save and end."""
 PORT = 29_500
 
 
@@ -100,21 +103,51 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
 
 
 def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> int:
-    """Run `medgrpo ARGUMENTS` in every process; the exit code of the launcher."""
+    """Run `medgrpo ARGUMENTS` in every process; the exit code of the launcher.
+
+    CTRL-C and SIGTERM do not reach the launcher, which would kill the processes 30 s later, saved or not:
+    they read the request from a file at the end of their step. A second CTRL-C ends all at once.
+    """
     import json
 
-    config = accelerate_config(launch, os.environ)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "accelerate.json"
-        path.write_text(json.dumps(config), encoding="utf-8")
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(path)]
-        command += ["-m", "medgrpo.cli.main", *arguments]
-        process = subprocess.Popen(command, env={**os.environ, CHILD: "1"})
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:  # the children got it too: they save and end
-                continue
+        if launch.cpu:  # accelerate asks for MPI there
+            launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(launch.gpus or 1)]
+        else:
+            path.write_text(json.dumps(accelerate_config(launch, os.environ)), encoding="utf-8")
+            launcher = ["accelerate.commands.launch", "--config_file", str(path)]
+        command = [sys.executable, "-m", *launcher, "-m", "medgrpo.cli.main", *arguments]
+        stop_file = Path(folder) / "stop"
+        environment = {**os.environ, CHILD: "1", STOP_FILE: str(stop_file)}
+        if launch.cpu:
+            environment["ACCELERATE_USE_CPU"] = "true"
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+
+        def ask(number: int, _: Any) -> None:
+            if number == signal.SIGINT and stop_file.exists():
+                os.killpg(process.pid, signal.SIGKILL)
+            stop_file.touch()
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def own_log(run: Path, process: int) -> Path:
+    """Send what this process prints, and what its libraries print, to `logs/rank-N.log` of the run folder."""
+    path = run / "logs" / f"rank-{process}.log"
+    path.parent.mkdir(exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    return path
 
 
 def without_option(arguments: Sequence[str], option: str) -> list[str]:

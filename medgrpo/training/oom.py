@@ -1,65 +1,98 @@
-"""Out of memory: the ordered list of changes, instead of a traceback."""
+"""Out of memory and full disks: what to change, and what each change saves, instead of a traceback."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from medgrpo.config.plan import StagePlan
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import MedgrpoError
+from medgrpo.errors import MedgrpoError, UsageError
+
+FULL_DISK = ("no space left on device", "disk quota exceeded", "errno 28", "os error 28")
 
 
 @contextmanager
 def explained(config: RunConfig) -> Iterator[None]:
     """Turn an out-of-memory error of torch, or a full disk, into a MedgrpoError with what to change."""
-    import errno
-
     try:
         yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise MedgrpoError(
-            f"the disk is full: {error.filename or 'writing the run folder'}",
-            hint="make room, then --resume auto goes on from the last complete checkpoint",
-        ) from error
-    except RuntimeError as error:
-        import torch
+    except MedgrpoError:
+        raise
+    except Exception as error:
+        if is_full_disk(error):
+            raise MedgrpoError(
+                f"the disk is full: {getattr(error, 'filename', None) or 'writing the run folder'}",
+                hint="make room, then --resume goes on from the last complete checkpoint",
+            ) from error
+        if is_out_of_memory(error):
+            raise MedgrpoError(
+                f"out of GPU memory: {str(error).splitlines()[0]}",
+                expected="a step that fits",
+                hint="in this order: " + "; ".join(memory_advice(config)),
+            ) from error
+        raise
 
-        if not isinstance(error, torch.cuda.OutOfMemoryError) and "out of memory" not in str(error).lower():
-            raise
-        advice = "; ".join(memory_advice(config))
-        raise MedgrpoError(
-            f"out of GPU memory: {str(error).splitlines()[0]}",
-            expected="a step that fits",
-            hint=f"in this order: {advice}",
-        ) from error
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch, or what it calls, found no memory on the device."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether writing failed for want of room. torch and safetensors raise errors of their own: the cause, or
+    a probe of the words, tells."""
+    seen: BaseException | None = error
+    while seen is not None:
+        import errno
+
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(seen).lower() for words in FULL_DISK):
+            return True
+        # torch.save: "PytorchStreamWriter failed writing file data/0: file write failed"
+        if isinstance(seen, RuntimeError) and "file write failed" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def memory_advice(config: RunConfig) -> list[str]:
-    """Changes that save memory, those that change nothing about what is learned first."""
-    training, rollout = config.training, config.rollout
-    advice = []
-    per_device = training.per_device_train_batch_size
-    if per_device is None or per_device > 1:
-        smaller = max(1, (per_device or 8) // 2)
-        advice.append(
-            f"--set training.per_device_train_batch_size={smaller} (same result, activations halved)"
-        )
-    if training.gradient_checkpointing is False:
-        advice.append("--set training.gradient_checkpointing=true (same result, about a third slower)")
-    if rollout.engine == "vllm" and not config.vllm.enable_sleep_mode:
-        advice.append("--set vllm.enable_sleep_mode=true (frees the sampler's memory during the update)")
-    if config.tuning.method == "full":
-        advice.append("--set tuning.method=lora (no optimiser state for the base model)")
-    if training.beta > 0 and config.tuning.method == "full":
-        advice.append("--set training.beta=0 (no reference model)")
-    if config.model.max_pixels > 200_704:
-        advice.append(f"--set model.max_pixels={config.model.max_pixels // 2} (half the image tokens)")
-    if rollout.max_completion_length > 128:
-        advice.append(f"--set rollout.max_completion_length={rollout.max_completion_length // 2}")
-    if config.tuning.method == "lora":
-        advice.append("--set tuning.method=qlora (4-bit base)")
-    if config.launch.deepspeed is None:
-        advice.append("--deepspeed zero3 on several GPUs (weights shared out)")
-    return advice
+    """The estimate's changes for a run that does not fit, safest first, each with what it is predicted to save."""
+    from medgrpo.estimate.advice import advise
+    from medgrpo.estimate.estimate import Facts, estimate
+    from medgrpo.training.policy import find_weights
+
+    model = None if config.model.path is None else find_weights(config.model.path).base
+    data = None if config.data.path is None else Path(config.data.path)
+    try:
+        facts = Facts(model=model, data=data, gpus=(config.launch.gpus or 1) * config.launch.nodes)
+        found = advise(estimate(config, facts).work, is_short=True)
+    except UsageError:  # a model or data that the estimate does not know
+        found = []
+    if not found:
+        return [
+            "--set training.per_device_train_batch_size=1, --set model.max_pixels=N, a shorter "
+            "rollout.max_completion_length"
+        ]
+    return [
+        f"{advice.change} (saves about {advice.saves_gib:.1f} GiB; costs {advice.costs})" for advice in found
+    ]
+
+
+def smaller_batch(plan: StagePlan, per_device: int | None) -> int | None:
+    """Half the batch per device, rounded down to a divisor of the step's share; None where it is 1 already.
+
+    The result is the same: the step is taken in more passes.
+
+    Args:
+        per_device: the batch now, where it is not the plan's.
+    """
+    now = per_device or plan.per_device_train_batch_size
+    share = plan.per_device_train_batch_size * plan.gradient_accumulation_steps
+    return next((size for size in range(now // 2, 0, -1) if share % size == 0), None)

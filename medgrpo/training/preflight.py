@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.checks import check, check_machine
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import UsageError
+from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.training.launch import deepspeed_file
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from medgrpo.data.prompts import PromptTemplate
     from medgrpo.rewards.composite import CompositeReward
 
-PROBE_ROWS = 8
 AUDITED_ROWS = 200
 CHEAT_LIMIT = 0.8
 """Ratio of best cheat to references above which the run is warned of its reward."""
@@ -44,6 +44,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     from medgrpo.data.mixture import open_data
     from medgrpo.data.prompts import load_template
     from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.rewards.trial import trial_rows
 
     if config.launch.deepspeed is not None:
         deepspeed_file(config.launch.deepspeed)
@@ -75,11 +76,11 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     ]
     warnings += _check_pairs(plans, dataset)
     if dataset is not None:
-        probe = list(dataset.rows("train", PROBE_ROWS))
         warnings += _check_curriculum(config, dataset, plans[-1])
         if any(plan.method == "grpo" for plan in plans):
-            warnings += probe_rewards(composite, probe, template)
-            warnings += _audit(composite, dataset)
+            probe = trial_rows(dataset.rows("train"))
+            warnings += _try_rewards(composite, probe, template)
+            warnings += _audit(composite, dataset, config.rewards.audit_limit)
     if config.training.early_stopping_patience is not None and not config.validation.steps:
         warnings.append("training.early_stopping_patience waits for validations: set validation.steps")
     if config.model.path is not None:
@@ -87,43 +88,49 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     return Preflight(dataset, composite, template, plans, warnings)
 
 
-def probe_rewards(
-    composite: CompositeReward, rows: list[dict[str, Any]], template: PromptTemplate
+def _try_rewards(
+    composite: CompositeReward, rows: list[Mapping[str, Any]], template: PromptTemplate
 ) -> list[str]:
-    """Run every reward, plug-ins included, on a few rows with their own reference as the completion.
-
-    Returns warnings: a component that judged none of them, a reference that earns nothing.
-
-    Raises:
-        RewardError: a reward raised.
-    """
+    """Every reward, plug-ins included, on a few rows with their own reference as the completion."""
     from medgrpo.data.prompts import build_target
+    from medgrpo.rewards.plugins import RewardError
+    from medgrpo.rewards.trial import try_rewards
     from medgrpo.training.scoring import row_columns
 
-    table = composite.score(
-        [build_target({**row, "chosen": None}, template) for row in rows], row_columns(rows)
-    )
-    warnings = [
-        f"the reward {name} judged none of the first {len(rows)} rows: its columns are empty there"
-        for name, share in table.coverage.items()
-        if share == 0
-    ]
+    targets = [build_target({**row, "chosen": None}, template) for row in rows]
+    try:
+        table, notes = try_rewards(composite, targets, row_columns(rows))
+    except RewardError as error:
+        if error.row is not None:
+            error.hint = (
+                f"that is row {rows[error.row]['id']!r} of the data with its reference as the completion; "
+                "--set rewards.on_error=skip counts such rows and goes on"
+            )
+        raise
     if not any(value > 0 for value in table.total):
-        warnings.append("the references themselves earn 0 on the first rows: do rewards and template agree?")
-    return warnings
+        notes.append("the references themselves earn 0 on the trial rows: do rewards and template agree?")
+    return notes
 
 
-def _audit(composite: CompositeReward, dataset: PreparedDataset) -> list[str]:
-    """A warning where a cheat would earn nearly as much as the references (`medgrpo score DATA --audit`)."""
+def _audit(composite: CompositeReward, dataset: PreparedDataset, limit: float | None) -> list[str]:
+    """A warning where a cheat would earn nearly as much as the references (`medgrpo score DATA --audit`).
+
+    Raises:
+        MedgrpoError: the best cheat is above the limit that the user set.
+    """
     from medgrpo.data.audit import audit_dataset
 
     report = audit_dataset(dataset, composite, limit=AUDITED_ROWS)
-    if not report.exceeds(CHEAT_LIMIT):
+    if not report.exceeds(CHEAT_LIMIT if limit is None else limit):
         return []
-    return [
-        f"the cheat {report.best.name} ({report.best.description}) earns {report.ratio:.2f} of what the references "
-        "earn: medgrpo score DATA --audit says which reward is fooled"
-    ]
+    finding = f"the cheat {report.best.name} ({report.best.description}) earns {report.ratio:.2f} of what the references earn"
+    if limit is not None:
+        raise MedgrpoError(
+            finding,
+            expected=f"at most {limit:g} (rewards.audit_limit)",
+            hint="medgrpo score DATA --audit says which reward is fooled",
+        )
+    return [f"{finding}: medgrpo score DATA --audit says which reward is fooled"]
 
 
 def _check_pairs(plans: list[StagePlan], dataset: PreparedDataset | None) -> list[str]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
-from medgrpo.config.sections import RunConfig
+from medgrpo.config.sections import LoggingConfig, RunConfig
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import write_text
 from medgrpo.runs.writer import RunWriter, StageFolder, read_json, read_lines
 from medgrpo.training.checkpoints import (
     adopt,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.training.callbacks import Validation
     from medgrpo.training.context import StageContext, StopRequest
     from medgrpo.training.curriculum import Curriculum
     from medgrpo.training.validation import Measures, Validator
@@ -111,14 +113,17 @@ def train(
 
     from medgrpo.models.quiet import quiet_libraries
     from medgrpo.training.context import StopRequest
+    from medgrpo.training.launch import own_log
     from medgrpo.training.oom import explained
 
     started = time.perf_counter() if started is None else started
     checks = checks or preflight(config)
-    process = PartialState()
+    process = PartialState(cpu=True) if config.launch.cpu else PartialState()
     path = resume.run if resume else (output or Path("runs") / name)
     writer = _open_writer(config, name, path, resume, logs, is_main_process=process.is_main_process)
     process.wait_for_everyone()
+    if not process.is_main_process:
+        own_log(path, process.process_index)
     try:
         with StopRequest() as stop, explained(config), quiet_libraries():
             dataset = checks.dataset or demo_dataset(path, config, is_main_process=process.is_main_process)
@@ -185,8 +190,6 @@ def _open_writer(
     if resume:
         writer = RunWriter.reopen(path, logs=logs)
         if (path / "config.toml").read_text("utf-8") != toml:
-            from medgrpo.files import write_text
-
             write_text(path / "config.toml", toml)
         return writer
     return RunWriter.create(path, name, toml, {}, logs=logs)
@@ -263,11 +266,11 @@ def _run_stages(run: _Run) -> str:
         if run.is_main_process:
             adopt(final)
         goes_back = name is MAIN and run.resume is not None and run.resume.checkpoint is not None
-        run_is_stopped = any(gathered(run.stop.requested is not None))  # also waits for the main process
+        run_is_stopped = any(gathered(run.stop.is_asked))  # also waits for the main process
         if not goes_back and _ended(final, stage, settings, run.checks.plans[number - 1].steps):
             weights = find_weights(str(final))
             continue
-        if run_is_stopped or not _run_stage(run, name, settings, stage, weights):
+        if run_is_stopped or not _run_stage_that_fits(run, name, settings, stage, weights):
             return "stopped"
         weights = find_weights(str(final))
     return "finished"
@@ -285,16 +288,70 @@ def _ended(final: Path, stage: StageFolder, settings: RunConfig, steps: int) -> 
     return reached and (not entries or record.get("step") == entries[-1].get("step"))
 
 
+def _run_stage_that_fits(
+    run: _Run, name: str | None, settings: RunConfig, stage: StageFolder, weights: Weights
+) -> bool:
+    """Train one stage; out of memory, again from its last checkpoint in smaller passes, if that was allowed."""
+    while True:
+        try:
+            return _run_stage(run, name, settings, stage, weights)
+        except Exception as error:
+            size = _retry_size(run, name, settings, error)
+            if size is None:
+                raise
+            what = str(error).splitlines()[0]
+        # Here the error is gone, and with it the trainer that it held.
+        _free_memory()
+        run.config = _with_batch(run.config, name, size)
+        settings = stage_settings(run.config, name)
+        run.resume = ResumePoint(run.writer.path)
+        retry = {"stage": stage.name, "per_device_train_batch_size": size, "error": what}
+        run.writer.update_info(retries=[*run.writer.info.get("retries", []), retry])
+        write_text(run.writer.path / "config.toml", to_toml(run.config))
+        run.reporter.warn(
+            f"{what}: going on with training.per_device_train_batch_size = {size} (same result)"
+        )
+
+
+def _retry_size(run: _Run, name: str | None, settings: RunConfig, error: Exception) -> int | None:
+    from medgrpo.training.oom import is_out_of_memory, smaller_batch
+
+    # With several processes the others wait for the one that failed: the launcher has to end them.
+    if not settings.training.retry_on_oom or run.world_size > 1 or not is_out_of_memory(error):
+        return None
+    plan = plan_stage(run.config, len(run.rows), stage=name)
+    return smaller_batch(plan, settings.training.per_device_train_batch_size)
+
+
+def _with_batch(config: RunConfig, name: str | None, size: int) -> RunConfig:
+    update = {"per_device_train_batch_size": size}
+    if name is None:
+        return config.model_copy(update={"training": config.training.model_copy(update=update)})
+    stages = {**config.stages, name: config.stages[name].model_copy(update=update)}
+    return config.model_copy(update={"stages": stages})
+
+
+def _free_memory() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def _run_stage(
     run: _Run, name: str | None, settings: RunConfig, stage: StageFolder, weights: Weights
 ) -> bool:
     """Train one stage; whether it came to its end."""
-    from medgrpo.training.callbacks import Validation, final_name, save_weights
+    from medgrpo.training.callbacks import Validation
     from medgrpo.training.context import StageContext
+    from medgrpo.training.largest_first import LargestFirst, is_wanted
 
     dataset = _stage_dataset(run, settings)
     policy = load_policy(weights, settings)
-    source, plan = _rows_and_plan(run, name, settings, policy, dataset)
+    source, plan, longest = _rows_and_plan(run, name, settings, policy, dataset)
     curriculum = None
     if name is MAIN:
         curriculum = _curriculum(run, settings, plan, source, policy, weights, dataset)
@@ -327,6 +384,8 @@ def _run_stage(
     if validator is not None:
         measured = Validation(context, validator, trainer)
         trainer.callback_handler.callbacks.insert(0, measured)
+    if is_wanted(context):
+        trainer.add_callback(LargestFirst(context, trainer, longest))
     run.reporter.stage_begins(plan, step_of(checkpoint))
     try:
         if all_done:
@@ -337,20 +396,27 @@ def _run_stage(
         run.reporter.stage_ends()
     if context.store is not None:
         context.store.close_part()
+    if all_done and measured is not None and settings.validation.before_and_after:
+        measured.measure_now()
+    return _close_stage(run, context, trainer, measured)
+
+
+def _close_stage(run: _Run, context: StageContext, trainer: Any, measured: Validation | None) -> bool:
+    """The final weights of a stage that came to its end; False where it did not."""
+    from medgrpo.training.callbacks import final_name, save_weights
+
     if context.is_sick:
         raise MedgrpoError(
             f"stopped at step {trainer.state.global_step}, {context.is_sick}",
             hint=f"medgrpo health {run.writer.path} says what to change; --resume goes back to the last "
             "checkpoint; training.stop_on lists the rules that stop a run",
         )
-    was_ended = trainer.state.global_step >= plan.steps or context.is_out_of_patience
+    was_ended = trainer.state.global_step >= context.plan.steps or context.is_out_of_patience
     if context.was_stopped and not was_ended:
         return False
     if measured is not None:
-        if all_done and settings.validation.before_and_after:
-            measured.measure_now()
         _keep_validation(run, context, measured.last)
-    save_weights(trainer, context, stage.path / final_name(context))
+    save_weights(trainer, context, context.stage.path / final_name(context))
     return True
 
 
@@ -373,8 +439,8 @@ def _stage_dataset(run: _Run, settings: RunConfig) -> PreparedDataset:
 
 def _rows_and_plan(
     run: _Run, name: str | None, settings: RunConfig, policy: Policy, dataset: PreparedDataset
-) -> tuple[RowSource, StagePlan]:
-    """The stage's rows, those with over-long prompts dropped and counted, and its steps."""
+) -> tuple[RowSource, StagePlan, int]:
+    """The stage's rows, those with over-long prompts dropped and counted, its steps, and the longest row."""
     from medgrpo.data.augment import NAMED
 
     varied = NAMED[settings.data.augment]
@@ -390,7 +456,7 @@ def _rows_and_plan(
     )
     room = settings.model.context_length - settings.rollout.max_completion_length
     progress = _Progress(run.reporter, len(source.rows), "prompt lengths counted")
-    kept, dropped = drop_long(source, policy.processor, room, progress)
+    kept, dropped, longest = drop_long(source, policy.processor, room, progress)
     if dropped:
         run.reporter.warn(
             f"{dropped} of {len(source.rows)} rows have prompts over {room} tokens "
@@ -402,7 +468,7 @@ def _rows_and_plan(
             hint=f"--set model.context_length={settings.model.context_length * 2}, or a smaller model.max_pixels",
         )
     plan = plan_stage(run.config, len(kept), stage=name, world_size=run.world_size)
-    return source.with_rows(kept), plan
+    return source.with_rows(kept), plan, longest
 
 
 def _curriculum(
@@ -530,6 +596,7 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     from medgrpo.training.callbacks import RunLog, StepClock
 
     config, plan = context.config, context.plan
+    _name_project(config.logging)
     output = context.stage.checkpoints
     shared: dict[str, Any] = {
         "context": context,
@@ -575,6 +642,16 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     trainer.add_callback(RunLog(context))
     _add_tensorboard(trainer, context)
     return trainer
+
+
+def _name_project(logging: LoggingConfig) -> None:
+    """Tell the trackers that read it from the environment what the project is called, unless that says so itself."""
+    import os
+
+    os.environ.setdefault("WANDB_PROJECT", logging.project)
+    os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", logging.project)
+    if logging.offline:
+        os.environ["WANDB_MODE"] = "offline"
 
 
 def _add_tensorboard(trainer: Any, context: StageContext) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Measures = dict[str, dict[str, Any]]
 """Metric -> value, low, high, n."""
-REPEATED = 20
-"""A question asked at least so often in training has a majority answer of its own."""
-LONGEST_MAJORITY = 200
-"""Longer answers, in characters, are nobody's majority and are not counted: a set of texts would be held whole."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ class Validator:
     batch_size: int = 32
 
     def measure(self, model: Any, processor: Any) -> Measures:
-        """Greedy completions of the rows, each metric with its interval clustered by image."""
+        """Greedy completions of the rows, each metric with its interval, clustered as `medgrpo eval` does."""
         return self.score(self._complete(model, processor, self.rows))
 
     def measure_trainer(self, trainer: Any) -> Measures:
@@ -72,6 +67,7 @@ class Validator:
         """`reward`, every component, and the metric that chooses the best checkpoint."""
         import numpy as np
 
+        from medgrpo.evaluation.score import cluster_labels
         from medgrpo.evaluation.statistics import estimate
         from medgrpo.rewards.composite import CompositeReward
         from medgrpo.training.scoring import row_columns
@@ -81,12 +77,14 @@ class Validator:
         values = {"reward": table.total} | {name: table.column(name) for name in table.names}
         if self.metric not in values:
             values[self.metric] = CompositeReward({self.metric: 1.0}).score(texts, columns).total
-        clusters = [row.get("image_id") or row["id"] for row in self.rows]
+        clusters, _ = cluster_labels(self.rows)
         return {name: estimate(np.asarray(scores), clusters).as_dict() for name, scores in values.items()}
 
     def blind_baseline(self, train_rows: Sequence[Row]) -> Measures:
         """What perfect form and the majority answer reach without looking at any picture."""
-        return self.score(blind_completions(train_rows, self.rows, self.template))
+        from medgrpo.evaluation.baseline import constant_completions
+
+        return self.score(constant_completions(self.rows, train_rows, self.template.tags, "blind"))
 
 
 def choose_rows(rows: Sequence[Row], limit: int | None, seed: int) -> list[Row]:
@@ -97,51 +95,6 @@ def choose_rows(rows: Sequence[Row], limit: int | None, seed: int) -> list[Row]:
         return list(rows)
     chosen = np.random.default_rng(seed).choice(len(rows), size=limit, replace=False)
     return [rows[index] for index in sorted(chosen.tolist())]
-
-
-def blind_completions(train_rows: Sequence[Row], rows: Sequence[Row], template: PromptTemplate) -> list[str]:
-    """For each row the well-formed completion with the majority answer, plane and modality of training, and
-    its typical box.
-
-    Majorities are taken among rows with the same question where it is asked often, else with the same
-    language, answer type and question type.
-    """
-    from medgrpo.data.boxes import TypicalBox
-    from medgrpo.data.prompts import build_target
-
-    typical = TypicalBox.of(train_rows) if "boxes" in template.tags else None
-    counts = Counter(hash(row["question"]) for row in train_rows)  # numbers: the questions are not held
-
-    def kind(row: Row) -> tuple[Any, ...]:
-        if counts[hash(row["question"])] >= REPEATED:
-            return ("question", row["question"])
-        return (row.get("language"), row.get("answer_type"), row.get("question_type"))
-
-    seen: dict[tuple[Any, ...], Counter[tuple[str, Any]]] = defaultdict(Counter)
-    for row in train_rows:
-        values = [
-            (column, row[column])
-            for column in ("answer", "plane", "modality")
-            if row.get(column) and len(row[column]) <= LONGEST_MAJORITY
-        ]
-        for group in (kind(row), ("language", row.get("language")), ()):
-            seen[group].update(values)
-
-    def majority(row: Row, column: str) -> Any:
-        for group in (kind(row), ("language", row.get("language")), ()):
-            found = [(n, value) for (name, value), n in seen[group].items() if name == column]
-            if found:
-                return max(found, key=lambda pair: (pair[0], str(pair[1])))[1]
-        return None
-
-    return [
-        build_target(
-            {**row, "chosen": None, "boxes": typical.column(row) if typical else None}
-            | {column: majority(row, column) for column in ("answer", "plane", "modality")},
-            template,
-        )
-        for row in rows
-    ]
 
 
 def values_of(measures: Measures) -> dict[str, float]:

@@ -30,10 +30,12 @@ fn at_each_level(check: impl Fn()) {
 
 /// Masks of every density, up to three strips wide.
 fn masks() -> impl Strategy<Value = Array2<u8>> {
+    // Miri interprets: a pixel costs it milliseconds.
+    let (high, wide): (usize, usize) = if cfg!(miri) { (5, 132) } else { (40, 200) };
     let shapes = prop_oneof![
-        (0usize..24, 0usize..24),
-        (1usize..40, 60usize..70),
-        (1usize..20, 120usize..200)
+        (0..high.min(24), 0..high.min(24)),
+        (1..high, 60usize..70),
+        (1..high.div_ceil(2), 120..wide)
     ];
     (shapes, 0u32..=100).prop_flat_map(|((height, width), density)| {
         let pixel =
@@ -93,7 +95,7 @@ fn the_circuits_equal_the_table() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 8 } else { 600 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 600 }, ..ProptestConfig::default() })]
 
     #[test]
     fn packing_and_unpacking_keep_the_foreground(mask in masks(), threshold in 0u8..=255) {
@@ -161,7 +163,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 100 }, ..ProptestConfig::default() })] // the twin is slow
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 100 }, ..ProptestConfig::default() })] // the twin is slow
 
     #[test]
     fn distances_equal_a_search_over_all_pairs(

@@ -192,3 +192,15 @@ def test_questions_with_answers_and_no_completions_can_be_audited(tmp_path):
     path.write_text(json.dumps([{"question": row["question"], "answer": row["answer"]} for row in ROWS]))
     assert run_json(path, "--audit")["audit"]["honest_source"] == "references"
     assert "no completions" in str(runner.invoke(app, ["score", str(path)]).exception)
+
+
+def test_a_plugin_that_fails_is_named_with_its_row_or_skipped(file, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "def stumbles(completions, answer, **_):\n    return [1 / (a != 'left') for a in answer]\n"
+    )
+    arguments = ["score", str(file), "--rewards", f"{plugin}:stumbles"]
+    error = runner.invoke(app, arguments).exception
+    assert "'stumbles' failed at row 1: ZeroDivisionError" in str(error)
+    document = run_json(*arguments[1:], "--on-reward-error", "skip")
+    assert document["errors"] == {"stumbles": 1}

@@ -68,7 +68,9 @@ def test_combinations_that_fail_after_loading_are_refused_before(settings, world
         (["rollout.engine=vllm"], "vllm"),
         (["tuning.method=qlora"], "qlora"),
         (["optim=adamw_8bit"], "qlora"),
-        (["deepspeed=zero2"], "deepspeed"),
+        (["deepspeed=zero2", "logging.report_to=[]"], "deepspeed"),
+        (['logging.report_to=["wandb"]'], "trackers"),
+        (['logging.report_to=["tensorboard"]'], "train"),
     ],
 )
 def test_a_missing_package_is_named_by_the_extra_that_brings_it(gpu, monkeypatch, settings, extra):
@@ -85,6 +87,7 @@ def test_a_missing_package_is_named_by_the_extra_that_brings_it(gpu, monkeypatch
         (["loss_type=ppo"], "loss_type = 'ppo'"),
         (["lr_scheduler_type=cosinus"], "lr_scheduler_type = 'cosinus'"),
         (["optim=adam"], "optim = 'adam'"),
+        (['logging.report_to=["wandbb"]'], "report_to"),
         (["overlong_share=1.5"], "less than or equal to 1"),
         (["tuning.towers=[]"], "tuning.towers"),
     ],

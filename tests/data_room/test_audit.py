@@ -43,3 +43,15 @@ def test_masks_are_audited_from_their_files(tmp_path):
     assert audit["honest_all_rows"] == pytest.approx(1.0)
     raw = audit_dataset(PreparedDataset.open(tmp_path / "out"), CompositeReward("multi_objective"))
     assert audit["ratio"] < raw.ratio
+    again = [
+        "preprocess",
+        str(tmp_path / "raw"),
+        str(tmp_path / "out"),
+        "--task",
+        "vessels",
+        "--workers",
+        "1",
+    ]
+    refused = CliRunner().invoke(app, [*again, "--audit-limit", "0.01"])
+    assert refused.exit_code == 1
+    assert "above --audit-limit 0.01" in refused.stderr

@@ -35,6 +35,9 @@ def test_the_report_is_inert_in_a_browser(tmp_path, scheme):
         assert page.locator("article.case").count() == 24
         assert page.locator("script").count() == 0
         assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+        page.emulate_media(media="print")
+        ink = page.evaluate("getComputedStyle(document.body).color")
+        assert ink == "rgb(27, 27, 31)", "dark ink on white paper, whatever the screen shows"
         browser.close()
     assert said == []
     assert [url for url in fetched if not url.startswith(("data:", "file:"))] == []

@@ -81,7 +81,58 @@ def test_verl_gets_a_score_and_every_component():
     assert batch[0].keys() == batch[1].keys()
 
 
-def test_ms_swift_finds_the_reward_by_name():
-    pytest.importorskip("swift.rewards")
-    module = load("ms_swift_plugin")
-    assert module.orms["medgrpo"](args=None)([GOOD], answer=["yes"], plane=["axial"]) == [1.0]
+class Letters:
+    """A tokenizer of one token a character."""
+
+    def decode(self, tokens, **_):
+        return "".join(map(chr, tokens))
+
+
+def verl_batch(verl, completions):
+    import torch
+
+    length = max(map(len, completions))
+    tokens = torch.tensor([[ord(c) for c in text.ljust(length)] for text in completions])
+    asked = torch.full((len(completions), 2), 65)
+    there = torch.tensor([[1, 1, *(index < len(text) for index in range(length))] for text in completions])
+    return verl.DataProto.from_dict(
+        tensors={"prompts": asked, "responses": tokens, "attention_mask": there},
+        non_tensors={
+            "data_source": ["vqa_rad"] * len(completions),
+            "reward_model": [{"ground_truth": "yes"} for _ in completions],
+            "extra_info": [{"question": "Is there a mass?", "plane": "axial"} for _ in completions],
+        },
+    )
+
+
+@pytest.mark.filterwarnings("default")  # verl's own warnings are not under test here
+def test_verls_own_loader_and_reward_manager_run_the_function():
+    verl = pytest.importorskip("verl", reason="verl is not installed: pip install verl")
+    from omegaconf import OmegaConf
+    from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
+    from verl.trainer.ppo.reward import get_custom_reward_fn
+
+    custom = {"path": str(EXAMPLES / "verl_reward.py"), "name": "compute_score"}
+    config = OmegaConf.create({"reward": {"custom_reward_function": custom}})
+    manager = get_reward_manager_cls("naive")(config, Letters(), get_custom_reward_fn(config))
+    batch = verl_batch(verl, [GOOD, "<answer>no</answer>"])
+    results = [manager.loop.run_until_complete(manager.run_single(batch[row : row + 1])) for row in range(2)]
+    assert [result["reward_score"] for result in results] == [1.0, 0.0]
+    assert results[0]["reward_extra_info"]["answer_match"] == 1.0
+
+
+@pytest.mark.filterwarnings("default")
+def test_ms_swifts_own_loader_finds_the_reward_by_name():
+    pytest.importorskip("swift.rewards", reason="ms-swift is not installed: pip install ms-swift")
+    from types import SimpleNamespace
+
+    from swift.arguments.base_args.base_args import BaseArguments
+    from swift.rewards import orms
+
+    arguments = SimpleNamespace(
+        external_plugins=[str(EXAMPLES / "ms_swift_plugin.py")], custom_register_path=[]
+    )
+    BaseArguments._import_external_plugins(arguments)
+    reward = orms["medgrpo"](args=None)  # as GRPOTrainer makes it for --reward_funcs medgrpo
+    columns = {"answer": ["yes", "yes"], "plane": ["axial", None], "trainer_state": None}
+    assert reward([GOOD, "no"], **columns) == [1.0, 0.0]

@@ -179,8 +179,8 @@ def test_what_is_said_without_looking_is_the_median_box_and_not_the_answer():
 
 
 def test_the_validation_s_blind_baseline_does_not_hold_the_answer():
-    from medgrpo.training.validation import blind_completions
-
     train = [detection_row(100, 100, [[10, 10, 30, 30]])]
     asked = BoxCoordinates("thousand").place(detection_row(100, 100, [[60, 60, 90, 90]]))
-    assert box_iou(blind_completions(train, [asked], TEMPLATE), **row_columns([asked])) == [0.0]
+    assert box_iou(constant_completions([asked], train, TEMPLATE.tags, "blind"), **row_columns([asked])) == [
+        0.0
+    ]

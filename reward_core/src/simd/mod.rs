@@ -57,7 +57,7 @@ static CHOSEN: AtomicU8 = AtomicU8::new(0);
 /// The best level that this processor has.
 #[must_use]
 pub fn detected() -> Level {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[cfg(target_arch = "x86_64")]
     {
         let wide = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")

@@ -1,0 +1,68 @@
+"""Two processes on the CPU: one log, a file for the other's words, and both save and end when asked."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from medgrpo.training.launch import without_option
+
+SMALL = (
+    "rollout.num_generations=2",
+    "rollout.max_completion_length=6",
+    "training.prompts_per_step=2",
+    "training.per_device_train_batch_size=2",
+    "training.save_steps=100",
+    "stages.sft.enabled=false",
+    "data.rows=6",
+    "validation.rows=2",
+    "logging.report_to=[]",
+    "launch.gpus=2",
+    "launch.cpu=true",
+)
+
+
+def test_an_option_and_its_value_are_taken_out():
+    words = ["train", "--resume", "auto", "--json", "--resume=auto", "--set", "a=1"]
+    assert without_option(words, "--resume") == ["train", "--json", "--set", "a=1"]
+
+
+@pytest.mark.slow
+def test_two_processes_save_and_end_when_asked_and_go_on(dataset, tmp_path):
+    settings = [word for text in (*SMALL, f"data.path={dataset}") for word in ("--set", text)]
+    command = [sys.executable, "-m", "medgrpo.cli.main", "train", "--output", "run", "--resume", "auto"]
+    options = {"cwd": tmp_path, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "stderr": subprocess.PIPE}
+    run, log = tmp_path / "run", tmp_path / "run" / "log.jsonl"
+    process = subprocess.Popen(
+        [*command, *settings, "--set", "training.max_steps=200"], stdout=subprocess.PIPE, text=True, **options
+    )
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if log.is_file() and log.read_text().count("\n") >= 2:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    info = json.loads((run / "training_info.json").read_text())
+    assert info["status"] == "stopped"
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps == list(range(1, len(steps) + 1))
+    assert [path.name for path in (run / "checkpoints").iterdir()] == [f"checkpoint-{steps[-1]}"]
+    assert (run / "logs" / "rank-1.log").is_file()
+
+    last = steps[-1] + 1
+    done = subprocess.run(
+        [*command, "--json", "--set", f"training.max_steps={last}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        **options,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == last
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, last + 1))
