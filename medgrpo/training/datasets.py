@@ -268,6 +268,8 @@ def prompt_lengths(source: RowSource, processor: Any) -> Iterator[int]:
     """Tokens of each prompt, image tokens included, without decoding a picture."""
     tokenizer = getattr(processor, "tokenizer", processor)
     tokens_of_size = lru_cache(maxsize=4096)(partial(_tokens_of_size, processor))
+    # Gemma-3: every picture alike, and its line breaks merge with those beside it, so that it counts with the text.
+    whole = getattr(processor, "full_image_sequence", None)
     for start in range(0, len(source.rows), BLOCK):
         rows = [source.rows[number] for number in range(start, min(start + BLOCK, len(source.rows)))]
         texts = [
@@ -276,10 +278,12 @@ def prompt_lengths(source: RowSource, processor: Any) -> Iterator[int]:
             )
             for row in rows
         ]
+        if whole is not None:
+            texts = [text.replace(processor.boi_token, whole) for text in texts]
         encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
         for row, ids in zip(rows, encoded, strict=True):
             # The placeholder is one token in the text and becomes as many as the image has.
-            sizes = picture_sizes(row, source) if source.is_vision else []
+            sizes = picture_sizes(row, source) if source.is_vision and whole is None else []
             yield len(ids) + sum(tokens_of_size(height, width) - 1 for width, height in sizes)
 
 
@@ -298,11 +302,5 @@ def picture_sizes(row: Row, source: RowSource) -> list[tuple[int, int]]:
 
 
 def _tokens_of_size(processor: Any, height: int, width: int) -> int:
-    """Tokens that the placeholder of a picture becomes, the markers that the processor adds around it included."""
-    whole = getattr(
-        processor, "full_image_sequence", None
-    )  # Gemma-3: every picture alike, line breaks around it
-    if whole is not None:
-        return len(processor.tokenizer(whole, add_special_tokens=False)["input_ids"])
     counted = processor._get_num_multimodal_tokens(image_sizes=[(height, width)])
     return int(counted["num_image_tokens"][0])
