@@ -9,25 +9,22 @@ from numpy.typing import NDArray
 __all__ = [
     "ANSWER_RULES",
     "TAG_STATES",
+    "TEXT_REWARDS",
     "PreparedMasks",
     "__version__",
     "assign",
     "box_scores",
     "describe_masks",
-    "fluency_parts",
-    "format_scores",
+    "explain_answers",
     "instruction_set",
     "iou_matrix",
-    "match_answers",
-    "match_labels",
     "mean_average_precision",
     "measure_masks",
     "num_threads",
-    "overlap_scores",
     "parse_boxes",
     "parse_tags",
     "read_text",
-    "scored_field",
+    "score_texts",
     "set_instruction_set",
     "set_num_threads",
     "skeletonize_masks",
@@ -40,46 +37,24 @@ __version__: str
 
 ANSWER_RULES: list[str]
 TAG_STATES: list[str]
+TEXT_REWARDS: list[str]
+
+def score_texts(
+    measures: list[str],
+    completions: list[str],
+    columns: dict[str, Sequence[Any]],
+    tags: list[str],
+    plain: bool,
+) -> NDArray[np.float64]:
+    """Each named reward of each completion, (batch, measures); NaN where it cannot judge the row."""
+
+def explain_answers(
+    completions: list[str], columns: dict[str, Sequence[Any]], tags: list[str], plain: bool
+) -> list[dict[str, Any]]:
+    """Why each answer scores what it scores, one dict a completion."""
 
 def parse_tags(completions: list[str], tags: list[str]) -> tuple[list[list[str | None]], NDArray[np.uint8]]:
     """Content of each tag, and its state as an index of `TAG_STATES`, (batch, tags)."""
-
-def format_scores(completions: list[str], tags: list[str], graded: bool = False) -> NDArray[np.float64]:
-    """Strict or graded format score, (batch,)."""
-
-def match_answers(
-    completions: list[str],
-    references: list[str] | list[list[str]],
-    questions: list[str | None] | None = None,
-    options: list[list[tuple[str, str]] | None] | None = None,
-    tags: list[str] | None = None,
-    plain: bool = False,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], NDArray[np.int32]]:
-    """Verdict, graded score, index of `ANSWER_RULES` and of the nearest reference; NaN and -1 without one."""
-
-def match_labels(
-    kind: Literal["plane", "modality"],
-    completions: list[str],
-    labels: list[str | None],
-    tags: list[str] | None = None,
-    plain: bool = False,
-) -> NDArray[np.float64]:
-    """Plane or modality score, (batch,); NaN without a label."""
-
-def overlap_scores(
-    measure: str,
-    completions: list[str],
-    references: list[str] | list[list[str]],
-    tags: list[str] | None = None,
-    plain: bool = False,
-) -> NDArray[np.float64]:
-    """`exact_match`, `token_recall`, `token_f1` or `levenshtein` with the nearest reference, (batch,)."""
-
-def fluency_parts(completions: list[str], languages: list[str | None] | None = None) -> NDArray[np.float64]:
-    """Fluency, variety, language, length and cleanness, (batch, 5)."""
-
-def scored_field(completion: str, tags: list[str], tag: str, plain: bool = False) -> tuple[str | None, str]:
-    """The text scored for `tag`, or None and the state of the tag."""
 
 def synonyms() -> dict[str, Any]:
     """Version and groups of the table of synonyms."""

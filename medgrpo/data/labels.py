@@ -111,10 +111,13 @@ def _agreed(kind: Kind, labels: set[str]) -> str | None:
     """The one label; of "MRI" and "MRI T2", or of "frontal" and "PA", the narrower; None where they differ."""
     if len(labels) == 1:
         return next(iter(labels))
-    from medgrpo import _reward_core as core
+    from medgrpo.rewards import text
 
     def entails(one: str, other: str) -> bool:
-        return bool(core.match_labels(kind, [one], [other], plain=True)[0] == 1.0)
+        columns = {kind: [other]}
+        return bool(
+            text.score([f"{kind}_match"], [f"<{kind}>{one}</{kind}>"], tags=[kind], **columns)[0, 0] == 1
+        )
 
     ordered = sorted(labels)
     narrowest = [one for one in ordered if all(entails(one, other) for other in ordered)]

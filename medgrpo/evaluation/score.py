@@ -313,9 +313,9 @@ def _polarity(is_yes: float | None, is_no: float | None) -> str | None:
 
 
 def _field(completion: str, tags: Sequence[str], tag: str) -> str:
-    from medgrpo import _reward_core as core
+    from medgrpo.rewards.text import parse_tags
 
-    return core.scored_field(completion, list(tags), tag, False)[0] or ""
+    return parse_tags([completion], tags)[0][tag]["content"] or ""
 
 
 def label_class(name: str, text: str) -> str:

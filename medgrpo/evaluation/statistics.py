@@ -112,7 +112,9 @@ def _wilson(mean: float, effective_n: float, quantile: float) -> tuple[float, fl
     centre = (mean + square / (2 * effective_n)) / (1 + square / effective_n)
     spread = mean * (1 - mean) / effective_n + square / (4 * effective_n**2)
     half = quantile * math.sqrt(spread) / (1 + square / effective_n)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    low = 0.0 if mean == 0 else max(0.0, float(centre - half))  # exactly, not but for rounding
+    high = 1.0 if mean == 1 else min(1.0, float(centre + half))
+    return low, high
 
 
 def design_effect(groups: ClusterSums) -> float:

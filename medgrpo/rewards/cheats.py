@@ -135,6 +135,9 @@ def negated(answer: str, *, chinese: bool) -> str:
     if chinese:
         opened = re.sub(r"^(没有|无|未见|不是|不)", "", bare)
         return opened if opened != bare else f"没有{bare}"
+    stated = re.match(r"(there (?:is|are) )(?!no )(?:an? )?(.+)", bare, flags=re.IGNORECASE)
+    if stated:
+        return f"{stated[1]}no {stated[2]}"
     opened = re.sub(r"^(no|not|without|none of)\s+", "", bare, flags=re.IGNORECASE)
     return (
         opened if opened != bare else "no " + re.sub(r"^(the|a|an|it is)\s+", "", bare, flags=re.IGNORECASE)

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.rewards import text
 from medgrpo.rewards.columns import is_leaked_field
 from medgrpo.rewards.plugins import RewardError, as_column, failing_row, one_row
-from medgrpo.rewards.registry import RewardFunction, label, load_reward
+from medgrpo.rewards.registry import RewardFunction, is_text, label, load_reward
 from medgrpo.rewards.weights import check_weights, normalised, resolve_weights
 
 Aggregation = Literal["sum", "normalize_then_sum"]
@@ -133,6 +134,7 @@ class CompositeReward:
         )
         self.settings = dict(settings or {})
         self.__name__ = "reward"
+        self._texts = [i for i, source in enumerate(sources) if source not in functions and is_text(source)]
 
     def with_settings(self, **settings: Any) -> CompositeReward:
         """The same sum with other arguments for every reward, such as the `tags` of another prompt."""
@@ -159,7 +161,12 @@ class CompositeReward:
         components = np.full((len(completions), len(self.names)), np.nan)
         errors: dict[str, int] = {}
         first_errors: dict[str, str] = {}
+        together = self._texts_together(completions, offered)
+        if together is not None:
+            components[:, self._texts] = together
         for index, (name, function) in enumerate(zip(self.names, self.functions, strict=True)):
+            if together is not None and index in self._texts:
+                continue
             values, failures = self._component(name, function, completions, offered)
             components[:, index] = values
             if failures:
@@ -217,6 +224,16 @@ class CompositeReward:
             return table.total
         values = table.components * self._gate_factor(table.components)[:, None]
         return self._weighted(standardised(values, group_size))
+
+    def _texts_together(self, completions: Sequence[Any], columns: Mapping[str, Any]) -> Floats | None:
+        """All text rewards from one look at each completion; None where one fails, to be found one by one."""
+        if not self._texts:
+            return None
+        rewards = [self.sources[index] for index in self._texts]
+        try:
+            return text.score(rewards, completions, **columns, **self.settings)
+        except Exception:  # noqa: BLE001  (the component that raises it is called again, and named)
+            return None
 
     def _component(
         self, name: str, function: RewardFunction, completions: Sequence[Any], columns: Mapping[str, Any]

@@ -70,6 +70,11 @@ def load_reward(name: str) -> RewardFunction:
     raise error
 
 
+def is_text(name: str) -> bool:
+    """True for a built-in reward on text: `text.score` gives several of them at once."""
+    return BUILT_IN.get(name) == "medgrpo.rewards.text"
+
+
 def reward_names() -> list[str]:
     """All names that can be loaded without a file, built-in ones first."""
     return [*BUILT_IN, *sorted(name for name in _entry_points() if name not in BUILT_IN)]

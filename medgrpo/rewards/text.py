@@ -12,12 +12,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from medgrpo import _reward_core as core
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 Completion: TypeAlias = str | Sequence[Mapping[str, Any]]
 Scores: TypeAlias = list[float | None]
+
+COLUMNS = ("answer", "answers", "question", "options", "plane", "modality", "language")
+"""The columns that text rewards compare with."""
 
 DEFAULT_TAGS = ("think", "answer", "plane", "modality")
 """The tags of a completion, in their order."""
@@ -43,44 +51,9 @@ def _content_text(content: Any) -> str:
 
 
 def _texts(completions: Sequence[Completion]) -> list[str]:
-    if type(completions) is list and all(type(completion) is str for completion in completions):
+    if type(completions) is list and set(map(type, completions)) <= {str}:
         return completions
     return [completion_text(completion) for completion in completions]
-
-
-def _scores(values: Any) -> Scores:
-    return [None if math.isnan(value) else value for value in values.tolist()]
-
-
-def _reference_row(value: Any) -> list[str]:
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, float) and math.isnan(value):
-        return []
-    if isinstance(value, Sequence) or hasattr(value, "tolist"):
-        return [text for item in value for text in _reference_row(item)]
-    return [str(value)]
-
-
-def references(
-    count: int, answer: Sequence[Any] | None, answers: Sequence[Any] | None
-) -> list[str] | list[list[str]]:
-    """Accepted references of each row: `answers` where it has any, else `answer`; a string stands for one."""
-    is_plain = type(answer) is list and all(type(value) is str for value in answer)
-    if is_plain and answers is None and len(cast(list[str], answer)) == count:
-        return cast(list[str], answer)
-    rows: list[list[str]] = [[] for _ in range(count)]
-    for column in (answers, answer):
-        if column is None:
-            continue
-        if len(column) != count:
-            raise ValueError(f"answer has {len(column)} rows, completions has {count}")
-        for index, value in enumerate(column):
-            if not any(text.strip() for text in rows[index]):
-                rows[index] = _reference_row(value)
-    return rows
 
 
 def parse_options(value: Any) -> list[tuple[str, str]] | None:
@@ -98,13 +71,56 @@ def parse_options(value: Any) -> list[tuple[str, str]] | None:
     return [(letter[:1].upper(), text) for letter, text in pairs if letter]
 
 
-def _labels(column: Sequence[Any] | None, count: int) -> list[str | None]:
-    if column is None:
-        return [None] * count
-    return [
-        None if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
-        for value in column
-    ]
+@lru_cache(maxsize=4096)
+def _options_in(text: str) -> list[tuple[str, str]] | None:
+    return parse_options(text)
+
+
+def _columns(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that text rewards compare with, options parsed."""
+    asked = {name: columns[name] for name in COLUMNS if columns.get(name) is not None}
+    if "options" in asked:
+        asked["options"] = [
+            _options_in(value) if isinstance(value, str) else parse_options(value)
+            for value in asked["options"]
+        ]
+    return asked
+
+
+def score(
+    rewards: Sequence[str],
+    completions: Sequence[Completion],
+    /,
+    *,
+    tags: Sequence[str] = DEFAULT_TAGS,
+    plain: bool = False,
+    **columns: Any,
+) -> NDArray[np.float64]:
+    """Several text rewards at once: each completion is read once, however many rewards look at it.
+
+    The functions of this module are the same with one name.
+
+    Args:
+        rewards: names of functions of this module (`core.TEXT_REWARDS`).
+        completions: strings or chat messages, (batch,).
+        tags: the tag set of a completion.
+        plain: score a completion without an answer tag as the answer itself.
+        columns: `answer`, `answers`, `question`, `options`, `plane`, `modality`, `language`, as the functions
+            take them; others are ignored.
+    Returns:
+        (batch, rewards), NaN where a reward cannot judge the row.
+    Raises:
+        ValueError: an unknown reward, a column of another length, or a tag set without `answer` where it is judged.
+    """
+    return core.score_texts(list(rewards), _texts(completions), _columns(columns), list(tags), plain)
+
+
+def _one(reward: str, completions: Sequence[Completion], **settings: Any) -> Scores:
+    values = score([reward], completions, **settings)[:, 0]
+    scores: Scores = values.tolist()
+    if math.isnan(values.sum()):  # for it alone each value is looked at
+        return [None if math.isnan(value) else value for value in values.tolist()]
+    return scores
 
 
 def parse_tags(completions: Sequence[Completion], tags: Sequence[str] = DEFAULT_TAGS) -> list[dict[str, Any]]:
@@ -127,34 +143,14 @@ def parse_tags(completions: Sequence[Completion], tags: Sequence[str] = DEFAULT_
 
 def format(completions: Sequence[Completion], *, tags: Sequence[str] = DEFAULT_TAGS, **_: Any) -> Scores:
     """1 where every tag stands once, in order, closed and filled, with nothing outside the tags; else 0."""
-    return _scores(core.format_scores(_texts(completions), list(tags)))
+    return _one("format", completions, tags=tags)
 
 
 def format_graded(
     completions: Sequence[Completion], *, tags: Sequence[str] = DEFAULT_TAGS, **_: Any
 ) -> Scores:
     """Share of what `format` asks for: one part a filled tag, one for order, one for nothing outside."""
-    return _scores(core.format_scores(_texts(completions), list(tags), True))
-
-
-def _judge(
-    completions: Sequence[Completion],
-    answer: Sequence[Any] | None,
-    answers: Sequence[Any] | None,
-    question: Sequence[Any] | None,
-    options: Sequence[Any] | None,
-    tags: Sequence[str],
-    plain: bool,
-) -> tuple[Any, Any, Any, Any]:
-    texts = _texts(completions)
-    return core.match_answers(
-        texts,
-        references(len(texts), answer, answers),
-        None if question is None else _labels(question, len(texts)),
-        None if options is None else [parse_options(value) for value in options],
-        list(tags),
-        plain,
-    )
+    return _one("format_graded", completions, tags=tags)
 
 
 def answer_match(
@@ -181,7 +177,8 @@ def answer_match(
     Returns:
         (batch,) of 1.0, 0.0, or None where the row has no reference.
     """
-    return _scores(_judge(completions, answer, answers, question, options, tags, plain)[0])
+    columns = {"answer": answer, "answers": answers, "question": question, "options": options}
+    return _one("answer_match", completions, tags=tags, plain=plain, **columns)
 
 
 def answer_match_graded(
@@ -196,25 +193,12 @@ def answer_match_graded(
     **_: Any,
 ) -> Scores:
     """`answer_match` with part marks: 1 for accepted answers, below .5 for incomplete ones, 0 for vetoed ones."""
-    return _scores(_judge(completions, answer, answers, question, options, tags, plain)[1])
+    columns = {"answer": answer, "answers": answers, "question": question, "options": options}
+    return _one("answer_match_graded", completions, tags=tags, plain=plain, **columns)
 
 
 accuracy = answer_match
 """The name that text-only medical QA uses for `answer_match`."""
-
-
-def _overlap(
-    measure: str,
-    completions: Sequence[Completion],
-    answer: Sequence[Any] | None,
-    answers: Sequence[Any] | None,
-    tags: Sequence[str],
-    plain: bool,
-) -> Scores:
-    texts = _texts(completions)
-    return _scores(
-        core.overlap_scores(measure, texts, references(len(texts), answer, answers), list(tags), plain)
-    )
 
 
 def exact_match(
@@ -227,7 +211,7 @@ def exact_match(
     **_: Any,
 ) -> Scores:
     """1 where answer and reference have the same words after normalisation (case, width, articles), else 0."""
-    return _overlap("exact_match", completions, answer, answers, tags, plain)
+    return _one("exact_match", completions, answer=answer, answers=answers, tags=tags, plain=plain)
 
 
 def token_recall(
@@ -240,7 +224,7 @@ def token_recall(
     **_: Any,
 ) -> Scores:
     """Share of the reference's words that the answer has; the best over the accepted references."""
-    return _overlap("token_recall", completions, answer, answers, tags, plain)
+    return _one("token_recall", completions, answer=answer, answers=answers, tags=tags, plain=plain)
 
 
 def token_f1(
@@ -253,7 +237,7 @@ def token_f1(
     **_: Any,
 ) -> Scores:
     """Harmonic mean of token precision and recall, as SQuAD defines it; a Chinese character is a token."""
-    return _overlap("token_f1", completions, answer, answers, tags, plain)
+    return _one("token_f1", completions, answer=answer, answers=answers, tags=tags, plain=plain)
 
 
 def levenshtein(
@@ -266,7 +250,7 @@ def levenshtein(
     **_: Any,
 ) -> Scores:
     """1 - edit distance / length of the longer text, over normalised characters, in [0, 1]."""
-    return _overlap("levenshtein", completions, answer, answers, tags, plain)
+    return _one("levenshtein", completions, answer=answer, answers=answers, tags=tags, plain=plain)
 
 
 def plane_match(
@@ -274,17 +258,13 @@ def plane_match(
     *,
     plane: Sequence[Any] | None = None,
     tags: Sequence[str] = DEFAULT_TAGS,
-    plain: bool = False,
     **_: Any,
 ) -> Scores:
     """1 where `<plane>` names the labelled plane, .5 for its broader class ("frontal" for "PA"), else 0.
 
     None where the row has no plane label, and where the tag set does not ask for the plane.
     """
-    texts = _texts(completions)
-    if "plane" not in tags:
-        return [None] * len(texts)
-    return _scores(core.match_labels("plane", texts, _labels(plane, len(texts)), list(tags), plain))
+    return _one("plane_match", completions, plane=plane, tags=tags)
 
 
 def modality_match(
@@ -292,17 +272,13 @@ def modality_match(
     *,
     modality: Sequence[Any] | None = None,
     tags: Sequence[str] = DEFAULT_TAGS,
-    plain: bool = False,
     **_: Any,
 ) -> Scores:
     """1 where `<modality>` names the labelled modality, .5 where it is right but coarser, else 0.
 
     "MRI" for "T2-weighted MRI" is .5, "T2-weighted" for "MRI" is 1, "T1" for "T2" is 0. None without a label.
     """
-    texts = _texts(completions)
-    if "modality" not in tags:
-        return [None] * len(texts)
-    return _scores(core.match_labels("modality", texts, _labels(modality, len(texts)), list(tags), plain))
+    return _one("modality_match", completions, modality=modality, tags=tags)
 
 
 def fluency(completions: Sequence[Completion], *, language: Sequence[Any] | None = None, **_: Any) -> Scores:
@@ -312,9 +288,7 @@ def fluency(completions: Sequence[Completion], *, language: Sequence[Any] | None
     (`language`: "en" or "zh"), length 1 from 2 to 512 words and 0 at 1,024, cleanness the share of ordinary
     characters.
     """
-    texts = _texts(completions)
-    languages = None if language is None else _labels(language, len(texts))
-    return _scores(core.fluency_parts(texts, languages)[:, 0])
+    return _one("fluency", completions, language=language)
 
 
 def synonyms() -> dict[str, Any]:
@@ -338,28 +312,7 @@ def explain(
     Returns:
         one dict a row: `rule` (one of `core.ANSWER_RULES`), `answer_match`, `answer_match_graded`, `field` (the
         text that was scored), `tags` (state of each), `reference` (the nearest accepted one), `read` (spelling,
-        meaning and negation of each token).
+        meaning and negation of each token). Both scores are None where the row has no reference.
     """
-    texts = _texts(completions)
-    binary, graded, rules, nearest = _judge(texts, answer, answers, question, options, tags, plain)
-    rows = [[row] if isinstance(row, str) else row for row in references(len(texts), answer, answers)]
-    states = core.parse_tags(texts, list(tags))[1]
-    explained: list[dict[str, Any]] = []
-    for index, text in enumerate(texts):
-        accepted = [part for reference in rows[index] for part in reference.split("#") if part.strip()]
-        field = core.scored_field(text, list(tags), "answer", plain)[0]
-        explained.append(
-            {
-                "rule": core.ANSWER_RULES[rules[index]],
-                "answer_match": None if math.isnan(binary[index]) else float(binary[index]),
-                "answer_match_graded": None if math.isnan(graded[index]) else float(graded[index]),
-                "field": field,
-                "tags": {
-                    tag: core.TAG_STATES[state]
-                    for tag, state in zip(tags, states[index].tolist(), strict=True)
-                },
-                "reference": accepted[nearest[index]] if nearest[index] >= 0 else None,
-                "read": core.read_text(field or ""),
-            }
-        )
-    return explained
+    columns = {"answer": answer, "answers": answers, "question": question, "options": options}
+    return core.explain_answers(_texts(completions), _columns(columns), list(tags), plain)

@@ -64,10 +64,11 @@ def test_pictures_are_never_enlarged(tmp_path):
     assert stored(tmp_path, "a.png", size_px=224)[1].size == (100, 50)
 
 
-def test_a_reduced_jpeg_looks_like_one_that_was_decoded_in_full(tmp_path):
+@pytest.mark.parametrize("size", [(400, 300), (1000, 750), (1200, 900)])
+def test_a_reduced_jpeg_looks_like_one_that_was_decoded_in_full(tmp_path, size):
     photograph(2, 500, 375).resize((2000, 1500)).save(tmp_path / "a.jpg", quality=95)
-    _, picture = stored(tmp_path, "a.jpg", size_px=400)
-    plain = opened(tmp_path / "a.jpg").resize((400, 300), Image.Resampling.BICUBIC)
+    _, picture = stored(tmp_path, "a.jpg", size_px=size[0])
+    plain = opened(tmp_path / "a.jpg").resize(size, Image.Resampling.BICUBIC)
     difference = np.abs(np.asarray(picture, int) - np.asarray(plain, int))
     assert difference.mean() < 1.5
 

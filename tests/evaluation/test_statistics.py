@@ -96,6 +96,7 @@ def test_none_or_all_right_never_has_zero_width(value):
     # t(.975; 29/.5) = 2.00172: t²/(40 + t²) = .09105
     assert result.high - result.low == pytest.approx(0.09105, abs=1e-4)
     assert result.value == value
+    assert (result.high if value else result.low) == value
 
 
 @pytest.mark.parametrize("value", [0.0, 0.4, 1.0])

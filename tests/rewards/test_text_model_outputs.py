@@ -1,7 +1,8 @@
 """Real answers of six models, judged by reading: `tests/data/judged_answers.jsonl` holds file, row and verdict.
 
 The rows are those on which a matcher can go wrong: yes/no answers without a plain leading yes or no, answers
-rejected although half of the reference's words are there, and accepted answers in other words. The texts stay in
+rejected although half of the reference's words are there, and accepted answers in other words. Rows with `sample` were
+drawn at random and judged before the matcher's verdict was looked at. The texts stay in
 the data folder; `python tests/rewards/model_outputs.py DATA` prints the table of scores over all of them.
 """
 
@@ -15,7 +16,8 @@ import pytest
 from medgrpo.rewards import text
 
 JUDGED = Path(__file__).parents[1] / "data" / "judged_answers.jsonl"
-LARGEST_SHARE_WRONG = {"closed": 0.02, "open": 0.06}
+LARGEST_SHARE_WRONG = {"closed": 0.025, "open": 0.06}
+"""Of these hard rows; BENCHMARKS.md gives the shares."""
 
 
 @pytest.fixture(scope="module")

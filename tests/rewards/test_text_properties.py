@@ -142,16 +142,17 @@ def test_the_number_of_threads_does_not_change_a_value():
     parts = np.array(["left", "lung", "no", "pneumonia", "or", "右", "肺", "2", "cm", "yes"])
     completions = [" ".join(chance.choice(parts, 5)) for _ in range(3000)]
     answers = [" ".join(chance.choice(parts, 2)) for _ in range(3000)]
+    columns = {"answer": answers, "question": answers[::-1], "plane": answers, "modality": answers}
     results = []
     try:
         for threads in (1, 2, 5):
             core.set_num_threads(threads)
-            results.append(core.match_answers(completions, answers, None, None, None, True))
+            assert core.num_threads() == threads
+            results.append(text.score(core.TEXT_REWARDS, completions, plain=True, **columns))
     finally:
         core.set_num_threads(0)
     for other in results[1:]:
-        for left, right in zip(results[0], other, strict=True):
-            np.testing.assert_array_equal(left, right)
+        np.testing.assert_array_equal(results[0], other)
 
 
 def test_columns_of_another_length_are_refused():

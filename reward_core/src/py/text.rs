@@ -1,26 +1,34 @@
 //! Python functions over batches of text.
 #![allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
 
-use numpy::{IntoPyArray, PyArray1, PyArray2};
+use std::hash::Hash;
+use std::ops::Range;
+
+use numpy::{IntoPyArray, PyArray2, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyFloat, PyList, PySequence, PySlice, PyString};
 use rustc_hash::FxHashMap;
 
-use crate::text::answers::Prompt;
+use crate::text::answers::{alternatives, Prompt};
 use crate::text::choices::Options;
-use crate::text::fluency::fluency;
-use crate::text::labels::{modality_score, plane_score};
+use crate::text::labels::{Kind, Label};
 use crate::text::lexicon::Lexicon;
+use crate::text::scores::{Measure, Row, Scorer, Scratch, MEASURES};
 use crate::text::similarity::Words;
-use crate::text::tags::{Event, TagSet, TagState};
+use crate::text::source::Source;
+use crate::text::tags::{Scan, TagSet, TagState, TAG_STATES};
 use crate::text::tokens::Parsed;
-use crate::text::verdict::{Rule, Verdict, RULES};
+use crate::text::verdict::RULES;
 use crate::threads;
 
 /// Rows that one thread takes at a time; a batch of one chunk is not spread.
-const CHUNK: usize = 256;
+const CHUNK: usize = 64;
+
+/// Characters that are held at a time for each thread, so that they stay in the cache.
+const ROOM: usize = 1 << 16;
 
 /// A Python string: borrowed where it is valid Unicode, copied with replacement marks where it is not.
 pub(super) enum Text {
@@ -51,17 +59,373 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Text {
     }
 }
 
-type Floats<'py> = Bound<'py, PyArray1<f64>>;
-
-/// Memory that one thread reuses from row to row.
-#[derive(Default)]
-struct Scratch {
-    parsed: Parsed,
-    words: Words,
-    events: Vec<Event>,
+/// A completion as it is read: the UTF-8 that Python has where it is ASCII, else a range of `Block::wide`.
+enum Completion {
+    Narrow(Text),
+    Wide(Range<usize>),
 }
 
-/// Runs `judge` over the rows without the GIL, in parallel where it pays.
+/// Some of the completions.
+///
+/// `PyUnicode_AsUTF8` would make and keep the UTF-8 of every text that is not ASCII, which costs five times as much as
+/// having numpy write the characters of many texts into one array.
+struct Block<'py> {
+    completions: Vec<Completion>,
+    wide: Option<PyReadonlyArray1<'py, u32>>,
+}
+
+impl<'py> Block<'py> {
+    /// Reads completions from `first` on, at most `most` and no more than fit into an array of `room` characters.
+    fn read(
+        completions: &Bound<'py, PyList>,
+        first: usize,
+        most: usize,
+        room: usize,
+    ) -> PyResult<Self> {
+        let py = completions.py();
+        let texts = completions.get_slice(first, first + most);
+        // `map` calls a method of `str` in a third of the time that a call from here takes
+        let is_ascii = py.get_type::<PyString>().getattr(intern!(py, "isascii"))?;
+        let map = py
+            .import(intern!(py, "builtins"))?
+            .getattr(intern!(py, "map"))?;
+        let are_ascii = map.call1((is_ascii, &texts))?;
+        let (wide, mut longest) = (PyList::empty(py), 0);
+        let mut lengths = Vec::with_capacity(most);
+        for (text, is_ascii) in texts.iter().zip(are_ascii.try_iter()?) {
+            if is_ascii?.is_truthy()? {
+                lengths.push(None);
+                continue;
+            }
+            let length = text.len()?;
+            let width = length.max(longest);
+            if !wide.is_empty() && width * (wide.len() + 1) > room {
+                break;
+            }
+            longest = width;
+            wide.append(text)?;
+            lengths.push(Some(length));
+        }
+        let mut start = 0;
+        let read = |(text, length): (Bound<'py, PyAny>, &Option<usize>)| {
+            let Some(length) = length else {
+                return Ok(Completion::Narrow(text.extract()?));
+            };
+            let range = start..start + length;
+            start += longest;
+            Ok(Completion::Wide(range))
+        };
+        Ok(Self {
+            completions: texts
+                .iter()
+                .zip(&lengths)
+                .map(read)
+                .collect::<PyResult<_>>()?,
+            wide: if wide.is_empty() {
+                None
+            } else {
+                Some(characters(&wide, longest)?)
+            },
+        })
+    }
+}
+
+/// The characters of the texts, `longest` places for each.
+fn characters<'py>(
+    texts: &Bound<'py, PyList>,
+    longest: usize,
+) -> PyResult<PyReadonlyArray1<'py, u32>> {
+    let py = texts.py();
+    let numpy = py.import(intern!(py, "numpy"))?;
+    let empty = numpy.getattr(intern!(py, "empty"))?;
+    let array = empty.call1((texts.len(), format!("U{longest}")))?;
+    array.set_item(PySlice::full(py), texts)?;
+    let numbers = array.call_method1(intern!(py, "view"), (intern!(py, "u4"),))?;
+    numbers.extract()
+}
+
+/// A column of the batch: its different values, and which one each row has.
+struct Column<T> {
+    values: Vec<T>,
+    of_row: Vec<u32>,
+}
+
+impl<T> Column<T> {
+    fn row(&self, row: usize) -> &T {
+        &self.values[self.of_row[row] as usize]
+    }
+
+    fn map<U>(self, make: impl FnMut(T) -> U) -> Column<U> {
+        Column {
+            values: self.values.into_iter().map(make).collect(),
+            of_row: self.of_row,
+        }
+    }
+}
+
+impl<K: Hash + Eq + Clone> Column<K> {
+    /// Reads a row only where it differs from the one before.
+    fn read(
+        count: usize,
+        is_as_before: impl Fn(usize) -> PyResult<bool>,
+        value: impl Fn(usize) -> PyResult<K>,
+    ) -> PyResult<Self> {
+        let mut known: FxHashMap<K, u32> = FxHashMap::default();
+        let mut column = Self {
+            values: Vec::new(),
+            of_row: Vec::with_capacity(count),
+        };
+        for row in 0..count {
+            let index = if row > 0 && is_as_before(row)? {
+                column.of_row[row - 1]
+            } else {
+                let key = value(row)?;
+                let next = column.values.len() as u32;
+                let index = *known.entry(key.clone()).or_insert(next);
+                if index == next {
+                    column.values.push(key);
+                }
+                index
+            };
+            column.of_row.push(index);
+        }
+        Ok(column)
+    }
+}
+
+/// Whether two entries are the same text, or lists of the same texts.
+fn is_same(left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if left.is(right) {
+        return Ok(true);
+    }
+    if left.is_exact_instance_of::<PyString>() {
+        return Ok(right.is_exact_instance_of::<PyString>() && left.eq(right)?);
+    }
+    let (Ok(left), Ok(right)) = (left.cast_exact::<PyList>(), right.cast_exact::<PyList>()) else {
+        return Ok(false);
+    };
+    if left.len() != right.len() {
+        return Ok(false);
+    }
+    for (one, other) in left.iter().zip(right.iter()) {
+        if !is_same(&one, &other)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A text, or None for what is missing: None and NaN. Anything else counts as it prints.
+fn optional_text(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    let is_missing = value.is_none()
+        || value
+            .cast::<PyFloat>()
+            .is_ok_and(|number| number.value().is_nan());
+    if is_missing {
+        return Ok(None);
+    }
+    Ok(Some(value.str()?.extract::<Text>()?.to_string()))
+}
+
+/// The references in an entry: a text, or a list or an array of them.
+fn push_references(value: &Bound<'_, PyAny>, found: &mut Vec<String>) -> PyResult<()> {
+    let is_many = !value.is_instance_of::<PyString>()
+        && (value.cast::<PySequence>().is_ok()
+            || value.hasattr(intern!(value.py(), "tolist"))? && value.len().is_ok());
+    if !is_many {
+        found.extend(optional_text(value)?);
+        return Ok(());
+    }
+    for item in value.try_iter()? {
+        push_references(&item?, found)?;
+    }
+    Ok(())
+}
+
+type OptionRow = Option<Vec<(char, String)>>;
+
+/// The columns that the rewards compare with, each as long as the batch.
+struct Columns<'a, 'py> {
+    lists: &'a Bound<'py, PyDict>,
+    count: usize,
+}
+
+impl<'py> Columns<'_, 'py> {
+    /// The column called `name`, if it is given.
+    fn list(&self, name: &str) -> PyResult<Option<Bound<'py, PyList>>> {
+        let Some(value) = self.lists.get_item(name)?.filter(|v| !v.is_none()) else {
+            return Ok(None);
+        };
+        let list = match value.cast_into::<PyList>() {
+            Ok(list) => list,
+            Err(error) => PyList::new(
+                self.lists.py(),
+                error
+                    .into_inner()
+                    .try_iter()?
+                    .collect::<PyResult<Vec<_>>>()?,
+            )?,
+        };
+        if list.len() != self.count {
+            return Err(PyValueError::new_err(format!(
+                "{name} has {} rows, completions has {}",
+                list.len(),
+                self.count
+            )));
+        }
+        Ok(Some(list))
+    }
+
+    /// The column `name` as texts; every row None where it is not given.
+    fn texts(&self, name: &str) -> PyResult<Column<Option<String>>> {
+        let list = self.list(name)?;
+        Column::read(
+            self.count,
+            |row| match &list {
+                Some(list) => is_same(&list.get_item(row)?, &list.get_item(row - 1)?),
+                None => Ok(true),
+            },
+            |row| match &list {
+                Some(list) => optional_text(&list.get_item(row)?),
+                None => Ok(None),
+            },
+        )
+    }
+
+    /// Labels that the completions are compared with.
+    fn labels(&self, name: &str, kind: Kind) -> PyResult<Column<Option<Label>>> {
+        let read = |text: String| Some(text).filter(|t| !t.trim().is_empty());
+        let texts = self.texts(name)?;
+        Ok(texts.map(|text| text.and_then(read).map(|text| Label::new(kind, &text))))
+    }
+
+    /// Accepted references: `answers` where a row has any, else `answer`.
+    fn references(&self) -> PyResult<Column<Vec<String>>> {
+        let given = [self.list("answers")?, self.list("answer")?];
+        let lists: Vec<&Bound<'py, PyList>> = given.iter().flatten().collect();
+        Column::read(
+            self.count,
+            |row| {
+                for list in &lists {
+                    if !is_same(&list.get_item(row)?, &list.get_item(row - 1)?)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            },
+            |row| {
+                let mut found = Vec::new();
+                for list in &lists {
+                    if found.iter().all(|text: &String| text.trim().is_empty()) {
+                        found.clear();
+                        push_references(&list.get_item(row)?, &mut found)?;
+                    }
+                }
+                Ok(found)
+            },
+        )
+    }
+
+    /// Options of each row, as (letter, text).
+    fn options(&self) -> PyResult<Column<OptionRow>> {
+        let list = self.list("options")?;
+        Column::read(
+            self.count,
+            |row| match &list {
+                Some(list) => Ok(list.get_item(row)?.is(&list.get_item(row - 1)?)),
+                None => Ok(true),
+            },
+            |row| match &list {
+                Some(list) => list.get_item(row)?.extract(),
+                None => Ok(None),
+            },
+        )
+    }
+
+    /// What the rows ask and accept: each prompt is read once.
+    fn prompts(&self, references: &Column<Vec<String>>) -> PyResult<Column<Prompt>> {
+        let (questions, options) = (self.texts("question")?, self.options()?);
+        let parts = |row: usize| {
+            [
+                questions.of_row[row],
+                references.of_row[row],
+                options.of_row[row],
+            ]
+        };
+        let keys = Column::read(
+            self.count,
+            |row| Ok(parts(row) == parts(row - 1)),
+            |row| Ok(parts(row)),
+        )?;
+        let prompts = per_row(self.lists.py(), keys.values.len(), |index, _| {
+            let [question, reference, option] = keys.values[index].map(|part| part as usize);
+            let options = options.values[option].as_ref();
+            Prompt::new(
+                questions.values[question].as_deref(),
+                &references.values[reference],
+                options.map(|o| Options::new(o)).unwrap_or_default(),
+            )
+        });
+        Ok(Column {
+            values: prompts,
+            of_row: keys.of_row,
+        })
+    }
+}
+
+/// What the rewards compare with, read.
+struct Rows {
+    prompts: Option<Column<Prompt>>,
+    accepted: Option<Column<Vec<Words>>>,
+    planes: Option<Column<Option<Label>>>,
+    modalities: Option<Column<Option<Label>>>,
+    languages: Option<Column<Option<String>>>,
+}
+
+impl Rows {
+    /// Reads those columns that `measures` need.
+    fn read(columns: &Columns<'_, '_>, measures: &[Measure]) -> PyResult<Self> {
+        let has = |measure| measures.contains(&measure);
+        let has_verdict = measures.iter().any(|m| m.is_verdict());
+        let has_overlap = measures.iter().any(|m| m.is_overlap());
+        let (mut prompts, mut accepted) = (None, None);
+        if has_verdict || has_overlap {
+            let references = columns.references()?;
+            if has_verdict {
+                prompts = Some(columns.prompts(&references)?);
+            }
+            let words = |texts: Vec<String>| {
+                let parts = texts.iter().flat_map(|text| alternatives(text));
+                parts.map(Words::new).collect()
+            };
+            accepted = has_overlap.then(|| references.map(words));
+        }
+        let planes = has(Measure::PlaneMatch).then(|| columns.labels("plane", Kind::Plane));
+        let modalities =
+            has(Measure::ModalityMatch).then(|| columns.labels("modality", Kind::Modality));
+        let languages = has(Measure::Fluency).then(|| columns.texts("language"));
+        Ok(Self {
+            prompts,
+            accepted,
+            planes: planes.transpose()?,
+            modalities: modalities.transpose()?,
+            languages: languages.transpose()?,
+        })
+    }
+
+    fn row(&self, row: usize) -> Row<'_> {
+        let language = self.languages.as_ref().and_then(|l| l.row(row).as_deref());
+        Row {
+            prompt: self.prompts.as_ref().map(|p| p.row(row)),
+            accepted: self.accepted.as_ref().map_or(&[], |a| a.row(row)),
+            plane: self.planes.as_ref().and_then(|p| p.row(row).as_ref()),
+            modality: self.modalities.as_ref().and_then(|m| m.row(row).as_ref()),
+            language: language.filter(|l| !l.is_empty()),
+        }
+    }
+}
+
+/// Runs `judge` over the rows without the GIL, on several threads where that pays.
 fn per_row<T: Send>(
     py: Python<'_>,
     count: usize,
@@ -70,9 +434,10 @@ fn per_row<T: Send>(
     let chunks = count.div_ceil(CHUNK);
     let mut results: Vec<Vec<T>> = (0..chunks).map(|_| Vec::new()).collect();
     py.detach(|| {
+        let is_large = chunks > 1;
         threads::for_each(
             results.iter_mut().collect(),
-            chunks > 1,
+            is_large,
             |index, result: &mut Vec<T>| {
                 let mut scratch = Scratch::default();
                 let rows = index * CHUNK..((index + 1) * CHUNK).min(count);
@@ -83,61 +448,83 @@ fn per_row<T: Send>(
     results.into_iter().flatten().collect()
 }
 
-/// Accepted references of each row: a string, a list of strings, or None.
-struct References {
-    texts: Vec<Text>,
-    ends: Vec<usize>,
-}
-
-impl References {
-    fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn row(&self, row: usize) -> &[Text] {
-        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.texts[start..self.ends[row]]
-    }
-
-    /// Whether two rows accept the same references.
-    fn is_same(&self, row: usize, other: usize) -> bool {
-        let texts = |row| self.row(row).iter().map(|r| &**r);
-        texts(row).eq(texts(other))
-    }
-}
-
-impl<'a, 'py> FromPyObject<'a, 'py> for References {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        let rows = object.cast::<PyList>()?;
-        let mut found = Self {
-            texts: Vec::with_capacity(rows.len()),
-            ends: Vec::with_capacity(rows.len()),
-        };
-        for row in rows.iter() {
-            if row.is_instance_of::<PyString>() {
-                found.texts.push(row.extract()?);
-            } else if !row.is_none() {
-                found.texts.extend(row.extract::<Vec<Text>>()?);
-            }
-            found.ends.push(found.texts.len());
-        }
-        Ok(found)
-    }
-}
-
 fn tag_set(tags: &[String]) -> PyResult<TagSet> {
     TagSet::new(tags).map_err(PyValueError::new_err)
 }
 
-fn same_length(name: &str, found: usize, expected: usize) -> PyResult<()> {
-    if found == expected {
-        return Ok(());
+fn new_scorer(measures: Vec<Measure>, tags: &[String], plain: bool) -> PyResult<Scorer> {
+    Scorer::new(measures, tag_set(tags)?, plain).map_err(PyValueError::new_err)
+}
+
+/// Each named reward of each completion, from one look at it; NaN where it cannot judge the row.
+#[pyfunction]
+fn score_texts<'py>(
+    py: Python<'py>,
+    measures: Vec<String>,
+    completions: &Bound<'py, PyList>,
+    columns: &Bound<'py, PyDict>,
+    tags: Vec<String>,
+    plain: bool,
+) -> PyResult<Bound<'py, PyArray2<f64>>> {
+    let named = |name: &String| {
+        let error = || PyValueError::new_err(format!("no text reward is called {name:?}"));
+        Measure::named(name).ok_or_else(error)
+    };
+    let measures: Vec<Measure> = measures.iter().map(named).collect::<PyResult<_>>()?;
+    let (count, width) = (completions.len(), measures.len());
+    let columns = Columns {
+        lists: columns,
+        count,
+    };
+    let rows = Rows::read(&columns, &measures)?;
+    let scorer = new_scorer(measures, &tags, plain)?;
+    let mut values = vec![0.0; count * width];
+    let threads = threads::num_threads().min(count.div_ceil(CHUNK)).max(1);
+    let mut scratches: Vec<Scratch> = (0..threads).map(|_| Scratch::default()).collect();
+    let mut first = 0;
+    while first < count && width > 0 {
+        let block = Block::read(completions, first, CHUNK * threads, ROOM * threads)?;
+        let wide = block
+            .wide
+            .as_ref()
+            .map(PyReadonlyArray1::as_slice)
+            .transpose()?;
+        let texts = &block.completions;
+        let values = &mut values[first * width..(first + texts.len()) * width];
+        let share = texts.len().div_ceil(threads).max(1);
+        let parts = texts.chunks(share).zip(values.chunks_mut(share * width));
+        let work: Vec<_> = parts.zip(&mut scratches).collect();
+        py.detach(|| {
+            threads::for_each(work, true, |part, ((texts, values), scratch)| {
+                let start = first + part * share;
+                for (offset, (text, values)) in
+                    texts.iter().zip(values.chunks_mut(width)).enumerate()
+                {
+                    let text = match text {
+                        Completion::Narrow(text) => Source::Utf8(text),
+                        Completion::Wide(range) => {
+                            Source::Utf32(&wide.unwrap_or(&[])[range.clone()])
+                        }
+                    };
+                    scorer.score(text, &rows.row(start + offset), scratch, values);
+                }
+            });
+        });
+        first += texts.len();
     }
-    Err(PyValueError::new_err(format!(
-        "{name} has {found} rows, completions has {expected}"
-    )))
+    matrix(py, values, count, width)
+}
+
+fn matrix<T: numpy::Element>(
+    py: Python<'_>,
+    values: Vec<T>,
+    rows: usize,
+    columns: usize,
+) -> PyResult<Bound<'_, PyArray2<T>>> {
+    let array = numpy::ndarray::Array2::from_shape_vec((rows, columns), values);
+    Ok(array
+        .map_err(|e| PyValueError::new_err(e.to_string()))?
+        .into_pyarray(py))
 }
 
 /// Content and state of each tag in each completion.
@@ -148,12 +535,11 @@ fn parse_tags(
     tags: Vec<String>,
 ) -> PyResult<(Bound<'_, PyList>, Bound<'_, PyArray2<u8>>)> {
     let set = tag_set(&tags)?;
-    let reports = per_row(py, completions.len(), |row, scratch| {
-        set.parse_with(&completions[row], &mut scratch.events)
-    });
+    let mut scan = Scan::default();
     let mut states = Vec::with_capacity(completions.len() * set.len());
     let contents = PyList::empty(py);
-    for (text, report) in completions.iter().zip(&reports) {
+    for text in &completions {
+        let report = set.parse(&**text, &mut scan);
         states.extend(report.states[..set.len()].iter().map(|&s| s as u8));
         let row: Vec<Option<&str>> = report.contents[..set.len()]
             .iter()
@@ -161,339 +547,49 @@ fn parse_tags(
             .collect();
         contents.append(row)?;
     }
-    let states = numpy::ndarray::Array2::from_shape_vec((completions.len(), set.len()), states)
-        .map_err(|e| PyValueError::new_err(e.to_string()))?;
-    Ok((contents, states.into_pyarray(py)))
+    Ok((contents, matrix(py, states, completions.len(), set.len())?))
 }
 
-/// Strict (1 or 0) or graded format score of each completion.
+/// Why each answer scores what it scores: one dict a completion.
 #[pyfunction]
-#[pyo3(signature = (completions, tags, graded = false))]
-fn format_scores(
-    py: Python<'_>,
-    completions: Vec<Text>,
-    tags: Vec<String>,
-    graded: bool,
-) -> PyResult<Floats<'_>> {
-    let set = tag_set(&tags)?;
-    let scores = per_row(py, completions.len(), |row, scratch| {
-        let report = set.parse_with(&completions[row], &mut scratch.events);
-        if graded {
-            report.format_graded(&set)
-        } else {
-            report.format(&set)
-        }
-    });
-    Ok(scores.into_pyarray(py))
-}
-
-/// What of a completion is scored: the content of the tag, or with `plain` a tagless completion itself.
-fn field<'t>(
-    text: &'t str,
-    set: &TagSet,
-    position: usize,
-    plain: bool,
-    events: &mut Vec<Event>,
-) -> Result<&'t str, TagState> {
-    let report = set.parse_with(text, events);
-    match (report.contents[position], report.states[position]) {
-        (Some((start, end)), _) => Ok(&text[start..end]),
-        (None, TagState::Missing) if plain => {
-            let from = set
-                .position("think")
-                .and_then(|think| report.contents[think]);
-            let start = from.map_or(0, |(_, end)| {
-                text[end..].find('>').map_or(end, |mark| end + mark + 1)
-            });
-            Ok(&text[start..])
-        }
-        (None, state) => Err(state),
-    }
-}
-
-fn field_position(set: &TagSet, name: &str) -> PyResult<usize> {
-    set.position(name)
-        .ok_or_else(|| PyValueError::new_err(format!("the tag set has no tag {name:?}")))
-}
-
-type OptionRow = Option<Vec<(char, String)>>;
-
-/// Verdict, graded score, rule and nearest reference of each answer.
-///
-/// `references[i]` may be empty: the row is not judged and scores NaN.
-#[pyfunction]
-#[pyo3(signature = (completions, references, questions = None, options = None, tags = None, plain = false))]
-#[allow(clippy::type_complexity)]
-fn match_answers(
-    py: Python<'_>,
-    completions: Vec<Text>,
-    references: References,
-    questions: Option<Vec<Option<Text>>>,
-    options: Option<Vec<OptionRow>>,
-    tags: Option<Vec<String>>,
-    plain: bool,
-) -> PyResult<(
-    Floats<'_>,
-    Floats<'_>,
-    Bound<'_, PyArray1<u8>>,
-    Bound<'_, PyArray1<i32>>,
-)> {
-    let count = completions.len();
-    same_length("answer", references.len(), count)?;
-    if let Some(questions) = &questions {
-        same_length("question", questions.len(), count)?;
-    }
-    if let Some(options) = &options {
-        same_length("options", options.len(), count)?;
-    }
-    let set = tag_set(&tags.unwrap_or_else(|| vec!["answer".to_string()]))?;
-    let position = field_position(&set, "answer")?;
-    let question_of = |row: usize| questions.as_ref().and_then(|q| q[row].as_deref());
-    let options_of = |row: usize| options.as_ref().and_then(|o| o[row].as_ref());
-    // rows of one prompt share what is read of it
-    let mut prompt_rows: Vec<usize> = Vec::new();
-    let mut prompt_of: Vec<usize> = Vec::with_capacity(count);
-    let mut known: FxHashMap<(Option<&str>, Vec<&str>, OptionRow), usize> = FxHashMap::default();
-    for row in 0..count {
-        let same_as_last = row > 0
-            && question_of(row) == question_of(row - 1)
-            && options_of(row) == options_of(row - 1)
-            && references.is_same(row, row - 1);
-        if same_as_last {
-            prompt_of.push(prompt_of[row - 1]);
-            continue;
-        }
-        let key = (
-            question_of(row),
-            references.row(row).iter().map(|r| &**r).collect(),
-            options_of(row).cloned(),
-        );
-        let index = *known.entry(key).or_insert_with(|| {
-            prompt_rows.push(row);
-            prompt_rows.len() - 1
-        });
-        prompt_of.push(index);
-    }
-    let prompts: Vec<Prompt> = per_row(py, prompt_rows.len(), |index, _| {
-        let row = prompt_rows[index];
-        let options = options_of(row).map(|o| Options::new(o)).unwrap_or_default();
-        let texts: Vec<&str> = references.row(row).iter().map(|r| &**r).collect();
-        Prompt::new(question_of(row), &texts, options)
-    });
-    let verdicts: Vec<Verdict> = per_row(py, count, |row, scratch| {
-        let prompt = &prompts[prompt_of[row]];
-        let rejected = |rule| Verdict {
-            is_accepted: false,
-            graded: 0.0,
-            rule,
-            reference: 0,
-        };
-        if prompt.is_unanswerable() {
-            return rejected(Rule::NoReference);
-        }
-        match field(
-            &completions[row],
-            &set,
-            position,
-            plain,
-            &mut scratch.events,
-        ) {
-            Ok(answer) => prompt.judge(answer, &mut scratch.parsed),
-            Err(_) => rejected(Rule::NoAnswerTag),
-        }
-    });
-    let score = |v: &Verdict, value: f64| {
-        if v.rule == Rule::NoReference {
-            f64::NAN
-        } else {
-            value
-        }
-    };
-    let binary: Vec<f64> = verdicts
-        .iter()
-        .map(|v| score(v, f64::from(u8::from(v.is_accepted))))
-        .collect();
-    let graded: Vec<f64> = verdicts.iter().map(|v| score(v, v.graded)).collect();
-    let rules: Vec<u8> = verdicts.iter().map(|v| v.rule as u8).collect();
-    let nearest: Vec<i32> = verdicts
-        .iter()
-        .map(|v| {
-            if v.rule == Rule::NoReference {
-                -1
-            } else {
-                i32::try_from(v.reference).unwrap_or(i32::MAX)
-            }
-        })
-        .collect();
-    Ok((
-        binary.into_pyarray(py),
-        graded.into_pyarray(py),
-        rules.into_pyarray(py),
-        nearest.into_pyarray(py),
-    ))
-}
-
-/// Plane or modality score of each completion; NaN where the label is absent.
-#[pyfunction]
-#[pyo3(signature = (kind, completions, labels, tags = None, plain = false))]
-fn match_labels<'py>(
+fn explain_answers<'py>(
     py: Python<'py>,
-    kind: &str,
     completions: Vec<Text>,
-    labels: Vec<Option<Text>>,
-    tags: Option<Vec<String>>,
-    plain: bool,
-) -> PyResult<Floats<'py>> {
-    same_length(kind, labels.len(), completions.len())?;
-    let score = match kind {
-        "plane" => plane_score,
-        "modality" => modality_score,
-        other => {
-            return Err(PyValueError::new_err(format!(
-                "kind is 'plane' or 'modality', not {other:?}"
-            )))
-        }
-    };
-    let set = tag_set(&tags.unwrap_or_else(|| vec![kind.to_string()]))?;
-    let position = field_position(&set, kind)?;
-    let mut known: FxHashMap<&str, usize> = FxHashMap::default();
-    let mut parsed: Vec<Parsed> = Vec::new();
-    let label_of: Vec<Option<usize>> = labels
-        .iter()
-        .map(|label| {
-            let text = label.as_deref().filter(|l| !l.trim().is_empty())?;
-            Some(*known.entry(text).or_insert_with(|| {
-                parsed.push(Parsed::new(text));
-                parsed.len() - 1
-            }))
-        })
-        .collect();
-    let scores = per_row(py, completions.len(), |row, scratch| {
-        let Some(label) = label_of[row] else {
-            return f64::NAN;
-        };
-        match field(
-            &completions[row],
-            &set,
-            position,
-            plain,
-            &mut scratch.events,
-        ) {
-            Ok(text) => {
-                scratch.parsed.read(text);
-                score(&scratch.parsed, &parsed[label])
-            }
-            Err(_) => 0.0,
-        }
-    });
-    Ok(scores.into_pyarray(py))
-}
-
-/// One overlap measure of each answer with its nearest reference; NaN where there is none.
-#[pyfunction]
-#[pyo3(signature = (measure, completions, references, tags = None, plain = false))]
-fn overlap_scores<'py>(
-    py: Python<'py>,
-    measure: &str,
-    completions: Vec<Text>,
-    references: References,
-    tags: Option<Vec<String>>,
-    plain: bool,
-) -> PyResult<Floats<'py>> {
-    same_length("answer", references.len(), completions.len())?;
-    let set = tag_set(&tags.unwrap_or_else(|| vec!["answer".to_string()]))?;
-    let position = field_position(&set, "answer")?;
-    let compare: fn(&Words, &Words) -> f64 = match measure {
-        "exact_match" => Words::exact_match,
-        "token_recall" => Words::recall,
-        "token_f1" => Words::f1,
-        "levenshtein" => Words::levenshtein,
-        other => {
-            return Err(PyValueError::new_err(format!(
-                "no overlap measure is called {other:?}"
-            )))
-        }
-    };
-    // rows of one prompt share their references
-    let mut accepted: Vec<Vec<Words>> = Vec::new();
-    let mut accepted_of: Vec<usize> = Vec::with_capacity(completions.len());
-    for row in 0..completions.len() {
-        if row == 0 || !references.is_same(row, row - 1) {
-            let parts = references.row(row).iter().flat_map(|r| r.split('#'));
-            accepted.push(
-                parts
-                    .filter(|r| !r.trim().is_empty())
-                    .map(Words::new)
-                    .collect(),
-            );
-        }
-        accepted_of.push(accepted.len() - 1);
-    }
-    let scores = per_row(py, completions.len(), |row, scratch| {
-        let answer = field(
-            &completions[row],
-            &set,
-            position,
-            plain,
-            &mut scratch.events,
-        );
-        scratch.words.read(answer.unwrap_or(""));
-        let scores = accepted[accepted_of[row]]
-            .iter()
-            .map(|r| compare(&scratch.words, r));
-        scores.fold(f64::NAN, f64::max)
-    });
-    Ok(scores.into_pyarray(py))
-}
-
-/// Fluency of each completion, with its four parts as columns: variety, language, length, cleanness.
-#[pyfunction]
-#[pyo3(signature = (completions, languages = None))]
-fn fluency_parts(
-    py: Python<'_>,
-    completions: Vec<Text>,
-    languages: Option<Vec<Option<Text>>>,
-) -> PyResult<Bound<'_, PyArray2<f64>>> {
-    if let Some(languages) = &languages {
-        same_length("language", languages.len(), completions.len())?;
-    }
-    let parts = per_row(py, completions.len(), |row, _| {
-        let language = languages
-            .as_ref()
-            .and_then(|l| l[row].as_deref())
-            .filter(|l| !l.is_empty());
-        let measured = fluency(&completions[row], language);
-        [
-            measured.score(),
-            measured.variety,
-            measured.language,
-            measured.length,
-            measured.cleanness,
-        ]
-    });
-    let flat: Vec<f64> = parts.into_iter().flatten().collect();
-    let array = numpy::ndarray::Array2::from_shape_vec((completions.len(), 5), flat)
-        .map_err(|e| PyValueError::new_err(e.to_string()))?;
-    Ok(array.into_pyarray(py))
-}
-
-/// The part of a completion that is scored for `tag`, or the state that prevents it.
-#[pyfunction]
-#[pyo3(signature = (completion, tags, tag, plain = false))]
-fn scored_field(
-    completion: Text,
+    columns: &Bound<'py, PyDict>,
     tags: Vec<String>,
-    tag: &str,
     plain: bool,
-) -> PyResult<(Option<String>, &'static str)> {
-    let set = tag_set(&tags)?;
-    let position = field_position(&set, tag)?;
-    Ok(
-        match field(&completion, &set, position, plain, &mut Vec::new()) {
-            Ok(text) => (Some(text.to_string()), TagState::Found.name()),
-            Err(state) => (None, state.name()),
-        },
-    )
+) -> PyResult<Bound<'py, PyList>> {
+    let columns = Columns {
+        lists: columns,
+        count: completions.len(),
+    };
+    let references = columns.references()?;
+    let prompts = columns.prompts(&references)?;
+    let scorer = new_scorer(vec![Measure::AnswerMatch], &tags, plain)?;
+    let judged = per_row(py, completions.len(), |row, scratch| {
+        scorer.explain(Source::Utf8(&completions[row]), prompts.row(row), scratch)
+    });
+    let explained = PyList::empty(py);
+    for (row, (text, (verdict, report, answer))) in completions.iter().zip(&judged).enumerate() {
+        let field = answer.map(|(start, end)| &text[start..end]);
+        let is_judged = !prompts.row(row).is_unanswerable();
+        let mut accepted = references.row(row).iter().flat_map(|r| alternatives(r));
+        let said = PyDict::new(py);
+        for (tag, state) in tags.iter().zip(report.states) {
+            said.set_item(tag, state.name())?;
+        }
+        let entry = PyDict::new(py);
+        entry.set_item("rule", verdict.rule.name())?;
+        let binary = f64::from(u8::from(verdict.is_accepted));
+        entry.set_item("answer_match", is_judged.then_some(binary))?;
+        entry.set_item("answer_match_graded", is_judged.then_some(verdict.graded))?;
+        entry.set_item("field", field)?;
+        entry.set_item("tags", said)?;
+        entry.set_item("reference", accepted.nth(verdict.reference))?;
+        entry.set_item("read", meanings(field.unwrap_or("")))?;
+        explained.append(entry)?;
+    }
+    Ok(explained)
 }
 
 /// The table of synonyms: version and groups with id, category, terms and source.
@@ -517,8 +613,12 @@ fn synonyms(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 /// Concepts and function words read in a text: spelling, meaning, negated.
 #[pyfunction]
 fn read_text(text: Text) -> Vec<(String, String, bool)> {
+    meanings(&text)
+}
+
+fn meanings(text: &str) -> Vec<(String, String, bool)> {
     let lexicon = Lexicon::get();
-    let parsed = Parsed::new(&text);
+    let parsed = Parsed::new(text);
     parsed
         .tokens
         .iter()
@@ -536,26 +636,11 @@ fn read_text(text: Text) -> Vec<(String, String, bool)> {
 /// Adds this file's functions to the compiled module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("ANSWER_RULES", RULES.to_vec())?;
-    module.add(
-        "TAG_STATES",
-        [
-            TagState::Found,
-            TagState::Missing,
-            TagState::Unclosed,
-            TagState::Unopened,
-            TagState::Repeated,
-            TagState::Nested,
-        ]
-        .map(TagState::name)
-        .to_vec(),
-    )?;
+    module.add("TAG_STATES", TAG_STATES.map(TagState::name).to_vec())?;
+    module.add("TEXT_REWARDS", MEASURES.map(|m| m.0).to_vec())?;
+    module.add_function(wrap_pyfunction!(score_texts, module)?)?;
+    module.add_function(wrap_pyfunction!(explain_answers, module)?)?;
     module.add_function(wrap_pyfunction!(parse_tags, module)?)?;
-    module.add_function(wrap_pyfunction!(format_scores, module)?)?;
-    module.add_function(wrap_pyfunction!(match_answers, module)?)?;
-    module.add_function(wrap_pyfunction!(match_labels, module)?)?;
-    module.add_function(wrap_pyfunction!(overlap_scores, module)?)?;
-    module.add_function(wrap_pyfunction!(fluency_parts, module)?)?;
-    module.add_function(wrap_pyfunction!(scored_field, module)?)?;
     module.add_function(wrap_pyfunction!(synonyms, module)?)?;
     module.add_function(wrap_pyfunction!(read_text, module)?)?;
     Ok(())

@@ -39,8 +39,7 @@ impl Prompt {
         let question = question.filter(|q| !q.trim().is_empty()).map(Question::new);
         let references = references
             .iter()
-            .flat_map(|r| r.as_ref().split('#'))
-            .filter(|r| !r.trim().is_empty())
+            .flat_map(|r| alternatives(r.as_ref()))
             .map(|r| Reference::new(r, question.as_ref(), &options))
             .collect();
         Self {
@@ -194,6 +193,11 @@ impl Prompt {
         });
         named
     }
+}
+
+/// The parts of a reference `a#b`, which stands for `a` or `b`.
+pub fn alternatives(reference: &str) -> impl Iterator<Item = &str> {
+    reference.split('#').filter(|part| !part.trim().is_empty())
 }
 
 impl Reference {

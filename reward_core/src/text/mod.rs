@@ -1,7 +1,8 @@
 //! Rewards on text: what a completion says, and whether a careful reader would accept it.
 //!
 //! `tags` finds the parts of a completion, `normalise` and `tokens` turn an answer into concepts of the
-//! `lexicon`, `answers` decides whether it is right, and `similarity` gives the usual overlap scores.
+//! `lexicon`, `answers` decides whether it is right, and `similarity` gives the usual overlap
+//! scores. `scores` gives all of them from one look at a completion.
 
 pub mod answers;
 pub mod choices;
@@ -13,7 +14,9 @@ pub mod numbers;
 pub mod polarity;
 pub mod question;
 pub mod relations;
+pub mod scores;
 pub mod similarity;
+pub mod source;
 pub mod statements;
 pub mod tags;
 pub mod targets;

@@ -64,15 +64,15 @@ impl Words {
 
     /// 1 − Levenshtein distance / length of the longer text, over characters of the normal form, in [0, 1].
     ///
-    /// 0 where either text is empty: an empty answer earns nothing.
+    /// 0 where either text is empty: an empty answer earns nothing. Costs answer × reference / 64.
     #[must_use]
     pub fn levenshtein(&self, reference: &Self) -> f64 {
-        let left: Vec<char> = self.text.chars().collect();
-        let right: Vec<char> = reference.text.chars().collect();
-        if left.is_empty() || right.is_empty() {
+        if self.text.is_empty() || reference.text.is_empty() {
             return 0.0;
         }
-        1.0 - levenshtein(&left, &right) as f64 / left.len().max(right.len()) as f64
+        let (left, right) = (self.text.chars(), reference.text.chars());
+        let length = left.clone().count().max(right.clone().count());
+        1.0 - rapidfuzz::distance::levenshtein::distance(left, right) as f64 / length as f64
     }
 }
 
@@ -101,82 +101,6 @@ fn shared(left: &[u64], right: &[u64]) -> usize {
     both
 }
 
-/// Least number of insertions, deletions and substitutions between two texts.
-#[must_use]
-pub fn levenshtein(left: &[char], right: &[char]) -> usize {
-    let (left, right) = without_common_ends(left, right);
-    if left.len() <= 64 {
-        return bit_parallel(left, right);
-    }
-    if right.len() <= 64 {
-        return bit_parallel(right, left);
-    }
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.iter().enumerate() {
-            let cost = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[right.len()]
-}
-
-fn without_common_ends<'a>(left: &'a [char], right: &'a [char]) -> (&'a [char], &'a [char]) {
-    let lead = left.iter().zip(right).take_while(|(a, b)| a == b).count();
-    let (left, right) = (&left[lead..], &right[lead..]);
-    let tail = left
-        .iter()
-        .rev()
-        .zip(right.iter().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
-    (&left[..left.len() - tail], &right[..right.len() - tail])
-}
-
-/// Myers' algorithm: one word holds a column of the table.
-///
-/// Source: Myers 1999, doi:10.1145/316542.316550, in Hyyrö's form for edit distance.
-fn bit_parallel(pattern: &[char], text: &[char]) -> usize {
-    if pattern.is_empty() {
-        return text.len();
-    }
-    let mut ascii = [0_u64; 128];
-    let mut other: Vec<(char, u64)> = Vec::new();
-    for (position, &character) in pattern.iter().enumerate() {
-        let bit = 1 << position;
-        match usize::try_from(u32::from(character)) {
-            Ok(code) if code < 128 => ascii[code] |= bit,
-            _ => match other.iter_mut().find(|(c, _)| *c == character) {
-                Some((_, mask)) => *mask |= bit,
-                None => other.push((character, bit)),
-            },
-        }
-    }
-    let last = 1_u64 << (pattern.len() - 1);
-    let (mut plus, mut minus, mut distance) = (u64::MAX, 0_u64, pattern.len());
-    for &character in text {
-        let equal = match ascii.get(character as usize) {
-            Some(mask) => *mask,
-            None => other
-                .iter()
-                .find(|(c, _)| *c == character)
-                .map_or(0, |(_, mask)| *mask),
-        };
-        let diagonal = (((equal & plus).wrapping_add(plus)) ^ plus) | equal | minus;
-        let horizontal_plus = minus | !(diagonal | plus);
-        let horizontal_minus = diagonal & plus;
-        distance += usize::from(horizontal_plus & last != 0);
-        distance -= usize::from(horizontal_minus & last != 0);
-        let shifted = (horizontal_plus << 1) | 1;
-        plus = (horizontal_minus << 1) | !(diagonal | shifted);
-        minus = diagonal & shifted;
-    }
-    distance
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,10 +122,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bit_parallel_distance_equals_the_table(left in "[ab肺]{0,90}", right in "[ab肺]{0,90}") {
-            let left: Vec<char> = left.chars().collect();
-            let right: Vec<char> = right.chars().collect();
-            prop_assert_eq!(levenshtein(&left, &right), by_table(&left, &right));
+        fn distance_equals_the_table(left in "[ab肺]{0,200}", right in "[ab肺]{0,200}") {
+            let chars = |text: &str| text.chars().collect::<Vec<char>>();
+            let distance = by_table(&chars(&left), &chars(&right)) as f64;
+            let length = left.chars().count().max(right.chars().count()) as f64;
+            let expected = if left.is_empty() || right.is_empty() { 0.0 } else { 1.0 - distance / length };
+            let found = Words::new(&left).levenshtein(&Words::new(&right));
+            prop_assert!((found - expected).abs() < 1e-12);
         }
     }
 }

@@ -285,9 +285,23 @@ impl<'a> Scope<'a> {
     }
 
     fn negation(&self) -> Option<Rule> {
+        let differs =
+            |t: &Token, want: &Token| t.key == want.key && t.is_negated != want.is_negated;
+        // "no effusion; effusion": one item says nothing but the opposite
+        let is_item = |want: &Token| {
+            self.segments().any(|s| {
+                let mut content = self
+                    .answer
+                    .of(s)
+                    .iter()
+                    .filter(|t| t.is_content())
+                    .peekable();
+                content.peek().is_some() && content.all(|t| differs(t, want) && !t.is_aside)
+            })
+        };
         let is_denied = |want: &Token| {
             let mut same = self.main().filter(|t| t.key == want.key).peekable();
-            same.peek().is_some() && same.all(|t| t.is_negated != want.is_negated)
+            same.peek().is_some() && same.all(|t| differs(t, want)) || is_item(want)
         };
         self.target
             .required

@@ -5,6 +5,8 @@
 
 use memchr::memchr;
 
+use super::source::Source;
+
 /// How one tag was found in a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -38,6 +40,16 @@ impl TagState {
     }
 }
 
+/// Every state, in the order of their numbers.
+pub const TAG_STATES: [TagState; 6] = [
+    TagState::Found,
+    TagState::Missing,
+    TagState::Unclosed,
+    TagState::Unopened,
+    TagState::Repeated,
+    TagState::Nested,
+];
+
 /// Largest number of tags in a set.
 pub const MAX_TAGS: usize = 16;
 
@@ -48,7 +60,7 @@ pub struct TagSet {
 }
 
 /// What was found in one completion.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TagReport {
     /// State of each tag of the set; the rest of the array is unused.
     pub states: [TagState; MAX_TAGS],
@@ -60,9 +72,16 @@ pub struct TagReport {
     pub is_clean_outside: bool,
 }
 
+/// Memory that [`TagSet::parse`] reuses from one text to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Scan {
+    marks: Vec<u8>,
+    events: Vec<Event>,
+}
+
 /// A tag of the set, opening or closing.
 #[derive(Clone, Copy, Debug)]
-pub struct Event {
+struct Event {
     tag: usize,
     is_close: bool,
     start: usize,
@@ -122,29 +141,24 @@ impl TagSet {
         self.names.iter().position(|n| n == name)
     }
 
-    /// Finds every tag of the set in `text`.
+    /// Finds every tag of the set in `text`; `scan` only saves allocations.
     #[must_use]
-    pub fn parse(&self, text: &str) -> TagReport {
-        self.parse_with(text, &mut Vec::new())
+    pub fn parse<'a>(&self, text: impl Into<Source<'a>>, scan: &mut Scan) -> TagReport {
+        let text = text.into();
+        self.find_events(text.marks(&mut scan.marks), &mut scan.events);
+        report_of_pairs(text, &scan.events).unwrap_or_else(|| self.report(text, &scan.events))
     }
 
-    /// [`Self::parse`] that reuses the memory of `events`.
-    #[must_use]
-    pub fn parse_with(&self, text: &str, events: &mut Vec<Event>) -> TagReport {
-        self.find_events(text.as_bytes(), events);
-        let mut report = TagReport {
-            states: [TagState::Missing; MAX_TAGS],
-            contents: [None; MAX_TAGS],
-            in_order: true,
-            is_clean_outside: true,
-        };
+    /// What the tags found amount to, in whatever order they come.
+    fn report(&self, text: Source<'_>, events: &[Event]) -> TagReport {
+        let mut report = TagReport::NOTHING;
         let mut pairs = [(0, 0); MAX_TAGS];
         let mut found = 0;
         for tag in 0..self.len() {
             let (state, pair) = state_of(tag, events);
             report.states[tag] = state;
             let Some((open, close)) = pair else { continue };
-            report.contents[tag] = Some(trimmed(text, open.end, close.start));
+            report.contents[tag] = Some(text.trimmed(open.end, close.start));
             report.in_order &= found == 0 || open.start > pairs[found - 1].0;
             pairs[found] = (open.start, close.end);
             found += 1;
@@ -152,54 +166,97 @@ impl TagSet {
         pairs[..found].sort_unstable();
         let mut at = 0;
         for &(start, end) in &pairs[..found] {
-            report.is_clean_outside &= is_blank(&text[at..start]);
+            report.is_clean_outside &= text.slice(at, start).is_blank();
             at = end;
         }
-        report.is_clean_outside &= is_blank(&text[at..]);
+        report.is_clean_outside &= text.slice(at, text.len()).is_blank();
         report
+    }
+
+    /// The part of `text` that is scored for the tag at `position`, as a range: its content, or with `plain` a
+    /// completion without that tag itself, save what it thought.
+    ///
+    /// # Errors
+    /// The state that prevents it.
+    pub fn field(
+        &self,
+        report: &TagReport,
+        position: usize,
+        text: Source<'_>,
+        plain: bool,
+    ) -> Result<(usize, usize), TagState> {
+        match (report.contents[position], report.states[position]) {
+            (Some(range), _) => Ok(range),
+            (None, TagState::Missing) if plain => {
+                let thought = self
+                    .position("think")
+                    .and_then(|think| report.contents[think]);
+                let start = thought.map_or(0, |(_, end)| {
+                    let mut memory = Vec::new();
+                    let rest = text.slice(end, text.len());
+                    memchr(b'>', rest.marks(&mut memory)).map_or(end, |mark| end + mark + 1)
+                });
+                Ok((start, text.len()))
+            }
+            (None, state) => Err(state),
+        }
     }
 
     fn find_events(&self, bytes: &[u8], events: &mut Vec<Event>) {
         events.clear();
-        let mut at = 0;
-        while let Some(offset) = memchr(b'<', &bytes[at..]) {
-            let start = at + offset;
+        let (mut at, mut expected) = (0, 0);
+        while let Some(start) = next_opening(bytes, at) {
             at = start + 1;
-            let mut cursor = skip_blanks(bytes, at);
-            let is_close = bytes.get(cursor) == Some(&b'/');
-            if is_close {
-                cursor = skip_blanks(bytes, cursor + 1);
-            }
-            let name_end = cursor
-                + bytes[cursor..]
-                    .iter()
-                    .take_while(|b| is_name_byte(b.to_ascii_lowercase()))
-                    .count();
-            let close = skip_blanks(bytes, name_end);
-            if bytes.get(close) != Some(&b'>') {
-                continue;
-            }
-            let name = &bytes[cursor..name_end];
-            let is_it = |n: &String| n.as_bytes().eq_ignore_ascii_case(name);
-            if let Some(tag) = self.names.iter().position(is_it) {
-                events.push(Event {
-                    tag,
-                    is_close,
-                    start,
-                    end: close + 1,
-                });
-                at = close + 1;
+            if let Some(event) = self.tag_at(bytes, start, expected) {
+                at = event.end;
+                expected = event.tag + usize::from(event.is_close);
+                events.push(event);
             }
         }
     }
+
+    /// The tag that begins with the `<` at `start`; the one `expected` is found soonest.
+    fn tag_at(&self, bytes: &[u8], start: usize, expected: usize) -> Option<Event> {
+        let is_close = bytes.get(start + 1) == Some(&b'/');
+        if let Some(name) = self.names.get(expected) {
+            let rest = &bytes[start + 1 + usize::from(is_close)..];
+            if rest.starts_with(name.as_bytes()) && rest.get(name.len()) == Some(&b'>') {
+                let end = bytes.len() - rest.len() + name.len() + 1;
+                return Some(Event {
+                    tag: expected,
+                    is_close,
+                    start,
+                    end,
+                });
+            }
+        }
+        let mut cursor = skip_blanks(bytes, start + 1);
+        let is_close = bytes.get(cursor) == Some(&b'/');
+        if is_close {
+            cursor = skip_blanks(bytes, cursor + 1);
+        }
+        let is_name = |b: &&u8| is_name_byte(b.to_ascii_lowercase());
+        let name_end = cursor + bytes[cursor..].iter().take_while(is_name).count();
+        let close = skip_blanks(bytes, name_end);
+        if bytes.get(close) != Some(&b'>') {
+            return None;
+        }
+        let name = &bytes[cursor..name_end];
+        let is_it = |n: &String| n.as_bytes().eq_ignore_ascii_case(name);
+        Some(Event {
+            tag: self.names.iter().position(is_it)?,
+            is_close,
+            start,
+            end: close + 1,
+        })
+    }
 }
 
-/// Whether there is nothing but blanks; looks at the first byte before anything else.
-fn is_blank(text: &str) -> bool {
-    text.as_bytes()
-        .first()
-        .is_none_or(|b| !b.is_ascii_graphic())
-        && text.trim().is_empty()
+/// The next `<` from `at` on: as a rule it follows the tag before at once, after a line break, or far away.
+fn next_opening(bytes: &[u8], at: usize) -> Option<usize> {
+    let near = bytes[at..].iter().take(2).position(|&b| b == b'<');
+    let offset = near.or_else(|| memchr(b'<', &bytes[at..]))?;
+    Some(at + offset)
 }
 
 const fn is_name_byte(byte: u8) -> bool {
@@ -213,10 +270,28 @@ fn skip_blanks(bytes: &[u8], from: usize) -> usize {
         .count()
 }
 
-fn trimmed(text: &str, start: usize, end: usize) -> (usize, usize) {
-    let content = &text[start..end];
-    let lead = content.len() - content.trim_start().len();
-    (start + lead, start + lead + content.trim().len())
+/// The report of a text whose tags are closed before the next one opens, each there once; None for any other.
+fn report_of_pairs(text: Source<'_>, events: &[Event]) -> Option<TagReport> {
+    let (pairs, rest) = events.as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let mut report = TagReport::NOTHING;
+    let (mut at, mut last) = (0, 0);
+    for [open, close] in pairs {
+        let tag = open.tag;
+        let is_pair = !open.is_close && close.is_close && close.tag == tag;
+        if !is_pair || report.states[tag] == TagState::Found {
+            return None;
+        }
+        report.states[tag] = TagState::Found;
+        report.contents[tag] = Some(text.trimmed(open.end, close.start));
+        report.in_order &= tag >= last;
+        report.is_clean_outside &= text.slice(at, open.start).is_blank();
+        (at, last) = (close.end, tag);
+    }
+    report.is_clean_outside &= text.slice(at, text.len()).is_blank();
+    Some(report)
 }
 
 fn state_of(tag: usize, events: &[Event]) -> (TagState, Option<(Event, Event)>) {
@@ -254,6 +329,14 @@ fn is_enclosed(open: usize, close: usize, events: &[Event]) -> bool {
 }
 
 impl TagReport {
+    /// No tag in an empty text.
+    const NOTHING: Self = Self {
+        states: [TagState::Missing; MAX_TAGS],
+        contents: [None; MAX_TAGS],
+        in_order: true,
+        is_clean_outside: true,
+    };
+
     /// 1 when every tag is found once, in order, filled, with nothing but blanks outside; else 0.
     ///
     /// An empty `think` counts as filled: models that can switch thinking off write one.
@@ -288,10 +371,52 @@ impl TagReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    const PARTS: [&str; 14] = [
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "<plane>",
+        "</plane>",
+        "< ANSWER >",
+        "</ answer>",
+        "肺",
+        " ",
+        "\n",
+        "x",
+        "<",
+        "<answer></answer>",
+    ];
+
+    proptest! {
+        #[test]
+        fn the_report_is_the_same_for_either_encoding_and_without_the_short_cut(
+            parts in proptest::collection::vec(0..PARTS.len(), 0..12)
+        ) {
+            let set = TagSet::new(&["think", "answer", "plane"]).unwrap();
+            let text: String = parts.iter().map(|&part| PARTS[part]).collect();
+            let units: Vec<u32> = text.chars().map(u32::from).collect();
+            let mut scan = Scan::default();
+            let narrow = set.parse(text.as_str(), &mut scan);
+            prop_assert_eq!(narrow, set.report(Source::Utf8(&text), &scan.events));
+            let wide = set.parse(Source::Utf32(&units), &mut scan);
+            prop_assert_eq!(narrow.states, wide.states);
+            prop_assert_eq!((narrow.in_order, narrow.is_clean_outside), (wide.in_order, wide.is_clean_outside));
+            for (narrow, wide) in narrow.contents.iter().zip(wide.contents) {
+                let said = wide.map(|(start, end)| {
+                    let mut memory = String::new();
+                    Source::Utf32(&units[start..end]).text(&mut memory).to_string()
+                });
+                prop_assert_eq!(narrow.map(|(start, end)| text[start..end].to_string()), said);
+            }
+        }
+    }
 
     fn parse(text: &str) -> (TagSet, TagReport) {
         let set = TagSet::new(&["think", "answer", "plane", "modality"]).unwrap();
-        let report = set.parse(text);
+        let report = set.parse(text, &mut Scan::default());
         (set, report)
     }
 

@@ -1,5 +1,7 @@
 //! An answer as a row of tokens: concepts, words and numbers, each with its sentence, segment and negation.
 
+use memchr::memmem;
+
 use super::lexicon::{Category, ConceptId, Entry, Lexicon, Role};
 use super::normalise::{is_plain_han, normalise};
 
@@ -8,6 +10,9 @@ pub const NO_CONCEPT: ConceptId = ConceptId::MAX;
 
 /// Words after the first one that a term of the table may have; the longest has fewer.
 const LONGEST_TERM: usize = 24;
+
+/// What follows repeats the options of a question.
+const CHOOSE_FROM: &str = "please choose from";
 
 /// Tokens after a negation in which its verb or its object is looked for.
 const LONGEST_PREDICATE: usize = 64;
@@ -476,8 +481,10 @@ impl Parsed {
 
     fn split_words(&mut self) {
         self.words.clear();
-        if let Some(at) = self.text.find("please choose from") {
-            self.text.truncate(at);
+        if self.text.len() > CHOOSE_FROM.len() {
+            if let Some(at) = memmem::find(self.text.as_bytes(), CHOOSE_FROM.as_bytes()) {
+                self.text.truncate(at);
+            }
         }
         let not = word_key("not");
         for word in raw_words(&self.text) {

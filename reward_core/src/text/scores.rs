@@ -1,0 +1,282 @@
+//! Every text reward of a completion from one look at it: tags are scanned once, each field is read once.
+
+use super::answers::Prompt;
+use super::fluency::fluency;
+use super::labels::Label;
+use super::lexicon::ConceptId;
+use super::similarity::Words;
+use super::source::Source;
+use super::tags::{Scan, TagReport, TagSet};
+use super::tokens::Parsed;
+use super::verdict::{Rule, Verdict};
+
+/// One reward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // each is described where Python offers it
+pub enum Measure {
+    Format,
+    FormatGraded,
+    AnswerMatch,
+    AnswerMatchGraded,
+    ExactMatch,
+    TokenRecall,
+    TokenF1,
+    Levenshtein,
+    PlaneMatch,
+    ModalityMatch,
+    Fluency,
+}
+
+/// Every reward by its name.
+pub const MEASURES: [(&str, Measure); 12] = [
+    ("format", Measure::Format),
+    ("format_graded", Measure::FormatGraded),
+    ("answer_match", Measure::AnswerMatch),
+    ("accuracy", Measure::AnswerMatch), // as text-only medical QA calls it
+    ("answer_match_graded", Measure::AnswerMatchGraded),
+    ("exact_match", Measure::ExactMatch),
+    ("token_recall", Measure::TokenRecall),
+    ("token_f1", Measure::TokenF1),
+    ("levenshtein", Measure::Levenshtein),
+    ("plane_match", Measure::PlaneMatch),
+    ("modality_match", Measure::ModalityMatch),
+    ("fluency", Measure::Fluency),
+];
+
+impl Measure {
+    /// The reward called `name`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        MEASURES.iter().find(|m| m.0 == name).map(|m| m.1)
+    }
+
+    /// Whether it compares words with the references.
+    #[must_use]
+    pub const fn is_overlap(self) -> bool {
+        matches!(
+            self,
+            Self::ExactMatch | Self::TokenRecall | Self::TokenF1 | Self::Levenshtein
+        )
+    }
+
+    /// Whether it judges the answer by the rules.
+    #[must_use]
+    pub const fn is_verdict(self) -> bool {
+        matches!(self, Self::AnswerMatch | Self::AnswerMatchGraded)
+    }
+}
+
+/// What a completion is compared with; what no reward asks for may be left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Row<'a> {
+    /// Question, references and options.
+    pub prompt: Option<&'a Prompt>,
+    /// The references as the overlap measures see them.
+    pub accepted: &'a [Words],
+    /// Label of the plane.
+    pub plane: Option<&'a Label>,
+    /// Label of the modality.
+    pub modality: Option<&'a Label>,
+    /// Expected language.
+    pub language: Option<&'a str>,
+}
+
+/// Memory that is reused from row to row.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    scan: Scan,
+    parsed: Parsed,
+    words: Words,
+    labels: ReadLabels,
+    classes: Vec<ConceptId>,
+    text: String,
+}
+
+/// Labels as they were read lately: completions name few planes and modalities, again and again.
+#[derive(Debug, Default)]
+struct ReadLabels {
+    known: Vec<(String, Parsed)>,
+}
+
+impl ReadLabels {
+    /// What `text` says.
+    fn read(&mut self, text: &str) -> &Parsed {
+        let known = self.known.iter().position(|(label, _)| label == text);
+        let place = known.unwrap_or_else(|| {
+            if self.known.len() == MOST_LABELS {
+                self.known.clear();
+            }
+            self.known.push((text.to_string(), Parsed::new(text)));
+            self.known.len() - 1
+        });
+        &self.known[place].1
+    }
+}
+
+/// Labels that are remembered at a time.
+const MOST_LABELS: usize = 16;
+
+/// Some rewards over completions of one tag set.
+#[derive(Clone, Debug)]
+pub struct Scorer {
+    measures: Vec<Measure>,
+    set: TagSet,
+    answer: usize,
+    plane: Option<usize>,
+    modality: Option<usize>,
+    plain: bool,
+}
+
+/// A completion whose tags are found.
+struct Opened<'a> {
+    text: Source<'a>,
+    report: TagReport,
+}
+
+impl Scorer {
+    /// The rewards `measures`; with `plain` a completion without an answer tag is the answer itself.
+    ///
+    /// # Errors
+    /// A reward judges the answer and the tag set has no tag "answer".
+    pub fn new(measures: Vec<Measure>, set: TagSet, plain: bool) -> Result<Self, String> {
+        let needs_answer = measures.iter().any(|m| m.is_overlap() || m.is_verdict());
+        let answer = match set.position("answer") {
+            Some(position) => position,
+            None if needs_answer => return Err("the tag set has no tag \"answer\"".to_string()),
+            None => 0,
+        };
+        Ok(Self {
+            answer,
+            plane: set.position("plane"),
+            modality: set.position("modality"),
+            measures,
+            set,
+            plain,
+        })
+    }
+
+    /// Writes each reward of `completion` into `scores`; NaN where the row cannot be judged.
+    pub fn score(
+        &self,
+        completion: Source<'_>,
+        row: &Row<'_>,
+        scratch: &mut Scratch,
+        scores: &mut [f64],
+    ) {
+        let opened = Opened {
+            text: completion,
+            report: self.set.parse(completion, &mut scratch.scan),
+        };
+        let mut verdict = None;
+        let mut has_words = false;
+        for (score, &measure) in scores.iter_mut().zip(&self.measures) {
+            *score = match measure {
+                Measure::Format => opened.report.format(&self.set),
+                Measure::FormatGraded => opened.report.format_graded(&self.set),
+                Measure::AnswerMatch | Measure::AnswerMatchGraded => {
+                    let verdict =
+                        *verdict.get_or_insert_with(|| self.verdict(&opened, row.prompt, scratch));
+                    value_of(verdict, measure)
+                }
+                Measure::PlaneMatch => Self::label(&opened, self.plane, row.plane, scratch),
+                Measure::ModalityMatch => {
+                    Self::label(&opened, self.modality, row.modality, scratch)
+                }
+                Measure::Fluency => {
+                    fluency(completion.text(&mut scratch.text), row.language).score()
+                }
+                Measure::ExactMatch
+                | Measure::TokenRecall
+                | Measure::TokenF1
+                | Measure::Levenshtein => {
+                    if !has_words {
+                        let (start, end) = self.answer(&opened).unwrap_or((0, 0));
+                        let answer = completion.slice(start, end).text(&mut scratch.text);
+                        scratch.words.read(answer);
+                        has_words = true;
+                    }
+                    overlap(measure, &scratch.words, row.accepted)
+                }
+            };
+        }
+    }
+
+    /// What the matcher says of `completion`, with its tags and the range of its answer.
+    #[must_use]
+    pub fn explain(
+        &self,
+        completion: Source<'_>,
+        prompt: &Prompt,
+        scratch: &mut Scratch,
+    ) -> (Verdict, TagReport, Option<(usize, usize)>) {
+        let report = self.set.parse(completion, &mut scratch.scan);
+        let opened = Opened {
+            text: completion,
+            report,
+        };
+        let verdict = self.verdict(&opened, Some(prompt), scratch);
+        (verdict, report, self.answer(&opened))
+    }
+
+    /// The range of what is judged as the answer.
+    fn answer(&self, opened: &Opened<'_>) -> Option<(usize, usize)> {
+        self.set
+            .field(&opened.report, self.answer, opened.text, self.plain)
+            .ok()
+    }
+
+    fn verdict(
+        &self,
+        opened: &Opened<'_>,
+        prompt: Option<&Prompt>,
+        scratch: &mut Scratch,
+    ) -> Verdict {
+        let Some(prompt) = prompt.filter(|p| !p.is_unanswerable()) else {
+            return Verdict::reject(Rule::NoReference);
+        };
+        let Some((start, end)) = self.answer(opened) else {
+            return Verdict::reject(Rule::NoAnswerTag);
+        };
+        let answer = opened.text.slice(start, end).text(&mut scratch.text);
+        prompt.judge(answer, &mut scratch.parsed)
+    }
+
+    fn label(
+        opened: &Opened<'_>,
+        position: Option<usize>,
+        label: Option<&Label>,
+        scratch: &mut Scratch,
+    ) -> f64 {
+        let (Some(position), Some(label)) = (position, label) else {
+            return f64::NAN;
+        };
+        let Some((start, end)) = opened.report.contents[position] else {
+            return 0.0;
+        };
+        let text = opened.text.slice(start, end).text(&mut scratch.text);
+        label.score(scratch.labels.read(text), &mut scratch.classes)
+    }
+}
+
+/// The score that a verdict gives; NaN without a reference.
+fn value_of(verdict: Verdict, measure: Measure) -> f64 {
+    if verdict.rule == Rule::NoReference {
+        f64::NAN
+    } else if measure == Measure::AnswerMatch {
+        f64::from(u8::from(verdict.is_accepted))
+    } else {
+        verdict.graded
+    }
+}
+
+/// One overlap measure with the nearest reference; NaN where there is none.
+fn overlap(measure: Measure, answer: &Words, accepted: &[Words]) -> f64 {
+    let compare = match measure {
+        Measure::ExactMatch => Words::exact_match,
+        Measure::TokenRecall => Words::recall,
+        Measure::TokenF1 => Words::f1,
+        _ => Words::levenshtein,
+    };
+    let scores = accepted.iter().map(|reference| compare(answer, reference));
+    scores.fold(f64::NAN, f64::max)
+}
