@@ -298,11 +298,11 @@ class LoggingConfig(Section):
     """What is written while training, besides the run folder's own log."""
 
     report_to: tuple[Tracker, ...] = ("tensorboard",)
-    """Where curves are shown. tensorboard stays on this machine; wandb sends them away unless `offline` is set."""
+    """Where curves are shown; nothing leaves this machine unless `offline` is false or the environment says so."""
     project: str = "medgrpo"
     """Project of wandb and trackio, experiment of mlflow."""
-    offline: bool = False
-    """Let wandb keep its files here (`wandb sync` sends them later)."""
+    offline: bool = True
+    """Keep what trackers write in the run folder (`wandb sync` sends it later); false: as they do by themselves."""
     sample_steps: int = Field(0, ge=0)
     """Write random samples for human review every N steps; 0: never."""
     samples: int = Field(8, ge=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,8 +56,10 @@ def is_full_disk(error: BaseException) -> bool:
             return True
         if any(words in str(seen).lower() for words in FULL_DISK):
             return True
-        # torch.save: "PytorchStreamWriter failed writing file data/0: file write failed"
-        if isinstance(seen, RuntimeError) and "file write failed" in str(seen):
+        # torch.save: "PytorchStreamWriter failed writing file", or its position is not where it should be
+        if isinstance(seen, RuntimeError) and re.search(
+            r"file write failed|unexpected pos \d+ vs", str(seen)
+        ):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
-from medgrpo.config.sections import LoggingConfig, RunConfig
+from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError
 from medgrpo.files import write_text
 from medgrpo.runs.writer import RunWriter, StageFolder, read_json, read_lines
@@ -594,9 +595,10 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     """The trainer of the stage's method, with our callbacks."""
     from medgrpo.training import arguments, datasets
     from medgrpo.training.callbacks import RunLog, StepClock
+    from medgrpo.training.trackers import keep_here
 
     config, plan = context.config, context.plan
-    _name_project(config.logging)
+    keep_here(config.logging, context.writer.path, os.environ)
     output = context.stage.checkpoints
     shared: dict[str, Any] = {
         "context": context,
@@ -642,16 +644,6 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     trainer.add_callback(RunLog(context))
     _add_tensorboard(trainer, context)
     return trainer
-
-
-def _name_project(logging: LoggingConfig) -> None:
-    """Tell the trackers that read it from the environment what the project is called, unless that says so itself."""
-    import os
-
-    os.environ.setdefault("WANDB_PROJECT", logging.project)
-    os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", logging.project)
-    if logging.offline:
-        os.environ["WANDB_MODE"] = "offline"
 
 
 def _add_tensorboard(trainer: Any, context: StageContext) -> None:

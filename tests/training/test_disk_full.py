@@ -1,0 +1,55 @@
+"""A disk that fills up during a checkpoint: one clear error, the last checkpoint good, the run goes on."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+SETTINGS = (
+    "rollout.num_generations=2",
+    "rollout.max_completion_length=6",
+    "training.prompts_per_step=2",
+    "training.per_device_train_batch_size=4",
+    "training.max_steps=6",
+    "training.save_steps=2",
+    "training.save_total_limit=10",
+    "stages.sft.enabled=false",
+    "data.rows=6",
+    "validation.before_and_after=false",
+    "logging.report_to=[]",
+)
+
+
+@pytest.mark.slow
+def test_a_full_disk_during_a_checkpoint_leaves_the_last_one_good(dataset, tmp_path):
+    """On a real file system of 16 MiB, mounted in a user namespace of its own; a checkpoint takes 7."""
+    room = tmp_path / "room"
+    room.mkdir()
+    settings = " ".join(f"--set {text}" for text in (*SETTINGS, f"data.path={dataset}"))
+    train = f"{sys.executable} -m medgrpo.cli.main train --output {room}/run --resume auto --quiet {settings}"
+    script = (
+        f"cd {room.parent} && mount -t tmpfs -o size=16m none {room} && "
+        f"{train}; code=$?; ls {room}/run/checkpoints; cat {room}/run/training_info.json; echo; "
+        f"mount -o remount,size=64m {room} && {train} --json; cat {room}/run/log.jsonl; exit $code"
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip(f"no private mounts here: {done.stderr.strip()[:80]}")
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert "error: the disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "checkpoint-2"
+    assert not lines[1].startswith("checkpoint")
+    results = [json.loads(line) for line in lines if line.startswith("{") and len(line) > 2]
+    assert results[0]["status"] == "finished"
+    assert [entry["step"] for entry in results[1:]] == [1, 2, 3, 4, 5, 6]
