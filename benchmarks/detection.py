@@ -118,7 +118,7 @@ def medgrpo(*arguments: object) -> dict[str, Any]:
 def settings(kind: str, template: Path) -> list[str]:
     """What the demo-size model needs besides the preset."""
     lengths = {"shapes": (64, 512), "vessels": (700, 2048)}[kind]
-    steps = {"shapes": (400, 100), "vessels": (6, 3)}[kind]
+    steps = {"shapes": (240, 100), "vessels": (6, 3)}[kind]
     return [
         f"data.prompt_template={template}",
         f"rollout.max_completion_length={lengths[0]}",

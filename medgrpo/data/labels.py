@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from medgrpo.data.schema import Row
 
@@ -114,7 +114,7 @@ def _agreed(kind: Kind, labels: set[str]) -> str | None:
     from medgrpo.rewards import text
 
     def entails(one: str, other: str) -> bool:
-        columns = {kind: [other]}
+        columns: dict[str, Any] = {kind: [other]}
         return bool(
             text.score([f"{kind}_match"], [f"<{kind}>{one}</{kind}>"], tags=[kind], **columns)[0, 0] == 1
         )
