@@ -1,7 +1,7 @@
 """Types of the compiled reward core; compared with the built module by stubtest."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self, TypeAlias, final
+from typing import Any, Self, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray

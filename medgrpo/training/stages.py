@@ -598,6 +598,8 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     from medgrpo.training.trackers import keep_here
 
     config, plan = context.config, context.plan
+    import transformers.trainer  # noqa: F401  # prints on stdout where it finds WANDB_MODE=offline: import it first
+
     keep_here(config.logging, context.writer.path, os.environ)
     output = context.stage.checkpoints
     shared: dict[str, Any] = {

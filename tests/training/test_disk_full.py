@@ -47,7 +47,7 @@ def test_a_full_disk_during_a_checkpoint_leaves_the_last_one_good(dataset, tmp_p
     assert done.stderr.count("error: ") == 1
     assert "error: the disk is full" in done.stderr
     assert "Traceback" not in done.stderr
-    lines = done.stdout.splitlines()
+    lines = done.stdout.splitlines()  # nothing of the libraries among them
     assert lines[0] == "checkpoint-2"
     assert not lines[1].startswith("checkpoint")
     results = [json.loads(line) for line in lines if line.startswith("{") and len(line) > 2]
