@@ -16,9 +16,7 @@ miri() {
 asan() {
   local host
   host=$(rustc +nightly -vV | sed -n 's/^host: //p')
-  # The standard library is built with it too.
-  RUSTFLAGS=-Zsanitizer=address \
-    cargo +nightly test --release -Zbuild-std --target "$host" --lib
+  RUSTFLAGS=-Zsanitizer=address cargo +nightly test --release --target "$host" --lib
 }
 
 case ${1:-all} in
