@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,35 @@ def tiny_config(dataset):
         return resolved.config
 
     return build
+
+
+def run(config, path, *, reporter=None, resume=False):
+    """Train into the folder, or go on with the run that is there."""
+    from medgrpo.training.resume import ResumePoint
+    from medgrpo.training.stages import train
+
+    return train(
+        config,
+        name="test",
+        reporter=reporter or SilentReporter(),
+        output=path,
+        logs=None,
+        resume=ResumePoint(path) if resume else None,
+    )
+
+
+def two_processes(path, words, *, timeout_s):
+    """Train with these settings in two processes on the CPU, as `torchrun` starts them."""
+    script = Path(__file__).with_name("two_processes.py")
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d"]
+    return subprocess.run(
+        [sys.executable, *launch, "--rdzv-endpoint=localhost:0", str(script), str(path), *words],
+        check=False,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
 
 
 class StopsAt(SilentReporter):

@@ -1,21 +1,13 @@
 """Dynamic sampling: groups without spread are replaced, in an order that a resumed run repeats."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from medgrpo.runs.writer import read_lines
 from medgrpo.training.completions import read_completions
 from medgrpo.training.dynamic_sampling import FreshPrompts, dead_groups, share_of
-from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.resume import ResumePoint
 from medgrpo.training.sampler import EpochOrder
-from medgrpo.training.stages import train
-from tests.training.conftest import REWARDS, TINY, StopsAt, losses
+from tests.training.conftest import REWARDS, TINY, StopsAt, losses, run, two_processes
 
 NAN = float("nan")
 SOMETIMES = (
@@ -26,17 +18,6 @@ SOMETIMES = (
     "training.per_device_train_batch_size=8",
 )
 """A reward that gives 0 to every completion of about half of the prompts; two batches a step."""
-
-
-def run(config, path, *, reporter=None, resume=None):
-    return train(
-        config,
-        name="test",
-        reporter=reporter or SilentReporter(),
-        output=path,
-        logs=None,
-        resume=ResumePoint(path) if resume else None,
-    )
 
 
 def test_groups_without_spread_or_without_two_judged_completions_are_dead():
@@ -164,16 +145,7 @@ def test_two_processes_replace_groups_that_lie_over_both(tmp_path, dataset):
         "training.max_steps=4",
         "rollout.dynamic_sampling=4",
     )
-    script = Path(__file__).with_name("two_processes.py")
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d"]
-    finished = subprocess.run(
-        [sys.executable, *launch, "--rdzv-endpoint=localhost:0", str(script), str(tmp_path / "run"), *words],
-        check=False,
-        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    finished = two_processes(tmp_path / "run", words, timeout_s=600)
     assert finished.returncode == 0, finished.stderr[-2000:]
     log = read_lines(tmp_path / "run" / "log.jsonl")
     replaced = sum(entry["dynamic_sampling/replaced"] for entry in log)

@@ -7,9 +7,7 @@ import pytest
 from medgrpo.errors import MedgrpoError
 from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.resume import ResumePoint
-from medgrpo.training.stages import train
-from tests.training.conftest import StopsAt
+from tests.training.conftest import StopsAt, run
 
 VALIDATED = (
     "stages.sft.enabled=false",
@@ -19,17 +17,6 @@ VALIDATED = (
     "training.save_steps=1",
     "training.warmup_ratio=0",
 )
-
-
-def run(config, path, *, reporter=None, resume=False):
-    return train(
-        config,
-        name="test",
-        reporter=reporter or SilentReporter(),
-        output=path,
-        logs=None,
-        resume=ResumePoint(path) if resume else None,
-    )
 
 
 def digest(folder):

@@ -10,6 +10,7 @@ from medgrpo.training.completions import read_completions
 from medgrpo.training.reporter import SilentReporter
 from medgrpo.training.stages import train
 from tests.families import TINY_FAMILIES
+from tests.training.conftest import TINY, two_processes
 
 PATTERNS = {
     "every second row": lambda number: number % 2,
@@ -118,3 +119,26 @@ def test_every_family_takes_them(mixed, tiny_config, tmp_path_factory, family, m
     (entry,) = read_lines(run(config, tmp_path / "run").log)
     assert math.isfinite(entry["loss"])
     assert entry["grad_norm"] > 0
+
+
+@pytest.mark.slow
+def test_one_process_has_pictures_and_the_other_never(mixed, tmp_path):
+    """Each waited for the other for good: TRL gathered pictures only where there were some (S2.6)."""
+    words = (
+        *TINY,
+        f"data.path={mixed('every second row')}",
+        "data.rows=16",
+        "stages.sft.enabled=false",
+        "data.shuffle=false",
+        "tuning.method=lora",
+        'tuning.towers=["language", "vision"]',
+        "training.per_device_train_batch_size=2",
+        "training.max_steps=2",
+    )
+    finished = two_processes(tmp_path / "run", words, timeout_s=240)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    log = read_lines(tmp_path / "run" / "log.jsonl")
+    assert [entry["step"] for entry in log] == [1, 2]
+    assert all(math.isfinite(entry["loss"]) for entry in log)
+    seen = [len(row["images"]) for row in read_completions(tmp_path / "run").to_pylist()]
+    assert seen == [0, 0, 0, 0, 1, 1, 1, 1] * 2

@@ -11,18 +11,7 @@ from medgrpo.training.completions import read_completions
 from medgrpo.training.reporter import SilentReporter
 from medgrpo.training.resume import ResumePoint, find_run, resume_config
 from medgrpo.training.stages import train
-from tests.training.conftest import StopsAt, losses, prompt_order
-
-
-def run(config, path, *, reporter=None, resume=None):
-    return train(
-        config,
-        name="test",
-        reporter=reporter or SilentReporter(),
-        output=path,
-        logs=None,
-        resume=ResumePoint(path) if resume else None,
-    )
+from tests.training.conftest import StopsAt, losses, prompt_order, run
 
 
 @pytest.mark.parametrize(("stage", "step"), [("grpo", 5), ("sft", 2)])

@@ -8,9 +8,7 @@ from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.training.preflight import preflight
 from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.resume import ResumePoint
-from medgrpo.training.stages import train
-from tests.training.conftest import REWARDS, StopsAt, losses
+from tests.training.conftest import REWARDS, StopsAt, losses, run
 
 FOUR = (
     "tuning.method=lora",
@@ -32,17 +30,6 @@ FOUR = (
 )
 """SFT, GRPO, GRPO with another KL weight and rate, DPO on the pairs of what they sampled."""
 STAGES = ("stages/1-sft", "stages/2-grpo", "stages/3-grpo")
-
-
-def run(config, path, *, reporter=None, resume=None):
-    return train(
-        config,
-        name="test",
-        reporter=reporter or SilentReporter(),
-        output=path,
-        logs=None,
-        resume=ResumePoint(path) if resume else None,
-    )
 
 
 @pytest.fixture(scope="module")

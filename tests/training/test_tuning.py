@@ -4,23 +4,9 @@ import pytest
 import torch
 
 from medgrpo.runs.writer import read_lines
-from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.resume import ResumePoint
-from medgrpo.training.stages import train
-from tests.training.conftest import StopsAt, losses
+from tests.training.conftest import StopsAt, losses, run
 
 QUICK = ("stages.sft.enabled=false", "training.learning_rate=1e-3", "training.warmup_ratio=0")
-
-
-def run(config, path, *, reporter=None, resume=None):
-    return train(
-        config,
-        name="test",
-        reporter=reporter or SilentReporter(),
-        output=path,
-        logs=None,
-        resume=ResumePoint(path) if resume else None,
-    )
 
 
 def weights(folder):
