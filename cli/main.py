@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
 import typer
 import typer.core
 
+from medgrpo.cli.output import results_alone
 from medgrpo.errors import MedgrpoError, UsageError, choice_error, missing_extra
 
 # name -> (module in medgrpo.cli, one line of help). The module offers `app`, a Typer with its command(s).
@@ -110,7 +112,8 @@ def main(arguments: list[str] | None = None) -> None:
     # slower as soon as another program runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = app(arguments, prog_name="medgrpo", standalone_mode=False)
+        with results_alone() if "--json" in arguments else nullcontext():
+            code = app(arguments, prog_name="medgrpo", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         print("stopped", file=sys.stderr)
         sys.exit(130)

@@ -6,8 +6,8 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TextIO
 
 import typer
 
@@ -18,6 +18,20 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.")]
 
 
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """Lead what libraries print on stdout to stderr, so that stdout holds the command's document alone.
+
+    Transformers prints a line there as soon as it finds WANDB_MODE=offline.
+    """
+    Output.results = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        Output.results = None
+
+
 class Output:
     """Prints what a command has to say.
 
@@ -25,6 +39,9 @@ class Output:
         as_json: stdout holds exactly one JSON document; tables are left out.
         quiet: notes and progress are left out; errors and results are not.
     """
+
+    results: ClassVar[TextIO | None] = None
+    """Where the document goes while stdout is led elsewhere."""
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
@@ -74,7 +91,7 @@ class Output:
     def result(self, document: dict[str, Any]) -> None:
         """The JSON document of the command, on stdout, if it was asked for. NaN becomes null."""
         if self.as_json:
-            print(json.dumps(finite(document), ensure_ascii=False))
+            print(json.dumps(finite(document), ensure_ascii=False), file=Output.results or sys.stdout)
 
     @contextmanager
     def progress(self, label: str, total: int | None = None, unit: str = "rows") -> Iterator[Any]:

@@ -16,3 +16,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set MEDGRPO_DATA")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def environment_as_before():
+    """What a run sets in the environment for its libraries does not reach the next test."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)

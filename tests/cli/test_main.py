@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from medgrpo.cli import main as command_line
+from medgrpo.cli.output import Output, results_alone
 
 
 def run(*arguments):
@@ -90,3 +91,13 @@ def test_a_missing_package_names_the_extra_to_install(monkeypatch, capsys):
         command_line.main(["preprocess"])
     assert ended.value.code == 1
     assert 'hint: pip install "medgrpo[data]"' in capsys.readouterr().err
+
+
+def test_stdout_holds_the_document_alone_whatever_libraries_print(capsys):
+    """Transformers prints a line on stdout as soon as it finds WANDB_MODE=offline."""
+    with results_alone():
+        print("a library's line")
+        Output(as_json=True).result({"steps": 1})
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"steps": 1}
+    assert "a library's line" in printed.err
