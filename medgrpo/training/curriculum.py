@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
+from medgrpo.files import written_aside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -228,7 +229,6 @@ def write_difficulty(
 ) -> None:
     """Keep the difficulties: a table of `id` and `difficulty`, and what they are made of."""
     import json
-    import os
 
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -237,13 +237,11 @@ def write_difficulty(
         [("id", pa.string()), ("difficulty", pa.float64())], metadata={"about": json.dumps(about)}
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with pq.ParquetWriter(partial, schema) as writer:
+    with written_aside(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         for start in range(0, len(difficulty), 4096):
             block = difficulty[start : start + 4096]
             ids = [rows[number]["id"] for number in range(start, start + len(block))]
             writer.write_table(pa.table({"id": ids, "difficulty": block}, schema=schema))
-    os.replace(partial, path)
 
 
 def read_difficulty(path: Path, rows: int) -> tuple[NDArray[np.float64], dict[str, Any]]:

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.training.checkpoints import PREFIX, publish, rotate
+from medgrpo.training.checkpoints import PREFIX, partial_of, publish, rotate
 from medgrpo.training.optimizer import apply_settings, group_settings, separate_rates
 from medgrpo.training.sampler import EpochOrder
 
@@ -93,7 +93,7 @@ class RunTrainer:
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self.args.output_dir)
         step = self.state.global_step
-        self._writing_to = folder / f".{PREFIX}{step}.partial"
+        self._writing_to = partial_of(folder / f"{PREFIX}{step}")
         try:
             if self.args.should_save:
                 shutil.rmtree(self._writing_to, ignore_errors=True)
