@@ -3,12 +3,14 @@
     python benchmarks/random_model.py PROCESSOR model-3b
     python benchmarks/gpu_training.py model-3b --size 512 --generations 4 --prompts 1 --steps 4 [--vllm] [--set KEY=VALUE …]
 
+Prints one JSON line; `phases_s` are the seconds of a step by phase, the median without the first step.
 The images are noise and the weights random: completions run to their limit, which is the worst case.
 `--images 2` gives each question two pictures, `--text-rows 0.5` leaves every second one without.
 """
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from PIL import Image
 
 from medgrpo.data.prepared import PreparedWriter
 from medgrpo.data.schema import ROW_SCHEMA
+from medgrpo.training.phases import PHASES
 
 
 def write_dataset(
@@ -140,6 +143,11 @@ def main() -> None:
                 "s_per_prompt": [
                     round(entry["s_per_prompt"], 3) for entry in entries if "s_per_prompt" in entry
                 ],
+                "phases_s": {
+                    phase: round(statistics.median(entry[f"time/{phase}"] for entry in entries[1:]), 3)
+                    for phase in PHASES
+                    if f"time/{phase}" in entries[-1] and entries[1:]
+                },
                 "peak_memory_gib": info.get("peak_memory_gib"),
                 "wall_s": round(wall, 1),
                 "loss": [entry.get("loss") for entry in entries],

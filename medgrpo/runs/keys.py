@@ -216,7 +216,7 @@ def direction(key: str) -> int:
     name = key.removeprefix("eval_")
     if name in {"learning_rate", "entropy", "epoch", "num_tokens", "grad_norm"} or "length" in name:
         return 0
-    if name.endswith(_LOWER):
+    if name.endswith(_LOWER) or name.startswith("time/"):
         return -1
     if name in {"reward", "rewards/accuracies", "rewards/margins"} or name.endswith("accuracy"):
         return 1

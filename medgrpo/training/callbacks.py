@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +17,31 @@ LEADING_KEYS = ("stage", "step", "loss", "reward")
 
 
 class StepClock(TrainerCallback):
-    """Seconds per prompt of each step, without validations and checkpoints."""
+    """Seconds per prompt of each step, without trial step, validations and checkpoints; of GRPO also by phase.
+
+    It comes before the callbacks that take time at the end of a step.
+    """
 
     def __init__(self, context: StageContext) -> None:
         self._context = context
-        self._since = time.perf_counter()
 
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
+    def on_epoch_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock."""
-        self._since = time.perf_counter()
+        self._context.clock.start()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Stop it; the value joins the step's log line."""
-        elapsed = time.perf_counter() - self._since
-        self._context.add_pending({"s_per_prompt": elapsed / self._context.plan.prompts_per_step})
+        """Stop it; the values join the step's log line."""
+        plan, seconds = self._context.plan, self._context.clock.stop()
+        phases = {f"time/{phase}": value for phase, value in seconds.items()} if plan.method == "grpo" else {}
+        self._context.add_pending({"s_per_prompt": sum(seconds.values()) / plan.prompts_per_step, **phases})
 
     def on_log(self, *_: Any, **__: Any) -> None:
         """Start it again after what the step's other callbacks took."""
-        self._since = time.perf_counter()
+        self._context.clock.start()
 
     def on_save(self, *_: Any, **__: Any) -> None:
         """Start it again after the checkpoint."""
-        self._since = time.perf_counter()
+        self._context.clock.start()
 
 
 class Validation(TrainerCallback):

@@ -17,6 +17,7 @@ from medgrpo.files import sync
 from medgrpo.runs.writer import RunWriter, StageFolder, write_json
 from medgrpo.training.completions import CompletionStore
 from medgrpo.training.launch import STOP_FILE
+from medgrpo.training.phases import PhaseClock
 from medgrpo.training.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class StageContext:
     """Whether the step under way is a trial that nothing may remember (see `largest_first.py`)."""
     is_sick: str | None = None
     """Why a health rule stops the run."""
+    clock: PhaseClock = field(default_factory=PhaseClock)
+    """Of the step under way."""
     _pending: dict[str, Any] = field(default_factory=dict)
 
     @property

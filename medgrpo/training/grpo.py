@@ -82,6 +82,10 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         if self.context.is_probing:
             tried: dict[str, Any] = super()._generate_and_score_completions(inputs)
             return tried
+        with self.context.clock.phase("logprobs"):
+            return self._sample_and_score(inputs)
+
+    def _sample_and_score(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._rollout = self._scored = None
         drawn: Scored | None = None
         sampling: dict[str, float] = {}
@@ -116,7 +120,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         assert self._fresh is not None
         group, processes = self.num_generations, self.accelerator.num_processes
         inputs = list(inputs)
-        self._rollout = self._sampled(inputs)
+        self._rollout = self._sampled(prompts_of(inputs))
         drawn = scored = self._score(inputs, self._rollout)
         lengths = {key: len(values) for key, values in self._metrics["train"].items()}
         rounds = replaced = 0
@@ -133,7 +137,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
                 samples=len(inputs),
             )
             examples = [self.train_dataset[row] for row in share.rows]
-            again = self._sampled(examples)
+            again = self._sampled(prompts_of(examples))
             for place, example in zip(share.places, examples, strict=False):
                 inputs[place] = example
             self._rollout = self._rollout.with_places(share.places, again)
@@ -153,13 +157,13 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             },
         )
 
-    def _sampled(self, examples: list[dict[str, Any]]) -> Rollout:
-        return Rollout.of(super()._generate(prompts_of(examples)))
+    def _sampled(self, prompts: list[Any]) -> Rollout:
+        with self.context.clock.phase("rollout"):
+            return Rollout.of(super()._generate(prompts))
 
     def _generate(self, prompts: list[Any]) -> Any:
         """The rollout; where dynamic sampling made it, that one."""
-        rollout = self._rollout or Rollout.of(super()._generate(prompts))
-        return rollout.as_trl()
+        return (self._rollout or self._sampled(prompts)).as_trl()
 
     def _calculate_rewards(
         self,
@@ -180,22 +184,23 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
 
     def _score(self, examples: Sequence[dict[str, Any]], rollout: Rollout) -> Scored:
         """What the completions of all processes earned; of a longer rollout those that have an example."""
-        ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
-        samples = [
-            Sample(example["row"], completion_text(completion), len(ids), ids[-1] not in ends)
-            for example, completion, ids in zip(
-                examples, rollout.completions, rollout.completion_ids, strict=False
+        with self.context.clock.phase("reward"):
+            ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
+            samples = [
+                Sample(example["row"], completion_text(completion), len(ids), ids[-1] not in ends)
+                for example, completion, ids in zip(
+                    examples, rollout.completions, rollout.completion_ids, strict=False
+                )
+            ]
+            table = (
+                self.composite.score(
+                    [sample.text for sample in samples], row_columns([sample.row for sample in samples])
+                )
+                if samples
+                else None
             )
-        ]
-        table = (
-            self.composite.score(
-                [sample.text for sample in samples], row_columns([sample.row for sample in samples])
-            )
-            if samples
-            else None
-        )
-        tables = [part for part in self._all([table]) if part is not None]
-        return Scored(joined(tables), self._all(samples))
+            tables = [part for part in self._all([table]) if part is not None]
+            return Scored(joined(tables), self._all(samples))
 
     def _signal(self, scored: Scored) -> Floats:
         return scored.signal(self.composite, self._overlong, self.num_generations)

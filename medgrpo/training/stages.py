@@ -27,6 +27,7 @@ from medgrpo.training.checkpoints import (
 )
 from medgrpo.training.completions import CompletionStore
 from medgrpo.training.datasets import ChosenRows, RowSource, Variation, drop_long
+from medgrpo.training.phases import PhaseClock
 from medgrpo.training.policy import Policy, Weights, find_weights, load_policy
 from medgrpo.training.preflight import Preflight, preflight
 from medgrpo.training.reporter import Reporter
@@ -371,6 +372,7 @@ def _run_stage(
         curriculum=curriculum,
         stop=run.stop,
         is_main_process=run.is_main_process,
+        clock=PhaseClock(waits_for_device=run.is_main_process),
     )
     checkpoint = _go_back(run, name, stage, context)
     # Killed between the last checkpoint and the final weights.
@@ -384,7 +386,7 @@ def _run_stage(
     measured = None
     if validator is not None:
         measured = Validation(context, validator, trainer)
-        trainer.callback_handler.callbacks.insert(0, measured)
+        trainer.add_callback(measured)
     if is_wanted(context):
         trainer.add_callback(LargestFirst(context, trainer, longest))
     run.reporter.stage_begins(plan, step_of(checkpoint))

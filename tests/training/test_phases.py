@@ -1,0 +1,76 @@
+"""What a step's time went to."""
+
+import time
+
+import pytest
+
+from medgrpo.runs.writer import read_lines
+from medgrpo.training.phases import PHASES, PhaseClock
+from tests.training.conftest import run
+
+SLOW_REWARD = """
+import time
+
+def slow(completions, **columns):
+    time.sleep(0.3)
+    return [float(len(str(completion)) % 3) for completion in completions]
+"""
+
+
+def test_a_phase_inside_another_stops_that_one():
+    clock = PhaseClock()
+    began = time.perf_counter()
+    with clock.phase("logprobs"):
+        time.sleep(0.02)
+        with clock.phase("rollout"):
+            time.sleep(0.2)
+    time.sleep(0.05)
+    seconds = clock.stop()
+    took = time.perf_counter() - began
+    assert seconds["rollout"] >= 0.2
+    assert 0.02 <= seconds["logprobs"] < 0.2  # without the rollout inside
+    assert seconds["update"] >= 0.05
+    assert seconds["reward"] == 0
+    assert sum(seconds.values()) == pytest.approx(took, abs=0.02)
+
+
+def test_the_log_says_what_each_step_spent_its_time_on(tiny_config, tmp_path):
+    rewards = tmp_path / "rewards.py"
+    rewards.write_text(SLOW_REWARD)
+    config = tiny_config(
+        f'rewards.weights={{"{rewards}:slow" = 1.0}}',
+        "training.num_iterations=2",
+        "training.max_steps=4",
+        "training.largest_first=true",
+        "validation.steps=1",
+        "validation.rows=4",
+    )
+    result = run(config, tmp_path / "run")
+    log = read_lines(result.log)
+    for entry in log:
+        spent = [entry[f"time/{phase}"] for phase in PHASES]
+        assert sum(spent) == pytest.approx(entry["s_per_prompt"] * config.training.prompts_per_step)
+        # TRL's own figure is without the optimiser; a validation alone would take 0.3 s more.
+        assert entry["step_time"] <= sum(spent) < entry["step_time"] + 0.3
+    first, again = log[0::2], log[1::2]  # one step samples, the next learns from the same completions
+    assert all(entry["time/rollout"] > 0 and entry["time/logprobs"] > 0 for entry in first)
+    assert all(entry["time/reward"] >= 0.3 for entry in first)
+    assert all(entry[f"time/{phase}"] == 0 for entry in again for phase in PHASES[:3])
+    assert all(entry["time/update"] > 0 for entry in log)
+    sft = read_lines(tmp_path / "run" / "stages" / "1-sft" / "log.jsonl")
+    assert not [key for entry in sft for key in entry if key.startswith("time/")]
+
+
+def test_what_dynamic_sampling_draws_and_scores_again_counts(tiny_config, tmp_path):
+    rewards = tmp_path / "rewards.py"
+    rewards.write_text(SLOW_REWARD.replace("% 3", "* 0"))  # no group has spread: all are drawn again
+    config = tiny_config(
+        f'rewards.weights={{"{rewards}:slow" = 1.0}}',
+        "rollout.dynamic_sampling=2",
+        "training.max_steps=1",
+        "stages.sft.enabled=false",
+    )
+    (entry,) = read_lines(run(config, tmp_path / "run").log)
+    assert entry["dynamic_sampling/rounds"] == 2
+    assert entry["time/reward"] >= 3 * 0.3
+    assert entry["time/update"] < 0.9
