@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -77,7 +78,7 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
     """(full key, value) of each setting; `rewards.weights` is one value, though it is a table."""
     for name, value in values.items():
         key = f"{prefix}{name}"
-        if isinstance(value, dict) and key != "rewards.weights":
+        if isinstance(value, dict) and "rewards.weights" not in (key, ALIASES.get(name)):
             yield from leaves(value, f"{key}.")
         else:
             yield key, value
@@ -107,8 +108,12 @@ def file_layer(path: Path) -> tuple[Layer, list[str]]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        other = path.suffix in (".yaml", ".yml", ".json")
         raise UsageError(
-            f"{path} is not valid TOML: {error}", hint='strings need quotes: method = "sft"'
+            f"{path} is not valid TOML: {error}",
+            hint="settings are TOML here: k_samples = 8, a line each, in a .toml file"
+            if other
+            else 'strings need quotes: method = "sft"',
         ) from error
     values.pop("preset", None)
     keyed: dict[str, Any] = {}
@@ -173,12 +178,12 @@ def parse_value(text: str) -> Any:
     """A TOML value where the text is one (8, 1e-5, true, ["a"]), else the text itself; `none` is None."""
     if text.lower() in {"none", "null"}:
         return None
-    # .5 is no TOML number, but people write it
-    number = f"0{text}" if re.fullmatch(r"\.\d+(e[+-]?\d+)?", text) else text
-    try:
-        return tomllib.loads(f"value = {number}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+    # .5 is no TOML number, but people write it, also inside of tables; what stands in quotes stays
+    written = re.sub(r"""("[^"]*"|'[^']*')|(?<![\w.])\.(?=\d)""", lambda found: found[1] or "0.", text)
+    for attempt in (text, written):
+        with suppress(tomllib.TOMLDecodeError):
+            return tomllib.loads(f"value = {attempt}")["value"]
+    return text
 
 
 def to_toml(config: RunConfig) -> str:
@@ -232,14 +237,26 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     values[last] = value
 
 
+_EXPECTED = {
+    "string_pattern_mismatch": "one of the forms named below",
+    "too_short": "at least one",
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "bool_parsing": "true or false",
+    "tuple_type": 'a list, such as ["…", "…"]',
+}
+"""Pydantic's kinds of error that are clearer in other words."""
+
+
 def _worded(error: ValidationError, origins: dict[str, str]) -> UsageError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if not key:
         return UsageError(first["msg"].removeprefix("Value error, "))
     setting = next((known for known in origins if key == known or key.startswith(f"{known}.")), key)
-    expected = first["msg"].removeprefix("Input should be ")
+    described = field_keys().get(re.sub(r"^stages\.[^.]+", "stages.<name>", setting))
     return UsageError(
         f"{setting} = {first.get('input')!r} is not possible ({origins.get(setting, 'default')})",
-        expected=expected,
+        expected=_EXPECTED.get(first["type"], first["msg"].removeprefix("Input should be ")),
+        hint=described and f"{setting.rpartition('.')[2]}: {' '.join(described.split())}",
     )

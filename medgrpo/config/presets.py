@@ -35,7 +35,7 @@ class Preset:
 def preset_paths() -> dict[str, Path]:
     """Path of each preset by its name."""
     folder = Path(str(files("medgrpo"))) / "presets"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.toml"), key=lambda path: path.stem)}
 
 
 def load_preset(name: str) -> Preset:

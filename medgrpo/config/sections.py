@@ -5,9 +5,11 @@ Names are TRL's where TRL has one. Values are decided by `medgrpo.config.layers`
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Method = Literal["grpo", "sft", "dpo"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
@@ -23,6 +25,31 @@ Schedule = Literal[
     "inverse_sqrt",
 ]
 """Schedules of Transformers that need no further arguments."""
+
+
+def _list_of(value: Any) -> Any:
+    """A single word as the list of it, as other trainers take it (`report_to=wandb`); none as the empty list."""
+    if value is None or value in ("", "none"):
+        return ()
+    if isinstance(value, float) and math.isnan(value):  # nan, a health rule, is a number to TOML
+        value = "nan"
+    return tuple(word.strip() for word in value.split(",")) if isinstance(value, str) else value
+
+
+def _pattern_of(value: Any) -> Any:
+    """Names of modules, as PEFT and ms-swift take them, as the regular expression over them."""
+    names = value.split(",") if isinstance(value, str) and re.fullmatch(r"[\w,\s]+", value) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return value
+    return rf"(.*\.)?({'|'.join(name.strip() for name in names)})"
+
+
+def _scale_of(value: Any) -> Any:
+    """TRL's older true and false."""
+    return {True: "group", False: "none"}[value] if isinstance(value, bool) else value
+
+
+Listed = BeforeValidator(_list_of)
 
 
 class Section(BaseModel):
@@ -91,7 +118,7 @@ class CurriculumConfig(Section):
     """Share of the run's steps after which linear and staged ask all rows."""
     easy: Literal["low", "high"] | None = None
     """Which values of the column are the easy ones; none: low, of mask_area high."""
-    levels: tuple[str, ...] = ()
+    levels: Annotated[tuple[str, ...], Listed] = ()
     """Values of a text column, easy ones first, such as ["closed", "choice", "open"]."""
     samples: int = Field(4, ge=1)
     """Completions per row that a pass rate is measured with."""
@@ -108,11 +135,13 @@ class TuningConfig(Section):
     """LoRA scale: the update is multiplied by alpha / rank."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """LoRA dropout; 0 keeps sampler and trainer the same model."""
-    towers: tuple[Literal["language", "vision", "aligner"], ...] = Field(("language",), min_length=1)
+    towers: Annotated[tuple[Literal["language", "vision", "aligner"], ...], Listed] = Field(
+        ("language",), min_length=1
+    )
     """Parts that are trained, by adapter or as a whole; the others get no gradient. Parts and not names, since
     names like q_proj also occur in the vision tower."""
-    target_modules: str | None = None
-    """Regular expression over module names that get an adapter; replaces `towers`."""
+    target_modules: Annotated[str | None, BeforeValidator(_pattern_of)] = None
+    """Regular expression over module names that get an adapter, or a list of their last parts; replaces `towers`."""
 
 
 class RewardConfig(Section):
@@ -219,7 +248,7 @@ class TrainingConfig(Section):
     """Largest ratio also where the advantage is negative (two-sided clipping); none: unlimited."""
     loss_type: LossType = "dapo"
     """GRPO's loss: how completions of different lengths weigh, and how the ratio is limited."""
-    scale_rewards: Literal["group", "batch", "none"] = "group"
+    scale_rewards: Annotated[Literal["group", "batch", "none"], BeforeValidator(_scale_of)] = "group"
     """What the advantage is divided by; none is Dr. GRPO's choice."""
     importance_sampling_level: Literal["token", "sequence"] = "token"
     """Where the policy ratio is taken; sequence is GSPO."""
@@ -239,7 +268,7 @@ class TrainingConfig(Section):
     """Newest checkpoints kept, besides the best."""
     early_stopping_patience: int | None = Field(None, ge=1)
     """Stop after N validations without a better metric; none: never."""
-    stop_on: tuple[str, ...] = ("nan",)
+    stop_on: Annotated[tuple[str, ...], Listed] = ("nan",)
     """Health rules (see `medgrpo health`) that stop the run where they find something abnormal."""
     largest_first: bool | None = None
     """Try the longest prompt at full completion length before the first step, without learning from it, so that
@@ -297,7 +326,7 @@ class ValidationConfig(Section):
 class LoggingConfig(Section):
     """What is written while training, besides the run folder's own log."""
 
-    report_to: tuple[Tracker, ...] = ("tensorboard",)
+    report_to: Annotated[tuple[Tracker, ...], Listed] = ("tensorboard",)
     """Where curves are shown; nothing leaves this machine unless `offline` is false or the environment says so."""
     project: str = "medgrpo"
     """Project of wandb and trackio, experiment of mlflow."""

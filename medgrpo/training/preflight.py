@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.checks import check, check_machine
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.training.launch import deepspeed_file
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         deepspeed_file(config.launch.deepspeed)
     warnings = check(config, world_size=world_size)
     check_machine(config)
+    _check_gpus(config)
     template = load_template(config.data.prompt_template).with_system(config.data.system_prompt)
     if config.model.thinking == "off" and "think" in template.tags:
         warnings.append(
@@ -66,6 +69,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
             "caption_threshold": config.rewards.caption_threshold,
         },
     )
+    _check_names(config, composite)
     dataset = None if config.data.path is None else open_data(config.data.path, seed=config.run.seed)
     rows = _demo_rows() if dataset is None else dataset.count("train")
     if not rows:
@@ -75,17 +79,54 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         for stage in [*enabled_stages(config), None]
     ]
     warnings += _check_pairs(plans, dataset)
-    if dataset is not None:
-        warnings += _check_curriculum(config, dataset, plans[-1])
+    with TemporaryDirectory() as folder:
+        sample = dataset or _some_of_the_demo(Path(folder), config)
+        warnings += _check_curriculum(config, sample, plans[-1])
         if any(plan.method == "grpo" for plan in plans):
-            probe = trial_rows(dataset.rows("train"))
+            probe = trial_rows(sample.rows("train"))
             warnings += _try_rewards(composite, probe, template)
-            warnings += _audit(composite, dataset, config.rewards.audit_limit)
+            warnings += _audit(composite, sample, config.rewards.audit_limit)
     if config.training.early_stopping_patience is not None and not config.validation.steps:
         warnings.append("training.early_stopping_patience waits for validations: set validation.steps")
     if config.model.path is not None:
         _check_model(config.model.path)
     return Preflight(dataset, composite, template, plans, warnings)
+
+
+def _check_gpus(config: RunConfig) -> None:
+    """The GPUs asked for are in this machine: without them the processes would all take themselves for the first."""
+    import os
+
+    from medgrpo.estimate.hardware import installed_gpus
+
+    wanted = config.launch.gpus or 1
+    if wanted == 1 or config.launch.cpu:
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    here = len(installed_gpus() if visible is None else list(filter(str.strip, visible.split(","))))
+    if here < wanted:
+        raise UsageError(
+            f"launch.gpus = {wanted}, and this machine shows {here or 'no'} CUDA GPU{'s' if here > 1 else ''}",
+            hint=f"--gpus {here}" if here else "--set launch.cpu=true tries out several processes on the CPU",
+        )
+
+
+def _check_names(config: RunConfig, composite: CompositeReward) -> None:
+    """Names that are looked up during the run are known."""
+    from medgrpo.rewards.registry import load_reward
+    from medgrpo.runs.rules import RULES
+
+    rules = {rule.name for rule in RULES}
+    for name in config.training.stop_on:
+        if name not in rules:
+            raise choice_error("health rule for training.stop_on", name, rules)
+    if config.validation.metric not in ("reward", *composite.names):
+        try:
+            load_reward(config.validation.metric)
+        except MedgrpoError as error:
+            raise UsageError(
+                f"validation.metric: {error.problem}", expected=error.expected, hint=error.hint
+            ) from error
 
 
 def _try_rewards(
@@ -171,6 +212,13 @@ def _check_model(path: str) -> None:
     from medgrpo.training.policy import find_weights
 
     check_model(find_weights(path).base)
+
+
+def _some_of_the_demo(folder: Path, config: RunConfig) -> PreparedDataset:
+    """A few of the rows that the run will make, to try rewards and curriculum on."""
+    from medgrpo.data.demo import DemoSize, write_demo_dataset
+
+    return write_demo_dataset(folder / "demo", seed=config.run.seed, size=DemoSize(30, 1, 1))
 
 
 def _demo_rows() -> int:

@@ -88,3 +88,12 @@ def test_a_mistyped_name_in_a_file_names_the_file_and_the_nearest_setting(tmp_pa
     with pytest.raises(UsageError, match=r"mine\.toml") as raised:
         file_layer(file)
     assert "learning_rate" in raised.value.hint
+
+
+@pytest.mark.parametrize("header", ["", "[rewards]\n"])
+@pytest.mark.parametrize("name", ["reward_func_weights", "reward_weights"])
+def test_an_older_name_of_the_weights_takes_a_table_in_a_file(tmp_path, header, name):
+    path = tmp_path / "old.toml"
+    path.write_text(f"{header}{name} = {{format = 0.2, answer_match = 0.8}}\n")
+    config = resolve_run("balanced", model="m", config_file=path)[0].config
+    assert config.rewards.weights == {"format": 0.2, "answer_match": 0.8}

@@ -179,3 +179,59 @@ def test_a_model_that_medgrpo_trained_brings_its_prompt_and_picture_limits(tmp_p
     assert any("medgrpo.json" in note for note in notes)
     own, _ = resolve_run(model=str(tmp_path / "run"), assignments=("data.prompt_template=plain",))
     assert own.config.data.prompt_template == "plain"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{format=.2, answer_match=.8}", {"format": 0.2, "answer_match": 0.8}),
+        ("{'a.5:b' = .5}", {"a.5:b": 0.5}),
+        ("[.1, 0.2]", [0.1, 0.2]),
+        ("./run.5/x", "./run.5/x"),
+        ("q_proj.5", "q_proj.5"),
+    ],
+)
+def test_numbers_that_begin_with_a_point_are_read_inside_of_tables_too(text, value):
+    assert parse_value(text) == value
+
+
+@pytest.mark.parametrize(
+    ("assignment", "setting", "value"),
+    [
+        ("report_to=tensorboard", "logging.report_to", ("tensorboard",)),
+        ("report_to=wandb,tensorboard", "logging.report_to", ("wandb", "tensorboard")),
+        ("report_to=none", "logging.report_to", ()),
+        ('report_to="none"', "logging.report_to", ()),
+        ("towers=vision", "tuning.towers", ("vision",)),
+        ("stop_on=nan", "training.stop_on", ("nan",)),
+        ("scale_rewards=true", "training.scale_rewards", "group"),
+        ("scale_rewards=false", "training.scale_rewards", "none"),
+        ('target_modules=["q_proj", "v_proj"]', "tuning.target_modules", r"(.*\.)?(q_proj|v_proj)"),
+        ("lora_target_modules=q_proj,v_proj", "tuning.target_modules", r"(.*\.)?(q_proj|v_proj)"),
+        (r"target_modules=.*\.(q|v)", "tuning.target_modules", r".*\.(q|v)"),
+        ("target_modules=all-linear", "tuning.target_modules", "all-linear"),
+    ],
+)
+def test_values_are_taken_as_other_trainers_write_them(assignment, setting, value):
+    config = resolve_run("balanced", model="m", assignments=(assignment,))[0].config
+    section, name = setting.split(".")
+    assert getattr(getattr(config, section), name) == value
+
+
+def test_an_impossible_value_is_answered_with_what_the_setting_means():
+    with pytest.raises(UsageError, match=r"curriculum\.by = 'hardness' is not possible") as raised:
+        resolve_run("balanced", model="m", assignments=("curriculum.by=hardness",))
+    assert "column:NAME, mask_area (large is easy), or pass_rate" in raised.value.hint
+    with pytest.raises(UsageError) as raised:
+        resolve_run("balanced", model="m", assignments=("stages.sft.learning_rate=fast",))
+    assert raised.value.expected == "a number"
+    assert "Peak learning rate" in raised.value.hint
+
+
+@pytest.mark.parametrize("name", ["old.yaml", "old.json"])
+def test_a_file_that_is_not_toml_is_told_so(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("k_samples: 4")
+    with pytest.raises(UsageError) as raised:
+        resolve_run("balanced", config_file=path)
+    assert "settings are TOML here" in raised.value.hint

@@ -4,7 +4,7 @@ import pytest
 
 from medgrpo.config.sections import RunConfig
 from medgrpo.data.demo import DemoSize, write_demo_dataset
-from medgrpo.errors import MedgrpoError
+from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.rewards.plugins import RewardError
 from medgrpo.training.preflight import preflight
 
@@ -49,3 +49,41 @@ def test_a_plugin_that_raises_may_be_skipped(data, tmp_path):
     weights = {f"{path}:stumbles": 0.5, "answer_match": 0.5}
     warnings = checked(data, weights=weights, on_error="skip").warnings
     assert any("stumbles failed on" in warning and "trial rows" in warning for warning in warnings)
+
+
+def test_a_metric_that_validation_does_not_know_is_told_before_the_first_step(data, tmp_path):
+    with pytest.raises(UsageError, match=r"validation.metric: no reward called 'answer_mach'") as raised:
+        preflight(RunConfig(data={"path": str(data)}, validation={"metric": "answer_mach", "steps": 5}))
+    assert "did you mean 'answer_match'?" in raised.value.hint
+    path = tmp_path / "mine.py"
+    path.write_text("def good(completions, **_):\n    return [1.0 for _ in completions]\n")
+    for metric in ("reward", "token_f1", "good"):
+        weights = {f"{path}:good": 1.0}
+        preflight(
+            RunConfig(data={"path": str(data)}, rewards={"weights": weights}, validation={"metric": metric})
+        )
+
+
+def test_a_health_rule_that_does_not_exist_cannot_be_waited_for(data):
+    with pytest.raises(UsageError, match=r"no health rule for training.stop_on called 'nans'") as raised:
+        preflight(RunConfig(data={"path": str(data)}, training={"stop_on": ["nans"]}))
+    assert raised.value.hint == "did you mean 'nan'?"
+
+
+@pytest.mark.parametrize(("visible", "words"), [("", "shows no CUDA GPU"), ("3", "shows 1 CUDA GPU")])
+def test_more_gpus_than_there_are_is_refused(data, monkeypatch, visible, words):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(UsageError, match=f"launch.gpus = 2, and this machine {words}"):
+        preflight(RunConfig(data={"path": str(data)}, launch={"gpus": 2}), world_size=2)
+    preflight(RunConfig(data={"path": str(data)}, launch={"gpus": 2, "cpu": True}), world_size=2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
+    preflight(RunConfig(data={"path": str(data)}, launch={"gpus": 2}), world_size=2)
+
+
+def test_a_reward_and_a_curriculum_are_tried_on_the_demo_too(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def broken(completions, **_):\n    return completions[0].nothing\n")
+    with pytest.raises(RewardError, match="'broken' failed"):
+        preflight(RunConfig(rewards={"weights": {f"{path}:broken": 1.0}}))
+    with pytest.raises(UsageError, match=r"no column for curriculum\.by called 'hardness'"):
+        preflight(RunConfig(curriculum={"by": "column:hardness"}))
