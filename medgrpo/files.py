@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,14 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write the file as a whole, in UTF-8; halves of surrogate pairs become question marks."""
     write_bytes(path, text.encode("utf-8", errors="replace"), durable=durable)
+
+
+def link_or_copy(source: Path | str, target: Path | str) -> None:
+    """The file under a second name: a hard link where the disk allows, else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def sync(path: Path) -> None:

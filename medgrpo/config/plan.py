@@ -6,6 +6,7 @@ construction where possible.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from math import floor
 
@@ -101,6 +102,31 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
         tokens_per_step=samples
         * (settings.rollout.max_completion_length if group > 1 else settings.model.context_length),
     )
+
+
+def with_smaller_step(config: RunConfig, rows: int, *, stage: str | None, world_size: int = 1) -> RunConfig:
+    """The configuration with the largest step of a stage that `rows` fill, in passes no larger than before.
+
+    Args:
+        rows: at least `world_size`, and fewer than one step takes.
+    """
+    before = plan_stage(config, sys.maxsize, stage=stage, world_size=world_size)
+    share = rows // world_size * before.samples_per_step // before.prompts_per_step
+    return with_training(
+        config,
+        stage,
+        prompts_per_step=rows // world_size * world_size,
+        per_device_train_batch_size=_largest_divisor(share, before.per_device_train_batch_size),
+        gradient_accumulation_steps=None,
+    )
+
+
+def with_training(config: RunConfig, stage: str | None, **values: object) -> RunConfig:
+    """The configuration with other training settings in a stage; the main stage if none is named."""
+    if stage is None:
+        return config.model_copy(update={"training": config.training.model_copy(update=values)})
+    stages = {**config.stages, stage: config.stages[stage].model_copy(update=values)}
+    return config.model_copy(update={"stages": stages})
 
 
 def stage_settings(config: RunConfig, stage: str | None) -> RunConfig:

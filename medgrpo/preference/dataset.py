@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import link_or_copy
 from medgrpo.preference.pairs import Pair, PairSet
 from medgrpo.preference.review import pair_key
 
@@ -83,7 +82,7 @@ def _is_held_out(row: Row) -> bool:
 
 
 def _bring(source: Path, target: Path) -> None:
-    """The image at its new place: a hard link where the disk allows, else a copy."""
+    """The image at its new place."""
     if target.exists():
         return
     if not source.is_file():
@@ -91,10 +90,7 @@ def _bring(source: Path, target: Path) -> None:
             f"the image {source} of the source dataset is gone", hint="prepare the dataset again"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+    link_or_copy(source, target)
 
 
 def _hash(pairs: PairSet) -> str:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from medgrpo.files import PARTIAL, sync
+from medgrpo.files import PARTIAL, link_or_copy, sync
 from medgrpo.runs.writer import read_json, write_json
 
 MARKER = "complete.json"
@@ -74,6 +74,15 @@ def publish(partial: Path, target: Path, record: dict[str, Any], *, keep_previou
     discard(target)
     partial.rename(target)
     sync(target.parent)
+
+
+def publish_copy(source: Path, target: Path, record: dict[str, Any]) -> None:
+    """Make a finished folder of weights appear under a second name too, with a marker of its own."""
+    partial = partial_of(target)
+    discard(partial)
+    unmarked = shutil.ignore_patterns(MARKER)  # half of the copy must not look whole
+    shutil.copytree(source, partial, ignore=unmarked, copy_function=link_or_copy)
+    publish(partial, target, record)
 
 
 def adopt(target: Path) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from accelerate.utils import gather_object
 from trl import GRPOTrainer
 
+from medgrpo.training.batches import batches_of_passes
 from medgrpo.training.checkpoints import checkpoint_step
 from medgrpo.training.completions import Completion
 from medgrpo.training.context import StageContext
 from medgrpo.training.dynamic_sampling import FreshPrompts, dead_groups, share_of
+from medgrpo.training.logprobs import LogProbFunction, LogProbs, Sequences, trl_logprobs
 from medgrpo.training.pictures import accept_empty_pictures
 from medgrpo.training.rollout import Rollout, prompts_of
 from medgrpo.training.sampler import EpochOrder
@@ -41,8 +43,13 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     Overridden besides what `RunTrainer` does: `_generate_and_score_completions` (dynamic sampling before
     it; after it completions are stored, the log's reward statistics are ours), `_generate` and
     `_calculate_rewards` (the composite sums; what dynamic sampling made already is not made twice),
-    `_generate_single_turn` (what vLLM is given).
+    `_generate_single_turn` (what vLLM is given), `_prepare_inputs` (which rows a pass learns from),
+    `_get_per_token_logps_and_entropies` (`logprobs` computes them).
     """
+
+    logprobs: ClassVar[LogProbFunction] = staticmethod(trl_logprobs)
+    """Computes every log probability: of the policy that sampled, the reference, and the policy that learns."""
+    _buffered_inputs: list[dict[str, Any]] | None
 
     def __init__(self, context: StageContext, composite: CompositeReward, **options: Any) -> None:
         self.context = context
@@ -219,6 +226,40 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             prompt_ids = prompts_for_vllm(prompt_ids, images, written)
             images = pictures_for_vllm(images, self.processing_class)
         return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, **rest)
+
+    # ------------------------------------------------------------------------ batches and log probabilities
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """The batch of this pass; completions are sampled where a cycle begins."""
+        if not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        passes = self.args.steps_per_generation
+        if self._buffered_inputs is None or not self._is_inside_cycle():
+            generated = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = batches_of_passes(generated, passes)
+        return self._buffered_inputs[self._step % passes]
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **pictures: Any,
+    ) -> LogProbs:
+        """TRL asks here for every log probability (its names of the arguments)."""
+        given = {name: value for name, value in pictures.items() if value is not None}
+        return self.logprobs(
+            self,
+            model,
+            Sequences(input_ids, attention_mask, logits_to_keep, given),
+            rows_at_once=batch_size,
+            with_entropies=compute_entropy,
+            with_aux_loss=compute_aux_loss,
+        )
 
     # ------------------------------------------------------------------- the cycle, over a resume
 

@@ -15,18 +15,26 @@ MARGIN = 0.1
 """Least difference of rewards in a pair, as in `medgrpo make-dpo`."""
 
 
+class NoPairs(MedgrpoError):
+    """What the run sampled holds no pair to learn from; the stage is left out."""
+
+
 def has_pairs(dataset: PreparedDataset) -> bool:
     """Whether the training rows come with a chosen and a rejected completion."""
     return all(row.get("chosen") and row.get("rejected") for row in dataset.rows("train", 8))
 
 
-def pairs_of_run(run: Path, dataset: PreparedDataset, prompt_template: dict[str, Any]) -> PreparedDataset:
+def pairs_of_run(
+    run: Path, dataset: PreparedDataset, prompt_template: dict[str, Any], *, at_least: int = 1
+) -> PreparedDataset:
     """The best and the worst completion of each prompt that the run's GRPO stages sampled, in `RUN/pairs`.
 
     They are made once; a resumed run finds them.
 
+    Args:
+        at_least: pairs for training that a step cannot do without: one per process.
     Raises:
-        MedgrpoError: no prompt has completions whose rewards differ enough.
+        NoPairs: fewer prompts have completions whose rewards differ enough.
     """
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.preference.dataset import rows_by_id, write_pairs
@@ -35,15 +43,18 @@ def pairs_of_run(run: Path, dataset: PreparedDataset, prompt_template: dict[str,
 
     folder = run / FOLDER
     if (folder / "dataset.json").is_file():
-        return PreparedDataset.open(folder)
+        return _enough(PreparedDataset.open(folder), at_least)
     candidates = candidates_of_run(run)
     pairs = choose_pairs(candidates, margin=MARGIN, per_prompt=1)
     if not pairs.pairs:
         dropped = ", ".join(f"{count} {reason}" for reason, count in pairs.dropped.most_common())
-        raise MedgrpoError(
-            f"the DPO stage has no pairs: {dropped or 'the run sampled no completions'}",
-            expected=f"prompts whose completions differ by {MARGIN:g} in reward",
-            hint="train on pairs of your own: medgrpo make-dpo, then medgrpo train --method dpo --data PAIRS",
-        )
+        raise NoPairs(f"no pairs: {dropped or 'the run sampled no completions'}")
     rows = rows_by_id(dataset, {pair.prompt_id for pair in pairs.pairs})
-    return write_pairs(folder, pairs, dataset, rows, prompt_template=prompt_template, made_from=[str(run)])
+    written = write_pairs(folder, pairs, dataset, rows, prompt_template=prompt_template, made_from=[str(run)])
+    return _enough(written, at_least)
+
+
+def _enough(pairs: PreparedDataset, at_least: int) -> PreparedDataset:
+    if pairs.count("train") < at_least:
+        raise NoPairs(f"too few pairs: {pairs.count('train')} for {at_least} processes")
+    return pairs

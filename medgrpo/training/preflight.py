@@ -189,7 +189,7 @@ def _check_pairs(plans: list[StagePlan], dataset: PreparedDataset | None) -> lis
         )
     return [
         "the DPO stage takes its pairs from this run's own completions, at most one for each prompt; "
-        "the plan counts a pair for every row"
+        "the plan counts a pair for every row (with fewer than a step's its steps are smaller, without any it is left out)"
     ]
 
 

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.layers import to_toml
-from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
+from medgrpo.config.plan import (
+    StagePlan,
+    enabled_stages,
+    plan_stage,
+    stage_settings,
+    with_smaller_step,
+    with_training,
+)
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError
 from medgrpo.files import write_text
@@ -21,6 +28,7 @@ from medgrpo.training.checkpoints import (
     discard,
     half_written,
     is_complete,
+    publish_copy,
     record_of,
     restore,
     set_aside,
@@ -264,7 +272,7 @@ def _run_stages(run: _Run) -> str:
         settings = stage_settings(run.config, name)
         method = settings.training.method
         stage = run.writer.stage(number, name or method, method, is_main=name is MAIN)
-        final = stage.path / ("final_model" if settings.tuning.method == "full" else "final_lora")
+        final = _final_weights(stage, settings)
         if run.is_main_process:
             adopt(final)
         goes_back = name is MAIN and run.resume is not None and run.resume.checkpoint is not None
@@ -278,6 +286,10 @@ def _run_stages(run: _Run) -> str:
     return "finished"
 
 
+def _final_weights(stage: StageFolder, settings: RunConfig) -> Path:
+    return stage.path / ("final_model" if settings.tuning.method == "full" else "final_lora")
+
+
 def _ended(final: Path, stage: StageFolder, settings: RunConfig, steps: int) -> bool:
     """Whether the final weights are whole, those of the stage's last logged step, and nothing more was asked
     for since."""
@@ -287,6 +299,8 @@ def _ended(final: Path, stage: StageFolder, settings: RunConfig, steps: int) -> 
     patience = settings.training.early_stopping_patience
     stopped_early = patience is not None and record.get("waited", 0) >= patience
     reached = record.get("step", 0) >= steps or stopped_early
+    if record.get("left_out"):
+        return True
     return reached and (not entries or record.get("step") == entries[-1].get("step"))
 
 
@@ -304,7 +318,7 @@ def _run_stage_that_fits(
             what = str(error).splitlines()[0]
         # Here the error is gone, and with it the trainer that it held.
         _free_memory()
-        run.config = _with_batch(run.config, name, size)
+        run.config = with_training(run.config, name, per_device_train_batch_size=size)
         settings = stage_settings(run.config, name)
         run.resume = ResumePoint(run.writer.path)
         retry = {"stage": stage.name, "per_device_train_batch_size": size, "error": what}
@@ -325,14 +339,6 @@ def _retry_size(run: _Run, name: str | None, settings: RunConfig, error: Excepti
     return smaller_batch(plan, settings.training.per_device_train_batch_size)
 
 
-def _with_batch(config: RunConfig, name: str | None, size: int) -> RunConfig:
-    update = {"per_device_train_batch_size": size}
-    if name is None:
-        return config.model_copy(update={"training": config.training.model_copy(update=update)})
-    stages = {**config.stages, name: config.stages[name].model_copy(update=update)}
-    return config.model_copy(update={"stages": stages})
-
-
 def _free_memory() -> None:
     import gc
 
@@ -350,8 +356,13 @@ def _run_stage(
     from medgrpo.training.callbacks import Validation
     from medgrpo.training.context import StageContext
     from medgrpo.training.largest_first import LargestFirst, is_wanted
+    from medgrpo.training.own_pairs import NoPairs
 
-    dataset = _stage_dataset(run, settings)
+    try:
+        dataset = _stage_dataset(run, settings)
+    except NoPairs as reason:
+        _leave_out(run, settings, stage, weights, reason)
+        return True
     policy = load_policy(weights, settings)
     source, plan, longest = _rows_and_plan(run, name, settings, policy, dataset)
     curriculum = None
@@ -423,6 +434,23 @@ def _close_stage(run: _Run, context: StageContext, trainer: Any, measured: Valid
     return True
 
 
+def _leave_out(
+    run: _Run, settings: RunConfig, stage: StageFolder, weights: Weights, reason: Exception
+) -> None:
+    """Go past a stage that has nothing to learn from: its final weights are those that it would have begun with."""
+    from accelerate import PartialState
+
+    run.reporter.warn(
+        f"the {stage.name} stage is left out: {reason}; the weights stay those of the stage before"
+    )
+    if run.is_main_process:
+        final = _final_weights(stage, settings)
+        publish_copy(weights.adapter or Path(weights.base), final, {"stage": stage.name, "left_out": True})
+        entry = {"stage": stage.name, "reason": str(reason)}
+        run.writer.update_info(left_out=[*run.writer.info.get("left_out", []), entry])
+    PartialState().wait_for_everyone()
+
+
 def _stage_dataset(run: _Run, settings: RunConfig) -> PreparedDataset:
     """The run's data, or for a DPO stage on data without pairs those of the run's own completions."""
     from accelerate import PartialState
@@ -432,7 +460,8 @@ def _stage_dataset(run: _Run, settings: RunConfig) -> PreparedDataset:
     if settings.training.method != "dpo" or has_pairs(run.dataset):
         return run.dataset
     with PartialState().main_process_first():
-        pairs = pairs_of_run(run.writer.path, run.dataset, run.checks.template.to_dict())
+        template = run.checks.template.to_dict()
+        pairs = pairs_of_run(run.writer.path, run.dataset, template, at_least=run.world_size)
     run.reporter.note(
         f"DPO on {pairs.count('train')} pairs of this run's own completions ({pairs.path}), "
         "the best and the worst of each prompt"
@@ -470,7 +499,12 @@ def _rows_and_plan(
             f"no row fits: every prompt is longer than {room} tokens",
             hint=f"--set model.context_length={settings.model.context_length * 2}, or a smaller model.max_pixels",
         )
-    plan = plan_stage(run.config, len(kept), stage=name, world_size=run.world_size)
+    config, step = run.config, settings.training.prompts_per_step
+    if dataset is not run.dataset and len(kept) < step:  # pairs of the run's own: nobody could have known
+        config = with_smaller_step(config, len(kept), stage=name, world_size=run.world_size)
+        smaller = stage_settings(config, name).training.prompts_per_step
+        run.reporter.warn(f"{len(kept)} pairs are fewer than the {step} of one step: steps of {smaller}")
+    plan = plan_stage(config, len(kept), stage=name, world_size=run.world_size)
     return source.with_rows(kept), plan, longest
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medgrpo.config.plan import plan_stage
-from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.errors import UsageError
 from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.training.preflight import preflight
 from medgrpo.training.reporter import SilentReporter
@@ -107,8 +107,41 @@ def test_a_dpo_stage_without_pairs_and_without_grpo_before_it_is_refused_before_
     assert any("run's own completions" in warning for warning in checks.warnings)
 
 
-def test_a_dpo_stage_without_a_pair_says_why(tiny_config, tmp_path):
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_a_dpo_stage_without_a_pair_is_left_out_and_the_grpo_weights_are_the_result(
+    tiny_config, tmp_path, tuning
+):
     constant = f'rewards.weights={{"{REWARDS}:always_one" = 1.0}}'
-    config = tiny_config(*FOUR, "stages.grpo-2.enabled=false", constant)
-    with pytest.raises(MedgrpoError, match=r"no pairs: .* without spread"):
-        run(config, tmp_path / "run")
+    short = ("sft.enabled=false", "grpo-2.enabled=false", "grpo-1.max_steps=1")
+    short = (*(f"stages.{words}" for words in short), f"tuning.method={tuning}")
+    config = tiny_config(*FOUR, *short, constant)
+    path, reporter = tmp_path / "run", SilentReporter()
+    assert run(config, path, reporter=reporter).status == "finished"
+    told = [warning for warning in reporter.warnings if "left out: no pairs: " in warning]
+    assert len(told) == 1
+    assert "without spread" in told[0]
+    final = "final_lora" if tuning == "lora" else "final_model"
+    weights = "adapter_model.safetensors" if tuning == "lora" else "model.safetensors"
+    before, after = path / "stages" / "1-grpo" / final, path / final
+    assert (after / weights).read_bytes() == (before / weights).read_bytes()
+    assert read_json(after / "medgrpo.json")["stage"] == "grpo-1"
+    assert read_json(path / "training_info.json")["left_out"][0]["stage"] == "dpo"
+    again = SilentReporter()  # what was decided stays decided
+    assert run(config, path, reporter=again, resume=True).status == "finished"
+    assert again.warnings == []
+
+
+def test_a_dpo_stage_with_fewer_pairs_than_a_step_takes_smaller_steps(tiny_config, tmp_path):
+    config = tiny_config(*FOUR, "stages.sft.enabled=false", "stages.grpo-2.enabled=false")
+    training = {"prompts_per_step": 4, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1}
+    stages = {**config.stages, "grpo-1": config.stages["grpo-1"].model_copy(
+        update={"max_steps": 1, "prompts_per_step": 3, "per_device_train_batch_size": 12}
+    )}  # fmt: skip
+    config = config.model_copy(
+        update={"stages": stages, "training": config.training.model_copy(update=training)}
+    )
+    path, reporter = tmp_path / "run", SilentReporter()
+    result = run(config, path, reporter=reporter)
+    assert (result.status, result.steps) == ("finished", 2)
+    assert "3 pairs are fewer than the 4 of one step: steps of 3" in reporter.warnings
+    assert run(config, path, resume=True).status == "finished"
