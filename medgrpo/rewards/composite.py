@@ -252,7 +252,7 @@ class CompositeReward:
                     name,
                     f"{type(error).__name__}: {error}",
                     row=row,
-                    hint="on_error='skip' counts such rows and goes on",
+                    hint="--on-reward-error skip counts such rows and goes on",
                 ) from error
             first = RewardError(name, f"{type(error).__name__}: {error}")
         return _row_by_row(name, partial(function, **self.settings), completions, columns, first)

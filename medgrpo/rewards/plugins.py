@@ -15,6 +15,9 @@ from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError
 
+TRL_ALONE = ("prompts", "completion_ids", "trainer_state", "log_extra", "log_metric")
+"""Arguments of TRL's reward functions that are no column of the data, so that a file can be scored without a model."""
+
 
 class RewardError(MedgrpoError):
     """A reward failed or returned what cannot be used; names the reward and, where known, the row.
@@ -50,6 +53,7 @@ class FileReward:
         self.path = Path(path).expanduser().resolve()
         self.__name__ = function
         self._function = _load_function(self.path, function)
+        _refuse_what_is_not_given(function, self._function)
 
     def __call__(self, completions: Sequence[Any], **columns: Any) -> list[float | None]:
         """Calls the function, awaiting it where it is asynchronous."""
@@ -60,6 +64,20 @@ class FileReward:
 
     def __reduce__(self) -> tuple[type[FileReward], tuple[str]]:
         return FileReward, (f"{self.path}:{self.__name__}",)
+
+
+def _refuse_what_is_not_given(name: str, function: Callable[..., Any]) -> None:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return
+    for parameter in parameters:
+        if parameter.name in TRL_ALONE and parameter.default is parameter.empty:
+            raise UsageError(
+                f"the reward {name!r} asks for {parameter.name!r}, which TRL's trainers give and medgrpo does not",
+                expected="completions, and columns of the data such as question and answer",
+                hint=f"take question instead of prompts, or give it a default: {parameter.name}=None",
+            )
 
 
 async def _awaited(values: Any) -> Any:

@@ -87,3 +87,13 @@ def test_a_reward_and_a_curriculum_are_tried_on_the_demo_too(tmp_path):
         preflight(RunConfig(rewards={"weights": {f"{path}:broken": 1.0}}))
     with pytest.raises(UsageError, match=r"no column for curriculum\.by called 'hardness'"):
         preflight(RunConfig(curriculum={"by": "column:hardness"}))
+
+
+def test_a_reward_written_for_trl_alone_is_told_what_it_can_have(data, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def ours(prompts, completions, **_):\n    return [1.0 for _ in prompts]\n")
+    with pytest.raises(UsageError, match="the reward 'ours' asks for 'prompts'") as caught:
+        checked(data, weights={f"{path}:ours": 1.0})
+    assert "take question instead of prompts" in caught.value.hint
+    path.write_text("def ours(completions, prompts=None, **_):\n    return [1.0 for _ in completions]\n")
+    checked(data, weights={f"{path}:ours": 1.0})

@@ -163,6 +163,7 @@ def saved(tiny_config, tmp_path):
         "model.max_pixels=50176",
         "validation.steps=10",
         "max_steps=50",
+        "rewards.on_error=skip",
     ],
 )
 def test_settings_that_may_change_on_resume(saved, allowed):
@@ -180,6 +181,8 @@ def test_settings_that_may_change_on_resume(saved, allowed):
         "data.path=elsewhere",
         "run.seed=5",
         "data.rows=3",
+        "rewards.gate=format",
+        "overlong_share=0.3",
     ],
 )
 def test_settings_that_may_not_change_on_resume_are_named(saved, fixed):
