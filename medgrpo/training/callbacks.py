@@ -58,6 +58,8 @@ class Validation(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Validate when it is due."""
+        if self._context.is_sick:
+            return
         settings = self._context.config.validation
         every = settings.steps > 0 and state.global_step % settings.steps == 0
         at_end = settings.before_and_after and state.global_step >= state.max_steps

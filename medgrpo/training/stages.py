@@ -355,6 +355,7 @@ def _run_stage(
     """Train one stage; whether it came to its end."""
     from medgrpo.training.callbacks import Validation
     from medgrpo.training.context import StageContext
+    from medgrpo.training.finite import worded
     from medgrpo.training.largest_first import LargestFirst, is_wanted
     from medgrpo.training.own_pairs import NoPairs
 
@@ -405,7 +406,8 @@ def _run_stage(
         if all_done:
             trainer.state.global_step = step_of(checkpoint)
         else:
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            with worded(context, trainer):
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         run.reporter.stage_ends()
     if context.store is not None:
@@ -418,13 +420,10 @@ def _run_stage(
 def _close_stage(run: _Run, context: StageContext, trainer: Any, measured: Validation | None) -> bool:
     """The final weights of a stage that came to its end; False where it did not."""
     from medgrpo.training.callbacks import final_name, save_weights
+    from medgrpo.training.finite import stopped
 
     if context.is_sick:
-        raise MedgrpoError(
-            f"stopped at step {trainer.state.global_step}, {context.is_sick}",
-            hint=f"medgrpo health {run.writer.path} says what to change; --resume goes back to the last "
-            "checkpoint; training.stop_on lists the rules that stop a run",
-        )
+        raise stopped(context, trainer.state.global_step, context.is_sick)
     was_ended = trainer.state.global_step >= context.plan.steps or context.is_out_of_patience
     if context.was_stopped and not was_ended:
         return False
@@ -631,6 +630,7 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     """The trainer of the stage's method, with our callbacks."""
     from medgrpo.training import arguments, datasets
     from medgrpo.training.callbacks import RunLog, StepClock
+    from medgrpo.training.finite import FiniteWeights
     from medgrpo.training.trackers import keep_here
 
     config, plan = context.config, context.plan
@@ -678,6 +678,7 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(FiniteWeights(context))
     trainer.add_callback(StepClock(context))
     trainer.add_callback(RunLog(context))
     _add_tensorboard(trainer, context)
