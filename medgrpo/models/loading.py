@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.models.folders import is_hub_name
 from medgrpo.models.image_tokens import tile_limit
 
 Tower = Literal["language", "vision", "aligner"]
@@ -62,7 +63,7 @@ def check_model(path: str, *, revision: str | None = None) -> dict[str, Any] | N
             expected="a model folder with config.json, or a hub name",
             hint=f"--model {folder.parent}",
         )
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", path) or path.startswith((".", "/")):
+    if not is_hub_name(path):
         raise UsageError(
             f"no model at {path}",
             expected="a model folder with config.json, or a hub name such as Qwen/Qwen2.5-VL-3B-Instruct",

@@ -9,7 +9,7 @@ from typing import Any
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
 from medgrpo.models.coordinates import BoxCoordinates, box_coordinates
-from medgrpo.models.folders import ADAPTER_FOLDERS, MODEL_FOLDERS
+from medgrpo.models.folders import ADAPTER_FOLDERS, MODEL_FOLDERS, is_hub_name
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def find_weights(path: str) -> Weights:
     """
     folder = Path(path).expanduser().absolute()  # an adapter names its base for callers from anywhere
     if not folder.exists():
-        if path.count("/") == 1 and not path.startswith((".", "/", "~")):
+        if is_hub_name(path):
             return Weights(path)  # a hub name; whether it exists is found when it is loaded
         raise UsageError(
             f"no model at {path!r}",

@@ -62,6 +62,15 @@ def test_a_hub_name_is_left_to_the_hub():
     assert check_model("Qwen/Qwen2.5-VL-3B-Instruct") is None
 
 
+def test_a_mistyped_run_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "balanced-1").mkdir(parents=True)
+    assert check_model("runs/balanced-2") is None  # as good a name as any
+    (tmp_path / "runs" / "balanced-1" / "training_info.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"no model at runs/balanced-2"):
+        check_model("runs/balanced-2")
+
+
 def test_a_hub_name_that_cannot_be_reached_says_which_model_and_what_to_do():
     with pytest.raises(MedgrpoError, match="nobody/no-such-model cannot be loaded") as caught:
         load_model("nobody/no-such-model")

@@ -29,14 +29,14 @@ def test_every_finding_of_the_real_logs_is_chinese(shared_data):
     assert_chinese([finding for log in logs for finding in assess(read_run(log)).findings])
 
 
-def curve(**metrics):
+def curve(config=None, **metrics):
     count = max(len(values) for values in metrics.values())
     names = {name.replace("__", "/"): values for name, values in metrics.items()}
     history = [
         {"step": i + 1, **{name: values[i] for name, values in names.items() if i < len(values)}}
         for i in range(count)
     ]
-    return RunRecord("r", "test", {"beta": 0.5}, history)
+    return RunRecord("r", "test", config or {"beta": 0.5}, history)
 
 
 UP, DOWN, FLAT = [i / 60 for i in range(60)], [1 - i / 60 for i in range(60)], [0.5] * 60
@@ -65,6 +65,16 @@ UP, DOWN, FLAT = [i / 60 for i in range(60)], [1 - i / 60 for i in range(60)], [
         ("components", curve(reward=UP, rewards__a__mean=DOWN, rewards__a__std=FLAT, rewards__b__mean=UP)),
         ("coverage", curve(reward=UP, rewards__a__mean=UP, rewards__a__coverage=[0.0] * 60)),
         ("truncation", curve(reward=UP, completions__clipped_ratio=FLAT)),
+        (
+            "gradient_vanished",
+            curve(
+                {"training": {"mask_truncated_completions": True}},
+                reward=UP,
+                grad_norm=[0.0] * 60,
+                completions__clipped_ratio=[1.0] * 60,
+            ),
+        ),
+        ("gradient_vanished", curve(reward=UP, grad_norm=[0.0] * 60, frac_reward_zero_std=[0.0] * 60)),
         ("length_growth", curve(reward=FLAT, completions__mean_length=[50 + 100 * value for value in UP])),
         ("gradient_spikes", curve(reward=UP, grad_norm=[1.0] * 50 + [500.0] + [1.0] * 9)),
         ("learning_rate_zero", curve(reward=UP, learning_rate=[0.0] * 60)),

@@ -7,7 +7,7 @@ import pytest
 
 from medgrpo.runs.health import HealthMonitor, assess
 from medgrpo.runs.record import Overlap, RunRecord, read_run
-from medgrpo.runs.rules import RULES
+from medgrpo.runs.rules import RULES, completions, machinery
 
 VERDICTS = {
     "easyr1_qwen25vl3b/experiment_log.jsonl": ("warning", {"reward_trend"}),
@@ -163,6 +163,21 @@ def test_kl_is_priced_by_beta_against_the_spread_of_rewards():
     assert spoken(grpo(kl=lambda x: 0.5, config={"training": {"beta": 0.1}})) == {"kl_growth": "warning"}
     assert spoken(grpo(kl=lambda x: 0.5, config={"training": {"beta": 1.0}})) == {"kl_growth": "abnormal"}
     assert spoken(grpo(kl=lambda x: 0.5, config={"training": {"beta": 0.001}})) == {}
+
+
+def test_a_run_whose_completions_are_all_masked_is_told_so_and_not_to_mask_them():
+    masked = {"training": {"mask_truncated_completions": True}}
+    still = {
+        "grad_norm": lambda x: 0.0,
+        "completions/clipped_ratio": lambda x: 1.0,
+        "frac_reward_zero_std": lambda x: 0.0,
+    }
+    remedies = {finding.rule: finding.remedy for finding in assess(grpo(config=masked, **still)).findings}
+    assert remedies["gradient_vanished"] == machinery.ALL_MASKED
+    assert remedies["truncation"] == completions.LEFT_OUT
+    remedies = {finding.rule: finding.remedy for finding in assess(grpo(**still)).findings}
+    assert remedies["gradient_vanished"] == machinery.UNTRAINED  # every group has spread
+    assert "set mask_truncated_completions" in remedies["truncation"]
 
 
 def test_dead_groups_name_the_component_to_blame():

@@ -61,8 +61,8 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"; mean importance ratio (\S+)", r"；平均重要性比 \1"),
     # completions
     (
-        r"(\S+ %) of the groups have no spread in reward at the end: they teach nothing",
-        r"结束时 \1 的组奖励没有差异，学不到东西",
+        r"(\S+ %) of the latest groups have no spread in reward: they teach nothing",
+        r"最近 \1 的组奖励没有差异，学不到东西",
     ),
     (
         r"(\S+ %) of the groups are drawn without spread in reward and replaced: (\S+ %) are left",
@@ -82,8 +82,8 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"(\S+) falls while the reward rises: \S* ?", r"奖励上升而 \1 下降："),
     (r"(\S+) judges (\S+ %) of the completions", r"\1 只能评判 \2 的回答"),
     (
-        r"(\S+ %) of the completions are cut off at the length limit at the end of the run",
-        r"结束时 \1 的回答因达到长度上限被截断",
+        r"(\S+ %) of the latest completions are cut off at the length limit",
+        r"最近 \1 的回答因达到长度上限被截断",
     ),
     (r"completions grow (\S+) → (\S+) tokens", r"回答长度 \1 → \2 词元"),
     (r" while (\S+) does not improve: ", r"，而 \1 没有改善："),
@@ -143,6 +143,8 @@ REMEDIES: dict[str, str] = {
     "gradient_spikes": "设置 max_grad_norm（TRL 默认 1.0），对学习率预热，检查该步的数据",
     "gradient_vanished": "检查被训练的权重是否需要梯度，损失是否被全部屏蔽",
     "gradient_vanished:grpo": "组内奖励没有差异，见“无差异组”；否则检查被训练的权重是否需要梯度",
+    "gradient_vanished:masked": "所有回答均被截断，而 mask_truncated_completions 把它们排除在损失之外：提高 max_completion_length",
+    "gradient_vanished:untrained": "检查被训练的权重是否需要梯度",
     "gradient_vanished:dpo": "偏好对已解：提早停止，或使用更难的偏好对",
     "learning_rate_zero": "检查学习率计划：其步数少于本次运行，或续训时没有保存调度器",
     "reward_trend": "增加每题的采样数；LoRA 学习率用 1e-5 或更高；奖励接近下限时先做 SFT 预热；若 KL 几乎不动，说明策略还没有得到训练",
@@ -162,6 +164,8 @@ REMEDIES: dict[str, str] = {
     "components:dead": "先做 SFT 预热使其偶尔得分，或修正该奖励；权重为 0 时没有影响",
     "coverage": "在数据中补上标签，或去掉该分量",
     "truncation": "提高 max_completion_length，或设置 mask_truncated_completions 并在提示中要求更短的回答",
+    "truncation:masked": "提高 max_completion_length，或在提示中要求更短的回答：被截断的回答不计入损失"
+    "（mask_truncated_completions），学不到东西",
     "length_growth": "阅读最长的回答；惩罚长度或使用 loss_type dr_grpo；检查奖励在鼓励什么",
     "length_collapse": "提高格式奖励的权重或改作门槛；先用完整回答做 SFT 预热",
     "repetition": "采样温度 1、top_p 1、top_k 0；降低学习率",
@@ -198,7 +202,10 @@ def remedy(rule: str, english: str) -> str:
         completions.SOLVED: "dead_groups:solved",
         completions.REPLACED: "dead_groups:replaced",
         completions.STILL_DEAD: "dead_groups:still",
+        completions.LEFT_OUT: "truncation:masked",
         machinery.NO_SPREAD: "gradient_vanished:grpo",
+        machinery.ALL_MASKED: "gradient_vanished:masked",
+        machinery.UNTRAINED: "gradient_vanished:untrained",
         machinery.NO_PAIRS_LEFT: "gradient_vanished:dpo",
     }
     return REMEDIES.get(cases.get(english, rule), english)

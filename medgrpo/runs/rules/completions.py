@@ -6,7 +6,7 @@ from statistics import fmean
 
 from medgrpo.runs.findings import Severity
 from medgrpo.runs.record import RunRecord
-from medgrpo.runs.rules.evidence import Evidence, percent, tail
+from medgrpo.runs.rules.evidence import Evidence, percent, setting, tail
 from medgrpo.runs.trend import ends, trend
 
 DEAD_COMPONENT = (
@@ -19,6 +19,10 @@ OVERLONG = "overlong"
 SOLVED = "nothing is wrong: stop here, or bring harder prompts (curriculum, dynamic sampling)"
 REPLACED = (
     "each step samples these groups again: drop prompts that are always or never solved to save the time"
+)
+LEFT_OUT = (
+    "raise max_completion_length, or ask for shorter answers in the prompt: what is cut off is left out of the loss "
+    "(mask_truncated_completions), and nothing is learned from it"
 )
 STILL_DEAD = (
     "more rounds of rollout.dynamic_sampling, more completions per prompt, or drop prompts that are always or never "
@@ -40,7 +44,7 @@ def dead_groups(run: RunRecord) -> list[Evidence]:
         return [Evidence("info", text, steps[-1], REPLACED)]
     if late < 0.5:
         return []
-    text = f"{percent(late)} of the groups have no spread in reward at the end: they teach nothing"
+    text = f"{percent(late)} of the latest groups have no spread in reward: they teach nothing"
     if left:
         text += ", although dynamic sampling replaced what it could"
     shares = []
@@ -123,8 +127,9 @@ def truncation(run: RunRecord) -> list[Evidence]:
     late = fmean(tail(values))
     if late < 0.1:
         return []
-    text = f"{percent(late)} of the completions are cut off at the length limit at the end of the run"
-    return [Evidence("abnormal" if late > 0.5 else "warning", text, steps[-1])]
+    text = f"{percent(late)} of the latest completions are cut off at the length limit"
+    remedy = LEFT_OUT if setting(run, "mask_truncated_completions") else None
+    return [Evidence("abnormal" if late > 0.5 else "warning", text, steps[-1], remedy)]
 
 
 def length_growth(run: RunRecord) -> list[Evidence]:

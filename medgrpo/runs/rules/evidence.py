@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from medgrpo.runs.findings import Severity
+from medgrpo.runs.record import RunRecord
 from medgrpo.runs.trend import window
 
 
@@ -28,3 +29,23 @@ def tail(values: Sequence[float], share: float = 0.2) -> list[float]:
 def percent(value: float) -> str:
     """0.123 -> "12 %"; one decimal below 10 %."""
     return f"{100 * value:.0f} %" if value >= 0.0995 or value == 0 else f"{100 * value:.1f} %"
+
+
+def setting(run: RunRecord, name: str) -> Any:
+    """A setting by its own name, wherever the config holds it; None if it does not.
+
+    Sections nearer to the top win, so `training.beta` is found before `stages.sft.beta`.
+    """
+    level: list[Any] = [run.config]
+    while level:
+        for section in level:
+            if isinstance(section, dict) and name in section and not isinstance(section[name], dict):
+                return section[name]
+        level = [
+            value
+            for section in level
+            if isinstance(section, dict)
+            for value in section.values()
+            if isinstance(value, dict)
+        ]
+    return None

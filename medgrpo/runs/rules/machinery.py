@@ -7,11 +7,16 @@ import math
 from statistics import fmean, median
 
 from medgrpo.runs.record import RunRecord
-from medgrpo.runs.rules.evidence import Evidence, percent, tail
+from medgrpo.runs.rules.evidence import Evidence, percent, setting, tail
 from medgrpo.runs.trend import typical
 
 NO_SPREAD = (
     "the groups have no spread, see dead_groups; otherwise check that the trained weights require gradients"
+)
+UNTRAINED = "check that the trained weights require gradients"
+ALL_MASKED = (
+    "every completion is cut off, and mask_truncated_completions leaves such completions out of the loss: raise "
+    "max_completion_length"
 )
 NO_PAIRS_LEFT = "the pairs are solved: stop earlier or use harder pairs"
 
@@ -76,8 +81,15 @@ def gradient_vanished(run: RunRecord) -> list[Evidence]:
     if share < 0.5 and not run_out:
         return []
     text = f"grad_norm is 0 (below 1e-6) at {sum(still)} of {len(values)} entries: those steps learn nothing"
-    remedy = {"grpo": NO_SPREAD, "dpo": NO_PAIRS_LEFT}.get(run.method)
+    remedy = {"grpo": _why_nothing_is_learned(run), "dpo": NO_PAIRS_LEFT}.get(run.method)
     return [Evidence("abnormal", text, steps[-1], remedy)]
+
+
+def _why_nothing_is_learned(run: RunRecord) -> str:
+    cut, dead = (run.series(key)[1] for key in ("completions/clipped_ratio", "frac_reward_zero_std"))
+    if setting(run, "mask_truncated_completions") and cut and min(tail(cut)) == 1:
+        return ALL_MASKED
+    return UNTRAINED if dead and max(tail(dead)) == 0 else NO_SPREAD
 
 
 def learning_rate_zero(run: RunRecord) -> list[Evidence]:

@@ -3,31 +3,10 @@
 from __future__ import annotations
 
 from statistics import fmean
-from typing import Any
 
 from medgrpo.runs.record import RunRecord
-from medgrpo.runs.rules.evidence import Evidence, percent, tail
+from medgrpo.runs.rules.evidence import Evidence, percent, setting, tail
 from medgrpo.runs.trend import ends, typical
-
-
-def setting(run: RunRecord, name: str) -> Any:
-    """A setting by its own name, wherever the config holds it; None if it does not.
-
-    Sections nearer to the top win, so `training.beta` is found before `stages.sft.beta`.
-    """
-    level: list[Any] = [run.config]
-    while level:
-        for section in level:
-            if isinstance(section, dict) and name in section and not isinstance(section[name], dict):
-                return section[name]
-        level = [
-            value
-            for section in level
-            if isinstance(section, dict)
-            for value in section.values()
-            if isinstance(value, dict)
-        ]
-    return None
 
 
 def kl_growth(run: RunRecord) -> list[Evidence]:
