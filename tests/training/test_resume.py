@@ -42,6 +42,28 @@ def test_a_checkpoint_inside_a_generation_cycle_resumes_on_cycle(tiny_config, tm
     assert prompt_order(tmp_path / "cut") == prompt_order(tmp_path / "whole")
 
 
+def test_the_state_of_a_reward_goes_with_the_checkpoint(tiny_config, tmp_path):
+    moody = f'rewards.weights={{"{REWARDS}:Moody" = 1.0}}'
+    once = tiny_config("stages.sft.enabled=false", "training.max_steps=6", "training.save_steps=3", moody)
+    # Validations judge too, and leave no trace.
+    config = once.model_copy(
+        update={"validation": once.validation.model_copy(update={"steps": 2, "rows": 2})}
+    )
+    run(once, tmp_path / "unmeasured")
+    run(config, tmp_path / "whole")
+    run(config, tmp_path / "cut", reporter=StopsAt("grpo", 3))
+    assert read_json(tmp_path / "cut" / "checkpoints" / "checkpoint-3" / "rewards_0.json") == {
+        "Moody": {"calls": 3}
+    }
+    run(config, tmp_path / "cut", resume=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole") == losses(tmp_path / "unmeasured")
+    rewards = {
+        name: [entry["reward"] for entry in read_lines(tmp_path / name / "log.jsonl")]
+        for name in ("cut", "whole")
+    }
+    assert rewards["cut"] == rewards["whole"]
+
+
 def test_a_half_written_checkpoint_is_left_out_with_a_message(tiny_config, tmp_path):
     config = tiny_config("stages.sft.enabled=false", "training.max_steps=5")
     path = tmp_path / "run"
