@@ -103,6 +103,32 @@ def parse_mixture(text: str, registry: str | Path | None = None) -> list[Part]:
     return _told_apart(parts)
 
 
+def absolute_data(text: str) -> str:
+    """What names the same data from any working directory.
+
+    Names that an unnamed `datasets.toml` gives are put behind its path, `FILE#a,b:0.3`.
+    """
+    if not is_mixture(text):
+        return str(Path(text).expanduser().resolve())
+    file, hash_sign, names = text.rpartition("#")
+    if not hash_sign and _names_registry(Path(text)):
+        return str(Path(text).expanduser().resolve())
+    registries = [Path(file)] if hash_sign else _registries()
+    items: list[str] = []
+    named: set[Path] = set()
+    for item in filter(None, (item.strip() for item in names.split(","))):
+        name = _weighted(item)[0]
+        registry = next((each for each in registries if name in read_registry(each)), None)
+        is_folder = registry is None and Path(name).expanduser().is_dir()
+        items.append(f"{Path(name).expanduser().resolve()}{item[len(name) :]}" if is_folder else item)
+        if registry is not None:
+            named.add(registry)
+    if len(named) > 1:  # of several files in the working directory: no text says that from elsewhere
+        return text
+    prefix = "".join(f"{registry.expanduser().resolve()}#" for registry in named)
+    return prefix + ",".join(items)
+
+
 def _told_apart(parts: Sequence[Part]) -> list[Part]:
     """The parts under names of their own: a second `prepared` becomes `prepared-2`, since ids start with the name."""
     named: list[Part] = []
@@ -225,7 +251,7 @@ def open_data(text: str | Path, *, seed: int = 0, registry: str | Path | None = 
     parts = parse_mixture(str(text), registry)
     is_plain = not any(part.rows or part.subset for part in parts)
     places = ",".join(f"{part.path.absolute()}:{part.weight:g}" for part in parts)
-    return MixedDataset(parts, seed=seed, location=places if is_plain else str(text))
+    return MixedDataset(parts, seed=seed, location=places if is_plain else absolute_data(str(text)))
 
 
 @dataclass(frozen=True)

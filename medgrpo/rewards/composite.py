@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from copy import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -12,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medgrpo.errors import UsageError, choice_error
+from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.rewards import text
 from medgrpo.rewards.columns import is_leaked_field
-from medgrpo.rewards.plugins import RewardError, as_column, failing_row, one_row
+from medgrpo.rewards.plugins import FileReward, RewardError, as_column, failing_row, one_row
 from medgrpo.rewards.registry import RewardFunction, is_text, label, load_reward
 from medgrpo.rewards.weights import check_weights, normalised, resolve_weights
 
@@ -134,6 +136,7 @@ class CompositeReward:
         )
         self.settings = dict(settings or {})
         self.__name__ = "reward"
+        self._first_state = self.state_dict()
         self._texts = [i for i, source in enumerate(sources) if source not in functions and is_text(source)]
 
     def with_settings(self, **settings: Any) -> CompositeReward:
@@ -141,6 +144,50 @@ class CompositeReward:
         other = copy(self)
         other.settings = {**self.settings, **settings}
         return other
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the rewards that have `state_dict` and `load_state_dict` want to keep, by name.
+
+        Raises:
+            MedgrpoError: a state is not made of numbers, texts, lists and dicts.
+        """
+        states = {}
+        for name, reward in self._stateful():
+            try:
+                states[name] = json.loads(json.dumps(reward.state_dict()))
+            except (TypeError, ValueError) as error:
+                raise MedgrpoError(
+                    f"the state of the reward {name!r} cannot be saved: {error}",
+                    expected="numbers, texts, lists and dicts from state_dict()",
+                ) from error
+        return states
+
+    def load_state_dict(self, states: Mapping[str, Any]) -> None:
+        """Hand the rewards what `state_dict` gave; one without an entry stays as it is."""
+        for name, reward in self._stateful():
+            if name in states:
+                reward.load_state_dict(deepcopy(states[name]))
+
+    def reset(self) -> None:
+        """Give the rewards the state that they had when they were loaded."""
+        self.load_state_dict(self._first_state)
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Within it rewards judge what no state may remember, such as held-out rows."""
+        before = self.state_dict()
+        try:
+            yield
+        finally:
+            self.load_state_dict(before)
+
+    def _stateful(self) -> Iterator[tuple[str, Any]]:
+        for name, function in zip(self.names, self.functions, strict=True):
+            reward = function.judge if isinstance(function, FileReward) else function
+            if callable(getattr(reward, "state_dict", None)) and callable(
+                getattr(reward, "load_state_dict", None)
+            ):
+                yield name, reward
 
     def score(self, completions: Sequence[Any], columns: Mapping[str, Any] | None = None) -> RewardTable:
         """Every component and the total for a batch.

@@ -41,7 +41,7 @@ class RewardError(MedgrpoError):
 
 
 class FileReward:
-    """The function in `path/to/file.py:function`, pickled by that name.
+    """The function, or an instance of the class, in `path/to/file.py:function`, pickled by that name.
 
     Raises:
         UsageError: no such file, or no such function in it.
@@ -61,6 +61,11 @@ class FileReward:
         if inspect.isawaitable(values):
             values = asyncio.run(_awaited(values))
         return values  # type: ignore[no-any-return]  # checked by as_column
+
+    @property
+    def judge(self) -> Callable[..., Any]:
+        """What the file defines."""
+        return self._function
 
     def __reduce__(self) -> tuple[type[FileReward], tuple[str]]:
         return FileReward, (f"{self.path}:{self.__name__}",)
@@ -119,6 +124,14 @@ def _load_function(path: Path, function: str) -> Callable[..., Any]:
             expected=f"one of {', '.join(functions)}" if functions else "a function",
             hint=f"did you mean {nearest[0]!r}?" if nearest else None,
         )
+    if isinstance(found, type):
+        try:
+            found = found()
+        except TypeError as error:
+            raise UsageError(
+                f"the class {function!r} in {path} cannot be made: {error}",
+                expected="a class without arguments",
+            ) from error
     return found  # type: ignore[no-any-return]
 
 

@@ -11,6 +11,7 @@ import torch
 from accelerate.utils import gather_object
 from trl import GRPOTrainer
 
+from medgrpo.runs.writer import read_json, write_json
 from medgrpo.training.batches import batches_of_passes
 from medgrpo.training.checkpoints import checkpoint_step
 from medgrpo.training.completions import Completion
@@ -54,6 +55,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     def __init__(self, context: StageContext, composite: CompositeReward, **options: Any) -> None:
         self.context = context
         self.composite = composite
+        composite.reset()  # what was judged before this stage does not count
         settings = context.config
         self._overlong = Overlong(
             settings.rollout.max_completion_length,
@@ -264,8 +266,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     # ------------------------------------------------------------------- the cycle, over a resume
 
     def save_extra_state(self, folder: Path) -> None:
-        """Also where in the generation cycle the run stands, the completions still to be learned from, and
-        how many prompts stepped in for groups without spread.
+        """Also where in the generation cycle the run stands, the completions still to be learned from, how
+        many prompts stepped in for groups without spread, and what the rewards remember.
 
         With several updates per generated batch a checkpoint falls inside a cycle; TRL 1.16 starts
         `_step` at 0 on resume and generates anew.
@@ -277,10 +279,14 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             "fresh": self._fresh.state_dict() if self._fresh is not None else None,
         }
         torch.save(cycle, folder / f"generation_cycle_{self.args.process_index}.pt")
+        if states := self.composite.state_dict():
+            write_json(folder / f"rewards_{self.args.process_index}.json", states)
 
     def load_extra_state(self, folder: Path) -> None:
         """Take the cycle up where it was."""
         super().load_extra_state(folder)
+        states = folder / f"rewards_{self.args.process_index}.json"  # a process that is new takes the first's
+        self.composite.load_state_dict(read_json(states if states.is_file() else folder / "rewards_0.json"))
         path = folder / f"generation_cycle_{self.args.process_index}.pt"
         if path.is_file():
             cycle = torch.load(path, map_location=self.accelerator.device, weights_only=True)

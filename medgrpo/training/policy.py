@@ -107,6 +107,8 @@ def load_policy(weights: Weights, config: RunConfig) -> Policy:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, weights.adapter, is_trainable=tuning.method != "full")
+        # It records where its base lay when it was saved, and is saved with what it records.
+        model.active_peft_config.base_model_name_or_path = weights.base
         if tuning.method == "full":
             model = model.merge_and_unload()
     elif tuning.method != "full":

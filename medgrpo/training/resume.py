@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from medgrpo.config.layers import Layer, Resolved, assignments_layer, leaves, re
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.runs.writer import read_json
 from medgrpo.training.checkpoints import PREFIX, checkpoint_step, complete_checkpoints
+from medgrpo.training.places import check_places, with_absolute_places
 
 RUNS = Path("runs")
 FIXED = (
@@ -19,7 +20,6 @@ FIXED = (
     "model.dtype",
     "model.thinking",
     "tuning.",
-    "data.path",
     "data.rows",
     "data.prompt_template",
     "data.box_format",
@@ -100,8 +100,10 @@ def resume_config(
 ) -> tuple[Resolved, list[str]]:
     """The run's own configuration with the changes of this call.
 
+    Data may lie elsewhere (its hash is compared later), a model only where it is no longer at its old place.
+
     Raises:
-        UsageError: a change that the checkpoint cannot follow; names it.
+        UsageError: a change that the checkpoint cannot follow, or a place where nothing is; names it.
     """
     import tomllib
 
@@ -110,18 +112,29 @@ def resume_config(
     changes, notes = assignments_layer(assignments)
     changes.values.update({key: value for key, value in (options or {}).items() if value is not None})
     after = resolve([Layer("the run", saved), changes])
-    old, new = dict(leaves(before.config.model_dump())), dict(leaves(after.config.model_dump()))
+    after = replace(after, config=with_absolute_places(after.config))
+    old = dict(leaves(with_absolute_places(before.config).model_dump()))
+    new = dict(leaves(after.config.model_dump()))
+    has_moved = _has_moved(old.get("model.path"), new.get("model.path"))
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) == new.get(key):
             continue
-        if key.startswith(FIXED):
+        if key.startswith(FIXED) and not (key == "model.path" and has_moved):
             raise UsageError(
                 f"{key} cannot change on resume: it was {old.get(key)!r}, now {new.get(key)!r}",
                 hint="leave it out, or start a new run (it may start from this run's weights: "
                 f"--model {run})",
             )
-        notes.append(f"{key}: {old.get(key)} → {new.get(key)}")
+        same = " (taken to be the same model)" if key == "model.path" else ""
+        notes.append(f"{key}: {old.get(key)} → {new.get(key)}{same}")
+    check_places(run, after.config)
     return after, notes
+
+
+def _has_moved(before: str | None, now: str | None) -> bool:
+    """Whether a folder of weights lies elsewhere now."""
+    is_folder = before is not None and Path(before).is_absolute()
+    return is_folder and now is not None and Path(now).is_dir() and not Path(str(before)).exists()
 
 
 def check_same_data(run: Path, now: str, pixels_now: str | None) -> list[str]:

@@ -36,6 +36,7 @@ from medgrpo.training.checkpoints import (
 from medgrpo.training.completions import CompletionStore
 from medgrpo.training.datasets import ChosenRows, RowSource, Variation, drop_long
 from medgrpo.training.phases import PhaseClock
+from medgrpo.training.places import with_absolute_places
 from medgrpo.training.policy import Policy, Weights, find_weights, load_policy
 from medgrpo.training.preflight import Preflight, preflight
 from medgrpo.training.reporter import Reporter
@@ -128,6 +129,7 @@ def train(
 
     started = time.perf_counter() if started is None else started
     checks = checks or preflight(config)
+    config = with_absolute_places(config)
     process = PartialState(cpu=True) if config.launch.cpu else PartialState()
     path = resume.run if resume else (output or Path("runs") / name)
     writer = _open_writer(config, name, path, resume, logs, is_main_process=process.is_main_process)
@@ -278,12 +280,17 @@ def _run_stages(run: _Run) -> str:
         goes_back = name is MAIN and run.resume is not None and run.resume.checkpoint is not None
         run_is_stopped = any(gathered(run.stop.is_asked))  # also waits for the main process
         if not goes_back and _ended(final, stage, settings, run.checks.plans[number - 1].steps):
-            weights = find_weights(str(final))
+            weights = _trained(final, weights)
             continue
         if run_is_stopped or not _run_stage_that_fits(run, name, settings, stage, weights):
             return "stopped"
-        weights = find_weights(str(final))
+        weights = _trained(final, weights)
     return "finished"
+
+
+def _trained(final: Path, before: Weights) -> Weights:
+    """The weights that a stage ended with. An adapter records where its base lay then, and that may have moved."""
+    return Weights(before.base, final) if (final / "adapter_config.json").is_file() else Weights(str(final))
 
 
 def _final_weights(stage: StageFolder, settings: RunConfig) -> Path:
@@ -390,7 +397,7 @@ def _run_stage(
     # Killed between the last checkpoint and the final weights.
     all_done = step_of(checkpoint) >= plan.steps or (checkpoint is not None and context.is_out_of_patience)
     if all_done:
-        policy = load_policy(find_weights(str(checkpoint)), settings)
+        policy = load_policy(_trained(Path(str(checkpoint)), weights), settings)
     validator = _validator(run, settings, policy) if name is MAIN else None
     if validator is not None and settings.validation.before_and_after:
         _measure_before(run, validator, policy)

@@ -73,7 +73,8 @@ class Validator:
         from medgrpo.training.scoring import row_columns
 
         columns = row_columns(self.rows)
-        table = self.composite.score(texts, columns)
+        with self.composite.unchanged():
+            table = self.composite.score(texts, columns)
         values = {"reward": table.total} | {name: table.column(name) for name in table.names}
         if self.metric not in values:
             values[self.metric] = CompositeReward({self.metric: 1.0}).score(texts, columns).total

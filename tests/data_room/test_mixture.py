@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from medgrpo.data.mixture import Part, is_mixture, open_data, parse_mixture, read_registry
+from medgrpo.data.mixture import Part, absolute_data, is_mixture, open_data, parse_mixture, read_registry
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.data.schema import new_row
 from medgrpo.errors import MedgrpoError, UsageError
@@ -171,3 +171,13 @@ def test_folders_of_one_name_are_told_apart(folders):
     ids = [row["id"] for row in mixed.rows("train")]
     assert len(set(ids)) == len(ids) == 120
     assert open_data(mixed.location).hash == mixed.hash
+
+
+@pytest.mark.parametrize("text", ["a", "a,b:0.3", "datasets.toml", "datasets.toml#one,b:0.5", "one:2,b"])
+def test_data_is_named_so_that_it_is_found_from_any_folder(folders, tmp_path_factory, monkeypatch, text):
+    (folders / "datasets.toml").write_text('[datasets.one]\npath = "a"\nrows = 20\n')
+    here, named = open_data(text), absolute_data(text)
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    there = open_data(named)
+    assert (there.hash, there.location) == (here.hash, here.location)
+    assert open_data(there.location).count("train") == here.count("train")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medgrpo.errors import UsageError
+from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.rewards.composite import CompositeReward, group_statistics
 from medgrpo.rewards.plugins import RewardError
 from medgrpo.rewards.weights import WEIGHT_SETS, normalised, resolve_weights
@@ -235,3 +235,59 @@ def test_what_the_tag_set_does_not_ask_for_is_not_judged():
     table = reward.score([completion], {"answer": ["yes"], "plane": ["axial"], "modality": ["CT"]})
     assert table.total[0] == pytest.approx(1.0)
     assert table.coverage["plane_match"] == table.coverage["modality_match"] == 0.0
+
+
+REMEMBERS = """
+from medgrpo.rewards.masks import DynamicRecallWeight
+import numpy as np
+
+class Recall:
+    def __init__(self):
+        self.recall = DynamicRecallWeight()
+
+    def __call__(self, completions, **columns):
+        self.recall.update(np.array([float(text) for text in completions]))
+        return [self.recall.weight] * len(completions)
+
+    def state_dict(self):
+        return self.recall.state_dict()
+
+    def load_state_dict(self, state):
+        self.recall.load_state_dict(state)
+
+class Unsaved(Recall):
+    def state_dict(self):
+        return {"recall": self.recall}
+
+class Asks:
+    def __init__(self, target):
+        pass
+    def __call__(self, completions, **columns):
+        return [1.0]
+"""
+
+
+def test_a_class_is_a_reward_and_what_it_remembers_can_be_taken_along(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(REMEMBERS)
+    reward = CompositeReward({f"{path}:Recall": 1.0, "format": 1.0})
+    reward.score(["0.9", "0.9"])
+    assert reward.state_dict() == {"Recall": {"mean_recall": pytest.approx(0.9)}}
+    with reward.unchanged():
+        reward.score(["0.0"])
+    other = CompositeReward({f"{path}:Recall": 1.0})
+    assert other.score(["0.9"]).total[0] == 0.2  # the mean is .9: the low weight holds from here
+    other.reset()
+    other.load_state_dict(reward.state_dict())
+    assert other.state_dict() == {"Recall": {"mean_recall": pytest.approx(0.9)}}
+    other.reset()
+    assert other.state_dict() == {"Recall": {"mean_recall": None}}
+
+
+def test_a_state_that_cannot_be_saved_and_a_class_that_wants_arguments_are_refused_at_once(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(REMEMBERS)
+    with pytest.raises(MedgrpoError, match="state of the reward 'Unsaved' cannot be saved"):
+        CompositeReward({f"{path}:Unsaved": 1.0})
+    with pytest.raises(UsageError, match=r"the class 'Asks' in .* cannot be made"):
+        CompositeReward({f"{path}:Asks": 1.0})

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from medgrpo.training.completions import read_completions
 from medgrpo.training.reporter import SilentReporter
 from medgrpo.training.resume import ResumePoint, find_run, resume_config
 from medgrpo.training.stages import train
-from tests.training.conftest import StopsAt, losses, prompt_order, run
+from tests.training.conftest import REWARDS, TINY, StopsAt, losses, prompt_order, run
 
 
 @pytest.mark.parametrize(("stage", "step"), [("grpo", 5), ("sft", 2)])
@@ -39,6 +40,28 @@ def test_a_checkpoint_inside_a_generation_cycle_resumes_on_cycle(tiny_config, tm
     assert [step for step, _ in dict.fromkeys(prompt_order(tmp_path / "whole"))][::2] == [1, 3, 5, 7]
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert prompt_order(tmp_path / "cut") == prompt_order(tmp_path / "whole")
+
+
+def test_the_state_of_a_reward_goes_with_the_checkpoint(tiny_config, tmp_path):
+    moody = f'rewards.weights={{"{REWARDS}:Moody" = 1.0}}'
+    once = tiny_config("stages.sft.enabled=false", "training.max_steps=6", "training.save_steps=3", moody)
+    # Validations judge too, and leave no trace.
+    config = once.model_copy(
+        update={"validation": once.validation.model_copy(update={"steps": 2, "rows": 2})}
+    )
+    run(once, tmp_path / "unmeasured")
+    run(config, tmp_path / "whole")
+    run(config, tmp_path / "cut", reporter=StopsAt("grpo", 3))
+    assert read_json(tmp_path / "cut" / "checkpoints" / "checkpoint-3" / "rewards_0.json") == {
+        "Moody": {"calls": 3}
+    }
+    run(config, tmp_path / "cut", resume=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole") == losses(tmp_path / "unmeasured")
+    rewards = {
+        name: [entry["reward"] for entry in read_lines(tmp_path / name / "log.jsonl")]
+        for name in ("cut", "whole")
+    }
+    assert rewards["cut"] == rewards["whole"]
 
 
 def test_a_half_written_checkpoint_is_left_out_with_a_message(tiny_config, tmp_path):
@@ -141,6 +164,75 @@ def test_stock_trl_replays_the_first_epoch_on_resume(tmp_path):
     assert epochs(resumed_in_epoch_1, 1)[0] == uninterrupted[0] != uninterrupted[1]
 
 
+# ------------------------------------------------------------------- other folders, moved folders
+
+
+@pytest.fixture
+def placed(tiny_config, dataset, tmp_path, monkeypatch):
+    """A folder `work` with model, data and a run of relative paths in it, stopped after step 2."""
+    from medgrpo.config.presets import resolve_run
+
+    work = tmp_path / "work"
+    run(tiny_config("stages.sft.enabled=false", "training.max_steps=1"), tmp_path / "base")
+    shutil.copytree(tmp_path / "base" / "final_model", work / "models" / "small")
+    shutil.copytree(dataset, work / "data")
+    shutil.copy(REWARDS, tmp_path / "mine.py")
+    (tmp_path / "prompt.toml").write_text('tags = ["answer"]')
+    monkeypatch.chdir(work)
+    paths = (
+        "model.path=models/small",
+        "data.path=data",
+        "data.prompt_template=../prompt.toml",
+        'rewards.weights={"../mine.py:digits_and_letters" = 1.0}',
+        "tuning.rank=4",
+        "training.max_steps=3",
+    )
+    config = resolve_run(assignments=(*TINY, "stages.sft.max_steps=1", "training.save_steps=1", *paths))[
+        0
+    ].config
+    assert run(config, Path("run"), reporter=StopsAt("grpo", 2)).status == "stopped"
+    return work
+
+
+def test_a_run_of_relative_paths_is_resumed_from_another_folder(placed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = resume_config(placed / "run")[0].config
+    assert (config.model.path, config.data.path) == (str(placed / "models" / "small"), str(placed / "data"))
+    assert run(config, placed / "run", resume=True).status == "finished"
+    assert [step for step, _ in losses(placed / "run")] == [1, 2, 3]
+
+
+def test_a_run_moved_with_its_model_and_data_says_what_to_type(placed, tmp_path):
+    moved = placed.rename(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"no dataset at .*work/data") as raised:
+        resume_config(moved / "run")
+    assert f"medgrpo train --resume {moved / 'run'} --data FOLDER" in raised.value.hint
+    data = {"data.path": str(moved / "data")}
+    with pytest.raises(UsageError, match=r"no model at .*work/models/small") as raised:
+        resume_config(moved / "run", options=data)
+    assert "--model FOLDER" in raised.value.hint
+    model = {"model.path": str(moved / "models" / "small")}
+    resolved, notes = resume_config(moved / "run", options={**data, **model})
+    assert any("taken to be the same" in note for note in notes)
+    assert run(resolved.config, moved / "run", resume=True).status == "finished"
+
+
+def test_a_model_that_is_still_there_cannot_be_exchanged(placed):
+    other = shutil.copytree(placed / "models" / "small", placed / "other")
+    with pytest.raises(UsageError, match=r"model\.path cannot change on resume"):
+        resume_config(placed / "run", options={"model.path": str(other)})
+    assert resume_config(placed / "run", options={"model.path": "models/small", "data.path": "data"})[1] == []
+
+
+def test_other_data_at_another_place_is_refused(placed, tmp_path):
+    from medgrpo.data.demo import DemoSize, write_demo_dataset
+
+    write_demo_dataset(tmp_path / "other", size=DemoSize(train=20, validation=8, test=8))
+    config = resume_config(placed / "run", options={"data.path": str(tmp_path / "other")})[0].config
+    with pytest.raises(MedgrpoError, match="the data changed"):
+        run(config, placed / "run", resume=True)
+
+
 # ------------------------------------------------------------------------------ what may change
 
 
@@ -178,7 +270,6 @@ def test_settings_that_may_change_on_resume(saved, allowed):
         "model.path=other",
         "tuning.rank=8",
         "tuning.method=lora",
-        "data.path=elsewhere",
         "run.seed=5",
         "data.rows=3",
         "rewards.gate=format",
