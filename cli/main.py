@@ -116,6 +116,8 @@ def main(arguments: list[str] | None = None) -> None:
             code = app(arguments, prog_name="medgrpo", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         print("stopped", file=sys.stderr)
+        if "--json" in arguments:
+            print(json.dumps({"error": {"problem": "stopped", "expected": None, "hint": None}}))
         sys.exit(130)
     except Exception as error:  # the last place where an error can be worded
         if os.environ.get("MEDGRPO_DEBUG") == "1":
@@ -140,6 +142,10 @@ def _as_medgrpo_error(error: Exception) -> MedgrpoError:
         for extra, (purpose, packages) in EXTRAS.items():
             if package in packages:
                 return missing_extra(package, extra, f"to {purpose}, medgrpo")
+    if (
+        isinstance(error, OSError) and error.filename
+    ):  # a file that is not there, a folder that may not be written
+        return MedgrpoError(f"{error.filename}: {error.strerror}", hint="MEDGRPO_DEBUG=1 shows the trace")
     return MedgrpoError(
         f"{type(error).__name__}: {error}",
         hint="this looks like a bug in medgrpo; MEDGRPO_DEBUG=1 shows the trace",

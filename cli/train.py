@@ -113,6 +113,8 @@ def train(
     checks = preflight(settings, world_size=(settings.launch.gpus or 1) * settings.launch.nodes)
     for warning in checks.warnings:
         said.warn(warning)
+    if point is not None:
+        _say_if_finished(said, point, checks)
     run_path = point.run if point else Path(settings.run.output or Path("runs") / name)
     if point is None and not is_child():
         from medgrpo.runs.writer import refuse_used_folder
@@ -168,6 +170,18 @@ def _resumed(
     return resolved, str(name)
 
 
+def _say_if_finished(said: Output, point: ResumePoint, checks: Preflight) -> None:
+    from medgrpo.runs.writer import read_json
+
+    info = read_json(point.run / "training_info.json")
+    steps = info.get("steps") or 0
+    if info.get("finished") and point.checkpoint is None and steps >= checks.plans[-1].steps:
+        said.note(
+            f"{point.run} is finished after {steps} steps: nothing is left to do; "
+            f"--set training.max_steps={2 * steps} would train on"
+        )
+
+
 def _run_name(settings: RunConfig, preset: str | None) -> str:
     from pathlib import Path
 
@@ -203,8 +217,8 @@ def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: A
         "steps",
         "prompts",
         "samples",
-        "per device",
-        "accumulation",
+        "batch",
+        "passes",
         "tokens ≤",
         "epochs",
     ]
@@ -287,7 +301,11 @@ def _train(
     ]
     if measures:
         said.table("validation, greedy", ["metric", "blind baseline", "before", "after"], measures)
-    said.text(f"health: {result.health['verdict']}")
+    reasons = ", ".join(
+        dict.fromkeys(one["rule"] for one in result.health["findings"] if one["severity"] != "info")
+    )
+    why = f" ({reasons}); medgrpo health {result.run} says what to do" if reasons else ""
+    said.text(f"health: {result.health['verdict']}{why}")
     said.text(f"run: {result.run}")
     if result.status == "stopped":
         said.text(f"stopped; medgrpo train --resume {result.run} goes on")

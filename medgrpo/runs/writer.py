@@ -243,9 +243,15 @@ def _link(file: Path, name: Path) -> None:
 
 
 def refuse_used_folder(path: Path) -> None:
-    """Raise UsageError when the folder holds anything already."""
+    """Raise UsageError when the folder holds anything already, or cannot be written."""
     if path.is_file():
         raise UsageError(f"the run folder {path} is a file", hint="choose another --output")
+    above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        what = "may not be written" if above.is_dir() else "is a file"
+        raise UsageError(
+            f"the run folder {path} cannot be made: {above} {what}", hint="choose another --output"
+        )
     if path.is_dir() and any(
         not inside.name.endswith(PARTIAL) and inside.name != lock.NAME for inside in path.iterdir()
     ):

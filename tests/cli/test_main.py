@@ -59,6 +59,30 @@ def test_an_error_with_json_is_a_document_on_stdout():
     assert json.loads(done.stdout)["error"]["problem"] == "no preset called 'balenced'"
 
 
+def test_a_command_that_is_stopped_leaves_a_document_too(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(["doctor", "--json"])
+    assert ended.value.code == 130
+    assert json.loads(capsys.readouterr().out)["error"]["problem"] == "stopped"
+
+
+def test_a_file_that_cannot_be_written_is_no_bug_of_ours(monkeypatch, capsys):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied", "/there/run")
+
+    monkeypatch.setattr(command_line, "app", refused)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(["doctor"])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "error: /there/run: Permission denied" in said
+    assert "bug" not in said
+
+
 def test_a_trace_is_shown_only_when_asked_for(monkeypatch):
     monkeypatch.setenv("MEDGRPO_DEBUG", "1")
     assert "Traceback" in run("presets", "show", "balenced").stderr

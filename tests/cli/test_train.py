@@ -69,7 +69,7 @@ def test_a_used_run_folder_is_refused(tmp_path, monkeypatch, capsys):
     assert "--resume run" in capsys.readouterr().err
 
 
-def test_a_killed_run_resumes_with_each_step_once(tmp_path):
+def test_a_killed_run_resumes_with_each_step_once(tmp_path, capsys):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "medgrpo.cli.main", "train", "--output", "run", "--resume", "auto"]
     log = tmp_path / "run" / "log.jsonl"
@@ -105,3 +105,7 @@ def test_a_killed_run_resumes_with_each_step_once(tmp_path):
     assert document["steps"] == 12
     assert {"before", "after"} <= document["validation"].keys()
     assert json.loads((tmp_path / "logs" / "run.json").read_text())["finished"] is True
+    assert called("--resume", str(tmp_path / "run"), "--dry-run") == 0
+    assert "is finished after 12 steps: nothing is left to do" in capsys.readouterr().err
+    assert called("--resume", str(tmp_path / "run"), "--dry-run", "--set", "max_steps=24") == 0
+    assert "nothing is left to do" not in capsys.readouterr().err

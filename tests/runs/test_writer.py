@@ -1,12 +1,13 @@
 """The run folder's writer."""
 
 import json
+import os
 
 import pytest
 
 from medgrpo.errors import UsageError
 from medgrpo.runs.record import read_run
-from medgrpo.runs.writer import RunWriter, new_run_name, read_json, read_lines
+from medgrpo.runs.writer import RunWriter, new_run_name, read_json, read_lines, refuse_used_folder
 
 
 @pytest.fixture
@@ -53,6 +54,17 @@ def test_two_runs_of_one_name_have_two_log_copies(tmp_path):
     for folder in ("one", "two"):
         RunWriter.create(tmp_path / folder, "same", "", {}, logs=tmp_path / "logs")
     assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["same-2.json", "same.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"cannot be made: .*file is a file"):
+        refuse_used_folder(tmp_path / "file" / "deep" / "run")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for a user who is not root
+    with pytest.raises(UsageError, match="may not be written"):
+        refuse_used_folder(tmp_path / "deep" / "run")
+    monkeypatch.undo()
+    refuse_used_folder(tmp_path / "deep" / "run")
 
 
 def test_a_used_folder_is_refused_with_the_way_to_continue_it(writer):
