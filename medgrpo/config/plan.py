@@ -29,6 +29,8 @@ class StagePlan:
     epochs: float
     tokens_per_step: int
     """At most: the completions of a step for grpo, rows with their prompts for sft and dpo."""
+    steps_per_batch: int = 1
+    """Steps that learn from the same samples; only grpo has more than one."""
 
     def describe(self) -> str:
         """One line for a person."""
@@ -39,7 +41,8 @@ class StagePlan:
             if self.method == "grpo"
             else f"{self.prompts_per_step} rows of {longest}"
         )
-        return f"{self.name} ({self.method}): {self.steps} steps of {what} = {self.epochs:.2f} epochs of {self.rows} rows"
+        again = "" if self.steps_per_batch == 1 else f", each batch used for {self.steps_per_batch} steps,"
+        return f"{self.name} ({self.method}): {self.steps} steps of {what}{again} = {self.epochs:.2f} epochs of {self.rows} rows"
 
 
 def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_size: int = 1) -> StagePlan:
@@ -87,7 +90,9 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
             f"{rows} training rows are fewer than the {training.prompts_per_step} of one step",
             hint=f"--set training.prompts_per_step={max(1, rows)}, or use more rows",
         )
-    steps_per_epoch = rows // training.prompts_per_step  # the last incomplete step of an epoch is dropped
+    steps_per_batch = training.num_iterations if training.method == "grpo" else 1
+    # The last incomplete batch of an epoch is dropped.
+    steps_per_epoch = rows // training.prompts_per_step * steps_per_batch
     steps = training.max_steps or max(1, floor(steps_per_epoch * training.num_train_epochs))
     return StagePlan(
         name=stage or "main",
@@ -101,6 +106,7 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
         epochs=steps / steps_per_epoch,
         tokens_per_step=samples
         * (settings.rollout.max_completion_length if group > 1 else settings.model.context_length),
+        steps_per_batch=steps_per_batch,
     )
 
 

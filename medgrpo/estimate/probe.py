@@ -13,8 +13,8 @@ from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
 from medgrpo.estimate.estimate import Facts, estimate
 
-PROBE_STEPS = 4
-WARM_UP_STEPS = 1  # the first step compiles kernels and fills caches
+PROBE_BATCHES = 4
+WARM_UP_BATCHES = 1  # the first step compiles kernels and fills caches
 LOW, HIGH = 0.85, 1.25  # later steps differ: completions grow or shrink as the model learns
 
 
@@ -38,9 +38,9 @@ def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
     validation = config.validation.model_copy(update={"before_and_after": False, "steps": 0})
     with tempfile.TemporaryDirectory(prefix="medgrpo-probe-") as folder:
         output = Path(folder) / "run"
-        training = config.training.model_copy(
-            update={"max_steps": PROBE_STEPS, "save_steps": PROBE_STEPS * 10}
-        )
+        each = estimate(config, facts).work.plan.steps_per_batch
+        steps = PROBE_BATCHES * each
+        training = config.training.model_copy(update={"max_steps": steps, "save_steps": steps * 10})
         probe = config.model_copy(
             update={
                 "training": training,
@@ -54,12 +54,13 @@ def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
         train(probe, name="probe", reporter=SilentReporter(), output=output, logs=None)
         lines = (output / "log.jsonl").read_text(encoding="utf-8").splitlines()
         peak = json.loads((output / "training_info.json").read_text(encoding="utf-8")).get("peak_memory_gib")
-    measured = [entry["s_per_prompt"] for entry in map(json.loads, lines) if "s_per_prompt" in entry]
-    s_per_prompt = median(measured[WARM_UP_STEPS:] or measured)
+    by_step = [entry["s_per_prompt"] for entry in map(json.loads, lines) if "s_per_prompt" in entry]
+    # Only the first step of a batch samples: its updates belong together.
+    measured = [sum(by_step[start : start + each]) for start in range(0, len(by_step), each)]
+    s_per_prompt = median(measured[WARM_UP_BATCHES:] or measured)
     modelled = estimate(config, replace(facts)).document()
-    hours = (
-        s_per_prompt * modelled["prompts_per_step"] * modelled["steps"] / 3600 + modelled["validation_hours"]
-    )
+    trained = s_per_prompt * modelled["prompts_per_step"] * modelled["steps"] / each
+    hours = trained / 3600 + modelled["validation_hours"]
     return {
         "source": "probe",
         "s_per_prompt": s_per_prompt,
@@ -67,5 +68,5 @@ def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
         "hours": hours,
         "hours_low": hours * LOW,
         "hours_high": hours * HIGH,
-        "probe": {"steps": len(measured), "s_per_prompt": measured, "peak_memory_gib": peak},
+        "probe": {"steps": len(by_step), "s_per_prompt": measured, "peak_memory_gib": peak},
     }

@@ -46,7 +46,7 @@ class Phases:
 
 
 def phases(work: Workload) -> Phases:
-    """What one prompt of the main stage costs, in seconds, all its completions included, over all GPUs."""
+    """What one prompt of the main stage costs, in seconds, all its completions and updates included, over all GPUs."""
     flops = work.gpu.bf16_tflops * 1e12
     generations, is_grpo = work.generations, work.plan.method == "grpo"
     samples = generations * (2 if work.plan.method == "dpo" else 1)
@@ -56,9 +56,10 @@ def phases(work: Workload) -> Phases:
         4 * work.shape.layers * work.shape.hidden * work.sequence_tokens
     )  # scores and values, per token
     forward_once = samples * work.sequence_tokens * (token_flops + attention) / (flops * TRAINING_EFFICIENCY)
-    # Besides the training pass: one for the sampler's log-probabilities with vLLM, one for the reference if beta > 0.
-    passes = 1 + (1 if uses_vllm else 0) + (1 if is_grpo and work.config.training.beta > 0 else 0)
-    passes += work.config.training.num_iterations - 1 if is_grpo else 0
+    # Besides the training passes: one for the sampler's log-probabilities with vLLM or where a batch is used again, one
+    # for the reference if beta > 0.
+    updates = work.plan.steps_per_batch
+    passes = updates + (uses_vllm or updates > 1) + (is_grpo and work.config.training.beta > 0)
     image_once = samples * _image_flops(work) / (flops * TRAINING_EFFICIENCY)
     # LoRA needs gradients of activations only; full tuning also those of the weights.
     backward_factor = (1 if work.has_lora else 2) + (1 if work.checkpoints_activations else 0)
@@ -67,7 +68,7 @@ def phases(work: Workload) -> Phases:
         generate=(_generate(work, uses_vllm=uses_vllm) if is_grpo else 0.0) * share,
         image=image_once * passes * share,
         forward=forward_once * passes * share,
-        backward=forward_once * backward_factor * share,
+        backward=forward_once * backward_factor * updates * share,
         reward=generations * REWARD_S_PER_COMPLETION if is_grpo else 0.0,
     )
 
@@ -75,7 +76,7 @@ def phases(work: Workload) -> Phases:
 def hours(work: Workload) -> tuple[float, float]:
     """(hours of all stages, hours of validation)."""
     seconds = sum(
-        phases(stage).total * stage.plan.prompts_per_step * stage.plan.steps
+        phases(stage).total * stage.plan.prompts_per_step * stage.plan.steps / stage.plan.steps_per_batch
         for stage in [*work.warm_up, work]
     )
     return seconds / 3600, _validation_seconds(work) / 3600

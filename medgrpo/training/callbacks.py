@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from medgrpo.runs.health import HealthMonitor
 from medgrpo.runs.writer import read_lines
-from medgrpo.training.checkpoints import discard, partial_of, previous_of, publish
+from medgrpo.training.checkpoints import discard, previous_of
 from medgrpo.training.context import StageContext
 from medgrpo.training.validation import Measures, Validator, values_of
+from medgrpo.training.weights import best_name, save_weights
 
 LEADING_KEYS = ("stage", "step", "loss", "reward")
 
@@ -72,7 +72,7 @@ class Validation(TrainerCallback):
     def on_save(self, *_: Any, **__: Any) -> None:
         """From this checkpoint on the best weights are those that it knows."""
         if self._context.is_main_process:
-            discard(previous_of(self._context.writer.path / best_name(self._context)))
+            discard(previous_of(self._context.writer.path / best_name(self._context.config)))
 
     def measure_now(self) -> Measures:
         """Validate the trainer's weights as they are."""
@@ -91,7 +91,10 @@ class Validation(TrainerCallback):
                 context.writer.update_info(best=context.best)
             if context.config.validation.steps > 0:
                 save_weights(
-                    self._trainer, context, context.writer.path / best_name(context), keep_previous=True
+                    self._trainer,
+                    context,
+                    context.writer.path / best_name(context.config),
+                    keep_previous=True,
                 )
             return
         context.validations_without_gain += 1
@@ -139,33 +142,3 @@ class RunLog(TrainerCallback):
         if self._context.was_stopped or self._context.is_sick:
             control.should_training_stop = True
             control.should_save = not self._context.is_sick
-
-
-def best_name(context: StageContext) -> str:
-    """Folder of the best weights: `best_lora` for an adapter, `best_model` for a whole model."""
-    return "best_model" if context.config.tuning.method == "full" else "best_lora"
-
-
-def final_name(context: StageContext) -> str:
-    """Folder of the last weights: `final_lora` for an adapter, `final_model` for a whole model."""
-    return "final_model" if context.config.tuning.method == "full" else "final_lora"
-
-
-def save_weights(trainer: Any, context: StageContext, target: Path, *, keep_previous: bool = False) -> None:
-    """The trainer's weights, processor and `medgrpo.json` as a folder that is whole or absent."""
-    partial = partial_of(target)
-    try:
-        trainer.save_model(str(partial))
-        if trainer.args.should_save:
-            context.write_metadata(partial)
-            record = {
-                "step": trainer.state.global_step,
-                "stage": context.stage.name,
-                "waited": context.validations_without_gain,
-            }
-            publish(partial, target, record, keep_previous=keep_previous)
-    except BaseException:
-        if trainer.args.should_save:
-            discard(partial)  # a full disk: make room
-        raise
-    trainer.accelerator.wait_for_everyone()

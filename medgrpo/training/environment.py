@@ -7,7 +7,13 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.runs.writer import write_json
+
+if TYPE_CHECKING:
+    from medgrpo.config.sections import RunConfig
+    from medgrpo.data.prepared import PreparedDataset
 
 PACKAGES = (
     "medgrpo",
@@ -41,6 +47,17 @@ def describe_environment(seed: int) -> dict[str, Any]:
         "cpu_threads": torch.get_num_threads(),
         "seed": seed,
     }
+
+
+def record_environment(path: Path, config: RunConfig, dataset: PreparedDataset) -> None:
+    """Write `environment.json` into the run folder."""
+    data = {
+        "data": dataset.location,
+        "data_hash": dataset.info.get("hash"),
+        "pixels_hash": dataset.info.get("pixels_hash"),
+        "data_parts": dataset.info.get("parts"),
+    }
+    write_json(path / "environment.json", {**describe_environment(config.run.seed), **data})
 
 
 def _version(package: str) -> str | None:

@@ -68,6 +68,11 @@ def find_weights(path: str) -> Weights:
     )
 
 
+def trained_weights(final: Path, before: Weights) -> Weights:
+    """The weights that a stage ended with. An adapter records where its base lay then, and that may have moved."""
+    return Weights(before.base, final) if (final / "adapter_config.json").is_file() else Weights(str(final))
+
+
 def _adapter(folder: Path) -> Weights:
     import json
 

@@ -81,7 +81,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     warnings += _check_pairs(plans, dataset)
     with TemporaryDirectory() as folder:
         sample = dataset or _some_of_the_demo(Path(folder), config)
-        warnings += _check_curriculum(config, sample, plans[-1])
+        warnings += _check_curriculum(config, sample, plans)
         if any(plan.method == "grpo" for plan in plans):
             probe = trial_rows(sample.rows("train"))
             warnings += _try_rewards(composite, probe, template)
@@ -193,16 +193,20 @@ def _check_pairs(plans: list[StagePlan], dataset: PreparedDataset | None) -> lis
     ]
 
 
-def _check_curriculum(config: RunConfig, dataset: PreparedDataset, plan: StagePlan) -> list[str]:
+def _check_curriculum(config: RunConfig, dataset: PreparedDataset, plans: list[StagePlan]) -> list[str]:
     from medgrpo.training.curriculum import check_column
     from medgrpo.training.datasets import ChosenRows
 
     if config.curriculum.by is None:
         return []
     warnings = check_column(ChosenRows.first(dataset.view("train"), config.data.rows), config.curriculum)
-    if config.curriculum.schedule == "sorted" and plan.epochs < 1:
+    if others := [plan.name for plan in plans[:-1]]:
         warnings.append(
-            f"curriculum.schedule = sorted over {plan.epochs:.2f} epochs never asks the hardest rows; linear does"
+            f"curriculum.by orders the rows of the main stage; {' and '.join(others)} take them as data.shuffle says"
+        )
+    if config.curriculum.schedule == "sorted" and plans[-1].epochs < 1:
+        warnings.append(
+            f"curriculum.schedule = sorted over {plans[-1].epochs:.2f} epochs never asks the hardest rows; linear does"
         )
     return warnings
 

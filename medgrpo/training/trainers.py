@@ -121,7 +121,7 @@ class RunTrainer:
             (folder / STATE_FILE).write_text(state, encoding="utf-8")
 
     def load_extra_state(self, folder: Path) -> None:
-        """Take up what `save_extra_state` wrote; the stage's own state was taken up before (`stages.py`)."""
+        """Take up what `save_extra_state` wrote; the stage's own state was taken up before (`rewind.py`)."""
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         # A checkpoint brings its learning rate and weight decay along, and a change on resume would have no

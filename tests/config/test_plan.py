@@ -24,6 +24,15 @@ def test_a_thousand_steps_of_one_prompt_are_half_an_epoch():  # S1.6 (a)
     assert plan.epochs == pytest.approx(0.56, abs=0.01)
 
 
+def test_a_pass_over_the_rows_takes_as_many_steps_more_as_each_batch_is_used_again():
+    # 1797 rows / 8 prompts = 224 batches an epoch, each used for 2 steps; 3 epochs = 1344 steps
+    plan = plan_stage(config("num_iterations=2"), 1797)
+    assert (plan.steps, plan.epochs, plan.steps_per_batch) == (1344, 3.0, 2)
+    assert "each batch used for 2 steps" in plan.describe()
+    assert plan_stage(config("num_iterations=2", "max_steps=448"), 1797).epochs == 1.0
+    assert plan_stage(config("num_iterations=2", "training.method=sft"), 1797).steps == 672
+
+
 def test_a_batch_that_does_not_divide_the_step_is_refused_with_one_that_does():
     with pytest.raises(UsageError, match=r"12 does not divide .* = 64") as raised:
         plan_stage(config("per_device_train_batch_size=12"), 1797)

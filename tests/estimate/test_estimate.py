@@ -97,6 +97,17 @@ def test_steps_and_epochs_are_those_of_the_plan():
     assert found["hours"] * 3600 >= found["steps"] * 8 * found["s_per_prompt"]
 
 
+def test_batches_that_are_used_twice_double_the_steps_and_the_updates_but_not_the_sampling():
+    once, twice = document(samples=1797), document("num_iterations=2", samples=1797)
+    assert (twice["steps"], twice["epochs"]) == (2 * once["steps"], once["epochs"])
+    assert twice["phases"]["generate"] == once["phases"]["generate"]
+    assert twice["phases"]["backward"] == pytest.approx(2 * once["phases"]["backward"])
+    # TRL takes the sampler's log-probabilities first where a batch is used again: 3 forward passes instead of 1.
+    assert twice["phases"]["forward"] == pytest.approx(3 * once["phases"]["forward"])
+    trained = twice["hours"] - twice["validation_hours"]
+    assert trained * 3600 == pytest.approx(twice["s_per_prompt"] * 8 * 672)
+
+
 def test_without_a_gpu_a_named_reference_is_taken_and_said(monkeypatch):
     monkeypatch.setattr("medgrpo.estimate.hardware.shutil.which", lambda name: None)
     gpu, source = find_gpu("auto")

@@ -44,3 +44,9 @@ class Moody:
 
     def load_state_dict(self, state):
         self.calls = state["calls"]
+
+
+def near_miss_then_hit(completions, **_):
+    """Groups of four, two a batch: in one the best overlaps by a hair, in the other it hits."""
+    values = [0.0, 0.0, 0.0, 0.02, 0.0, 0.0, 0.0, 0.9]
+    return [values[place % len(values)] for place in range(len(completions))]

@@ -34,9 +34,11 @@ def test_a_full_disk_during_a_checkpoint_leaves_the_last_one_good(dataset, tmp_p
         f"{train}; code=$?; ls {room}/run/checkpoints; cat {room}/run/training_info.json; echo; "
         f"mount -o remount,size=64m {room} && {train} --json; cat {room}/run/log.jsonl; exit $code"
     )
+    # An earlier run in this process left WANDB_MODE, which Transformers speaks about on stdout.
+    environment = {key: value for key, value in os.environ.items() if key != "WANDB_MODE"}
     done = subprocess.run(
         ["unshare", "--mount", "--map-root-user", "sh", "-c", script],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**environment, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -97,3 +97,17 @@ def test_a_reward_written_for_trl_alone_is_told_what_it_can_have(data, tmp_path)
     assert "take question instead of prompts" in caught.value.hint
     path.write_text("def ours(completions, prompts=None, **_):\n    return [1.0 for _ in completions]\n")
     checked(data, weights={f"{path}:ours": 1.0})
+
+
+def test_a_curriculum_beside_other_stages_is_said_to_be_of_the_main_one_alone(data):
+    by_answer = {"by": "column:image_tokens"}
+    alone = RunConfig(data={"path": str(data)}, curriculum=by_answer)
+    assert not [warning for warning in preflight(alone).warnings if "curriculum" in warning]
+    for path in (str(data), None):  # the demo's data are not there yet
+        both = RunConfig(
+            data={"path": path}, curriculum=by_answer, stages={"sft": {}, "grpo-1": {"method": "grpo"}}
+        )
+        told = [warning for warning in preflight(both).warnings if "main stage" in warning]
+        assert told == [
+            "curriculum.by orders the rows of the main stage; sft and grpo-1 take them as data.shuffle says"
+        ]

@@ -9,6 +9,7 @@ import pytest
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.training.completions import read_completions
+from medgrpo.training.preflight import preflight
 from medgrpo.training.reporter import SilentReporter
 from medgrpo.training.resume import ResumePoint, find_run, resume_config
 from medgrpo.training.stages import train
@@ -29,6 +30,21 @@ def test_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(tiny_config, tmp_
     sft = "stages/1-sft/log.jsonl"
     assert losses(tmp_path / "cut", sft) == losses(tmp_path / "whole", sft)
     assert prompt_order(tmp_path / "cut") == prompt_order(tmp_path / "whole")
+
+
+def test_an_epoch_of_the_plan_is_one_of_the_trainer_where_batches_are_used_twice(tiny_config, tmp_path):
+    config = tiny_config(
+        "stages.sft.enabled=false",
+        "training.num_iterations=2",
+        "training.max_steps=none",
+        "num_train_epochs=1",
+    )
+    plan = preflight(config).plans[-1]
+    run(config, tmp_path / "run")
+    log = read_lines(tmp_path / "run" / "log.jsonl")
+    asked = [row for step, row in prompt_order(tmp_path / "run")]
+    assert (plan.steps, plan.epochs) == (len(log), log[-1]["epoch"]) == (6, 1.0)
+    assert len(asked) == len(set(asked)) == 6  # of 7 rows: three batches of two
 
 
 def test_a_checkpoint_inside_a_generation_cycle_resumes_on_cycle(tiny_config, tmp_path):
