@@ -84,10 +84,12 @@ class RunRecord:
 
     @property
     def components(self) -> list[str]:
-        """Names of the reward functions; one that only repeats the total is left out."""
+        """Names of the reward functions; one that only repeats a total that moves is left out."""
         names = reward_components(self.keys)
         total = self.series("reward")[1]
-        return [name for name in names if len(names) == 1 or self.series(f"rewards/{name}/mean")[1] != total]
+        if len(names) == 1 or len(set(total)) == 1:  # all 0: a gate that nothing passes is no repetition
+            return list(names)
+        return [name for name in names if self.series(f"rewards/{name}/mean")[1] != total]
 
     def series(self, key: str, *, finite: bool = True) -> tuple[list[int], list[float]]:
         """Steps and values of a metric, in step order.

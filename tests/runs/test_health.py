@@ -194,6 +194,19 @@ def test_dead_groups_name_the_component_to_blame():
     assert finding.severity == "abnormal"
 
 
+def test_a_gate_that_nothing_passes_is_to_blame_for_dead_groups():
+    curves = {
+        "reward": lambda x: 0.0,
+        "frac_reward_zero_std": lambda x: 1.0,
+        "rewards/format/mean": lambda x: 0.0,
+        "rewards/format/frac_zero_std": lambda x: 1.0,
+        "rewards/answer_match/mean": lambda x: 0.4,
+        "rewards/answer_match/frac_zero_std": lambda x: 0.1,
+    }
+    (found,) = [one for one in assess(grpo(**curves)).findings if one.rule == "dead_groups"]
+    assert "by component: format 100 %, answer_match 10 %" in found.evidence
+
+
 def test_dead_groups_of_a_solved_task_are_a_note():
     solved = {"rewards/format/mean": lambda x: 0.9 + 0.09 * x, "frac_reward_zero_std": lambda x: 0.9}
     assert spoken(grpo(**solved)) == {}
