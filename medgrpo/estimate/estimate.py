@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from medgrpo.estimate.hardware import find_gpu
 from medgrpo.estimate.memory import fits, memory_gib
 from medgrpo.estimate.shapes import DEFAULT, find_shape
 from medgrpo.estimate.time import HIGH, LOW, hours, phases
-from medgrpo.estimate.workload import Workload, read_dataset
+from medgrpo.estimate.workload import DEAD_SHARE_HIGH, DEAD_SHARE_LOW, Workload, read_dataset
 from medgrpo.models.image_tokens import FAMILIES, image_family, image_tokens
 
 DEFAULT_ROWS = 1797  # free-form and paraphrased training rows of VQA-RAD
@@ -49,13 +49,16 @@ class Estimate:
     def document(self) -> dict[str, Any]:
         """The JSON document of `medgrpo estimate-time`."""
         work = self.work
-        training, validation = hours(work)
-        total, plan, per_phase = training + validation, work.plan, phases(work)
+        spent, plan, per_phase = hours(work), work.plan, phases(work)
+        least, most = (
+            sum(hours(replace(work, dead_share=share))) for share in (DEAD_SHARE_LOW, DEAD_SHARE_HIGH)
+        )
         return {
-            "hours": total,
-            "hours_low": total * LOW,
-            "hours_high": total * HIGH,
-            "validation_hours": validation,
+            "hours": sum(spent),
+            "hours_low": least * LOW,
+            "hours_high": most * HIGH,
+            "validation_hours": spent.validation,
+            "pass_rate_hours": spent.pass_rate,
             "s_per_prompt": per_phase.total,
             "prompts_per_hour": 3600 / per_phase.total,
             "steps": plan.steps,
@@ -121,4 +124,21 @@ def estimate(config: RunConfig, facts: Facts) -> Estimate:
                 f"{side} px → capped by model.max_pixels = {config.model.max_pixels} → {capped} image tokens"
             )
     work = Workload(config, shape, gpu, facts.gpus, rows, capped)
+    notes += _assumptions(work)
     return Estimate(work, gpu_source, notes, uncapped)
+
+
+def _assumptions(work: Workload) -> list[str]:
+    """What the hours take for granted of what only the run can tell."""
+    notes = []
+    if work.resampled:
+        notes.append(
+            f"rollout.dynamic_sampling = {len(work.resampled)}: {100 * work.dead_share:.0f} % of the groups are assumed to "
+            f"be without spread and drawn again; the range spans {100 * DEAD_SHARE_LOW:.0f} to {100 * DEAD_SHARE_HIGH:.0f} %"
+        )
+    if work.config.curriculum.by == "pass_rate":
+        notes.append(
+            f"curriculum.by = pass_rate: {work.plan.rows} rows × {work.config.curriculum.samples} completions are sampled "
+            f"before training ({60 * hours(work).pass_rate:.0f} min, once: they are kept for later runs)"
+        )
+    return notes

@@ -44,6 +44,7 @@ def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
         probe = config.model_copy(
             update={
                 "training": training,
+                "curriculum": config.curriculum.model_copy(update={"by": None}),  # no pass over all rows
                 "validation": validation,
                 "stages": {},
                 "data": config.data.model_copy(update={"path": str(facts.data)}),
@@ -60,7 +61,7 @@ def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
     s_per_prompt = median(measured[WARM_UP_BATCHES:] or measured)
     modelled = estimate(config, replace(facts)).document()
     trained = s_per_prompt * modelled["prompts_per_step"] * modelled["steps"] / each
-    hours = trained / 3600 + modelled["validation_hours"]
+    hours = trained / 3600 + modelled["validation_hours"] + modelled["pass_rate_hours"]
     return {
         "source": "probe",
         "s_per_prompt": s_per_prompt,

@@ -15,6 +15,7 @@ TRL 1.16 reaches. The shares were fitted to four measured runs (Qwen2.5-VL-3B, L
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from medgrpo.estimate.workload import COMPLETION_SHARE, Workload
 
@@ -25,6 +26,7 @@ TRANSFORMERS_S_PER_LAYER = 1.8e-3  # Python and kernel launches of one decoder l
 TRANSFORMERS_S_PER_LAYER_PLAIN = 0.9e-3  # the same without LoRA
 VLLM_S_PER_TOKEN = 2.5e-3  # scheduling and sampling of one decoding step
 WEIGHT_SYNC_GB_S = 20.0  # copying updated weights into vLLM
+PASS_RATE_BATCH = 64  # completions of one forward pass while a curriculum's pass rates are measured
 REWARD_S_PER_COMPLETION = 20e-6  # text rewards in the compiled core, decoding included
 LOW, HIGH = 0.6, 1.7  # the fitted runs lie within this range; an unknown GPU host may too
 
@@ -69,39 +71,80 @@ def phases(work: Workload) -> Phases:
         image=image_once * passes * share,
         forward=forward_once * passes * share,
         backward=forward_once * backward_factor * updates * share,
-        reward=generations * REWARD_S_PER_COMPLETION if is_grpo else 0.0,
+        reward=generations * (1 + sum(work.resampled)) * REWARD_S_PER_COMPLETION if is_grpo else 0.0,
     )
 
 
-def hours(work: Workload) -> tuple[float, float]:
-    """(hours of all stages, hours of validation)."""
+class Hours(NamedTuple):
+    """Hours of a run by what they are spent on."""
+
+    training: float
+    """All stages."""
+    validation: float
+    pass_rate: float
+    """Before training, for a curriculum by pass rate."""
+
+
+def hours(work: Workload) -> Hours:
+    """What the whole run takes."""
     seconds = sum(
         phases(stage).total * stage.plan.prompts_per_step * stage.plan.steps / stage.plan.steps_per_batch
         for stage in [*work.warm_up, work]
     )
-    return seconds / 3600, _validation_seconds(work) / 3600
+    return Hours(seconds / 3600, _validation_seconds(work) / 3600, _pass_rate_seconds(work) / 3600)
 
 
 def _generate(work: Workload, *, uses_vllm: bool) -> float:
-    """Seconds per prompt on one GPU: prefill, then one decoding step per token for the whole batch at once."""
-    gpu, shape = work.gpu, work.shape
-    together = work.plan.samples_per_step // work.gpus
-    tokens = work.config.rollout.max_completion_length
+    """Seconds per prompt on one GPU: the step's prompts at once, then what dynamic sampling draws again."""
+    first = _round(work, 1.0, uses_vllm=uses_vllm)
+    sync = 2 * work.shape.parameters / (WEIGHT_SYNC_GB_S * 1e9) if uses_vllm else 0.0
+    seconds = first + sync / _prompts_together(work)
+    for share in work.resampled:
+        any_dead = 1 - (1 - share) ** work.plan.prompts_per_step  # else there is no such round
+        if any_dead > 0:
+            seconds += any_dead * _round(work, share / any_dead, uses_vllm=uses_vllm)
+    return seconds
+
+
+def _round(work: Workload, share: float, *, uses_vllm: bool) -> float:
+    """Seconds per prompt of the step for sampling a share of its prompts: prefill, then one decoding step per token."""
     prefills = 1 if uses_vllm else work.generations  # vLLM caches the shared prompt
-    prefill_flops = prefills * (2 * shape.language_parameters * work.prompt_tokens + _image_flops(work))
-    prefill = prefill_flops / (gpu.bf16_tflops * 1e12 * PREFILL_EFFICIENCY)
-    context = work.prompt_tokens + COMPLETION_SHARE * tokens / 2
+    together = share * work.plan.samples_per_step / work.gpus
+    decode = work.config.rollout.max_completion_length * _token_seconds(work, together, uses_vllm=uses_vllm)
+    return share * prefills * _prefill_seconds(work) + decode / _prompts_together(work)
+
+
+def _prompts_together(work: Workload) -> float:
+    """Prompts of a step on one GPU."""
+    return max(1.0, work.plan.samples_per_step // work.gpus / work.generations)
+
+
+def _prefill_seconds(work: Workload) -> float:
+    """Seconds for reading one prompt with its image."""
+    flops = 2 * work.shape.language_parameters * work.prompt_tokens + _image_flops(work)
+    return flops / (work.gpu.bf16_tflops * 1e12 * PREFILL_EFFICIENCY)
+
+
+def _token_seconds(work: Workload, together: float, *, uses_vllm: bool) -> float:
+    """Seconds for one more token of `together` completions: weights and cache are read once."""
+    gpu, shape = work.gpu, work.shape
+    context = work.prompt_tokens + COMPLETION_SHARE * work.config.rollout.max_completion_length / 2
     kv_bytes = together * context * shape.layers * 2 * shape.kv_width * 2
     read = (2 * shape.language_parameters + kv_bytes) / (gpu.bandwidth_gb_s * 1e9 * BANDWIDTH_EFFICIENCY)
     if uses_vllm:
-        step = read + VLLM_S_PER_TOKEN
-        sync = 2 * shape.parameters / (WEIGHT_SYNC_GB_S * 1e9)
-    else:
-        per_layer = TRANSFORMERS_S_PER_LAYER if work.has_lora else TRANSFORMERS_S_PER_LAYER_PLAIN
-        step = max(read, shape.layers * per_layer)
-        sync = 0.0
-    prompts_together = max(1.0, together / work.generations)
-    return prefill + (tokens * step + sync) / prompts_together
+        return read + VLLM_S_PER_TOKEN
+    per_layer = TRANSFORMERS_S_PER_LAYER if work.has_lora else TRANSFORMERS_S_PER_LAYER_PLAIN
+    return max(read, shape.layers * per_layer)
+
+
+def _pass_rate_seconds(work: Workload) -> float:
+    """Sampling every row with Transformers, 64 completions at once, as `training.pass_rate` does."""
+    if work.config.curriculum.by != "pass_rate":
+        return 0.0
+    completions = work.plan.rows * work.config.curriculum.samples
+    tokens = -(-completions // PASS_RATE_BATCH) * work.config.rollout.max_completion_length
+    decode = tokens * _token_seconds(work, PASS_RATE_BATCH, uses_vllm=False)
+    return (completions * _prefill_seconds(work) + decode) / work.gpus
 
 
 def _image_flops(work: Workload) -> float:

@@ -17,6 +17,11 @@ COMPLETION_SHARE = 0.7
 """Mean length of a completion as a share of the limit. A group waits for its longest, so generation pays it all."""
 
 
+DEAD_SHARE, DEAD_SHARE_LOW, DEAD_SHARE_HIGH = 0.4, 0.0, 0.8
+"""Share of the groups without spread, which dynamic sampling draws again: as the demo ends (BENCHMARKS.md, .42), and the
+range that an estimate spans."""
+
+
 @dataclass(frozen=True)
 class Workload:
     """One run.
@@ -24,6 +29,7 @@ class Workload:
     Attributes:
         image_tokens: language-model tokens of one image, after the 2×2 merge; 0 for text.
         gpus: GPUs that share a step.
+        dead_share: groups without spread in each round of dynamic sampling, as a share.
     """
 
     config: RunConfig
@@ -32,6 +38,7 @@ class Workload:
     gpus: int
     rows: int
     image_tokens: int
+    dead_share: float = DEAD_SHARE
 
     @property
     def plan(self) -> StagePlan:
@@ -50,6 +57,12 @@ class Workload:
     def generations(self) -> int:
         """Completions per prompt; 1 where nothing is sampled."""
         return self.config.rollout.num_generations if self.plan.method == "grpo" else 1
+
+    @property
+    def resampled(self) -> list[float]:
+        """Share of a step's prompts that each further round of dynamic sampling draws, on average."""
+        rounds = self.config.rollout.dynamic_sampling if self.plan.method == "grpo" else 0
+        return [self.dead_share**number for number in range(1, rounds + 1)]
 
     @property
     def prompt_tokens(self) -> int:

@@ -108,6 +108,30 @@ def test_batches_that_are_used_twice_double_the_steps_and_the_updates_but_not_th
     assert trained * 3600 == pytest.approx(twice["s_per_prompt"] * 8 * 672)
 
 
+def test_rounds_of_dynamic_sampling_count_and_the_range_says_what_it_spans():
+    plain, again = document(samples=1797), document("dynamic_sampling=3", samples=1797)
+    extra = again["hours"] - plain["hours"]
+    assert 0.3 * 3600 * plain["hours"] < 3600 * extra  # sampling is most of a step with Transformers
+    assert again["phases"]["generate"] < 4 * plain["phases"]["generate"]  # 3 further rounds at most
+    assert again["phases"]["backward"] == plain["phases"]["backward"]  # what is replaced is not learned from
+    assert again["hours_low"] == pytest.approx(plain["hours_low"])
+    assert again["hours_high"] / again["hours"] > plain["hours_high"] / plain["hours"]
+    assert any("40 % of the groups" in note and "0 to 80 %" in note for note in again["notes"])
+    one = document("dynamic_sampling=1", samples=1797)["hours"]
+    assert plain["hours"] < one < again["hours"]
+
+
+def test_measuring_the_pass_rate_is_counted_before_the_training():
+    plain = document(samples=1797)
+    found = document("curriculum.by=pass_rate", samples=1797)
+    assert found["hours"] == pytest.approx(plain["hours"] + found["pass_rate_hours"])
+    assert any("1797 rows × 4 completions" in note for note in found["notes"])
+    more = document("curriculum.by=pass_rate", "curriculum.samples=8", samples=1797)
+    assert more["pass_rate_hours"] > 1.5 * found["pass_rate_hours"] > 0 == plain["pass_rate_hours"]
+    # 1797 × 4 completions in forward passes of 64: 113 of them, each 256 steps of 36 layers (at least .9 ms).
+    assert found["pass_rate_hours"] * 3600 > 112 * 256 * 36 * 0.9e-3
+
+
 def test_without_a_gpu_a_named_reference_is_taken_and_said(monkeypatch):
     monkeypatch.setattr("medgrpo.estimate.hardware.shutil.which", lambda name: None)
     gpu, source = find_gpu("auto")
