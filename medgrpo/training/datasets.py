@@ -28,6 +28,8 @@ IMAGE_CACHE = 128
 """Decoded images kept: a group asks for the same picture G times in a row."""
 BLOCK = 256
 """Rows whose prompt lengths are counted at once."""
+TURN_END = 2
+"""Tokens that a chat template puts after an answer: the end of the turn and of the line."""
 IGNORED = -100
 """Label of a token that is not learned."""
 
@@ -241,21 +243,24 @@ def _lazy(source: RowSource, build: Callable[[Row], dict[str, Any]]) -> Dataset:
 def drop_long(
     source: RowSource,
     processor: Any,
-    longest_prompt: int,
+    room: int,
     on_block: Callable[[int], None] | None = None,
+    *,
+    method: str = "grpo",
 ) -> tuple[ChosenRows, int, int]:
-    """Rows whose prompt fits, how many did not, and which of the former (by its new number) is the longest.
+    """Rows that fit, how many did not, and which of the former (by its new number) is the longest.
 
-    TRL truncates no prompt, so this is the only guard.
+    TRL truncates nothing here, so this is the only guard.
 
     Args:
-        longest_prompt: in tokens, image tokens included.
+        room: in tokens, image tokens included: of the prompt, and for sft and dpo of the longest answer too,
+            which is learned as it stands.
         on_block: told the number of rows counted so far, a few hundred at a time.
     """
     kept = array("q")
     longest, most = 0, 0
-    for number, length in enumerate(prompt_lengths(source, processor)):
-        if length <= longest_prompt:
+    for number, length in enumerate(prompt_lengths(source, processor, method=method)):
+        if length <= room:
             if length > most:
                 longest, most = len(kept), length
             kept.append(number)
@@ -264,8 +269,17 @@ def drop_long(
     return ChosenRows(source.rows, kept), len(source.rows) - len(kept), longest
 
 
-def prompt_lengths(source: RowSource, processor: Any) -> Iterator[int]:
-    """Tokens of each prompt, image tokens included, without decoding a picture."""
+def learned_answers(row: Row, source: RowSource, method: str) -> list[str]:
+    """What a row teaches word for word: the target of sft, both answers of dpo, nothing of grpo."""
+    from medgrpo.data.prompts import build_target
+
+    if method == "sft":
+        return [build_target(source.placed(row), source.template)]
+    return [row["chosen"], row["rejected"]] if method == "dpo" else []
+
+
+def prompt_lengths(source: RowSource, processor: Any, *, method: str = "grpo") -> Iterator[int]:
+    """Tokens of each prompt, image tokens included, and of the longest answer that it teaches; no picture is decoded."""
     tokenizer = getattr(processor, "tokenizer", processor)
     tokens_of_size = lru_cache(maxsize=4096)(partial(_tokens_of_size, processor))
     # Gemma-3: every picture alike, and its line breaks merge with those beside it, so that it counts with the text.
@@ -284,7 +298,13 @@ def prompt_lengths(source: RowSource, processor: Any) -> Iterator[int]:
         for row, ids in zip(rows, encoded, strict=True):
             # The placeholder is one token in the text and becomes as many as the image has.
             sizes = picture_sizes(row, source) if source.is_vision and whole is None else []
-            yield len(ids) + sum(tokens_of_size(height, width) - 1 for width, height in sizes)
+            taught = learned_answers(row, source, method)
+            answers = tokenizer(taught, add_special_tokens=False)["input_ids"] if taught else []
+            yield (
+                len(ids)
+                + sum(tokens_of_size(height, width) - 1 for width, height in sizes)
+                + max((len(one) + TURN_END for one in answers), default=0)
+            )
 
 
 def picture_sizes(row: Row, source: RowSource) -> list[tuple[int, int]]:

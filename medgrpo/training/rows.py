@@ -51,17 +51,20 @@ def rows_and_plan(
         None if varied is None else Variation(varied, settings.run.seed),
         policy.coordinates,
     )
-    room = settings.model.context_length - settings.rollout.max_completion_length
+    method, room = settings.training.method, settings.model.context_length
+    what, limit = "prompts and answers", "model.context_length"
+    if method == "grpo":
+        room -= settings.rollout.max_completion_length
+        what, limit = "prompts", f"{limit} - rollout.max_completion_length"
     progress = Progress(run.reporter, len(source.rows), "prompt lengths counted")
-    kept, dropped, longest = drop_long(source, policy.processor, room, progress)
+    kept, dropped, longest = drop_long(source, policy.processor, room, progress, method=method)
     if dropped:
         run.reporter.warn(
-            f"{dropped} of {len(source.rows)} rows have prompts over {room} tokens "
-            f"(model.context_length - rollout.max_completion_length) and are left out"
+            f"{dropped} of {len(source.rows)} rows have {what} over {room} tokens ({limit}) and are left out"
         )
     if not kept:
         raise MedgrpoError(
-            f"no row fits: every prompt is longer than {room} tokens",
+            f"no row fits: all have {what} over {room} tokens",
             hint=f"--set model.context_length={settings.model.context_length * 2}, or a smaller model.max_pixels",
         )
     config, step = run.config, settings.training.prompts_per_step

@@ -80,6 +80,22 @@ def test_rows_with_long_prompts_are_left_out_in_blocks(tokenizer):
     assert told == [256, 512]
 
 
+def test_answers_that_are_learned_count_with_their_prompts(tokenizer):
+    rows = [text_row(n, chosen=f"<answer>{'很' * 40 * n}</answer>", rejected="没有") for n in range(4)]
+    source = text_source(rows)
+    examples = sft_dataset(source, tokenizer)
+    whole = list(prompt_lengths(source, tokenizer, method="sft"))
+    assert all(len(example["input_ids"]) <= length for example, length in zip(examples, whole, strict=True))
+    assert whole == list(prompt_lengths(source, tokenizer, method="dpo"))
+    assert max(prompt_lengths(source, tokenizer)) < whole[1]
+    room = whole[2]
+    for method, fitting in (("grpo", 4), ("sft", 3), ("dpo", 3)):
+        kept, dropped, _ = drop_long(source, tokenizer, room, method=method)
+        assert (len(kept), dropped) == (fitting, 4 - fitting)
+    swapped = text_source([{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in rows])
+    assert len(drop_long(swapped, tokenizer, room, method="dpo")[0]) == 3
+
+
 @pytest.mark.parametrize("method", ["sft", "dpo"])
 def test_a_text_row_is_tokenised_as_trl_would_in_advance(text_model, tokenizer, tmp_path, method):
     from datasets import Dataset
