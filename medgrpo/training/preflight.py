@@ -112,10 +112,17 @@ def _check_gpus(config: RunConfig) -> None:
 
 
 def _check_names(config: RunConfig, composite: CompositeReward) -> None:
-    """Names that are looked up during the run are known."""
-    from medgrpo.rewards.registry import load_reward
+    """Names that are looked up during the run are known, and rewards can judge what a model writes."""
+    from medgrpo.rewards.registry import BUILT_IN, load_reward
     from medgrpo.runs.rules import RULES
 
+    for name in composite.sources:
+        if BUILT_IN.get(name) == "medgrpo.rewards.masks":
+            raise UsageError(
+                f"the reward {name} compares masks, and a model in training writes texts",
+                expected="rewards of texts or boxes",
+                hint='--set rewards.weights=detection for boxes; masks are measured by "medgrpo eval" and "medgrpo score"',
+            )
     rules = {rule.name for rule in RULES}
     for name in config.training.stop_on:
         if name not in rules:

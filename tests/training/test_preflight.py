@@ -111,3 +111,9 @@ def test_a_curriculum_beside_other_stages_is_said_to_be_of_the_main_one_alone(da
         assert told == [
             "curriculum.by orders the rows of the main stage; sft and grpo-1 take them as data.shuffle says"
         ]
+
+
+@pytest.mark.parametrize("weights", ["multi_objective_guarded", {"simple_dice": 0.5, "format": 0.5}])
+def test_rewards_that_compare_masks_cannot_judge_texts(data, weights):
+    with pytest.raises(UsageError, match="compares masks, and a model in training writes texts"):
+        checked(data, weights=weights)
