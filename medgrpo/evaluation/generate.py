@@ -111,16 +111,28 @@ def encode_prompts(
     images = [[load_image(row, image_path(path)) for path in row["images"]] for row in rows]
     tokenizer = getattr(processor, "tokenizer", processor)
     side, tokenizer.padding_side = tokenizer.padding_side, "left"
-    # The template writes the beginning-of-sequence token where the model has one (Gemma): not twice.
-    options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
-    if tokenizer.bos_token and texts[0].startswith(tokenizer.bos_token):
-        options["add_special_tokens"] = False
+    options: dict[str, Any] = {"padding": True, "return_tensors": "pt", **_begin_once(texts[0], tokenizer)}
     try:
         if any(images):
             return processor(text=texts, images=images, **options)
         return processor(text=texts, **options)
     finally:
         tokenizer.padding_side = side
+
+
+def template_ids(row: Row, template: PromptTemplate, processor: Any) -> list[int]:
+    """The prompt as tokens, each picture as the chat template writes it and not yet expanded."""
+    text = processor.apply_chat_template(
+        build_messages(row, template), add_generation_prompt=True, tokenize=False
+    )
+    tokenizer = getattr(processor, "tokenizer", processor)
+    return list(tokenizer(text, **_begin_once(text, tokenizer))["input_ids"])
+
+
+def _begin_once(text: str, tokenizer: Any) -> dict[str, bool]:
+    """The template writes the beginning-of-sequence token where the model has one (Gemma): not twice."""
+    is_written = tokenizer.bos_token and text.startswith(tokenizer.bos_token)
+    return {"add_special_tokens": False} if is_written else {}
 
 
 def load_image(row: Row, path: Path) -> Any:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.data.prompts import PromptTemplate, build_messages
+from medgrpo.data.prompts import PromptTemplate
 from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError, missing_extra
-from medgrpo.evaluation.generate import Generated, Sampling, load_image
+from medgrpo.evaluation.generate import Generated, Sampling, load_image, template_ids
 
 if TYPE_CHECKING:
     from medgrpo.evaluation.subject import Subject
@@ -21,8 +21,9 @@ CHUNK = 256
 class VllmEngine:
     """A model held by vLLM in this process.
 
-    Prompts are the chat template's text with one placeholder a picture, as the model's own processor
-    writes them: vLLM expands each to its image tokens itself, so they must not be expanded before.
+    Prompts are the tokens of the chat template's text with one placeholder a picture: vLLM expands each to
+    its image tokens itself, so they must not be expanded before. Of a text vLLM 0.31 makes a prompt with a
+    second beginning-of-sequence token where the template writes one (Gemma).
     """
 
     name = "vllm"
@@ -71,11 +72,9 @@ class VllmEngine:
     def _prompt(
         self, row: Row, template: PromptTemplate, image_path: Callable[[str], Path]
     ) -> dict[str, Any]:
-        text = self.processor.apply_chat_template(
-            build_messages(row, template), add_generation_prompt=True, tokenize=False
-        )
+        prompt: dict[str, Any] = {"prompt_token_ids": template_ids(row, template, self.processor)}
         images = [load_image(row, image_path(path)) for path in row.get("images") or []]
-        return {"prompt": text, "multi_modal_data": {"image": images}} if images else {"prompt": text}
+        return {**prompt, "multi_modal_data": {"image": images}} if images else prompt
 
 
 def load_vllm(subject: Subject, *, dtype: str = "auto", seed: int = 0) -> VllmEngine:

@@ -167,17 +167,59 @@ def test_a_finished_run_goes_on_when_more_steps_are_asked_for(tiny_config, tmp_p
     assert [step for step, _ in losses(path)] == [1, 2, 3, 4]
 
 
-def test_stock_trl_replays_the_first_epoch_on_resume(tmp_path):
-    """When this fails TRL keeps the data order by itself, and `EpochOrder` can go."""
-    from trl.trainer.utils import RepeatSampler
+def stock_run(model, questions, output, *, checkpoint=None):
+    """The questions that each step of TRL's own GRPOTrainer asks, from a checkpoint on; it saves one at step 6."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
 
-    def epochs(sampler, count):
-        return [list(sampler) for _ in range(count)]
+    asked = []
 
-    uninterrupted = epochs(RepeatSampler(range(8), 1, batch_size=2, seed=0), 2)
-    resumed_in_epoch_1 = RepeatSampler(range(8), 1, batch_size=2, seed=0)
-    assert not hasattr(resumed_in_epoch_1, "set_epoch")
-    assert epochs(resumed_in_epoch_1, 1)[0] == uninterrupted[0] != uninterrupted[1]
+    def ask(prompts, completions, **columns):
+        asked.append(list(dict.fromkeys(prompt[0]["content"] for prompt in prompts)))
+        return [float(len(completion[0]["content"])) for completion in completions]
+
+    arguments = GRPOConfig(
+        output_dir=str(output),
+        max_steps=8,
+        save_steps=6,
+        per_device_train_batch_size=4,
+        num_generations=2,
+        max_completion_length=4,
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=True,
+        disable_tqdm=True,
+        report_to="none",
+        seed=0,
+    )
+    rows = [{"prompt": [{"role": "user", "content": question}]} for question in questions]
+    trainer = GRPOTrainer(str(model), reward_funcs=ask, args=arguments, train_dataset=Dataset.from_list(rows))
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    return asked
+
+
+def test_stock_trl_replays_the_first_epoch_on_resume_and_this_goes_on(tiny_config, tmp_path):
+    """Eight questions, two a step: steps 5 to 8 are the second epoch, and both are resumed after step 6.
+
+    When the first half fails TRL keeps the data order by itself, and `EpochOrder` can go.
+    """
+    questions = [f"Is finding {number} there?" for number in range(8)]
+    config = tiny_config(
+        "stages.sft.enabled=false", "data.rows=8", "training.max_steps=8", "rollout.max_completion_length=4"
+    )
+    run(config, tmp_path / "whole")
+    model = tmp_path / "whole" / "demo" / "model"
+    stock = stock_run(model, questions, tmp_path / "stock")
+    resumed = stock_run(model, questions, tmp_path / "again", checkpoint=tmp_path / "stock" / "checkpoint-6")
+    assert sorted(question for step in stock[4:] for question in step) == sorted(questions)
+    assert resumed == stock[2:4]  # steps 3 and 4 of the first epoch
+    assert resumed != stock[6:8]
+
+    run(config, tmp_path / "cut", reporter=StopsAt("grpo", 6))
+    run(config, tmp_path / "cut", resume=True)
+    ours = prompt_order(tmp_path / "whole")
+    assert sorted(row for step, row in ours if step > 4) == sorted({row for _, row in ours})
+    assert prompt_order(tmp_path / "cut") == ours
 
 
 # ------------------------------------------------------------------- other folders, moved folders

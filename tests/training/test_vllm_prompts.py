@@ -14,6 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medgrpo.data.prompts import load_template
+from medgrpo.data.schema import new_row
+from medgrpo.evaluation.generate import encode_prompts
+from medgrpo.evaluation.generate_vllm import VllmEngine
 from medgrpo.models.loading import load_model
 from medgrpo.training.vllm import picture_tokens, pictures_for_vllm, prompts_for_vllm
 from tests.families import TINY_FAMILIES
@@ -53,6 +57,7 @@ def test_vllm_expands_what_it_is_handed_to_the_trainer_s_prompt(tmp_path):
             [trained[name]], [pictures], picture_tokens(model.model, model.processor)
         )
         (resized,) = pictures_for_vllm([pictures], model.processor)
+        row = new_row(id="1", question="Is it CT?", answer="no", source="s", source_file="f", source_row=0)
         files = [tmp_path / f"{name}-{number}.png" for number in range(2)]
         for picture, file in zip(resized, files, strict=True):
             picture.save(file)
@@ -61,6 +66,13 @@ def test_vllm_expands_what_it_is_handed_to_the_trainer_s_prompt(tmp_path):
             "prompt": prompt,
             "pictures": [str(file) for file in files],
         }
+        # What `medgrpo eval --engine vllm` hands over, and what the Transformers engine reads.
+        row["images"] = [file.name for file in files]
+        asked = (row, load_template("structured"))
+        handed = VllmEngine(None, model.processor)._prompt(*asked, lambda file: tmp_path / file)
+        cases[f"{name} eval"] = {**cases[name], "prompt": handed["prompt_token_ids"]}
+        read = encode_prompts([row], asked[1], model.processor, lambda file: tmp_path / file)
+        trained[f"{name} eval"] = [int(token) for token in read["input_ids"][0]]
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     script = Path(__file__).with_name("vllm_prompts.py")
     done = subprocess.run(
