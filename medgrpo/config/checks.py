@@ -32,7 +32,12 @@ def check(config: RunConfig, *, world_size: int = 1) -> list[str]:
         )
     if _uses_vllm(config):
         _check_vllm(config, world_size)
-    return [*_sampling_warnings(config), *_loss_warnings(config), *_rate_warnings(config)]
+    return [
+        *_stage_warnings(config),
+        *_sampling_warnings(config),
+        *_loss_warnings(config),
+        *_rate_warnings(config),
+    ]
 
 
 def check_machine(config: RunConfig) -> None:
@@ -120,6 +125,15 @@ def _check_vllm(config: RunConfig, world_size: int) -> None:
             "rollout.dynamic_sampling with a vLLM server needs whole groups on each GPU",
             hint=f"set training.prompts_per_step to a multiple of {world_size}",
         )
+
+
+def _stage_warnings(config: RunConfig) -> list[str]:
+    """A stage that was only meant to be changed is a new one where its name is mistyped, and SFT."""
+    return [
+        f"stages.{name} says no method and is an SFT stage: set stages.{name}.method (stages so far: {', '.join(config.stages)})"
+        for name, stage in config.stages.items()
+        if stage.enabled and "method" not in stage.model_fields_set and not name.startswith("sft")
+    ]
 
 
 def _sampling_warnings(config: RunConfig) -> list[str]:

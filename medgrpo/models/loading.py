@@ -207,6 +207,27 @@ def load_processor(
     return processor
 
 
+def check_thinking(folder: Path) -> None:
+    """Refuse a fixed mode where the chat templates beside the weights have no switch for it.
+
+    Raises:
+        UsageError: the same as when the model is loaded; a hub model is looked at only then.
+    """
+    for name in ("chat_template.jinja", "chat_template.json", "tokenizer_config.json"):
+        if (folder / name).is_file() and "{%" in (text := (folder / name).read_text("utf-8")):
+            _refuse_without_switch(text)
+            return
+
+
+def _refuse_without_switch(template: str) -> None:
+    if "enable_thinking" not in template:
+        raise UsageError(
+            "this model's chat template has no switch for thinking",
+            expected="a template with enable_thinking, as Qwen3's",
+            hint="leave model.thinking out",
+        )
+
+
 def set_thinking(processor: Any, *, is_on: bool) -> None:
     """Fix the mode of a model that can reason or not (Qwen3's `enable_thinking`), in its chat template.
 
@@ -220,12 +241,7 @@ def set_thinking(processor: Any, *, is_on: bool) -> None:
         template = getattr(holder, "chat_template", None)
         if template is None:
             continue
-        if "enable_thinking" not in template:
-            raise UsageError(
-                "this model's chat template has no switch for thinking",
-                expected="a template with enable_thinking, as Qwen3's",
-                hint="leave model.thinking out",
-            )
+        _refuse_without_switch(template)
         bare = re.sub(r"^\{%- set enable_thinking = \w+ -%\}", "", template)
         holder.chat_template = f"{{%- set enable_thinking = {str(is_on).lower()} -%}}{bare}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import threading
 import time
 from collections.abc import Iterable
@@ -255,9 +256,15 @@ def refuse_used_folder(path: Path) -> None:
     if path.is_dir() and any(
         not inside.name.endswith(PARTIAL) and inside.name != lock.NAME for inside in path.iterdir()
     ):
+        info = read_json(path / "training_info.json")
+        stillborn = info.get("status") == "failed" and not any(
+            log.stat().st_size for log in path.glob("**/log.jsonl")
+        )
         raise UsageError(
             f"the run folder {path} exists and is not empty",
-            hint=f"--resume {path} continues it; otherwise choose another --output",
+            hint=f"it failed before its first step: rm -r {shlex.quote(str(path))}, or choose another --output"
+            if stillborn
+            else f"--resume {path} continues it; otherwise choose another --output",
         )
 
 

@@ -11,6 +11,9 @@ from medgrpo.errors import UsageError
 from medgrpo.models.coordinates import BoxCoordinates, box_coordinates
 from medgrpo.models.folders import ADAPTER_FOLDERS, MODEL_FOLDERS, is_hub_name
 
+ALL_LINEAR = "all-linear"
+"""PEFT's own word for every linear layer but the last."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -155,6 +158,8 @@ def new_adapter(model: Any, config: RunConfig) -> Any:
     from medgrpo.models.loading import lora_targets
 
     tuning = config.tuning
+    if tuning.target_modules not in (None, ALL_LINEAR):
+        _check_hits(model, str(tuning.target_modules))
     return LoraConfig(
         r=tuning.rank,
         lora_alpha=tuning.alpha,
@@ -162,4 +167,20 @@ def new_adapter(model: Any, config: RunConfig) -> Any:
         use_dora=tuning.method == "dora",
         target_modules=tuning.target_modules or lora_targets(model, tuning.towers),
         task_type="CAUSAL_LM",
+    )
+
+
+def _check_hits(model: Any, pattern: str) -> None:
+    import re
+
+    import torch
+
+    if any(re.fullmatch(pattern, name) for name, _ in model.named_modules()):
+        return
+    linear = (name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))
+    ends = dict.fromkeys(name.rpartition(".")[2] for name in linear)
+    raise UsageError(
+        f"tuning.target_modules = {pattern!r} hits no module of this model",
+        expected=f"a pattern for whole names; its linear layers end in {', '.join(ends)}",
+        hint="leave it out: tuning.towers chooses by part",
     )

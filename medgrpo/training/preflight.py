@@ -89,7 +89,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     if config.training.early_stopping_patience is not None and not config.validation.steps:
         warnings.append("training.early_stopping_patience waits for validations: set validation.steps")
     if config.model.path is not None:
-        _check_model(config.model.path)
+        _check_model(config.model.path, config.model.thinking)
     return Preflight(dataset, composite, template, plans, warnings)
 
 
@@ -218,11 +218,14 @@ def _check_curriculum(config: RunConfig, dataset: PreparedDataset, plans: list[S
     return warnings
 
 
-def _check_model(path: str) -> None:
-    from medgrpo.models.loading import check_model
+def _check_model(path: str, thinking: str) -> None:
+    from medgrpo.models.loading import check_model, check_thinking
     from medgrpo.training.policy import find_weights
 
-    check_model(find_weights(path).base)
+    base = find_weights(path).base
+    check_model(base)
+    if thinking != "template":
+        check_thinking(Path(base))
 
 
 def _some_of_the_demo(folder: Path, config: RunConfig) -> PreparedDataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from medgrpo.config.plan import StagePlan, plan_stage, stage_settings, with_smaller_step
@@ -51,6 +52,8 @@ def rows_and_plan(
         None if varied is None else Variation(varied, settings.run.seed),
         policy.coordinates,
     )
+    if not policy.is_vision and any(row.get("images") for row in islice(source.rows, 64)):
+        run.reporter.warn("this model reads no pictures, and the data has some: it is asked without them")
     method, room = settings.training.method, settings.model.context_length
     what, limit = "prompts and answers", "model.context_length"
     if method == "grpo":

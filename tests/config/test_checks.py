@@ -151,3 +151,10 @@ def test_a_step_is_described_by_prompts_completions_tokens_and_epochs():  # S1.6
     assert plan_stage(config(), 1797).tokens_per_step == 64 * 256
     old = plan_stage(resolve_run("verify-2024", model="m")[0].config, 1797).describe()
     assert "1000 steps of 1 prompts × 4 completions of ≤ 256 tokens = 0.56 epochs" in old
+
+
+def test_a_stage_without_a_method_is_told_to_be_sft():
+    (warning,) = [one for one in check(config("stages.grop-1.max_steps=3")) if "stages" in one]
+    assert "stages.grop-1 says no method and is an SFT stage" in warning
+    for fine in (["stages.sft.max_steps=3"], ["stages.first.method=grpo"], ["stages.first.enabled=false"]):
+        assert not [one for one in check(config(*fine)) if "stages" in one]

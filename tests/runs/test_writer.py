@@ -67,6 +67,18 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_loaded(tmp_p
     refuse_used_folder(tmp_path / "deep" / "run")
 
 
+def test_a_run_that_failed_before_its_first_step_is_not_offered_for_resuming(writer):
+    stage = writer.stage(1, "grpo", "grpo", is_main=True)
+    writer.finish("failed", error="no such module")
+    with pytest.raises(UsageError) as error:
+        refuse_used_folder(writer.path)
+    assert error.value.hint.startswith("it failed before its first step: rm -r ")
+    writer.append(stage, {"step": 1, "loss": 1.0})
+    with pytest.raises(UsageError) as error:
+        refuse_used_folder(writer.path)
+    assert error.value.hint.startswith("--resume ")
+
+
 def test_a_used_folder_is_refused_with_the_way_to_continue_it(writer):
     with pytest.raises(UsageError) as error:
         RunWriter.create(writer.path, "again", "", {}, logs=None)

@@ -7,7 +7,7 @@ from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import TEMPLATES, build_messages
 from medgrpo.errors import UsageError
 from medgrpo.evaluation.subject import find_subject, load_subject
-from medgrpo.models.loading import load_processor
+from medgrpo.models.loading import check_thinking, load_processor
 from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.training.completions import read_completions
 from medgrpo.training.preflight import preflight
@@ -115,3 +115,6 @@ def test_a_template_without_the_switch_is_refused(tmp_path):
     folder = build_demo_model(tmp_path / "m", ["a question"], seed=0)
     with pytest.raises(UsageError, match="no switch for thinking"):
         load_processor(str(folder), is_vision=True, thinking="off")
+    with pytest.raises(UsageError, match="no switch for thinking"):
+        check_thinking(folder)  # before anything is loaded
+    check_thinking(tmp_path)  # no template here: seen when it is loaded

@@ -14,7 +14,8 @@ from medgrpo.training.stages import train
 
 
 def run(config, path, **options):
-    return train(config, name="test", reporter=SilentReporter(), output=path, logs=None, **options)
+    options.setdefault("reporter", SilentReporter())
+    return train(config, name="test", output=path, logs=None, **options)
 
 
 def test_grpo_earns_more_of_what_is_rewarded(tiny_config, tmp_path):
@@ -143,7 +144,7 @@ def test_a_text_model_goes_through_the_same_stages(tiny_config, tmp_path, datase
     from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 
     rows = [
-        {**row, "images": [], "chosen": None}
+        {**row, "chosen": None}
         for row in PreparedDataset.open(dataset).rows("train")
         if row["language"] == "zh"
     ]
@@ -157,8 +158,12 @@ def test_a_text_model_goes_through_the_same_stages(tiny_config, tmp_path, datase
         "tuning.method=lora",
         "training.max_steps=2",
     )
-    result = run(tiny_config(*settings), tmp_path / "run")
+    reporter = SilentReporter()
+    result = run(tiny_config(*settings), tmp_path / "run", reporter=reporter)
     assert result.status == "finished"
+    assert (
+        "this model reads no pictures, and the data has some: it is asked without them" in reporter.warnings
+    )
     assert len(read_lines(result.log)) == 2
     assert (tmp_path / "run" / "stages" / "1-sft" / "final_lora" / "adapter_config.json").is_file()
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from medgrpo.errors import UsageError
 from medgrpo.runs.writer import read_lines
 from tests.training.conftest import StopsAt, losses, run
 
@@ -97,3 +98,10 @@ def test_a_learning_rate_changed_on_resume_takes_effect_and_keeps_the_schedules_
     run(tiny_config(*constant, "training.learning_rate=2e-3"), tmp_path / "run", resume=True)
     rates = [entry["learning_rate"] for entry in read_lines(tmp_path / "run" / "log.jsonl")]
     assert rates == pytest.approx([1e-3, 0.75e-3, 1e-3, 0.5e-3])
+
+
+def test_a_pattern_that_hits_nothing_is_told_what_the_layers_are_called(tiny_config, tmp_path):
+    config = tiny_config(*QUICK, "tuning.method=lora", 'target_modules=["wqkv"]')
+    with pytest.raises(UsageError, match="hits no module of this model") as raised:
+        run(config, tmp_path / "run")
+    assert "q_proj" in raised.value.expected
