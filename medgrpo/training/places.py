@@ -67,9 +67,9 @@ def check_places(run: Path, config: RunConfig) -> None:
                 check(path)
         except UsageError as error:
             missing[option] = error
-    for error in missing.values():
+    for first in missing.values():
         options = " and ".join(f"{option} FOLDER" for option in missing)
-        error.hint = (
+        first.hint = (
             f"moved? add {options} to --resume {run}: where it lies now (the same data, the same model)"
         )
-        raise error
+        raise first
