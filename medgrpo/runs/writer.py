@@ -108,7 +108,8 @@ class RunWriter:
         info = read_json(path / "training_info.json")
         writer = cls(path, str(info.get("name") or path.resolve().name), logs=logs)
         writer._held = held
-        if (copy := info.get("log_copy")) and logs is not None:
+        # The copy is claimed anew where the run was moved.
+        if (copy := info.get("log_copy")) and logs is not None and Path(copy).is_file():
             writer._copy = Path(copy)
         writer.update_info(finished=False, status="running", resumed=[*info.get("resumed", []), _now()])
         return writer

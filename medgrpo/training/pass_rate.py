@@ -128,7 +128,7 @@ def cache_key(
     data_hash: str, source: RowSource, weights: Weights, config: RunConfig, composite: CompositeReward
 ) -> str:
     """Hash of all that a pass rate depends on: data, rows, weights, prompt, rewards, sampling."""
-    plugins = {name.split(":")[0] for name in composite.weights if ":" in name}
+    plugins = {source.rpartition(":")[0] for source in composite.sources if ":" in source}
     return settings_hash(
         {
             "data": data_hash,

@@ -57,13 +57,19 @@ def check_places(run: Path, config: RunConfig) -> None:
     from medgrpo.data.mixture import open_data
     from medgrpo.training.policy import find_weights
 
-    for path, check, option, same in (
-        (config.data.path, open_data, "--data", "rows and splits are compared with those it began with"),
-        (config.model.path, find_weights, "--model", "it must be the same model"),
+    missing: dict[str, UsageError] = {}
+    for path, check, option in (
+        (config.data.path, open_data, "--data"),
+        (config.model.path, find_weights, "--model"),
     ):
         try:
             if path is not None:
                 check(path)
         except UsageError as error:
-            error.hint = f"moved? medgrpo train --resume {run} {option} FOLDER, where it lies now ({same})"
-            raise
+            missing[option] = error
+    for first in missing.values():
+        options = " and ".join(f"{option} FOLDER" for option in missing)
+        first.hint = (
+            f"moved? add {options} to --resume {run}: where it lies now (the same data, the same model)"
+        )
+        raise first

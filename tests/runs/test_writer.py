@@ -97,3 +97,17 @@ def test_names_are_numbered(tmp_path):
     first = new_run_name("balanced", tmp_path)
     (tmp_path / first).mkdir()
     assert new_run_name("balanced", tmp_path) == first[:-1] + "2"
+
+
+def test_a_run_that_was_moved_writes_its_copy_where_it_is_resumed(writer, tmp_path):
+    writer.release()
+    (tmp_path / "elsewhere").mkdir()
+    moved = writer.path.rename(tmp_path / "elsewhere" / "run")
+    old = writer.log_copy
+    old.unlink()
+    old.parent.rmdir()
+    again = RunWriter.reopen(moved, logs=tmp_path / "elsewhere" / "logs")
+    again.finish("finished")
+    assert again.log_copy == tmp_path / "elsewhere" / "logs" / old.name
+    assert again.log_copy.is_file()
+    assert not old.exists()

@@ -287,3 +287,22 @@ def test_pass_rates_are_measured_once_and_found_again_by_the_next_run(tiny_confi
     assert asked == sorted(difficulty)
     third = run(tiny_config(*settings, "curriculum.samples=3"), tmp_path / "third")
     assert any("6 rows sampled in" in note for note in third.reporter.notes)
+
+
+def test_a_reward_file_that_was_edited_makes_other_pass_rates(tiny_config, tmp_path):
+    from medgrpo.data.prompts import load_template
+    from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.training.datasets import RowSource
+    from medgrpo.training.pass_rate import cache_key
+    from medgrpo.training.policy import Weights
+
+    def key(text):
+        mine = tmp_path / "mine.py"
+        mine.write_text(f"def mine(completions, **columns):\n    return [{text}] * len(completions)\n")
+        config = tiny_config(f'rewards.weights={{"{mine}:mine" = 1.0}}')
+        source = RowSource([{"id": "1"}], tmp_path, load_template("short"), is_vision=False)
+        return cache_key(
+            "data", source, Weights("a/hub-name"), config, CompositeReward(config.rewards.weights)
+        )
+
+    assert key("0.5") == key("0.5") != key("0.25")

@@ -264,11 +264,11 @@ def test_a_run_moved_with_its_model_and_data_says_what_to_type(placed, tmp_path)
     moved = placed.rename(tmp_path / "elsewhere")
     with pytest.raises(UsageError, match=r"no dataset at .*work/data") as raised:
         resume_config(moved / "run")
-    assert f"medgrpo train --resume {moved / 'run'} --data FOLDER" in raised.value.hint
+    assert "add --data FOLDER and --model FOLDER to --resume" in raised.value.hint
     data = {"data.path": str(moved / "data")}
     with pytest.raises(UsageError, match=r"no model at .*work/models/small") as raised:
         resume_config(moved / "run", options=data)
-    assert "--model FOLDER" in raised.value.hint
+    assert "add --model FOLDER to --resume" in raised.value.hint
     model = {"model.path": str(moved / "models" / "small")}
     resolved, notes = resume_config(moved / "run", options={**data, **model})
     assert any("taken to be the same" in note for note in notes)
