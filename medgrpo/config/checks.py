@@ -181,9 +181,10 @@ def _loss_warnings(config: RunConfig) -> list[str]:
 def _rate_warnings(config: RunConfig) -> list[str]:
     training, tuning = config.training, config.tuning
     warnings = []
-    if tuning.method != "full" and training.method == "grpo" and training.learning_rate < 5e-6:
+    if tuning.method != "full" and training.method == "grpo" and 0 < training.learning_rate < 5e-6:
+        factor = f"{1e-5 / training.learning_rate:.2g}"
         warnings.append(
-            f"learning_rate {training.learning_rate:g} is 5–10 times below what LoRA takes (1e-5)"
+            f"learning_rate {training.learning_rate:g} is {factor} times below what LoRA takes (1e-5)"
         )
     if training.vision_learning_rate is not None and set(tuning.towers) == {"language"}:
         warnings.append(

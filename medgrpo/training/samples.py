@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from medgrpo.files import write_text
 
@@ -36,7 +37,8 @@ def write_samples(
 
 def _sample(number: int, one: Mapping[str, Any], folder: Path, data: Path) -> str:
     row = one["row"]
-    pictures = [f"![{name}]({os.path.relpath(data / name, folder)})" for name in row.get("images") or []]
+    links = [(name, quote(os.path.relpath(data / name, folder))) for name in row.get("images") or []]
+    pictures = [f"![{name}]({link})" for name, link in links]
     rewards = ", ".join(
         f"{name} {'not judged' if value is None or math.isnan(value) else format(value, '.2f')}"
         for name, value in one["rewards"].items()

@@ -158,3 +158,11 @@ def test_a_stage_without_a_method_is_told_to_be_sft():
     assert "stages.grop-1 says no method and is an SFT stage" in warning
     for fine in (["stages.sft.max_steps=3"], ["stages.first.method=grpo"], ["stages.first.enabled=false"]):
         assert not [one for one in check(config(*fine)) if "stages" in one]
+
+
+@pytest.mark.parametrize(("rate", "times"), [("1e-6", "10"), ("2e-6", "5"), ("4e-6", "2.5"), ("0", None)])
+def test_a_rate_that_is_low_for_lora_is_told_by_how_much(rate, times):
+    said = [one for one in check(config(f"learning_rate={rate}")) if "times below" in one]
+    assert said == (
+        [f"learning_rate {float(rate):g} is {times} times below what LoRA takes (1e-5)"] if times else []
+    )
