@@ -56,6 +56,9 @@ def resolve(layers: Sequence[Layer]) -> Resolved:
     origins: dict[str, str] = {}
     reasons: dict[str, str] = {}
     for layer in layers:
+        for key in _replaced(dict(leaves(layer.values))):
+            _put(merged, key, None)
+            origins.pop(key, None)
         for key, value in leaves(layer.values):
             _check_key(key, layer.name)
             if key.startswith("rewards.weights."):
@@ -72,6 +75,24 @@ def resolve(layers: Sequence[Layer]) -> Resolved:
     except ValidationError as error:
         raise _worded(error, origins) from error
     return Resolved(config, origins, reasons)
+
+
+SAME_THING = (
+    ("num_train_epochs", "max_steps"),
+    ("gradient_accumulation_steps", "per_device_train_batch_size"),
+    ("per_device_train_batch_size", "gradient_accumulation_steps"),
+)
+"""Settings of which the first replaces the second of an earlier layer: two ways to say one thing."""
+
+
+def _replaced(values: dict[str, Any]) -> Iterator[str]:
+    """Keys of earlier layers that a layer does away with, since it says the same thing in another way."""
+    for key, value in values.items():
+        section, _, leaf = key.rpartition(".")
+        for one, other in SAME_THING:
+            replaced = f"{section}.{other}"
+            if leaf == one and value is not None and replaced not in values and _is_key(replaced):
+                yield replaced
 
 
 def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from math import floor
 
+from medgrpo.config.layers import SAME_THING
 from medgrpo.config.sections import RunConfig, StageConfig
 from medgrpo.errors import UsageError
 
@@ -145,11 +146,7 @@ def stage_settings(config: RunConfig, stage: str | None) -> RunConfig:
         for name, value in own.model_dump(exclude={"rows", "enabled"}).items()
         if value is not None
     }
-    for one, other in (
-        ("num_train_epochs", "max_steps"),
-        ("per_device_train_batch_size", "gradient_accumulation_steps"),
-        ("gradient_accumulation_steps", "per_device_train_batch_size"),
-    ):
+    for one, other in SAME_THING:
         if one in changed:  # what the stage says replaces what the main stage says of the same thing
             changed.setdefault(other, None)
     data = (

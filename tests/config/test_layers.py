@@ -235,3 +235,26 @@ def test_a_file_that_is_not_toml_is_told_so(tmp_path, name):
     with pytest.raises(UsageError) as raised:
         resolve_run("balanced", config_file=path)
     assert "settings are TOML here" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "gone"),
+    [
+        (None, ("num_train_epochs=2",), "max_steps"),  # the demo layer has 100 steps
+        ("m", ("epochs=2",), "max_steps"),  # the preset 1000
+        (None, ("gradient_accumulation_steps=4",), "per_device_train_batch_size"),
+        ("m", ("gradient_accumulation_steps=2",), "per_device_train_batch_size"),
+    ],
+)
+def test_what_the_user_says_replaces_what_a_preset_says_of_the_same_thing(model, words, gone):
+    config = resolve_run("balanced-2024", model=model, assignments=words)[0].config
+    assert getattr(config.training, gone) is None
+    both = resolve_run("balanced-2024", model=model, assignments=(*words, f"{gone}=4"))[0].config
+    assert getattr(both.training, gone) == 4
+
+
+def test_epochs_of_a_stage_replace_the_steps_that_the_demo_gives_it():
+    resolved = resolve_run(assignments=("stages.sft.num_train_epochs=1",))[0]
+    assert resolved.config.stages["sft"].max_steps is None
+    assert resolved.config.training.max_steps == 100
+    assert "stages.sft.max_steps" not in resolved.origins
