@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--vllm", action="store_true")
     parser.add_argument("--gpus", type=int)
     parser.add_argument("--deepspeed")
+    parser.add_argument("--fsdp", action="store_true")
     parser.add_argument("--name", default="gpu")
     parser.add_argument("--work", type=Path, default=Path("gpu-benchmark"))
     parser.add_argument("--set", action="append", default=[])
@@ -122,6 +123,7 @@ def main() -> None:
     command += ["--vllm", "colocate"] if arguments.vllm else []
     command += ["--gpus", str(arguments.gpus)] if arguments.gpus else []
     command += ["--deepspeed", arguments.deepspeed] if arguments.deepspeed else []
+    command += ["--fsdp"] if arguments.fsdp else []
     start = time.perf_counter()
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
     wall = time.perf_counter() - start
@@ -130,8 +132,6 @@ def main() -> None:
     entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     info = json.loads((run / "training_info.json").read_text())
     keys = (
-        "loss",
-        "grad_norm",
         "reward",
         "sampling/sampling_logp_difference/mean",
         "completions/mean_length",
@@ -151,6 +151,7 @@ def main() -> None:
                 "peak_memory_gib": info.get("peak_memory_gib"),
                 "wall_s": round(wall, 1),
                 "loss": [entry.get("loss") for entry in entries],
+                "grad_norm": [entry.get("grad_norm") for entry in entries],
                 "last": {key: entries[-1].get(key) for key in keys},
             }
         )

@@ -59,6 +59,10 @@ def train(
     deepspeed: Annotated[
         str | None, typer.Option(help="zero2, zero3, or a DeepSpeed configuration file.")
     ] = None,
+    fsdp: Annotated[
+        bool | None,
+        typer.Option("--fsdp/--no-fsdp", help="Spread the model over the GPUs with PyTorch's FSDP2."),
+    ] = None,
     vllm: Annotated[str | None, typer.Option(help="Generate with vLLM: colocate or server.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, data order and sampling. [0]")] = None,
     on_reward_error: Annotated[
@@ -96,6 +100,7 @@ def train(
         "launch.gpus": gpus,
         "launch.nodes": nodes,
         "launch.deepspeed": deepspeed,
+        "launch.fsdp": fsdp,
         "vllm.mode": vllm,
         "rollout.engine": "vllm" if vllm else None,
         "rewards.on_error": on_reward_error,

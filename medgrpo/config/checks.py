@@ -30,6 +30,8 @@ def check(config: RunConfig, *, world_size: int = 1) -> list[str]:
         raise UsageError(
             "qlora cannot be combined with DeepSpeed ZeRO-3", hint="use --deepspeed zero2, or lora"
         )
+    if config.launch.fsdp:
+        _check_fsdp(config, world_size)
     if _uses_vllm(config):
         _check_vllm(config, world_size)
     return [
@@ -103,6 +105,24 @@ def _check_targets(pattern: str) -> None:
             "tuning.target_modules takes in lm_head, whose adapter TRL would never train",
             expected="a pattern without it",
             hint="--set tuning.target_modules='.*\\.(q_proj|v_proj)', or tuning.towers instead of a pattern",
+        )
+
+
+def _check_fsdp(config: RunConfig, world_size: int) -> None:
+    launch = config.launch
+    if launch.deepspeed is not None:
+        raise UsageError("--fsdp and --deepspeed both spread the model over the GPUs", expected="one of them")
+    if launch.cpu:
+        raise UsageError(
+            "--fsdp needs GPUs: accelerate knows it on none of the CPU's backends",
+            hint="--set launch.fsdp=false",
+        )
+    if world_size < 2:
+        raise UsageError("--fsdp spreads the model over several GPUs, and the run has one", hint="--gpus 2")
+    if config.tuning.method == "qlora":
+        raise UsageError(
+            "qlora cannot be combined with FSDP: 4-bit weights are not spread",
+            hint="use --deepspeed zero2, or lora",
         )
 
 

@@ -347,6 +347,8 @@ class LaunchConfig(Section):
     """Machines."""
     deepspeed: str | None = None
     """zero2, zero3, or path of a DeepSpeed configuration."""
+    fsdp: bool = False
+    """Spread weights, gradients and optimiser over the GPUs with PyTorch's own FSDP2 instead of DeepSpeed ZeRO-3."""
     cpu: bool = False
     """Let `gpus` processes train on the CPU: slow, to try out a run of several processes."""
 

@@ -23,9 +23,9 @@ def memory_gib(work: Workload) -> dict[str, float]:
     if config.training.beta > 0 and not work.has_lora and work.plan.method != "sft":
         weights += 4.0 * shape.parameters  # the reference model; a LoRA run switches the adapter off instead
     gradients, optimizer = 1.0 * trained * trained_bytes, 2.0 * trained * trained_bytes
-    if config.launch.deepspeed and work.gpus > 1:
+    if (config.launch.deepspeed or config.launch.fsdp) and work.gpus > 1:
         gradients, optimizer = gradients / work.gpus, optimizer / work.gpus
-        if config.launch.deepspeed == "zero3":
+        if config.launch.deepspeed == "zero3" or config.launch.fsdp:
             weights /= work.gpus
     micro = work.plan.per_device_train_batch_size * (2 if work.plan.method == "dpo" else 1)
     tokens = micro * (work.prompt_tokens + config.rollout.max_completion_length)

@@ -17,7 +17,9 @@ from medgrpo.training.checkpoints import checkpoint_step, complete_checkpoints
 from medgrpo.training.context import StageContext, gathered
 
 MULTINOMIAL = "probability tensor contains either `inf`, `nan` or element < 0"
-"""What torch 2.13 says where it cannot sample."""
+"""What torch 2.13 says on a CPU where it cannot sample."""
+CUDA_ASSERT = "device-side assert triggered"
+"""All that a GPU says of it; a token id outside of the vocabulary gives the same."""
 
 
 class FiniteWeights(TrainerCallback):
@@ -71,9 +73,12 @@ def worded(context: StageContext, trainer: Any) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if MULTINOMIAL not in str(error):
+        if MULTINOMIAL in str(error):
+            reason = "and in the next the model's outputs are NaN or infinite"
+        elif CUDA_ASSERT in str(error):
+            reason = "and in the next a CUDA kernel gave up, as it does where the model's outputs are NaN or infinite"
+        else:
             raise
-        reason = "and in the next the model's outputs are NaN or infinite"
         raise stopped(context, trainer.state.global_step, reason) from error
 
 

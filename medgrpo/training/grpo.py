@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, send_to_device
 from trl import GRPOTrainer
 
 from medgrpo.runs.writer import read_json, write_json
@@ -31,6 +31,7 @@ from medgrpo.training.scoring import (
     reward_metrics,
     row_columns,
 )
+from medgrpo.training.sharding import whole_weights
 from medgrpo.training.trainers import RunTrainer
 from medgrpo.training.vllm import GAP_KEY, check_gap, picture_tokens, pictures_for_vllm, prompts_for_vllm
 
@@ -222,12 +223,17 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         num_generations: int,
         **rest: Any,
     ) -> Any:
-        """The rollout. A colocated vLLM gets each picture as one token (see `vllm.py`)."""
-        if self.use_vllm and self.vllm_mode == "colocate":
-            written = picture_tokens(self.model, self.processing_class)
-            prompt_ids = prompts_for_vllm(prompt_ids, images, written)
+        """The rollout. vLLM gets pictures of the trainer's size, and colocated each of them as one token (see `vllm.py`)."""
+        if self.use_vllm:
+            if self.vllm_mode == "colocate":
+                written = picture_tokens(self.model, self.processing_class)
+                prompt_ids = prompts_for_vllm(prompt_ids, images, written)
             images = pictures_for_vllm(images, self.processing_class)
-        return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, **rest)
+        options = (prompt_ids, images, multimodal_fields, num_generations)
+        if self.use_vllm:
+            return super()._generate_single_turn(*options, **rest)
+        with whole_weights(self.model_wrapped):
+            return super()._generate_single_turn(*options, **rest)
 
     # ------------------------------------------------------------------------ batches and log probabilities
 
@@ -289,11 +295,13 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self.composite.load_state_dict(read_json(states if states.is_file() else folder / "rewards_0.json"))
         path = folder / f"generation_cycle_{self.args.process_index}.pt"
         if path.is_file():
-            cycle = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+            cycle = torch.load(path, map_location="cpu", weights_only=True)
             # Passes so far, at the accumulation of now: the batch per device may have changed since. A batch
             # of another shape cannot be taken up; it is sampled again.
             self._step = checkpoint_step(folder) * self.args.gradient_accumulation_steps
-            self._buffered_inputs = cycle["batches"] if cycle["shape"] == self._batch_shape() else None
+            is_same = cycle["shape"] == self._batch_shape()
+            batches = cycle["batches"] if is_same else None
+            self._buffered_inputs = send_to_device(batches, self.accelerator.device)
             if self._fresh is not None and cycle.get("fresh") is not None:
                 self._fresh.load_state_dict(cycle["fresh"])
 

@@ -20,6 +20,15 @@ CHILD = "MEDGRPO_LAUNCHED"
 STOP_FILE = "MEDGRPO_STOP_FILE"
 """Names the file whose presence asks the processes to save and end."""
 PORT = 29_500
+FSDP = {
+    "fsdp_version": 2,
+    "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",  # by the model's own list of layers
+    "fsdp_reshard_after_forward": True,
+    "fsdp_state_dict_type": "FULL_STATE_DICT",  # checkpoints and weights as any model's, for any number of GPUs
+    "fsdp_offload_params": False,
+    "fsdp_cpu_ram_efficient_loading": False,
+}
+"""What accelerate is told of FSDP2."""
 
 
 def is_child() -> bool:
@@ -72,11 +81,15 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
         UsageError: several machines without an address.
     """
     gpus = launch.gpus or 1
+    if launch.deepspeed:
+        kind = "DEEPSPEED"
+    elif launch.fsdp:
+        kind = "FSDP"
+    else:
+        kind = "MULTI_GPU" if gpus * launch.nodes > 1 else "NO"
     config: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
-        "distributed_type": "DEEPSPEED"
-        if launch.deepspeed
-        else ("MULTI_GPU" if gpus * launch.nodes > 1 else "NO"),
+        "distributed_type": kind,
         "num_machines": launch.nodes,
         "num_processes": gpus * launch.nodes,
         "machine_rank": int(environment.get("NODE_RANK", environment.get("SLURM_NODEID", "0"))),
@@ -99,6 +112,8 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
         config["mixed_precision"] = (
             "no"  # the trainer's own arguments decide; beside a DeepSpeed file it is refused
         )
+        if launch.fsdp:
+            config["fsdp_config"] = FSDP
     return config
 
 

@@ -37,8 +37,13 @@ class Validator:
         from accelerate.utils import gather_object
         from trl.models import unwrap_model_for_generation
 
+        from medgrpo.training.sharding import whole_weights
+
         processes, rank = trainer.accelerator.num_processes, trainer.accelerator.process_index
-        with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
+        with (
+            whole_weights(trainer.model_wrapped),
+            unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model,
+        ):
             own = self._complete(model, trainer.processing_class, self.rows[rank::processes])
         if processes == 1:
             return self.score(own)

@@ -3,8 +3,8 @@
 TRL 1.16 hands a colocated vLLM prompts in which the processor has already repeated the image token, and
 vLLM repeats the first of them again: it samples from another prompt than the trainer learns on. Nothing
 fails; every importance ratio is 0 and nothing is learned (trl#6294, #6401). So each run of image tokens
-is collapsed to what the chat template wrote before vLLM sees it; the trainer keeps the expanded prompt. Server mode places image
-features itself and is left alone.
+is collapsed to what the chat template wrote before vLLM sees it; the trainer keeps the expanded prompt. In server mode TRL
+places the image features itself, and the prompt is left alone.
 
 vLLM opens the processor of the model's folder, with that one's picture limits and not the run's: at 1024 px
 under a cap of 1024² it saw 1369 image tokens where the trainer saw 1296, a gap of 0.28 per token. So it

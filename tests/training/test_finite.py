@@ -1,12 +1,16 @@
 """Weights or outputs that are no numbers any more: said in words, with the way back, before anything is lost."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError
-from medgrpo.runs.writer import read_json
+from medgrpo.runs.writer import StageFolder, read_json
 from medgrpo.training.checkpoints import complete_checkpoints
+from medgrpo.training.finite import worded
 from tests.training.conftest import StopsAt, losses, run
 
 SHORT = ("stages.sft.enabled=false", "training.max_steps=4", "training.lr_scheduler_type=constant")
@@ -47,3 +51,21 @@ def test_a_model_whose_weights_are_no_numbers_is_refused_before_the_first_step(t
     save_file(tensors, weights, {"format": "pt"})
     with pytest.raises(MedgrpoError, match=r"q_proj\.\S*weight are .*before the first step"):
         run(tiny_config(*SHORT, f"model.path={path}"), tmp_path / "next")
+
+
+def test_what_a_gpu_says_of_it_is_worded_too_and_other_errors_pass(tmp_path):
+    context = SimpleNamespace(
+        config=RunConfig(),
+        stage=StageFolder(1, "grpo", "grpo", tmp_path),
+        writer=SimpleNamespace(path=tmp_path),
+    )
+    trainer = SimpleNamespace(state=SimpleNamespace(global_step=7))
+    with (
+        pytest.raises(MedgrpoError, match=r"step 7, .* outputs are NaN"),
+        worded(context, trainer),
+    ):
+        raise RuntimeError(
+            "CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later"
+        )
+    with pytest.raises(RuntimeError, match="shape"), worded(context, trainer):
+        raise RuntimeError("shape mismatch")
