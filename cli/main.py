@@ -34,6 +34,9 @@ COMMANDS = {
     "doctor": ("doctor", "Check what is installed and what this machine can run."),
 }
 
+INTERRUPTED = 130
+"""Exit code after CTRL-C; Typer gives it back where it catches the interrupt itself."""
+
 
 class LazyGroup(typer.core.TyperGroup):
     """A group that imports a command's module when the command is asked for."""
@@ -115,16 +118,17 @@ def main(arguments: list[str] | None = None) -> None:
         with results_alone() if "--json" in arguments else nullcontext():
             code = app(arguments, prog_name="medgrpo", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        print("stopped", file=sys.stderr)
-        if "--json" in arguments:
-            print(json.dumps({"error": {"problem": "stopped", "expected": None, "hint": None}}))
-        sys.exit(130)
+        code = INTERRUPTED
     except Exception as error:  # the last place where an error can be worded
         if os.environ.get("MEDGRPO_DEBUG") == "1":
             raise
         worded = _as_medgrpo_error(error)
         report_error(worded, as_json="--json" in arguments)
         sys.exit(worded.exit_code)
+    if code == INTERRUPTED:
+        print("stopped", file=sys.stderr)
+        if "--json" in arguments:
+            print(json.dumps({"error": {"problem": "stopped", "expected": None, "hint": None}}))
     sys.exit(code if isinstance(code, int) else 0)
 
 

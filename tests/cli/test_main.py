@@ -63,7 +63,7 @@ def test_a_command_that_is_stopped_leaves_a_document_too(monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "app", interrupted)
+    monkeypatch.setattr("importlib.util.find_spec", interrupted)  # doctor asks it first
     with pytest.raises(SystemExit) as ended:
         command_line.main(["doctor", "--json"])
     assert ended.value.code == 130
