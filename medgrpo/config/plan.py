@@ -56,11 +56,12 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
     training = settings.training
     rows = min(rows, settings.data.rows or rows)
     group = config.rollout.num_generations if training.method == "grpo" else 1
+    section = "training" if stage is None else f"stages.{stage}"  # where a change is sure to reach this stage
     samples = training.prompts_per_step * group
     if samples % world_size:
         raise UsageError(
             f"{samples} samples a step cannot be shared evenly by {world_size} GPUs",
-            hint=f"set training.prompts_per_step to a multiple of {world_size}",
+            hint=f"set {section}.prompts_per_step to a multiple of {world_size}",
         )
     share = samples // world_size
     passes = training.gradient_accumulation_steps
@@ -72,8 +73,8 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
         raise UsageError(
             f"{passes} passes of {per_device} are {per_device * passes} samples, and a GPU's share of a step is {share} "
             f"({training.prompts_per_step} prompts × {group} / {world_size} GPU)",
-            expected="training.gradient_accumulation_steps × training.per_device_train_batch_size = that share",
-            hint=_accumulation_hint(per_device * passes * world_size, group),
+            expected=f"{section}.gradient_accumulation_steps × {section}.per_device_train_batch_size = that share",
+            hint=_accumulation_hint(per_device * passes * world_size, group, section),
         )
     if share % per_device:
         what = (
@@ -82,14 +83,15 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
             else f"{training.prompts_per_step} rows"
         )
         raise UsageError(
-            f"training.per_device_train_batch_size = {per_device} does not divide one step's share of a GPU ({what} / {world_size} GPU = {share})",
+            f"{section}.per_device_train_batch_size = {per_device} does not divide one step's share of a GPU ({what} / {world_size} GPU = {share})",
             expected="a divisor of it",
-            hint=f"--set training.per_device_train_batch_size={_largest_divisor(share, per_device)}",
+            hint=f"--set {section}.per_device_train_batch_size={_largest_divisor(share, per_device)}",
         )
     if rows < training.prompts_per_step:
         raise UsageError(
-            f"{rows} training rows are fewer than the {training.prompts_per_step} of one step",
-            hint=f"--set training.prompts_per_step={max(1, rows)}, or use more rows",
+            f"{rows} training rows are fewer than the {training.prompts_per_step} of one step"
+            + (f" of the stage {stage}" if stage else ""),
+            hint=f"--set {section}.prompts_per_step={max(1, rows)}, or use more rows",
         )
     steps_per_batch = training.num_iterations if training.method == "grpo" else 1
     # The last incomplete batch of an epoch is dropped.
@@ -162,9 +164,9 @@ def enabled_stages(config: RunConfig) -> list[str]:
     return [name for name, stage in config.stages.items() if stage.enabled]
 
 
-def _accumulation_hint(samples: int, group: int) -> str:
+def _accumulation_hint(samples: int, group: int, section: str) -> str:
     if samples % group == 0:
-        return f"--set training.prompts_per_step={samples // group} makes the step that small or large; or leave out gradient_accumulation_steps"
+        return f"--set {section}.prompts_per_step={samples // group} makes the step that small or large; or leave out gradient_accumulation_steps"
     return "leave out gradient_accumulation_steps: it follows from prompts_per_step"
 
 

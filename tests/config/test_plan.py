@@ -65,3 +65,31 @@ def test_truncated_sampling_and_a_low_lora_rate_are_warned_of():  # S1.6 (c), (d
     old = resolve_run("verify-2024", model="m")[0].config
     assert len(check(old)) == 2
     assert check(config()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows", "hint"),
+    [
+        (["stages.sft.prompts_per_step=32"], 8, "--set stages.sft.prompts_per_step=8"),
+        (
+            ["stages.sft.prompts_per_step=32", "stages.sft.per_device_train_batch_size=5"],
+            99,
+            "--set stages.sft.per_device_train_batch_size=4",
+        ),
+        (
+            [
+                "stages.sft.prompts_per_step=9",
+                "stages.sft.per_device_train_batch_size=3",
+                "stages.sft.gradient_accumulation_steps=2",
+            ],
+            99,
+            "--set stages.sft.prompts_per_step=6",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_stage_is_mended_in_that_stage(settings, rows, hint):
+    with pytest.raises(UsageError) as raised:
+        plan_stage(config(*settings), rows, stage="sft")
+    assert raised.value.hint.startswith(hint)
+    assignment = hint.removeprefix("--set ")
+    plan_stage(config(*settings, assignment), rows, stage="sft")
