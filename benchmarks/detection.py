@@ -129,17 +129,19 @@ def settings(kind: str, template: Path) -> list[str]:
         "shapes": [
             "rollout.max_completion_length=48",
             "model.context_length=256",
-            "stages.sft.max_steps=260",  # it begins to see where things are after some 200
-            "training.max_steps=100",
+            "stages.sft.max_steps=280",  # it begins to see where things are after some 200
+            "training.max_steps=120",
+            "training.prompts_per_step=32",
+            "training.per_device_train_batch_size=256",
             "training.learning_rate=1e-4",  # at the demo's 3e-4 it forgets that again
             "validation.before_and_after=false",  # the table measures more pictures
         ],
         "vessels": [
             "rollout.max_completion_length=700",
             "model.context_length=2048",
-            "stages.sft.max_steps=6",
-            "stages.sft.prompts_per_step=4",
-            "stages.sft.per_device_train_batch_size=4",
+            "stages.sft.max_steps=100",  # the form; fewer, and every completion is cut off and read as nothing
+            "stages.sft.prompts_per_step=6",
+            "stages.sft.per_device_train_batch_size=6",
             "training.max_steps=3",
             "training.prompts_per_step=2",
             "training.per_device_train_batch_size=8",
