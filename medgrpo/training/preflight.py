@@ -82,6 +82,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     with TemporaryDirectory() as folder:
         sample = dataset or _some_of_the_demo(Path(folder), config)
         warnings += _check_curriculum(config, sample, plans)
+        warnings += _check_metric(config, sample, template)
         if any(plan.method == "grpo" for plan in plans):
             probe = trial_rows(sample.rows("train"))
             warnings += _try_rewards(composite, probe, template)
@@ -134,6 +135,29 @@ def _check_names(config: RunConfig, composite: CompositeReward) -> None:
             raise UsageError(
                 f"validation.metric: {error.problem}", expected=error.expected, hint=error.hint
             ) from error
+
+
+def _check_metric(config: RunConfig, dataset: PreparedDataset, template: PromptTemplate) -> list[str]:
+    """A metric that can judge no row would choose no weights and stop nothing, without a word."""
+    import numpy as np
+
+    from medgrpo.data.prompts import build_target
+    from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.rewards.registry import BUILT_IN
+    from medgrpo.training.scoring import row_columns
+
+    metric, rows = config.validation.metric, list(dataset.rows("validation", limit=AUDITED_ROWS))
+    cheap = BUILT_IN.get(metric) in ("medgrpo.rewards.text", "medgrpo.rewards.boxes")  # no model to load
+    if not (config.validation.steps and rows and cheap):
+        return []
+    targets = [build_target({**row, "chosen": None}, template) for row in rows]
+    judged = CompositeReward({metric: 1.0}, settings=template.reward_settings)
+    if not np.isnan(judged.score(targets, row_columns(rows)).total).all():
+        return []
+    return [
+        f"validation.metric = {metric} judges none of the first {len(rows)} validation rows: without a value there are "
+        "no best weights and no early stopping"
+    ]
 
 
 def _try_rewards(

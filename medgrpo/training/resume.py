@@ -40,6 +40,7 @@ FIXED = (
     "training.num_iterations",
     "training.optim",
     "training.vision_learning_rate",
+    "validation.metric",
     "run.seed",
     "run.output",
     "run.name",

@@ -117,3 +117,13 @@ def test_a_curriculum_beside_other_stages_is_said_to_be_of_the_main_one_alone(da
 def test_rewards_that_compare_masks_cannot_judge_texts(data, weights):
     with pytest.raises(UsageError, match="compares masks, and a model in training writes texts"):
         checked(data, weights=weights)
+
+
+def test_a_metric_that_can_judge_no_row_is_warned_of(data):
+    def told(metric, steps=5):
+        config = RunConfig(data={"path": str(data)}, validation={"metric": metric, "steps": steps})
+        return [one for one in preflight(config).warnings if "early stopping" in one and "judges none" in one]
+
+    assert told("box_iou")
+    assert not told("answer_match")
+    assert not told("box_iou", steps=0)

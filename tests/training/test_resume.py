@@ -331,6 +331,7 @@ def test_settings_that_may_change_on_resume(saved, allowed):
         "run.seed=5",
         "data.rows=3",
         "rewards.gate=format",
+        "validation.metric=format",
         "overlong_share=0.3",
     ],
 )
