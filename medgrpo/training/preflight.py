@@ -146,10 +146,11 @@ def _check_metric(config: RunConfig, dataset: PreparedDataset, template: PromptT
     from medgrpo.rewards.registry import BUILT_IN
     from medgrpo.training.scoring import row_columns
 
-    metric, rows = config.validation.metric, list(dataset.rows("validation", limit=AUDITED_ROWS))
+    metric = config.validation.metric
     cheap = BUILT_IN.get(metric) in ("medgrpo.rewards.text", "medgrpo.rewards.boxes")  # no model to load
-    if not (config.validation.steps and rows and cheap):
+    if not (config.validation.steps and cheap and dataset.count("validation")):
         return []
+    rows = list(dataset.rows("validation", limit=AUDITED_ROWS))
     targets = [build_target({**row, "chosen": None}, template) for row in rows]
     judged = CompositeReward({metric: 1.0}, settings=template.reward_settings)
     if not np.isnan(judged.score(targets, row_columns(rows)).total).all():

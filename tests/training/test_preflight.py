@@ -127,3 +127,12 @@ def test_a_metric_that_can_judge_no_row_is_warned_of(data):
     assert told("box_iou")
     assert not told("answer_match")
     assert not told("box_iou", steps=0)
+
+
+def test_data_without_a_validation_split_are_fine(data, tmp_path):
+    from medgrpo.data.prepared import PreparedDataset, PreparedWriter
+
+    with PreparedWriter(tmp_path / "all") as writer:
+        writer.write("train", [{**row, "images": []} for row in PreparedDataset.open(data).rows("train")])
+        writer.finish({"name": "all", "task": "text", "hash": "all"})
+    preflight(RunConfig(data={"path": str(tmp_path / "all")}, validation={"steps": 5}))
