@@ -19,6 +19,7 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     from medgrpo.training import arguments, datasets
     from medgrpo.training.callbacks import RunLog, StepClock
     from medgrpo.training.finite import FiniteWeights
+    from medgrpo.training.sharding import sum_in_float32
     from medgrpo.training.trackers import keep_here
 
     config, plan = context.config, context.plan
@@ -63,6 +64,7 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
 
         for model in filter(None, (trainer.model, getattr(trainer, "ref_model", None))):
             look_at_blank_pictures(model, policy.processor)
+    sum_in_float32(trainer.accelerator)
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)

@@ -1,4 +1,4 @@
-"""FSDP2's sharded weights, whole while a model generates."""
+"""FSDP2's sharded weights: their precision, and whole while a model generates."""
 
 from __future__ import annotations
 
@@ -29,3 +29,18 @@ def whole_weights(model: Any) -> Iterator[None]:
             # As accelerate sets it: the outermost part keeps its few weights until they are needed backwards.
             part.set_reshard_after_forward(part is not model, recurse=False)
             part.reshard()
+
+
+def sum_in_float32(accelerator: Any) -> None:
+    """Let FSDP2 sum gradients in float32 and leave a model's outputs as they are.
+
+    accelerate 1.15 takes the type of the arithmetic for both: losses of 12.3590, 12.2162 and 12.2860 on one GPU were
+    logged as 12.375, 12.25 and 12.3125, and gradients lost as much.
+    """
+    import torch
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is not None and plugin.mixed_precision_policy is not None:
+        arithmetic = plugin.mixed_precision_policy.param_dtype
+        plugin.mixed_precision_policy = MixedPrecisionPolicy(arithmetic, reduce_dtype=torch.float32)
