@@ -71,11 +71,11 @@ class PreparedDataset:
             )
         info_file = folder / INFO_NAME
         if not info_file.is_file():
-            target = folder if folder.is_dir() else folder.parent
+            target = (folder if folder.is_dir() else folder.parent).absolute()
             raise UsageError(
                 f"{folder} is not a prepared dataset: it has no {INFO_NAME}",
                 expected="a folder written by `medgrpo preprocess`",
-                hint=f"medgrpo preprocess {folder} {target.with_name(target.name + '-prepared')}",
+                hint=f"medgrpo preprocess {folder} {target.parent / f'{target.name}-prepared'}",
             )
         try:
             info = json.loads(info_file.read_text(encoding="utf-8"))

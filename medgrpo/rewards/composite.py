@@ -295,11 +295,13 @@ class CompositeReward:
         except Exception as error:
             if self.on_error == "stop":
                 row = failing_row(partial(function, **self.settings), completions, columns)
+                known = row is not None and "id" in columns
+                where = f"row {row} has the id {columns['id'][row]!r}; " if known else ""
                 raise RewardError(
                     name,
                     f"{type(error).__name__}: {error}",
                     row=row,
-                    hint="--on-reward-error skip counts such rows and goes on",
+                    hint=f"{where}--on-reward-error skip counts such rows and goes on",
                 ) from error
             first = RewardError(name, f"{type(error).__name__}: {error}")
         return _row_by_row(name, partial(function, **self.settings), completions, columns, first)

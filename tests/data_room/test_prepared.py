@@ -162,3 +162,11 @@ def test_a_folder_that_was_finished_meanwhile_is_not_replaced(tmp_path):
     with pytest.raises(UsageError, match="not empty"), late:
         raise AssertionError
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("name", [".", ""])
+def test_the_working_directory_is_named_where_it_is_no_dataset(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is not a prepared dataset") as caught:
+        PreparedDataset.open(name)
+    assert caught.value.hint.endswith(f"{tmp_path}-prepared")

@@ -138,6 +138,9 @@ def test_the_total_lies_between_the_components_that_judged(rows):
 def test_stop_names_reward_and_row():
     with pytest.raises(RewardError, match=r"'fussy' failed at row 1: KeyError"):
         composite({"fussy": 1}).score(["good", "bad"], {})
+    with pytest.raises(RewardError) as caught:  # in training a row is known by its id
+        composite({"fussy": 1}).score(["good", "bad"], {"id": ["first", "second"]})
+    assert "row 1 has the id 'second'" in caught.value.hint
 
 
 def test_skip_counts_the_failed_rows_and_scores_the_others():
