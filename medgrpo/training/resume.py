@@ -40,6 +40,8 @@ FIXED = (
     "training.num_iterations",
     "training.optim",
     "training.vision_learning_rate",
+    "launch.deepspeed",  # each keeps the optimiser in a form of its own: another would begin with a new one
+    "launch.fsdp",
     "validation.metric",
     "run.seed",
     "run.output",

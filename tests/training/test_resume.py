@@ -333,6 +333,8 @@ def test_settings_that_may_change_on_resume(saved, allowed):
         "rewards.gate=format",
         "validation.metric=format",
         "overlong_share=0.3",
+        "launch.deepspeed=zero2",
+        "launch.fsdp=true",
     ],
 )
 def test_settings_that_may_not_change_on_resume_are_named(saved, fixed):
