@@ -4,9 +4,10 @@
 //! (side, negation, plane, modality, opposite words, extra items, hedges) win over any overlap.
 
 use super::choices::Options;
+use super::claims::Kinds;
 use super::lexicon::{Category, Role};
 use super::numbers::{quantities, Dimension, Quantity};
-use super::polarity::{is_bare, polarity, Polarity};
+use super::polarity::{is_bare, is_possible, polarity, Polarity};
 use super::question::{is_normal, Question};
 use super::relations::is_related;
 use super::statements;
@@ -20,6 +21,10 @@ pub struct Prompt {
     question: Option<Question>,
     references: Vec<Reference>,
     options: Options,
+    /// What kinds of things the references name.
+    kinds: Kinds,
+    /// The same where one of several places is asked for.
+    places: Kinds,
 }
 
 #[derive(Clone, Debug)]
@@ -37,15 +42,21 @@ impl Prompt {
             _ => options,
         };
         let question = question.filter(|q| !q.trim().is_empty()).map(Question::new);
-        let references = references
+        let references: Vec<Reference> = references
             .iter()
             .flat_map(|r| alternatives(r.as_ref()))
             .map(|r| Reference::new(r, question.as_ref(), &options))
             .collect();
+        let required = || references.iter().flat_map(|r| r.named(&options));
+        let kinds = Kinds::of(required());
+        let is_new = |t: &&Token| question.as_ref().is_none_or(|q| !q.names(t) || q.offers(t));
+        let places = Kinds::of(required().filter(is_new)).places();
         Self {
             question,
             references,
             options,
+            kinds,
+            places,
         }
     }
 
@@ -55,13 +66,14 @@ impl Prompt {
         self.references.is_empty()
     }
 
-    /// Judges one answer; `scratch` only saves allocations.
+    /// Judges one answer; `scratch` only saves allocations and holds what was read of the answer.
     #[must_use]
     pub fn judge(&self, answer: &str, scratch: &mut Parsed) -> Verdict {
         if self.references.is_empty() {
             return Verdict::reject(Rule::NoReference);
         }
         scratch.read(answer);
+        self.settle(scratch);
         let answer_parsed = &*scratch;
         if answer_parsed.tokens.is_empty() {
             return Verdict::reject(Rule::Empty);
@@ -88,6 +100,21 @@ impl Prompt {
             }
         }
         best.unwrap_or(Verdict::reject(Rule::NoReference))
+    }
+
+    /// Sets aside what the answer does not stand by, or what does not speak to the question.
+    fn settle(&self, answer: &mut Parsed) {
+        let is_polar = self.references.iter().all(|r| matches!(r.target, Target::YesNo(_)));
+        if is_polar {
+            answer.settle_polar_conclusion();
+            return;
+        }
+        answer.settle_image_side();
+        answer.retract_at_no();
+        if let Some(question) = &self.question {
+            answer.settle_selection(question, self.places);
+        }
+        answer.settle_conclusion(self.kinds);
     }
 
     fn judge_one(&self, raw: &str, answer: &Parsed, reference: &Reference) -> Verdict {
@@ -206,6 +233,15 @@ impl Reference {
         let target = target_of(raw, &parsed, question, options);
         Self { parsed, target }
     }
+
+    /// The tokens that name what is wanted; of a choice, those of every option.
+    fn named<'a>(&'a self, options: &'a Options) -> Box<dyn Iterator<Item = &'a Token> + 'a> {
+        match &self.target {
+            Target::Text(target) => Box::new(target.required.iter()),
+            Target::Choice(_) => Box::new(options.items.iter().flat_map(|item| item.1.content())),
+            _ => Box::new(std::iter::empty()),
+        }
+    }
 }
 
 /// A refusal or a hedge that the reference and the question do not have.
@@ -222,6 +258,9 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
     let first = first_sentence(answer);
     for token in &answer.tokens {
         if !matches!(token.role, Role::Hedge | Role::Refusal) || is_shared(token) {
+            continue;
+        }
+        if is_possible(answer, token) && question.is_some_and(|q| q.proposition.is_modal && q.is_polar) {
             continue;
         }
         let segment = &answer.segments[token.segment as usize];
@@ -287,6 +326,7 @@ fn item_kind(token: &Token) -> Option<u32> {
         (_, Category::Modality | Category::Sequence) => 16,
         (_, Category::Organ) => 32,
         (_, Category::Finding | Category::Other) => 64,
+        (_, Category::Level | Category::Scale) => 256,
         (Role::Content, _) => 128,
         _ => return None,
     })
@@ -308,8 +348,13 @@ fn first_sentence(answer: &Parsed) -> u32 {
     let says = |t: &&Token| {
         !matches!(
             t.role,
-            Role::Filler | Role::Determiner | Role::Preposition | Role::Verb
-        )
+            Role::Filler
+                | Role::Determiner
+                | Role::Preposition
+                | Role::Verb
+                | Role::Conclude
+                | Role::Retract
+        ) && !t.is_aside
     };
     answer.tokens.iter().find(says).map_or(0, |t| t.sentence)
 }

@@ -1,8 +1,12 @@
 //! What a question asks, as far as the answer's meaning depends on it.
 
 use super::lexicon::{Category, Role};
+use super::proposition::Proposition;
 use super::relations::sides;
-use super::tokens::{Break, Opener, Parsed, Token};
+use super::claims::{Kinds, Standing};
+use super::clauses::Opener;
+use super::tokens::{Parsed, Token};
+use super::words::Break;
 
 /// A question, read once for all its completions.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +24,8 @@ pub struct Question {
     pub is_polar: bool,
     /// It asks what, where, how many: restating it answers nothing.
     pub asks_for_content: bool,
-    /// `Some(true)`: asks whether something is normal; `Some(false)`: whether it is abnormal.
-    pub normality: Option<bool>,
+    /// What it asks to be confirmed.
+    pub proposition: Proposition,
     /// Its statement is negative ("Is there no effusion?").
     pub is_negated: bool,
 }
@@ -60,6 +64,9 @@ impl Question {
         for token in &mut parsed.tokens {
             token.is_aside = false; // a question mark sets an answer aside, not a question
         }
+        for segment in &mut parsed.segments {
+            segment.standing = Standing::Stands;
+        }
         let mut keys: Vec<u64> = parsed.content().map(|t| t.key).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -77,12 +84,7 @@ impl Question {
         let asks_for_content = !is_polar
             && (CONTENT_OPENERS.contains(&first)
                 || CONTENT_MARKS.iter().any(|m| parsed.text.contains(m)));
-        let normality = parsed
-            .tokens
-            .iter()
-            .rev()
-            .find(|t| t.category == Category::Normality)
-            .map(is_normal);
+        let proposition = Proposition::new(&parsed);
         let is_negated = parsed
             .content()
             .any(|t| t.is_negated && t.category != Category::Normality);
@@ -94,7 +96,7 @@ impl Question {
             has_alternatives,
             is_polar,
             asks_for_content,
-            normality,
+            proposition,
             is_negated,
         }
     }
@@ -131,6 +133,30 @@ impl Question {
             .segments
             .iter()
             .any(|s| s.opener == Opener::Than)
+    }
+
+    /// What the question says of the thing that it asks for: "abnormal" in "Which lung is abnormal?".
+    ///
+    /// `kinds` are the categories of the answer; words of these kinds, and alternatives, are no property.
+    #[must_use]
+    pub fn property(&self, kinds: Kinds) -> Vec<Token> {
+        if !(self.asks_for_content || self.has_alternatives) {
+            return Vec::new();
+        }
+        let is_property = |t: &&Token| {
+            !kinds.has(t.category)
+                && !self.offers(t)
+                && !t.is_modifier
+                && !matches!(
+                    t.category,
+                    Category::Organ
+                        | Category::Side
+                        | Category::Plane
+                        | Category::Modality
+                        | Category::Sequence
+                )
+        };
+        self.parsed.content().filter(is_property).copied().collect()
     }
 
     /// Keys of the content tokens, sorted.
@@ -197,12 +223,12 @@ fn alternatives(parsed: &Parsed) -> Vec<u64> {
     keys
 }
 
-fn has_content(parsed: &Parsed, segment: &super::tokens::Segment) -> bool {
+fn has_content(parsed: &Parsed, segment: &super::clauses::Segment) -> bool {
     parsed.of(segment).iter().any(Token::is_content)
 }
 
 fn is_speaker(parsed: &Parsed, token: &Token) -> bool {
-    token.role == Role::Filler
+    matches!(token.role, Role::Filler | Role::Conclude)
         && matches!(
             &parsed.text[token.start as usize..token.end as usize],
             "human" | "assistant" | "answer" | "question" | "user"

@@ -14,6 +14,8 @@ pub const fn is_exclusive(category: Category) -> bool {
             | Category::Organ
             | Category::Finding
             | Category::Color
+            | Category::Level
+            | Category::Scale
     )
 }
 
@@ -32,6 +34,15 @@ pub fn is_general(token: &Token) -> bool {
                 | "organ.bone"
                 | "organ.muscle"
         )
+}
+
+/// Whether the token names something that a healthy organ has not.
+#[must_use]
+pub const fn is_finding_like(token: &Token) -> bool {
+    matches!(
+        token.category,
+        Category::Finding | Category::Unknown | Category::Normality | Category::Attribute | Category::Other
+    )
 }
 
 /// Whether naming `token` names `want` as well: "T2" names MRI, "gallstone" the gallbladder.
@@ -70,6 +81,16 @@ pub fn lies_under(token: &Token, broad: &Token) -> bool {
             .contains(&broad.concept)
 }
 
+/// Whether a finding of the one may be told of the other: the pleura and the lung it covers.
+#[must_use]
+pub fn are_neighbours(left: &Token, right: &Token) -> bool {
+    let lexicon = Lexicon::get();
+    let id = |t: &Token| lexicon.concepts.get(t.concept as usize).map_or("", |c| c.id.as_str());
+    let is_lung = |id: &str| matches!(id, "organ.lung" | "organ.pleura" | "organ.chest" | "organ.hilum" | "organ.base" | "organ.apex" | "organ.lobe");
+    let is_any = |id: &str| matches!(id, "organ.vessel" | "organ.bone" | "organ.muscle" | "organ.lobe" | "organ.fat" | "organ.artery" | "organ.vein");
+    is_lung(id(left)) && is_lung(id(right)) || is_any(id(left)) || is_any(id(right))
+}
+
 /// 1 for left, 2 for right, 3 for both, 0 for any other token.
 #[must_use]
 pub fn side_bits(token: &Token) -> u8 {
@@ -101,16 +122,6 @@ pub fn are_opposite(left: &Token, right: &Token) -> bool {
             && Lexicon::get().concepts[left.concept as usize]
                 .opposites
                 .contains(&right.concept)
-}
-
-/// Whether the token is a level such as "L4" or "T12".
-#[must_use]
-pub fn is_level(parsed: &Parsed, token: &Token) -> bool {
-    let word = &parsed.text.as_bytes()[token.start as usize..token.end as usize];
-    token.concept == NO_CONCEPT
-        && (2..=3).contains(&word.len())
-        && matches!(word[0], b'c' | b't' | b'l' | b's')
-        && word[1..].iter().all(u8::is_ascii_digit)
 }
 
 /// Whether two words outside the table are forms of one word, or one a slip of the other.

@@ -9,11 +9,11 @@ use super::numbers::{quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
 use super::question::Question;
 use super::relations::{
-    are_opposite, entails, is_exclusive, is_general, is_level, is_related, is_same_word, side_bits,
-    sides,
+    are_opposite, entails, is_exclusive, is_general, is_related, is_same_word, side_bits, sides,
 };
 use super::targets::TextTarget;
-use super::tokens::{Opener, Parsed, Segment, Token, NO_CONCEPT};
+use super::clauses::{Opener, Segment};
+use super::tokens::{Parsed, Token, NO_CONCEPT};
 use super::verdict::{Rule, Verdict, REJECTED_MAXIMUM};
 
 /// Judges `answer` against one reference in words.
@@ -325,10 +325,6 @@ impl<'a> Scope<'a> {
     /// A stated word that is the opposite of a wanted one, or another value of the same kind.
     fn rival(&self) -> Option<Rule> {
         let names_picture = self.reference.content().any(|w| w.is_modifier);
-        let has_level = self
-            .reference
-            .content()
-            .any(|w| is_level(self.reference, w));
         for token in self.main().filter(|t| t.is_stated()) {
             if self.is_wanted(token)
                 || self.is_restated(token)
@@ -338,9 +334,6 @@ impl<'a> Scope<'a> {
                 continue;
             }
             if token.category == Category::Unknown {
-                if has_level && is_level(self.answer, token) {
-                    return Some(Rule::ExtraItem);
-                }
                 continue;
             }
             let is_opposite = self
@@ -554,8 +547,10 @@ const fn kind_of(category: Category) -> Kind {
     match category {
         Category::Plane => Kind::Plane,
         Category::Modality | Category::Sequence => Kind::Modality,
-        Category::Side | Category::Direction | Category::Organ => Kind::Place,
-        Category::Color | Category::Attribute | Category::Normality => Kind::Property,
+        Category::Side | Category::Direction | Category::Organ | Category::Level => Kind::Place,
+        Category::Color | Category::Attribute | Category::Normality | Category::Scale => {
+            Kind::Property
+        }
         Category::Unknown | Category::Finding | Category::Other => Kind::Thing,
     }
 }
