@@ -25,6 +25,8 @@ pub struct Prompt {
     kinds: Kinds,
     /// The same where one of several places is asked for.
     places: Kinds,
+    /// "Lateral" is a view here.
+    asks_view: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -42,10 +44,15 @@ impl Prompt {
             _ => options,
         };
         let question = question.filter(|q| !q.trim().is_empty()).map(Question::new);
+        let is_view = |text: &str| Parsed::new(text).content().any(|t| t.category == Category::Plane);
+        let asks_view = match &question {
+            Some(question) => question.asks_view,
+            None => true,
+        } || references.iter().any(|r| is_view(r.as_ref()));
         let references: Vec<Reference> = references
             .iter()
             .flat_map(|r| alternatives(r.as_ref()))
-            .map(|r| Reference::new(r, question.as_ref(), &options))
+            .map(|r| Reference::new(r, question.as_ref(), &options, asks_view))
             .collect();
         let required = || references.iter().flat_map(|r| r.named(&options));
         let kinds = Kinds::of(required());
@@ -57,6 +64,7 @@ impl Prompt {
             options,
             kinds,
             places,
+            asks_view,
         }
     }
 
@@ -104,6 +112,9 @@ impl Prompt {
 
     /// Sets aside what the answer does not stand by, or what does not speak to the question.
     fn settle(&self, answer: &mut Parsed) {
+        if self.asks_view {
+            answer.read_lateral_as_view();
+        }
         let is_polar = self.references.iter().all(|r| matches!(r.target, Target::YesNo(_)));
         if is_polar {
             answer.settle_polar_conclusion();
@@ -156,14 +167,19 @@ impl Prompt {
     ) -> Verdict {
         let letters = self.options.letters_in(raw);
         let named = self.options_named(answer);
-        if !letters.is_empty() {
-            let disagrees = named.iter().any(|n| !letters.contains(n))
-                && !named.iter().any(|n| letters.contains(n));
-            return match (letters == wanted, disagrees) {
+        if !letters.options.is_empty() {
+            let chosen = &letters.options;
+            let disagrees = named.iter().any(|n| !chosen.contains(n)) && !named.iter().any(|n| chosen.contains(n));
+            return match (chosen == wanted, disagrees) {
+                _ if chosen.len() > wanted.len() => Verdict::reject(Rule::ChoiceAmbiguous),
+                (true, _) if letters.is_hedged => Verdict::reject(Rule::Hedged),
                 (true, false) => Verdict::accept(Rule::ChoiceLetter),
                 (true, true) => Verdict::reject(Rule::ChoiceAmbiguous),
                 (false, _) => Verdict::reject(Rule::ChoiceLetter),
             };
+        }
+        if letters.are_named && named != wanted {
+            return Verdict::reject(Rule::ChoiceOpen);
         }
         if let Some(rule) = open_rule(answer, &reference.parsed, self.question.as_ref()) {
             return Verdict::reject(rule);
@@ -228,8 +244,11 @@ pub fn alternatives(reference: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Reference {
-    fn new(raw: &str, question: Option<&Question>, options: &Options) -> Self {
-        let parsed = Parsed::new(raw);
+    fn new(raw: &str, question: Option<&Question>, options: &Options, asks_view: bool) -> Self {
+        let mut parsed = Parsed::new(raw);
+        if asks_view {
+            parsed.read_lateral_as_view();
+        }
         let target = target_of(raw, &parsed, question, options);
         Self { parsed, target }
     }

@@ -91,7 +91,7 @@ impl Parsed {
             self.set_aside_concessions();
         }
         let words: Vec<usize> = (1..self.tokens.len())
-            .filter(|&at| is_retraction_word(&self.tokens[at]))
+            .filter(|&at| is_retraction_word(&self.tokens[at]) || self.is_that_is_wrong(at))
             .take(MOST_RETRACTIONS)
             .collect();
         for at in words {
@@ -181,6 +181,12 @@ impl Parsed {
             && self.tokens[..at].iter().any(says)
     }
 
+    /// "…，不对，…": a "no" amid the answer that says that it was wrong.
+    fn is_that_is_wrong(&self, at: usize) -> bool {
+        let token = &self.tokens[at];
+        token.role == Role::No && token.before >= Break::Comma && matches!(self.word(token), "不对" | "错误" | "incorrect")
+    }
+
     /// Sets aside what the tokens after `at` replace.
     fn retract_before(&mut self, at: usize) {
         let end = self.tokens[at + 1..]
@@ -189,6 +195,7 @@ impl Parsed {
             .position(is_retraction_word)
             .map_or(self.tokens.len().min(at + 1 + LONGEST_CORRECTION), |p| at + 1 + p);
         let after = at + 1..end;
+        self.tokens[at].role = Role::Retract;
         // "wait, no, it is in the spleen": that "no" only takes back
         let lead = after.clone().take_while(|&i| !self.tokens[i].is_content()).collect::<Vec<_>>();
         let has_content = self.tokens[after.clone()].iter().any(Token::is_content);

@@ -192,8 +192,10 @@ impl Parsed {
             }
             let range = segment.first as usize..segment.end as usize;
             let mut is_aside = matches!(segment.opener, Opener::Than | Opener::Instead);
+            let mut is_condition = false;
             let mut is_pending = false; // a denial has been read, and no word that it could deny
             for at in range.clone() {
+                self.tokens[at].is_aside |= is_condition;
                 match self.tokens[at].role {
                     Role::Negation => {
                         is_denied = !(is_pending && is_denied);
@@ -213,7 +215,7 @@ impl Parsed {
                         is_denied = !(is_pending && is_denied);
                         is_pending = true;
                     }
-                    Role::Condition => is_aside = true,
+                    Role::Condition => (is_aside, is_condition) = (true, true),
                     Role::NegationBack if is_pending => {
                         reach.undo(at, &mut self.tokens);
                         is_denied = false;

@@ -262,7 +262,7 @@ fn says_possible(answer: &Parsed, sentence: &Clause<'_>) -> bool {
 /// "Possible", which answers "Can X cause Y?".
 #[must_use]
 pub fn is_possible(answer: &Parsed, token: &Token) -> bool {
-    token.role == Role::Hedge && matches!(&answer.text[token.start as usize..token.end as usize], "possible" | "有可能" | "可能")
+    token.role == Role::Hedge && matches!(&answer.text[token.start as usize..token.end as usize], "possible" | "有可能")
 }
 
 /// What a clause says to the proposition of the question.
@@ -367,7 +367,8 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             || t.category != Category::Organ && is_part(t, a)
             || is_part(a, t)
     };
-    let is_denied = content.iter().any(|t| t.is_negated && core.iter().any(|a| is_meant(t, a)));
+    let differs = |t: &Token| core.iter().any(|a| is_meant(t, a) && t.is_negated != a.is_negated);
+    let is_denied = content.iter().any(|t| differs(t));
     let says_normal = content.iter().any(|t| t.category == Category::Normality && is_normal(t) && !t.is_negated);
     let news = || content.iter().filter(|t| t.is_stated() && !question.names(t));
     let opposes = news().any(|t| core.iter().chain(place).any(|a| are_opposite(a, t)));
@@ -385,6 +386,12 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     if (opposes || replaces || is_other_side) && !is_denied {
         return Stated::Firm(question.is_negated);
     }
+    let denies_opposite = content.iter().any(|t| {
+        t.is_negated && matches!(t.category, Category::Attribute | Category::Side) && side_bits(t) == 0 && core.iter().any(|a| are_opposite(a, t))
+    });
+    if denies_opposite && !is_denied {
+        return Stated::Weak(!question.is_negated); // "not midline" where a deviation is asked
+    }
     let named = core.iter().filter(|a| content.iter().any(|t| is_meant(t, a))).count();
     let asks_finding = core.iter().any(is_finding_like);
     if named == 0 {
@@ -397,7 +404,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         return Stated::Weak(question.is_negated); // "the heart size is normal" where enlargement is asked
     }
     let matching: Vec<&&Token> = content.iter().filter(|t| core.iter().any(|a| is_meant(t, a))).collect();
-    let is_stated = matching.iter().any(|t| !t.is_negated);
+    let is_stated = matching.iter().any(|t| !differs(t));
     let is_sure = named * 2 > core.len() && !(is_denied && is_stated);
     let is_weak = if core.len() > 3 { named * 2 <= core.len() } else { named * 2 < core.len() };
     if is_weak && !is_denied || is_denied && clause.is_further {
@@ -410,7 +417,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     if is_echo && !is_denied {
         return Stated::Nothing;
     }
-    let said = is_denied == question.is_negated;
+    let said = !is_denied;
     if is_sure {
         Stated::Firm(said)
     } else {

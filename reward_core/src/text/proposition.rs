@@ -48,7 +48,7 @@ impl Proposition {
         let normality = normality(parsed, &phrases);
         let mut proposition = Self {
             is_existence,
-            is_modal: matches!(first.0, "can" | "could" | "may" | "might") || parsed.text.contains('能') || parsed.text.contains("可以") || parsed.text.contains('会'),
+            is_modal: matches!(first.0, "can" | "could" | "may" | "might") || parsed.text.contains('能') || parsed.text.contains("可以"),
             amounts: quantities(parsed),
             normality,
             ..Self::default()

@@ -28,6 +28,10 @@ pub struct Question {
     pub proposition: Proposition,
     /// Its statement is negative ("Is there no effusion?").
     pub is_negated: bool,
+    /// It asks for an organ.
+    pub asks_organ: bool,
+    /// It asks for a plane or view.
+    pub asks_view: bool,
 }
 
 const POLAR_OPENERS: &[&str] = &[
@@ -89,6 +93,9 @@ impl Question {
             .content()
             .any(|t| t.is_negated && t.category != Category::Normality);
         let offered = alternatives(&parsed);
+        let has = |words: &[&str]| words.iter().any(|w| parsed.text.contains(w));
+        let asks_organ = has(&["organ", "body part", "器官", "脏器"]);
+        let asks_view = has(&["view", "projection", "plane", "orientation", "投照", "体位", "切面", "平面", "视图"]);
         Self {
             parsed,
             keys,
@@ -98,6 +105,8 @@ impl Question {
             asks_for_content,
             proposition,
             is_negated,
+            asks_organ,
+            asks_view,
         }
     }
 

@@ -6,7 +6,7 @@ use super::labels::Label;
 use super::lexicon::ConceptId;
 use super::similarity::Words;
 use super::source::Source;
-use super::tags::{Scan, TagReport, TagSet};
+use super::tags::{Scan, TagReport, TagSet, TagState};
 use super::tokens::Parsed;
 use super::verdict::{Rule, Verdict};
 
@@ -190,7 +190,7 @@ impl Scorer {
                 | Measure::TokenF1
                 | Measure::Levenshtein => {
                     if !has_words {
-                        let (start, end) = self.answer(&opened).unwrap_or((0, 0));
+                        let (start, end) = self.answer(&opened, &scratch.scan).unwrap_or((0, 0));
                         let answer = completion.slice(start, end).text(&mut scratch.text);
                         scratch.words.read(answer);
                         has_words = true;
@@ -215,14 +215,17 @@ impl Scorer {
             report,
         };
         let verdict = self.verdict(&opened, Some(prompt), scratch);
-        (verdict, report, self.answer(&opened))
+        (verdict, report, self.answer(&opened, &scratch.scan).ok())
     }
 
     /// The range of what is judged as the answer.
-    fn answer(&self, opened: &Opened<'_>) -> Option<(usize, usize)> {
-        self.set
-            .field(&opened.report, self.answer, opened.text, self.plain)
-            .ok()
+    fn answer(&self, opened: &Opened<'_>, scan: &Scan) -> Result<(usize, usize), Rule> {
+        let field = self.set.field(&opened.report, self.answer, opened.text, self.plain, scan);
+        field.map_err(|state| match (state, opened.report.states[self.answer]) {
+            (TagState::Unclosed, TagState::Missing) => Rule::UnfinishedThought,
+            (TagState::Repeated, _) => Rule::SeveralAnswerTags,
+            _ => Rule::NoAnswerTag,
+        })
     }
 
     fn verdict(
@@ -234,8 +237,9 @@ impl Scorer {
         let Some(prompt) = prompt.filter(|p| !p.is_unanswerable()) else {
             return Verdict::reject(Rule::NoReference);
         };
-        let Some((start, end)) = self.answer(opened) else {
-            return Verdict::reject(Rule::NoAnswerTag);
+        let (start, end) = match self.answer(opened, &scratch.scan) {
+            Ok(range) => range,
+            Err(rule) => return Verdict::reject(rule),
         };
         let answer = opened.text.slice(start, end).text(&mut scratch.text);
         prompt.judge(answer, &mut scratch.parsed)

@@ -15,6 +15,7 @@ use super::targets::TextTarget;
 use super::clauses::{Opener, Segment};
 use super::tokens::{Parsed, Token, NO_CONCEPT};
 use super::verdict::{Rule, Verdict, REJECTED_MAXIMUM};
+use super::words::Break;
 
 /// Judges `answer` against one reference in words.
 ///
@@ -44,18 +45,27 @@ pub fn judge(
             reference,
             target,
             takes_examples: false,
+            is_strict: true,
         };
         let mut covered = scope.covered();
         if covered < 1.0 {
             scope.takes_examples = true;
             covered = scope.covered();
         }
-        let answers = covered > 0.0 || scope.answers();
+        let is_normal = scope.only_says_normal();
+        if covered < 1.0 && (Scope { is_strict: false, ..scope }).covered() >= 1.0 {
+            nearest = Verdict::reject(Rule::TooSpecific);
+            continue;
+        }
+        let answers = covered > 0.0 || !is_normal && scope.answers();
         if !answers {
             continue;
         }
         if let Some(rule) = scope.contradiction() {
-            return Verdict::reject(rule);
+            let taken_up = covered == 0.0
+                && matches!(rule, Rule::ExtraItem | Rule::Different)
+                && sentences.next().is_some_and(|next| (Scope { sentence: next, ..scope }).takes_up());
+            return if taken_up { Verdict::accept(Rule::Complete) } else { Verdict::reject(rule) };
         }
         if covered >= 1.0 {
             let is_taken_back = sentences.any(|later| {
@@ -78,7 +88,7 @@ pub fn judge(
                 ..Verdict::reject(Rule::Incomplete)
             };
         }
-        if scope.answers() {
+        if !is_normal && scope.answers() {
             break;
         }
     }
@@ -98,9 +108,34 @@ struct Scope<'a> {
     target: &'a TextTarget,
     /// Examples ("such as …") belong to the answer: they do where the rest does not cover the reference.
     takes_examples: bool,
+    /// A disease of an organ does not name the organ that is asked for.
+    is_strict: bool,
 }
 
 impl<'a> Scope<'a> {
+    /// "Both lungs are clear." where something else is asked.
+    fn only_says_normal(&self) -> bool {
+        let mut normal = self.main().filter(|t| t.is_stated() && t.category == Category::Normality).peekable();
+        normal.peek().is_some()
+            && normal.all(super::question::is_normal)
+            && !self.main().any(|t| t.category == Category::Finding && t.is_stated())
+            && !self.target.required.iter().any(|w| w.category == Category::Normality)
+    }
+
+    /// "This represents pneumonia." after what was seen.
+    fn takes_up(&self) -> bool {
+        let first = self.sentence.first().and_then(|s| self.answer.of(s).first());
+        first.is_some_and(|t| t.role == Role::Determiner) && self.covered() >= 1.0 && self.contradiction().is_none()
+    }
+
+    /// "Abscess" after "liver": the words name the disease, not the organ.
+    fn names_disease(&self, token: &Token) -> bool {
+        let at = self.answer.tokens.partition_point(|t| t.start < token.end);
+        let next = self.answer.tokens.get(at).filter(|n| n.before <= Break::Hyphen && n.segment == token.segment);
+        let is_disease = |t: &Token| t.category == Category::Finding && !self.question.is_some_and(|q| q.names(t)) && !self.is_wanted(t);
+        token.category == Category::Finding && is_disease(token) || next.is_some_and(is_disease)
+    }
+
     fn segments(&self) -> impl Iterator<Item = &'a Segment> + 'a {
         let takes_examples = self.takes_examples;
         self.sentence
@@ -168,8 +203,24 @@ impl<'a> Scope<'a> {
                 Category::Organ => wants_unknown || wants(Kind::Place),
                 category => wants(kind_of(category)),
             };
-            fits && !self.is_restated(t) && !t.is_modifier && (!t.is_negated || wants_denial)
+            fits && !self.is_measure(t) && !self.is_restated(t) && !t.is_modifier && (!t.is_negated || wants_denial)
         })
+    }
+
+    /// A number or its unit, where no amount is asked for.
+    fn is_measure(&self, token: &Token) -> bool {
+        if !self.target.amounts.is_empty() {
+            return false;
+        }
+        token.role == Role::Number
+            || token.category == Category::Unknown && {
+                let said = self.said.get_or_init(|| quantities(self.answer));
+                let before = said.partition_point(|q| self.answer.tokens[q.token].start < token.start);
+                before > 0 && {
+                    let last = &said[before - 1];
+                    self.answer.tokens[last.token..=last.token + last.unit_tokens].iter().any(|t| t.start == token.start)
+                }
+            }
     }
 
     /// Share of what is required that is there, with its negation.
@@ -216,13 +267,18 @@ impl<'a> Scope<'a> {
             || self
                 .question
                 .is_some_and(|q| q.parsed.tokens.iter().any(|t| t.role == Role::Near));
+        let asks_organ = self.is_strict && want.category == Category::Organ && self.question.is_some_and(|q| q.asks_organ);
         let mut tokens = self
             .tokens()
             .filter(|t| !(skips_modifiers && t.is_modifier))
             .filter(|t| takes_landmarks || !self.is_landmark(t))
             .peekable();
         while let Some(token) = tokens.next() {
-            let is_it = token.is_negated == want.is_negated && self.means(token, want);
+            let is_own_word = token.key != want.key && self.is_restated(token);
+            let is_it = token.is_negated == want.is_negated
+                && !is_own_word
+                && !(asks_organ && self.names_disease(token))
+                && self.means(token, want);
             let run_goes_on = !is_run
                 || tokens
                     .peek()

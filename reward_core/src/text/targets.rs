@@ -31,7 +31,7 @@ pub fn target_of(
     options: &Options,
 ) -> Target {
     if !options.is_empty() {
-        let letters = options.letters_in(raw);
+        let letters = options.letters_in(raw).options;
         if !letters.is_empty() {
             return Target::Choice(letters);
         }

@@ -309,6 +309,7 @@ impl Parsed {
                 token.value = number;
                 token.key = number.to_bits();
                 token.bound = self.bound_before(at);
+                token.key ^= bound_mark(token.bound);
             }
             // a term does not reach over punctuation stronger than a hyphen or slash
             let reach = self.words[at + 1..]
@@ -353,6 +354,7 @@ impl Parsed {
                     token.key = value.to_bits();
                     if token.before != Break::Joined || !self.tokens.last().is_some_and(|t| t.role == Role::Number) {
                         token.bound = self.bound_before(at);
+                        token.key ^= bound_mark(token.bound);
                     }
                     self.push_number(token);
                 }
@@ -521,6 +523,30 @@ impl Token {
     #[must_use]
     pub fn is_answer_no(&self) -> bool {
         self.role == Role::No && self.key == ANSWER_NO
+    }
+}
+
+/// Tells "less than 1" from "1".
+const fn bound_mark(bound: Bound) -> u64 {
+    match bound {
+        Bound::Exact => 0,
+        Bound::Below | Bound::AtMost => 1,
+        Bound::Above | Bound::AtLeast => 2,
+    }
+}
+
+impl Parsed {
+    /// "Lateral" names the view where views are asked for, not the outer side.
+    pub(super) fn read_lateral_as_view(&mut self) {
+        let lexicon = Lexicon::get();
+        let (Some(side), Some(view)) = (lexicon.concept("direction.lateral"), lexicon.concept("plane.lateral")) else {
+            return;
+        };
+        for token in self.tokens.iter_mut().filter(|t| t.concept == side) {
+            token.concept = view;
+            token.category = Category::Plane;
+            token.key = concept_key(view);
+        }
     }
 }
 
