@@ -232,11 +232,15 @@ fn words(text: &str) -> Vec<Word<'_>> {
             continue;
         }
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '\'' || c == '’';
+        let is_quote = |c: char| c == '\'' || c == '’';
         let mut end = start + character.len_utf8();
         if character.is_ascii() {
             while let Some(&(at, c)) = chars.peek().filter(|(_, c)| is_word(*c)) {
                 end = at + c.len_utf8();
                 chars.next();
+            }
+            if text[..end].ends_with(is_quote) && !text[end..].starts_with(char::is_alphanumeric) {
+                end -= text[..end].chars().next_back().map_or(0, char::len_utf8);
             }
             // "B-cell", "X-ray" are no letters
             let rest = &text[end..];
@@ -283,7 +287,8 @@ impl Group {
         self.is_hedged = has(lead, &["maybe", "perhaps", "possibly", "might", "probably"])
             || has(tail, &["maybe", "perhaps", "possibly", "might", "unsure"]) && !has(tail, &["not"])
             || has_run(lead, &["可能", "也许", "大概", "或许"]);
-        let concludes = has(lead, &["answer", "therefore", "thus", "hence", "so", "choose", "pick", "select", "choice", "final", "option", "conclusion"])
+        let concludes = has(lead, &["answer", "therefore", "thus", "hence", "so", "choose", "pick", "select", "final", "conclusion"])
+            || lead.last().is_some_and(|w| matches!(w.text.to_ascii_lowercase().as_str(), "option" | "choice")) && before <= Stop::Blank
             || has_run(lead, &["答案", "故选", "应选", "选择", "因此", "所以", "综上", "选"]);
         let is_best = has(tail, &["best", "correct", "right", "fits", "true", "answer", "matches"]) || has_run(tail, &["正确", "最", "符合", "对"]);
         let is_discussed = tail.iter().any(|w| is_predicate(w.text) || matches!(w.text, "as" | "because"));

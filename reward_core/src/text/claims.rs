@@ -83,6 +83,15 @@ const MOST_RETRACTIONS: usize = 8;
 const LONGEST_CORRECTION: usize = 64;
 const LONGEST_LEAD: usize = 8;
 
+/// "This represents", "these findings indicate": what follows says what the things seen before are.
+const INTERPRETING: [&str; 13] = [
+    "represents", "represent", "indicates", "indicate", "suggests", "suggest", "corresponds", "correspond", "reflects", "reflect", "means", "mean", "反映",
+];
+
+const INTERPRETING_PHRASES: [&str; 11] = [
+    "consistent with", "compatible with", "suggestive of", "diagnostic of", "indicative of", "characteristic of", "提示", "符合", "说明", "表明", "考虑",
+];
+
 impl Parsed {
     /// Sets aside what is requested, conceded or taken back.
     pub(super) fn settle_discourse(&mut self) {
@@ -234,25 +243,36 @@ impl Parsed {
         }
     }
 
-    /// Where the conclusion begins: the first "therefore" or "the answer" with something before and after it.
-    fn conclusion(&self) -> Option<usize> {
-        let is_start = |at: usize| {
+    /// Where the conclusion begins: the first "therefore" or "the answer" with something before and after it; where
+    /// there is none and `interprets`, the first "these findings indicate".
+    fn conclusion(&self, interprets: bool) -> Option<usize> {
+        let lead = |at: usize| {
             let segment = &self.segments[self.tokens[at].segment as usize];
-            self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at]
-                .iter()
-                .all(|t| matches!(t.role, Role::Determiner | Role::Filler | Role::And | Role::Conclude))
+            &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at]
         };
-        (1..self.tokens.len()).find(|&at| {
-            self.tokens[at].role == Role::Conclude
-                && !self.tokens[at].is_aside
-                && is_start(at)
-                && self.tokens[at + 1..].iter().any(|t| t.is_content() || matches!(t.role, Role::Yes | Role::No))
-        })
+        let last = self.tokens.iter().rposition(|t| t.is_content() || matches!(t.role, Role::Yes | Role::No))?;
+        let concludes = |&at: &usize| {
+            let token = &self.tokens[at];
+            token.role == Role::Conclude
+                && !token.is_aside
+                && lead(at).iter().all(|t| matches!(t.role, Role::Determiner | Role::Filler | Role::And | Role::Conclude))
+        };
+        let takes_up = |&at: &usize| {
+            let token = &self.tokens[at];
+            let is_verb = token.role == Role::Verb && INTERPRETING.contains(&self.word(token))
+                || matches!(token.role, Role::Filler | Role::Affirm | Role::Relative) && INTERPRETING_PHRASES.contains(&self.word(token));
+            let lead = lead(at);
+            is_verb
+                && !token.is_aside
+                && lead.first().is_some_and(|t| t.role == Role::Determiner)
+                && lead.iter().all(|t| matches!(t.role, Role::Determiner | Role::Filler | Role::Verb | Role::And))
+        };
+        (1..last).find(concludes).or_else(|| (1..last).filter(|_| interprets).find(takes_up))
     }
 
     /// Sets aside the words before a conclusion that says something of one of the `kinds`.
     pub(super) fn settle_conclusion(&mut self, kinds: Kinds) {
-        let Some(start) = self.conclusion() else { return };
+        let Some(start) = self.conclusion(kinds.has(Category::Finding)) else { return };
         let says = |t: &Token| t.is_stated() && kinds.has(t.category) && !t.is_modifier;
         if !self.tokens[start..].iter().any(says) {
             return;
@@ -268,7 +288,7 @@ impl Parsed {
 
     /// The same for a yes or no: what was observed before gives way to it, an explicit yes or no does not.
     pub(super) fn settle_polar_conclusion(&mut self) {
-        let Some(start) = self.conclusion() else { return };
+        let Some(start) = self.conclusion(false) else { return };
         if !self.tokens[start..].iter().any(|t| matches!(t.role, Role::Yes | Role::No) && !t.is_aside) {
             return;
         }
@@ -397,7 +417,7 @@ impl Parsed {
         }
         // "… but the lung is not"
         let ends_in_denial = tokens.iter().rev().take_while(|t| !t.is_content()).any(|t| t.role == Role::Negation);
-        let is_turned = says == Says::Nothing && ends_in_denial && has_subject && segment.has_verb && last != Says::Nothing;
+        let is_turned = says == Says::Nothing && ends_in_denial && has_subject && last != Says::Nothing;
         if is_turned {
             says = last.turned();
         }
@@ -422,7 +442,8 @@ impl Parsed {
         }
         let is_list = matches!(segment.opener, Opener::And | Opener::Or | Opener::List | Opener::Examples);
         if next.says == Says::Nothing && !next.has_verb {
-            return is_list;
+            let has_value = self.segments.get(next.end).is_some_and(|s| s.opener == Opener::Value);
+            return is_list && !has_value;
         }
         let is_shared = self.of(segment).iter().any(|t| {
             matches!(self.word(t), "are" | "were" | "appear" | "look" | "show" | "seem" | "have" | "both" | "都" | "均" | "皆")
@@ -534,7 +555,9 @@ pub struct Kinds(u32);
 impl Kinds {
     /// The categories of the tokens.
     pub fn of<'t>(tokens: impl Iterator<Item = &'t Token>) -> Self {
-        Self(tokens.fold(0, |bits, t| bits | 1 << t.category as u8))
+        let bits: u32 = tokens.fold(0, |bits, t| bits | 1 << t.category as u8);
+        let things = [Category::Finding, Category::Unknown, Category::Other].iter().fold(0_u32, |b, &c| b | 1 << c as u8);
+        Self(if bits & things == 0 { bits } else { bits | things })
     }
 
     /// Only those that name one of several things: sides, directions, organs, levels.

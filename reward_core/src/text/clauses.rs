@@ -187,7 +187,7 @@ impl Parsed {
                 );
             let continues =
                 segment.opener == Opener::Or || segment.opener == Opener::Relative || is_list_item;
-            if !continues {
+            if !continues || segment.opener == Opener::List && self.affirms_anew(&segment) {
                 is_denied = false;
             }
             let range = segment.first as usize..segment.end as usize;
@@ -230,6 +230,14 @@ impl Parsed {
                 }
             }
         }
+    }
+
+    /// "右肾可见结石" after "左肾未见结石": the list item says of itself that something is there.
+    fn affirms_anew(&self, segment: &Segment) -> bool {
+        let tokens = self.of(segment);
+        let affirms = tokens.iter().position(|t| t.role == Role::Affirm);
+        let denies = tokens.iter().any(|t| matches!(t.role, Role::Negation | Role::NegationBack));
+        affirms.is_some_and(|at| at > 0 && tokens[at + 1..].iter().any(Token::is_content)) && !denies
     }
 
     /// "Nodule-free", "the lung is nodule free": the word denies what stands before it.

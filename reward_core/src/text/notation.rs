@@ -224,9 +224,16 @@ impl<'a> Reader<'a> {
     fn scale(&self, at: usize) -> Option<Notation> {
         let scale = SCALES.iter().find(|(name, _)| self.word(at) == Some(name))?.1;
         let word = self.word(at + 1).filter(|_| self.is_near(at + 1))?;
-        let (value, suffix) = value_with_suffix(word)?;
+        let (value, mut suffix) = value_with_suffix(word)?;
+        let mut words = 2;
+        // "3a" is two raw words
+        if let Some(letter) = self.word(at + 2).filter(|w| w.len() == 1 && self.words[at + 2].3 == Break::Joined) {
+            if suffix == 0 && (b'a'..=b'd').contains(&letter.as_bytes()[0]) {
+                (suffix, words) = (u64::from(letter.as_bytes()[0]), 3);
+            }
+        }
         let key = SCALE | scale << 32 | value << 8 | suffix;
-        Some(Notation { keys: [Some(key), None], category: Category::Scale, words: 2 })
+        Some(Notation { keys: [Some(key), None], category: Category::Scale, words })
     }
 
     /// "II期", "3级", "三型".

@@ -374,7 +374,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     let opposes = news().any(|t| core.iter().chain(place).any(|a| are_opposite(a, t)));
     let replaces = [Category::Plane, Category::Modality].iter().any(|&category| {
         let is_other = |t: &Token, a: &Token| a.category == category && !is_related(a, t);
-        news().any(|t| t.category == category && core.iter().any(|a| is_other(t, a)))
+        news().any(|t| t.category == category && !is_referred_to(answer, t) && core.iter().any(|a| is_other(t, a)))
             && !core.iter().any(|a| a.category == category && content.iter().any(|t| t.is_stated() && t.key == a.key))
     });
     let asked_side = core.iter().chain(place).fold(0, |bits, t| bits | side_bits(t));
@@ -391,6 +391,11 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     });
     if denies_opposite && !is_denied {
         return Stated::Weak(!question.is_negated); // "not midline" where a deviation is asked
+    }
+    let is_gone = clause.tokens.iter().any(|t| t.role == Role::NegationBack)
+        && content.iter().all(|t| t.is_negated && place.iter().any(|a| a.key == t.key && a.category == Category::Organ));
+    if is_gone {
+        return Stated::Weak(question.is_negated); // "the gallbladder was removed" where its stones are asked
     }
     let named = core.iter().filter(|a| content.iter().any(|t| is_meant(t, a))).count();
     let asks_finding = core.iter().any(is_finding_like);
@@ -423,6 +428,13 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     } else {
         Stated::Weak(said)
     }
+}
+
+/// "Referring to the chest X-ray": the token only says where something was seen.
+fn is_referred_to(answer: &Parsed, token: &Token) -> bool {
+    let at = answer.tokens.partition_point(|t| t.start < token.start);
+    let lead = answer.tokens[..at].iter().rev().take(4).find(|t| !t.is_content() && t.role != Role::Determiner && t.role != Role::Filler);
+    lead.is_some_and(|t| matches!(&answer.text[t.start as usize..t.end as usize], "to" | "in" | "on"))
 }
 
 /// The clause says "normal" of what the question is about, or of everything.

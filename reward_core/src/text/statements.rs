@@ -524,7 +524,12 @@ impl<'a> Scope<'a> {
     }
 
     fn names_wanted(&self, segment: &Segment) -> bool {
-        self.answer.of(segment).iter().any(|t| {
+        let tokens = self.answer.of(segment);
+        // in "the fever is spread by ticks, mice and dogs" the list is about the ticks
+        let verb = tokens.iter().rposition(|t| t.role == Role::Verb).unwrap_or(0);
+        let is_list_head = tokens[verb..].iter().any(Token::is_content);
+        let tokens = if is_list_head { &tokens[verb..] } else { tokens };
+        tokens.iter().any(|t| {
             t.is_stated()
                 && self
                     .target
