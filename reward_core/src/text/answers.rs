@@ -125,7 +125,7 @@ impl Prompt {
         if let Some(question) = &self.question {
             answer.settle_selection(question, self.places);
         }
-        answer.settle_conclusion(self.kinds);
+        answer.settle_conclusion(self.question.as_ref(), self.kinds);
     }
 
     fn judge_one(&self, raw: &str, answer: &Parsed, reference: &Reference) -> Verdict {

@@ -162,7 +162,7 @@ impl Options {
         }
         let is_it = is_marked && (opens || is_called || is_listed || word.is_bracketed)
             || is_called
-            || is_predicated && (opens || is_listed || previous.is_some_and(is_lead))
+            || is_predicated && !previous.is_some_and(is_lettered)
             || is_listed && (opens || previous.is_some_and(|p| is_connective(p) || is_lead(p)) || next.is_some_and(|n| n.before >= Stop::Clause))
             || is_before_han
             || opens && next.is_some_and(|n| n.before >= Stop::Clause || n.is_after_dash);
@@ -320,6 +320,13 @@ fn is_lead(word: &str) -> bool {
     ];
     const CHINESE: [&str; 11] = ["选", "案", "是", "为", "项", "除", "即", "故", "和", "或", "非"];
     LEADS.iter().any(|l| l.eq_ignore_ascii_case(word)) || CHINESE.contains(&word)
+}
+
+/// A word that takes a letter of its own: "vitamin C", "hepatitis B".
+fn is_lettered(word: &str) -> bool {
+    ["vitamin", "hepatitis", "type", "group", "class", "factor", "stage", "grade", "influenza", "protein", "line", "segment", "level", "figure", "panel", "image", "streptococcus"]
+        .iter()
+        .any(|w| w.eq_ignore_ascii_case(word))
 }
 
 fn is_connective(word: &str) -> bool {

@@ -119,7 +119,9 @@ impl Parsed {
         }
     }
 
-    fn word(&self, token: &Token) -> &str {
+    /// The spelling of the token.
+    #[must_use]
+    pub fn word(&self, token: &Token) -> &str {
         &self.text[token.start as usize..token.end as usize]
     }
 
@@ -271,8 +273,9 @@ impl Parsed {
     }
 
     /// Sets aside the words before a conclusion that says something of one of the `kinds`.
-    pub(super) fn settle_conclusion(&mut self, kinds: Kinds) {
-        let Some(start) = self.conclusion(kinds.has(Category::Finding)) else { return };
+    pub(super) fn settle_conclusion(&mut self, question: Option<&Question>, kinds: Kinds) {
+        let restated = || question.filter(|q| q.asks_for_content).and_then(|q| q.restated_in(self));
+        let Some(start) = self.conclusion(kinds.has(Category::Finding)).or_else(restated) else { return };
         let says = |t: &Token| t.is_stated() && kinds.has(t.category) && !t.is_modifier;
         if !self.tokens[start..].iter().any(says) {
             return;
@@ -339,6 +342,7 @@ impl Parsed {
         }
         let clauses = self.clauses(question, &property, kinds);
         let is_meant = clauses.iter().any(|c| c.has_subject && matches!(c.says, Says::Has | Says::Nothing));
+        self.settle_comparison(&clauses, &property, kinds);
         for clause in clauses {
             for index in clause.first..clause.end {
                 self.segments[index].is_firm |= clause.says == Says::Has && clause.has_subject;
@@ -356,6 +360,27 @@ impl Parsed {
             for index in clause.first..clause.end {
                 let segment = self.segments[index];
                 self.set_aside(segment.first as usize..segment.end as usize, standing);
+            }
+        }
+    }
+
+    /// "The left kidney is smaller than the right": the other one is larger.
+    fn settle_comparison(&mut self, clauses: &[Clause], property: &[Token], kinds: Kinds) {
+        let compares = |t: &Token| matches!(t.category, Category::Attribute | Category::Direction);
+        if !property.iter().any(compares) {
+            return;
+        }
+        for clause in clauses.iter().filter(|c| c.says == Says::HasNot && c.has_subject) {
+            let Some(segment) = self.segments.get(clause.end).copied() else { continue };
+            let tokens = segment.first as usize..segment.end as usize;
+            let names = self.tokens[tokens.clone()].iter().any(|t| kinds.has(t.category));
+            if segment.opener != Opener::Than || !names {
+                continue;
+            }
+            self.segments[clause.end].is_side_remark = false;
+            for token in &mut self.tokens[tokens] {
+                token.is_aside = false;
+                token.is_negated = false;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! An answer as clauses: where each begins, what opens it, and what is denied in it.
 
 use super::claims::Standing;
-use super::lexicon::Role;
+use super::lexicon::{Category, Role};
 use super::tokens::{Parsed, Token, ANSWER_NO, NO_CONCEPT};
 use super::words::Break;
 
@@ -178,7 +178,7 @@ impl Parsed {
         let mut is_denied = false;
         let mut reach = DenialReach::default();
         for index in 0..self.segments.len() {
-            reach.enter(&self.segments, index);
+            reach.enter(&self.segments, &self.tokens, index);
             let segment = self.segments[index];
             let is_list_item = !segment.has_verb
                 && matches!(
@@ -187,7 +187,7 @@ impl Parsed {
                 );
             let continues =
                 segment.opener == Opener::Or || segment.opener == Opener::Relative || is_list_item;
-            if !continues || segment.opener == Opener::List && self.affirms_anew(&segment) {
+            if !continues || segment.opener == Opener::List && self.begins_anew(index) {
                 is_denied = false;
             }
             let range = segment.first as usize..segment.end as usize;
@@ -232,12 +232,26 @@ impl Parsed {
         }
     }
 
-    /// "右肾可见结石" after "左肾未见结石": the list item says of itself that something is there.
-    fn affirms_anew(&self, segment: &Segment) -> bool {
-        let tokens = self.of(segment);
+    /// "右肾可见结石" after "左肾未见结石", "in the right" after "not in the left": the list item says something of its own.
+    fn begins_anew(&self, index: usize) -> bool {
+        let is_place = |t: &Token| matches!(t.category, Category::Side | Category::Organ | Category::Direction);
+        let tokens = self.of(&self.segments[index]);
+        let before = index.checked_sub(1).map_or(&[][..], |i| self.of(&self.segments[i]));
+        let denial = before.iter().position(|t| t.role == Role::Negation);
+        let has_denial = tokens.iter().any(|t| matches!(t.role, Role::Negation | Role::NegationBack));
+        if let Some(denial) = denial.filter(|_| !has_denial) {
+            let is_in = |t: &Token| t.role == Role::Preposition;
+            if tokens.first().is_some_and(is_in) && before[denial..].iter().any(is_in) {
+                return true;
+            }
+            let own_place = tokens.iter().find(|t| t.is_content()).is_some_and(is_place);
+            let says = tokens.iter().any(|t| t.is_content() && !is_place(t));
+            if own_place && says && before[..denial].iter().any(is_place) {
+                return true;
+            }
+        }
         let affirms = tokens.iter().position(|t| t.role == Role::Affirm);
-        let denies = tokens.iter().any(|t| matches!(t.role, Role::Negation | Role::NegationBack));
-        affirms.is_some_and(|at| at > 0 && tokens[at + 1..].iter().any(Token::is_content)) && !denies
+        affirms.is_some_and(|at| at > 0 && tokens[at + 1..].iter().any(Token::is_content)) && !has_denial
     }
 
     /// "Nodule-free", "the lung is nodule free": the word denies what stands before it.
@@ -360,14 +374,15 @@ struct DenialReach {
 
 impl DenialReach {
     /// Goes on to segment `index`, the one after the last.
-    fn enter(&mut self, segments: &[Segment], index: usize) {
+    fn enter(&mut self, segments: &[Segment], tokens: &[Token], index: usize) {
         let segment = &segments[index];
         let is_in_list = matches!(
             segment.opener,
             Opener::And | Opener::Or | Opener::List | Opener::Bracket | Opener::Value
         ) && index > 0
             && !segments[index - 1].has_verb
-            && segments[index - 1].sentence == segment.sentence;
+            && segments[index - 1].sentence == segment.sentence
+            && (segment.opener != Opener::List || !is_own_clause(segments, tokens, index));
         if !is_in_list {
             self.first = segment.first as usize;
         }
@@ -388,6 +403,18 @@ impl DenialReach {
         }
         self.done = at;
     }
+}
+
+/// "左肾没有" after "结石在右肾": the one before says where something is, this one only names a place.
+fn is_own_clause(segments: &[Segment], tokens: &[Token], index: usize) -> bool {
+    let of = |s: &Segment| &tokens[s.first as usize..s.end as usize];
+    let is_place = |t: &Token| matches!(t.category, Category::Side | Category::Organ | Category::Direction);
+    let before = of(&segments[index - 1]);
+    let mut content = of(&segments[index]).iter().filter(|t| t.is_content()).peekable();
+    content.peek().is_some()
+        && content.all(is_place)
+        && before.iter().any(is_place)
+        && before.iter().any(|t| t.is_content() && !is_place(t))
 }
 
 fn is_bare_line(token: &Token) -> bool {

@@ -287,8 +287,15 @@ fn proposition_says(
     said: &OnceCell<Vec<Quantity>>,
 ) -> Stated {
     let asked = &question.proposition;
-    if clause.content.is_empty() || names_other_organ(&clause.content, question) {
+    if clause.content.is_empty() {
         return Stated::Nothing;
+    }
+    if names_other_organ(&clause.content, question) {
+        let names_kind = clause.content.iter().any(|t| t.is_stated() && question.names(t) && t.category == Category::Modality);
+        return match asked.is_identity && names_kind {
+            true => Stated::Firm(question.is_negated), // an MRI of another part
+            false => Stated::Nothing,
+        };
     }
     if !asked.amounts.is_empty() {
         if let Some(said) = amount_says(answer, clause, question, said) {

@@ -19,6 +19,8 @@ pub struct Proposition {
     pub is_existence: bool,
     /// It asks whether something is possible ("Can X cause Y?").
     pub is_modal: bool,
+    /// It asks what kind of picture this is ("Is this an MRI of the knee?").
+    pub is_identity: bool,
     /// Numbers it asks about ("more than 10 ribs").
     pub amounts: Vec<Quantity>,
     /// `Some(true)`: asks whether something is normal; `Some(false)`: whether it is abnormal.
@@ -77,7 +79,11 @@ impl Proposition {
             core.clone_from(&outside);
         }
         let is_be = matches!(first.0, "is" | "are" | "was" | "were" | "isn" | "aren");
-        let is_location = is_be && !is_existence && core.len() == 1 && phrases.iter().any(|p| *p) && is_site_phrase(parsed, &phrases);
+        let is_pronoun = matches!(first.1, "this" | "it" | "that" | "these" | "they");
+        let first_phrase = phrases.iter().position(|p| *p).unwrap_or(usize::MAX);
+        let has_predicate = outside.last().is_some_and(|(i, _)| *i > first_phrase);
+        let is_location = is_be && !is_existence && !is_pronoun && !has_predicate && is_site_phrase(parsed, &phrases);
+        proposition.is_identity = is_be && is_pronoun && outside.iter().any(|(_, t)| is_picture(t));
         if core.is_empty() || (is_location || parsed.text.contains('在')) && !is_existence && normality.is_none() {
             let inside: Vec<(usize, Token)> = all.iter().filter(|(i, t)| phrases[*i] && !is_picture(t)).copied().collect();
             let inside = if inside.is_empty() { all.iter().filter(|(i, _)| phrases[*i]).copied().collect() } else { inside };

@@ -165,7 +165,36 @@ impl Question {
                         | Category::Sequence
                 )
         };
-        self.parsed.content().filter(is_property).copied().collect()
+        let tokens = &self.parsed.tokens;
+        // "which maxillary sinus": words between "which" and the verb name the frame
+        let asks = |t: &Token| matches!(self.parsed.word(t), "which" | "what");
+        let frame = tokens.iter().take(4).position(asks).map_or(0, |which| {
+            let is_verb = |t: &Token| matches!(t.role, Role::Verb | Role::Affirm | Role::Preposition);
+            tokens[which..].iter().position(is_verb).map_or(0, |verb| which + verb)
+        });
+        tokens[frame..].iter().filter(|t| t.is_content()).filter(is_property).copied().collect()
+    }
+
+    /// Where the first sentence begins that answers in the words of the question: "The cause of the obstruction is …".
+    #[must_use]
+    pub fn restated_in(&self, answer: &Parsed) -> Option<usize> {
+        let is_link = |t: &Token| {
+            matches!(
+                answer.word(t),
+                "is" | "are" | "was" | "were" | "located" | "lies" | "为" | "是" | "位于" | "在"
+            )
+        };
+        let mut first = 0;
+        for sentence in answer.sentences() {
+            let verb = sentence.iter().position(is_link);
+            let lead = &sentence[..verb.unwrap_or(0)];
+            let mut content = lead.iter().filter(|t| t.is_content()).peekable();
+            if content.peek().is_some() && content.all(|t| self.names(t) && t.is_stated()) {
+                return Some(first);
+            }
+            first += sentence.len();
+        }
+        None
     }
 
     /// Keys of the content tokens, sorted.

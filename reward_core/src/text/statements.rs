@@ -34,52 +34,47 @@ pub fn judge(
         return Verdict::reject(Rule::Different);
     }
     let said = OnceCell::new();
+    let sentences: Vec<&[Segment]> = answer.segments.chunk_by(|a, b| a.sentence == b.sentence).collect();
+    let scope = |sentence| Scope {
+        answer,
+        sentence,
+        said: &said,
+        question,
+        reference,
+        target,
+        takes_examples: false,
+        is_strict: true,
+    };
     let mut nearest = Verdict::reject(Rule::Different);
-    let mut sentences = answer.segments.chunk_by(|a, b| a.sentence == b.sentence);
-    while let Some(sentence) = sentences.next() {
-        let mut scope = Scope {
-            answer,
-            sentence,
-            said: &said,
-            question,
-            reference,
-            target,
-            takes_examples: false,
-            is_strict: true,
-        };
-        let mut covered = scope.covered();
-        if covered < 1.0 {
-            scope.takes_examples = true;
-            covered = scope.covered();
-        }
-        let is_normal = scope.only_says_normal();
+    for (index, sentence) in sentences.iter().enumerate() {
+        let scope = scope(*sentence).with_examples_if_needed();
+        let covered = scope.covered();
         if covered < 1.0 && (Scope { is_strict: false, ..scope }).covered() >= 1.0 {
             nearest = Verdict::reject(Rule::TooSpecific);
             continue;
         }
-        let answers = covered > 0.0 || !is_normal && scope.answers();
-        if !answers {
+        let answers = !scope.only_says_normal() && scope.answers();
+        if covered == 0.0 && !answers {
             continue;
         }
-        if let Some(rule) = scope.contradiction() {
-            let taken_up = covered == 0.0
-                && matches!(rule, Rule::ExtraItem | Rule::Different)
-                && sentences.next().is_some_and(|next| (Scope { sentence: next, ..scope }).takes_up());
-            return if taken_up { Verdict::accept(Rule::Complete) } else { Verdict::reject(rule) };
-        }
-        if covered >= 1.0 {
-            let is_taken_back = sentences.any(|later| {
-                Scope {
-                    sentence: later,
-                    ..scope
-                }
-                .denies_all()
-            });
+        let contradiction = scope.contradiction();
+        if covered >= 1.0 && contradiction.is_none() {
+            let is_taken_back = sentences[index + 1..].iter().any(|later| (Scope { sentence: *later, ..scope }).denies_all());
             return if is_taken_back {
                 Verdict::reject(Rule::NegationDiffers)
             } else {
                 Verdict::accept(Rule::Complete)
             };
+        }
+        if contradiction.is_some() || answers {
+            let rest = &sentences[index + 1..];
+            let may_go_on = matches!(contradiction, None | Some(Rule::ExtraItem | Rule::Different));
+            if may_go_on && rest.iter().any(|later| (Scope { sentence: *later, ..scope }).takes_up()) {
+                return Verdict::accept(Rule::Complete);
+            }
+            if let Some(rule) = contradiction {
+                return Verdict::reject(rule);
+            }
         }
         let graded = REJECTED_MAXIMUM * covered;
         if graded > nearest.graded {
@@ -88,7 +83,7 @@ pub fn judge(
                 ..Verdict::reject(Rule::Incomplete)
             };
         }
-        if !is_normal && scope.answers() {
+        if answers {
             break;
         }
     }
@@ -122,10 +117,21 @@ impl<'a> Scope<'a> {
             && !self.target.required.iter().any(|w| w.category == Category::Normality)
     }
 
-    /// "This represents pneumonia." after what was seen.
+    /// The same, with the examples of the sentence where the rest does not cover the reference.
+    fn with_examples_if_needed(mut self) -> Self {
+        self.takes_examples = self.covered() < 1.0;
+        self
+    }
+
+    /// "This represents pneumonia.", "这是一个肾囊肿。" after what was seen: says what it is, completely.
     fn takes_up(&self) -> bool {
-        let first = self.sentence.first().and_then(|s| self.answer.of(s).first());
-        first.is_some_and(|t| t.role == Role::Determiner) && self.covered() >= 1.0 && self.contradiction().is_none()
+        let names_thing = self.target.required.iter().any(|w| kind_of(w.category) == Kind::Thing);
+        let tokens = self.sentence.first().map_or(&[][..], |s| self.answer.of(s));
+        names_thing
+            && tokens.first().is_some_and(|t| t.role == Role::Determiner)
+            && tokens.iter().take(5).any(|t| t.role == Role::Verb || t.role == Role::Affirm)
+            && self.covered() >= 1.0
+            && self.contradiction().is_none()
     }
 
     /// "Abscess" after "liver": the words name the disease, not the organ.
