@@ -57,7 +57,8 @@ impl Prompt {
         let required = || references.iter().flat_map(|r| r.named(&options));
         let kinds = Kinds::of(required());
         let is_new = |t: &&Token| question.as_ref().is_none_or(|q| !q.names(t) || q.offers(t));
-        let places = Kinds::of(required().filter(is_new)).places();
+        let named = Kinds::of(required().filter(is_new));
+        let places = if named.is_places() { named } else { Kinds::default() };
         Self {
             question,
             references,

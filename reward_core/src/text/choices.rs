@@ -291,13 +291,17 @@ impl Group {
             || lead.last().is_some_and(|w| matches!(w.text.to_ascii_lowercase().as_str(), "option" | "choice")) && before <= Stop::Blank
             || has_run(lead, &["答案", "故选", "应选", "选择", "因此", "所以", "综上", "选"]);
         let is_best = has(tail, &["best", "correct", "right", "fits", "true", "answer", "matches"]) || has_run(tail, &["正确", "最", "符合", "对"]);
-        let is_discussed = tail.iter().any(|w| is_predicate(w.text) || matches!(w.text, "as" | "because"));
+        let is_considered = has(lead, &["considered", "considering", "thought", "initially", "consider", "tempting", "suspected"]) || has_run(lead, &["考虑过", "起初", "最初", "一开始"]);
+        let is_discussed = is_considered || tail.iter().any(|w| is_predicate(w.text) || matches!(w.text, "as" | "because"));
         self.rank = match (concludes, is_best && !self.is_denied) {
             (true, _) => 3,
             (_, true) => 2,
             _ if lead.is_empty() && before >= Stop::Sentence && !is_discussed => 3,
             _ => u8::from(!is_discussed),
         };
+        if is_considered {
+            self.rank = 0;
+        }
         if self.rank == 2 && !lead.iter().any(|w| is_lead(w.text)) {
             self.rank = 3;
         }

@@ -218,12 +218,16 @@ impl Parsed {
             }
         }
         let new: Vec<Token> = self.tokens[after].to_vec();
+        let names = |category: Category| new.iter().any(|t| t.is_content() && t.category == category);
+        let (names_organ, names_unknown) = (names(Category::Organ), names(Category::Unknown));
         let is_bare = !has_content;
         let says_yes_or_no = new.iter().any(|t| matches!(t.role, Role::Yes | Role::No | Role::Negation | Role::Affirm));
         for index in 0..at {
             let old = self.tokens[index];
             let is_replaced = if old.is_content() {
                 is_bare && says_yes_or_no || new.iter().any(|t| replaces(t, &old))
+                    || old.category == Category::Organ && !names_organ && names_unknown
+                    || old.category == Category::Unknown && names_organ && !names_unknown && old.role == Role::Content
             } else {
                 matches!(old.role, Role::Yes | Role::No | Role::Negation | Role::NegationBack | Role::Affirm | Role::Hedge)
             };
@@ -336,8 +340,11 @@ impl Parsed {
     /// Where one of several is asked for by a property ("Which lung is abnormal?"), sets aside the clauses that say
     /// of another that it has not the property, or something else of it.
     pub(super) fn settle_selection(&mut self, question: &Question, kinds: Kinds) {
-        let property = question.property(kinds);
-        if property.is_empty() || kinds.is_empty() {
+        let mut property = question.property(kinds);
+        if property.iter().any(is_comparative) {
+            property.retain(is_comparative); // "Which lung has the larger effusion?"
+        }
+        if property.is_empty() || kinds.is_empty() && !question.has_alternatives {
             return;
         }
         let clauses = self.clauses(question, &property, kinds);
@@ -426,14 +433,21 @@ impl Parsed {
         last: Says,
     ) -> Clause {
         let tokens = self.of(segment);
-        let is_subject = |t: &&Token| t.is_content() && !t.is_modifier && !t.is_aside && kinds.has(t.category);
+        let is_subject = |t: &&Token| {
+            t.is_content() && !t.is_modifier && !t.is_aside && (kinds.has(t.category) || question.offers(t))
+        };
         let has_subject = tokens.iter().any(|t| is_subject(&t));
         let mut says = Says::Nothing;
         for token in tokens.iter().filter(|t| t.is_content() && !t.is_aside) {
-            says = stronger(says, says_of(token, property, kinds, question));
+            // the last word decides: "the maxillary sinus is not displaced"
+            match says_of(token, property, kinds, question) {
+                Says::Nothing => {}
+                Says::Other => says = stronger(says, Says::Other),
+                of_property => says = of_property,
+            }
         }
         let names_only = tokens.iter().any(|t| {
-            t.role == Role::Affirm
+            t.role == Role::Affirm && self.word(t) != "是"
                 || t.role == Role::Verb
                     && matches!(self.word(t), "shows" | "show" | "displays" | "demonstrates" | "depicts" | "reveals" | "contains" | "显示")
         });
@@ -543,6 +557,13 @@ fn says_of(token: &Token, property: &[Token], kinds: Kinds, question: &Question)
         Category::Finding | Category::Unknown | Category::Attribute | Category::Color if !token.is_negated => Says::Other,
         _ => Says::Nothing,
     }
+}
+
+/// "Larger", "smaller".
+fn is_comparative(token: &Token) -> bool {
+    use super::lexicon::Lexicon;
+    let id = Lexicon::get().concepts.get(token.concept as usize).map_or("", |c| c.id.as_str());
+    matches!(id, "attribute.larger" | "attribute.smaller")
 }
 
 /// "Affected", "involved".

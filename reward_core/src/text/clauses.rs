@@ -84,6 +84,7 @@ impl Parsed {
                 (_, Role::Relative) | (Break::Comma, Role::Pronoun) => Some(Opener::Relative),
                 (_, Role::Detail) => Some(Opener::Detail),
                 (_, Role::List) => Some(Opener::Examples),
+                (Break::Comma, Role::Preposition) if self.word(&token) == "as" => Some(Opener::Relative),
                 (Break::Comma, _) if self.is_participle(&token) => Some(Opener::Detail),
                 (_, Role::Than) => Some(Opener::Than),
                 (_, Role::Instead) => Some(Opener::Instead),

@@ -174,8 +174,13 @@ impl<'a> Reader<'a> {
             next += 1;
         }
         let value = value_of(self.word(next).filter(|_| self.is_near(next))?)?;
-        let is_number = is_level(region, value);
-        is_number.then(|| self.level(level_key(region, value), None, at, next + 1 - at))
+        if !is_level(region, value) {
+            return None;
+        }
+        let mut used = next + 1 - at;
+        let second = self.second_level(at + used, region);
+        used += second.map_or(0, |(_, more)| more);
+        Some(self.level(level_key(region, value), second.map(|s| s.0), at, used))
     }
 
     /// "fourth lumbar vertebra", "4th lumbar vertebral body".

@@ -68,8 +68,12 @@ pub fn polarity(answer: &Parsed, question: Option<&Question>) -> Polarity {
 
 /// "Certainly." with nothing else said.
 fn assents(answer: &Parsed) -> bool {
-    answer.tokens.iter().any(|t| t.role == Role::Assent && !t.is_aside)
-        && !answer.content().any(|t| !t.is_aside)
+    let Some(at) = answer.tokens.iter().rposition(|t| t.role == Role::Assent && !t.is_aside) else {
+        return false;
+    };
+    let segment = &answer.segments[answer.tokens[at].segment as usize];
+    let is_alone = !answer.of(segment).iter().any(Token::is_content);
+    is_alone && !answer.tokens[at..].iter().any(|t| t.is_content() && !t.is_aside)
 }
 
 /// A "yes" that is not "not true", "not correct".
@@ -180,8 +184,7 @@ fn clauses<'a>(answer: &'a Parsed, sentence: &'a [Token]) -> impl Iterator<Item 
 }
 
 fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
-    let mut found = Stated::Nothing;
-    let mut is_plain = false;
+    let mut found = Found::default();
     let said = OnceCell::new();
     for sentence in answer.sentences() {
         let whole = Clause::new(answer, sentence, question);
@@ -193,33 +196,64 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
             for tokens in clauses(answer, sentence) {
                 let clause = Clause::new(answer, tokens, Some(question));
                 let says = clause_says(answer, &clause, question, &said);
-                let plain = clause.content.iter().all(|t| question.names(t));
-                match (found, says) {
-                    (Stated::Firm(before), Stated::Firm(now)) if before != now && is_plain && plain => return Stated::Both,
-                    (Stated::Firm(_), _) => {}
-                    (_, Stated::Firm(_)) => {
-                        found = says;
-                        is_plain = plain;
-                    }
-                    (_, Stated::Weak(_)) if of_sentence == Stated::Nothing => of_sentence = says,
+                match says {
+                    Stated::Firm(_) if found.add(says, &clause, question) => return Stated::Both,
+                    Stated::Weak(_) if of_sentence == Stated::Nothing => of_sentence = says,
                     _ => {}
                 }
             }
-            if of_sentence == Stated::Nothing && !matches!(found, Stated::Firm(_)) {
+            if of_sentence == Stated::Nothing && !found.is_firm() {
                 of_sentence = clause_says(answer, &whole, question, &said);
-                if matches!(of_sentence, Stated::Firm(_)) {
-                    (found, is_plain) = (of_sentence, false);
+                if matches!(of_sentence, Stated::Firm(_)) && found.add(of_sentence, &whole, question) {
+                    return Stated::Both;
                 }
             }
         }
-        if of_sentence == Stated::Nothing && found == Stated::Nothing {
+        if of_sentence == Stated::Nothing && found.stated == Stated::Nothing {
             of_sentence = bare_statement(answer, &whole, question);
         }
-        if found == Stated::Nothing {
-            found = of_sentence;
+        if found.stated == Stated::Nothing {
+            found.stated = of_sentence;
         }
     }
-    found
+    found.stated
+}
+
+/// What has been found so far, and whether it is said of the subject of the question and in its words alone.
+#[derive(Debug)]
+struct Found {
+    stated: Stated,
+    names_subject: bool,
+    is_plain: bool,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self {
+            stated: Stated::Nothing,
+            names_subject: false,
+            is_plain: false,
+        }
+    }
+}
+
+impl Found {
+    const fn is_firm(&self) -> bool {
+        matches!(self.stated, Stated::Firm(_))
+    }
+
+    /// Takes over a firm statement; true where it says the opposite of the one before in the same words.
+    fn add(&mut self, says: Stated, clause: &Clause<'_>, question: &Question) -> bool {
+        let asked = &question.proposition;
+        let is_subject = |t: &&Token| asked.is_of_subject && asked.place.iter().any(|a| a.key == t.key);
+        let names_subject = clause.content.iter().any(|t| is_subject(&t));
+        let is_plain = clause.content.iter().all(|t| question.names(t));
+        if self.is_firm() && (self.names_subject || !names_subject) {
+            return self.stated != says && self.is_plain && is_plain && self.names_subject == names_subject;
+        }
+        (self.stated, self.names_subject, self.is_plain) = (says, names_subject, is_plain);
+        false
+    }
 }
 
 /// What a sentence says that names nothing of the question.
@@ -419,7 +453,10 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     let is_stated = matching.iter().any(|t| !differs(t));
     let is_sure = named * 2 > core.len() && !(is_denied && is_stated);
     let is_weak = if core.len() > 3 { named * 2 <= core.len() } else { named * 2 < core.len() };
-    if is_weak && !is_denied || is_denied && clause.is_further {
+    let misses_last = question.proposition.needs_last
+        && named * 2 <= core.len()
+        && core.last().is_some_and(|a| !content.iter().any(|t| is_meant(t, a)));
+    if (is_weak || misses_last) && !is_denied || is_denied && clause.is_further {
         return Stated::Nothing;
     }
     let is_echo = question.proposition.is_existence

@@ -21,6 +21,10 @@ pub struct Proposition {
     pub is_modal: bool,
     /// It asks what kind of picture this is ("Is this an MRI of the knee?").
     pub is_identity: bool,
+    /// The last word of the core has to be named: the others are its subject ("Does the lesion enhance?").
+    pub needs_last: bool,
+    /// It says something of a subject that it names ("Is the heart enlarged?").
+    pub is_of_subject: bool,
     /// Numbers it asks about ("more than 10 ribs").
     pub amounts: Vec<Quantity>,
     /// `Some(true)`: asks whether something is normal; `Some(false)`: whether it is abnormal.
@@ -78,7 +82,9 @@ impl Proposition {
         if core.is_empty() {
             core.clone_from(&outside);
         }
-        let is_be = matches!(first.0, "is" | "are" | "was" | "were" | "isn" | "aren");
+        let links = |t: &Token| matches!(word(parsed, t), "look" | "appear" | "seem");
+        let is_be = matches!(first.0, "is" | "are" | "was" | "were" | "isn" | "aren")
+            || matches!(first.0, "does" | "do" | "did") && parsed.tokens.iter().any(links);
         let is_pronoun = matches!(first.1, "this" | "it" | "that" | "these" | "they");
         let first_phrase = phrases.iter().position(|p| *p).unwrap_or(usize::MAX);
         let has_predicate = outside.last().is_some_and(|(i, _)| *i > first_phrase);
@@ -96,6 +102,8 @@ impl Proposition {
         if normality.is_some() {
             core.clear();
         }
+        proposition.needs_last = !is_be && !is_existence && normality.is_none();
+        proposition.is_of_subject = is_be && !is_existence && !is_pronoun;
         proposition.place = all.iter().filter(|(i, _)| !core.iter().any(|(c, _)| c == i)).map(|(_, t)| *t).collect();
         proposition.core = core.into_iter().map(|(_, t)| t).collect();
         proposition

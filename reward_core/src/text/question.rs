@@ -85,8 +85,14 @@ impl Question {
             .any(|s| s.opener == Opener::Or && has_content(&parsed, s));
         let is_polar =
             POLAR_OPENERS.contains(&first) || POLAR_MARKS.iter().any(|m| parsed.text.contains(m));
+        let asks_which = parsed
+            .tokens
+            .iter()
+            .take(4)
+            .any(|t| matches!(parsed.word(t), "which" | "what" | "where"));
         let asks_for_content = !is_polar
-            && (CONTENT_OPENERS.contains(&first)
+            && (asks_which
+                || CONTENT_OPENERS.contains(&first)
                 || CONTENT_MARKS.iter().any(|m| parsed.text.contains(m)));
         let proposition = Proposition::new(&parsed);
         let is_negated = parsed
@@ -165,14 +171,31 @@ impl Question {
                         | Category::Sequence
                 )
         };
+        let tokens = &self.parsed.tokens[self.frame()..];
+        let property: Vec<Token> = tokens.iter().filter(|t| t.is_content()).filter(is_property).copied().collect();
+        // "On which side is the parathyroid necrotic?": the last word is said of the others
+        let is_said = |t: &Token| matches!(t.category, Category::Unknown | Category::Finding | Category::Normality | Category::Attribute);
+        match property.as_slice() {
+            [.., before, last] if !last.is_han && !last.is_joined && before.category == Category::Unknown && is_said(last) && self.asks_be() => {
+                vec![*last]
+            }
+            _ => property,
+        }
+    }
+
+    /// Where the words begin that say something of what is asked: after the verb of "which maxillary sinus is …".
+    fn frame(&self) -> usize {
         let tokens = &self.parsed.tokens;
-        // "which maxillary sinus": words between "which" and the verb name the frame
         let asks = |t: &Token| matches!(self.parsed.word(t), "which" | "what");
-        let frame = tokens.iter().take(4).position(asks).map_or(0, |which| {
+        tokens.iter().take(4).position(asks).map_or(0, |which| {
             let is_verb = |t: &Token| matches!(t.role, Role::Verb | Role::Affirm | Role::Preposition);
             tokens[which..].iter().position(is_verb).map_or(0, |verb| which + verb)
-        });
-        tokens[frame..].iter().filter(|t| t.is_content()).filter(is_property).copied().collect()
+        })
+    }
+
+    /// The verb is "is" or "are".
+    fn asks_be(&self) -> bool {
+        self.parsed.tokens.iter().any(|t| matches!(self.parsed.word(t), "is" | "are" | "was" | "were" | "looks" | "appears"))
     }
 
     /// Where the first sentence begins that answers in the words of the question: "The cause of the obstruction is …".
@@ -223,7 +246,8 @@ impl Question {
 fn alternatives(parsed: &Parsed) -> Vec<u64> {
     let mut keys = Vec::new();
     for (index, segment) in parsed.segments.iter().enumerate() {
-        if segment.opener != Opener::Or {
+        let is_pair = segment.opener == Opener::And && names_pair(parsed, index);
+        if segment.opener != Opener::Or && !is_pair {
             continue;
         }
         let after: Vec<&Token> = parsed
@@ -233,6 +257,7 @@ fn alternatives(parsed: &Parsed) -> Vec<u64> {
             .collect();
         let Some(first) = after.first() else { continue };
         keys.push(first.key);
+        keys.extend(run_after(&after));
         for earlier in (0..index).rev() {
             let before: Vec<&Token> = parsed
                 .of(&parsed.segments[earlier])
@@ -248,6 +273,7 @@ fn alternatives(parsed: &Parsed) -> Vec<u64> {
                     .filter(|t| is_item && !is_shared(t))
                     .map(|t| t.key),
             );
+            keys.extend(run_before(&before).filter(|_| is_item));
             let same_kind =
                 |t: &&&Token| t.category == first.category && t.category != Category::Unknown;
             keys.extend(before.iter().filter(same_kind).map(|t| t.key));
@@ -259,6 +285,30 @@ fn alternatives(parsed: &Parsed) -> Vec<u64> {
     keys.sort_unstable();
     keys.dedup();
     keys
+}
+
+/// "肝脏和脾脏中哪个…": two names between which to choose.
+fn names_pair(parsed: &Parsed, index: usize) -> bool {
+    let segment = &parsed.segments[index];
+    let from = parsed.tokens[segment.first as usize].start as usize;
+    let end = parsed.tokens[segment.end as usize - 1].end as usize;
+    let text = &parsed.text[from..end];
+    (text.contains('中') || text.contains("之间")) && text.contains('哪')
+}
+
+/// Chinese characters outside the table that follow the first one at once: they make one word with it.
+fn run_after<'t>(after: &'t [&'t Token]) -> impl Iterator<Item = u64> + 't {
+    let is_run = after.first().is_some_and(|t| t.is_han || t.category == Category::Organ);
+    let joined = after.iter().skip(1).take_while(|t| t.is_han && t.is_joined).map(|t| t.key);
+    joined.take(if is_run { 2 } else { 0 })
+}
+
+/// The same before the last one.
+fn run_before<'t>(before: &'t [&'t Token]) -> impl Iterator<Item = u64> + 't {
+    let last = before.len().saturating_sub(1);
+    let is_run = before.last().is_some_and(|t| t.is_han && t.is_joined);
+    let joined = before[..last].iter().rev().take_while(|t| t.is_han).map(|t| t.key);
+    joined.take(if is_run { 2 } else { 0 })
 }
 
 fn has_content(parsed: &Parsed, segment: &super::clauses::Segment) -> bool {

@@ -75,6 +75,10 @@ pub fn judge(
             if let Some(rule) = contradiction {
                 return Verdict::reject(rule);
             }
+            let restates = |later: &&[Segment]| (Scope { sentence: *later, ..scope }).restates_and_covers();
+            if covered == 0.0 && !scope.names_question() && rest.iter().any(|later| restates(&later)) {
+                return Verdict::accept(Rule::Complete);
+            }
         }
         let graded = REJECTED_MAXIMUM * covered;
         if graded > nearest.graded {
@@ -111,7 +115,10 @@ impl<'a> Scope<'a> {
     /// "Both lungs are clear." where something else is asked.
     fn only_says_normal(&self) -> bool {
         let mut normal = self.main().filter(|t| t.is_stated() && t.category == Category::Normality).peekable();
-        normal.peek().is_some()
+        let denies = self.target.required.iter().any(|w| w.category == Category::Finding)
+            && self.main().any(|t| t.is_negated)
+            && !self.target.required.iter().any(|w| w.is_negated || self.main().any(|t| t.key == w.key));
+        (normal.peek().is_some() || denies)
             && normal.all(super::question::is_normal)
             && !self.main().any(|t| t.category == Category::Finding && t.is_stated())
             && !self.target.required.iter().any(|w| w.category == Category::Normality)
@@ -132,6 +139,16 @@ impl<'a> Scope<'a> {
             && tokens.iter().take(5).any(|t| t.role == Role::Verb || t.role == Role::Affirm)
             && self.covered() >= 1.0
             && self.contradiction().is_none()
+    }
+
+    /// A word of the question is named, or what it asks for by its property.
+    fn names_question(&self) -> bool {
+        self.segments().any(|s| s.is_firm) || self.main().any(|t| !t.is_modifier && self.is_restated(t))
+    }
+
+    /// A later sentence that answers completely in words of the question.
+    fn restates_and_covers(&self) -> bool {
+        self.names_question() && self.covered() >= 1.0 && self.contradiction().is_none()
     }
 
     /// "Abscess" after "liver": the words name the disease, not the organ.
@@ -425,7 +442,8 @@ impl<'a> Scope<'a> {
 
     /// The token follows "near", "adjacent to" in its segment: it places the answer and is not it.
     fn is_landmark(&self, token: &Token) -> bool {
-        self.answer.segments[token.segment as usize].near < token.start
+        token.category != Category::Level
+            && self.answer.segments[token.segment as usize].near < token.start
     }
 
     /// A list item or alternative beside the right one.

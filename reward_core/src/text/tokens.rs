@@ -170,6 +170,7 @@ impl Parsed {
         self.split_words();
         self.look_up();
         self.mark_modifiers();
+        self.join_directions();
         self.split_segments();
         self.mark_negation();
         self.turn_denied_normality();
@@ -470,6 +471,25 @@ impl Parsed {
             }
         }
         self.tokens.push(token);
+    }
+
+    /// "上" in "上颌窦" is no direction where the word around it is not in the table.
+    fn join_directions(&mut self) {
+        for at in 0..self.tokens.len() {
+            let token = self.tokens[at];
+            if token.category != Category::Direction || token.end - token.start > 3 || self.text.as_bytes()[token.start as usize].is_ascii() {
+                continue;
+            }
+            let before = at > 0 && token.is_joined && self.tokens[at - 1].is_han;
+            let after = self.tokens.get(at + 1).is_some_and(|t| t.is_joined && t.is_han);
+            if before || after {
+                let token = &mut self.tokens[at];
+                token.concept = NO_CONCEPT;
+                token.category = Category::Unknown;
+                token.is_han = true;
+                token.key = word_key(&self.text[token.start as usize..token.end as usize]);
+            }
+        }
     }
 
     fn mark_modifiers(&mut self) {
