@@ -103,7 +103,14 @@ impl Options {
         for (at, word) in words.iter().enumerate() {
             let Some(options) = self.letters_of(words, at, word) else { continue };
             let joins = groups.last().is_some_and(|g| {
-                words[g.end..at].iter().all(|w| is_connective(w.text)) && words[g.end..=at].iter().all(|w| w.before < Stop::Sentence)
+                let between = &words[g.end..at];
+                let is_list = between.iter().all(|w| is_connective(w.text)) && words[g.end..=at].iter().all(|w| w.before < Stop::Sentence);
+                // "A. liver or B. spleen"
+                let is_named_list = between.len() <= LONGEST_OPTION
+                    && between.last().is_some_and(|w| matches!(w.text, "or" | "and" | "或" | "和"))
+                    && between.iter().skip(1).chain([word]).all(|w| w.before < Stop::Sentence)
+                    && !between.iter().any(|w| is_predicate(w.text) || DENIALS_AFTER.contains(&w.text));
+                is_list || is_named_list
             });
             if joins {
                 let group = groups.last_mut().expect("joins looks at the last group");
@@ -380,6 +387,9 @@ fn is_border_word(word: &str) -> bool {
         .any(|b| b.eq_ignore_ascii_case(word))
         || matches!(word, "而" | "但" | "故" | "所" | "因")
 }
+
+/// Words of an option's text between two letters.
+const LONGEST_OPTION: usize = 8;
 
 /// Words before and after a letter that are looked at.
 const LONGEST_SIDE: usize = 24;

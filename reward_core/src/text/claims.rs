@@ -451,7 +451,10 @@ impl Parsed {
                 || t.role == Role::Verb
                     && matches!(self.word(t), "shows" | "show" | "displays" | "demonstrates" | "depicts" | "reveals" | "contains" | "显示")
         });
-        if says == Says::Nothing && names_only {
+        // "I looked at both sides." points at nothing
+        let points = |t: &Token| matches!(self.word(t), "it" | "they" | "this" | "that" | "these" | "one" | "ones") || t.role == Role::Conclude;
+        let observes = segment.has_verb && tokens.first().is_some_and(|t| matches!(self.word(t), "i" | "we")) && !tokens.iter().any(points);
+        if says == Says::Nothing && (names_only || observes) {
             says = Says::Other;
         }
         // "… but the lung is not"

@@ -298,8 +298,8 @@ fn names_pair(parsed: &Parsed, index: usize) -> bool {
 
 /// Chinese characters outside the table that follow the first one at once: they make one word with it.
 fn run_after<'t>(after: &'t [&'t Token]) -> impl Iterator<Item = u64> + 't {
-    let is_run = after.first().is_some_and(|t| t.is_han || t.category == Category::Organ);
-    let joined = after.iter().skip(1).take_while(|t| t.is_han && t.is_joined).map(|t| t.key);
+    let is_run = after.first().is_some_and(|t| t.is_han);
+    let joined = after.windows(2).take_while(|w| w[1].is_han && w[0].end == w[1].start).map(|w| w[1].key);
     joined.take(if is_run { 2 } else { 0 })
 }
 

@@ -148,7 +148,11 @@ impl<'a> Scope<'a> {
 
     /// A later sentence that answers completely in words of the question.
     fn restates_and_covers(&self) -> bool {
-        self.names_question() && self.covered() >= 1.0 && self.contradiction().is_none()
+        let is_new = |w: &Token| !self.is_restated(w);
+        self.names_question()
+            && self.target.required.iter().any(is_new)
+            && self.covered() >= 1.0
+            && self.contradiction().is_none()
     }
 
     /// "Abscess" after "liver": the words name the disease, not the organ.
@@ -257,6 +261,11 @@ impl<'a> Scope<'a> {
                 .fold(0.0, f64::max);
         }
         let share = self.share(&target.required);
+        let says_present = |t: &Token| matches!(t.role, Role::Affirm | Role::Yes);
+        let is_echo = target.required.iter().all(|w| self.is_restated(w)) && self.reference.tokens.iter().any(says_present);
+        if is_echo && !self.segments().any(|s| self.answer.of(s).iter().any(says_present)) {
+            return share / 2.0; // "fetus present" is more than the word of the question
+        }
         if share >= 1.0 && target.must_pair() && !self.pairs() {
             return 0.5;
         }

@@ -337,6 +337,7 @@ impl Parsed {
                 at += length;
                 continue;
             }
+            let found = found.or_else(|| glued(&self.text[start as usize..end as usize], lexicon));
             let Some((entry, length)) = found else {
                 token.is_han = is_han;
                 self.tokens.push(token);
@@ -477,12 +478,13 @@ impl Parsed {
     fn join_directions(&mut self) {
         for at in 0..self.tokens.len() {
             let token = self.tokens[at];
-            if token.category != Category::Direction || token.end - token.start > 3 || self.text.as_bytes()[token.start as usize].is_ascii() {
+            let is_bone = token.category == Category::Organ && &self.text[token.start as usize..token.end as usize] == "骨";
+            if token.category != Category::Direction && !is_bone || token.end - token.start > 3 || self.text.as_bytes()[token.start as usize].is_ascii() {
                 continue;
             }
             let before = at > 0 && token.is_joined && self.tokens[at - 1].is_han;
             let after = self.tokens.get(at + 1).is_some_and(|t| t.is_joined && t.is_han);
-            if before || after {
+            if before || after && !is_bone {
                 let token = &mut self.tokens[at];
                 token.concept = NO_CONCEPT;
                 token.category = Category::Unknown;
@@ -576,6 +578,16 @@ const fn concept_key(concept: ConceptId) -> u64 {
 
 const fn ordinal_key(value: u32) -> u64 {
     (3 << 61) | value as u64
+}
+
+/// "Iscalcified", "thelung": a blank is missing before a word of the table.
+fn glued<'l>(text: &str, lexicon: &'l Lexicon) -> Option<(&'l Entry, usize)> {
+    if text.len() < 6 || !text.as_bytes()[0].is_ascii_lowercase() {
+        return None;
+    }
+    let rest = ["is", "the", "are", "of"].iter().find_map(|w| text.strip_prefix(w)).filter(|r| r.len() >= 4)?;
+    let found = lexicon.longest(std::iter::once(word_key(rest)))?;
+    matches!(found.0, Entry::Concepts(_)).then_some(found)
 }
 
 fn parse_number(text: &str) -> Option<f64> {
