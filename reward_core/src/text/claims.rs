@@ -47,6 +47,17 @@ impl Standing {
     }
 }
 
+/// A clause as explanations show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its words.
+    pub text: String,
+    /// What it names, "not " before what it denies.
+    pub says: Vec<String>,
+    /// Whether the answer stands by it.
+    pub standing: Standing,
+}
+
 /// What a clause says of the property that the question asks about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Says {
@@ -93,6 +104,28 @@ const INTERPRETING_PHRASES: [&str; 11] = [
 ];
 
 impl Parsed {
+    /// The clauses of the answer, as they were read.
+    #[must_use]
+    pub fn claims(&self) -> Vec<Claim> {
+        let lexicon = super::lexicon::Lexicon::get();
+        let name = |token: &Token| {
+            let denied = if token.is_negated { "not " } else { "" };
+            let said = lexicon.concepts.get(token.concept as usize).map_or_else(|| self.word(token), |c| c.id.as_str());
+            format!("{denied}{said}")
+        };
+        let claim = |segment: &Segment| {
+            let tokens = self.of(segment);
+            let is_shown = |t: &&Token| t.is_content() || matches!(t.role, Role::Yes | Role::No | Role::Negation | Role::NegationBack | Role::Affirm | Role::Hedge | Role::Refusal);
+            let (first, last) = (tokens.first()?, tokens.last()?);
+            Some(Claim {
+                text: self.text[first.start as usize..last.end as usize].to_string(),
+                says: tokens.iter().filter(is_shown).map(name).collect(),
+                standing: segment.standing,
+            })
+        };
+        self.segments.iter().filter_map(claim).collect()
+    }
+
     /// Sets aside what is requested, conceded or taken back.
     pub(super) fn settle_discourse(&mut self) {
         self.set_aside_requests();

@@ -1,6 +1,7 @@
 //! Every text reward of a completion from one look at it: tags are scanned once, each field is read once.
 
 use super::answers::Prompt;
+use super::claims::Claim;
 use super::fluency::fluency;
 use super::labels::Label;
 use super::lexicon::ConceptId;
@@ -127,6 +128,19 @@ pub struct Scorer {
     plain: bool,
 }
 
+/// Why an answer scores what it scores.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// What decided.
+    pub verdict: Verdict,
+    /// The tags.
+    pub report: TagReport,
+    /// The range of what was judged.
+    pub answer: Option<(usize, usize)>,
+    /// What it claims, clause by clause.
+    pub claims: Vec<Claim>,
+}
+
 /// A completion whose tags are found.
 struct Opened<'a> {
     text: Source<'a>,
@@ -201,21 +215,28 @@ impl Scorer {
         }
     }
 
-    /// What the matcher says of `completion`, with its tags and the range of its answer.
+    /// What the matcher says of `completion`, with its tags, the range of its answer and the claims that were read.
     #[must_use]
     pub fn explain(
         &self,
         completion: Source<'_>,
         prompt: &Prompt,
         scratch: &mut Scratch,
-    ) -> (Verdict, TagReport, Option<(usize, usize)>) {
+    ) -> Explained {
         let report = self.set.parse(completion, &mut scratch.scan);
         let opened = Opened {
             text: completion,
             report,
         };
         let verdict = self.verdict(&opened, Some(prompt), scratch);
-        (verdict, report, self.answer(&opened, &scratch.scan).ok())
+        let answer = self.answer(&opened, &scratch.scan).ok();
+        let is_read = answer.is_some() && !prompt.is_unanswerable();
+        Explained {
+            verdict,
+            report,
+            answer,
+            claims: if is_read { scratch.parsed.claims() } else { Vec::new() },
+        }
     }
 
     /// The range of what is judged as the answer.
