@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.evaluate import Evaluation
-    from medgrpo.evaluation.subject import Subject
     from medgrpo.evaluation.targets import Target
+    from medgrpo.generation.subject import Subject
     from medgrpo.rewards.boxes import BoxFormat
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -229,7 +229,7 @@ def _of_masks(
 ) -> Evaluation:
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.evaluate import evaluate_predictions
-    from medgrpo.evaluation.masks import MaskFiles, find_masks
+    from medgrpo.evaluation.mask_files import MaskFiles, find_masks
     from medgrpo.evaluation.predictions import Predictions
 
     place = data if data is not None else model
@@ -273,7 +273,7 @@ def _of_predictions(
 ) -> Evaluation:
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.evaluate import evaluate_predictions
-    from medgrpo.evaluation.masks import MaskFiles
+    from medgrpo.evaluation.mask_files import MaskFiles
     from medgrpo.evaluation.predictions import read_predictions
     from medgrpo.evaluation.score import observed_tags
     from medgrpo.rewards.columns import parse_columns
@@ -321,9 +321,9 @@ def _of_model(
 ) -> tuple[Evaluation, Path]:
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.counterfactual import parse_kinds
-    from medgrpo.evaluation.engines import choose_engine
     from medgrpo.evaluation.evaluate import Plan, evaluate_model
-    from medgrpo.evaluation.subject import find_subject
+    from medgrpo.generation.engines import choose_engine
+    from medgrpo.generation.subject import find_subject
 
     kinds = parse_kinds(counterfactual)
     dataset = PreparedDataset.open(data) if data is not None else None

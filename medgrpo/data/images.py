@@ -193,7 +193,7 @@ def _look(decoded: Image, opened: Opened, stored: StoredImage) -> None:
 
 
 def _mask(job: ImageJob, picture: Image, is_lossy: bool, stored: StoredImage) -> bytes:
-    from medgrpo.data.masks import binary, resize_mask
+    from medgrpo.data.binary_masks import binary, resize_mask
 
     mask = binary(picture, is_lossy=is_lossy)
     stored.foreground = round(mask.histogram()[255] / (mask.width * mask.height), 6)

@@ -32,8 +32,8 @@ def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
             "--probe trains a few steps, so it needs a model and a dataset",
             hint="--model MODEL --data DATASET",
         )
-    from medgrpo.training.reporter import SilentReporter
-    from medgrpo.training.stages import train
+    from medgrpo.training.run.train import train
+    from medgrpo.training.watch.reporter import SilentReporter
 
     validation = config.validation.model_copy(update={"before_and_after": False, "steps": 0})
     with tempfile.TemporaryDirectory(prefix="medgrpo-probe-") as folder:

@@ -69,7 +69,7 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
 
 def candidates_of_run(run: Path) -> list[Candidate]:
     """Every stored completion of a run that counts, with its reward."""
-    from medgrpo.training.completions import read_completions
+    from medgrpo.runs.store import read_completions
 
     columns = read_completions(run).select(["prompt_id", "completion", "reward", "step", "stage"])
     return [
@@ -141,8 +141,8 @@ def from_sampling(
         reward: scored with the tags of the prompt.
         prompt: template; None: the one the model was trained with, else the dataset's.
     """
-    from medgrpo.evaluation.generate import Sampling, generate
-    from medgrpo.evaluation.subject import find_subject, load_subject
+    from medgrpo.generation.generate import Sampling, generate
+    from medgrpo.generation.subject import find_subject, load_subject
 
     dataset = PreparedDataset.open(data)
     subject = find_subject(model)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from medgrpo.data.alike import perceptual_hash
+from medgrpo.data.binary_masks import binary, resize_mask
 from medgrpo.data.images import ImageJob, ImageSettings, store, target_size
-from medgrpo.data.masks import binary, resize_mask
 from medgrpo.data.source import ImageRef
 
 

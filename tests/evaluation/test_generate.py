@@ -3,7 +3,7 @@ import pytest
 from medgrpo.data.demo import DemoSize, write_demo_dataset
 from medgrpo.data.prompts import load_template
 from medgrpo.errors import MedgrpoError
-from medgrpo.evaluation.generate import Sampling, encode_prompts, generate
+from medgrpo.generation.generate import Sampling, encode_prompts, generate
 from medgrpo.models.loading import load_model
 
 TEMPLATE = load_template("short")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from medgrpo.cli.eval import app
 from medgrpo.errors import UsageError
 from medgrpo.evaluation.evaluate import evaluate_predictions
-from medgrpo.evaluation.masks import MaskFiles, find_masks, read_mask, score_masks
+from medgrpo.evaluation.mask_files import MaskFiles, find_masks, read_mask, score_masks
 from medgrpo.evaluation.predictions import read_predictions
 from medgrpo.evaluation.report import report_html
 from medgrpo.evaluation.targets import load_targets

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from medgrpo.evaluation.generate import Generated
-from medgrpo.evaluation.resumable import generate_resumably
+from medgrpo.generation.generate import Generated
+from medgrpo.generation.resumable import generate_resumably
 
 ROWS = [{"id": f"r{i}"} for i in range(5)]
 

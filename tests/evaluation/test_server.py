@@ -10,11 +10,11 @@ from PIL import Image
 
 from medgrpo.data.prompts import load_template
 from medgrpo.errors import MedgrpoError
-from medgrpo.evaluation import server
-from medgrpo.evaluation.generate import Sampling
 from medgrpo.evaluation.judge import judge_answers, read_verdict
 from medgrpo.evaluation.score import score_predictions
-from medgrpo.evaluation.server import ServerEngine, ask_server
+from medgrpo.generation import server
+from medgrpo.generation.generate import Sampling
+from medgrpo.generation.server import ServerEngine, ask_server
 
 
 class Handler(BaseHTTPRequestHandler):

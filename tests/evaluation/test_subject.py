@@ -6,7 +6,7 @@ import pytest
 
 from medgrpo.data.prompts import TEMPLATES
 from medgrpo.errors import UsageError
-from medgrpo.evaluation.subject import find_subject
+from medgrpo.generation.subject import find_subject
 
 
 @pytest.fixture

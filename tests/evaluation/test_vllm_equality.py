@@ -62,7 +62,7 @@ def answers(python, run, engine, folder, **environment):
 
 def top_two_gap(loaded, row, template, image_path, step):
     """Log-probability between the two likeliest tokens at a step of the greedy completion."""
-    from medgrpo.evaluation.generate import encode_prompts
+    from medgrpo.generation.generate import encode_prompts
 
     made = loaded.model.generate(
         **encode_prompts([row], template, loaded.processor, image_path),
@@ -84,7 +84,7 @@ def first_difference(first, second):
 
 def test_vllm_and_transformers_give_the_same_greedy_answers(run, tmp_path):
     from medgrpo.data.prepared import PreparedDataset
-    from medgrpo.evaluation.subject import find_subject, load_subject
+    from medgrpo.generation.subject import find_subject, load_subject
 
     here = answers(sys.executable, run, "transformers", tmp_path)
     there = answers(VLLM_PYTHON, run, "vllm", tmp_path, VLLM_CPU_KVCACHE_SPACE="1")
