@@ -270,8 +270,8 @@ def _train(
         raise missing_extra("trl", "train", "training") from error
     import os
 
+    from medgrpo.cli.display import LiveReporter
     from medgrpo.training.before.launch import is_child, rank, use_one_gpu
-    from medgrpo.training.watch.display import LiveReporter
 
     if not is_child():
         use_one_gpu(os.environ)  # type: ignore[arg-type]

@@ -96,7 +96,7 @@ def from_files(
     Raises:
         UsageError: no ids, none of them in the dataset, or all of them in its test split.
     """
-    dataset = PreparedDataset.open(data)
+    dataset = open_data(data)
     found = [answer for file in files for answer in _answers(file)]
     rows = rows_by_id(dataset, {row_id for row_id, *_ in found})
     known = [item for item in found if item[0] in rows]
@@ -144,7 +144,7 @@ def from_sampling(
     from medgrpo.generation.generate import Sampling, generate
     from medgrpo.generation.subject import find_subject, load_subject
 
-    dataset = PreparedDataset.open(data)
+    dataset = open_data(data)
     subject = find_subject(model)
     template = subject.template(prompt, dataset.info.get("prompt_template"))
     reward = reward.with_settings(**template.reward_settings)

@@ -1,6 +1,6 @@
 """The same run through Transformers and through vLLM: the same greedy answers, but for near ties.
 
-    MEDGRPO_VLLM_PYTHON=.venv-vllm/bin/python pytest -s tests/evaluation/test_vllm_equality.py
+    MEDGRPO_VLLM_PYTHON=.venv-vllm/bin/python pytest -s tests/generation/test_vllm_equality.py
 
 docs/evaluation.md says how that environment is made. MEDGRPO_VLLM_RUN names a run folder; without it
 the demo is trained first (about three minutes on two cores).
