@@ -449,7 +449,11 @@ def _print_extras(out: Output, document: dict[str, Any]) -> None:
             lines,
         )
     if document.get("targets"):
-        lines = [[one["metric"], one["wanted"], one["value"], one["verdict"]] for one in document["targets"]]
+        from medgrpo.evaluation.report import wanted_text
+
+        lines = [
+            [one["metric"], wanted_text(one), one["value"], one["verdict"]] for one in document["targets"]
+        ]
         out.table("Targets", ["metric", "wanted", "value", "verdict"], lines)
     if "judge" in document:
         found = document["judge"]

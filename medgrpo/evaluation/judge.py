@@ -15,6 +15,7 @@ import numpy as np
 from medgrpo.evaluation.review import agreement
 from medgrpo.evaluation.score import Scored
 from medgrpo.evaluation.statistics import estimate
+from medgrpo.figures import SHARE
 from medgrpo.generation.server import ask_server, first_model
 
 PROMPT = """You check answers to questions about medical images. You do not see the image: the reference answer is right.
@@ -81,7 +82,7 @@ def judge_answers(
     return {
         "model": name,
         "url": url,
-        "accuracy": estimate(values, [scored.clusters[index] for index in clear]).as_dict(),
+        "accuracy": estimate(values, [scored.clusters[index] for index in clear], bounds=SHARE).as_dict(),
         "agreement": found["agreement"],
         "kappa": found["kappa"],
         "n": found["n"],

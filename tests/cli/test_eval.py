@@ -76,6 +76,29 @@ def test_metrics_without_rows_are_null(capsys, tmp_path):
     assert "too few images" in err
 
 
+def test_a_reward_of_ones_own_has_an_interval_around_its_value(capsys, demo, perfect, tmp_path):
+    reward = tmp_path / "mine.py"
+    reward.write_text(
+        "def wide(completions, **columns):\n    return [2.5 + 0.01 * (len(c) % 9) for c in completions]\n"
+        "def penalty(completions, **columns):\n    return [-0.3 - 0.01 * (len(c) % 9) for c in completions]\n"
+    )
+    for name in ("wide", "penalty"):
+        weights = f"{reward}:{name}=1"
+        code, out, _ = run(
+            capsys, "eval", demo / "data", "--predictions", perfect, "--weights", weights, "-o", tmp_path / name,
+            "--json", "--quiet",
+        )  # fmt: skip
+        assert code == 0
+        found = json.loads(out)["reward"]
+        assert found["low"] < found["value"] < found["high"]
+        assert found["high"] - found["low"] < 0.1
+        page = (tmp_path / name / "report.html").read_text()
+        row = page[page.index(">reward</span>") : page.index("</tr>", page.index(">reward</span>"))]
+        assert "<svg" not in row  # a bar from 0 to 1 would be a lie
+        row = page[page.index(">closed</span>") : page.index("</tr>", page.index(">closed</span>"))]
+        assert "<svg" in row
+
+
 def test_the_table_shows_figures_and_baselines(capsys, demo, perfect):
     code, out, _ = run(capsys, "eval", demo / "data", "--predictions", perfect)
     assert code == 0
