@@ -12,6 +12,7 @@ from typing import Any
 
 from medgrpo.errors import MedgrpoError, choice_error
 from medgrpo.figures import HEADLINES, direction
+from medgrpo.methods import METHODS
 from medgrpo.runs.answers import SideBySide
 from medgrpo.runs.findings import Health
 from medgrpo.runs.health import assess
@@ -253,13 +254,10 @@ def config_differences(records: Sequence[RunRecord]) -> dict[str, list[Any]]:
     return differing
 
 
-MAIN_METRIC = {"grpo": "reward", "masks": "reward", "dpo": "rewards/accuracies"}
-"""What a method is after; SFT, and anything unknown, its loss."""
-
-
 def main_metric(run: RunSummary) -> str | None:
     """The metric that the run is after; None for a run without metrics."""
-    wanted = MAIN_METRIC.get(run.record.method, "loss")
+    method = METHODS.get(run.record.method)
+    wanted = "loss" if method is None else method.main_metric
     for key in (wanted, "reward", "loss", "train_loss"):
         if key in run.last:
             return key
