@@ -16,11 +16,16 @@ from medgrpo.models.folders import METADATA
 from medgrpo.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
+    from medgrpo.data.prepared import PreparedDataset
     from medgrpo.models.loading import LoadedModel
     from medgrpo.rewards.boxes import BoxFormat
 
 WEIGHT_FOLDERS = ("best_lora", "best_model", "final_lora", "final_model")
 """Where a run folder has its weights, the one that is evaluated first."""
+
+
+SHOWN_BY = ("max_pixels", "min_pixels", "thinking", "use_image_title")
+"""Entries of `medgrpo.json` that change what a model is given for the same row."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,18 @@ class Subject:
         return found
 
     @property
+    def data_seed(self) -> int | None:
+        """The seed that drew the training rows of its mixture; None where it is not recorded."""
+        seed = (self.metadata.get("provenance") or {}).get("seed")
+        return seed if isinstance(seed, int) else None
+
+    def has_learnt(self, dataset: PreparedDataset) -> bool:
+        """Whether it was trained on training rows of this dataset, or of a part that both mixtures share."""
+        provenance = self.metadata.get("provenance") or {}
+        learnt = {provenance.get("data_hash"), *(provenance.get("part_hashes") or [])}
+        return bool(learnt & dataset.hashes)
+
+    @property
     def run_folder(self) -> Path | None:
         """The run it comes from, as far as it is still there: for the rewards it was trained with."""
         stated = (self.metadata.get("provenance") or {}).get("run_folder")
@@ -102,8 +119,9 @@ class Subject:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells two models apart: paths and the time their weights were written."""
+        """What tells two models apart: paths, the time their weights were written, and how they are shown things."""
         return {
+            **{name: self.metadata.get(name) for name in SHOWN_BY},
             "base": self.base,
             "base_written": _written(Path(self.base)),
             "adapter": str(self.adapter or ""),
