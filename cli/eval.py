@@ -37,6 +37,12 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
+    force_base: Annotated[
+        bool,
+        typer.Option(
+            "--force-base", help="Take base and adapter although they differ from what was trained."
+        ),
+    ] = False,
     predictions: Annotated[
         Path | None, typer.Option(help="Score these ready completions; no model is loaded.")
     ] = None,
@@ -178,6 +184,7 @@ def evaluate(
             weights=weights,
             targets=wanted,
             box_format=form,
+            force_base=force_base,
         )
     if judge is not None:
         from medgrpo.evaluation.judge import judge_answers
@@ -318,6 +325,7 @@ def _of_model(
     weights: str | None,
     targets: list[Target],
     box_format: BoxFormat | None,
+    force_base: bool,
 ) -> tuple[Evaluation, Path]:
     from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.counterfactual import parse_kinds
@@ -327,7 +335,7 @@ def _of_model(
 
     kinds = parse_kinds(counterfactual)
     dataset = open_data(data) if data is not None else None
-    subject = replace(find_subject(model, adapter), box_format=box_format)
+    subject = replace(find_subject(model, adapter, force_base=force_base), box_format=box_format)
     dataset = dataset or open_data(_trained_on(out, subject))
     load = choose_engine(engine, subject, **options)
     for note in subject.notes:
