@@ -404,7 +404,7 @@ def test_a_sentence_model_does_not_bring_code(world, tmp_path):
 
 
 def test_processes_of_a_run_do_not_import_from_the_working_folder(tmp_path):
-    from medgrpo.training.launch import child_environment
+    from medgrpo.training.before.launch import child_environment
 
     assert child_environment({})["PYTHONSAFEPATH"] == "1"
 
