@@ -11,11 +11,11 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TextIO, cast
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 MASK = "***"
 SHORTEST = 8
@@ -59,14 +59,15 @@ def _spellings(secret: str) -> frozenset[str]:
     return frozenset({secret, json.dumps(secret)[1:-1], quote(raw, safe=""), encoded})
 
 
-def masked(text: str, *, headers: bool = False) -> str:
+def masked(text: str, *, headers: bool = False, also: Iterable[str] = ()) -> str:
     """The text with `***` where a secret stood: one that the environment holds, or one inside a URL.
 
     Args:
         text: anything that is to be printed or written.
+        also: further secrets, as they are (see `secrets_of_url`).
         headers: also what follows `Authorization: Bearer` and the like, whosever it is; for messages, not for data.
     """
-    for secret in secret_values():
+    for secret in (*secret_values(), *also):
         if secret in text:
             text = text.replace(secret, MASK)
     if "://" in text:
@@ -76,6 +77,17 @@ def masked(text: str, *, headers: bool = False) -> str:
 
 def _without_secret(found: re.Match[str]) -> str:
     return f"{found['name']}{MASK}" if found["name"] else f"{found['before']}{MASK}{found['after']}"
+
+
+def secrets_of_url(url: str) -> list[str]:
+    """User, password and key that stand in a URL, in every spelling; the longest first."""
+    parts = urlsplit(url)
+    found = [value for name, value in parse_qsl(parts.query) if _NAMES.search(name)]
+    if parts.password is not None:
+        user, password = unquote(parts.username or ""), unquote(parts.password)
+        found += [f"{user}:{password}", password]
+    spellings = {spelling for secret in found if len(secret) >= 4 for spelling in _spellings(secret)}
+    return sorted(spellings, key=lambda secret: (-len(secret), secret))
 
 
 def without_credentials(url: str) -> str:

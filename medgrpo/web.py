@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.masking import masked, without_credentials
+from medgrpo.masking import masked, secrets_of_url, without_credentials
 
 if TYPE_CHECKING:
     import ssl
@@ -155,7 +155,7 @@ async def _text(response: httpx.Response, url: httpx.URL, limits: Limits) -> str
         size += len(part)
         if size > limits.size:
             raise _no_answer(str(url), f"its answer is larger than {limits.size // 2**20} MiB")
-    text = masked(b"".join(parts).decode("utf-8", "replace"))
+    text = masked(b"".join(parts).decode("utf-8", "replace"), also=secrets_of_url(str(url)))
     if response.is_success:
         return text
     reason = f"{response.status_code} {response.reason_phrase}: {text[:KEPT_OF_ERROR].strip()}"
