@@ -105,7 +105,7 @@ def resume_config(
     assignments: Sequence[str] = (),
     options: dict[str, Any] | None = None,
     *,
-    trusted: Sequence[Path] = (),
+    trusted: Sequence[Path] | None = None,
     own: RunConfig | None = None,
 ) -> tuple[Resolved, list[str]]:
     """The run's own configuration with the changes of this call.
@@ -116,7 +116,8 @@ def resume_config(
         run: its folder.
         assignments: `--set` words.
         options: values of other command-line options by full key; None entries are left out.
-        trusted: runs whose own Python may be loaded as rewards.
+        trusted: runs whose own Python may be loaded as rewards, as a command gives them; None: a program that
+            answers for the run itself, so that nothing of it is refused.
         own: what this call says by itself, in its preset, its configuration and its `--set`: one command that
             starts a run and takes it up again has named its rewards.
     Raises:
@@ -146,9 +147,10 @@ def resume_config(
             )
         same = " (taken to be the same model)" if key == "model.path" else ""
         notes.append(f"{key}: {old.get(key)} → {new.get(key)}{same}")
-    own = None if own is None else with_absolute_places(own)
-    refuse_foreign_settings(run, after.config, changes.values, own)
-    notes += _check_rewards(run, after.config, trusted, own)
+    if trusted is not None:
+        own = None if own is None else with_absolute_places(own)
+        refuse_foreign_settings(run, after.config, changes.values, own)
+        notes += _check_rewards(run, after.config, trusted, own)
     check_places(run, after.config)
     return after, notes
 
