@@ -83,6 +83,12 @@ def evaluate(
     weights: Annotated[
         str | None, typer.Option(help="Of the metric `reward`. Default: as in training, else balanced.")
     ] = None,
+    trust_rewards: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN", help="Run the Python files that RUN names as rewards, for the metric `reward`."
+        ),
+    ] = None,
     box_format: Annotated[
         str | None,
         typer.Option(
@@ -176,6 +182,7 @@ def evaluate(
             counterfactual=counterfactual,
             output=output,
             weights=weights,
+            trusted=trust_rewards or [],
             targets=wanted,
             box_format=form,
         )
@@ -293,7 +300,7 @@ def _of_predictions(
     result = evaluate_predictions(
         found,
         plain=plain or None,
-        reward=_reward(weights, None, observed_tags(found.completions)),
+        reward=_reward(weights, observed_tags(found.completions)),
         learnt_from=train,
         targets=targets,
         masks=MaskFiles(
@@ -316,6 +323,7 @@ def _of_model(
     counterfactual: str | None,
     output: Path | None,
     weights: str | None,
+    trusted: list[Path],
     targets: list[Target],
     box_format: BoxFormat | None,
 ) -> tuple[Evaluation, Path]:
@@ -341,7 +349,7 @@ def _of_model(
         Plan(**plan, counterfactuals=kinds),
         out,
         output=folder,
-        reward=_reward(weights, subject.run_folder, template.tags),
+        reward=_reward_of_training(out, weights, subject.run_folder, template.tags, trusted),
         targets=targets,
     )
     return result, folder
@@ -362,10 +370,30 @@ def _trained_on(out: Output, subject: Subject) -> Path:
     return Path(stated)
 
 
-def _reward(weights: str | None, run: Path | None, tags: Sequence[str]) -> Any | None:
+def _reward(weights: str | None, tags: Sequence[str]) -> Any | None:
+    """The reward that is typed, its files included."""
     from medgrpo.evaluation.reward import reward_of
+    from medgrpo.rewards.registry import code_among
+    from medgrpo.rewards.trust import grant
 
-    return reward_of(weights, run, tags)
+    grant(code_among(weights))
+    return reward_of(weights, None, tags)
+
+
+def _reward_of_training(
+    out: Output, weights: str | None, run: Path | None, tags: Sequence[str], trusted: list[Path]
+) -> Any | None:
+    """The reward that is typed, else that of training; None where its Python is not trusted, which is said."""
+    from medgrpo.evaluation.reward import reward_of
+    from medgrpo.rewards.trust import ForeignReward
+
+    if weights is not None or run is None:
+        return _reward(weights, tags)
+    try:
+        return reward_of(None, run, tags, trusted=trusted, note=out.note)
+    except ForeignReward as error:
+        out.warn(f"the metric reward is left out: {error.problem}; {error.hint} (or --weights NAME)")
+        return None
 
 
 def _print(out: Output, result: Evaluation) -> None:

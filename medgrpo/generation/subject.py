@@ -68,7 +68,7 @@ class Subject:
         from medgrpo.models.loading import is_vision_config, load_processor
 
         try:
-            config = AutoConfig.from_pretrained(self.base)
+            config = AutoConfig.from_pretrained(self.base, trust_remote_code=False)
         except (OSError, ValueError) as error:
             if self.box_format in ("thousand", "unit"):
                 return BoxCoordinates(self.box_format)

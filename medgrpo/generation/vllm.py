@@ -92,7 +92,7 @@ def load_vllm(subject: Subject, *, dtype: str = "auto", seed: int = 0) -> VllmEn
 
     from medgrpo.models.loading import is_vision_config, load_processor
 
-    is_vision = is_vision_config(AutoConfig.from_pretrained(subject.base))
+    is_vision = is_vision_config(AutoConfig.from_pretrained(subject.base, trust_remote_code=False))
     processor = load_processor(
         subject.base,
         is_vision=is_vision,
