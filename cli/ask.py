@@ -24,6 +24,9 @@ def ask(
             "--force-base", help="Take base and adapter although they differ from what was trained."
         ),
     ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
+    ] = False,
     option: Annotated[
         list[str] | None, typer.Option(help="A choice of a multiple-choice question; repeat it.")
     ] = None,
@@ -53,7 +56,7 @@ def ask(
     from medgrpo.generation.subject import find_subject
 
     out = Output(as_json=as_json, quiet=quiet)
-    subject = find_subject(model, adapter, force_base=force_base)
+    subject = find_subject(model, adapter, force_base=force_base, trust_remote_code=trust_remote_code)
     for note in subject.notes:
         out.warn(note)
     stated = subject.metadata.get("generation") or {}

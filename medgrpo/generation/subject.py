@@ -13,7 +13,7 @@ from medgrpo.errors import UsageError
 from medgrpo.models.coordinates import BoxCoordinates, box_coordinates, recorded_coordinates
 from medgrpo.models.folders import METADATA
 from medgrpo.models.quiet import quiet_libraries
-from medgrpo.models.weights import check_fingerprints, find_weights
+from medgrpo.models.weights import check_fingerprints, check_trust, find_weights
 
 if TYPE_CHECKING:
     from medgrpo.models.loading import LoadedModel
@@ -32,7 +32,7 @@ class Subject:
     revision: str | None = None
     """Of a base on the hub, as the training recorded it."""
     trust_remote_code: bool = False
-    """Whether Python code that comes with the base is run, as in training."""
+    """Whether Python code that comes with the base is run; only where this call said so."""
     force_base: bool = False
     """Take base and adapter although they differ from what was trained."""
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -122,13 +122,20 @@ class Subject:
         }
 
 
-def find_subject(model: str, adapter: str | Path | None = None, *, force_base: bool = False) -> Subject:
+def find_subject(
+    model: str,
+    adapter: str | Path | None = None,
+    *,
+    force_base: bool = False,
+    trust_remote_code: bool = False,
+) -> Subject:
     """The model that a path or hub name means.
 
     Args:
         model: run folder, adapter folder, model folder, or hub name.
         adapter: an adapter on top of it.
         force_base: take base and adapter although they differ from what was trained; a note says so.
+        trust_remote_code: run Python code that comes with the base.
     Raises:
         UsageError: there is no such folder, no weights in it, or base or adapter are not those that were trained.
     """
@@ -136,21 +143,20 @@ def find_subject(model: str, adapter: str | Path | None = None, *, force_base: b
 
     weights = find_weights(model, adapter)
     check_model(weights.base)
+    trust = check_trust(weights, is_given=trust_remote_code, option="--trust-remote-code")
     notes = check_fingerprints(weights, force=force_base)
     if not weights.metadata:
         notes.append(
             f"no {METADATA} beside {weights.adapter or weights.base}: how it was trained is not known, so the prompt is "
             "the dataset's or the default one (--prompt names another)"
         )
-    if weights.trust_remote_code:
-        notes.append(f"Python code that comes with {weights.base} is run, as in training ({METADATA})")
     return Subject(
         _name(model, adapter),
         weights.base,
         weights.adapter,
         weights.run,
         weights.revision,
-        weights.trust_remote_code,
+        trust,
         force_base,
         weights.metadata,
         notes,

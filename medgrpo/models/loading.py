@@ -148,6 +148,8 @@ def load_model(
     try:
         config = AutoConfig.from_pretrained(path, **common)
         is_vision = is_vision_config(config)
+        if attn_implementation is None:
+            _refuse_kernels(path, config)
         kind = AutoModelForImageTextToText if is_vision else AutoModelForCausalLM
         options: dict[str, Any] = {"dtype": torch_dtype(dtype), **common}
         if attn_implementation is not None:
@@ -206,6 +208,18 @@ def check_loaded(model: Any, found: Mapping[str, Any], path: str, *, allow_unexp
     if found.get("error_msgs"):
         raise MedgrpoError(f"the model {path} cannot be loaded: {found['error_msgs'][0]}", hint=whole)
     check_finite(model.state_dict(), f"the model {path}")
+
+
+def _refuse_kernels(path: str, config: Any) -> None:
+    """A `config.json` may name an attention kernel of the hub, which is code."""
+    parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
+    for part in parts:
+        named = getattr(part, "_attn_implementation", None)
+        if isinstance(named, str) and "/" in named:
+            raise MedgrpoError(
+                f"the model {path} asks for a kernel from the hub, {named}, which is code",
+                hint=f"where that is what you want, in training: --set model.attn_implementation={named}",
+            )
 
 
 def load_processor(

@@ -173,7 +173,7 @@ def _stored_dtype(base: str) -> str:
     """The type that the base's weights have on disk, so that the merged model has it too."""
     from transformers import AutoConfig
 
-    stored = AutoConfig.from_pretrained(base).dtype
+    stored = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype
     return "float32" if stored is None else str(stored).removeprefix("torch.")
 
 

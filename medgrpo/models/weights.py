@@ -23,7 +23,7 @@ class Weights:
     revision: str | None = None
     """Branch, tag or commit of a base on the hub, as the training recorded it."""
     trust_remote_code: bool = False
-    """Whether it was trained with the Python code that comes with the base."""
+    """Whether it was trained with the Python code that comes with the base; running it needs a word (`check_trust`)."""
     run: Path | None = None
     """The run folder that the path named; None where it named the weights themselves."""
     metadata: dict[str, Any] = field(default_factory=dict, compare=False)
@@ -132,6 +132,25 @@ def check_fingerprints(weights: Weights, *, force: bool = False) -> list[str]:
             hint="name the right base; --force-base (train: --set model.force_base=true) takes it as it is",
         )
     return [f"{one}; taken all the same (force-base)" for one in found]
+
+
+def check_trust(weights: Weights, *, is_given: bool, option: str) -> bool:
+    """Whether the Python that comes with the base is run: only if it is typed, whatever the training recorded.
+
+    Args:
+        weights: what is loaded.
+        is_given: whether this call says so.
+        option: how to say so.
+    Raises:
+        UsageError: it was trained with such code, and this call does not say to run it.
+    """
+    if weights.trust_remote_code and not is_given:
+        raise UsageError(
+            f"{weights.adapter or weights.base} was trained with the Python code that comes with {weights.base}",
+            expected="your word for running it: what a medgrpo.json says is not enough for that",
+            hint=f"read that code, then: {option}",
+        )
+    return is_given
 
 
 def with_fingerprints(metadata: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -106,8 +106,10 @@ def test_eval_and_merge_load_the_revision_that_was_trained(tmp_path, monkeypatch
         raise MedgrpoError("seen")
 
     monkeypatch.setattr(loading, "load_model", seen)
-    subject = find_subject(str(adapter))
-    assert any("Python code" in note for note in subject.notes)
+    with pytest.raises(UsageError, match="trained with the Python code") as raised:
+        find_subject(str(adapter))
+    assert "--trust-remote-code" in raised.value.hint
+    subject = find_subject(str(adapter), trust_remote_code=True)
     with pytest.raises(MedgrpoError, match="seen"):
         load_subject(subject)
     assert asked == [("owner/model", "abc123", True)]

@@ -22,7 +22,7 @@ def stage_metadata(
         "schema_version": 1,
         "base_model": weights.base,
         "revision": _revision(settings, weights, policy),
-        "trust_remote_code": settings.model.trust_remote_code or weights.trust_remote_code,
+        "trust_remote_code": settings.model.trust_remote_code,
         "quantized_base": "nf4" if settings.tuning.method == "qlora" else None,
         "adapter_before": weights.adapter,
         "stage": stage.name,

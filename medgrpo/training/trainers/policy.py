@@ -10,7 +10,7 @@ from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
 from medgrpo.models.adapter_files import is_adapter, recorded_metadata
 from medgrpo.models.coordinates import BoxCoordinates, box_coordinates
-from medgrpo.models.weights import Weights, check_fingerprints, find_weights
+from medgrpo.models.weights import Weights, check_fingerprints, check_trust, find_weights
 
 ALL_LINEAR = "all-linear"
 """PEFT's own word for every linear layer but the last."""
@@ -55,7 +55,9 @@ def load_policy(weights: Weights, config: RunConfig) -> Policy:
     loaded = load_model(
         weights.base,
         revision=settings.revision or weights.revision,
-        trust_remote_code=settings.trust_remote_code or weights.trust_remote_code,
+        trust_remote_code=check_trust(
+            weights, is_given=settings.trust_remote_code, option="--set model.trust_remote_code=true"
+        ),
         allow_unexpected=settings.force_base,
         dtype=weight_dtype(config),
         attn_implementation=settings.attn_implementation,
