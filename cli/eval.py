@@ -37,6 +37,15 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
+    force_base: Annotated[
+        bool,
+        typer.Option(
+            "--force-base", help="Take base and adapter although they differ from what was trained."
+        ),
+    ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
+    ] = False,
     predictions: Annotated[
         Path | None, typer.Option(help="Score these ready completions; no model is loaded.")
     ] = None,
@@ -185,6 +194,8 @@ def evaluate(
             trusted=trust_rewards or [],
             targets=wanted,
             box_format=form,
+            force_base=force_base,
+            trust_remote_code=trust_remote_code,
         )
     if judge is not None:
         from medgrpo.evaluation.judge import judge_answers
@@ -326,6 +337,8 @@ def _of_model(
     trusted: list[Path],
     targets: list[Target],
     box_format: BoxFormat | None,
+    force_base: bool,
+    trust_remote_code: bool,
 ) -> tuple[Evaluation, Path]:
     from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.counterfactual import parse_kinds
@@ -335,7 +348,10 @@ def _of_model(
 
     kinds = parse_kinds(counterfactual)
     dataset = open_data(data) if data is not None else None
-    subject = replace(find_subject(model, adapter), box_format=box_format)
+    subject = replace(
+        find_subject(model, adapter, force_base=force_base, trust_remote_code=trust_remote_code),
+        box_format=box_format,
+    )
     dataset = dataset or open_data(_trained_on(out, subject))
     load = choose_engine(engine, subject, **options)
     for note in subject.notes:
