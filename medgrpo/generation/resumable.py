@@ -86,9 +86,9 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _changed(before: Any, now: dict[str, Any]) -> list[str]:
+def _changed(before: Any, now: Any) -> list[str]:
     """Names of the settings that are not as they were; of a group of settings, those within it."""
-    if not isinstance(before, dict):
+    if not isinstance(before, dict) or not isinstance(now, dict):
         return []
     changed: list[str] = []
     for name in sorted(before.keys() | now.keys()):
