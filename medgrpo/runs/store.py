@@ -8,14 +8,12 @@ written, and the part decides: whatever the moment of a kill, each row counts on
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.files import sync, written_aside
+from medgrpo.files import append_lines, sync, written_aside
 from medgrpo.records import json_objects
 
 if TYPE_CHECKING:
@@ -72,8 +70,7 @@ class CompletionStore:
         if new_steps and len(self._steps) >= self._steps_per_part:
             self.close_part()
         self._steps |= new_steps
-        with self._spool.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(_as_dict(row), ensure_ascii=False) + "\n" for row in rows))
+        append_lines(self._spool, map(vars, rows), is_data=True)
 
     def close_part(self) -> Path | None:
         """The spool as a new part; None when it is empty."""
@@ -152,16 +149,6 @@ def _part_of(spool: Path) -> Path:
 def _named_spools(folder: Path) -> list[Path]:
     """Spools on their way into a part that is not there yet."""
     return [spool for spool in sorted(folder.glob(f".*{SPOOL_SUFFIX}")) if not _part_of(spool).is_file()]
-
-
-def _as_dict(row: Completion) -> dict[str, Any]:
-    values = {name: value for name, value in row.__dict__.items() if name != "rewards"}
-    values["reward"] = _finite(row.reward)
-    return {**values, "rewards": {name: _finite(value) for name, value in row.rewards.items()}}
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
