@@ -13,9 +13,10 @@ from medgrpo.pages.document import document
 from medgrpo.pages.markup import label, script_json, text
 from medgrpo.pages.palette import style
 from medgrpo.runs.comparison import Comparison
-from medgrpo.runs.completions import Story, read_stored, stories
 from medgrpo.runs.report import answers, sections
 from medgrpo.runs.report.curves import chart_data
+from medgrpo.runs.store import read_rows
+from medgrpo.runs.stories import Story, stories
 
 
 def plotly_source() -> str:
@@ -129,7 +130,7 @@ def _stories(comparison: Comparison) -> list[tuple[int, str, list[Story]]]:
     folders = [(i, run.name, run.record.folder) for i, run in enumerate(comparison.runs) if run.record.folder]
     each = max(1, STORIES_IN_ALL // max(1, len(folders)))
     found = [
-        (i, name, stories(read_stored(folder), min(8, each)))
+        (i, name, stories(read_rows(folder), min(8, each)))
         for i, name, folder in folders[:STORIES_IN_ALL]
         if folder
     ]
