@@ -13,6 +13,7 @@ import numpy as np
 from medgrpo.errors import UsageError
 from medgrpo.evaluation.score import Scored
 from medgrpo.evaluation.statistics import estimate
+from medgrpo.figures import SHARE
 from medgrpo.records import BadRow, csv_rows, read_text
 
 HUMAN = "human_verdict"
@@ -127,10 +128,10 @@ def agreement(other: Sequence[float], indices: Sequence[int], scored: Scored) ->
     same = np.where(judged, (verdicts == marks).astype(np.float64), np.nan)
     return {
         "n": int(judged.sum()),
-        "agreement": estimate(same, clusters).as_dict(),
+        "agreement": estimate(same, clusters, bounds=SHARE).as_dict(),
         "kappa": cohens_kappa(verdicts[judged], marks[judged]),
-        "human_accuracy": estimate(np.where(judged, verdicts, np.nan), clusters).as_dict(),
-        "scorer_accuracy": estimate(marks, clusters).as_dict(),
+        "human_accuracy": estimate(np.where(judged, verdicts, np.nan), clusters, bounds=SHARE).as_dict(),
+        "scorer_accuracy": estimate(marks, clusters, bounds=SHARE).as_dict(),
         "disagreements": [
             {
                 "key": row_key(scored, index),
