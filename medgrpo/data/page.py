@@ -193,6 +193,10 @@ def _findings(info: Mapping[str, Any]) -> str:
         f"left out: field <code>{text(name)}</code> of {n:,} rows tells the answer"
         for name, n in info["leaked_fields"].items()
     ]
+    lines += [
+        f"not read: field <code>{text(name)}</code> of {n:,} rows"
+        for name, n in info.get("unread_fields", {}).items()
+    ]
     lines += [f"note: {n:,} × {text(note)}" for note, n in info["notes"].items()]
     letters = info["option_letters"]
     if letters:

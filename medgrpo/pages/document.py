@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from medgrpo.pages.markup import text
 
-INERT = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+INERT = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 """What a page without script may do: be styled, and show pictures that it holds itself."""
 SCRIPTED = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; font-src data:"
+    "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
 )
 """What a page whose charts are drawn by its own script may do."""
 
