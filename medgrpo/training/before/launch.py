@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,12 @@ def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> tuple[int, int |
         environment = {**child_environment(os.environ), STOP_FILE: str(stop_file)}
         if launch.cpu:
             environment["ACCELERATE_USE_CPU"] = "true"
-        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_end_with_parent(),  # noqa: PLW1509  (one system call, its library loaded before)
+        )
         asked: list[int] = []
 
         def ask(number: int, _: Any) -> None:
@@ -153,6 +158,21 @@ def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> tuple[int, int |
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What the launcher does first: on Linux it asks for SIGTERM when the command is killed, and passes it on to its
+    processes, which would train on alone."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+    return ask
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
