@@ -55,7 +55,7 @@ def test_a_base_that_moved_is_named(tmp_path):
     with pytest.raises(UsageError, match="/gone/base") as raised:
         base_of(tmp_path, None)
     assert raised.value.hint == "--base MODEL"
-    assert base_of(tmp_path, "other") == "other"
+    assert base_of(tmp_path, "owner/other") == "owner/other"
 
 
 @pytest.fixture(scope="module")
