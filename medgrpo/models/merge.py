@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.files import rename_folder
 from medgrpo.models.adapter_files import AdapterFiles, check_finite, is_adapter, is_finite, read_adapter
 from medgrpo.models.fingerprint import adapter_fingerprint, base_fingerprint
 from medgrpo.models.folders import METADATA
@@ -177,9 +178,7 @@ def merge_adapters(
                 output, found[0].base, dtype or "as stored", named, _by_tower(changed), check, notes
             )
             _describe(merge, partial, found, [weight for _, weight in files], folder)
-            if output.exists():
-                output.rmdir()
-            partial.rename(output)
+            rename_folder(partial, output)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise MedgrpoError(
