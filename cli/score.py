@@ -111,13 +111,17 @@ def score(
     from medgrpo.rewards.columns import parse_columns
     from medgrpo.rewards.completions_file import read_completions
     from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.rewards.registry import code_among
     from medgrpo.rewards.score_file import choose_weights, score_rows, write_rows
+    from medgrpo.rewards.trust import grant
 
     wants_audit = audit or audit_limit is not None
     if file.is_dir() and wants_audit and rewards is None:
         weights = weights or _weights_of(file)
+    chosen = choose_weights(_names(rewards), weights, plain=plain)
+    grant(code_among(chosen, gate))
     composite = CompositeReward(
-        choose_weights(_names(rewards), weights, plain=plain),
+        chosen,
         gate=gate,
         on_error=on_reward_error,  # type: ignore[arg-type]  # checked there
         settings={"tags": tuple(_names(tags) or ()), "plain": plain} | _box_format(box_format),
@@ -175,9 +179,9 @@ def _box_format(name: str | None) -> dict[str, Any]:
 
 def _weights_of(dataset: Path) -> str:
     from medgrpo.data.audit import weights_for
-    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.mixture import open_data
 
-    return weights_for(PreparedDataset.open(dataset))
+    return weights_for(open_data(dataset))
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -303,9 +307,9 @@ def _audit_references(
     """The audit of a prepared dataset (`rows` None), or of a file of questions and answers."""
     if rows is None:
         from medgrpo.data.audit import audit_dataset
-        from medgrpo.data.prepared import PreparedDataset
+        from medgrpo.data.mixture import open_data
 
-        report = audit_dataset(PreparedDataset.open(path), composite, limit=limit)
+        report = audit_dataset(open_data(path), composite, limit=limit)
     else:
         from medgrpo.rewards.audit import audit
 

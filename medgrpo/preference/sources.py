@@ -14,8 +14,7 @@ from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
 from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
-from medgrpo.models.folders import metadata_file
-from medgrpo.preference.dataset import rows_by_id
+from medgrpo.models.weights import metadata_file
 from medgrpo.preference.pairs import Candidate
 from medgrpo.rewards.composite import CompositeReward
 
@@ -62,14 +61,12 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
             expected="runs of one dataset",
             hint="make the pairs of each by themselves",
         )
-    configured = tomllib.loads((runs[0] / "config.toml").read_text(encoding="utf-8"))
-    seed = configured.get("run", {}).get("seed", 0)  # a mixture's rows are drawn by it
-    return _with_rows(candidates, open_data(datasets.pop(), seed=seed), _template_of(runs[0]))
+    return _with_rows(candidates, open_data(datasets.pop()), _template_of(runs[0]))
 
 
 def candidates_of_run(run: Path) -> list[Candidate]:
     """Every stored completion of a run that counts, with its reward."""
-    from medgrpo.training.completions import read_completions
+    from medgrpo.runs.store import read_completions
 
     columns = read_completions(run).select(["prompt_id", "completion", "reward", "step", "stage"])
     return [
@@ -96,9 +93,9 @@ def from_files(
     Raises:
         UsageError: no ids, none of them in the dataset, or all of them in its test split.
     """
-    dataset = PreparedDataset.open(data)
+    dataset = open_data(data)
     found = [answer for file in files for answer in _answers(file)]
-    rows = rows_by_id(dataset, {row_id for row_id, *_ in found})
+    rows = dataset.find(row_id for row_id, *_ in found)
     known = [item for item in found if item[0] in rows]
     shown = ", ".join(map(str, files))
     if not known:
@@ -141,11 +138,11 @@ def from_sampling(
         reward: scored with the tags of the prompt.
         prompt: template; None: the one the model was trained with, else the dataset's.
     """
-    from medgrpo.evaluation.generate import Sampling, generate
-    from medgrpo.evaluation.subject import find_subject, load_subject
+    from medgrpo.generation.generate import Sampling, generate
+    from medgrpo.generation.subject import find_subject, load_subject
 
-    dataset = PreparedDataset.open(data)
     subject = find_subject(model)
+    dataset = open_data(data, seed=subject.data_seed or 0)
     template = subject.template(prompt, dataset.info.get("prompt_template"))
     reward = reward.with_settings(**template.reward_settings)
     rows = subject.shown(list(dataset.rows(SPLIT, limit)))
@@ -189,7 +186,7 @@ def dataset_of_run(run: Path) -> Path:
 def _with_rows(
     candidates: list[Candidate], dataset: PreparedDataset, template: dict[str, Any] | None
 ) -> Candidates:
-    rows = rows_by_id(dataset, {candidate.prompt_id for candidate in candidates})
+    rows = dataset.find(candidate.prompt_id for candidate in candidates)
     missing = next((c.prompt_id for c in candidates if c.prompt_id not in rows), None)
     if missing is not None:
         raise UsageError(

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from medgrpo.config.sections import LossType
+from medgrpo.records import json_objects
 from medgrpo.rewards.composite import CompositeReward
-from medgrpo.runs.writer import read_lines
-from medgrpo.training.completions import read_completions
-from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.scoring import Overlong, Sample, Scored, reward_metrics
-from medgrpo.training.stages import train
+from medgrpo.runs.store import read_completions
+from medgrpo.training.run.train import train
+from medgrpo.training.trainers.scoring import Overlong, Sample, Scored, reward_metrics
+from medgrpo.training.watch.reporter import SilentReporter
 from tests.families import TINY_FAMILIES
 from tests.training.conftest import REWARDS
 
@@ -25,7 +25,7 @@ ONE_STEP = (
 
 def run(config, path):
     result = train(config, name="test", reporter=SilentReporter(), output=path, logs=None)
-    return read_lines(result.log)
+    return json_objects(result.log)
 
 
 @pytest.mark.parametrize("loss", get_args(LossType))

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from medgrpo.runs.record import Overlap, Stage
+from medgrpo.runs.said import Clause
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that came before the main one, such as an SFT warm start."""
+
+    name: str
+    history: list[dict[str, Any]]
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Steps that the log holds more than once because the run was resumed from an earlier step."""
+
+    first_step: int
+    last_step: int
+    dropped_entries: int
 
 
 @dataclass
@@ -22,7 +39,7 @@ class Parsed:
     finished: bool | None = None
     total_steps: int | None = None
     method: str | None = None
-    notes: list[str] = field(default_factory=list)
+    remarks: list[Clause] = field(default_factory=list)
     folder: Path | None = None
     """The run folder, where it is known and still there: it holds the completions."""
     validation: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,206 @@
+"""Several GPUs or machines: the same command again under `accelerate launch`, with a generated configuration."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from medgrpo.config.sections import LaunchConfig
+from medgrpo.errors import UsageError, choice_error
+
+CHILD = "MEDGRPO_LAUNCHED"
+"""Set in the processes that accelerate starts."""
+STOP_FILE = "MEDGRPO_STOP_FILE"
+"""Names the file whose presence asks the processes to save and end."""
+PORT = 29_500
+FSDP = {
+    "fsdp_version": 2,
+    "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",  # by the model's own list of layers
+    "fsdp_reshard_after_forward": True,
+    "fsdp_state_dict_type": "FULL_STATE_DICT",  # checkpoints and weights as any model's, for any number of GPUs
+    "fsdp_offload_params": False,
+    "fsdp_cpu_ram_efficient_loading": False,
+}
+"""What accelerate is told of FSDP2."""
+
+
+def is_child() -> bool:
+    """Whether this process was started by a launcher (ours, torchrun or accelerate)."""
+    return CHILD in os.environ or "LOCAL_RANK" in os.environ
+
+
+def rank() -> int:
+    """Number of this process over all machines; 0 without a launcher."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def needs_launch(launch: LaunchConfig) -> bool:
+    """Whether the run needs more than this process."""
+    several = (launch.gpus or 1) > 1 or launch.nodes > 1 or launch.deepspeed is not None
+    return several and not is_child()
+
+
+def use_one_gpu(environment: dict[str, str]) -> None:
+    """Show this process one GPU: Transformers would split the batch over all it sees, which TRL refuses."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    environment["CUDA_VISIBLE_DEVICES"] = "0" if visible is None else visible.split(",")[0]
+
+
+def deepspeed_file(name: str) -> Path:
+    """The DeepSpeed configuration of a name (zero2, zero3) or path.
+
+    Raises:
+        UsageError: there is none.
+    """
+    folder = Path(str(files("medgrpo"))) / "presets" / "deepspeed"
+    shipped = {path.stem: path for path in folder.glob("*.json")}
+    if name in shipped:
+        return shipped[name]
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix == ".json":
+        raise UsageError(f"no DeepSpeed configuration at {path}")
+    raise choice_error("DeepSpeed configuration", name, shipped)
+
+
+def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What `accelerate launch --config_file` reads.
+
+    With several machines the address of the first is taken from MASTER_ADDR (and MASTER_PORT), this
+    machine's number from NODE_RANK or SLURM_NODEID.
+
+    Raises:
+        UsageError: several machines without an address.
+    """
+    gpus = launch.gpus or 1
+    if launch.deepspeed:
+        kind = "DEEPSPEED"
+    elif launch.fsdp:
+        kind = "FSDP"
+    else:
+        kind = "MULTI_GPU" if gpus * launch.nodes > 1 else "NO"
+    config: dict[str, Any] = {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": kind,
+        "num_machines": launch.nodes,
+        "num_processes": gpus * launch.nodes,
+        "machine_rank": int(environment.get("NODE_RANK", environment.get("SLURM_NODEID", "0"))),
+        "main_process_port": int(environment.get("MASTER_PORT", PORT)),
+        "use_cpu": False,
+    }
+    if launch.nodes > 1:
+        if "MASTER_ADDR" not in environment:
+            raise UsageError(
+                "--nodes needs the address of the first machine",
+                hint="MASTER_ADDR=host NODE_RANK=0 medgrpo train --nodes 2 …, the same on each with its NODE_RANK",
+            )
+        config["main_process_ip"] = environment["MASTER_ADDR"]
+    if launch.deepspeed:
+        config["deepspeed_config"] = {
+            "deepspeed_config_file": str(deepspeed_file(launch.deepspeed)),
+            "zero3_init_flag": False,
+        }
+    else:
+        config["mixed_precision"] = (
+            "no"  # the trainer's own arguments decide; beside a DeepSpeed file it is refused
+        )
+        if launch.fsdp:
+            config["fsdp_config"] = FSDP
+    return config
+
+
+def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> tuple[int, int | None]:
+    """Run `medgrpo ARGUMENTS` in every process; the exit code of the launcher, and the signal that asked it to stop.
+
+    CTRL-C and SIGTERM do not reach the launcher, which would kill the processes 30 s later, saved or not:
+    they read the request from a file at the end of their step. A second CTRL-C ends all at once.
+    """
+    import json
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "accelerate.json"
+        if launch.cpu:  # accelerate asks for MPI there
+            launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(launch.gpus or 1)]
+        else:
+            path.write_text(json.dumps(accelerate_config(launch, os.environ)), encoding="utf-8")
+            launcher = ["accelerate.commands.launch", "--config_file", str(path)]
+        command = [sys.executable, "-m", *launcher, "-m", "medgrpo.cli.main", *arguments]
+        stop_file = Path(folder) / "stop"
+        environment = {**child_environment(os.environ), STOP_FILE: str(stop_file)}
+        if launch.cpu:
+            environment["ACCELERATE_USE_CPU"] = "true"
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_end_with_parent(),  # noqa: PLW1509  (one system call, its library loaded before)
+        )
+        asked: list[int] = []
+
+        def ask(number: int, _: Any) -> None:
+            asked.append(number)
+            if number == signal.SIGINT and stop_file.exists():
+                os.killpg(process.pid, signal.SIGKILL)
+            stop_file.touch()
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            code = process.wait()
+            return (128 - code if code < 0 else code), (asked[0] if asked else None)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What the launcher does first: on Linux it asks for SIGTERM when the command is killed, and passes it on to its
+    processes, which would train on alone."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+    return ask
+
+
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the processes of a run are started with: `python -m` would import from the working folder first, where
+    a file may lie that is called as a library is."""
+    return {**environment, CHILD: "1", "PYTHONSAFEPATH": "1"}
+
+
+def own_log(run: Path, process: int) -> Path:
+    """Send what this process prints, and what its libraries print, to `logs/rank-N.log` of the run folder."""
+    path = run / "logs" / f"rank-{process}.log"
+    path.parent.mkdir(exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    return path
+
+
+def without_option(arguments: Sequence[str], option: str) -> list[str]:
+    """The command line without an option and its value."""
+    words = iter(arguments)
+    kept = []
+    for word in words:
+        if word == option:
+            next(words, None)
+        elif not word.startswith(option + "="):
+            kept.append(word)
+    return kept
