@@ -575,6 +575,11 @@ impl<'a> Scope<'a> {
     /// The segment names something and nothing of it belongs to the reference or the question.
     fn is_foreign(&self, segment: &Segment) -> bool {
         let tokens = self.answer.of(segment);
+        // beside "the right kidney is compressed" words of no known kind name no other candidate
+        let is_plain = |t: &Token| !t.is_content() || matches!(t.category, Category::Unknown | Category::Other);
+        if !segment.is_firm && self.sentence.iter().any(|s| s.is_firm) && tokens.iter().all(is_plain) {
+            return false;
+        }
         let is_adverbial = tokens
             .iter()
             .find(|t| t.role != Role::And)
