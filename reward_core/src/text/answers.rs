@@ -121,6 +121,9 @@ impl Prompt {
             answer.settle_polar_conclusion();
             return;
         }
+        if self.references.iter().any(|r| matches!(r.target, Target::Quantities(_))) {
+            answer.settle_total();
+        }
         answer.settle_image_side();
         answer.retract_at_no();
         if let Some(question) = &self.question {
@@ -321,6 +324,7 @@ fn is_catalogue(answer: &Parsed, reference: &Parsed, question: Option<&Question>
     for segment in &answer.segments {
         let tokens = answer.of(segment);
         let is_item = !segment.has_verb
+            && !is_clause(tokens)
             && tokens.iter().filter(|t| t.is_content()).count() <= LONGEST_ITEM
             && !tokens.iter().any(belongs);
         let Some(kind) = tokens.iter().find_map(item_kind).filter(|_| is_item) else {
@@ -331,6 +335,15 @@ fn is_catalogue(answer: &Parsed, reference: &Parsed, question: Option<&Question>
     }
     let is_list = 3 * items >= 2 * count;
     is_list && (items >= CATALOGUE || items >= MIXTURE && kinds.count_ones() >= MIXTURE_KINDS)
+}
+
+/// "双肺清晰": says something of a place, so it is no item of a list though it has no verb.
+fn is_clause(tokens: &[Token]) -> bool {
+    let is_place = |t: &Token| matches!(t.category, Category::Organ | Category::Side);
+    let is_said = |t: &Token| {
+        t.role == Role::Number || matches!(t.category, Category::Finding | Category::Normality | Category::Attribute)
+    };
+    tokens.iter().any(|t| t.is_content() && is_place(t)) && tokens.iter().any(is_said)
 }
 
 /// Words with a meaning of their own that an item of a list has at most.

@@ -303,13 +303,15 @@ impl Group {
         self.rank = match (concludes, is_best && !self.is_denied) {
             (true, _) => 3,
             (_, true) => 2,
-            _ if lead.is_empty() && before >= Stop::Sentence && !is_discussed => 3,
+            _ if lead.is_empty() && before >= Stop::Sentence && !is_discussed => {
+                if tail.is_empty() { 3 } else { 2 }
+            }
             _ => u8::from(!is_discussed),
         };
         if is_considered {
             self.rank = 0;
         }
-        if self.rank == 2 && !lead.iter().any(|w| is_lead(w.text)) {
+        if self.rank == 2 && is_best && !lead.iter().any(|w| is_lead(w.text)) {
             self.rank = 3;
         }
     }

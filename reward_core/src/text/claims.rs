@@ -129,6 +129,7 @@ impl Parsed {
     /// Sets aside what is requested, conceded or taken back.
     pub(super) fn settle_discourse(&mut self) {
         self.set_aside_requests();
+        self.set_aside_hypotheses();
         if self.tokens.iter().any(|t| matches!(t.role, Role::Concede)) {
             self.set_aside_concessions();
         }
@@ -173,6 +174,30 @@ impl Parsed {
                 self.set_aside(first..end, Standing::Requests);
             }
             first = end;
+        }
+    }
+
+    /// "A pneumothorax would show a pleural line.": the whole clause is only thought.
+    fn set_aside_hypotheses(&mut self) {
+        if !self.text.contains("would") {
+            return;
+        }
+        for at in 1..self.tokens.len() {
+            let token = self.tokens[at];
+            let segment = self.segments[token.segment as usize];
+            let subject = &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at];
+            let names = subject.iter().any(|t| matches!(t.category, Category::Finding | Category::Unknown) && t.is_content());
+            let answers = subject.iter().any(|t| t.role == Role::Conclude);
+            if token.role == Role::Condition && self.word(&token).starts_with("would") {
+                if names && !answers {
+                    self.set_aside(segment.first as usize..segment.end as usize, Standing::Conceded);
+                } else {
+                    // "the diagnosis would be pneumonia" claims it
+                    for later in &mut self.tokens[at..segment.end as usize] {
+                        later.is_aside = false;
+                    }
+                }
+            }
         }
     }
 
@@ -321,6 +346,22 @@ impl Parsed {
             let token = self.tokens[at];
             let is_firm = self.segments[token.segment as usize].is_firm;
             if token.is_content() && !token.is_aside && !is_firm {
+                self.set_aside(at..at + 1, Standing::Superseded);
+            }
+        }
+    }
+
+    /// Sets aside the numbers before a conclusion or a total ("there are 3 in total").
+    pub(super) fn settle_total(&mut self) {
+        let is_total = |t: &Token| matches!(self.word(t), "total" | "altogether" | "共" | "共有" | "总共" | "合计" | "总计");
+        let total = self.tokens.iter().find(|t| is_total(t)).map(|t| t.sentence);
+        let of_total = || self.tokens.iter().position(|t| Some(t.sentence) == total);
+        let Some(start) = self.conclusion(false).or_else(of_total) else { return };
+        if !self.tokens[start..].iter().any(|t| t.role == Role::Number && !t.is_aside) {
+            return;
+        }
+        for at in 0..start {
+            if self.tokens[at].role == Role::Number {
                 self.set_aside(at..at + 1, Standing::Superseded);
             }
         }
@@ -486,7 +527,9 @@ impl Parsed {
         });
         // "I looked at both sides." points at nothing
         let points = |t: &Token| matches!(self.word(t), "it" | "they" | "this" | "that" | "these" | "one" | "ones") || t.role == Role::Conclude;
-        let observes = segment.has_verb && tokens.first().is_some_and(|t| matches!(self.word(t), "i" | "we")) && !tokens.iter().any(points);
+        let is_observer = |t: &Token| matches!(self.word(t), "i" | "we");
+        let is_looking = |t: &Token| matches!(self.word(t), "compare" | "inspect" | "examine" | "比较" | "观察" | "对比" | "查看" | "看");
+        let observes = (segment.has_verb && tokens.first().is_some_and(is_observer) || tokens.iter().any(is_looking)) && !tokens.iter().any(points);
         if says == Says::Nothing && (names_only || observes) {
             says = Says::Other;
         }

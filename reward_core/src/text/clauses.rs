@@ -5,6 +5,9 @@ use super::lexicon::{Category, Role};
 use super::tokens::{Parsed, Token, ANSWER_NO, NO_CONCEPT};
 use super::words::Break;
 
+/// Bytes of a Chinese line that may be an item of a list.
+const LONGEST_CHINESE_ITEM: u32 = 12;
+
 /// Tokens after a negation in which its verb or its object is looked for.
 const LONGEST_PREDICATE: usize = 64;
 
@@ -157,6 +160,12 @@ impl Parsed {
             return false;
         };
         let gap = &self.text[last.end as usize..later[0].start as usize];
+        // a Chinese sentence needs no verb: only short ones are items
+        let item = later.iter().enumerate().take_while(|(i, t)| *i == 0 || t.before != Break::Sentence).last();
+        let length = item.map_or(0, |(_, t)| t.end - later[0].start);
+        if self.text.as_bytes()[later[0].start as usize] >= 0x80 && length > LONGEST_CHINESE_ITEM && !gap.contains('\n') {
+            return false;
+        }
         let mut after = later
             .iter()
             .enumerate()
