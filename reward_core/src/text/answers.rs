@@ -5,6 +5,7 @@
 
 use super::choices::Options;
 use super::claims::Kinds;
+use super::clauses::says_of_place;
 use super::lexicon::{Category, Role};
 use super::numbers::{quantities, Dimension, Quantity};
 use super::polarity::{is_bare, is_possible, polarity, Polarity};
@@ -324,7 +325,7 @@ fn is_catalogue(answer: &Parsed, reference: &Parsed, question: Option<&Question>
     for segment in &answer.segments {
         let tokens = answer.of(segment);
         let is_item = !segment.has_verb
-            && !is_clause(tokens)
+            && !says_of_place(tokens)
             && tokens.iter().filter(|t| t.is_content()).count() <= LONGEST_ITEM
             && !tokens.iter().any(belongs);
         let Some(kind) = tokens.iter().find_map(item_kind).filter(|_| is_item) else {
@@ -335,15 +336,6 @@ fn is_catalogue(answer: &Parsed, reference: &Parsed, question: Option<&Question>
     }
     let is_list = 3 * items >= 2 * count;
     is_list && (items >= CATALOGUE || items >= MIXTURE && kinds.count_ones() >= MIXTURE_KINDS)
-}
-
-/// "双肺清晰": says something of a place, so it is no item of a list though it has no verb.
-fn is_clause(tokens: &[Token]) -> bool {
-    let is_place = |t: &Token| matches!(t.category, Category::Organ | Category::Side);
-    let is_said = |t: &Token| {
-        t.role == Role::Number || matches!(t.category, Category::Finding | Category::Normality | Category::Attribute)
-    };
-    tokens.iter().any(|t| t.is_content() && is_place(t)) && tokens.iter().any(is_said)
 }
 
 /// Words with a meaning of their own that an item of a list has at most.

@@ -426,7 +426,8 @@ impl Parsed {
         self.settle_comparison(&clauses, &property, kinds);
         for clause in clauses {
             for index in clause.first..clause.end {
-                self.segments[index].is_firm |= clause.says == Says::Has && clause.has_subject;
+                let names = self.of(&self.segments[index]).iter().any(|t| kinds.has(t.category) || question.offers(t));
+                self.segments[index].is_firm |= clause.says == Says::Has && names;
             }
             let standing = match clause.says {
                 Says::HasNot => Standing::Contrast,
@@ -508,7 +509,7 @@ impl Parsed {
     ) -> Clause {
         let tokens = self.of(segment);
         let is_subject = |t: &&Token| {
-            t.is_content() && !t.is_modifier && !t.is_aside && (kinds.has(t.category) || question.offers(t))
+            t.is_content() && !t.is_modifier && !t.is_aside && (kinds.has(t.category) || question.offers(t) || kinds.has(Category::Organ) && names_organ(t))
         };
         let has_subject = tokens.iter().any(|t| is_subject(&t));
         let mut says = Says::Nothing;
@@ -636,6 +637,14 @@ fn says_of(token: &Token, property: &[Token], kinds: Kinds, question: &Question)
         Category::Finding | Category::Unknown | Category::Attribute | Category::Color if !token.is_negated => Says::Other,
         _ => Says::Nothing,
     }
+}
+
+/// "Cardiomegaly" names the heart.
+fn names_organ(token: &Token) -> bool {
+    use super::lexicon::Lexicon;
+    let concepts = &Lexicon::get().concepts;
+    let parts = concepts.get(token.concept as usize).map_or(&[][..], |c| &c.parts);
+    parts.iter().any(|&part| concepts[part as usize].category == Category::Organ)
 }
 
 /// "Larger", "smaller".

@@ -163,7 +163,10 @@ impl Parsed {
         // a Chinese sentence needs no verb: only short ones are items
         let item = later.iter().enumerate().take_while(|(i, t)| *i == 0 || t.before != Break::Sentence).last();
         let length = item.map_or(0, |(_, t)| t.end - later[0].start);
-        if self.text.as_bytes()[later[0].start as usize] >= 0x80 && length > LONGEST_CHINESE_ITEM && !gap.contains('\n') {
+        let count = item.map_or(1, |(i, _)| i + 1);
+        let is_clause = says_of_place(&later[..count]);
+        let is_chinese = self.text.as_bytes()[later[0].start as usize] >= 0x80;
+        if is_chinese && (length > LONGEST_CHINESE_ITEM || is_clause) && !gap.contains('\n') {
             return false;
         }
         let mut after = later
@@ -413,6 +416,20 @@ impl DenialReach {
         }
         self.done = at;
     }
+}
+
+/// "双肺清晰": says something of a place, so it is a clause though it has no verb.
+#[must_use]
+pub fn says_of_place(tokens: &[Token]) -> bool {
+    let is_place = |t: &Token| matches!(t.category, Category::Organ | Category::Side);
+    let is_said = |t: &Token| {
+        t.role == Role::Number
+            || matches!(
+                t.category,
+                Category::Finding | Category::Normality | Category::Attribute
+            )
+    };
+    tokens.iter().any(|t| t.is_content() && is_place(t)) && tokens.iter().any(is_said)
 }
 
 /// "左肾没有" after "结石在右肾": the one before says where something is, this one only names a place.

@@ -7,7 +7,7 @@ use super::lexicon::{Category, Role};
 use super::numbers::{fulfils, quantities, Dimension, Quantity};
 use super::question::{is_normal, Question};
 use super::relations::{
-    are_neighbours, are_opposite, is_finding_like, is_part, is_related, is_same_word, lies_under, side_bits,
+    are_neighbours, are_opposite, is_finding_like, is_change, is_part, is_related, is_same_word, lies_under, side_bits,
 };
 use std::cell::OnceCell;
 
@@ -461,6 +461,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     }
     let is_echo = question.proposition.is_existence
         && !clause.is_statement
+        && !content.iter().any(|t| is_change(t))
         && content.iter().all(|t| question.names(t))
         && content.iter().any(|t| matches!(t.category, Category::Finding | Category::Unknown | Category::Organ | Category::Other));
     if is_echo && !is_denied {

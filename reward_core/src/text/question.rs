@@ -82,7 +82,11 @@ impl Question {
         let has_alternatives = parsed
             .segments
             .iter()
-            .any(|s| s.opener == Opener::Or && has_content(&parsed, s));
+            .enumerate()
+            .any(|(i, s)| {
+                (s.opener == Opener::Or || s.opener == Opener::And && names_pair(&parsed, i))
+                    && has_content(&parsed, s)
+            });
         let is_polar =
             POLAR_OPENERS.contains(&first) || POLAR_MARKS.iter().any(|m| parsed.text.contains(m));
         let asks_which = parsed

@@ -81,6 +81,23 @@ pub fn lies_under(token: &Token, broad: &Token) -> bool {
             .contains(&broad.concept)
 }
 
+/// Whether the finding is a change of an organ, told of it like a verb: "肝脏增大".
+#[must_use]
+pub fn is_change(token: &Token) -> bool {
+    let lexicon = Lexicon::get();
+    let id = lexicon.concepts.get(token.concept as usize).map_or("", |c| c.id.as_str());
+    matches!(
+        id,
+        "finding.enlargement"
+            | "finding.atrophy"
+            | "finding.dilation"
+            | "finding.thickening"
+            | "finding.swelling"
+            | "finding.deviation"
+            | "finding.stenosis"
+    )
+}
+
 /// Whether a finding of the one may be told of the other: the pleura and the lung it covers.
 #[must_use]
 pub fn are_neighbours(left: &Token, right: &Token) -> bool {
