@@ -165,10 +165,15 @@ impl<'py> Columns<'_, 'py> {
     fn labels(&self, name: &str, kind: Kind) -> PyResult<Column<Option<Label>>> {
         let texts = self.texts(name)?;
         let labels = per_row(self.lists.py(), texts.values.len(), |index| {
-            let text = texts.values[index].as_deref().filter(|t| !t.trim().is_empty());
+            let text = texts.values[index]
+                .as_deref()
+                .filter(|t| !t.trim().is_empty());
             text.map(|text| Label::new(kind, text))
         });
-        Ok(Column { values: labels, of_row: texts.of_row })
+        Ok(Column {
+            values: labels,
+            of_row: texts.of_row,
+        })
     }
 
     /// Accepted references: `answers` where a row has any, else `answer`.
@@ -268,10 +273,15 @@ impl Rows {
             }
             if has_overlap {
                 let words = per_row(columns.lists.py(), references.values.len(), |index| {
-                    let parts = references.values[index].iter().flat_map(|text| alternatives(text));
+                    let parts = references.values[index]
+                        .iter()
+                        .flat_map(|text| alternatives(text));
                     parts.map(Words::new).collect()
                 });
-                accepted = Some(Column { values: words, of_row: references.of_row });
+                accepted = Some(Column {
+                    values: words,
+                    of_row: references.of_row,
+                });
             }
         }
         let planes = has(Measure::PlaneMatch).then(|| columns.labels("plane", Kind::Plane));
@@ -301,14 +311,22 @@ impl Rows {
 }
 
 /// Runs `make` for each number below `count` without the GIL, on several threads where that pays.
-pub fn per_row<T: Send>(py: Python<'_>, count: usize, make: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+pub fn per_row<T: Send>(
+    py: Python<'_>,
+    count: usize,
+    make: impl Fn(usize) -> T + Sync + Send,
+) -> Vec<T> {
     let chunks = count.div_ceil(CHUNK);
     let mut results: Vec<Vec<T>> = (0..chunks).map(|_| Vec::new()).collect();
     py.detach(|| {
-        threads::for_each(results.iter_mut().collect(), chunks > 1, |index, result: &mut Vec<T>| {
-            let rows = index * CHUNK..((index + 1) * CHUNK).min(count);
-            result.extend(rows.map(&make));
-        });
+        threads::for_each(
+            results.iter_mut().collect(),
+            chunks > 1,
+            |index, result: &mut Vec<T>| {
+                let rows = index * CHUNK..((index + 1) * CHUNK).min(count);
+                result.extend(rows.map(&make));
+            },
+        );
     });
     results.into_iter().flatten().collect()
 }

@@ -64,8 +64,15 @@ fn score_texts<'py>(
         py.detach(|| {
             threads::for_each(work, true, |part, ((texts, values), scratch)| {
                 let start = first + part * share;
-                for (offset, (text, values)) in texts.iter().zip(values.chunks_mut(width)).enumerate() {
-                    scorer.score(text.source(characters), &rows.row(start + offset), scratch, values);
+                for (offset, (text, values)) in
+                    texts.iter().zip(values.chunks_mut(width)).enumerate()
+                {
+                    scorer.score(
+                        text.source(characters),
+                        &rows.row(start + offset),
+                        scratch,
+                        values,
+                    );
                 }
             });
         });
@@ -94,13 +101,20 @@ fn parse_tags(
     tags: Vec<String>,
 ) -> PyResult<(Bound<'_, PyList>, Bound<'_, PyArray2<u8>>)> {
     let set = tag_set(&tags)?;
-    let reports = per_row(py, completions.len(), |row| set.parse(&*completions[row], &mut Scan::default()));
+    let reports = per_row(py, completions.len(), |row| {
+        set.parse(&*completions[row], &mut Scan::default())
+    });
     let contents = PyList::empty(py);
     let mut states = Vec::with_capacity(completions.len() * set.len());
     for (text, report) in completions.iter().zip(&reports) {
         states.extend(report.states[..set.len()].iter().map(|&s| s as u8));
         let content = |range: &Option<(usize, usize)>| range.map(|(start, end)| &text[start..end]);
-        contents.append(report.contents[..set.len()].iter().map(content).collect::<Vec<_>>())?;
+        contents.append(
+            report.contents[..set.len()]
+                .iter()
+                .map(content)
+                .collect::<Vec<_>>(),
+        )?;
     }
     Ok((contents, matrix(py, states, completions.len(), set.len())?))
 }
@@ -122,7 +136,11 @@ fn explain_answers<'py>(
     let prompts = columns.prompts(&references)?;
     let scorer = new_scorer(vec![Measure::AnswerMatch], &tags, plain)?;
     let judged = per_row(py, completions.len(), |row| {
-        scorer.explain(Source::Utf8(&completions[row]), prompts.row(row), &mut Scratch::default())
+        scorer.explain(
+            Source::Utf8(&completions[row]),
+            prompts.row(row),
+            &mut Scratch::default(),
+        )
     });
     let explained = PyList::empty(py);
     for (row, (text, judged)) in completions.iter().zip(&judged).enumerate() {
@@ -130,7 +148,10 @@ fn explain_answers<'py>(
         let is_judged = !prompts.row(row).is_unanswerable();
         let binary = f64::from(u8::from(judged.verdict.is_accepted));
         entry.set_item("answer_match", is_judged.then_some(binary))?;
-        entry.set_item("answer_match_graded", is_judged.then_some(judged.verdict.graded))?;
+        entry.set_item(
+            "answer_match_graded",
+            is_judged.then_some(judged.verdict.graded),
+        )?;
         let mut accepted = references.row(row).iter().flat_map(|r| alternatives(r));
         entry.set_item("reference", accepted.nth(judged.verdict.reference))?;
         explained.append(entry)?;
@@ -139,7 +160,12 @@ fn explain_answers<'py>(
 }
 
 /// What decided on one completion: rule, field, tags, claims and words.
-fn explanation<'py>(py: Python<'py>, text: &str, judged: &Explained, tags: &[String]) -> PyResult<Bound<'py, PyDict>> {
+fn explanation<'py>(
+    py: Python<'py>,
+    text: &str,
+    judged: &Explained,
+    tags: &[String],
+) -> PyResult<Bound<'py, PyDict>> {
     let field = judged.answer.map(|(start, end)| &text[start..end]);
     let said = PyDict::new(py);
     for (tag, state) in tags.iter().zip(judged.report.states) {

@@ -45,7 +45,11 @@ impl Prompt {
             _ => options,
         };
         let question = question.filter(|q| !q.trim().is_empty()).map(Question::new);
-        let is_view = |text: &str| Parsed::new(text).content().any(|t| t.category == Category::Plane);
+        let is_view = |text: &str| {
+            Parsed::new(text)
+                .content()
+                .any(|t| t.category == Category::Plane)
+        };
         let asks_view = match &question {
             Some(question) => question.asks_view,
             None => true,
@@ -59,7 +63,11 @@ impl Prompt {
         let kinds = Kinds::of(required());
         let is_new = |t: &&Token| question.as_ref().is_none_or(|q| !q.names(t) || q.offers(t));
         let named = Kinds::of(required().filter(is_new));
-        let places = if named.is_places() { named } else { Kinds::default() };
+        let places = if named.is_places() {
+            named
+        } else {
+            Kinds::default()
+        };
         Self {
             question,
             references,
@@ -117,12 +125,19 @@ impl Prompt {
         if self.asks_view {
             answer.read_lateral_as_view();
         }
-        let is_polar = self.references.iter().all(|r| matches!(r.target, Target::YesNo(_)));
+        let is_polar = self
+            .references
+            .iter()
+            .all(|r| matches!(r.target, Target::YesNo(_)));
         if is_polar {
             answer.settle_polar_conclusion();
             return;
         }
-        if self.references.iter().any(|r| matches!(r.target, Target::Quantities(_))) {
+        if self
+            .references
+            .iter()
+            .any(|r| matches!(r.target, Target::Quantities(_)))
+        {
             answer.settle_total();
         }
         answer.settle_image_side();
@@ -174,7 +189,8 @@ impl Prompt {
         let named = self.options_named(answer);
         if !letters.options.is_empty() {
             let chosen = &letters.options;
-            let disagrees = named.iter().any(|n| !chosen.contains(n)) && !named.iter().any(|n| chosen.contains(n));
+            let disagrees = named.iter().any(|n| !chosen.contains(n))
+                && !named.iter().any(|n| chosen.contains(n));
             return match (chosen == wanted, disagrees) {
                 _ if chosen.len() > wanted.len() => Verdict::reject(Rule::ChoiceAmbiguous),
                 (true, _) if letters.is_hedged => Verdict::reject(Rule::Hedged),
@@ -284,7 +300,9 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
         if !matches!(token.role, Role::Hedge | Role::Refusal) || is_shared(token) {
             continue;
         }
-        if is_possible(answer, token) && question.is_some_and(|q| q.proposition.is_modal && q.is_polar) {
+        if is_possible(answer, token)
+            && question.is_some_and(|q| q.proposition.is_modal && q.is_polar)
+        {
             continue;
         }
         let segment = &answer.segments[token.segment as usize];

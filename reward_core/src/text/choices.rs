@@ -86,9 +86,15 @@ impl Options {
         if let Some(start) = last_retraction(&words, &groups) {
             groups.retain(|g| g.start >= start);
         }
-        let mut chosen = Letters { are_named: true, ..Letters::default() };
+        let mut chosen = Letters {
+            are_named: true,
+            ..Letters::default()
+        };
         let best = groups.iter().filter(|g| !g.is_denied).map(|g| g.rank).max();
-        for group in groups.iter().filter(|g| !g.is_denied && Some(g.rank) == best) {
+        for group in groups
+            .iter()
+            .filter(|g| !g.is_denied && Some(g.rank) == best)
+        {
             chosen.options.extend(&group.options);
             chosen.is_hedged |= group.is_hedged;
         }
@@ -101,15 +107,26 @@ impl Options {
     fn groups(&self, words: &[Word<'_>]) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
         for (at, word) in words.iter().enumerate() {
-            let Some(options) = self.letters_of(words, at, word) else { continue };
+            let Some(options) = self.letters_of(words, at, word) else {
+                continue;
+            };
             let joins = groups.last().is_some_and(|g| {
                 let between = &words[g.end..at];
-                let is_list = between.iter().all(|w| is_connective(w.text)) && words[g.end..=at].iter().all(|w| w.before < Stop::Sentence);
+                let is_list = between.iter().all(|w| is_connective(w.text))
+                    && words[g.end..=at].iter().all(|w| w.before < Stop::Sentence);
                 // "A. liver or B. spleen"
                 let is_named_list = between.len() <= LONGEST_OPTION
-                    && between.last().is_some_and(|w| matches!(w.text, "or" | "and" | "或" | "和"))
-                    && between.iter().skip(1).chain([word]).all(|w| w.before < Stop::Sentence)
-                    && !between.iter().any(|w| is_predicate(w.text) || DENIALS_AFTER.contains(&w.text));
+                    && between
+                        .last()
+                        .is_some_and(|w| matches!(w.text, "or" | "and" | "或" | "和"))
+                    && between
+                        .iter()
+                        .skip(1)
+                        .chain([word])
+                        .all(|w| w.before < Stop::Sentence)
+                    && !between
+                        .iter()
+                        .any(|w| is_predicate(w.text) || DENIALS_AFTER.contains(&w.text));
                 is_list || is_named_list
             });
             if joins {
@@ -117,7 +134,12 @@ impl Options {
                 group.options.extend(options);
                 group.end = at + 1;
             } else {
-                groups.push(Group { options, start: at, end: at + 1, ..Group::default() });
+                groups.push(Group {
+                    options,
+                    start: at,
+                    end: at + 1,
+                    ..Group::default()
+                });
             }
         }
         for index in 0..groups.len() {
@@ -138,13 +160,19 @@ impl Options {
         if !text.is_ascii() || text.len() > 5 {
             return None;
         }
-        let letters: Option<Vec<usize>> = text.chars().map(|c| self.position(c.to_ascii_uppercase())).collect();
+        let letters: Option<Vec<usize>> = text
+            .chars()
+            .map(|c| self.position(c.to_ascii_uppercase()))
+            .collect();
         let letters = letters?;
         let previous = at.checked_sub(1).map(|i| words[i].text);
         if text.len() > 1 {
             let is_all = words.len() == 1 || words.len() <= 4 && previous.is_none_or(is_lead);
             let is_upper = text.bytes().all(|b| b.is_ascii_uppercase());
-            let are_new = letters.iter().enumerate().all(|(i, l)| !letters[..i].contains(l));
+            let are_new = letters
+                .iter()
+                .enumerate()
+                .all(|(i, l)| !letters[..i].contains(l));
             return (is_all && is_upper && are_new && words.len() - at <= 2).then_some(letters);
         }
         let next = words.get(at + 1);
@@ -154,23 +182,42 @@ impl Options {
         let opens = word.before >= Stop::Clause || at == 0;
         if !is_upper {
             let is_named = previous.is_some_and(|p| {
-                matches!(p, "answer" | "option" | "choice" | "letter" | "选" | "项" | "案")
-                    || p == "is" && at >= 2 && matches!(words[at - 2].text, "answer" | "option" | "choice")
+                matches!(
+                    p,
+                    "answer" | "option" | "choice" | "letter" | "选" | "项" | "案"
+                ) || p == "is"
+                    && at >= 2
+                    && matches!(words[at - 2].text, "answer" | "option" | "choice")
             });
-            return (words.len() == 1 || word.is_bracketed && word.is_closed || (opens || is_named) && (word.is_marked || is_named && next.is_none()) || is_named && text != "a").then_some(letters);
+            return (words.len() == 1
+                || word.is_bracketed && word.is_closed
+                || (opens || is_named) && (word.is_marked || is_named && next.is_none())
+                || is_named && text != "a")
+                .then_some(letters);
         }
         let is_predicated = next.is_some_and(|n| n.before <= Stop::Blank && is_predicate(n.text));
-        let is_listed = next.is_some_and(|n| is_connective(n.text)) || previous.is_some_and(is_connective);
+        let is_listed =
+            next.is_some_and(|n| is_connective(n.text)) || previous.is_some_and(is_connective);
         let is_before_han = next.is_some_and(|n| !n.text.is_ascii());
-        let is_article = text == "A" && next.is_some_and(|n| n.before == Stop::Blank && !is_predicate(n.text) && !is_connective(n.text) && n.text.is_ascii());
-        let is_pronoun = text == "I" && next.is_some_and(|n| n.before == Stop::Blank && n.text.is_ascii());
+        let is_article = text == "A"
+            && next.is_some_and(|n| {
+                n.before == Stop::Blank
+                    && !is_predicate(n.text)
+                    && !is_connective(n.text)
+                    && n.text.is_ascii()
+            });
+        let is_pronoun =
+            text == "I" && next.is_some_and(|n| n.before == Stop::Blank && n.text.is_ascii());
         if is_article && !word.is_bracketed || is_pronoun {
             return None;
         }
         let is_it = is_marked && (opens || is_called || is_listed || word.is_bracketed)
             || is_called
             || is_predicated && !previous.is_some_and(is_lettered)
-            || is_listed && (opens || previous.is_some_and(|p| is_connective(p) || is_lead(p)) || next.is_some_and(|n| n.before >= Stop::Clause))
+            || is_listed
+                && (opens
+                    || previous.is_some_and(|p| is_connective(p) || is_lead(p))
+                    || next.is_some_and(|n| n.before >= Stop::Clause))
             || is_before_han
             || opens && next.is_some_and(|n| n.before >= Stop::Clause || n.is_after_dash);
         is_it.then_some(letters)
@@ -222,14 +269,31 @@ fn words(text: &str) -> Vec<Word<'_>> {
         if !character.is_alphanumeric() {
             let is_close = matches!(character, ')' | ']' | '）' | '】' | '}');
             if let Some(last) = found.last_mut().filter(|_| before == Stop::Joined) {
-                last.is_marked |= is_close || matches!(character, '.' | ':' | '、' | ',' | ';' | '。' | '，' | '；' | '：' | '!' | '*' | '"' | '?');
+                last.is_marked |= is_close
+                    || matches!(
+                        character,
+                        '.' | ':'
+                            | '、'
+                            | ','
+                            | ';'
+                            | '。'
+                            | '，'
+                            | '；'
+                            | '：'
+                            | '!'
+                            | '*'
+                            | '"'
+                            | '?'
+                    );
                 last.is_closed |= is_close;
             }
             is_bracketed |= matches!(character, '(' | '[' | '（' | '【' | '{');
             is_after_dash |= matches!(character, '-' | '—' | '–');
             before = before.max(match character {
                 '.' | '!' | '?' | '。' | '！' | '？' | '\n' | ';' | '；' => Stop::Sentence,
-                ',' | '，' | '、' | ':' | '：' | '—' | '–' | '(' | '（' | '>' | '*' | '"' | '#' => Stop::Clause,
+                ',' | '，' | '、' | ':' | '：' | '—' | '–' | '(' | '（' | '>' | '*' | '"' | '#' => {
+                    Stop::Clause
+                }
                 '\'' | '’' | '-' => before,
                 _ => Stop::Blank,
             });
@@ -258,7 +322,14 @@ fn words(text: &str) -> Vec<Word<'_>> {
                 }
             }
         }
-        let word = Word { text: &text[start..end], before, is_bracketed, is_closed: false, is_marked: false, is_after_dash };
+        let word = Word {
+            text: &text[start..end],
+            before,
+            is_bracketed,
+            is_closed: false,
+            is_marked: false,
+            is_after_dash,
+        };
         found.push(word);
         (before, is_bracketed, is_after_dash) = (Stop::Joined, false, false);
     }
@@ -280,31 +351,98 @@ struct Group {
 impl Group {
     fn judge(&mut self, lead: &[Word<'_>], tail: &[Word<'_>], before: Stop) {
         let count = |words: &[Word<'_>], list: &[&str]| {
-            words.iter().filter(|w| list.iter().any(|l| l.eq_ignore_ascii_case(w.text)) || w.text.ends_with("n't")).count()
+            words
+                .iter()
+                .filter(|w| {
+                    list.iter().any(|l| l.eq_ignore_ascii_case(w.text)) || w.text.ends_with("n't")
+                })
+                .count()
         };
-        let has = |words: &[Word<'_>], list: &[&str]| words.iter().any(|w| list.iter().any(|l| l.eq_ignore_ascii_case(w.text)));
+        let has = |words: &[Word<'_>], list: &[&str]| {
+            words
+                .iter()
+                .any(|w| list.iter().any(|l| l.eq_ignore_ascii_case(w.text)))
+        };
         let has_run = |words: &[Word<'_>], runs: &[&str]| {
             let text: String = words.iter().map(|w| w.text).collect();
             runs.iter().any(|r| text.contains(r))
         };
         let mut denials = count(lead, &DENIALS_BEFORE) + count(tail, &DENIALS_AFTER);
-        denials += usize::from(has_run(lead, &["不选", "不是", "排除", "而非", "除了", "并非"]));
-        denials += usize::from(has_run(tail, &["错", "不对", "不正确", "不符", "排除", "不是", "不成立", "不合"]));
+        denials += usize::from(has_run(
+            lead,
+            &["不选", "不是", "排除", "而非", "除了", "并非"],
+        ));
+        denials += usize::from(has_run(
+            tail,
+            &[
+                "错",
+                "不对",
+                "不正确",
+                "不符",
+                "排除",
+                "不是",
+                "不成立",
+                "不合",
+            ],
+        ));
         self.is_denied = denials % 2 == 1;
         self.is_hedged = has(lead, &["maybe", "perhaps", "possibly", "might", "probably"])
-            || has(tail, &["maybe", "perhaps", "possibly", "might", "unsure"]) && !has(tail, &["not"])
+            || has(tail, &["maybe", "perhaps", "possibly", "might", "unsure"])
+                && !has(tail, &["not"])
             || has_run(lead, &["可能", "也许", "大概", "或许"]);
-        let concludes = has(lead, &["answer", "therefore", "thus", "hence", "so", "choose", "pick", "select", "final", "conclusion"])
-            || lead.last().is_some_and(|w| matches!(w.text.to_ascii_lowercase().as_str(), "option" | "choice")) && before <= Stop::Blank
-            || has_run(lead, &["答案", "故选", "应选", "选择", "因此", "所以", "综上", "选"]);
-        let is_best = has(tail, &["best", "correct", "right", "fits", "true", "answer", "matches"]) || has_run(tail, &["正确", "最", "符合", "对"]);
-        let is_considered = has(lead, &["considered", "considering", "thought", "initially", "consider", "tempting", "suspected"]) || has_run(lead, &["考虑过", "起初", "最初", "一开始"]);
-        let is_discussed = is_considered || tail.iter().any(|w| is_predicate(w.text) || matches!(w.text, "as" | "because"));
+        let concludes = has(
+            lead,
+            &[
+                "answer",
+                "therefore",
+                "thus",
+                "hence",
+                "so",
+                "choose",
+                "pick",
+                "select",
+                "final",
+                "conclusion",
+            ],
+        ) || lead
+            .last()
+            .is_some_and(|w| matches!(w.text.to_ascii_lowercase().as_str(), "option" | "choice"))
+            && before <= Stop::Blank
+            || has_run(
+                lead,
+                &["答案", "故选", "应选", "选择", "因此", "所以", "综上", "选"],
+            );
+        let is_best = has(
+            tail,
+            &[
+                "best", "correct", "right", "fits", "true", "answer", "matches",
+            ],
+        ) || has_run(tail, &["正确", "最", "符合", "对"]);
+        let is_considered = has(
+            lead,
+            &[
+                "considered",
+                "considering",
+                "thought",
+                "initially",
+                "consider",
+                "tempting",
+                "suspected",
+            ],
+        ) || has_run(lead, &["考虑过", "起初", "最初", "一开始"]);
+        let is_discussed = is_considered
+            || tail
+                .iter()
+                .any(|w| is_predicate(w.text) || matches!(w.text, "as" | "because"));
         self.rank = match (concludes, is_best && !self.is_denied) {
             (true, _) => 3,
             (_, true) => 2,
             _ if lead.is_empty() && before >= Stop::Sentence && !is_discussed => {
-                if tail.is_empty() { 3 } else { 2 }
+                if tail.is_empty() {
+                    3
+                } else {
+                    2
+                }
             }
             _ => u8::from(!is_discussed),
         };
@@ -318,40 +456,155 @@ impl Group {
 }
 
 const DENIALS_BEFORE: [&str; 14] = [
-    "not", "nor", "neither", "than", "instead", "unlike", "exclude", "excluding", "excludes", "eliminate", "eliminating", "rule", "ruling", "except",
+    "not",
+    "nor",
+    "neither",
+    "than",
+    "instead",
+    "unlike",
+    "exclude",
+    "excluding",
+    "excludes",
+    "eliminate",
+    "eliminating",
+    "rule",
+    "ruling",
+    "except",
 ];
 
 const DENIALS_AFTER: [&str; 15] = [
-    "wrong", "incorrect", "false", "excluded", "eliminated", "ruled", "not", "unlikely", "cannot", "inconsistent", "rejected", "implausible", "impossible", "out", "isnt",
+    "wrong",
+    "incorrect",
+    "false",
+    "excluded",
+    "eliminated",
+    "ruled",
+    "not",
+    "unlikely",
+    "cannot",
+    "inconsistent",
+    "rejected",
+    "implausible",
+    "impossible",
+    "out",
+    "isnt",
 ];
 
 /// A word after which a letter is an option.
 fn is_lead(word: &str) -> bool {
     const LEADS: [&str; 34] = [
-        "answer", "option", "options", "choice", "is", "be", "as", "pick", "choose", "select", "chose", "picked", "therefore", "thus", "hence", "so", "not", "letter", "either",
-        "neither", "both", "than", "boxed", "with", "remains", "leaves", "leaving", "out", "eliminate", "exclude", "ruling", "excluding", "eliminating", "for",
+        "answer",
+        "option",
+        "options",
+        "choice",
+        "is",
+        "be",
+        "as",
+        "pick",
+        "choose",
+        "select",
+        "chose",
+        "picked",
+        "therefore",
+        "thus",
+        "hence",
+        "so",
+        "not",
+        "letter",
+        "either",
+        "neither",
+        "both",
+        "than",
+        "boxed",
+        "with",
+        "remains",
+        "leaves",
+        "leaving",
+        "out",
+        "eliminate",
+        "exclude",
+        "ruling",
+        "excluding",
+        "eliminating",
+        "for",
     ];
-    const CHINESE: [&str; 11] = ["选", "案", "是", "为", "项", "除", "即", "故", "和", "或", "非"];
+    const CHINESE: [&str; 11] = [
+        "选", "案", "是", "为", "项", "除", "即", "故", "和", "或", "非",
+    ];
     LEADS.iter().any(|l| l.eq_ignore_ascii_case(word)) || CHINESE.contains(&word)
 }
 
 /// A word that takes a letter of its own: "vitamin C", "hepatitis B".
 fn is_lettered(word: &str) -> bool {
-    ["vitamin", "hepatitis", "type", "group", "class", "factor", "stage", "grade", "influenza", "protein", "line", "segment", "level", "figure", "panel", "image", "streptococcus"]
-        .iter()
-        .any(|w| w.eq_ignore_ascii_case(word))
+    [
+        "vitamin",
+        "hepatitis",
+        "type",
+        "group",
+        "class",
+        "factor",
+        "stage",
+        "grade",
+        "influenza",
+        "protein",
+        "line",
+        "segment",
+        "level",
+        "figure",
+        "panel",
+        "image",
+        "streptococcus",
+    ]
+    .iter()
+    .any(|w| w.eq_ignore_ascii_case(word))
 }
 
 fn is_connective(word: &str) -> bool {
-    ["and", "or", "nor", "to", "possibly", "maybe", "perhaps", "either", "also", "then"].iter().any(|c| c.eq_ignore_ascii_case(word))
+    [
+        "and", "or", "nor", "to", "possibly", "maybe", "perhaps", "either", "also", "then",
+    ]
+    .iter()
+    .any(|c| c.eq_ignore_ascii_case(word))
         || matches!(word, "和" | "或" | "与" | "及" | "还" | "是" | "者")
 }
 
 /// A word that says something of a letter.
 fn is_predicate(word: &str) -> bool {
     [
-        "is", "are", "was", "were", "isn't", "aren't", "fits", "fit", "seems", "can", "could", "would", "cannot", "can't", "looks", "matches", "describes", "does", "doesn't", "has",
-        "should", "must", "shows", "appears", "remains", "may", "might", "best", "because", "since", "wrong", "correct", "right", "incorrect",
+        "is",
+        "are",
+        "was",
+        "were",
+        "isn't",
+        "aren't",
+        "fits",
+        "fit",
+        "seems",
+        "can",
+        "could",
+        "would",
+        "cannot",
+        "can't",
+        "looks",
+        "matches",
+        "describes",
+        "does",
+        "doesn't",
+        "has",
+        "should",
+        "must",
+        "shows",
+        "appears",
+        "remains",
+        "may",
+        "might",
+        "best",
+        "because",
+        "since",
+        "wrong",
+        "correct",
+        "right",
+        "incorrect",
     ]
     .iter()
     .any(|p| p.eq_ignore_ascii_case(word))
@@ -363,10 +616,16 @@ fn is_predicate(word: &str) -> bool {
 fn clause_start(words: &[Word<'_>], follows: bool) -> usize {
     let count = words.len();
     let limit = count.saturating_sub(LONGEST_SIDE);
-    let sentence = (limit..count).rev().find(|&i| words[i].before >= Stop::Sentence && i > 0 || i == 0 && !follows);
+    let sentence = (limit..count)
+        .rev()
+        .find(|&i| words[i].before >= Stop::Sentence && i > 0 || i == 0 && !follows);
     let from = sentence.unwrap_or(limit);
     if !follows || words[from].before >= Stop::Sentence && from > 0 {
-        return if count > 0 && words[count - 1].before >= Stop::Sentence { count - 1 } else { from };
+        return if count > 0 && words[count - 1].before >= Stop::Sentence {
+            count - 1
+        } else {
+            from
+        };
     }
     let is_border = |i: &usize| words[*i].before >= Stop::Clause || is_border_word(words[*i].text);
     (from..count).rev().find(is_border).unwrap_or(count - 1)
@@ -375,7 +634,10 @@ fn clause_start(words: &[Word<'_>], follows: bool) -> usize {
 /// Where what is said of a letter ends: at the end of its sentence, and before the clause of the next letter.
 fn clause_end(words: &[Word<'_>], is_followed: bool) -> usize {
     let words = &words[..words.len().min(LONGEST_SIDE)];
-    let sentence = words.iter().position(|w| w.before >= Stop::Sentence).unwrap_or(words.len());
+    let sentence = words
+        .iter()
+        .position(|w| w.before >= Stop::Sentence)
+        .unwrap_or(words.len());
     if !is_followed || sentence < words.len() {
         return sentence;
     }
@@ -384,9 +646,24 @@ fn clause_end(words: &[Word<'_>], is_followed: bool) -> usize {
 }
 
 fn is_border_word(word: &str) -> bool {
-    ["and", "but", "so", "therefore", "thus", "hence", "while", "whereas", "rather", "instead", "not", "unlike", "leaving", "than"]
-        .iter()
-        .any(|b| b.eq_ignore_ascii_case(word))
+    [
+        "and",
+        "but",
+        "so",
+        "therefore",
+        "thus",
+        "hence",
+        "while",
+        "whereas",
+        "rather",
+        "instead",
+        "not",
+        "unlike",
+        "leaving",
+        "than",
+    ]
+    .iter()
+    .any(|b| b.eq_ignore_ascii_case(word))
         || matches!(word, "而" | "但" | "故" | "所" | "因")
 }
 
@@ -400,9 +677,14 @@ const LONGEST_SIDE: usize = 24;
 fn last_retraction(words: &[Word<'_>], groups: &[Group]) -> Option<usize> {
     let is_word = |i: usize| {
         let word = words[i].text.to_ascii_lowercase();
-        matches!(word.as_str(), "wait" | "correction" | "sorry" | "oops" | "actually")
-            || word == "mean" && i > 0 && words[i - 1].text == "I"
-            || matches!((words[i].text, words.get(i + 1).map(|w| w.text)), ("更", Some("正")) | ("不", Some("对")) | ("等", Some("等")) | ("纠", Some("正")))
+        matches!(
+            word.as_str(),
+            "wait" | "correction" | "sorry" | "oops" | "actually"
+        ) || word == "mean" && i > 0 && words[i - 1].text == "I"
+            || matches!(
+                (words[i].text, words.get(i + 1).map(|w| w.text)),
+                ("更", Some("正")) | ("不", Some("对")) | ("等", Some("等")) | ("纠", Some("正"))
+            )
     };
     let first = groups.first()?.start;
     let last = groups.last()?.start;

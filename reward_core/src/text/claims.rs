@@ -7,7 +7,9 @@
 use super::clauses::{Opener, Segment};
 use super::lexicon::{Category, Role};
 use super::question::{is_normal, Question};
-use super::relations::{are_opposite, is_finding_like, is_general, is_part, is_related, lies_under};
+use super::relations::{
+    are_opposite, is_finding_like, is_general, is_part, is_related, is_same_word, lies_under,
+};
 use super::tokens::{Parsed, Token};
 use super::words::Break;
 
@@ -83,8 +85,25 @@ impl Says {
 
 /// Words at the head of a sentence that make it a request.
 const REQUESTS: [&str; 19] = [
-    "please", "kindly", "describe", "assess", "evaluate", "analyze", "analyse", "explain", "determine", "examine",
-    "provide", "give", "tell", "请", "描述", "评估", "分析", "请问", "请描述",
+    "please",
+    "kindly",
+    "describe",
+    "assess",
+    "evaluate",
+    "analyze",
+    "analyse",
+    "explain",
+    "determine",
+    "examine",
+    "provide",
+    "give",
+    "tell",
+    "请",
+    "描述",
+    "评估",
+    "分析",
+    "请问",
+    "请描述",
 ];
 
 /// Retractions that are looked at in one answer.
@@ -96,11 +115,33 @@ const LONGEST_LEAD: usize = 8;
 
 /// "This represents", "these findings indicate": what follows says what the things seen before are.
 const INTERPRETING: [&str; 13] = [
-    "represents", "represent", "indicates", "indicate", "suggests", "suggest", "corresponds", "correspond", "reflects", "reflect", "means", "mean", "反映",
+    "represents",
+    "represent",
+    "indicates",
+    "indicate",
+    "suggests",
+    "suggest",
+    "corresponds",
+    "correspond",
+    "reflects",
+    "reflect",
+    "means",
+    "mean",
+    "反映",
 ];
 
 const INTERPRETING_PHRASES: [&str; 11] = [
-    "consistent with", "compatible with", "suggestive of", "diagnostic of", "indicative of", "characteristic of", "提示", "符合", "说明", "表明", "考虑",
+    "consistent with",
+    "compatible with",
+    "suggestive of",
+    "diagnostic of",
+    "indicative of",
+    "characteristic of",
+    "提示",
+    "符合",
+    "说明",
+    "表明",
+    "考虑",
 ];
 
 impl Parsed {
@@ -110,12 +151,27 @@ impl Parsed {
         let lexicon = super::lexicon::Lexicon::get();
         let name = |token: &Token| {
             let denied = if token.is_negated { "not " } else { "" };
-            let said = lexicon.concepts.get(token.concept as usize).map_or_else(|| self.word(token), |c| c.id.as_str());
+            let said = lexicon
+                .concepts
+                .get(token.concept as usize)
+                .map_or_else(|| self.word(token), |c| c.id.as_str());
             format!("{denied}{said}")
         };
         let claim = |segment: &Segment| {
             let tokens = self.of(segment);
-            let is_shown = |t: &&Token| t.is_content() || matches!(t.role, Role::Yes | Role::No | Role::Negation | Role::NegationBack | Role::Affirm | Role::Hedge | Role::Refusal);
+            let is_shown = |t: &&Token| {
+                t.is_content()
+                    || matches!(
+                        t.role,
+                        Role::Yes
+                            | Role::No
+                            | Role::Negation
+                            | Role::NegationBack
+                            | Role::Affirm
+                            | Role::Hedge
+                            | Role::Refusal
+                    )
+            };
             let (first, last) = (tokens.first()?, tokens.last()?);
             Some(Claim {
                 text: self.text[first.start as usize..last.end as usize].to_string(),
@@ -164,12 +220,18 @@ impl Parsed {
         let mut first = 0;
         while first < self.tokens.len() {
             let sentence = self.tokens[first].sentence;
-            let length = self.tokens[first..].iter().take_while(|t| t.sentence == sentence).count();
+            let length = self.tokens[first..]
+                .iter()
+                .take_while(|t| t.sentence == sentence)
+                .count();
             let end = first + length;
             let word = self.word(&self.tokens[first]);
             let is_request = length > 1 && REQUESTS.contains(&word);
             let next = self.tokens.get(first + 1).map(|t| self.word(t));
-            let is_label = self.tokens.get(first + 1).is_some_and(|t| t.before == Break::Colon);
+            let is_label = self
+                .tokens
+                .get(first + 1)
+                .is_some_and(|t| t.before == Break::Colon);
             if is_request && !is_label && !matches!(next, Some("note" | "注意")) {
                 self.set_aside(first..end, Standing::Requests);
             }
@@ -185,12 +247,18 @@ impl Parsed {
         for at in 1..self.tokens.len() {
             let token = self.tokens[at];
             let segment = self.segments[token.segment as usize];
-            let subject = &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at];
-            let names = subject.iter().any(|t| matches!(t.category, Category::Finding | Category::Unknown) && t.is_content());
+            let subject =
+                &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at];
+            let names = subject.iter().any(|t| {
+                matches!(t.category, Category::Finding | Category::Unknown) && t.is_content()
+            });
             let answers = subject.iter().any(|t| t.role == Role::Conclude);
             if token.role == Role::Condition && self.word(&token).starts_with("would") {
                 if names && !answers {
-                    self.set_aside(segment.first as usize..segment.end as usize, Standing::Conceded);
+                    self.set_aside(
+                        segment.first as usize..segment.end as usize,
+                        Standing::Conceded,
+                    );
                 } else {
                     // "the diagnosis would be pneumonia" claims it
                     for later in &mut self.tokens[at..segment.end as usize] {
@@ -207,8 +275,11 @@ impl Parsed {
         while at < self.tokens.len() {
             let token = self.tokens[at];
             let segment = self.segments[token.segment as usize];
-            let lead = &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at];
-            let opens = lead.iter().all(|t| !t.is_content() && t.role != Role::Negation)
+            let lead =
+                &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at];
+            let opens = lead
+                .iter()
+                .all(|t| !t.is_content() && t.role != Role::Negation)
                 || self.word(&token).starts_with("mistaken");
             if token.role != Role::Concede || !opens {
                 at += 1;
@@ -233,15 +304,37 @@ impl Parsed {
         let word = self.word(token);
         let is_weak = matches!(
             word,
-            "actually" | "in fact" | "in reality" | "其实" | "实际上" | "事实上" | "准确地说" | "准确来说" | "确切地说"
+            "actually"
+                | "in fact"
+                | "in reality"
+                | "其实"
+                | "实际上"
+                | "事实上"
+                | "准确地说"
+                | "准确来说"
+                | "确切地说"
         );
         let segment = &self.segments[token.segment as usize];
         let opens = token.before >= Break::Bracket
             || self.tokens[segment.first as usize..at].iter().all(|t| {
-                matches!(t.role, Role::Filler | Role::Determiner | Role::No | Role::Contrast | Role::And | Role::Or | Role::Retract)
+                matches!(
+                    t.role,
+                    Role::Filler
+                        | Role::Determiner
+                        | Role::No
+                        | Role::Contrast
+                        | Role::And
+                        | Role::Or
+                        | Role::Retract
+                )
             });
-        let refuses = token.role == Role::Refusal && self.tokens[at + 1..].iter().any(|t| t.role == Role::Refusal);
-        let says = |t: &Token| t.is_content() || matches!(t.role, Role::Yes | Role::No | Role::Negation | Role::Affirm);
+        let refuses = token.role == Role::Refusal
+            && self.tokens[at + 1..]
+                .iter()
+                .any(|t| t.role == Role::Refusal);
+        let says = |t: &Token| {
+            t.is_content() || matches!(t.role, Role::Yes | Role::No | Role::Negation | Role::Affirm)
+        };
         (opens || !is_weak)
             && !token.is_aside
             && !refuses
@@ -253,7 +346,9 @@ impl Parsed {
     /// "…，不对，…": a "no" amid the answer that says that it was wrong.
     fn is_that_is_wrong(&self, at: usize) -> bool {
         let token = &self.tokens[at];
-        token.role == Role::No && token.before >= Break::Comma && matches!(self.word(token), "不对" | "错误" | "incorrect")
+        token.role == Role::No
+            && token.before >= Break::Comma
+            && matches!(self.word(token), "不对" | "错误" | "incorrect")
     }
 
     /// Sets aside what the tokens after `at` replace.
@@ -262,11 +357,16 @@ impl Parsed {
             .iter()
             .take(LONGEST_CORRECTION)
             .position(is_retraction_word)
-            .map_or(self.tokens.len().min(at + 1 + LONGEST_CORRECTION), |p| at + 1 + p);
+            .map_or(self.tokens.len().min(at + 1 + LONGEST_CORRECTION), |p| {
+                at + 1 + p
+            });
         let after = at + 1..end;
         self.tokens[at].role = Role::Retract;
         // "wait, no, it is in the spleen": that "no" only takes back
-        let lead = after.clone().take_while(|&i| !self.tokens[i].is_content()).collect::<Vec<_>>();
+        let lead = after
+            .clone()
+            .take_while(|&i| !self.tokens[i].is_content())
+            .collect::<Vec<_>>();
         let has_content = self.tokens[after.clone()].iter().any(Token::is_content);
         if has_content {
             for &index in &lead {
@@ -276,18 +376,33 @@ impl Parsed {
             }
         }
         let new: Vec<Token> = self.tokens[after].to_vec();
-        let names = |category: Category| new.iter().any(|t| t.is_content() && t.category == category);
+        let names =
+            |category: Category| new.iter().any(|t| t.is_content() && t.category == category);
         let (names_organ, names_unknown) = (names(Category::Organ), names(Category::Unknown));
         let is_bare = !has_content;
-        let says_yes_or_no = new.iter().any(|t| matches!(t.role, Role::Yes | Role::No | Role::Negation | Role::Affirm));
+        let says_yes_or_no = new
+            .iter()
+            .any(|t| matches!(t.role, Role::Yes | Role::No | Role::Negation | Role::Affirm));
         for index in 0..at {
             let old = self.tokens[index];
             let is_replaced = if old.is_content() {
-                is_bare && says_yes_or_no || new.iter().any(|t| replaces(t, &old))
+                is_bare && says_yes_or_no
+                    || new.iter().any(|t| replaces(t, &old))
                     || old.category == Category::Organ && !names_organ && names_unknown
-                    || old.category == Category::Unknown && names_organ && !names_unknown && old.role == Role::Content
+                    || old.category == Category::Unknown
+                        && names_organ
+                        && !names_unknown
+                        && old.role == Role::Content
             } else {
-                matches!(old.role, Role::Yes | Role::No | Role::Negation | Role::NegationBack | Role::Affirm | Role::Hedge)
+                matches!(
+                    old.role,
+                    Role::Yes
+                        | Role::No
+                        | Role::Negation
+                        | Role::NegationBack
+                        | Role::Affirm
+                        | Role::Hedge
+                )
             };
             if is_replaced {
                 self.set_aside(index..index + 1, Standing::Retracted);
@@ -299,9 +414,18 @@ impl Parsed {
     pub(super) fn retract_at_no(&mut self) {
         let first = self.tokens.iter().position(Token::is_content);
         let last = self.tokens.iter().rposition(Token::is_content);
-        let (Some(first), Some(last)) = (first, last) else { return };
+        let (Some(first), Some(last)) = (first, last) else {
+            return;
+        };
         let answers = |t: &Token| matches!(t.role, Role::Yes | Role::No);
-        let Some(at) = self.tokens.iter().position(answers).filter(|&at| first < at && at < last) else { return };
+        let Some(at) = self
+            .tokens
+            .iter()
+            .position(answers)
+            .filter(|&at| first < at && at < last)
+        else {
+            return;
+        };
         if self.tokens[at].is_answer_no() && self.tokens[at].before >= Break::Comma {
             self.retract_before(at);
         }
@@ -314,30 +438,55 @@ impl Parsed {
             let segment = &self.segments[self.tokens[at].segment as usize];
             &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at]
         };
-        let last = self.tokens.iter().rposition(|t| t.is_content() || matches!(t.role, Role::Yes | Role::No))?;
+        let last = self
+            .tokens
+            .iter()
+            .rposition(|t| t.is_content() || matches!(t.role, Role::Yes | Role::No))?;
         let concludes = |&at: &usize| {
             let token = &self.tokens[at];
             token.role == Role::Conclude
                 && !token.is_aside
-                && lead(at).iter().all(|t| matches!(t.role, Role::Determiner | Role::Filler | Role::And | Role::Conclude))
+                && lead(at).iter().all(|t| {
+                    matches!(
+                        t.role,
+                        Role::Determiner | Role::Filler | Role::And | Role::Conclude
+                    )
+                })
         };
         let takes_up = |&at: &usize| {
             let token = &self.tokens[at];
             let is_verb = token.role == Role::Verb && INTERPRETING.contains(&self.word(token))
-                || matches!(token.role, Role::Filler | Role::Affirm | Role::Relative) && INTERPRETING_PHRASES.contains(&self.word(token));
+                || matches!(token.role, Role::Filler | Role::Affirm | Role::Relative)
+                    && INTERPRETING_PHRASES.contains(&self.word(token));
             let lead = lead(at);
             is_verb
                 && !token.is_aside
                 && lead.first().is_some_and(|t| t.role == Role::Determiner)
-                && lead.iter().all(|t| matches!(t.role, Role::Determiner | Role::Filler | Role::Verb | Role::And))
+                && lead.iter().all(|t| {
+                    matches!(
+                        t.role,
+                        Role::Determiner | Role::Filler | Role::Verb | Role::And
+                    )
+                })
         };
-        (1..last).find(concludes).or_else(|| (1..last).filter(|_| interprets).find(takes_up))
+        (1..last)
+            .find(concludes)
+            .or_else(|| (1..last).filter(|_| interprets).find(takes_up))
     }
 
     /// Sets aside the words before a conclusion that says something of one of the `kinds`.
     pub(super) fn settle_conclusion(&mut self, question: Option<&Question>, kinds: Kinds) {
-        let restated = || question.filter(|q| q.asks_for_content).and_then(|q| q.restated_in(self));
-        let Some(start) = self.conclusion(kinds.has(Category::Finding)).or_else(restated) else { return };
+        let restated = || {
+            question
+                .filter(|q| q.asks_for_content)
+                .and_then(|q| q.restated_in(self))
+        };
+        let Some(start) = self
+            .conclusion(kinds.has(Category::Finding))
+            .or_else(restated)
+        else {
+            return;
+        };
         let says = |t: &Token| t.is_stated() && kinds.has(t.category) && !t.is_modifier;
         if !self.tokens[start..].iter().any(says) {
             return;
@@ -353,11 +502,21 @@ impl Parsed {
 
     /// Sets aside the numbers before a conclusion or a total ("there are 3 in total").
     pub(super) fn settle_total(&mut self) {
-        let is_total = |t: &Token| matches!(self.word(t), "total" | "altogether" | "共" | "共有" | "总共" | "合计" | "总计");
+        let is_total = |t: &Token| {
+            matches!(
+                self.word(t),
+                "total" | "altogether" | "共" | "共有" | "总共" | "合计" | "总计"
+            )
+        };
         let total = self.tokens.iter().find(|t| is_total(t)).map(|t| t.sentence);
         let of_total = || self.tokens.iter().position(|t| Some(t.sentence) == total);
-        let Some(start) = self.conclusion(false).or_else(of_total) else { return };
-        if !self.tokens[start..].iter().any(|t| t.role == Role::Number && !t.is_aside) {
+        let Some(start) = self.conclusion(false).or_else(of_total) else {
+            return;
+        };
+        if !self.tokens[start..]
+            .iter()
+            .any(|t| t.role == Role::Number && !t.is_aside)
+        {
             return;
         }
         for at in 0..start {
@@ -369,8 +528,13 @@ impl Parsed {
 
     /// The same for a yes or no: what was observed before gives way to it, an explicit yes or no does not.
     pub(super) fn settle_polar_conclusion(&mut self) {
-        let Some(start) = self.conclusion(false) else { return };
-        if !self.tokens[start..].iter().any(|t| matches!(t.role, Role::Yes | Role::No) && !t.is_aside) {
+        let Some(start) = self.conclusion(false) else {
+            return;
+        };
+        if !self.tokens[start..]
+            .iter()
+            .any(|t| matches!(t.role, Role::Yes | Role::No) && !t.is_aside)
+        {
             return;
         }
         for at in 0..start {
@@ -383,13 +547,27 @@ impl Parsed {
 
     /// "Image right, that is the patient's left": the patient's side is meant.
     pub(super) fn settle_image_side(&mut self) {
-        if !self.text.contains("patient") && !self.text.contains("患者") && !self.text.contains("病人") {
+        if !self.text.contains("patient")
+            && !self.text.contains("患者")
+            && !self.text.contains("病人")
+        {
             return;
         }
         let owner = |parsed: &Self, segment: &Segment| {
-            let has = |words: &[&str]| parsed.of(segment).iter().any(|t| words.iter().any(|w| parsed.word(t).contains(w)));
-            let (patient, image) = (has(&["patient", "患者", "病人"]), has(&["image", "picture", "screen", "film", "图"]));
-            let has_side = parsed.of(segment).iter().any(|t| t.category == Category::Side);
+            let has = |words: &[&str]| {
+                parsed
+                    .of(segment)
+                    .iter()
+                    .any(|t| words.iter().any(|w| parsed.word(t).contains(w)))
+            };
+            let (patient, image) = (
+                has(&["patient", "患者", "病人"]),
+                has(&["image", "picture", "screen", "film", "图"]),
+            );
+            let has_side = parsed
+                .of(segment)
+                .iter()
+                .any(|t| t.category == Category::Side);
             (has_side && patient && !image, has_side && image && !patient)
         };
         let owners: Vec<(bool, bool)> = self.segments.iter().map(|s| owner(self, s)).collect();
@@ -422,11 +600,16 @@ impl Parsed {
             return;
         }
         let clauses = self.clauses(question, &property, kinds);
-        let is_meant = clauses.iter().any(|c| c.has_subject && matches!(c.says, Says::Has | Says::Nothing));
+        let is_meant = clauses
+            .iter()
+            .any(|c| c.has_subject && matches!(c.says, Says::Has | Says::Nothing));
         self.settle_comparison(&clauses, &property, kinds);
         for clause in clauses {
             for index in clause.first..clause.end {
-                let names = self.of(&self.segments[index]).iter().any(|t| kinds.has(t.category) || question.offers(t));
+                let names = self
+                    .of(&self.segments[index])
+                    .iter()
+                    .any(|t| kinds.has(t.category) || question.offers(t));
                 self.segments[index].is_firm |= clause.says == Says::Has && names;
             }
             let standing = match clause.says {
@@ -452,10 +635,17 @@ impl Parsed {
         if !property.iter().any(compares) {
             return;
         }
-        for clause in clauses.iter().filter(|c| c.says == Says::HasNot && c.has_subject) {
-            let Some(segment) = self.segments.get(clause.end).copied() else { continue };
+        for clause in clauses
+            .iter()
+            .filter(|c| c.says == Says::HasNot && c.has_subject)
+        {
+            let Some(segment) = self.segments.get(clause.end).copied() else {
+                continue;
+            };
             let tokens = segment.first as usize..segment.end as usize;
-            let names = self.tokens[tokens.clone()].iter().any(|t| kinds.has(t.category));
+            let names = self.tokens[tokens.clone()]
+                .iter()
+                .any(|t| kinds.has(t.category));
             if segment.opener != Opener::Than || !names {
                 continue;
             }
@@ -489,7 +679,11 @@ impl Parsed {
                 last = next.says;
             }
             match clauses.last_mut() {
-                Some(open) if open.sentence == next.sentence && open.end == index && self.joins(open, &next, segment) => {
+                Some(open)
+                    if open.sentence == next.sentence
+                        && open.end == index
+                        && self.joins(open, &next, segment) =>
+                {
                     open.absorb(&next);
                 }
                 _ => clauses.push(next),
@@ -509,13 +703,18 @@ impl Parsed {
     ) -> Clause {
         let tokens = self.of(segment);
         let is_subject = |t: &&Token| {
-            t.is_content() && !t.is_modifier && !t.is_aside && (kinds.has(t.category) || question.offers(t) || kinds.has(Category::Organ) && names_organ(t))
+            t.is_content()
+                && !t.is_modifier
+                && !t.is_aside
+                && (kinds.has(t.category)
+                    || question.offers(t)
+                    || kinds.has(Category::Organ) && names_organ(t))
         };
         let has_subject = tokens.iter().any(|t| is_subject(&t));
         let mut says = Says::Nothing;
         for token in tokens.iter().filter(|t| t.is_content() && !t.is_aside) {
             // the last word decides: "the maxillary sinus is not displaced"
-            match says_of(token, property, kinds, question) {
+            match self.says_of(token, property, kinds, question) {
                 Says::Nothing => {}
                 Says::Other => says = stronger(says, Says::Other),
                 of_property => says = of_property,
@@ -524,19 +723,46 @@ impl Parsed {
         let names_only = tokens.iter().any(|t| {
             t.role == Role::Affirm && self.word(t) != "是"
                 || t.role == Role::Verb
-                    && matches!(self.word(t), "shows" | "show" | "displays" | "demonstrates" | "depicts" | "reveals" | "contains" | "显示")
+                    && matches!(
+                        self.word(t),
+                        "shows"
+                            | "show"
+                            | "displays"
+                            | "demonstrates"
+                            | "depicts"
+                            | "reveals"
+                            | "contains"
+                            | "显示"
+                    )
         });
         // "I looked at both sides." points at nothing
-        let points = |t: &Token| matches!(self.word(t), "it" | "they" | "this" | "that" | "these" | "one" | "ones") || t.role == Role::Conclude;
+        let points = |t: &Token| {
+            matches!(
+                self.word(t),
+                "it" | "they" | "this" | "that" | "these" | "one" | "ones"
+            ) || t.role == Role::Conclude
+        };
         let is_observer = |t: &Token| matches!(self.word(t), "i" | "we");
-        let is_looking = |t: &Token| matches!(self.word(t), "compare" | "inspect" | "examine" | "比较" | "观察" | "对比" | "查看" | "看");
-        let observes = (segment.has_verb && tokens.first().is_some_and(is_observer) || tokens.iter().any(is_looking)) && !tokens.iter().any(points);
+        let is_looking = |t: &Token| {
+            matches!(
+                self.word(t),
+                "compare" | "inspect" | "examine" | "比较" | "观察" | "对比" | "查看" | "看"
+            )
+        };
+        let observes = (segment.has_verb && tokens.first().is_some_and(is_observer)
+            || tokens.iter().any(is_looking))
+            && !tokens.iter().any(points);
         if says == Says::Nothing && (names_only || observes) {
             says = Says::Other;
         }
         // "… but the lung is not"
-        let ends_in_denial = tokens.iter().rev().take_while(|t| !t.is_content()).any(|t| t.role == Role::Negation);
-        let is_turned = says == Says::Nothing && ends_in_denial && has_subject && last != Says::Nothing;
+        let ends_in_denial = tokens
+            .iter()
+            .rev()
+            .take_while(|t| !t.is_content())
+            .any(|t| t.role == Role::Negation);
+        let is_turned =
+            says == Says::Nothing && ends_in_denial && has_subject && last != Says::Nothing;
         if is_turned {
             says = last.turned();
         }
@@ -554,18 +780,39 @@ impl Parsed {
     /// Whether the next segment goes on with the clause.
     fn joins(&self, open: &Clause, next: &Clause, segment: &Segment) -> bool {
         if !next.has_subject {
-            return !matches!(segment.opener, Opener::Start) || !open.has_subject || segment.opener == Opener::Value;
+            return !matches!(segment.opener, Opener::Start)
+                || !open.has_subject
+                || segment.opener == Opener::Value;
         }
         if !open.has_subject {
             return open.says == Says::Nothing || !next.has_verb && next.says == Says::Nothing;
         }
-        let is_list = matches!(segment.opener, Opener::And | Opener::Or | Opener::List | Opener::Examples);
+        let is_list = matches!(
+            segment.opener,
+            Opener::And | Opener::Or | Opener::List | Opener::Examples
+        );
         if next.says == Says::Nothing && !next.has_verb {
-            let has_value = self.segments.get(next.end).is_some_and(|s| s.opener == Opener::Value);
+            let has_value = self
+                .segments
+                .get(next.end)
+                .is_some_and(|s| s.opener == Opener::Value);
             return is_list && !has_value;
         }
         let is_shared = self.of(segment).iter().any(|t| {
-            matches!(self.word(t), "are" | "were" | "appear" | "look" | "show" | "seem" | "have" | "both" | "都" | "均" | "皆")
+            matches!(
+                self.word(t),
+                "are"
+                    | "were"
+                    | "appear"
+                    | "look"
+                    | "show"
+                    | "seem"
+                    | "have"
+                    | "both"
+                    | "都"
+                    | "均"
+                    | "皆"
+            )
         });
         let is_chinese_pair = segment.opener == Opener::And && !segment.has_verb;
         is_list && open.says == Says::Nothing && !open.has_verb && (is_shared || is_chinese_pair)
@@ -603,39 +850,57 @@ const fn stronger(left: Says, right: Says) -> Says {
     }
 }
 
-/// What a word says of the property.
-fn says_of(token: &Token, property: &[Token], kinds: Kinds, question: &Question) -> Says {
-    let of = |has: bool| if has { Says::Has } else { Says::HasNot };
-    let asks_finding = property.iter().any(|p| is_finding_like(p) && !(p.category == Category::Normality && is_normal(p)));
-    if token.category == Category::Normality {
-        if let Some(asked) = property.iter().find(|p| p.category == Category::Normality) {
-            return of((is_normal(asked) == is_normal(token)) != token.is_negated);
+impl Parsed {
+    /// What a word says of the property.
+    fn says_of(
+        &self,
+        token: &Token,
+        property: &[Token],
+        kinds: Kinds,
+        question: &Question,
+    ) -> Says {
+        let of = |has: bool| if has { Says::Has } else { Says::HasNot };
+        let asks_finding = property
+            .iter()
+            .any(|p| is_finding_like(p) && !(p.category == Category::Normality && is_normal(p)));
+        if token.category == Category::Normality {
+            if let Some(asked) = property.iter().find(|p| p.category == Category::Normality) {
+                return of((is_normal(asked) == is_normal(token)) != token.is_negated);
+            }
+            return match asks_finding {
+                true => of(is_normal(token) == token.is_negated),
+                false => Says::Other,
+            };
         }
-        return match asks_finding {
-            true => of(is_normal(token) == token.is_negated),
-            false => Says::Other,
-        };
-    }
-    for asked in property {
-        let is_it = token.key == asked.key || lies_under(token, asked) || is_part(asked, token);
-        if is_it {
-            return of(token.is_negated == asked.is_negated);
+        for asked in property {
+            let is_it = token.key == asked.key
+                || lies_under(token, asked)
+                || is_part(asked, token)
+                || is_same_word((self, token), (&question.parsed, asked));
+            if is_it {
+                return of(token.is_negated == asked.is_negated);
+            }
+            if are_opposite(token, asked) {
+                return of(token.is_negated);
+            }
+            let is_any_finding =
+                is_general(asked) || asked.category == Category::Normality || is_affected(asked);
+            if is_any_finding && token.category == Category::Finding {
+                let wants_normal = asked.category == Category::Normality && is_normal(asked);
+                return of(token.is_negated == wants_normal);
+            }
         }
-        if are_opposite(token, asked) {
-            return of(token.is_negated);
+        if kinds.has(token.category) || question.names(token) || token.role == Role::Number {
+            return Says::Nothing;
         }
-        let is_any_finding = is_general(asked) || asked.category == Category::Normality || is_affected(asked);
-        if is_any_finding && token.category == Category::Finding {
-            let wants_normal = asked.category == Category::Normality && is_normal(asked);
-            return of(token.is_negated == wants_normal);
+        match token.category {
+            Category::Finding | Category::Unknown | Category::Attribute | Category::Color
+                if !token.is_negated =>
+            {
+                Says::Other
+            }
+            _ => Says::Nothing,
         }
-    }
-    if kinds.has(token.category) || question.names(token) || token.role == Role::Number {
-        return Says::Nothing;
-    }
-    match token.category {
-        Category::Finding | Category::Unknown | Category::Attribute | Category::Color if !token.is_negated => Says::Other,
-        _ => Says::Nothing,
     }
 }
 
@@ -643,14 +908,21 @@ fn says_of(token: &Token, property: &[Token], kinds: Kinds, question: &Question)
 fn names_organ(token: &Token) -> bool {
     use super::lexicon::Lexicon;
     let concepts = &Lexicon::get().concepts;
-    let parts = concepts.get(token.concept as usize).map_or(&[][..], |c| &c.parts);
-    parts.iter().any(|&part| concepts[part as usize].category == Category::Organ)
+    let parts = concepts
+        .get(token.concept as usize)
+        .map_or(&[][..], |c| &c.parts);
+    parts
+        .iter()
+        .any(|&part| concepts[part as usize].category == Category::Organ)
 }
 
 /// "Larger", "smaller".
 fn is_comparative(token: &Token) -> bool {
     use super::lexicon::Lexicon;
-    let id = Lexicon::get().concepts.get(token.concept as usize).map_or("", |c| c.id.as_str());
+    let id = Lexicon::get()
+        .concepts
+        .get(token.concept as usize)
+        .map_or("", |c| c.id.as_str());
     matches!(id, "attribute.larger" | "attribute.smaller")
 }
 
@@ -679,7 +951,11 @@ fn replaces(new: &Token, old: &Token) -> bool {
         (_, category) => 16 + category as u8,
     };
     let states = |t: &Token| matches!(kind(t), 2 | 4);
-    new.is_content() && !new.is_aside && differs && (kind(new) == kind(old) && !is_related(new, old) || states(new) && states(old) && kind(new) != kind(old))
+    new.is_content()
+        && !new.is_aside
+        && differs
+        && (kind(new) == kind(old) && !is_related(new, old)
+            || states(new) && states(old) && kind(new) != kind(old))
 }
 
 /// A set of categories.
@@ -690,14 +966,25 @@ impl Kinds {
     /// The categories of the tokens.
     pub fn of<'t>(tokens: impl Iterator<Item = &'t Token>) -> Self {
         let bits: u32 = tokens.fold(0, |bits, t| bits | 1 << t.category as u8);
-        let things = [Category::Finding, Category::Unknown, Category::Other].iter().fold(0_u32, |b, &c| b | 1 << c as u8);
-        Self(if bits & things == 0 { bits } else { bits | things })
+        let things = [Category::Finding, Category::Unknown, Category::Other]
+            .iter()
+            .fold(0_u32, |b, &c| b | 1 << c as u8);
+        Self(if bits & things == 0 {
+            bits
+        } else {
+            bits | things
+        })
     }
 
     /// Only those that name one of several things: sides, directions, organs, levels.
     #[must_use]
     pub fn places(self) -> Self {
-        let places = [Category::Side, Category::Direction, Category::Organ, Category::Level];
+        let places = [
+            Category::Side,
+            Category::Direction,
+            Category::Organ,
+            Category::Level,
+        ];
         let wanted = places.iter().fold(0_u32, |bits, &c| bits | 1 << c as u8);
         Self(self.0 & wanted)
     }

@@ -87,7 +87,9 @@ impl Parsed {
                 (_, Role::Relative) | (Break::Comma, Role::Pronoun) => Some(Opener::Relative),
                 (_, Role::Detail) => Some(Opener::Detail),
                 (_, Role::List) => Some(Opener::Examples),
-                (Break::Comma, Role::Preposition) if self.word(&token) == "as" => Some(Opener::Relative),
+                (Break::Comma, Role::Preposition) if self.word(&token) == "as" => {
+                    Some(Opener::Relative)
+                }
                 (Break::Comma, _) if self.is_participle(&token) => Some(Opener::Detail),
                 (_, Role::Than) => Some(Opener::Than),
                 (_, Role::Instead) => Some(Opener::Instead),
@@ -161,7 +163,11 @@ impl Parsed {
         };
         let gap = &self.text[last.end as usize..later[0].start as usize];
         // a Chinese sentence needs no verb: only short ones are items
-        let item = later.iter().enumerate().take_while(|(i, t)| *i == 0 || t.before != Break::Sentence).last();
+        let item = later
+            .iter()
+            .enumerate()
+            .take_while(|(i, t)| *i == 0 || t.before != Break::Sentence)
+            .last();
         let length = item.map_or(0, |(_, t)| t.end - later[0].start);
         let count = item.map_or(1, |(i, _)| i + 1);
         let is_clause = says_of_place(&later[..count]);
@@ -194,10 +200,7 @@ impl Parsed {
             reach.enter(&self.segments, &self.tokens, index);
             let segment = self.segments[index];
             let is_list_item = !segment.has_verb
-                && matches!(
-                    segment.opener,
-                    Opener::List | Opener::And | Opener::Bracket
-                );
+                && matches!(segment.opener, Opener::List | Opener::And | Opener::Bracket);
             let continues =
                 segment.opener == Opener::Or || segment.opener == Opener::Relative || is_list_item;
             if !continues || segment.opener == Opener::List && self.begins_anew(index) {
@@ -247,11 +250,20 @@ impl Parsed {
 
     /// "右肾可见结石" after "左肾未见结石", "in the right" after "not in the left": the list item says something of its own.
     fn begins_anew(&self, index: usize) -> bool {
-        let is_place = |t: &Token| matches!(t.category, Category::Side | Category::Organ | Category::Direction);
+        let is_place = |t: &Token| {
+            matches!(
+                t.category,
+                Category::Side | Category::Organ | Category::Direction
+            )
+        };
         let tokens = self.of(&self.segments[index]);
-        let before = index.checked_sub(1).map_or(&[][..], |i| self.of(&self.segments[i]));
+        let before = index
+            .checked_sub(1)
+            .map_or(&[][..], |i| self.of(&self.segments[i]));
         let denial = before.iter().position(|t| t.role == Role::Negation);
-        let has_denial = tokens.iter().any(|t| matches!(t.role, Role::Negation | Role::NegationBack));
+        let has_denial = tokens
+            .iter()
+            .any(|t| matches!(t.role, Role::Negation | Role::NegationBack));
         if let Some(denial) = denial.filter(|_| !has_denial) {
             let is_in = |t: &Token| t.role == Role::Preposition;
             if tokens.first().is_some_and(is_in) && before[denial..].iter().any(is_in) {
@@ -264,7 +276,8 @@ impl Parsed {
             }
         }
         let affirms = tokens.iter().position(|t| t.role == Role::Affirm);
-        affirms.is_some_and(|at| at > 0 && tokens[at + 1..].iter().any(Token::is_content)) && !has_denial
+        affirms.is_some_and(|at| at > 0 && tokens[at + 1..].iter().any(Token::is_content))
+            && !has_denial
     }
 
     /// "Nodule-free", "the lung is nodule free": the word denies what stands before it.
@@ -275,8 +288,15 @@ impl Parsed {
         for at in 1..self.tokens.len() {
             let token = self.tokens[at];
             let is_free = &self.text[token.start as usize..token.end as usize] == "free";
-            let is_last = self.tokens.get(at + 1).is_none_or(|next| next.segment != token.segment || !next.is_content());
-            if is_free && is_last && token.segment == self.tokens[at - 1].segment && self.tokens[at - 1].is_content() {
+            let is_last = self
+                .tokens
+                .get(at + 1)
+                .is_none_or(|next| next.segment != token.segment || !next.is_content());
+            if is_free
+                && is_last
+                && token.segment == self.tokens[at - 1].segment
+                && self.tokens[at - 1].is_content()
+            {
                 self.tokens[at].role = Role::NegationBack;
             }
         }
@@ -294,14 +314,18 @@ impl Parsed {
             // "absolutely not"
             let next = self.tokens.get(at + 1).copied();
             if matches!(self.tokens[at].role, Role::Yes | Role::Assent)
-                && next.is_some_and(|n| matches!(n.role, Role::Negation | Role::No) && n.before <= Break::Hyphen)
+                && next.is_some_and(|n| {
+                    matches!(n.role, Role::Negation | Role::No) && n.before <= Break::Hyphen
+                })
             {
                 self.tokens[at].role = Role::Filler;
             }
             if self.tokens[at].role != Role::No {
                 continue;
             }
-            if next.is_some_and(|n| n.role == Role::Negation && n.before <= Break::Hyphen && self.is_noun_of_denial(&n)) {
+            if next.is_some_and(|n| {
+                n.role == Role::Negation && n.before <= Break::Hyphen && self.is_noun_of_denial(&n)
+            }) {
                 continue; // "no absence of"
             }
             let follows_or = at > 0 && self.tokens[at - 1].role == Role::Or;
@@ -435,9 +459,17 @@ pub fn says_of_place(tokens: &[Token]) -> bool {
 /// "左肾没有" after "结石在右肾": the one before says where something is, this one only names a place.
 fn is_own_clause(segments: &[Segment], tokens: &[Token], index: usize) -> bool {
     let of = |s: &Segment| &tokens[s.first as usize..s.end as usize];
-    let is_place = |t: &Token| matches!(t.category, Category::Side | Category::Organ | Category::Direction);
+    let is_place = |t: &Token| {
+        matches!(
+            t.category,
+            Category::Side | Category::Organ | Category::Direction
+        )
+    };
     let before = of(&segments[index - 1]);
-    let mut content = of(&segments[index]).iter().filter(|t| t.is_content()).peekable();
+    let mut content = of(&segments[index])
+        .iter()
+        .filter(|t| t.is_content())
+        .peekable();
     content.peek().is_some()
         && content.all(is_place)
         && before.iter().any(is_place)

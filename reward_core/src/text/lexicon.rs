@@ -264,7 +264,11 @@ impl Lexicon {
             for term in &row.terms {
                 lexicon.insert(term, Entry::Concepts(vec![index as ConceptId]));
                 if let Some((first, second)) = pairs_of(term) {
-                    for spelling in [format!("{second} and {first}"), format!("{first} & {second}"), format!("{second} & {first}")] {
+                    for spelling in [
+                        format!("{second} and {first}"),
+                        format!("{first} & {second}"),
+                        format!("{second} & {first}"),
+                    ] {
                         lexicon.insert(&spelling, Entry::Concepts(vec![index as ConceptId]));
                     }
                 }

@@ -4,6 +4,7 @@
 //! "12 March 2019" and "2019-03-12" are the same.
 
 use super::lexicon::Category;
+use super::tokens::ordinal_key;
 use super::words::Break;
 
 /// A raw word as [`super::tokens::Parsed`] holds it: key, start, end, what stands before.
@@ -95,8 +96,18 @@ const SCALES: [(&str, u64); 10] = [
 const CHINESE_SCALES: [(&str, u64); 5] = [("期", 1), ("级", 2), ("型", 3), ("类", 5), ("度", 8)];
 
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-    "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 
 const ORDINALS: [&str; 12] = [
@@ -105,7 +116,8 @@ const ORDINALS: [&str; 12] = [
 ];
 
 const NUMBERS: [&str; 12] = [
-    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve",
 ];
 
 const ROMANS: [&str; 12] = [
@@ -140,7 +152,10 @@ impl<'a> Reader<'a> {
         let (number, mut used) = if digits.is_empty() {
             let next = self.word(at + 1).filter(|_| self.is_near(at + 1))?;
             // "t 2" is a sequence, "s 3" may be a heart sound: only a hyphen makes them a level
-            let is_certain = letters == "l" || letters == "th" || letters == "c" || self.words[at + 1].3 == Break::Hyphen;
+            let is_certain = letters == "l"
+                || letters == "th"
+                || letters == "c"
+                || self.words[at + 1].3 == Break::Hyphen;
             (next.parse().ok().filter(|_| is_certain)?, 2)
         } else {
             (digits.parse().ok()?, 1)
@@ -161,7 +176,11 @@ impl<'a> Reader<'a> {
         let is_joined = matches!(self.words.get(at)?.3, Break::Hyphen | Break::Slash);
         let word = self.word(at).filter(|_| is_joined)?;
         let (letters, digits) = split_digits(word);
-        let region = if letters.is_empty() { region } else { region_of_letters(letters)? };
+        let region = if letters.is_empty() {
+            region
+        } else {
+            region_of_letters(letters)?
+        };
         let number = digits.parse().ok().filter(|&n| is_level(region, n))?;
         Some((level_key(region, number), 1))
     }
@@ -188,7 +207,8 @@ impl<'a> Reader<'a> {
         let value = ordinal_of(self.word(at)?)?;
         let region = region_of_word(self.word(at + 1).filter(|_| self.is_near(at + 1))?)?;
         let is_bone = self.word(at + 2).is_some_and(is_vertebra) && self.is_near(at + 2);
-        (is_bone && is_level(region, value)).then(|| self.level(level_key(region, value), None, at, 2))
+        (is_bone && is_level(region, value))
+            .then(|| self.level(level_key(region, value), None, at, 2))
     }
 
     /// "第四腰椎", "第12胸椎", "第二期".
@@ -200,7 +220,19 @@ impl<'a> Reader<'a> {
             return (is_bone && is_level(region, value))
                 .then(|| self.level(level_key(region, value), None, at, used + 2));
         }
-        self.chinese_scale(at + 1).map(|found| Notation { words: found.words + 1, ..found })
+        if let Some(found) = self.chinese_scale(at + 1) {
+            return Some(Notation {
+                words: found.words + 1,
+                ..found
+            });
+        }
+        let is_digits = self.word(at + 1)?.bytes().all(|b| b.is_ascii_digit());
+        let key = ordinal_key(u32::try_from(value).ok().filter(|_| is_digits)?);
+        Some(Notation {
+            keys: [Some(key), None],
+            category: Category::Level,
+            words: 2,
+        })
     }
 
     /// A number in digits or one to two Chinese characters, and its words.
@@ -217,28 +249,44 @@ impl<'a> Reader<'a> {
     /// A level; the words for the bone that follow belong to it.
     fn level(&self, key: u64, second: Option<u64>, at: usize, used: usize) -> Notation {
         let mut words = used;
-        while self.word(at + words).is_some_and(|w| is_vertebra(w) || w == "level" || w == "disc" && second.is_some())
+        while self
+            .word(at + words)
+            .is_some_and(|w| is_vertebra(w) || w == "level" || w == "disc" && second.is_some())
             && self.is_near(at + words)
         {
             words += 1;
         }
-        Notation { keys: [Some(key), second], category: Category::Level, words }
+        Notation {
+            keys: [Some(key), second],
+            category: Category::Level,
+            words,
+        }
     }
 
     /// "stage II", "grade 3b", "BI-RADS 4".
     fn scale(&self, at: usize) -> Option<Notation> {
-        let scale = SCALES.iter().find(|(name, _)| self.word(at) == Some(name))?.1;
+        let scale = SCALES
+            .iter()
+            .find(|(name, _)| self.word(at) == Some(name))?
+            .1;
         let word = self.word(at + 1).filter(|_| self.is_near(at + 1))?;
         let (value, mut suffix) = value_with_suffix(word)?;
         let mut words = 2;
         // "3a" is two raw words
-        if let Some(letter) = self.word(at + 2).filter(|w| w.len() == 1 && self.words[at + 2].3 == Break::Joined) {
+        if let Some(letter) = self
+            .word(at + 2)
+            .filter(|w| w.len() == 1 && self.words[at + 2].3 == Break::Joined)
+        {
             if suffix == 0 && (b'a'..=b'd').contains(&letter.as_bytes()[0]) {
                 (suffix, words) = (u64::from(letter.as_bytes()[0]), 3);
             }
         }
         let key = SCALE | scale << 32 | value << 8 | suffix;
-        Some(Notation { keys: [Some(key), None], category: Category::Scale, words })
+        Some(Notation {
+            keys: [Some(key), None],
+            category: Category::Scale,
+            words,
+        })
     }
 
     /// "II期", "3级", "三型".
@@ -247,7 +295,11 @@ impl<'a> Reader<'a> {
         let scale = CHINESE_SCALES.iter().find(|(name, _)| *name == next)?.1;
         let (value, suffix) = value_with_suffix(self.word(at)?)?;
         let key = SCALE | scale << 32 | value << 8 | suffix;
-        Some(Notation { keys: [Some(key), None], category: Category::Scale, words: 2 })
+        Some(Notation {
+            keys: [Some(key), None],
+            category: Category::Scale,
+            words: 2,
+        })
     }
 
     /// "2019-03-12", "12 March 2019", "March 12, 2019", "12.03.2019", "2019年3月12日".
@@ -256,22 +308,44 @@ impl<'a> Reader<'a> {
             .numeric_date(at)
             .or_else(|| self.dotted_date(at))
             .or_else(|| self.worded_date(at))?;
-        let is_date = (1900..2100).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+        let is_date =
+            (1900..2100).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
         let key = DATE | year << 16 | month << 8 | day;
-        is_date.then_some(Notation { keys: [Some(key), None], category: Category::Other, words })
+        is_date.then_some(Notation {
+            keys: [Some(key), None],
+            category: Category::Other,
+            words,
+        })
     }
 
     fn number(&self, at: usize) -> Option<u64> {
-        self.word(at)?.trim_end_matches(char::is_alphabetic).parse().ok()
+        self.word(at)?
+            .trim_end_matches(char::is_alphabetic)
+            .parse()
+            .ok()
     }
 
     fn numeric_date(&self, at: usize) -> Option<(u64, u64, u64, usize)> {
         if self.word(at + 1)? == "年" {
             let is_date = self.word(at + 3)? == "月";
-            let words = if matches!(self.word(at + 5), Some("日" | "号")) { 6 } else { 5 };
-            return Some((self.number(at)?, self.number(at + 2)?, self.number(at + 4)?, words)).filter(|_| is_date);
+            let words = if matches!(self.word(at + 5), Some("日" | "号")) {
+                6
+            } else {
+                5
+            };
+            return Some((
+                self.number(at)?,
+                self.number(at + 2)?,
+                self.number(at + 4)?,
+                words,
+            ))
+            .filter(|_| is_date);
         }
-        let is_joined = |i: usize| self.words.get(i).is_some_and(|w| matches!(w.3, Break::Hyphen | Break::Slash));
+        let is_joined = |i: usize| {
+            self.words
+                .get(i)
+                .is_some_and(|w| matches!(w.3, Break::Hyphen | Break::Slash))
+        };
         if !is_joined(at + 1) || !is_joined(at + 2) {
             return None;
         }
@@ -290,7 +364,11 @@ impl<'a> Reader<'a> {
         if parts.next().is_some() {
             return None;
         }
-        Some(if first > 31 { (first, middle, last, 1) } else { (last, middle, first, 1) })
+        Some(if first > 31 {
+            (first, middle, last, 1)
+        } else {
+            (last, middle, first, 1)
+        })
     }
 
     fn worded_date(&self, at: usize) -> Option<(u64, u64, u64, usize)> {
@@ -303,7 +381,12 @@ impl<'a> Reader<'a> {
             return Some((self.number(at + 2)?, month, self.number(at + 1)?, 3));
         }
         let of = usize::from(self.word(at + 1)? == "of");
-        Some((self.number(at + 2 + of)?, month_at(at + 1 + of)?, self.number(at)?, 3 + of))
+        Some((
+            self.number(at + 2 + of)?,
+            month_at(at + 1 + of)?,
+            self.number(at)?,
+            3 + of,
+        ))
     }
 }
 
@@ -340,7 +423,10 @@ const fn is_level(region: u64, number: u64) -> bool {
 }
 
 fn is_vertebra(word: &str) -> bool {
-    matches!(word, "vertebra" | "vertebrae" | "vertebral" | "body" | "bodies" | "椎" | "体" | "spine")
+    matches!(
+        word,
+        "vertebra" | "vertebrae" | "vertebral" | "body" | "bodies" | "椎" | "体" | "spine"
+    )
 }
 
 const fn level_key(region: u64, number: u64) -> u64 {
@@ -356,7 +442,10 @@ fn ordinal_of(word: &str) -> Option<u64> {
 }
 
 fn value_of_han(word: &str) -> Option<u64> {
-    CHINESE_NUMBERS.iter().position(|n| *n == word).map(|p| p as u64 + 1)
+    CHINESE_NUMBERS
+        .iter()
+        .position(|n| *n == word)
+        .map(|p| p as u64 + 1)
 }
 
 /// The value of a number in digits, words, Roman or Chinese, up to 12.

@@ -90,10 +90,18 @@ pub fn fulfils(said: &Quantity, asked: &Quantity) -> Option<bool> {
         (Bound::Exact, Bound::AtMost) => Some(value <= limit),
         (Bound::Exact, Bound::Above) => Some(value > limit),
         (Bound::Exact, Bound::AtLeast) => Some(value >= limit),
-        (Bound::Below | Bound::AtMost, Bound::Below | Bound::AtMost) if value <= limit => Some(true),
-        (Bound::Above | Bound::AtLeast, Bound::Above | Bound::AtLeast) if value >= limit => Some(true),
-        (Bound::Below | Bound::AtMost, Bound::Above | Bound::AtLeast) if value <= limit => Some(false),
-        (Bound::Above | Bound::AtLeast, Bound::Below | Bound::AtMost) if value >= limit => Some(false),
+        (Bound::Below | Bound::AtMost, Bound::Below | Bound::AtMost) if value <= limit => {
+            Some(true)
+        }
+        (Bound::Above | Bound::AtLeast, Bound::Above | Bound::AtLeast) if value >= limit => {
+            Some(true)
+        }
+        (Bound::Below | Bound::AtMost, Bound::Above | Bound::AtLeast) if value <= limit => {
+            Some(false)
+        }
+        (Bound::Above | Bound::AtLeast, Bound::Below | Bound::AtMost) if value >= limit => {
+            Some(false)
+        }
         _ => None,
     }
 }
@@ -149,7 +157,15 @@ pub fn quantities(parsed: &Parsed) -> Vec<Quantity> {
 fn bound_after(parsed: &Parsed, last: usize) -> Option<Bound> {
     let tail = parsed.text[parsed.tokens[last].end as usize..].trim_start();
     let starts = |words: &[&str]| words.iter().any(|w| tail.starts_with(w));
-    if starts(&["or less", "or smaller", "or fewer", "or below", "以下", "以内", "之内"]) {
+    if starts(&[
+        "or less",
+        "or smaller",
+        "or fewer",
+        "or below",
+        "以下",
+        "以内",
+        "之内",
+    ]) {
         return Some(Bound::AtMost);
     }
     starts(&["or more", "or larger", "or greater", "or above", "以上"]).then_some(Bound::AtLeast)
@@ -157,8 +173,11 @@ fn bound_after(parsed: &Parsed, last: usize) -> Option<Bound> {
 
 /// The "and" of "between 5 and 10".
 fn is_range_and(parsed: &Parsed, first: usize, token: &Token) -> bool {
-    let lead = first.checked_sub(1).map(|i| word(parsed, &parsed.tokens[i]));
-    matches!(word(parsed, token), "and" | "和" | "与") && matches!(lead, Some("between" | "介于" | "在"))
+    let lead = first
+        .checked_sub(1)
+        .map(|i| word(parsed, &parsed.tokens[i]));
+    matches!(word(parsed, token), "and" | "和" | "与")
+        && matches!(lead, Some("between" | "介于" | "在"))
 }
 
 /// Whether the token stands between the sides of a size ("3 x 4 cm", "2 to 3 cm").

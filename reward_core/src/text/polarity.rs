@@ -7,7 +7,8 @@ use super::lexicon::{Category, Role};
 use super::numbers::{fulfils, quantities, Dimension, Quantity};
 use super::question::{is_normal, Question};
 use super::relations::{
-    are_neighbours, are_opposite, is_finding_like, is_change, is_part, is_related, is_same_word, lies_under, side_bits,
+    are_neighbours, are_opposite, is_change, is_finding_like, is_part, is_related, is_same_word,
+    lies_under, side_bits,
 };
 use std::cell::OnceCell;
 
@@ -68,12 +69,19 @@ pub fn polarity(answer: &Parsed, question: Option<&Question>) -> Polarity {
 
 /// "Certainly." with nothing else said.
 fn assents(answer: &Parsed) -> bool {
-    let Some(at) = answer.tokens.iter().rposition(|t| t.role == Role::Assent && !t.is_aside) else {
+    let Some(at) = answer
+        .tokens
+        .iter()
+        .rposition(|t| t.role == Role::Assent && !t.is_aside)
+    else {
         return false;
     };
     let segment = &answer.segments[answer.tokens[at].segment as usize];
     let is_alone = !answer.of(segment).iter().any(Token::is_content);
-    is_alone && !answer.tokens[at..].iter().any(|t| t.is_content() && !t.is_aside)
+    is_alone
+        && !answer.tokens[at..]
+            .iter()
+            .any(|t| t.is_content() && !t.is_aside)
 }
 
 /// A "yes" that is not "not true", "not correct".
@@ -121,7 +129,12 @@ pub fn is_bare(answer: &Parsed) -> bool {
         && answer.tokens.iter().any(|t| {
             matches!(
                 t.role,
-                Role::Yes | Role::No | Role::Negation | Role::NegationBack | Role::Affirm
+                Role::Yes
+                    | Role::No
+                    | Role::Negation
+                    | Role::NegationBack
+                    | Role::Affirm
+                    | Role::Difficult
             ) || t.category == Category::Normality
         })
 }
@@ -152,23 +165,45 @@ impl<'a> Clause<'a> {
         let compares = question.is_some_and(Question::compares);
         let tokens: Vec<&Token> = tokens
             .iter()
-            .filter(|t| !t.is_aside || answer.segments[t.segment as usize].opener == Opener::Than && compares)
+            .filter(|t| {
+                !t.is_aside
+                    || answer.segments[t.segment as usize].opener == Opener::Than && compares
+            })
             .collect();
         let content: Vec<&Token> = tokens.iter().filter(|t| t.is_content()).copied().collect();
         let says = |t: &&Token| {
             matches!(
                 t.role,
-                Role::Verb | Role::Affirm | Role::Negation | Role::NegationBack | Role::No | Role::Yes
+                Role::Verb
+                    | Role::Affirm
+                    | Role::Negation
+                    | Role::NegationBack
+                    | Role::No
+                    | Role::Yes
             )
         };
         let is_statement = tokens.iter().any(|t| says(t));
         let is_further = tokens.iter().any(|t| {
             matches!(
                 &answer.text[t.start as usize..t.end as usize],
-                "other" | "another" | "additional" | "further" | "new" | "else" | "其他" | "其它" | "另" | "新"
+                "other"
+                    | "another"
+                    | "additional"
+                    | "further"
+                    | "new"
+                    | "else"
+                    | "其他"
+                    | "其它"
+                    | "另"
+                    | "新"
             )
         });
-        Self { tokens, content, is_statement, is_further }
+        Self {
+            tokens,
+            content,
+            is_statement,
+            is_further,
+        }
     }
 }
 
@@ -179,7 +214,11 @@ fn clauses<'a>(answer: &'a Parsed, sentence: &'a [Token]) -> impl Iterator<Item 
         a.segment == b.segment
             || !(segment.opener == Opener::Contrast
                 || segment.opener == Opener::Start
-                || segment.has_verb && matches!(segment.opener, Opener::And | Opener::List | Opener::Relative))
+                || segment.has_verb
+                    && matches!(
+                        segment.opener,
+                        Opener::And | Opener::List | Opener::Relative
+                    ))
     })
 }
 
@@ -204,7 +243,9 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
             }
             if of_sentence == Stated::Nothing && !found.is_firm() {
                 of_sentence = clause_says(answer, &whole, question, &said);
-                if matches!(of_sentence, Stated::Firm(_)) && found.add(of_sentence, &whole, question) {
+                if matches!(of_sentence, Stated::Firm(_))
+                    && found.add(of_sentence, &whole, question)
+                {
                     return Stated::Both;
                 }
             }
@@ -245,11 +286,15 @@ impl Found {
     /// Takes over a firm statement; true where it says the opposite of the one before in the same words.
     fn add(&mut self, says: Stated, clause: &Clause<'_>, question: &Question) -> bool {
         let asked = &question.proposition;
-        let is_subject = |t: &&Token| asked.is_of_subject && asked.place.iter().any(|a| a.key == t.key);
+        let is_subject =
+            |t: &&Token| asked.is_of_subject && asked.place.iter().any(|a| a.key == t.key);
         let names_subject = clause.content.iter().any(|t| is_subject(&t));
         let is_plain = clause.content.iter().all(|t| question.names(t));
         if self.is_firm() && (self.names_subject || !names_subject) {
-            return self.stated != says && self.is_plain && is_plain && self.names_subject == names_subject;
+            return self.stated != says
+                && self.is_plain
+                && is_plain
+                && self.names_subject == names_subject;
         }
         (self.stated, self.names_subject, self.is_plain) = (says, names_subject, is_plain);
         false
@@ -260,12 +305,20 @@ impl Found {
 fn bare_statement(answer: &Parsed, sentence: &Clause<'_>, question: Option<&Question>) -> Stated {
     let content = &sentence.content;
     let is_pronoun = |t: &Token| {
-        t.role == Role::Number && matches!(&answer.text[t.start as usize..t.end as usize], "one" | "ones" | "some")
+        t.role == Role::Number
+            && matches!(
+                &answer.text[t.start as usize..t.end as usize],
+                "one" | "ones" | "some"
+            )
     };
     let asks_number = question.is_some_and(|q| !q.proposition.amounts.is_empty());
     if content.iter().all(|t| is_pronoun(t)) && !asks_number {
         if let Some(one) = content.first() {
-            return if sentence.is_statement { Stated::Weak(!one.is_negated) } else { Stated::Nothing };
+            return if sentence.is_statement {
+                Stated::Weak(!one.is_negated)
+            } else {
+                Stated::Nothing
+            };
         }
         if let Some(said) = bare_says(&sentence.tokens) {
             return Stated::Weak(said);
@@ -273,7 +326,11 @@ fn bare_statement(answer: &Parsed, sentence: &Clause<'_>, question: Option<&Ques
         if question.is_some_and(|q| q.proposition.is_modal) && says_possible(answer, sentence) {
             return Stated::Weak(true);
         }
-        return if is_short_yes(answer, sentence) { Stated::Weak(true) } else { Stated::Nothing };
+        return if is_short_yes(answer, sentence) {
+            Stated::Weak(true)
+        } else {
+            Stated::Nothing
+        };
     }
     if question.is_none() && content.iter().all(|t| t.is_negated) {
         return Stated::Firm(false);
@@ -283,9 +340,18 @@ fn bare_statement(answer: &Parsed, sentence: &Clause<'_>, question: Option<&Ques
 
 /// "There is.", "It does."
 fn is_short_yes(answer: &Parsed, sentence: &Clause<'_>) -> bool {
-    let last = sentence.tokens.last().is_some_and(|t| answer.is_auxiliary(t));
+    let last = sentence
+        .tokens
+        .last()
+        .is_some_and(|t| answer.is_auxiliary(t));
     let has_subject = sentence.tokens.iter().any(|t| t.role == Role::Determiner);
-    last && has_subject && sentence.tokens.iter().all(|t| matches!(t.role, Role::Determiner | Role::Verb | Role::Filler | Role::Assent | Role::Yes))
+    last && has_subject
+        && sentence.tokens.iter().all(|t| {
+            matches!(
+                t.role,
+                Role::Determiner | Role::Verb | Role::Filler | Role::Assent | Role::Yes
+            )
+        })
 }
 
 /// "It is possible."
@@ -296,7 +362,11 @@ fn says_possible(answer: &Parsed, sentence: &Clause<'_>) -> bool {
 /// "Possible", which answers "Can X cause Y?".
 #[must_use]
 pub fn is_possible(answer: &Parsed, token: &Token) -> bool {
-    token.role == Role::Hedge && matches!(&answer.text[token.start as usize..token.end as usize], "possible" | "有可能")
+    token.role == Role::Hedge
+        && matches!(
+            &answer.text[token.start as usize..token.end as usize],
+            "possible" | "有可能"
+        )
 }
 
 /// What a clause says to the proposition of the question.
@@ -325,7 +395,10 @@ fn proposition_says(
         return Stated::Nothing;
     }
     if names_other_organ(&clause.content, question) {
-        let names_kind = clause.content.iter().any(|t| t.is_stated() && question.names(t) && t.category == Category::Modality);
+        let names_kind = clause
+            .content
+            .iter()
+            .any(|t| t.is_stated() && question.names(t) && t.category == Category::Modality);
         return match asked.is_identity && names_kind {
             true => Stated::Firm(question.is_negated), // an MRI of another part
             false => Stated::Nothing,
@@ -344,7 +417,10 @@ fn proposition_says(
 
 /// The clause is about an organ that has nothing to do with the one asked about.
 fn names_other_organ(content: &[&Token], question: &Question) -> bool {
-    let mut said = content.iter().filter(|t| t.category == Category::Organ && !t.is_modifier).peekable();
+    let mut said = content
+        .iter()
+        .filter(|t| t.category == Category::Organ && !t.is_modifier)
+        .peekable();
     if said.peek().is_none() || question.proposition.organs().next().is_none() {
         return false;
     }
@@ -367,7 +443,10 @@ fn amount_says(
     let said = said.get_or_init(|| quantities(answer));
     let from = said.partition_point(|q| answer.tokens[q.token].start < first);
     let mut compared = None;
-    for quantity in said[from..].iter().take_while(|q| answer.tokens[q.token].start <= last) {
+    for quantity in said[from..]
+        .iter()
+        .take_while(|q| answer.tokens[q.token].start <= last)
+    {
         for asked in &question.proposition.amounts {
             if let Some(fits) = fulfils(quantity, asked) {
                 compared = Some(compared.unwrap_or(true) && fits);
@@ -377,7 +456,11 @@ fn amount_says(
     if let Some(fits) = compared {
         return Some(Stated::Firm(fits != question.is_negated));
     }
-    let counts = question.proposition.amounts.iter().any(|q| q.dimension == Dimension::Count && q.bound != Bound::Exact);
+    let counts = question
+        .proposition
+        .amounts
+        .iter()
+        .any(|q| q.dimension == Dimension::Count && q.bound != Bound::Exact);
     counts.then_some(Stated::Nothing)
 }
 
@@ -387,7 +470,8 @@ fn normality_says(content: &[&Token], asked: bool, question: &Question) -> State
         let says_normal = is_normal(token) != token.is_negated;
         return Stated::Firm(says_normal == asked);
     }
-    let is_wrong = |t: &&&Token| t.category == Category::Finding && !t.is_negated && !question.names(t);
+    let is_wrong =
+        |t: &&&Token| t.category == Category::Finding && !t.is_negated && !question.names(t);
     if content.iter().any(|t| is_wrong(&t)) {
         return Stated::Weak(!asked);
     }
@@ -408,17 +492,36 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             || t.category != Category::Organ && is_part(t, a)
             || is_part(a, t)
     };
-    let differs = |t: &Token| core.iter().any(|a| is_meant(t, a) && t.is_negated != a.is_negated);
+    let differs = |t: &Token| {
+        core.iter()
+            .any(|a| is_meant(t, a) && t.is_negated != a.is_negated)
+    };
     let is_denied = content.iter().any(|t| differs(t));
-    let says_normal = content.iter().any(|t| t.category == Category::Normality && is_normal(t) && !t.is_negated);
-    let news = || content.iter().filter(|t| t.is_stated() && !question.names(t));
+    let says_normal = content
+        .iter()
+        .any(|t| t.category == Category::Normality && is_normal(t) && !t.is_negated);
+    let news = || {
+        content
+            .iter()
+            .filter(|t| t.is_stated() && !question.names(t))
+    };
     let opposes = news().any(|t| core.iter().chain(place).any(|a| are_opposite(a, t)));
-    let replaces = [Category::Plane, Category::Modality].iter().any(|&category| {
-        let is_other = |t: &Token, a: &Token| a.category == category && !is_related(a, t);
-        news().any(|t| t.category == category && !is_referred_to(answer, t) && core.iter().any(|a| is_other(t, a)))
-            && !core.iter().any(|a| a.category == category && content.iter().any(|t| t.is_stated() && t.key == a.key))
-    });
-    let asked_side = core.iter().chain(place).fold(0, |bits, t| bits | side_bits(t));
+    let replaces = [Category::Plane, Category::Modality]
+        .iter()
+        .any(|&category| {
+            let is_other = |t: &Token, a: &Token| a.category == category && !is_related(a, t);
+            news().any(|t| {
+                t.category == category
+                    && !is_referred_to(answer, t)
+                    && core.iter().any(|a| is_other(t, a))
+            }) && !core.iter().any(|a| {
+                a.category == category && content.iter().any(|t| t.is_stated() && t.key == a.key)
+            })
+        });
+    let asked_side = core
+        .iter()
+        .chain(place)
+        .fold(0, |bits, t| bits | side_bits(t));
     let said_side = content.iter().fold(0, |bits, t| bits | side_bits(t));
     let is_other_side = asked_side != 0 && said_side != 0 && asked_side & said_side == 0;
     if is_other_side && (is_denied || says_normal) {
@@ -428,17 +531,28 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         return Stated::Firm(question.is_negated);
     }
     let denies_opposite = content.iter().any(|t| {
-        t.is_negated && matches!(t.category, Category::Attribute | Category::Side) && side_bits(t) == 0 && core.iter().any(|a| are_opposite(a, t))
+        t.is_negated
+            && matches!(t.category, Category::Attribute | Category::Side)
+            && side_bits(t) == 0
+            && core.iter().any(|a| are_opposite(a, t))
     });
     if denies_opposite && !is_denied {
         return Stated::Weak(!question.is_negated); // "not midline" where a deviation is asked
     }
     let is_gone = clause.tokens.iter().any(|t| t.role == Role::NegationBack)
-        && content.iter().all(|t| t.is_negated && place.iter().any(|a| a.key == t.key && a.category == Category::Organ));
+        && content.iter().all(|t| {
+            t.is_negated
+                && place
+                    .iter()
+                    .any(|a| a.key == t.key && a.category == Category::Organ)
+        });
     if is_gone {
         return Stated::Weak(question.is_negated); // "the gallbladder was removed" where its stones are asked
     }
-    let named = core.iter().filter(|a| content.iter().any(|t| is_meant(t, a))).count();
+    let named = core
+        .iter()
+        .filter(|a| content.iter().any(|t| is_meant(t, a)))
+        .count();
     let asks_finding = core.iter().any(is_finding_like);
     if named == 0 {
         return match asks_finding && says_normal && speaks_of_place(answer, content, question) {
@@ -446,16 +560,30 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             false => Stated::Nothing,
         };
     }
-    if asks_finding && says_normal && !content.iter().any(|t| t.category == Category::Finding && t.is_stated() && question.names(t)) {
+    if asks_finding
+        && says_normal
+        && !content
+            .iter()
+            .any(|t| t.category == Category::Finding && t.is_stated() && question.names(t))
+    {
         return Stated::Weak(question.is_negated); // "the heart size is normal" where enlargement is asked
     }
-    let matching: Vec<&&Token> = content.iter().filter(|t| core.iter().any(|a| is_meant(t, a))).collect();
+    let matching: Vec<&&Token> = content
+        .iter()
+        .filter(|t| core.iter().any(|a| is_meant(t, a)))
+        .collect();
     let is_stated = matching.iter().any(|t| !differs(t));
     let is_sure = named * 2 > core.len() && !(is_denied && is_stated);
-    let is_weak = if core.len() > 3 { named * 2 <= core.len() } else { named * 2 < core.len() };
+    let is_weak = if core.len() > 3 {
+        named * 2 <= core.len()
+    } else {
+        named * 2 < core.len()
+    };
     let misses_last = question.proposition.needs_last
         && named * 2 <= core.len()
-        && core.last().is_some_and(|a| !content.iter().any(|t| is_meant(t, a)));
+        && core
+            .last()
+            .is_some_and(|a| !content.iter().any(|t| is_meant(t, a)));
     if (is_weak || misses_last) && !is_denied || is_denied && clause.is_further {
         return Stated::Nothing;
     }
@@ -463,7 +591,12 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         && !clause.is_statement
         && !content.iter().any(|t| is_change(t))
         && content.iter().all(|t| question.names(t))
-        && content.iter().any(|t| matches!(t.category, Category::Finding | Category::Unknown | Category::Organ | Category::Other));
+        && content.iter().any(|t| {
+            matches!(
+                t.category,
+                Category::Finding | Category::Unknown | Category::Organ | Category::Other
+            )
+        });
     if is_echo && !is_denied {
         return Stated::Nothing;
     }
@@ -478,18 +611,32 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
 /// "Referring to the chest X-ray": the token only says where something was seen.
 fn is_referred_to(answer: &Parsed, token: &Token) -> bool {
     let at = answer.tokens.partition_point(|t| t.start < token.start);
-    let lead = answer.tokens[..at].iter().rev().take(4).find(|t| !t.is_content() && t.role != Role::Determiner && t.role != Role::Filler);
-    lead.is_some_and(|t| matches!(&answer.text[t.start as usize..t.end as usize], "to" | "in" | "on"))
+    let lead = answer.tokens[..at]
+        .iter()
+        .rev()
+        .take(4)
+        .find(|t| !t.is_content() && t.role != Role::Determiner && t.role != Role::Filler);
+    lead.is_some_and(|t| {
+        matches!(
+            &answer.text[t.start as usize..t.end as usize],
+            "to" | "in" | "on"
+        )
+    })
 }
 
 /// The clause says "normal" of what the question is about, or of everything.
 fn speaks_of_place(answer: &Parsed, content: &[&Token], question: &Question) -> bool {
-    let names_place = content.iter().any(|t| question.proposition.place.iter().any(|a| t.key == a.key));
+    let names_place = content
+        .iter()
+        .any(|t| question.proposition.place.iter().any(|a| t.key == a.key));
     let is_all = question.proposition.is_existence
         && content.iter().all(|t| t.category == Category::Normality)
         && content.iter().any(|t| {
             let word = &answer.text[t.start as usize..t.end as usize];
-            !matches!(word, "normal" | "clear" | "healthy" | "intact" | "正常" | "健康" | "良好")
+            !matches!(
+                word,
+                "normal" | "clear" | "healthy" | "intact" | "正常" | "健康" | "良好"
+            )
         });
     names_place || is_all
 }
@@ -498,8 +645,10 @@ fn bare_says(tokens: &[&Token]) -> Option<bool> {
     let denials = tokens
         .iter()
         .filter(|t| {
-            matches!(t.role, Role::Negation | Role::NegationBack)
-                || (t.role == Role::No && !t.is_answer_no())
+            matches!(
+                t.role,
+                Role::Negation | Role::NegationBack | Role::Difficult
+            ) || (t.role == Role::No && !t.is_answer_no())
         })
         .count();
     if denials > 0 {

@@ -1,10 +1,10 @@
 //! What a question asks, as far as the answer's meaning depends on it.
 
+use super::claims::{Kinds, Standing};
+use super::clauses::Opener;
 use super::lexicon::{Category, Role};
 use super::proposition::Proposition;
 use super::relations::sides;
-use super::claims::{Kinds, Standing};
-use super::clauses::Opener;
 use super::tokens::{Parsed, Token};
 use super::words::Break;
 
@@ -79,14 +79,10 @@ impl Question {
             .split(|c: char| !c.is_ascii_alphanumeric())
             .find(|w| !w.is_empty())
             .unwrap_or("");
-        let has_alternatives = parsed
-            .segments
-            .iter()
-            .enumerate()
-            .any(|(i, s)| {
-                (s.opener == Opener::Or || s.opener == Opener::And && names_pair(&parsed, i))
-                    && has_content(&parsed, s)
-            });
+        let has_alternatives = parsed.segments.iter().enumerate().any(|(i, s)| {
+            (s.opener == Opener::Or || s.opener == Opener::And && names_pair(&parsed, i))
+                && has_content(&parsed, s)
+        });
         let is_polar =
             POLAR_OPENERS.contains(&first) || POLAR_MARKS.iter().any(|m| parsed.text.contains(m));
         let asks_which = parsed
@@ -105,7 +101,17 @@ impl Question {
         let offered = alternatives(&parsed);
         let has = |words: &[&str]| words.iter().any(|w| parsed.text.contains(w));
         let asks_organ = has(&["organ", "body part", "器官", "脏器"]);
-        let asks_view = has(&["view", "projection", "plane", "orientation", "投照", "体位", "切面", "平面", "视图"]);
+        let asks_view = has(&[
+            "view",
+            "projection",
+            "plane",
+            "orientation",
+            "投照",
+            "体位",
+            "切面",
+            "平面",
+            "视图",
+        ]);
         Self {
             parsed,
             keys,
@@ -176,11 +182,29 @@ impl Question {
                 )
         };
         let tokens = &self.parsed.tokens[self.frame()..];
-        let property: Vec<Token> = tokens.iter().filter(|t| t.is_content()).filter(is_property).copied().collect();
+        let is_repeated = |t: &Token| self.parsed.content().filter(|o| o.key == t.key).count() > 1;
+        let property: Vec<Token> = tokens
+            .iter()
+            .filter(|t| t.is_content())
+            .filter(is_property)
+            .filter(|t| !is_repeated(t))
+            .copied()
+            .collect();
         // "On which side is the parathyroid necrotic?": the last word is said of the others
-        let is_said = |t: &Token| matches!(t.category, Category::Unknown | Category::Finding | Category::Normality | Category::Attribute);
+        let is_said = |t: &Token| {
+            matches!(
+                t.category,
+                Category::Unknown | Category::Finding | Category::Normality | Category::Attribute
+            )
+        };
         match property.as_slice() {
-            [.., before, last] if !last.is_han && !last.is_joined && before.category == Category::Unknown && is_said(last) && self.asks_be() => {
+            [.., before, last]
+                if !last.is_han
+                    && !last.is_joined
+                    && before.category == Category::Unknown
+                    && is_said(last)
+                    && self.asks_be() =>
+            {
                 vec![*last]
             }
             _ => property,
@@ -192,14 +216,23 @@ impl Question {
         let tokens = &self.parsed.tokens;
         let asks = |t: &Token| matches!(self.parsed.word(t), "which" | "what");
         tokens.iter().take(4).position(asks).map_or(0, |which| {
-            let is_verb = |t: &Token| matches!(t.role, Role::Verb | Role::Affirm | Role::Preposition);
-            tokens[which..].iter().position(is_verb).map_or(0, |verb| which + verb)
+            let is_verb =
+                |t: &Token| matches!(t.role, Role::Verb | Role::Affirm | Role::Preposition);
+            tokens[which..]
+                .iter()
+                .position(is_verb)
+                .map_or(0, |verb| which + verb)
         })
     }
 
     /// The verb is "is" or "are".
     fn asks_be(&self) -> bool {
-        self.parsed.tokens.iter().any(|t| matches!(self.parsed.word(t), "is" | "are" | "was" | "were" | "looks" | "appears"))
+        self.parsed.tokens.iter().any(|t| {
+            matches!(
+                self.parsed.word(t),
+                "is" | "are" | "was" | "were" | "looks" | "appears"
+            )
+        })
     }
 
     /// Where the first sentence begins that answers in the words of the question: "The cause of the obstruction is …".
@@ -278,6 +311,9 @@ fn alternatives(parsed: &Parsed) -> Vec<u64> {
                     .map(|t| t.key),
             );
             keys.extend(run_before(&before).filter(|_| is_item));
+            if is_item && first.category == Category::Unknown && !first.is_han {
+                keys.extend(name_of(&parsed.tokens, &before, &after));
+            }
             let same_kind =
                 |t: &&&Token| t.category == first.category && t.category != Category::Unknown;
             keys.extend(before.iter().filter(same_kind).map(|t| t.key));
@@ -300,10 +336,34 @@ fn names_pair(parsed: &Parsed, index: usize) -> bool {
     (text.contains('中') || text.contains("之间")) && text.contains('哪')
 }
 
+/// Words of the name before "or" that the name after it has not: "nasogastric" in "nasogastric tube or endotracheal tube".
+fn name_of<'t>(
+    tokens: &'t [Token],
+    before: &'t [&'t Token],
+    after: &'t [&'t Token],
+) -> impl Iterator<Item = u64> + 't {
+    let is_close = |left: &Token, right: &Token| {
+        let at = tokens.partition_point(|t| t.start < left.end);
+        tokens.get(at).is_some_and(|t| t.start == right.start)
+    };
+    let joined = before
+        .windows(2)
+        .rev()
+        .take_while(move |w| is_close(w[0], w[1]))
+        .count();
+    let name = &before[before.len().saturating_sub(joined + 1)..];
+    name.iter()
+        .filter(move |t| !after.iter().any(|a| a.key == t.key))
+        .map(|t| t.key)
+}
+
 /// Chinese characters outside the table that follow the first one at once: they make one word with it.
 fn run_after<'t>(after: &'t [&'t Token]) -> impl Iterator<Item = u64> + 't {
     let is_run = after.first().is_some_and(|t| t.is_han);
-    let joined = after.windows(2).take_while(|w| w[1].is_han && w[0].end == w[1].start).map(|w| w[1].key);
+    let joined = after
+        .windows(2)
+        .take_while(|w| w[1].is_han && w[0].end == w[1].start)
+        .map(|w| w[1].key);
     joined.take(if is_run { 2 } else { 0 })
 }
 
@@ -311,7 +371,11 @@ fn run_after<'t>(after: &'t [&'t Token]) -> impl Iterator<Item = u64> + 't {
 fn run_before<'t>(before: &'t [&'t Token]) -> impl Iterator<Item = u64> + 't {
     let last = before.len().saturating_sub(1);
     let is_run = before.last().is_some_and(|t| t.is_han && t.is_joined);
-    let joined = before[..last].iter().rev().take_while(|t| t.is_han).map(|t| t.key);
+    let joined = before[..last]
+        .iter()
+        .rev()
+        .take_while(|t| t.is_han)
+        .map(|t| t.key);
     joined.take(if is_run { 2 } else { 0 })
 }
 

@@ -235,13 +235,19 @@ impl Scorer {
             verdict,
             report,
             answer,
-            claims: if is_read { scratch.parsed.claims() } else { Vec::new() },
+            claims: if is_read {
+                scratch.parsed.claims()
+            } else {
+                Vec::new()
+            },
         }
     }
 
     /// The range of what is judged as the answer.
     fn answer(&self, opened: &Opened<'_>, scan: &Scan) -> Result<(usize, usize), Rule> {
-        let field = self.set.field(&opened.report, self.answer, opened.text, self.plain, scan);
+        let field = self
+            .set
+            .field(&opened.report, self.answer, opened.text, self.plain, scan);
         field.map_err(|state| match (state, opened.report.states[self.answer]) {
             (TagState::Unclosed, TagState::Missing) => Rule::UnfinishedThought,
             (TagState::Repeated, _) => Rule::SeveralAnswerTags,

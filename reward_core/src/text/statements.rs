@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 
 use rustc_hash::FxHashSet;
 
+use super::clauses::{Opener, Segment};
 use super::lexicon::{Category, Lexicon, Role};
 use super::numbers::{quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
@@ -12,7 +13,6 @@ use super::relations::{
     are_opposite, entails, is_exclusive, is_general, is_related, is_same_word, side_bits, sides,
 };
 use super::targets::TextTarget;
-use super::clauses::{Opener, Segment};
 use super::tokens::{Parsed, Token, NO_CONCEPT};
 use super::verdict::{Rule, Verdict, REJECTED_MAXIMUM};
 use super::words::Break;
@@ -34,7 +34,10 @@ pub fn judge(
         return Verdict::reject(Rule::Different);
     }
     let said = OnceCell::new();
-    let sentences: Vec<&[Segment]> = answer.segments.chunk_by(|a, b| a.sentence == b.sentence).collect();
+    let sentences: Vec<&[Segment]> = answer
+        .segments
+        .chunk_by(|a, b| a.sentence == b.sentence)
+        .collect();
     let scope = |sentence| Scope {
         answer,
         sentence,
@@ -49,7 +52,14 @@ pub fn judge(
     for (index, sentence) in sentences.iter().enumerate() {
         let scope = scope(*sentence).with_examples_if_needed();
         let covered = scope.covered();
-        if covered < 1.0 && (Scope { is_strict: false, ..scope }).covered() >= 1.0 {
+        if covered < 1.0
+            && (Scope {
+                is_strict: false,
+                ..scope
+            })
+            .covered()
+                >= 1.0
+        {
             nearest = Verdict::reject(Rule::TooSpecific);
             continue;
         }
@@ -59,7 +69,13 @@ pub fn judge(
         }
         let contradiction = scope.contradiction();
         if covered >= 1.0 && contradiction.is_none() {
-            let is_taken_back = sentences[index + 1..].iter().any(|later| (Scope { sentence: *later, ..scope }).denies_all());
+            let is_taken_back = sentences[index + 1..].iter().any(|later| {
+                (Scope {
+                    sentence: *later,
+                    ..scope
+                })
+                .denies_all()
+            });
             return if is_taken_back {
                 Verdict::reject(Rule::NegationDiffers)
             } else {
@@ -68,15 +84,35 @@ pub fn judge(
         }
         if contradiction.is_some() || answers {
             let rest = &sentences[index + 1..];
-            let may_go_on = matches!(contradiction, None | Some(Rule::ExtraItem | Rule::Different));
-            if may_go_on && rest.iter().any(|later| (Scope { sentence: *later, ..scope }).takes_up()) {
+            let may_go_on = matches!(
+                contradiction,
+                None | Some(Rule::ExtraItem | Rule::Different)
+            );
+            if may_go_on
+                && rest.iter().any(|later| {
+                    (Scope {
+                        sentence: *later,
+                        ..scope
+                    })
+                    .takes_up()
+                })
+            {
                 return Verdict::accept(Rule::Complete);
             }
             if let Some(rule) = contradiction {
                 return Verdict::reject(rule);
             }
-            let restates = |later: &&[Segment]| (Scope { sentence: *later, ..scope }).restates_and_covers();
-            if covered == 0.0 && !scope.names_question() && rest.iter().any(|later| restates(&later)) {
+            let restates = |later: &&[Segment]| {
+                (Scope {
+                    sentence: *later,
+                    ..scope
+                })
+                .restates_and_covers()
+            };
+            if covered == 0.0
+                && !scope.names_question()
+                && rest.iter().any(|later| restates(&later))
+            {
                 return Verdict::accept(Rule::Complete);
             }
         }
@@ -114,14 +150,31 @@ struct Scope<'a> {
 impl<'a> Scope<'a> {
     /// "Both lungs are clear." where something else is asked.
     fn only_says_normal(&self) -> bool {
-        let mut normal = self.main().filter(|t| t.is_stated() && t.category == Category::Normality).peekable();
-        let denies = self.target.required.iter().any(|w| w.category == Category::Finding)
+        let mut normal = self
+            .main()
+            .filter(|t| t.is_stated() && t.category == Category::Normality)
+            .peekable();
+        let denies = self
+            .target
+            .required
+            .iter()
+            .any(|w| w.category == Category::Finding)
             && self.main().any(|t| t.is_negated)
-            && !self.target.required.iter().any(|w| w.is_negated || self.main().any(|t| t.key == w.key));
+            && !self
+                .target
+                .required
+                .iter()
+                .any(|w| w.is_negated || self.main().any(|t| t.key == w.key));
         (normal.peek().is_some() || denies)
             && normal.all(super::question::is_normal)
-            && !self.main().any(|t| t.category == Category::Finding && t.is_stated())
-            && !self.target.required.iter().any(|w| w.category == Category::Normality)
+            && !self
+                .main()
+                .any(|t| t.category == Category::Finding && t.is_stated())
+            && !self
+                .target
+                .required
+                .iter()
+                .any(|w| w.category == Category::Normality)
     }
 
     /// The same, with the examples of the sentence where the rest does not cover the reference.
@@ -132,18 +185,47 @@ impl<'a> Scope<'a> {
 
     /// "This represents pneumonia.", "这是一个肾囊肿。" after what was seen: says what it is, completely.
     fn takes_up(&self) -> bool {
-        let names_thing = self.target.required.iter().any(|w| kind_of(w.category) == Kind::Thing);
+        let names_thing = self
+            .target
+            .required
+            .iter()
+            .any(|w| kind_of(w.category) == Kind::Thing);
         let tokens = self.sentence.first().map_or(&[][..], |s| self.answer.of(s));
         names_thing
             && tokens.first().is_some_and(|t| t.role == Role::Determiner)
-            && tokens.iter().take(5).any(|t| t.role == Role::Verb || t.role == Role::Affirm)
+            && tokens
+                .iter()
+                .take(5)
+                .any(|t| t.role == Role::Verb || t.role == Role::Affirm)
             && self.covered() >= 1.0
             && self.contradiction().is_none()
     }
 
     /// A word of the question is named, or what it asks for by its property.
     fn names_question(&self) -> bool {
-        self.segments().any(|s| s.is_firm) || self.main().any(|t| !t.is_modifier && self.is_restated(t))
+        let verbs = |parsed: &'a Parsed| {
+            parsed
+                .tokens
+                .iter()
+                .filter(|t| t.role == Role::Verb && !parsed.is_auxiliary(t))
+        };
+        let shares_verb = || {
+            let repeats = |t: &Token| {
+                t.role == Role::Verb
+                    && self
+                        .question
+                        .is_some_and(|q| verbs(&q.parsed).any(|v| v.key == t.key))
+            };
+            self.segments().any(|s| {
+                self.answer
+                    .of(s)
+                    .iter()
+                    .any(|t| !t.is_aside && !self.answer.is_auxiliary(t) && repeats(t))
+            })
+        };
+        self.segments().any(|s| s.is_firm)
+            || self.main().any(|t| !t.is_modifier && self.is_restated(t))
+            || shares_verb()
     }
 
     /// A later sentence that answers completely in words of the question.
@@ -158,8 +240,16 @@ impl<'a> Scope<'a> {
     /// "Abscess" after "liver": the words name the disease, not the organ.
     fn names_disease(&self, token: &Token) -> bool {
         let at = self.answer.tokens.partition_point(|t| t.start < token.end);
-        let next = self.answer.tokens.get(at).filter(|n| n.before <= Break::Hyphen && n.segment == token.segment);
-        let is_disease = |t: &Token| t.category == Category::Finding && !self.question.is_some_and(|q| q.names(t)) && !self.is_wanted(t);
+        let next = self
+            .answer
+            .tokens
+            .get(at)
+            .filter(|n| n.before <= Break::Hyphen && n.segment == token.segment);
+        let is_disease = |t: &Token| {
+            t.category == Category::Finding
+                && !self.question.is_some_and(|q| q.names(t))
+                && !self.is_wanted(t)
+        };
         token.category == Category::Finding && is_disease(token) || next.is_some_and(is_disease)
     }
 
@@ -230,7 +320,10 @@ impl<'a> Scope<'a> {
                 Category::Organ => wants_unknown || wants(Kind::Place),
                 category => wants(kind_of(category)),
             };
-            fits && !self.is_measure(t) && !self.is_restated(t) && !t.is_modifier && (!t.is_negated || wants_denial)
+            fits && !self.is_measure(t)
+                && !self.is_restated(t)
+                && !t.is_modifier
+                && (!t.is_negated || wants_denial)
         })
     }
 
@@ -242,10 +335,13 @@ impl<'a> Scope<'a> {
         token.role == Role::Number
             || token.category == Category::Unknown && {
                 let said = self.said.get_or_init(|| quantities(self.answer));
-                let before = said.partition_point(|q| self.answer.tokens[q.token].start < token.start);
+                let before =
+                    said.partition_point(|q| self.answer.tokens[q.token].start < token.start);
                 before > 0 && {
                     let last = &said[before - 1];
-                    self.answer.tokens[last.token..=last.token + last.unit_tokens].iter().any(|t| t.start == token.start)
+                    self.answer.tokens[last.token..=last.token + last.unit_tokens]
+                        .iter()
+                        .any(|t| t.start == token.start)
                 }
             }
     }
@@ -262,8 +358,13 @@ impl<'a> Scope<'a> {
         }
         let share = self.share(&target.required);
         let says_present = |t: &Token| matches!(t.role, Role::Affirm | Role::Yes);
-        let is_echo = target.required.iter().all(|w| self.is_restated(w)) && self.reference.tokens.iter().any(says_present);
-        if is_echo && !self.segments().any(|s| self.answer.of(s).iter().any(says_present)) {
+        let is_echo = target.required.iter().all(|w| self.is_restated(w))
+            && self.reference.tokens.iter().any(says_present);
+        if is_echo
+            && !self
+                .segments()
+                .any(|s| self.answer.of(s).iter().any(says_present))
+        {
             return share / 2.0; // "fetus present" is more than the word of the question
         }
         if share >= 1.0 && target.must_pair() && !self.pairs() {
@@ -299,7 +400,9 @@ impl<'a> Scope<'a> {
             || self
                 .question
                 .is_some_and(|q| q.parsed.tokens.iter().any(|t| t.role == Role::Near));
-        let asks_organ = self.is_strict && want.category == Category::Organ && self.question.is_some_and(|q| q.asks_organ);
+        let asks_organ = self.is_strict
+            && want.category == Category::Organ
+            && self.question.is_some_and(|q| q.asks_organ);
         let mut tokens = self
             .tokens()
             .filter(|t| !(skips_modifiers && t.is_modifier))
@@ -559,9 +662,16 @@ impl<'a> Scope<'a> {
     fn names_wanted(&self, segment: &Segment) -> bool {
         let tokens = self.answer.of(segment);
         // in "the fever is spread by ticks, mice and dogs" the list is about the ticks
-        let verb = tokens.iter().rposition(|t| t.role == Role::Verb).unwrap_or(0);
+        let verb = tokens
+            .iter()
+            .rposition(|t| t.role == Role::Verb)
+            .unwrap_or(0);
         let is_list_head = tokens[verb..].iter().any(Token::is_content);
-        let tokens = if is_list_head { &tokens[verb..] } else { tokens };
+        let tokens = if is_list_head {
+            &tokens[verb..]
+        } else {
+            tokens
+        };
         tokens.iter().any(|t| {
             t.is_stated()
                 && self
@@ -576,8 +686,13 @@ impl<'a> Scope<'a> {
     fn is_foreign(&self, segment: &Segment) -> bool {
         let tokens = self.answer.of(segment);
         // beside "the right kidney is compressed" words of no known kind name no other candidate
-        let is_plain = |t: &Token| !t.is_content() || matches!(t.category, Category::Unknown | Category::Other);
-        if !segment.is_firm && self.sentence.iter().any(|s| s.is_firm) && tokens.iter().all(is_plain) {
+        let is_plain = |t: &Token| {
+            !t.is_content() || matches!(t.category, Category::Unknown | Category::Other)
+        };
+        if !segment.is_firm
+            && self.sentence.iter().any(|s| s.is_firm)
+            && tokens.iter().all(is_plain)
+        {
             return false;
         }
         let is_adverbial = tokens

@@ -201,14 +201,24 @@ impl TagSet {
                     None => Ok((0, text.len())),
                 }
             }
-            (None, state) => self.outside_thought(position, text, &scan.events).ok_or(state),
+            (None, state) => self
+                .outside_thought(position, text, &scan.events)
+                .ok_or(state),
         }
     }
 
     /// The content of the tag where it stands outside the thought: once, or each time with the same content.
-    fn outside_thought(&self, position: usize, text: Source<'_>, events: &[Event]) -> Option<(usize, usize)> {
+    fn outside_thought(
+        &self,
+        position: usize,
+        text: Source<'_>,
+        events: &[Event],
+    ) -> Option<(usize, usize)> {
         let think = self.position("think");
-        let mut is_thinking = events.iter().find(|e| Some(e.tag) == think).is_some_and(|e| e.is_close);
+        let mut is_thinking = events
+            .iter()
+            .find(|e| Some(e.tag) == think)
+            .is_some_and(|e| e.is_close);
         let (mut open, mut found) = (None, None);
         for event in events {
             if Some(event.tag) == think {

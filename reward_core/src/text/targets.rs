@@ -1,12 +1,12 @@
 //! What a reference asks of an answer.
 
 use super::choices::Options;
+use super::clauses::Opener;
 use super::lexicon::{Category, Role};
 use super::numbers::{is_times, quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
 use super::question::{is_normal, Question};
 use super::relations::entails;
-use super::clauses::Opener;
 use super::tokens::{Parsed, Token};
 
 /// What an answer must say to match a reference.

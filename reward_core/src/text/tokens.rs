@@ -354,7 +354,9 @@ impl Parsed {
                     token.role = Role::Number;
                     token.value = *value;
                     token.key = value.to_bits();
-                    if token.before != Break::Joined || !self.tokens.last().is_some_and(|t| t.role == Role::Number) {
+                    if token.before != Break::Joined
+                        || !self.tokens.last().is_some_and(|t| t.role == Role::Number)
+                    {
                         token.bound = self.bound_before(at);
                         token.key ^= bound_mark(token.bound);
                     }
@@ -362,6 +364,7 @@ impl Parsed {
                 }
                 Entry::Ordinal(value) => {
                     token.key = ordinal_key(*value);
+                    token.category = Category::Level;
                     self.tokens.push(token);
                 }
                 Entry::Concepts(concepts) => {
@@ -440,11 +443,21 @@ impl Parsed {
         }
         let word = |i: usize| &self.text[self.words[i].1 as usize..self.words[i].2 as usize];
         let mut end = at;
-        if end > 0 && matches!(word(end - 1), "about" | "approximately" | "around" | "a" | "the" | "约") {
+        if end > 0
+            && matches!(
+                word(end - 1),
+                "about" | "approximately" | "around" | "a" | "the" | "约"
+            )
+        {
             end -= 1;
         }
         let found = BOUNDS.iter().find(|(words, _)| {
-            words.len() <= end && words.iter().rev().enumerate().all(|(i, w)| word(end - 1 - i) == *w)
+            words.len() <= end
+                && words
+                    .iter()
+                    .rev()
+                    .enumerate()
+                    .all(|(i, w)| word(end - 1 - i) == *w)
         });
         let Some(&(words, bound)) = found else {
             return Bound::Exact;
@@ -459,7 +472,11 @@ impl Parsed {
     /// "Twenty five" is one number.
     fn push_number(&mut self, token: Token) {
         if let Some(last) = self.tokens.last_mut().filter(|t| t.role == Role::Number) {
-            let unit = if last.value % 100.0 == 0.0 { 100.0 } else { 10.0 };
+            let unit = if last.value % 100.0 == 0.0 {
+                100.0
+            } else {
+                10.0
+            };
             let is_sum = last.value >= 20.0
                 && last.value % 10.0 == 0.0
                 && token.value < unit
@@ -478,12 +495,19 @@ impl Parsed {
     fn join_directions(&mut self) {
         for at in 0..self.tokens.len() {
             let token = self.tokens[at];
-            let is_bone = token.category == Category::Organ && &self.text[token.start as usize..token.end as usize] == "骨";
-            if token.category != Category::Direction && !is_bone || token.end - token.start > 3 || self.text.as_bytes()[token.start as usize].is_ascii() {
+            let is_bone = token.category == Category::Organ
+                && &self.text[token.start as usize..token.end as usize] == "骨";
+            if token.category != Category::Direction && !is_bone
+                || token.end - token.start > 3
+                || self.text.as_bytes()[token.start as usize].is_ascii()
+            {
                 continue;
             }
             let before = at > 0 && token.is_joined && self.tokens[at - 1].is_han;
-            let after = self.tokens.get(at + 1).is_some_and(|t| t.is_joined && t.is_han);
+            let after = self
+                .tokens
+                .get(at + 1)
+                .is_some_and(|t| t.is_joined && t.is_han);
             if before || after && !is_bone {
                 let token = &mut self.tokens[at];
                 token.concept = NO_CONCEPT;
@@ -561,7 +585,10 @@ impl Parsed {
     /// "Lateral" names the view where views are asked for, not the outer side.
     pub(super) fn read_lateral_as_view(&mut self) {
         let lexicon = Lexicon::get();
-        let (Some(side), Some(view)) = (lexicon.concept("direction.lateral"), lexicon.concept("plane.lateral")) else {
+        let (Some(side), Some(view)) = (
+            lexicon.concept("direction.lateral"),
+            lexicon.concept("plane.lateral"),
+        ) else {
             return;
         };
         for token in self.tokens.iter_mut().filter(|t| t.concept == side) {
@@ -576,7 +603,7 @@ const fn concept_key(concept: ConceptId) -> u64 {
     (1 << 62) | concept as u64
 }
 
-const fn ordinal_key(value: u32) -> u64 {
+pub(super) const fn ordinal_key(value: u32) -> u64 {
     (3 << 61) | value as u64
 }
 
@@ -585,7 +612,10 @@ fn glued<'l>(text: &str, lexicon: &'l Lexicon) -> Option<(&'l Entry, usize)> {
     if text.len() < 6 || !text.as_bytes()[0].is_ascii_lowercase() {
         return None;
     }
-    let rest = ["is", "the", "are", "of"].iter().find_map(|w| text.strip_prefix(w)).filter(|r| r.len() >= 4)?;
+    let rest = ["is", "the", "are", "of"]
+        .iter()
+        .find_map(|w| text.strip_prefix(w))
+        .filter(|r| r.len() >= 4)?;
     let found = lexicon.longest(std::iter::once(word_key(rest)))?;
     matches!(found.0, Entry::Concepts(_)).then_some(found)
 }

@@ -43,7 +43,8 @@ const ANSWER_FIELDS: [&str; 10] = [
 
 /// Endings of files that a model may name by mistake.
 const FILE_ENDINGS: [&str; 14] = [
-    "png", "jpg", "jpeg", "dcm", "nii", "gz", "bmp", "tif", "tiff", "gif", "webp", "json", "csv", "txt",
+    "png", "jpg", "jpeg", "dcm", "nii", "gz", "bmp", "tif", "tiff", "gif", "webp", "json", "csv",
+    "txt",
 ];
 
 /// Characters of a file name that are looked at.
@@ -146,8 +147,14 @@ fn fence_end(text: &str, start: usize) -> usize {
         return end;
     }
     let is_language = |b: &u8| b.is_ascii_alphanumeric();
-    let word = text.as_bytes()[end..].iter().take_while(|b| is_language(b)).count();
-    let is_line = text.as_bytes().get(end + word).is_none_or(|&b| b == b'\n' || b == b'\r');
+    let word = text.as_bytes()[end..]
+        .iter()
+        .take_while(|b| is_language(b))
+        .count();
+    let is_line = text
+        .as_bytes()
+        .get(end + word)
+        .is_none_or(|&b| b == b'\n' || b == b'\r');
     if word <= 8 && is_line {
         end + word
     } else {
@@ -210,7 +217,9 @@ fn value_at(text: &str, start: usize) -> Option<(String, usize)> {
             Some((text[start + 1..end].replace('"', " "), end + 1))
         }
         _ => {
-            let end = text[start..].find([',', '}', '\n']).map_or(text.len(), |e| start + e);
+            let end = text[start..]
+                .find([',', '}', '\n'])
+                .map_or(text.len(), |e| start + e);
             Some((text[start..end].trim().to_string(), end))
         }
     }
@@ -269,14 +278,24 @@ fn without_files(text: Cow<'_, str>) -> Cow<'_, str> {
     while let Some(offset) = memchr(b'.', &bytes[at..]) {
         let dot = at + offset;
         at = dot + 1;
-        let ending = bytes[at..].iter().take_while(|b| b.is_ascii_alphanumeric()).count();
+        let ending = bytes[at..]
+            .iter()
+            .take_while(|b| b.is_ascii_alphanumeric())
+            .count();
         let is_file = (2..=4).contains(&ending)
-            && FILE_ENDINGS.iter().any(|e| e.as_bytes().eq_ignore_ascii_case(&bytes[at..at + ending]));
+            && FILE_ENDINGS
+                .iter()
+                .any(|e| e.as_bytes().eq_ignore_ascii_case(&bytes[at..at + ending]));
         if !is_file && !is_address {
             continue;
         }
         let is_part = |b: &&u8| b.is_ascii_alphanumeric() || b"/\\_-.:%~?=&#".contains(b);
-        let lead = bytes[kept..dot].iter().rev().take(LONGEST_NAME).take_while(is_part).count();
+        let lead = bytes[kept..dot]
+            .iter()
+            .rev()
+            .take(LONGEST_NAME)
+            .take_while(is_part)
+            .count();
         let start = dot - lead;
         if lead == 0 || !(is_file || memmem::find(&bytes[start..dot], b"://").is_some()) {
             continue;
@@ -303,7 +322,10 @@ mod tests {
 
     #[test]
     fn files_and_fences_are_no_words() {
-        assert_eq!(unwrapped("see /uploads/coronal_view_0041.png, please").trim(), "see  , please");
+        assert_eq!(
+            unwrapped("see /uploads/coronal_view_0041.png, please").trim(),
+            "see  , please"
+        );
         assert_eq!(unwrapped("```json\n{\"answer\": \"B\"}\n```").trim(), "B");
         assert_eq!(unwrapped("3.5 cm. Left").as_ref(), "3.5 cm. Left");
         assert!(is_only_stop_tokens("<|im_end|>\n</s>"));
