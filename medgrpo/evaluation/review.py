@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from medgrpo.evaluation.score import Scored
 from medgrpo.evaluation.statistics import estimate
 from medgrpo.figures import SHARE
 from medgrpo.records import BadRow, csv_rows, read_text
+from medgrpo.sheets import write_sheet
 
 HUMAN = "human_verdict"
 COMMENT = "comment"
@@ -42,8 +42,7 @@ def review_sheet(scored: Scored, count: int, *, seed: int = 0) -> str:
     first = pools[0][: max(count // 2, count - len(pools[1]))]
     chosen = sorted(first + pools[1][: count - len(first)])
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream)
-    writer.writerow(COLUMNS)
+    lines = []
     for index in chosen:
         row = scored.rows[index]
         images = row.get("images") or [row.get("image_id") or ""]
@@ -57,13 +56,9 @@ def review_sheet(scored: Scored, count: int, *, seed: int = 0) -> str:
             "",
             "",
         ]
-        writer.writerow([harmless(str(cell)[:LONGEST_CELL]) for cell in cells])
+        lines.append([str(cell)[:LONGEST_CELL] for cell in cells])
+    write_sheet(stream, COLUMNS, lines)
     return stream.getvalue()
-
-
-def harmless(cell: str) -> str:
-    """The cell with an apostrophe before what a spreadsheet would take for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
 def row_key(scored: Scored, index: int) -> str:
