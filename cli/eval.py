@@ -406,7 +406,7 @@ def _of_model(
 ) -> tuple[Evaluation, Path]:
     from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.evaluate import evaluate_answers
-    from medgrpo.generation.answers import Plan, answer_rows
+    from medgrpo.generation.ask_all import Plan, answer_rows
     from medgrpo.generation.engines import choose_engine
     from medgrpo.generation.other_pictures import parse_kinds
     from medgrpo.generation.subject import find_subject

@@ -20,7 +20,7 @@ from medgrpo.evaluation.predictions import Predictions
 from medgrpo.evaluation.score import Scored, is_segmentation, observed_tags, score_predictions
 from medgrpo.evaluation.statistics import MIN_CLUSTERS
 from medgrpo.evaluation.targets import Target, judge_targets
-from medgrpo.generation.answers import Answers
+from medgrpo.generation.ask_all import Answers
 from medgrpo.generation.subject import Subject
 
 SCHEMA_VERSION = 1
@@ -55,7 +55,7 @@ def evaluate_answers(
     """Measures what a model answered.
 
     Args:
-        answers: of the rows of a split, by `medgrpo.generation.answers`.
+        answers: of the rows of a split, by `medgrpo.generation.ask_all`.
         subject: the model that was asked.
         dataset: what it was asked.
         reward: the `CompositeReward` of the run; None: no `reward` metric.
