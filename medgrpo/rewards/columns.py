@@ -104,7 +104,7 @@ def with_own_names(columns: Mapping[str, Any], asked: Iterable[str]) -> dict[str
     found = dict(columns)
     for ours, names in OWN_NAMES.items():
         if ours in columns:
-            found |= {name: columns[ours] for name in wanted.intersection(names)}
+            found |= dict.fromkeys(wanted.intersection(names), columns[ours])
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from medgrpo.records import lines
-from medgrpo.runs.keys import JUDGED, canonical_entry
+from medgrpo.runs.metric_names import JUDGED, canonical_entry
 from medgrpo.runs.readers.decode import decoded
 from medgrpo.runs.readers.parsed import Parsed
 from medgrpo.runs.readers.trackers import is_wandb_row, wandb_entries

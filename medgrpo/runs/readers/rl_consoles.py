@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from medgrpo.records import lines
-from medgrpo.runs.keys import canonical_entry
+from medgrpo.runs.metric_names import canonical_entry
 from medgrpo.runs.readers.parsed import Parsed
 
 _OPENRLHF = re.compile(r"Global step (\d+)[^:{\n]*:\s*(\{[^\n]*\})")

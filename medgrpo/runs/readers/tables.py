@@ -9,7 +9,7 @@ from typing import Any
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.records import BadRow, csv_rows, delimiter_of, lines
-from medgrpo.runs.keys import canonical, canonical_entry, is_understood
+from medgrpo.runs.metric_names import canonical, canonical_entry, is_understood
 from medgrpo.runs.readers.parsed import Parsed
 
 STEP_COLUMNS = ("step", "_step", "global_step", "train/global_step", "steps", "iteration")

@@ -8,7 +8,7 @@ from typing import Any
 
 from medgrpo.errors import MedgrpoError, missing_extra
 from medgrpo.records import lines, read_text
-from medgrpo.runs.keys import canonical_entry
+from medgrpo.runs.metric_names import canonical_entry
 from medgrpo.runs.readers.parsed import Parsed
 
 WANDB_KEYS = ("_step", "_runtime", "_timestamp")
