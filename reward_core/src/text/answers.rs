@@ -4,7 +4,7 @@
 //! (side, negation, plane, modality, opposite words, extra items, hedges) win over any overlap.
 
 use super::choices::Options;
-use super::claims::Kinds;
+use super::claims::{is_comparative, Kinds};
 use super::clauses::says_of_place;
 use super::lexicon::{Category, Role};
 use super::numbers::{quantities, Dimension, Quantity};
@@ -26,6 +26,8 @@ pub struct Prompt {
     kinds: Kinds,
     /// The same where one of several places is asked for.
     places: Kinds,
+    /// What is said of the place that is asked for: "abnormal" in "Which lung is abnormal?".
+    property: Vec<Token>,
     /// "Lateral" is a view here.
     asks_view: bool,
 }
@@ -68,12 +70,17 @@ impl Prompt {
         } else {
             Kinds::default()
         };
+        let mut property = question.as_ref().map_or_else(Vec::new, |q| q.property(places));
+        if property.iter().any(is_comparative) {
+            property.retain(is_comparative); // "Which lung has the larger effusion?"
+        }
         Self {
             question,
             references,
             options,
             kinds,
             places,
+            property,
             asks_view,
         }
     }
@@ -125,27 +132,28 @@ impl Prompt {
         if self.asks_view {
             answer.read_lateral_as_view();
         }
-        let is_polar = self
-            .references
-            .iter()
-            .all(|r| matches!(r.target, Target::YesNo(_)));
-        if is_polar {
-            answer.settle_polar_conclusion();
+        let has_parts = answer.segments.len() > 1;
+        if self.references.iter().all(|r| matches!(r.target, Target::YesNo(_))) {
+            if has_parts {
+                answer.settle_polar_conclusion();
+            }
             return;
         }
-        if self
-            .references
-            .iter()
-            .any(|r| matches!(r.target, Target::Quantities(_)))
-        {
+        if has_parts && self.references.iter().any(|r| matches!(r.target, Target::Quantities(_))) {
             answer.settle_total();
         }
-        answer.settle_image_side();
-        answer.retract_at_no();
-        if let Some(question) = &self.question {
-            answer.settle_selection(question, self.places);
+        if has_parts && self.kinds.has(Category::Side) {
+            answer.settle_image_side();
         }
-        answer.settle_conclusion(self.question.as_ref(), self.kinds);
+        if has_parts {
+            answer.retract_at_no();
+        }
+        if let Some(question) = &self.question {
+            answer.settle_selection(question, &self.property, self.places);
+        }
+        if has_parts {
+            answer.settle_conclusion(self.question.as_ref(), self.kinds);
+        }
     }
 
     fn judge_one(&self, raw: &str, answer: &Parsed, reference: &Reference) -> Verdict {

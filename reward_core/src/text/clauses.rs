@@ -282,11 +282,12 @@ impl Parsed {
 
     /// "Nodule-free", "the lung is nodule free": the word denies what stands before it.
     fn settle_free(&mut self) {
-        if !self.text.contains("free") {
-            return;
-        }
         for at in 1..self.tokens.len() {
             let token = self.tokens[at];
+            let is_word = token.end - token.start == 4 && token.role == Role::Content && token.category == Category::Unknown;
+            if !is_word {
+                continue;
+            }
             let is_free = &self.text[token.start as usize..token.end as usize] == "free";
             let is_last = self
                 .tokens

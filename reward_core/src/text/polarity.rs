@@ -157,7 +157,6 @@ struct Clause<'a> {
     tokens: Vec<&'a Token>,
     content: Vec<&'a Token>,
     is_statement: bool,
-    is_further: bool,
 }
 
 impl<'a> Clause<'a> {
@@ -183,28 +182,22 @@ impl<'a> Clause<'a> {
             )
         };
         let is_statement = tokens.iter().any(|t| says(t));
-        let is_further = tokens.iter().any(|t| {
-            matches!(
-                &answer.text[t.start as usize..t.end as usize],
-                "other"
-                    | "another"
-                    | "additional"
-                    | "further"
-                    | "new"
-                    | "else"
-                    | "其他"
-                    | "其它"
-                    | "另"
-                    | "新"
-            )
-        });
         Self {
             tokens,
             content,
             is_statement,
-            is_further,
         }
     }
+}
+
+/// "No other nodules": the denial is not of what is asked.
+fn names_others(answer: &Parsed, clause: &Clause<'_>) -> bool {
+    clause.tokens.iter().any(|t| {
+        matches!(
+            answer.word(t),
+            "other" | "another" | "additional" | "further" | "new" | "else" | "其他" | "其它" | "另" | "新"
+        )
+    })
 }
 
 /// Tokens of each clause of a sentence: a segment with a verb of its own begins a new one.
@@ -584,7 +577,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         && core
             .last()
             .is_some_and(|a| !content.iter().any(|t| is_meant(t, a)));
-    if (is_weak || misses_last) && !is_denied || is_denied && clause.is_further {
+    if (is_weak || misses_last) && !is_denied || is_denied && names_others(answer, clause) {
         return Stated::Nothing;
     }
     let is_echo = question.proposition.is_existence

@@ -53,6 +53,7 @@ pub fn judge(
         let scope = scope(*sentence).with_examples_if_needed();
         let covered = scope.covered();
         if covered < 1.0
+            && question.is_some_and(|q| q.asks_organ)
             && (Scope {
                 is_strict: false,
                 ..scope
@@ -179,7 +180,7 @@ impl<'a> Scope<'a> {
 
     /// The same, with the examples of the sentence where the rest does not cover the reference.
     fn with_examples_if_needed(mut self) -> Self {
-        self.takes_examples = self.covered() < 1.0;
+        self.takes_examples = self.sentence.iter().any(|s| s.is_example) && self.covered() < 1.0;
         self
     }
 
