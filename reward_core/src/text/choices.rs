@@ -492,7 +492,7 @@ const DENIALS_AFTER: [&str; 15] = [
 
 /// A word after which a letter is an option.
 fn is_lead(word: &str) -> bool {
-    const LEADS: [&str; 34] = [
+    const LEADS: [&str; 41] = [
         "answer",
         "option",
         "options",
@@ -527,6 +527,13 @@ fn is_lead(word: &str) -> bool {
         "excluding",
         "eliminating",
         "for",
+        "of",
+        "supports",
+        "suggests",
+        "indicates",
+        "favors",
+        "favours",
+        "towards",
     ];
     const CHINESE: [&str; 11] = [
         "选", "案", "是", "为", "项", "除", "即", "故", "和", "或", "非",
@@ -641,8 +648,11 @@ fn clause_end(words: &[Word<'_>], is_followed: bool) -> usize {
     if !is_followed || sentence < words.len() {
         return sentence;
     }
-    let is_border = |w: &Word<'_>| w.before >= Stop::Clause || is_border_word(w.text);
-    words.iter().rposition(is_border).unwrap_or(words.len())
+    let is_border = |i: &usize| words[*i].before >= Stop::Clause || is_border_word(words[*i].text);
+    (1..words.len())
+        .rev()
+        .find(is_border)
+        .unwrap_or(words.len())
 }
 
 fn is_border_word(word: &str) -> bool {

@@ -87,8 +87,25 @@ impl Says {
 fn is_request_word(word: &str) -> bool {
     matches!(
         word,
-        "please" | "kindly" | "describe" | "assess" | "evaluate" | "analyze" | "analyse" | "explain" | "determine"
-            | "examine" | "provide" | "give" | "tell" | "请" | "描述" | "评估" | "分析" | "请问" | "请描述"
+        "please"
+            | "kindly"
+            | "describe"
+            | "assess"
+            | "evaluate"
+            | "analyze"
+            | "analyse"
+            | "explain"
+            | "determine"
+            | "examine"
+            | "provide"
+            | "give"
+            | "tell"
+            | "请"
+            | "描述"
+            | "评估"
+            | "分析"
+            | "请问"
+            | "请描述"
     )
 }
 
@@ -176,7 +193,13 @@ impl Parsed {
             roles |= 1 << token.role as u64;
         }
         let has = |list: &[Role]| list.iter().any(|&role| roles >> role as u64 & 1 == 1);
-        if !has(&[Role::Concede, Role::Condition, Role::Retract, Role::Refusal, Role::No]) {
+        if !has(&[
+            Role::Concede,
+            Role::Condition,
+            Role::Retract,
+            Role::Refusal,
+            Role::No,
+        ]) {
             return;
         }
         if has(&[Role::Condition]) {
@@ -588,7 +611,12 @@ impl Parsed {
 
     /// Where one of several is asked for by a property ("Which lung is abnormal?"), sets aside the clauses that say
     /// of another that it has not the property, or something else of it.
-    pub(super) fn settle_selection(&mut self, question: &Question, property: &[Token], kinds: Kinds) {
+    pub(super) fn settle_selection(
+        &mut self,
+        question: &Question,
+        property: &[Token],
+        kinds: Kinds,
+    ) {
         if property.is_empty() || kinds.is_empty() && !question.has_alternatives {
             return;
         }

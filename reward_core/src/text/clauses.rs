@@ -260,7 +260,18 @@ impl Parsed {
         let before = index
             .checked_sub(1)
             .map_or(&[][..], |i| self.of(&self.segments[i]));
-        let denial = before.iter().position(|t| t.role == Role::Negation);
+        let denial = before
+            .iter()
+            .position(|t| matches!(t.role, Role::Negation | Role::No));
+        let is_only = |t: &Token| {
+            matches!(
+                self.word(t),
+                "only" | "just" | "merely" | "仅" | "只" | "只有" | "仅有"
+            )
+        };
+        if tokens.first().is_some_and(is_only) {
+            return true; // "no right effusion, only a left one"
+        }
         let has_denial = tokens
             .iter()
             .any(|t| matches!(t.role, Role::Negation | Role::NegationBack));
@@ -284,7 +295,9 @@ impl Parsed {
     fn settle_free(&mut self) {
         for at in 1..self.tokens.len() {
             let token = self.tokens[at];
-            let is_word = token.end - token.start == 4 && token.role == Role::Content && token.category == Category::Unknown;
+            let is_word = token.end - token.start == 4
+                && token.role == Role::Content
+                && token.category == Category::Unknown;
             if !is_word {
                 continue;
             }

@@ -442,7 +442,10 @@ const fn level_key(region: u64, number: u64) -> u64 {
 }
 
 fn ordinal_of(word: &str) -> Option<u64> {
-    let is_ordinal = word.ends_with("th") || word.ends_with("rd") || word.ends_with("nd") || word.ends_with("st");
+    let is_ordinal = word.ends_with("th")
+        || word.ends_with("rd")
+        || word.ends_with("nd")
+        || word.ends_with("st");
     if !is_ordinal {
         return None;
     }

@@ -195,7 +195,16 @@ fn names_others(answer: &Parsed, clause: &Clause<'_>) -> bool {
     clause.tokens.iter().any(|t| {
         matches!(
             answer.word(t),
-            "other" | "another" | "additional" | "further" | "new" | "else" | "其他" | "其它" | "另" | "新"
+            "other"
+                | "another"
+                | "additional"
+                | "further"
+                | "new"
+                | "else"
+                | "其他"
+                | "其它"
+                | "另"
+                | "新"
         )
     })
 }
@@ -516,6 +525,17 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         .chain(place)
         .fold(0, |bits, t| bits | side_bits(t));
     let said_side = content.iter().fold(0, |bits, t| bits | side_bits(t));
+    if asked_side == 3 && (said_side == 1 || said_side == 2) {
+        let is_only = clause.tokens.iter().any(|t| {
+            let word = answer.word(t);
+            word.starts_with("only")
+                || matches!(word, "just" | "single" | "仅" | "只" | "只有" | "仅有")
+        });
+        return match is_denied || is_only {
+            true => Stated::Firm(question.is_negated), // "only the left kidney" where both are asked
+            false => Stated::Nothing,
+        };
+    }
     let is_other_side = asked_side != 0 && said_side != 0 && asked_side & said_side == 0;
     if is_other_side && (is_denied || says_normal) {
         return Stated::Nothing; // of the other side

@@ -89,10 +89,12 @@ pub fn judge(
                 contradiction,
                 None | Some(Rule::ExtraItem | Rule::Different)
             );
+            let names_thing = contradiction.is_none() || scope.names_thing();
             if may_go_on
+                && names_thing
                 && rest.iter().any(|later| {
                     (Scope {
-                        sentence: *later,
+                        sentence: later,
                         ..scope
                     })
                     .takes_up()
@@ -186,20 +188,22 @@ impl<'a> Scope<'a> {
 
     /// "This represents pneumonia.", "这是一个肾囊肿。" after what was seen: says what it is, completely.
     fn takes_up(&self) -> bool {
-        let names_thing = self
-            .target
-            .required
-            .iter()
-            .any(|w| kind_of(w.category) == Kind::Thing);
         let tokens = self.sentence.first().map_or(&[][..], |s| self.answer.of(s));
-        names_thing
-            && tokens.first().is_some_and(|t| t.role == Role::Determiner)
+        tokens.first().is_some_and(|t| t.role == Role::Determiner)
             && tokens
                 .iter()
                 .take(5)
                 .any(|t| t.role == Role::Verb || t.role == Role::Affirm)
             && self.covered() >= 1.0
             && self.contradiction().is_none()
+    }
+
+    /// A disease or another thing is wanted, not a place.
+    fn names_thing(&self) -> bool {
+        self.target
+            .required
+            .iter()
+            .any(|w| kind_of(w.category) == Kind::Thing)
     }
 
     /// A word of the question is named, or what it asks for by its property.
@@ -251,7 +255,17 @@ impl<'a> Scope<'a> {
                 && !self.question.is_some_and(|q| q.names(t))
                 && !self.is_wanted(t)
         };
-        token.category == Category::Finding && is_disease(token) || next.is_some_and(is_disease)
+        let run = self.answer.tokens[at..]
+            .iter()
+            .take(4)
+            .take_while(|t| t.is_joined && t.is_content());
+        let names_in_run = || {
+            run.filter(|t| t.category == Category::Finding)
+                .any(is_disease)
+        };
+        token.category == Category::Finding && is_disease(token)
+            || next.is_some_and(is_disease)
+            || names_in_run()
     }
 
     fn segments(&self) -> impl Iterator<Item = &'a Segment> + 'a {
