@@ -291,7 +291,7 @@ fn words(text: &str) -> Vec<Word<'_>> {
             is_after_dash |= matches!(character, '-' | '—' | '–');
             before = before.max(match character {
                 '.' | '!' | '?' | '。' | '！' | '？' | '\n' | ';' | '；' => Stop::Sentence,
-                ',' | '，' | '、' | ':' | '：' | '—' | '–' | '(' | '（' | '>' | '*' | '"' | '#' => {
+                ',' | '，' | '、' | '—' | '–' | '(' | '（' | '>' | '*' | '"' | '#' => {
                     Stop::Clause
                 }
                 '\'' | '’' | '-' => before,
@@ -648,11 +648,8 @@ fn clause_end(words: &[Word<'_>], is_followed: bool) -> usize {
     if !is_followed || sentence < words.len() {
         return sentence;
     }
-    let is_border = |i: &usize| words[*i].before >= Stop::Clause || is_border_word(words[*i].text);
-    (1..words.len())
-        .rev()
-        .find(is_border)
-        .unwrap_or(words.len())
+    let is_border = |w: &Word<'_>| w.before >= Stop::Clause || is_border_word(w.text);
+    words.iter().rposition(is_border).unwrap_or(words.len())
 }
 
 fn is_border_word(word: &str) -> bool {

@@ -194,6 +194,7 @@ impl Parsed {
     pub(super) fn mark_negation(&mut self) {
         self.settle_leading_no();
         self.settle_free();
+        self.settle_removed();
         let mut is_denied = false;
         let mut reach = DenialReach::default();
         for index in 0..self.segments.len() {
@@ -289,6 +290,27 @@ impl Parsed {
         let affirms = tokens.iter().position(|t| t.role == Role::Affirm);
         affirms.is_some_and(|at| at > 0 && tokens[at + 1..].iter().any(Token::is_content))
             && !has_denial
+    }
+
+    /// "The resected specimen", "removed from the patient": no denial of what is shown.
+    fn settle_removed(&mut self) {
+        for at in 0..self.tokens.len() {
+            let token = self.tokens[at];
+            if token.role != Role::NegationBack {
+                continue;
+            }
+            let is_participle = matches!(
+                self.word(&token),
+                "resected" | "removed" | "excised" | "extracted" | "evacuated" | "resolved" | "cut out" | "taken out"
+            );
+            let next = self.tokens.get(at + 1).filter(|n| n.segment == token.segment);
+            let is_attribute = next.is_some_and(|n| {
+                n.is_content() || n.role == Role::Filler || self.word(n) == "from"
+            });
+            if is_participle && is_attribute {
+                self.tokens[at].role = Role::Filler;
+            }
+        }
     }
 
     /// "Nodule-free", "the lung is nodule free": the word denies what stands before it.

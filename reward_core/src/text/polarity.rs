@@ -458,6 +458,17 @@ fn amount_says(
     if let Some(fits) = compared {
         return Some(Stated::Firm(fits != question.is_negated));
     }
+    let is_many = |t: &&Token| {
+        t.is_stated()
+            && matches!(
+                answer.word(t),
+                "multiple" | "several" | "many" | "numerous" | "多发" | "多个" | "许多"
+            )
+    };
+    let asks_many = |q: &Quantity| q.bound == Bound::Above && q.value <= 1.0 || q.bound == Bound::AtLeast && q.value <= 2.0;
+    if clause.content.iter().any(|t| is_many(t)) && question.proposition.amounts.iter().any(asks_many) {
+        return Some(Stated::Firm(!question.is_negated));
+    }
     let counts = question
         .proposition
         .amounts
