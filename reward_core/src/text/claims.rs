@@ -773,6 +773,11 @@ impl Parsed {
         let observes = (segment.has_verb && tokens.first().is_some_and(is_observer)
             || tokens.iter().any(is_looking))
             && !tokens.iter().any(points);
+        // "the kidney contains it"
+        let has_it = names_only && has_subject && tokens.iter().skip(1).any(|t| matches!(self.word(t), "it" | "one" | "this"));
+        if says == Says::Nothing && has_it {
+            says = Says::Has;
+        }
         if says == Says::Nothing && (names_only || observes) {
             says = Says::Other;
         }

@@ -624,6 +624,9 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     if is_echo && !is_denied {
         return Stated::Nothing;
     }
+    if question.proposition.is_existence && !is_denied && is_definition(answer, clause, core) {
+        return Stated::Nothing;
+    }
     let said = !is_denied;
     if is_sure {
         Stated::Firm(said)
@@ -646,6 +649,25 @@ fn is_referred_to(answer: &Parsed, token: &Token) -> bool {
             "to" | "in" | "on"
         )
     })
+}
+
+/// "Pneumonia is an infection of the lungs": tells what the thing is, not that it is there.
+fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
+    let tokens = &clause.tokens;
+    let Some(at) = tokens.iter().position(|t| t.is_content()) else {
+        return false;
+    };
+    let opens_bare = tokens[..at].iter().all(|t| t.role != Role::Determiner && answer.word(t) != "a" && answer.word(t) != "an");
+    let last = tokens[at..].iter().take_while(|t| core.iter().any(|a| a.key == t.key) || t.category == Category::Organ).count();
+    let Some(verb) = tokens.get(at + last) else { return false };
+    let is_be = matches!(answer.word(verb), "is" | "are" | "是" | "can" | "may");
+    let defines = tokens.get(at + last + 1).is_some_and(|t| {
+        matches!(
+            answer.word(t),
+            "a" | "an" | "one of" | "usually" | "commonly" | "typically" | "often" | "defined" | "caused" | "cause" | "common"
+        ) || answer.word(verb) == "是"
+    });
+    opens_bare && last > 0 && is_be && defines && !tokens[at..].iter().any(|t| t.role == Role::Affirm && answer.word(t) != "是")
 }
 
 /// The clause says "normal" of what the question is about, or of everything.
