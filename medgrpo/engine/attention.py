@@ -1,0 +1,175 @@
+"""Attention over a stream, by torch's kernels for segments of unequal length.
+
+Registered with Transformers under names of our own, so that no model file is changed. Whatever is called without a
+stream goes to SDPA as before, with SDPA's masks.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.engine.stream import KeyIndex
+
+if TYPE_CHECKING:
+    import torch
+
+STREAM = "medgrpo_stream"
+"""Attention of a language model: over a stream where one is given."""
+WINDOWS = "medgrpo_flash_windows"
+"""Attention of a vision tower. Transformers hands over the borders of pictures and windows to what has "flash" in
+its name, and loops over them for all others: a hundred small calls a layer."""
+
+
+def register() -> None:
+    """Make both known to Transformers, with SDPA's masks; again is harmless."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(STREAM, stream_attention)
+    AttentionInterface.register(WINDOWS, window_attention)
+    for name in (STREAM, WINDOWS):
+        AttentionMaskInterface.register(name, sdpa_mask)
+
+
+def has_kernel() -> bool:
+    """Whether this torch has attention over segments."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def stream_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    stream_keys: KeyIndex | None = None,
+    **rest: Any,
+) -> tuple[torch.Tensor, None]:
+    """Transformers' signature: query (1, heads, tokens, size), key and value with as many heads or fewer.
+
+    Args:
+        stream_keys: which keys each segment sees; None: SDPA.
+    """
+    if stream_keys is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        found: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **rest
+        )
+        return found
+    keys = key[0].transpose(0, 1).index_select(0, stream_keys.keys)
+    values = value[0].transpose(0, 1).index_select(0, stream_keys.keys)
+    output = _segments(
+        query[0].transpose(0, 1),
+        keys,
+        values,
+        stream_keys.starts_q,
+        stream_keys.starts_k,
+        stream_keys.longest_q,
+        stream_keys.longest_k,
+        scaling,
+        # One place back is itself: a window of W places reaches W - 1 back.
+        (-1 if sliding_window is None else sliding_window - 1, 0),
+    )
+    return output.unsqueeze(0), None
+
+
+def window_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    cu_seq_lens_k: torch.Tensor | None = None,
+    max_length_q: int | torch.Tensor | None = None,
+    max_length_k: int | torch.Tensor | None = None,
+    is_causal: bool | None = None,
+    **rest: Any,
+) -> tuple[torch.Tensor, None]:
+    """Transformers' signature: patches of all pictures in one row, which see those between the same borders."""
+    rest.pop("stream_keys", None)
+    if cu_seq_lens_q is None or cu_seq_lens_k is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        found: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **rest
+        )  # fmt: skip
+        return found
+    output = _segments(
+        query[0].transpose(0, 1),
+        key[0].transpose(0, 1),
+        value[0].transpose(0, 1),
+        cu_seq_lens_q.to(dtype=_int32(), device=query.device),
+        cu_seq_lens_k.to(dtype=_int32(), device=query.device),
+        int(max_length_q if max_length_q is not None else 0) or _longest(cu_seq_lens_q),
+        int(max_length_k if max_length_k is not None else 0) or _longest(cu_seq_lens_k),
+        scaling,
+        (-1, -1),
+    )
+    return output.unsqueeze(0), None
+
+
+def _segments(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    starts_q: torch.Tensor,
+    starts_k: torch.Tensor,
+    longest_q: int,
+    longest_k: int,
+    scaling: float | None,
+    window: tuple[int, int],
+) -> torch.Tensor:
+    """varlen_attn, whose arguments differ between versions of torch: (tokens, heads, size) in and out."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = _arguments()
+    options: dict[str, Any] = {}
+    if scaling is not None:
+        if "scale" in known:
+            options["scale"] = scaling
+        elif abs(scaling - query.shape[-1] ** -0.5) > 1e-9:
+            query = query * (scaling * query.shape[-1] ** 0.5)
+    if query.shape[1] != key.shape[1]:
+        if "enable_gqa" in known:
+            options["enable_gqa"] = True
+        else:
+            times = query.shape[1] // key.shape[1]
+            key, value = key.repeat_interleave(times, dim=1), value.repeat_interleave(times, dim=1)
+    if "window_size" in known:
+        options["window_size"] = window
+    elif window[0] == -1:
+        options["is_causal"] = window[1] == 0
+    else:
+        raise ValueError("this torch has no sliding window in varlen_attn")
+    found: torch.Tensor = varlen_attn(query, key, value, starts_q, starts_k, longest_q, longest_k, **options)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _arguments() -> frozenset[str]:
+    from torch.nn.attention.varlen import varlen_attn
+
+    return frozenset(inspect.signature(varlen_attn).parameters)
+
+
+def _longest(starts: torch.Tensor) -> int:
+    return int((starts[1:] - starts[:-1]).max())
+
+
+def _int32() -> torch.dtype:
+    import torch
+
+    return torch.int32

@@ -1,0 +1,23 @@
+"""The parts of a model that the stream needs to know, under whatever wraps it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def base_of(model: Any) -> Any:
+    """The Transformers model inside an adapter and the wrappers of several processes."""
+    while hasattr(model, "module"):
+        model = model.module
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def inner_of(model: Any) -> Any:
+    """The model without its head."""
+    base = base_of(model)
+    return getattr(base, base.base_model_prefix)
+
+
+def text_config_of(model: Any) -> Any:
+    """The configuration of the language model."""
+    return base_of(model).config.get_text_config()
