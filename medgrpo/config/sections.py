@@ -207,6 +207,17 @@ class VllmConfig(Section):
     """Stop when sampler and trainer differ by more than this per token (mean |Δlogp|): nothing is learned there."""
 
 
+class EngineConfig(Section):
+    """How GRPO's log probabilities are computed: once for what a group's completions have in common."""
+
+    shared_prompt: Literal["auto", "on", "off"] = "auto"
+    """auto: a group's prompt and pictures once, checked against TRL's way on the first rows, which it goes back to
+    where they differ; on: unchecked; off: every completion with its own prompt and pictures, as TRL does."""
+    tokens_per_pass: int | None = Field(None, ge=1)
+    """Most tokens of one pass of the update, prompts counted once; groups are kept whole. none: as many as
+    `training.per_device_train_batch_size` completions with their own prompts would be."""
+
+
 class TrainingConfig(Section):
     """The main stage: its method, length and optimiser."""
 
@@ -375,6 +386,7 @@ class RunConfig(Section):
     rewards: RewardConfig = RewardConfig()
     rollout: RolloutConfig = RolloutConfig()
     vllm: VllmConfig = VllmConfig()
+    engine: EngineConfig = EngineConfig()
     training: TrainingConfig = TrainingConfig()
     stages: dict[str, StageConfig] = Field(default_factory=dict)
     """Stages before the main one, in order, by name."""

@@ -29,9 +29,8 @@ def packed_scores(
     attention_mask: torch.Tensor,
     completion_columns: int,
     shown: Sequence[Shown],
-    groups: Sequence[int],
-    *,
     autocast: Any,
+    *,
     by_kernel: bool,
 ) -> Scores:
     """Log probabilities and entropies of completions, computed as one stream.
@@ -41,8 +40,7 @@ def packed_scores(
         input_ids: (rows, prompt and completion columns): prompts padded on the left, completions on the right.
         attention_mask: the same shape: 1 at tokens; 0 over a completion that is left out.
         completion_columns: the last columns.
-        shown: the prompts; `groups` counts in them.
-        groups: number of each row's prompt.
+        shown: each row's prompt; rows of one group share the very same entry.
         autocast: gives a context in which the model is called.
         by_kernel: whether the model attends by `attention.STREAM`; else by SDPA with a dense mask.
     """
@@ -51,13 +49,13 @@ def packed_scores(
     counted = attention_mask.bool()
     lengths = counted[:, prompt_columns:].sum(1).tolist()
     layout = lay_out(
-        [len(shown[group]["prompt_ids"]) for group in groups],
+        [len(one["prompt_ids"]) for one in shown],
         lengths,
-        groups,
+        [id(one) for one in shown],
         prompt_columns=prompt_columns,
         columns=columns,
     )
-    asked = [shown[group] for group in dict.fromkeys(groups)]
+    asked = list({id(one): one for one in shown}.values())
     found = places(layout)
     inner = inner_of(model)
     device = input_ids.device

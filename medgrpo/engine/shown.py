@@ -64,19 +64,17 @@ def joined_pictures(shown: Iterable[Shown]) -> dict[str, torch.Tensor]:
 
 
 def picture_inputs(
-    shown: Sequence[Shown], rows: Sequence[int], prompt_columns: int, completion_columns: int, device: torch.device
-) -> dict[str, Any]:  # fmt: skip
+    of_rows: Sequence[Shown], prompt_columns: int, completion_columns: int, device: torch.device
+) -> dict[str, Any]:
     """The pictures as TRL hands them to a model: a copy for every row, and how many each row has.
 
     Args:
-        shown: prompts.
-        rows: number of each row's prompt.
+        of_rows: each row's prompt.
         prompt_columns: of the batch: token fields are padded with 0 on the left to it.
         completion_columns: and on the right by these.
     """
     import torch
 
-    of_rows = [shown[number] for number in rows]
     found: dict[str, Any] = {}
     for name in TOKEN_FIELDS:
         if any(name in one["token_fields"] for one in of_rows):

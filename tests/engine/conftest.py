@@ -61,7 +61,7 @@ def stock_scores(model, ids, mask, columns, shown, groups, *, rows_at_once=None)
     from trl import GRPOTrainer
 
     trainer = SimpleNamespace(accelerator=SimpleNamespace(autocast=nullcontext, is_main_process=True))
-    fields = picture_inputs(shown, groups, ids.shape[1] - columns, columns, ids.device)
+    fields = picture_inputs([shown[group] for group in groups], ids.shape[1] - columns, columns, ids.device)
     logprobs, entropies, _ = GRPOTrainer._get_per_token_logps_and_entropies(
         trainer, model, ids, mask, columns, batch_size=rows_at_once, compute_entropy=True, **fields
     )
