@@ -38,6 +38,8 @@ class Draw:
     longest: int
     shortest: int = 0
     """Tokens before which a completion may not end."""
+    never: tuple[int, ...] = ()
+    """Ids that stand for pictures: in a completion they would ask for one that is not there."""
     warpers: tuple[Callable[[Any, Any], Any], ...] = ()
     """Transformers' processors after the temperature, such as top-p; called with no ids."""
 
@@ -139,6 +141,7 @@ class _State:
         self._axes = shown[0]["positions"].shape[0]
         self._step = torch.zeros(1, dtype=torch.long, device=device)
         self._ends = torch.tensor(draw.ends, device=device)
+        self._never = torch.tensor(draw.never, dtype=torch.long, device=device)
         self._is_over = torch.zeros(len(rows), dtype=torch.bool, device=device)
         self._drawn = torch.full((len(rows), draw.longest), draw.padding, device=device)
         self._token = torch.zeros(len(rows), 1, dtype=torch.long, device=device)
@@ -197,6 +200,8 @@ class _State:
         if draw.shortest:
             is_early = self._step < draw.shortest
             logits[:, self._ends] = torch.where(is_early, -torch.inf, logits[:, self._ends])
+        if draw.never:
+            logits.index_fill_(1, self._never, -torch.inf)
         if draw.temperature != 1:
             logits = logits / draw.temperature
         for warper in draw.warpers:

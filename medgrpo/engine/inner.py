@@ -21,3 +21,11 @@ def inner_of(model: Any) -> Any:
 def text_config_of(model: Any) -> Any:
     """The configuration of the language model."""
     return base_of(model).config.get_text_config()
+
+
+def picture_ids(model: Any) -> tuple[int, ...]:
+    """Ids that stand for a piece of a picture or video in the model's prompts."""
+    config = base_of(model).config
+    names = ("image_token_id", "image_token_index", "video_token_id")
+    found = (getattr(config, name, None) for name in names)
+    return tuple(dict.fromkeys(int(number) for number in found if number is not None))

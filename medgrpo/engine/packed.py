@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medgrpo.engine.features import with_pictures
-from medgrpo.engine.inner import base_of, inner_of, text_config_of
+from medgrpo.engine.inner import inner_of, picture_ids, text_config_of
 from medgrpo.engine.masks import PADDING, dense_mask, picture_blocks
 from medgrpo.engine.positions import stream_positions
 from medgrpo.engine.shown import Shown
@@ -156,11 +156,8 @@ def _masks(
 
 def _filling(model: Any) -> int:
     """An id for padding that stands for no picture."""
-    config = base_of(model).config
-    picture = {
-        getattr(config, name, None) for name in ("image_token_id", "image_token_index", "video_token_id")
-    }
-    return next(number for number in range(4) if number not in picture)
+    taken = picture_ids(model)
+    return next(number for number in range(len(taken) + 1) if number not in taken)
 
 
 def _scattered(

@@ -32,16 +32,19 @@ def why_not(model: Any) -> str | None:
     return None
 
 
-def use_kernel(model: Any) -> bool:
+def use_kernel(model: Any, *, is_half: bool = False) -> bool:
     """Let a model on a CUDA device attend by torch's kernel over segments; whether it does.
 
     Otherwise the stream goes through SDPA with a dense mask.
+
+    Args:
+        is_half: whether it is called under autocast.
     """
     import torch
 
     base, text = base_of(model), text_config_of(model)
     weight = next(base.parameters())
-    is_half = weight.dtype in (torch.bfloat16, torch.float16) or torch.is_autocast_enabled("cuda")
+    is_half |= weight.dtype in (torch.bfloat16, torch.float16)
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     if weight.device.type != "cuda" or not is_half or not has_kernel():
         return False

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.runs.store import CompletionStore
+from medgrpo.training.before.datasets import prompt_lengths
 from medgrpo.training.before.difficulty import stage_curriculum
 from medgrpo.training.before.own_pairs import NoPairs
 from medgrpo.training.before.stage_rows import rows_and_plan, stage_dataset
@@ -18,6 +19,7 @@ from medgrpo.training.run.metadata import stage_metadata
 from medgrpo.training.run.resume import step_of
 from medgrpo.training.run.state import MAIN, Run
 from medgrpo.training.run.weight_folders import final_name, save_weights
+from medgrpo.training.trainers.passes import whole_groups
 from medgrpo.training.trainers.policy import Weights, load_policy, trained_weights
 from medgrpo.training.watch.phases import PhaseClock
 
@@ -40,6 +42,9 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
         return True
     policy = load_policy(weights, settings)
     source, plan, longest = rows_and_plan(run, name, settings, policy, dataset)
+    if plan.method == "grpo":
+        (tokens,) = prompt_lengths(source.with_rows([source.rows[longest]]), policy.processor)
+        plan = whole_groups(plan, settings, policy.model, tokens)
     curriculum = None
     if name is MAIN:
         curriculum = stage_curriculum(run, settings, plan, source, policy, weights, dataset)

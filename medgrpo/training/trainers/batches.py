@@ -25,14 +25,22 @@ def batches_of_passes(
 
 
 def _by_group(generated: dict[str, Any]) -> dict[str, Any]:
-    """Groups in random order, the rows of each beside each other."""
+    """Groups in random order, the rows of each beside each other.
+
+    The order is that of TRL's permutation of the rows, each group where its first row is, so that both ways draw
+    alike and the next rollout is the same.
+    """
     import torch
 
-    groups = generated["group_ids"]
-    numbers, of_row = torch.unique(groups, return_inverse=True)
-    place = torch.randperm(len(numbers), device="cpu").to(of_row.device)[of_row]
-    order = torch.argsort(place, stable=True)
-    taken = order.tolist()
+    groups: list[int] = generated["group_ids"].tolist()
+    place = {
+        group: number
+        for number, group in enumerate(
+            dict.fromkeys(groups[row] for row in torch.randperm(len(groups)).tolist())
+        )
+    }
+    taken = sorted(range(len(groups)), key=lambda row: place[groups[row]])
+    order = torch.tensor(taken, device=generated["group_ids"].device)
 
     def ordered(value: Any) -> Any:
         if isinstance(value, torch.Tensor) and value.ndim:

@@ -43,7 +43,9 @@ class Engine:
         if reason is None and trainer.aux_loss_enabled:
             reason = "the load balancing loss counts rows"
         self.is_on = reason is None
-        self.by_kernel = self.is_on and use_kernel(trainer.model)
+        self.by_kernel = self.is_on and use_kernel(
+            trainer.model, is_half=trainer.args.bf16 or trainer.args.fp16
+        )
         self._is_checked = self._wanted == "on"
         self._keeps_features: bool | None = None
         if reason is None:

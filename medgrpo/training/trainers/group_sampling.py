@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.engine.decode import Draw, sample
+from medgrpo.engine.inner import picture_ids
 
 if TYPE_CHECKING:
     from medgrpo.training.trainers.shown_prompts import Asked
@@ -68,6 +69,7 @@ def draw_of(trainer: Any) -> Draw:
         padding=trainer._tokenizer.pad_token_id,
         longest=config.max_new_tokens,
         shortest=config.min_new_tokens or 0,
+        never=picture_ids(trainer.model),
         warpers=tuple(warpers),
     )
 
