@@ -158,7 +158,8 @@ def _segments(
         options["is_causal"] = window[1] == 0
     else:
         raise ValueError("this torch has no sliding window in varlen_attn")
-    found: torch.Tensor = varlen_attn(query, key, value, starts_q, starts_k, longest_q, longest_k, **options)
+    kernel: Any = varlen_attn
+    found: torch.Tensor = kernel(query, key, value, starts_q, starts_k, longest_q, longest_k, **options)
     return found
 
 
@@ -175,6 +176,7 @@ def _takes_fewer_heads() -> bool:
     import torch
     from torch.nn.attention.varlen import varlen_attn
 
+    kernel: Any = varlen_attn
     generator = torch.Generator("cuda").manual_seed(0)
     found = []
     for times in (1, 2):
@@ -185,9 +187,11 @@ def _takes_fewer_heads() -> bool:
         ]
         query, key, value = (draw.requires_grad_() for draw in draws)
         starts = torch.tensor([0, 3, 8], dtype=torch.int32, device="cuda")
-        wide = [part.repeat_interleave(times, dim=1) if times > 1 else part for part in (key, value)]
+        wide: list[Any] = [
+            part.repeat_interleave(times, dim=1) if times > 1 else part for part in (key, value)
+        ]
         try:
-            output = varlen_attn(query, *wide, starts, starts, 5, 5, window_size=(-1, 0))
+            output = kernel(query, *wide, starts, starts, 5, 5, window_size=(-1, 0))
             gradients = torch.autograd.grad(output.float().square().sum(), (query, key, value))
         except (RuntimeError, ValueError):
             return False

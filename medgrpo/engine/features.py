@@ -32,7 +32,8 @@ def keep_features(inner: Any, shown: Sequence[Shown], device: Any, autocast: Any
     """
     import torch
 
-    new = [one for one in shown if one["pictures"] and "features" not in one]
+    unique = {id(one): one for one in shown}.values()  # rows of a group share theirs
+    new = [one for one in unique if one["pictures"] and "features" not in one]
     for start in range(0, len(new), AT_ONCE):
         part = new[start : start + AT_ONCE]
         pictures = {name: value.to(device) for name, value in joined_pictures(part).items()}

@@ -34,7 +34,8 @@ def prompt_positions(inner: Any, prompt_ids: torch.Tensor, fields: dict[str, tor
     if "mm_token_type_ids" in options:
         options["mm_token_type_ids"] = options["mm_token_type_ids"].reshape(1, -1)
     found, _ = rope_index(input_ids=prompt_ids.reshape(1, -1), **options)
-    return found[:, 0].cpu()
+    positions: torch.Tensor = found[:, 0].cpu()
+    return positions
 
 
 def stream_positions(layout: Layout, prompts: Sequence[torch.Tensor]) -> torch.Tensor:

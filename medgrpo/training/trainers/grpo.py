@@ -68,6 +68,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     logprobs: ClassVar[LogProbFunction] = staticmethod(shared_logprobs)
     """Computes every log probability: of the policy that sampled, the reference, and the policy that learns."""
     _buffered_inputs: list[dict[str, Any]] | None
+    _last_loaded_step: int
+    vllm_importance_sampling_correction: bool
 
     def __init__(self, context: StageContext, composite: CompositeReward, **options: Any) -> None:
         self.context = context

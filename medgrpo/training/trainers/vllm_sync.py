@@ -67,7 +67,8 @@ def merged_weight(layer: Any) -> torch.Tensor:
         for adapter in layer.active_adapters:
             if adapter in layer.lora_A:
                 total = total + layer.get_delta_weight(adapter).float()
-    return total.to(base.dtype)
+    merged: torch.Tensor = total.to(base.dtype)
+    return merged
 
 
 def policy_weights(model: Any, *, only_adapted: bool) -> Iterator[tuple[str, torch.Tensor]]:
