@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TextIO
 
 import typer
+
+from medgrpo.files import json_line
+from medgrpo.masking import masked
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,7 +83,7 @@ class Output:
             numeric = all(isinstance(row[index], int | float) or row[index] is None for row in cells)
             table.add_column(column, justify="right" if numeric and cells else "left", overflow="fold")
         for row in cells:
-            table.add_row(*(Text(_shown(cell)) for cell in row))  # Text: model output is never markup
+            table.add_row(*(Text(masked(_shown(cell))) for cell in row))  # Text: model output is never markup
         console = Console()
         if title:
             console.print(Text(f"\n{title}"))
@@ -91,7 +92,7 @@ class Output:
     def result(self, document: dict[str, Any]) -> None:
         """The JSON document of the command, on stdout, if it was asked for. NaN becomes null."""
         if self.as_json:
-            print(json.dumps(finite(document), ensure_ascii=False), file=Output.results or sys.stdout)
+            print(json_line(document), file=Output.results or sys.stdout)
 
     @contextmanager
     def progress(self, label: str, total: int | None = None, unit: str = "rows") -> Iterator[Any]:
@@ -132,19 +133,6 @@ class Output:
                 progress.advance(task, count)
 
             yield advance
-
-
-def finite(value: Any) -> Any:
-    """The value with every NaN or infinity as None, numpy scalars as plain ones: JSON knows neither."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [finite(item) for item in value]
-    if hasattr(value, "item") and not isinstance(value, str | bytes):  # a numpy scalar
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _shown(cell: object) -> str:

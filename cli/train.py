@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.methods import names_of_methods
 
 if TYPE_CHECKING:
     from medgrpo.config.layers import Resolved
     from medgrpo.config.sections import RunConfig
     from medgrpo.training.before.preflight import Preflight
+    from medgrpo.training.run.outcome import TrainResult
     from medgrpo.training.run.resume import ResumePoint
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -31,7 +34,9 @@ def train(
     preset: Annotated[
         str | None, typer.Option(help="Preset by name or .toml path; `medgrpo presets list`. [balanced]")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Method of the main stage: grpo, sft or dpo.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help=f"Method of the main stage: {names_of_methods()}.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -69,6 +74,19 @@ def train(
         str | None,
         typer.Option(metavar="stop|skip", help="A reward raises: stop, or skip the row and count. [stop]"),
     ] = None,
+    trust_rewards: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="With --resume: run the Python files that RUN names as rewards."),
+    ] = None,
+    exit_on_stop: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=255,
+            metavar="CODE",
+            help="Exit code of a run that was stopped. [130: CTRL-C, 143: SIGTERM]",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and print the plan; train nothing.")
     ] = False,
@@ -78,13 +96,14 @@ def train(
     """Fine-tune a model by SFT, GRPO or DPO, stage after stage; without --model, the demo.
 
     Writes a run folder (configuration, log, completions, checkpoints, weights) and a copy of the log in
-    ./logs. CTRL-C saves a checkpoint and stops; `--resume auto` goes on from there.
+    ./logs. CTRL-C saves a checkpoint and stops (exit 130; SIGTERM: 143); `--resume auto` goes on from there.
 
     Example: medgrpo train --preset balanced
     """
     import time
-    from pathlib import Path
 
+    from medgrpo.config.reach import rewards_with_code
+    from medgrpo.rewards.trust import grant
     from medgrpo.training.before.launch import is_child, needs_launch, rank
     from medgrpo.training.before.preflight import preflight
     from medgrpo.training.run.resume import find_run
@@ -108,11 +127,15 @@ def train(
     words = list(assignments or [])
     point = find_run(resume, output) if resume else None
     if point is not None:
-        resolved, name = _resumed(said, point, words, {**options, "model.path": model})
+        own = _own(preset, config, words)
+        resolved, name = _resumed(
+            said, point, words, {**options, "model.path": model}, trust_rewards or [], own
+        )
         if preset or config:
             said.note("resuming: the run's own settings count, not --preset and --config; --set changes one")
     else:
         resolved, name = _resolved(said, preset, model, config, words, options), None
+        grant(rewards_with_code(resolved.config))  # each from a file or an option that this call gives
     settings = resolved.config
     name = name or _run_name(settings, preset)
     checks = preflight(settings, world_size=(settings.launch.gpus or 1) * settings.launch.nodes)
@@ -129,8 +152,10 @@ def train(
         _show_plan(said, settings, checks, run_path)
         return
     if needs_launch(settings.launch):
-        _launch(settings, run_path, resume=point is not None)
-    _train(said, settings, checks, name, run_path, point, started)
+        _launch(settings, run_path, resume=point is not None, exit_on_stop=exit_on_stop)
+    result = _train(said, settings, checks, name, run_path, point, started)
+    if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
+        raise SystemExit(_stopped_code(result.stopped_by, exit_on_stop))
 
 
 def _resolved(
@@ -141,8 +166,6 @@ def _resolved(
     assignments: list[str],
     options: dict[str, Any],
 ) -> Resolved:
-    from pathlib import Path
-
     from medgrpo.config.presets import DEFAULT, resolve_run
 
     resolved, notes = resolve_run(
@@ -160,14 +183,29 @@ def _resolved(
     return resolved
 
 
+def _own(preset: str | None, config: str | None, assignments: list[str]) -> RunConfig | None:
+    """What this call says by itself; None where it leaves all to the run."""
+    from medgrpo.config.presets import DEFAULT, resolve_run
+
+    if not (preset or config or assignments):
+        return None
+    file = Path(config) if config else None
+    return resolve_run(preset or DEFAULT, config_file=file, assignments=tuple(assignments))[0].config
+
+
 def _resumed(
-    said: Output, point: ResumePoint, assignments: list[str], options: dict[str, Any]
+    said: Output,
+    point: ResumePoint,
+    assignments: list[str],
+    options: dict[str, Any],
+    trusted: list[Path],
+    own: RunConfig | None,
 ) -> tuple[Resolved, str]:
-    from medgrpo.runs.writer import read_json
+    from medgrpo.files import read_json
     from medgrpo.training.run.resume import resume_config
 
     kept = {key: value for key, value in options.items() if key != "run.output"}
-    resolved, notes = resume_config(point.run, assignments, kept)
+    resolved, notes = resume_config(point.run, assignments, kept, trusted=trusted, own=own)
     said.note(f"resuming {point.run}")
     for note in notes:
         said.note(note)
@@ -176,7 +214,7 @@ def _resumed(
 
 
 def _say_if_finished(said: Output, point: ResumePoint, checks: Preflight) -> None:
-    from medgrpo.runs.writer import read_json
+    from medgrpo.files import read_json
 
     info = read_json(point.run / "training_info.json")
     steps = info.get("steps") or 0
@@ -188,8 +226,6 @@ def _say_if_finished(said: Output, point: ResumePoint, checks: Preflight) -> Non
 
 
 def _run_name(settings: RunConfig, preset: str | None) -> str:
-    from pathlib import Path
-
     from medgrpo.runs.writer import new_run_name
 
     if settings.run.name:
@@ -199,16 +235,29 @@ def _run_name(settings: RunConfig, preset: str | None) -> str:
     return new_run_name(Path(preset).stem if preset else "balanced", Path("runs"))
 
 
-def _launch(settings: RunConfig, run_path: Any, *, resume: bool) -> None:
+def _stopped_code(signal_name: str | None, wanted: int | None) -> int:
+    """What schedulers expect of a command that a signal ended: 0 would be success, and the next job would start."""
+    import signal
+
+    if wanted is not None:
+        return wanted
+    return 128 + signal.Signals[signal_name or "SIGINT"]
+
+
+def _launch(settings: RunConfig, run_path: Any, *, resume: bool, exit_on_stop: int | None) -> None:
     """Start the same command in every process, all with one run folder, and end with its exit code."""
+    import signal
     import sys
 
+    from medgrpo.files import read_json
     from medgrpo.training.before.launch import relaunch, without_option
 
     arguments = sys.argv[1:]
     if not resume:
         arguments = [*without_option(arguments, "--resume"), "--output", str(run_path)]
-    code = relaunch(arguments, settings.launch)
+    code, asked = relaunch(arguments, settings.launch)
+    if asked is not None and (code or read_json(run_path / "training_info.json").get("status") == "stopped"):
+        raise SystemExit(_stopped_code(signal.Signals(asked).name, exit_on_stop))
     if code:
         for log in sorted((run_path / "logs").glob("rank-*.log")):
             print(f"process {log.stem.removeprefix('rank-')}: {log}", file=sys.stderr)
@@ -261,7 +310,8 @@ def _train(
     run_path: Any,
     point: ResumePoint | None,
     started: float,
-) -> None:
+) -> TrainResult | None:
+    """The result; None in the processes that do not speak."""
     try:
         import trl  # noqa: F401
     except ImportError as error:
@@ -290,7 +340,7 @@ def _train(
         started=started,
     )
     if rank():
-        return
+        return None
     rewards = (result.reward_first, result.reward_last)
     if None not in rewards:
         said.text(f"reward {rewards[0]:.3f} → {rewards[1]:.3f} over {result.steps} steps")
@@ -315,3 +365,4 @@ def _train(
     if result.status == "stopped":
         said.text(f"stopped; medgrpo train --resume {result.run} goes on")
     said.result(result.as_dict())
+    return result

@@ -7,7 +7,6 @@ into with relative paths.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import IO, Any, overload
 
 from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, Row, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.files import PARTIAL, sync
+from medgrpo.files import PARTIAL, rename_folder, sync, write_json
 
 try:
     import fcntl
@@ -137,6 +136,33 @@ class PreparedDataset:
     def view(self, split: str) -> Sequence[Row]:
         """The rows of a split by index, for training in an order of its own (a `RowView`)."""
         return RowView(self._file(split))
+
+    def find(self, ids: Iterable[str]) -> dict[str, Row]:
+        """The rows with these ids, from whichever split they are in; ids that no row has are left out."""
+        left = set(ids)
+        found: dict[str, Row] = {}
+        for split in self.splits:
+            if not left:
+                break
+            for row in self.rows(split):
+                if row["id"] in left:
+                    found[row["id"]] = row
+                    left.discard(row["id"])
+        return found
+
+    def drawn_by(self, seed: int) -> PreparedDataset:
+        """The same dataset with the rows that this seed draws: itself, since only a mixture draws any."""
+        del seed
+        return self
+
+    @property
+    def hashes(self) -> set[str]:
+        """Its own hash, and of a mixture those of its parts."""
+        return {self.hash, *(str(part["hash"]) for part in self.info.get("parts", []))}
+
+    def copied_name(self, path: str) -> str:
+        """The relative path at which a file that a row names lies in a dataset made of this one's rows."""
+        return path
 
     def image_path(self, relative: str) -> Path:
         """The absolute path of an image, mask or field of view named by a row.
@@ -299,14 +325,9 @@ class PreparedWriter:
         """Writes `dataset.json` (rows per split and schema version are added), then renames the folder."""
         document = self.unfinished(info).info
         file = self.folder / INFO_NAME
-        file.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        sync(file)
-        sync(self.folder)
-        if self.path.exists():
-            self.path.rmdir()
+        write_json(file, document)
         (self.folder / LOCK_NAME).unlink()
-        os.replace(self.folder, self.path)
-        sync(self.path.parent)
+        rename_folder(self.folder, self.path, is_synced=True)  # pictures: thousands of waits
         self._finished = True
         return PreparedDataset.open(self.path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,9 @@ import numpy as np
 from medgrpo.errors import UsageError
 from medgrpo.evaluation.score import Scored
 from medgrpo.evaluation.statistics import estimate
+from medgrpo.figures import SHARE
+from medgrpo.records import BadRow, csv_rows, read_text
+from medgrpo.sheets import write_sheet
 
 HUMAN = "human_verdict"
 COMMENT = "comment"
@@ -40,8 +42,7 @@ def review_sheet(scored: Scored, count: int, *, seed: int = 0) -> str:
     first = pools[0][: max(count // 2, count - len(pools[1]))]
     chosen = sorted(first + pools[1][: count - len(first)])
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream)
-    writer.writerow(COLUMNS)
+    lines = []
     for index in chosen:
         row = scored.rows[index]
         images = row.get("images") or [row.get("image_id") or ""]
@@ -55,13 +56,9 @@ def review_sheet(scored: Scored, count: int, *, seed: int = 0) -> str:
             "",
             "",
         ]
-        writer.writerow([harmless(str(cell)[:LONGEST_CELL]) for cell in cells])
+        lines.append([str(cell)[:LONGEST_CELL] for cell in cells])
+    write_sheet(stream, COLUMNS, lines)
     return stream.getvalue()
-
-
-def harmless(cell: str) -> str:
-    """The cell with an apostrophe before what a spreadsheet would take for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
 def row_key(scored: Scored, index: int) -> str:
@@ -82,34 +79,32 @@ def read_review(path: str | Path, scored: Scored) -> dict[str, Any]:
             was not evaluated, or no verdict at all.
     """
     file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"no review sheet at {file}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        text = file.read_text(encoding="gb18030", errors="replace")
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if not file.is_file():
+        raise UsageError(f"no review sheet at {file}")
+    sheet = list(csv_rows(read_text(file).text, str(file)))
     for column in ("key", HUMAN):
-        if column not in (reader.fieldnames or ()):
+        if any(column not in line for _, line in sheet if not isinstance(line, BadRow)):
             raise UsageError(
                 f"{file} has no column {column!r}",
                 expected=f"the sheet that eval wrote: {', '.join(COLUMNS)}",
             )
     places = {row_key(scored, index): index for index in range(len(scored))}
     human, indices = [], []
-    for line in reader:
+    for number, line in sheet:
+        if isinstance(line, BadRow):
+            raise UsageError(f"{file}, line {number}: {line.problem}", expected=line.expected)
         verdict = (line[HUMAN] or "").strip().casefold()
         if not verdict:
             continue
         key = (line["key"] or "").removeprefix("'") if line["key"] not in places else line["key"]
         if verdict not in VERDICTS:
             raise UsageError(
-                f"{file}, line {reader.line_num}: {HUMAN} is {line[HUMAN]!r}",
+                f"{file}, line {number}: {HUMAN} is {line[HUMAN]!r}",
                 expected="right or wrong (1 or 0), or empty",
             )
         if key not in places:
             raise UsageError(
-                f"{file}, line {reader.line_num}: row {line['key']!r} is not among those evaluated",
+                f"{file}, line {number}: row {line['key']!r} is not among those evaluated",
                 hint="evaluate the same predictions that the sheet was written for",
             )
         human.append(VERDICTS[verdict])
@@ -128,10 +123,10 @@ def agreement(other: Sequence[float], indices: Sequence[int], scored: Scored) ->
     same = np.where(judged, (verdicts == marks).astype(np.float64), np.nan)
     return {
         "n": int(judged.sum()),
-        "agreement": estimate(same, clusters).as_dict(),
+        "agreement": estimate(same, clusters, bounds=SHARE).as_dict(),
         "kappa": cohens_kappa(verdicts[judged], marks[judged]),
-        "human_accuracy": estimate(np.where(judged, verdicts, np.nan), clusters).as_dict(),
-        "scorer_accuracy": estimate(marks, clusters).as_dict(),
+        "human_accuracy": estimate(np.where(judged, verdicts, np.nan), clusters, bounds=SHARE).as_dict(),
+        "scorer_accuracy": estimate(marks, clusters, bounds=SHARE).as_dict(),
         "disagreements": [
             {
                 "key": row_key(scored, index),

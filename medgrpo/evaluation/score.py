@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgrpo.data.clusters import cluster_labels
 from medgrpo.data.prompts import reward_settings
 from medgrpo.data.schema import Row, is_yes_or_no
+from medgrpo.figures import Bounds, figure
 
 Floats = NDArray[np.float64]
 
@@ -64,9 +66,15 @@ class Scored:
     plain: bool = False
     """Whether completions without tags were scored as the answer itself."""
     clustered_by: str = "image"
+    reward_bounds: Bounds | None = None
+    """Range of the score `reward`, as far as its components' are known."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def bounds_of(self, score: str) -> Bounds | None:
+        """The range of a score of one row; None where it is not known."""
+        return self.reward_bounds if score == "reward" else figure(score).bounds
 
     def chosen(self, name: str, keep: Callable[[int], bool] | None = None) -> Floats:
         """A score with the rows that `keep` refuses as NaN."""
@@ -154,6 +162,7 @@ def score_predictions(
         truth=truth,
         plain=plain,
         clustered_by=clustered_by,
+        reward_bounds=None if reward is None else reward.bounds(),
     )
 
 
@@ -195,24 +204,6 @@ def kind_of(row: Row) -> str:
     if row.get("options"):
         return "choice"
     return "closed" if is_yes_or_no(str(row.get("answer") or "")) else "open"
-
-
-def cluster_labels(rows: Sequence[Row]) -> tuple[list[Hashable], str]:
-    """What rows are clustered by, and its name: the patient where known, else the image, else the row."""
-    labels: list[Hashable] = []
-    names = set()
-    for index, row in enumerate(rows):
-        for name in ("patient_id", "image_id"):
-            if row.get(name) is not None:
-                labels.append((name, row[name]))
-                names.add(name.removesuffix("_id"))
-                break
-        else:
-            images = row.get("images")
-            labels.append(("images", tuple(images)) if images else ("row", row.get("id") or index))
-            names.add("image" if images else "row")
-    order = ("patient", "image", "row")
-    return labels, " or ".join(name for name in order if name in names) or "image"
 
 
 def _floats(values: Sequence[float | None]) -> Floats:

@@ -132,8 +132,14 @@ def test_a_two_turn_chat_keeps_what_was_said_before_as_context(tmp_path):
 def test_messages_with_parts_and_preference_pairs_with_messages_are_read(tmp_path):
     user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}
     reply = {"role": "assistant", "content": "A cyst."}
-    write(tmp_path / "s", "chat.jsonl", json.dumps({"messages": [user, reply]}) + "\n")
-    pair = {"prompt": [user], "chosen": [reply], "rejected": [{"role": "assistant", "content": "A tumour."}]}
+    write(tmp_path / "s", "chat.jsonl", json.dumps({"messages": [user, reply], "images": ["a.png"]}) + "\n")
+    _pictures(tmp_path / "s", "a.png")
+    pair = {
+        "images": ["a.png"],
+        "prompt": [user],
+        "chosen": [reply],
+        "rejected": [{"role": "assistant", "content": "A tumour."}],
+    }
     write(tmp_path / "s", "pairs.jsonl", json.dumps(pair) + "\n")
     items, formats, _ = read(tmp_path / "s")
     assert sorted(formats) == ["chat", "preference"]
@@ -392,3 +398,9 @@ def test_a_difficulty_is_a_number_or_a_word_and_changes_the_hash_only_where_ther
     without = new_row(id="1", question="Q?", answer="A")
     assert row_hash(without, [], None) == "f2dbe60ae92bfb04513d281f292aa094"  # as before the column
     assert row_hash({**without, "difficulty": 1.0}, [], None) != row_hash(without, [], None)
+
+
+def test_a_new_column_changes_no_hash_before_someone_decides_that_it_does():
+    from medgrpo.data.hashing import undecided_columns
+
+    assert undecided_columns() == set()

@@ -13,9 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from medgrpo.data.fields import Account
 from medgrpo.data.schema import Row, Task
 from medgrpo.data.source import ImageRef, Source
 from medgrpo.errors import MedgrpoError
+from medgrpo.records import BadRow
+
+__all__ = ["BadRow", "FolderReader", "Item", "Policy", "Problems", "Reader", "Record", "RecordReader"]
 
 Policy = Literal["skip", "stop"]
 Record = Mapping[str, Any]
@@ -40,24 +44,6 @@ class Item:
         return {column: ref for column, ref in found.items() if ref is not None}
 
 
-class BadRow(Exception):
-    """A row that cannot be used.
-
-    Args:
-        reason: a few words that rows with the same fault share; skipped rows are counted by it.
-        field: the field at fault.
-        problem: what is wrong with which value.
-        expected: what would have been right.
-    """
-
-    def __init__(self, reason: str, field: str, problem: str, expected: str) -> None:
-        super().__init__(problem)
-        self.reason = reason
-        self.field = field
-        self.problem = problem
-        self.expected = expected
-
-
 class Problems:
     """What happens to bad rows: the first one stops the run, or all are skipped, counted and sampled."""
 
@@ -69,6 +55,7 @@ class Problems:
         self.examples: list[dict[str, Any]] = []
         self.dropped_fields: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
+        self.account = Account()
 
     def bad(self, file: str, row: int, fault: BadRow) -> None:
         """Counts a bad row, or stops at it.
@@ -94,6 +81,8 @@ class Reader(ABC):
     """How reports call the format."""
     task: ClassVar[Task]
     """The task that its rows are for."""
+    harmless: ClassVar[frozenset[str]] = frozenset()
+    """Fields that the format has, in lower case, and that change nothing; see `fields.HARMLESS` for those of all."""
     describe: ClassVar[str]
     """One line for lists of formats: the fields or the folder shape that it is known by."""
 
@@ -110,7 +99,7 @@ class RecordReader(Reader):
 
     @abstractmethod
     def convert(self, record: Record, source: Source, file: Path) -> Item:
-        """The row of a record; `id`, `source`, `source_file` and `source_row` are filled in afterwards.
+        """The row of a record, a `Fields`; `id`, `source`, `source_file` and `source_row` are filled in afterwards.
 
         Raises:
             BadRow: the record cannot be used.
@@ -122,6 +111,9 @@ class RecordReader(Reader):
 
 class FolderReader(Reader):
     """A format that is a folder of files."""
+
+    needs_no_records: ClassVar[bool] = False
+    """True where a file of rows in a known format means that the folder is only their pictures."""
 
     @abstractmethod
     def matches(self, source: Source) -> bool:

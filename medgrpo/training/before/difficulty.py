@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from medgrpo.config.plan import StagePlan
     from medgrpo.config.sections import RunConfig
     from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.models.weights import Weights
     from medgrpo.training.before.datasets import RowSource
     from medgrpo.training.run.state import Run
-    from medgrpo.training.trainers.policy import Policy, Weights
+    from medgrpo.training.trainers.policy import Policy
 
 
 def stage_curriculum(
@@ -41,7 +42,7 @@ def stage_curriculum(
     if settings.curriculum.by is None:
         return None
     path = run.writer.path / FILE_NAME
-    steps_per_chunk = settings.training.num_iterations if plan.method == "grpo" else 1
+    steps_per_chunk = plan.steps_per_batch
 
     def rates() -> NDArray[np.float64]:
         progress = Progress(run.reporter, len(source.rows), "pass rate measured")

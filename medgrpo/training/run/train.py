@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import enabled_stages, stage_settings
 from medgrpo.files import write_text
-from medgrpo.runs.writer import RunWriter, StageFolder, read_lines
+from medgrpo.models.weights import find_weights
+from medgrpo.records import json_objects
+from medgrpo.runs.writer import RunWriter, StageFolder
 from medgrpo.training.before.datasets import ChosenRows
 from medgrpo.training.before.demo import demo_dataset, demo_model
 from medgrpo.training.before.launch import own_log
@@ -24,7 +26,7 @@ from medgrpo.training.run.resume import ResumePoint, check_same_data
 from medgrpo.training.run.smaller_passes import run_stage_that_fits
 from medgrpo.training.run.state import MAIN, Run
 from medgrpo.training.run.weight_folders import final_name
-from medgrpo.training.trainers.policy import find_weights, trained_weights
+from medgrpo.training.trainers.policy import trained_weights
 from medgrpo.training.watch.oom import explained
 
 if TYPE_CHECKING:
@@ -166,7 +168,7 @@ def _ended(final: Path, stage: StageFolder, settings: RunConfig, steps: int) -> 
     for since."""
     if not is_complete(final):
         return False
-    record, entries = record_of(final), read_lines(stage.log)
+    record, entries = record_of(final), json_objects(stage.log)
     patience = settings.training.early_stopping_patience
     stopped_early = patience is not None and record.get("waited", 0) >= patience
     reached = record.get("step", 0) >= steps or stopped_early

@@ -13,16 +13,20 @@ from accelerate.utils import gather_object, send_to_device
 from trl import GRPOTrainer
 
 from medgrpo.engine.shown import picture_inputs
+from medgrpo.files import read_json, write_json
 from medgrpo.runs.store import Completion
-from medgrpo.runs.writer import read_json, write_json
+from medgrpo.training.before.datasets import RowSource, grpo_dataset, prompt_lengths
+from medgrpo.training.methods import StageMethod
 from medgrpo.training.run.checkpoints import checkpoint_step
 from medgrpo.training.run.context import StageContext
+from medgrpo.training.trainers.arguments import grpo_arguments
 from medgrpo.training.trainers.base import RunTrainer
 from medgrpo.training.trainers.batches import batches_of_passes
 from medgrpo.training.trainers.dynamic_sampling import FreshPrompts, dead_groups, share_of
 from medgrpo.training.trainers.engine import Engine, shared_logprobs
 from medgrpo.training.trainers.group_sampling import sampled_by_group, why_not_sampled_by_group
 from medgrpo.training.trainers.logprobs import LogProbFunction, LogProbs, Sequences
+from medgrpo.training.trainers.passes import whole_groups
 from medgrpo.training.trainers.pictures import accept_empty_pictures
 from medgrpo.training.trainers.rollout import Rollout, group_numbers
 from medgrpo.training.trainers.sampler import EpochOrder
@@ -49,7 +53,38 @@ from medgrpo.training.trainers.vllm_sync import can_send_adapter, send_weights, 
 from medgrpo.training.watch.samples import write_samples
 
 if TYPE_CHECKING:
+    from medgrpo.config.plan import StagePlan
+    from medgrpo.config.sections import RunConfig
     from medgrpo.rewards.composite import CompositeReward, Floats
+    from medgrpo.training.before.preflight import Preflight
+    from medgrpo.training.trainers.policy import Policy
+
+
+class Grpo(StageMethod):
+    """Learning from the rewards of completions that are sampled."""
+
+    def trainer_class(self) -> type[PolicyTrainer]:
+        """TRL's, with ours before it."""
+        return PolicyTrainer
+
+    def arguments(self, config: RunConfig, plan: StagePlan, output: Path) -> Any:
+        """`GRPOConfig`."""
+        return grpo_arguments(config, plan, output)
+
+    def examples(self, source: RowSource, tokenizer: Any) -> Any:
+        """See `grpo_dataset`."""
+        return grpo_dataset(source)
+
+    def fitting_plan(
+        self, plan: StagePlan, settings: RunConfig, policy: Policy, source: RowSource, longest: int
+    ) -> StagePlan:
+        """Whole groups in a pass, as many as the budget of tokens holds."""
+        (tokens,) = prompt_lengths(source.with_rows([source.rows[longest]]), policy.processor)
+        return whole_groups(plan, settings, policy.model, tokens)
+
+    def further_options(self, checks: Preflight) -> dict[str, Any]:
+        """What rewards them."""
+        return {"composite": checks.composite}
 
 
 class PolicyTrainer(RunTrainer, GRPOTrainer):
@@ -108,6 +143,11 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         )
         self._fresh = FreshPrompts(order, config.run.seed)
         return order
+
+    @property
+    def rows_of_a_pass(self) -> int:
+        """A pass is handed the whole generated batch, of which it learns from a part."""
+        return super().rows_of_a_pass * int(self.args.steps_per_generation)
 
     # ---------------------------------------------------------------------------- rollout and reward
 

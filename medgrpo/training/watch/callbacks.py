@@ -6,8 +6,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from medgrpo.methods import SAMPLING
+from medgrpo.records import json_objects
 from medgrpo.runs.health import HealthMonitor
-from medgrpo.runs.writer import read_lines
 from medgrpo.training.run.checkpoints import discard, previous_of
 from medgrpo.training.run.context import StageContext
 from medgrpo.training.run.validation import Measures, Validator, values_of
@@ -17,7 +18,7 @@ LEADING_KEYS = ("stage", "step", "loss", "reward")
 
 
 class StepClock(TrainerCallback):
-    """Seconds per prompt of each step, without trial step, validations and checkpoints; of GRPO also by phase.
+    """Seconds per prompt of each step, without trial step, validations and checkpoints; where a step samples, also by phase.
 
     It comes before the callbacks that take time at the end of a step.
     """
@@ -32,7 +33,9 @@ class StepClock(TrainerCallback):
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Stop it; the values join the step's log line."""
         plan, seconds = self._context.plan, self._context.clock.stop()
-        phases = {f"time/{phase}": value for phase, value in seconds.items()} if plan.method == "grpo" else {}
+        phases = (
+            {f"time/{phase}": value for phase, value in seconds.items()} if plan.method in SAMPLING else {}
+        )
         self._context.add_pending({"s_per_prompt": sum(seconds.values()) / plan.prompts_per_step, **phases})
 
     def on_log(self, *_: Any, **__: Any) -> None:
@@ -115,7 +118,7 @@ class RunLog(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The health rules look back over the whole stage, also over what was trained before a resume."""
-        for entry in read_lines(self._context.stage.log):
+        for entry in json_objects(self._context.stage.log):
             self._health.update(entry)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
