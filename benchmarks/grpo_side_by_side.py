@@ -163,7 +163,8 @@ def one_vllm():
     made, original = [], vllm_generation.LLM
 
     def shared(*args, **kwargs):
-        if not made:
+        if not made:  # TRL sizes it by the first run's batch, and a later, larger one would wait in turns
+            kwargs["max_num_seqs"] = max(64, kwargs.get("max_num_seqs") or 0)
             made.append(original(*args, **kwargs))
         return made[0]
 

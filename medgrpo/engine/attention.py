@@ -59,6 +59,8 @@ def stream_attention(
     Args:
         stream_keys: which keys each segment sees; None: SDPA.
     """
+    if stream_keys is None and query.shape[2] == 1 and attention_mask is not None and not dropout:
+        return _one_token(query, key, value, attention_mask, scaling), None
     if stream_keys is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -81,6 +83,20 @@ def stream_attention(
         (-1 if sliding_window is None else sliding_window - 1, 0),
     )
     return output.unsqueeze(0), None
+
+
+def _one_token(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scaling: float | None
+) -> torch.Tensor:
+    """Attention of one new token a row, (rows, 1, heads, size), by plain products.
+
+    SDPA with a mask repeats the keys for every head that shares them: as many bytes again as the model has weights.
+    """
+    rows, heads, _, size = query.shape
+    shared = query.reshape(rows, key.shape[1], heads // key.shape[1], size)
+    scores = (shared @ key.transpose(2, 3)).float() * (size**-0.5 if scaling is None else scaling)
+    weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1).to(value.dtype)
+    return (weights @ value).reshape(rows, 1, heads, size)
 
 
 def window_attention(

@@ -99,7 +99,7 @@ def test_each_row_goes_into_one_pass_with_its_own_prompt(keeps_groups):
     torch.manual_seed(0)
     batches = batches_of_passes(generated, 4, keeps_groups=keeps_groups)
     rows = [batch["completion_ids"][:, 0].tolist() for batch in batches]
-    assert sorted(sum(rows, [])) == list(range(8))
+    assert sorted(number for numbers in rows for number in numbers) == list(range(8))
     assert [len(batch) for batch in rows] == [2, 2, 2, 2]
     for batch, numbers in zip(batches, rows, strict=True):
         assert [one["number"] for one in batch["shown"]] == [number // 2 for number in numbers]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.engine.adapters import fuse
 from medgrpo.engine.features import is_frozen, keep_features
 from medgrpo.engine.inner import inner_of
 from medgrpo.engine.packed import packed_scores
@@ -46,6 +47,11 @@ class Engine:
         self.by_kernel = self.is_on and use_kernel(
             trainer.model, is_half=trainer.args.bf16 or trainer.args.fp16
         )
+        if context.config.engine.fused_adapters and trainer.accelerator.device.type == "cuda":
+            is_whole = not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
+            fused = fuse(trainer.model) if is_whole else 0
+            if fused:
+                context.reporter.note(f"engine: {fused} adapters are added inside their matrix product")
         self._is_checked = self._wanted == "on"
         self._keeps_features: bool | None = None
         if reason is None:
