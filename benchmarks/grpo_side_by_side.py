@@ -77,9 +77,10 @@ def run_stock(case: Case, config, folder: Path) -> dict:
 
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.data.prompts import load_template
+    from medgrpo.models.weights import find_weights
     from medgrpo.training.before.datasets import RowSource, grpo_dataset
     from medgrpo.training.trainers import arguments
-    from medgrpo.training.trainers.policy import find_weights, load_policy
+    from medgrpo.training.trainers.policy import load_policy
     from medgrpo.training.trainers.vllm import picture_tokens, pictures_for_vllm, prompts_for_vllm
 
     clock, steps = PhaseClock(), []
