@@ -34,11 +34,14 @@ def register() -> None:
 
 
 def has_kernel() -> bool:
-    """Whether this torch has attention over segments."""
+    """Whether this torch has attention over segments. What it knows of key heads is tried here, on a CUDA device:
+    inside a layer that is recomputed the trial would be recorded with it."""
     try:
         from torch.nn.attention.varlen import varlen_attn  # noqa: F401
     except ImportError:
         return False
+    if "enable_gqa" not in _arguments():
+        _takes_fewer_heads()
     return True
 
 

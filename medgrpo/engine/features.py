@@ -83,23 +83,34 @@ def _split(made: Any, shown: Sequence[Shown]) -> Iterator[dict[str, Any]]:
     """The tower's output by prompt. Families give a list by picture, or one tensor by tile."""
     is_list = isinstance(made.pooler_output, list | tuple)
     deep = getattr(made, "deepstack_features", None) or []
-    start = 0
+    start = seen = 0
     for one in shown:
         count = one["images"] if is_list else len(one["pictures"]["pixel_values"])
         part = slice(start, start + count)
+        pooled = list(made.pooler_output[part]) if is_list else [made.pooler_output[part]]
+        tokens = sum(len(picture) for picture in pooled)
         yield {
-            "pooled": list(made.pooler_output[part]) if is_list else [made.pooler_output[part]],
+            "pooled": pooled,
             "is_list": is_list,
-            "deep": [list(layer[part]) for layer in deep],
+            # Transformers before 5.20 gives what Qwen3-VL adds to deeper layers for all pictures in one
+            "deep": [
+                [layer[seen : seen + tokens]] if hasattr(layer, "shape") else list(layer[part])
+                for layer in deep
+            ],
+            "deep_is_list": not any(hasattr(layer, "shape") for layer in deep),
         }
-        start += count
+        start, seen = start + count, seen + tokens
 
 
 def _joined(kept: Sequence[dict[str, Any]]) -> SimpleNamespace:
     import torch
 
     pooled = [part for one in kept for part in one["pooled"]]
-    deep = [[part for one in kept for part in one["deep"][layer]] for layer in range(len(kept[0]["deep"]))]
+    deep: list[Any] = [
+        [part for one in kept for part in one["deep"][layer]] for layer in range(len(kept[0]["deep"]))
+    ]
+    if not kept[0]["deep_is_list"]:
+        deep = [torch.cat(layer) for layer in deep]
     return SimpleNamespace(
         pooler_output=pooled if kept[0]["is_list"] else torch.cat(pooled),
         deepstack_features=deep or None,

@@ -39,7 +39,7 @@ def test_output_and_gradients_are_those_of_peft():
     before = outcome(model, x)
     assert fuse(model) == 2
     for one, other in zip(outcome(model, x), before, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_a_disabled_adapter_is_left_out():

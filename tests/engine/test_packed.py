@@ -18,7 +18,8 @@ LENGTHS = [7, 3, 1, 5, 0, 6, 2, 4, 4]
 
 
 def packed(model, ids, mask, columns, shown, groups):
-    return packed_scores(model, ids, mask, columns, shown, groups, autocast=nullcontext, by_kernel=False)
+    rows = [shown[group] for group in groups]
+    return packed_scores(model, ids, mask, columns, rows, nullcontext, by_kernel=False)
 
 
 def gradients(model, scores, mask, columns):

@@ -133,8 +133,9 @@ class Engine:
         counted = few.attention_mask[:, -few.completion_length :].bool()
         difference = (ours.float() - stock.float()).abs()[counted]
         is_half = next(trainer.model.parameters()).dtype != torch.float32 or trainer.args.bf16
-        found = difference.mean() if is_half else difference.max()
-        found = torch.nan_to_num(found if len(difference) else counted.sum().float(), nan=torch.inf)
+        if not len(difference):  # every completion is left out
+            difference = ours.new_zeros(1)
+        found = torch.nan_to_num(difference.mean() if is_half else difference.max(), nan=torch.inf)
         worst = float(trainer.accelerator.gather(found.reshape(1)).max())
         limit, what = (MEAN_DIFFERENCE, "mean") if is_half else (LARGEST_DIFFERENCE, "largest")
         if self._context.is_main_process:
