@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medgrpo.data.audit import AUDITED_ROWS
-from medgrpo.data.masks import binary
+from medgrpo.data.binary_masks import binary
 from medgrpo.data.prepare import PrepareOptions, prepare
 from medgrpo.rewards.audit import AuditReport, audit
 from medgrpo.rewards.completions_file import read_completions

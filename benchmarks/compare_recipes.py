@@ -100,7 +100,7 @@ def measured(run, weights, data):
     import torch
 
     from medgrpo.data.prepared import PreparedDataset
-    from medgrpo.evaluation.generate import Sampling
+    from medgrpo.generation.generate import Sampling
     from medgrpo.runs.writer import read_lines
 
     torch.manual_seed(0)

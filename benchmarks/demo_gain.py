@@ -19,8 +19,8 @@ import numpy as np
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template
 from medgrpo.evaluation.baseline import constant_completions
-from medgrpo.evaluation.generate import Sampling, generate
 from medgrpo.evaluation.statistics import paired_difference
+from medgrpo.generation.generate import Sampling, generate
 from medgrpo.models.loading import load_model
 from medgrpo.rewards.composite import CompositeReward
 

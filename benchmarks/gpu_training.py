@@ -21,7 +21,7 @@ from PIL import Image
 
 from medgrpo.data.prepared import PreparedWriter
 from medgrpo.data.schema import ROW_SCHEMA
-from medgrpo.training.phases import PHASES
+from medgrpo.training.watch.phases import PHASES
 
 
 def write_dataset(

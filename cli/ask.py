@@ -42,9 +42,9 @@ def ask(
 
     Example: medgrpo ask runs/balanced-1 chest.png "Is there a pleural effusion?"
     """
-    from medgrpo.evaluation.ask import ask as ask_model
-    from medgrpo.evaluation.generate import Sampling
-    from medgrpo.evaluation.subject import find_subject
+    from medgrpo.generation.ask import ask as ask_model
+    from medgrpo.generation.generate import Sampling
+    from medgrpo.generation.subject import find_subject
 
     out = Output(as_json=as_json, quiet=quiet)
     subject = find_subject(model, adapter)

@@ -82,7 +82,7 @@ def estimate_time(
     result = estimate(resolved.config, facts)
     document = result.document()
     if probe:
-        from medgrpo.estimate.probe import measure
+        from medgrpo.training.probe import measure
 
         out.note("measuring a few real steps …")
         document |= measure(resolved.config, facts)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.evaluate import Evaluation
-    from medgrpo.evaluation.subject import Subject
     from medgrpo.evaluation.targets import Target
+    from medgrpo.generation.subject import Subject
     from medgrpo.rewards.boxes import BoxFormat
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -227,9 +227,9 @@ def _of_masks(
     limit: int | None,
     targets: list[Target],
 ) -> Evaluation:
-    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.evaluate import evaluate_predictions
-    from medgrpo.evaluation.masks import MaskFiles, find_masks
+    from medgrpo.evaluation.mask_files import MaskFiles, find_masks
     from medgrpo.evaluation.predictions import Predictions
 
     place = data if data is not None else model
@@ -239,7 +239,7 @@ def _of_masks(
             expected="medgrpo eval DATA --masks FOLDER",
             hint="medgrpo preprocess SOURCE DATA makes a dataset",
         )
-    dataset = PreparedDataset.open(Path(place))
+    dataset = open_data(Path(place))
     rows = [row for row in dataset.rows(split) if row.get("mask")][:limit]
     if not rows:
         raise UsageError(
@@ -271,15 +271,15 @@ def _of_predictions(
     targets: list[Target],
     box_format: BoxFormat | None,
 ) -> Evaluation:
-    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.evaluate import evaluate_predictions
-    from medgrpo.evaluation.masks import MaskFiles
+    from medgrpo.evaluation.mask_files import MaskFiles
     from medgrpo.evaluation.predictions import read_predictions
     from medgrpo.evaluation.score import observed_tags
     from medgrpo.rewards.columns import parse_columns
 
     place = data if data is not None else (Path(model) if model is not None else None)
-    dataset = PreparedDataset.open(place) if place is not None else None
+    dataset = open_data(place) if place is not None else None
     found = read_predictions(
         predictions,
         rows=list(dataset.rows(split)) if dataset else None,
@@ -319,16 +319,16 @@ def _of_model(
     targets: list[Target],
     box_format: BoxFormat | None,
 ) -> tuple[Evaluation, Path]:
-    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.counterfactual import parse_kinds
-    from medgrpo.evaluation.engines import choose_engine
     from medgrpo.evaluation.evaluate import Plan, evaluate_model
-    from medgrpo.evaluation.subject import find_subject
+    from medgrpo.generation.engines import choose_engine
+    from medgrpo.generation.subject import find_subject
 
     kinds = parse_kinds(counterfactual)
-    dataset = PreparedDataset.open(data) if data is not None else None
+    dataset = open_data(data) if data is not None else None
     subject = replace(find_subject(model, adapter), box_format=box_format)
-    dataset = dataset or PreparedDataset.open(_trained_on(out, subject))
+    dataset = dataset or open_data(_trained_on(out, subject))
     load = choose_engine(engine, subject, **options)
     for note in subject.notes:
         out.warn(note)

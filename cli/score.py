@@ -175,9 +175,9 @@ def _box_format(name: str | None) -> dict[str, Any]:
 
 def _weights_of(dataset: Path) -> str:
     from medgrpo.data.audit import weights_for
-    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.mixture import open_data
 
-    return weights_for(PreparedDataset.open(dataset))
+    return weights_for(open_data(dataset))
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -303,9 +303,9 @@ def _audit_references(
     """The audit of a prepared dataset (`rows` None), or of a file of questions and answers."""
     if rows is None:
         from medgrpo.data.audit import audit_dataset
-        from medgrpo.data.prepared import PreparedDataset
+        from medgrpo.data.mixture import open_data
 
-        report = audit_dataset(PreparedDataset.open(path), composite, limit=limit)
+        report = audit_dataset(open_data(path), composite, limit=limit)
     else:
         from medgrpo.rewards.audit import audit
 

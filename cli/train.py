@@ -11,8 +11,8 @@ from medgrpo.cli.output import JsonOption, Output, QuietOption
 if TYPE_CHECKING:
     from medgrpo.config.layers import Resolved
     from medgrpo.config.sections import RunConfig
-    from medgrpo.training.preflight import Preflight
-    from medgrpo.training.resume import ResumePoint
+    from medgrpo.training.before.preflight import Preflight
+    from medgrpo.training.run.resume import ResumePoint
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -85,9 +85,9 @@ def train(
     import time
     from pathlib import Path
 
-    from medgrpo.training.launch import is_child, needs_launch, rank
-    from medgrpo.training.preflight import preflight
-    from medgrpo.training.resume import find_run
+    from medgrpo.training.before.launch import is_child, needs_launch, rank
+    from medgrpo.training.before.preflight import preflight
+    from medgrpo.training.run.resume import find_run
 
     started = time.perf_counter()
     is_first = rank() == 0  # of several processes one speaks
@@ -164,7 +164,7 @@ def _resumed(
     said: Output, point: ResumePoint, assignments: list[str], options: dict[str, Any]
 ) -> tuple[Resolved, str]:
     from medgrpo.runs.writer import read_json
-    from medgrpo.training.resume import resume_config
+    from medgrpo.training.run.resume import resume_config
 
     kept = {key: value for key, value in options.items() if key != "run.output"}
     resolved, notes = resume_config(point.run, assignments, kept)
@@ -203,7 +203,7 @@ def _launch(settings: RunConfig, run_path: Any, *, resume: bool) -> None:
     """Start the same command in every process, all with one run folder, and end with its exit code."""
     import sys
 
-    from medgrpo.training.launch import relaunch, without_option
+    from medgrpo.training.before.launch import relaunch, without_option
 
     arguments = sys.argv[1:]
     if not resume:
@@ -270,12 +270,12 @@ def _train(
         raise missing_extra("trl", "train", "training") from error
     import os
 
-    from medgrpo.training.display import LiveReporter
-    from medgrpo.training.launch import is_child, rank, use_one_gpu
+    from medgrpo.cli.display import LiveReporter
+    from medgrpo.training.before.launch import is_child, rank, use_one_gpu
 
     if not is_child():
         use_one_gpu(os.environ)  # type: ignore[arg-type]
-    from medgrpo.training.stages import train as run_training
+    from medgrpo.training.run.train import train as run_training
 
     reporter = LiveReporter(said if rank() == 0 else Output())  # others speak into a file of their own
     if rank() == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.data.masks import binary
+from medgrpo.data.binary_masks import binary
 from medgrpo.errors import UsageError
 
 if TYPE_CHECKING:

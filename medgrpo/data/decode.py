@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.data.alike import block_px, outline
 from medgrpo.data.cells import CELL
-from medgrpo.data.images import MAX_SOURCE_PIXELS, WINDOW_PERCENTILES, Unusable
+from medgrpo.data.eight_bit import eight_bit
+from medgrpo.data.opened import MAX_SOURCE_PIXELS, Opened, Unusable
+from medgrpo.data.outline import block_px, outline
 from medgrpo.data.source import ImageRef
 
 if TYPE_CHECKING:
@@ -36,30 +35,6 @@ PLAIN_JPEG_INFO = frozenset(
 JPEG_END = b"\xff\xd9"
 """What follows it is no part of the picture, and is not copied."""
 PLAIN_JPEG_SEGMENTS = frozenset(("APP0", "APP14"))
-
-
-@dataclass
-class Opened:
-    """A picture whose header was read; pixels are decoded when asked for.
-
-    Attributes:
-        size: (width, height) of the upright picture.
-        full: decodes all of it.
-        reduced: decodes at least the wanted size, where the format can decode less than all.
-        outline: decodes what tells whether two pictures are alike, independent of the size that is wanted.
-    """
-
-    size: tuple[int, int]
-    full: Callable[[], Image]
-    reduced: Callable[[tuple[int, int]], Image]
-    outline: Callable[[], Image]
-    is_jpeg: bool = False
-    is_plain_jpeg: bool = False
-    is_turned: bool = False
-    """By its EXIF orientation."""
-    notes: list[str] = field(default_factory=list)
-    plane: str | None = None
-    modality: str | None = None
 
 
 def open_picture(content: bytes, ref: ImageRef) -> Opened:
@@ -164,53 +139,6 @@ def _orientation(picture: Any) -> int:
     except (OSError, ValueError, SyntaxError, TypeError):
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def eight_bit(picture: Image) -> Image:
-    """The picture in mode L or RGB; transparency over black, deep pictures windowed by percentiles."""
-    from PIL import Image as PillowImage
-
-    mode = picture.mode
-    if mode in ("L", "RGB"):
-        return picture
-    if mode == "1":
-        return picture.convert("L")
-    if mode.startswith(("I", "F")):
-        return windowed(picture)
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        opaque = picture.convert("RGBA")
-        ground = PillowImage.new("RGBA", opaque.size, (0, 0, 0, 255))
-        return PillowImage.alpha_composite(ground, opaque).convert("L" if mode == "LA" else "RGB")
-    if mode == "P":
-        colours = picture.convert("RGB")
-        return _grey_if_grey(colours)
-    return picture.convert("RGB")
-
-
-def _grey_if_grey(picture: Image) -> Image:
-    red, green, blue = picture.split()
-    same = red.tobytes() == green.tobytes() == blue.tobytes()
-    return red if same else picture
-
-
-def windowed(picture: Any) -> Image:
-    """A 16-bit, 32-bit or float picture (or array) as 8-bit grey.
-
-    The percentiles of `WINDOW_PERCENTILES` of the finite values become 0 and 255. A constant picture
-    becomes black.
-    """
-    import numpy as np
-    from PIL import Image as PillowImage
-
-    values = np.asarray(picture, dtype=np.float64)
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return PillowImage.fromarray(np.zeros(values.shape[:2], np.uint8))
-    low, high = np.percentile(finite, WINDOW_PERCENTILES)
-    if high <= low:
-        low, high = float(finite.min()), float(finite.max())
-    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
-    return PillowImage.fromarray((np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8))
 
 
 def _cut_size(size: tuple[int, int], part: str) -> tuple[int, int]:

@@ -14,23 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from medgrpo.data.alike import block_px, outline, perceptual_hash
 from medgrpo.data.cells import read_bytes
 from medgrpo.data.hashing import source_hash
+from medgrpo.data.opened import Unusable
+from medgrpo.data.outline import block_px, outline, perceptual_hash
 from medgrpo.data.source import ImageRef
 from medgrpo.files import write_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from medgrpo.data.decode import Opened
+    from medgrpo.data.opened import Opened
 
 StoredFormat = Literal["auto", "jpeg", "png", "webp"]
 
-MAX_SOURCE_PIXELS = 200_000_000
-"""Larger pictures are refused before they are decoded: a small file can claim a size that fills the memory."""
-WINDOW_PERCENTILES = (0.5, 99.5)
-"""16-bit and float pictures are mapped to 8 bits so that these percentiles become 0 and 255."""
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 
 
@@ -97,14 +94,6 @@ class StoredImage:
     notes: list[str] = field(default_factory=list)
     reason: str = ""
     problem: str = ""
-
-
-class Unusable(Exception):
-    """The picture cannot be used; `reason` is shared by pictures with the same fault."""
-
-    def __init__(self, reason: str, problem: str) -> None:
-        super().__init__(problem)
-        self.reason = reason
 
 
 def target_size(width: int, height: int, settings: ImageSettings) -> tuple[int, int]:
@@ -193,7 +182,7 @@ def _look(decoded: Image, opened: Opened, stored: StoredImage) -> None:
 
 
 def _mask(job: ImageJob, picture: Image, is_lossy: bool, stored: StoredImage) -> bytes:
-    from medgrpo.data.masks import binary, resize_mask
+    from medgrpo.data.binary_masks import binary, resize_mask
 
     mask = binary(picture, is_lossy=is_lossy)
     stored.foreground = round(mask.histogram()[255] / (mask.width * mask.height), 6)

@@ -53,15 +53,11 @@ class PreparedDataset:
 
     @classmethod
     def open(cls, path: str | Path) -> PreparedDataset:
-        """The dataset in the folder `path`, or the mixture that it names (`a,b:0.3`, `datasets.toml`).
+        """The dataset in the folder `path`; what `--data` names, mixtures too, is opened by `mixture.open_data`.
 
         Raises:
             UsageError: there is no such folder, it is no prepared dataset, or a newer medgrpo wrote it.
         """
-        from medgrpo.data.mixture import is_mixture, open_data
-
-        if is_mixture(str(path)):
-            return open_data(path)
         folder = Path(path).expanduser()
         if not folder.exists():
             raise UsageError(

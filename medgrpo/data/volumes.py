@@ -13,9 +13,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.data.alike import outline
-from medgrpo.data.decode import Opened, windowed
-from medgrpo.data.images import Unusable
+from medgrpo.data.eight_bit import windowed
+from medgrpo.data.opened import Opened, Unusable
+from medgrpo.data.outline import outline
 from medgrpo.data.source import ImageRef
 from medgrpo.errors import missing_extra
 

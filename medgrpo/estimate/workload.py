@@ -91,6 +91,6 @@ def read_dataset(data: Path) -> dict[str, Any]:
     Raises:
         UsageError: there is no prepared dataset.
     """
-    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.mixture import open_data
 
-    return PreparedDataset.open(data).info
+    return open_data(data).info

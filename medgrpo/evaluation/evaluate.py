@@ -17,15 +17,15 @@ from medgrpo.evaluation.baseline import constant_completions
 from medgrpo.evaluation.calibration import sample_metrics, stated_calibration
 from medgrpo.evaluation.counterfactual import Counterfactual, compare_with_real, counterfactual_rows
 from medgrpo.evaluation.detection import detection_metrics
-from medgrpo.evaluation.generate import Sampling
-from medgrpo.evaluation.masks import MaskFiles, score_masks
+from medgrpo.evaluation.mask_files import MaskFiles, score_masks
 from medgrpo.evaluation.metrics import confusion, groups, measure
 from medgrpo.evaluation.predictions import Predictions
-from medgrpo.evaluation.resumable import Completed, generate_resumably
 from medgrpo.evaluation.score import Scored, is_segmentation, observed_tags, score_predictions
 from medgrpo.evaluation.statistics import MIN_CLUSTERS
-from medgrpo.evaluation.subject import Subject
 from medgrpo.evaluation.targets import Target, judge_targets
+from medgrpo.generation.generate import Sampling
+from medgrpo.generation.resumable import Completed, generate_resumably
+from medgrpo.generation.subject import Subject
 
 SCHEMA_VERSION = 1
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from medgrpo.data.schema import Row, guess_language
 from medgrpo.errors import UsageError
-from medgrpo.evaluation.masks import COLUMN, listed_masks
+from medgrpo.evaluation.mask_files import COLUMN, listed_masks
 from medgrpo.files import written_aside
 
 SCHEMA_VERSION = 1

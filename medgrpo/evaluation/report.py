@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from medgrpo.evaluation.evaluate import Evaluation
-from medgrpo.evaluation.masks import MEASURED, overlay
+from medgrpo.evaluation.mask_files import MEASURED, overlay
 from medgrpo.evaluation.metrics import METRICS
 
 CASES = 24

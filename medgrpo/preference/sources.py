@@ -69,7 +69,7 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
 
 def candidates_of_run(run: Path) -> list[Candidate]:
     """Every stored completion of a run that counts, with its reward."""
-    from medgrpo.training.completions import read_completions
+    from medgrpo.runs.store import read_completions
 
     columns = read_completions(run).select(["prompt_id", "completion", "reward", "step", "stage"])
     return [
@@ -96,7 +96,7 @@ def from_files(
     Raises:
         UsageError: no ids, none of them in the dataset, or all of them in its test split.
     """
-    dataset = PreparedDataset.open(data)
+    dataset = open_data(data)
     found = [answer for file in files for answer in _answers(file)]
     rows = rows_by_id(dataset, {row_id for row_id, *_ in found})
     known = [item for item in found if item[0] in rows]
@@ -141,10 +141,10 @@ def from_sampling(
         reward: scored with the tags of the prompt.
         prompt: template; None: the one the model was trained with, else the dataset's.
     """
-    from medgrpo.evaluation.generate import Sampling, generate
-    from medgrpo.evaluation.subject import find_subject, load_subject
+    from medgrpo.generation.generate import Sampling, generate
+    from medgrpo.generation.subject import find_subject, load_subject
 
-    dataset = PreparedDataset.open(data)
+    dataset = open_data(data)
     subject = find_subject(model)
     template = subject.template(prompt, dataset.info.get("prompt_template"))
     reward = reward.with_settings(**template.reward_settings)

@@ -14,29 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.runs.keys import DPO_REWARDS, reward_components
+from medgrpo.runs.readers import read
+from medgrpo.runs.readers.parsed import Overlap, Stage
+
+__all__ = ["Overlap", "RunRecord", "Stage", "method_of", "read_run", "settle"]
 
 Entry = dict[str, Any]
 
 EARLIER_KEYS = {"step", "epoch", "total_steps", "elapsed_s", "stage", "event"}
 """Keys that say where an entry stands, not what was measured."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage that came before the main one, such as an SFT warm start."""
-
-    name: str
-    history: list[Entry]
-    method: str | None = None
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """Steps that the log holds more than once because the run was resumed from an earlier step."""
-
-    first_step: int
-    last_step: int
-    dropped_entries: int
 
 
 @dataclass(frozen=True)
@@ -179,8 +165,6 @@ def read_run(path: str | Path) -> RunRecord:
         UsageError: there is nothing at the path.
         MedgrpoError: the file holds no log that we can read.
     """
-    from medgrpo.runs.readers import read
-
     parsed = read(Path(path))
     history, overlaps = settle(parsed.entries)
     totals = [entry["total_steps"] for entry in history if entry.get("total_steps")]

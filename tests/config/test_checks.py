@@ -111,7 +111,7 @@ def test_every_planned_batch_is_one_that_trl_accepts(tmp_path, prompts, group, w
     generated = plan.per_device_train_batch_size * plan.gradient_accumulation_steps * world_size
     assert generated == plan.samples_per_step == prompts * group
     if world_size == 1:
-        from medgrpo.training.arguments import grpo_arguments
+        from medgrpo.training.trainers.arguments import grpo_arguments
 
         args = grpo_arguments(own, plan, tmp_path)  # its __post_init__ raises otherwise
         assert args.generation_batch_size == generated

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from medgrpo.data.alike import HASHED_PX, SLACK, block_px, near_hashes, outline, perceptual_hash
+from medgrpo.data.alike import SLACK, near_hashes
 from medgrpo.data.decode import open_picture
 from medgrpo.data.images import ImageSettings
+from medgrpo.data.outline import HASHED_PX, block_px, outline, perceptual_hash
 from medgrpo.data.prepare import PrepareOptions, prepare
 from medgrpo.data.source import ImageRef
 

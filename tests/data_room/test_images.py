@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from medgrpo.data.alike import perceptual_hash
+from medgrpo.data.binary_masks import binary, resize_mask
 from medgrpo.data.images import ImageJob, ImageSettings, store, target_size
-from medgrpo.data.masks import binary, resize_mask
+from medgrpo.data.outline import perceptual_hash
 from medgrpo.data.source import ImageRef
 
 
@@ -254,7 +254,7 @@ def test_drive_palette_masks_of_the_second_observer_are_vessels(shared_data, tmp
     picture = opened(shared_data / "vessels/drive/manual2/01_manual2.gif")
     assert picture.mode == "P"
     truth = np.asarray(picture) > 0
-    from medgrpo.data.decode import eight_bit
+    from medgrpo.data.eight_bit import eight_bit
 
     mask = np.asarray(binary(eight_bit(picture))) > 0
     assert np.array_equal(mask, truth)

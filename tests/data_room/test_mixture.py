@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from medgrpo.data.mixture import Part, absolute_data, is_mixture, open_data, parse_mixture, read_registry
-from medgrpo.data.prepared import PreparedDataset, PreparedWriter
+from medgrpo.data.prepared import PreparedWriter
 from medgrpo.data.schema import new_row
 from medgrpo.errors import MedgrpoError, UsageError
 
@@ -74,7 +74,7 @@ def test_rows_of_a_mixture_know_where_their_pictures_are(folders):
 
 
 def test_a_mixture_opens_like_any_dataset_and_its_view_can_be_sent_to_a_worker(folders):
-    mixed = PreparedDataset.open("a,b:0.5")
+    mixed = open_data("a,b:0.5")
     view = pickle.loads(pickle.dumps(mixed.view("train")))
     assert len(view) == mixed.count("train") == 120
     assert [row["id"] for row in view[:5]] == [row["id"] for row in mixed.rows("train", 5)]

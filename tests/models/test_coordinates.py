@@ -24,7 +24,7 @@ from medgrpo.models.coordinates import (
 )
 from medgrpo.models.loading import limit_pixels
 from medgrpo.rewards.boxes import box_f1, box_iou, stored_boxes
-from medgrpo.training.scoring import row_columns
+from medgrpo.training.trainers.scoring import row_columns
 
 TEMPLATE = TEMPLATES["detection"]
 SIDES = st.integers(60, 3000)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.pages.markup import label, number, script_json, text
+from medgrpo.pages.palette import style
 from medgrpo.runs.answers import Answer, Question, SideBySide
 from medgrpo.runs.comparison import compare_runs
 from medgrpo.runs.report.curves import chart_data, moving_average, thin
-from medgrpo.runs.report.markup import label, number, script_json, text
-from medgrpo.runs.report.palette import style
 from medgrpo.runs.report.write import render, write_report
 
 HOSTILE = [

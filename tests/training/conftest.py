@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medgrpo.config.presets import resolve_run
-from medgrpo.training.reporter import SilentReporter
+from medgrpo.training.watch.reporter import SilentReporter
 
 REWARDS = Path(__file__).with_name("rewards.py")
 TINY = (
@@ -54,8 +54,8 @@ def tiny_config(dataset):
 
 def run(config, path, *, reporter=None, resume=False):
     """Train into the folder, or go on with the run that is there."""
-    from medgrpo.training.resume import ResumePoint
-    from medgrpo.training.stages import train
+    from medgrpo.training.run.resume import ResumePoint
+    from medgrpo.training.run.train import train
 
     return train(
         config,
@@ -102,7 +102,7 @@ def losses(run: Path, stage: str = "log.jsonl") -> list[tuple[int, float]]:
 
 def prompt_order(run: Path) -> list[tuple[int, str]]:
     """(step, prompt) of the completions that count, each prompt of a step once, in order."""
-    from medgrpo.training.completions import read_completions
+    from medgrpo.runs.store import read_completions
 
     table = read_completions(run).select(["step", "prompt_id"]).to_pylist()
     return list(

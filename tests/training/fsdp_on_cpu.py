@@ -3,7 +3,7 @@
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 
-from medgrpo.training.launch import FSDP
+from medgrpo.training.before.launch import FSDP
 
 
 def environment() -> dict[str, str]:

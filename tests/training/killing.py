@@ -98,12 +98,6 @@ def import_everything() -> None:
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessor  # noqa: F401
 
-    import medgrpo.cli.train
-    import medgrpo.evaluation.generate
-    import medgrpo.training.grpo
-    import medgrpo.training.sft
-    import medgrpo.training.stages  # noqa: F401
-
     torch.set_num_threads(1)
 
 
@@ -137,8 +131,8 @@ def outcome(run: Path) -> dict:
     """What must not depend on interruptions: log lines, completions, weights, the record."""
     import hashlib
 
+    from medgrpo.runs.store import read_completions
     from medgrpo.runs.writer import read_json, read_lines
-    from medgrpo.training.completions import read_completions
 
     def lines(path: Path) -> list:
         timeless = ("s_per_prompt", "epoch")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 
-from medgrpo.training.completions import Completion, CompletionStore, read_completions
+from medgrpo.runs.store import Completion, CompletionStore, read_completions
 
 ONE = Completion(
     stage="grpo",

@@ -13,16 +13,16 @@ from medgrpo.config.sections import CurriculumConfig
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.runs.writer import read_lines
-from medgrpo.training.curriculum import (
+from medgrpo.training.before.curriculum import (
     Curriculum,
     check_column,
     column_difficulty,
     read_difficulty,
     write_difficulty,
 )
-from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.resume import ResumePoint
-from medgrpo.training.stages import train
+from medgrpo.training.run.resume import ResumePoint
+from medgrpo.training.run.train import train
+from medgrpo.training.watch.reporter import SilentReporter
 from tests.training.conftest import StopsAt, losses, prompt_order
 
 
@@ -231,7 +231,7 @@ def test_a_resumed_run_follows_the_same_curriculum_also_when_more_steps_were_ask
 
 
 def test_a_curriculum_that_cannot_work_is_refused_before_a_model_is_loaded(areas, tiny_config):
-    from medgrpo.training.preflight import preflight
+    from medgrpo.training.before.preflight import preflight
 
     def check(*settings):
         return preflight(tiny_config(f"data.path={areas}", "data.rows=12", *settings)).warnings
@@ -292,9 +292,9 @@ def test_pass_rates_are_measured_once_and_found_again_by_the_next_run(tiny_confi
 def test_a_reward_file_that_was_edited_makes_other_pass_rates(tiny_config, tmp_path):
     from medgrpo.data.prompts import load_template
     from medgrpo.rewards.composite import CompositeReward
-    from medgrpo.training.datasets import RowSource
-    from medgrpo.training.pass_rate import cache_key
-    from medgrpo.training.policy import Weights
+    from medgrpo.training.before.datasets import RowSource
+    from medgrpo.training.before.pass_rate import cache_key
+    from medgrpo.training.trainers.policy import Weights
 
     def key(text):
         mine = tmp_path / "mine.py"

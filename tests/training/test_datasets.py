@@ -12,7 +12,7 @@ from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.data.prompts import load_template
 from medgrpo.data.schema import new_row
 from medgrpo.runs.writer import read_lines
-from medgrpo.training.datasets import (
+from medgrpo.training.before.datasets import (
     ChosenRows,
     RowSource,
     Variation,
@@ -172,8 +172,8 @@ MEASURE = """
 import json, re, sys
 from medgrpo.data.mixture import open_data
 from medgrpo.data.prompts import load_template
-from medgrpo.training.datasets import ChosenRows, RowSource, drop_long, sft_dataset
-from medgrpo.training.sampler import EpochOrder
+from medgrpo.training.before.datasets import ChosenRows, RowSource, drop_long, sft_dataset
+from medgrpo.training.trainers.sampler import EpochOrder
 from transformers import AutoTokenizer
 folder, model = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(model)
@@ -266,8 +266,8 @@ def mixture(dataset, tmp_path):
 def test_a_run_over_a_mixture_resumes_and_refuses_other_data(mixture, tiny_config, tmp_path):
     from medgrpo.data.mixture import open_data
     from medgrpo.errors import MedgrpoError
+    from medgrpo.runs.store import read_completions
     from medgrpo.runs.writer import read_json
-    from medgrpo.training.completions import read_completions
 
     config = tiny_config(
         f'data.path="{mixture}"',

@@ -1,7 +1,7 @@
 """What the preset `detection` learns from: boxes that hit, not those that overlap by a hair (docs/detection.md)."""
 
 from medgrpo.config.presets import resolve_run
-from medgrpo.training.completions import read_completions
+from medgrpo.runs.store import read_completions
 from tests.training.conftest import REWARDS, run
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from medgrpo.runs.store import read_completions
 from medgrpo.runs.writer import read_lines
-from medgrpo.training.completions import read_completions
-from medgrpo.training.dynamic_sampling import FreshPrompts, dead_groups, share_of
-from medgrpo.training.sampler import EpochOrder
+from medgrpo.training.trainers.dynamic_sampling import FreshPrompts, dead_groups, share_of
+from medgrpo.training.trainers.sampler import EpochOrder
 from tests.training.conftest import REWARDS, TINY, StopsAt, losses, run, two_processes
 
 NAN = float("nan")

@@ -6,7 +6,7 @@ import pytest
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.runs.writer import read_json, read_lines
-from medgrpo.training.reporter import SilentReporter
+from medgrpo.training.watch.reporter import SilentReporter
 from tests.training.conftest import StopsAt, run
 
 VALIDATED = (

@@ -8,9 +8,9 @@ from medgrpo.models.coordinates import recorded_coordinates
 from medgrpo.models.loading import load_model
 from medgrpo.models.merge import merge_adapter
 from medgrpo.runs.writer import read_json, read_lines
-from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.resume import ResumePoint
-from medgrpo.training.stages import train
+from medgrpo.training.run.resume import ResumePoint
+from medgrpo.training.run.train import train
+from medgrpo.training.watch.reporter import SilentReporter
 from tests.families import TINY_FAMILIES
 from tests.training.conftest import StopsAt, losses
 
@@ -67,9 +67,9 @@ def weight_names(folder):
 
 def asked(model, dataset):
     """Tokens that the model says to a question."""
-    from medgrpo.evaluation.ask import ask
-    from medgrpo.evaluation.generate import Sampling
-    from medgrpo.evaluation.subject import find_subject
+    from medgrpo.generation.ask import ask
+    from medgrpo.generation.generate import Sampling
+    from medgrpo.generation.subject import find_subject
 
     image = next((dataset / "images").rglob("*.*")) if dataset else None
     answer = ask(find_subject(str(model)), image, "Is there a lesion?", sampling=Sampling(4))

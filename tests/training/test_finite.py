@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError
 from medgrpo.runs.writer import StageFolder, read_json
-from medgrpo.training.checkpoints import complete_checkpoints
-from medgrpo.training.finite import worded
+from medgrpo.training.run.checkpoints import complete_checkpoints
+from medgrpo.training.watch.finite import worded
 from tests.training.conftest import StopsAt, losses, run
 
 SHORT = ("stages.sft.enabled=false", "training.max_steps=4", "training.lr_scheduler_type=constant")

@@ -17,8 +17,8 @@ from medgrpo.config.presets import resolve_run
 from medgrpo.config.sections import LaunchConfig
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.errors import UsageError
-from medgrpo.training.launch import FSDP, accelerate_config
-from medgrpo.training.sharding import sum_in_float32
+from medgrpo.training.before.launch import FSDP, accelerate_config
+from medgrpo.training.trainers.sharding import sum_in_float32
 from tests.training.conftest import TINY, losses, prompt_order, two_processes
 from tests.training.fsdp_on_cpu import environment
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.runs.store import read_completions
 from medgrpo.runs.writer import read_json, read_lines
-from medgrpo.training.completions import read_completions
-from medgrpo.training.reporter import SilentReporter
+from medgrpo.training.watch.reporter import SilentReporter
 from tests.training.conftest import StopsAt, losses, run
 
 pytestmark = [

@@ -6,7 +6,7 @@ import pytest
 
 from medgrpo.config.sections import LaunchConfig
 from medgrpo.errors import UsageError
-from medgrpo.training.launch import accelerate_config, deepspeed_file, needs_launch, use_one_gpu
+from medgrpo.training.before.launch import accelerate_config, deepspeed_file, needs_launch, use_one_gpu
 
 
 def test_one_process_needs_no_launcher():

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from medgrpo.runs.writer import read_lines
-from medgrpo.training.batches import batches_of_passes
-from medgrpo.training.logprobs import LogProbs
+from medgrpo.training.trainers.batches import batches_of_passes
+from medgrpo.training.trainers.logprobs import LogProbs
 from tests.training.conftest import run
 
 PICTURES = (
@@ -59,7 +59,7 @@ def test_other_log_probabilities_are_put_in_at_one_place_and_learn_the_same(
 ):
     from trl import GRPOTrainer
 
-    from medgrpo.training.grpo import PolicyTrainer
+    from medgrpo.training.trainers.grpo import PolicyTrainer
 
     config = tiny_config(*PICTURES)
     usual = read_lines(run(config, tmp_path / "usual").log)
@@ -78,7 +78,7 @@ def test_other_log_probabilities_are_put_in_at_one_place_and_learn_the_same(
 def test_passes_get_their_rows_as_in_trl(tiny_config, tmp_path, monkeypatch):
     from trl import GRPOTrainer
 
-    from medgrpo.training.grpo import PolicyTrainer
+    from medgrpo.training.trainers.grpo import PolicyTrainer
 
     config = tiny_config(*PICTURES)
     ours = read_lines(run(config, tmp_path / "ours").log)

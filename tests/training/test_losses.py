@@ -7,11 +7,11 @@ import pytest
 
 from medgrpo.config.sections import LossType
 from medgrpo.rewards.composite import CompositeReward
+from medgrpo.runs.store import read_completions
 from medgrpo.runs.writer import read_lines
-from medgrpo.training.completions import read_completions
-from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.scoring import Overlong, Sample, Scored, reward_metrics
-from medgrpo.training.stages import train
+from medgrpo.training.run.train import train
+from medgrpo.training.trainers.scoring import Overlong, Sample, Scored, reward_metrics
+from medgrpo.training.watch.reporter import SilentReporter
 from tests.families import TINY_FAMILIES
 from tests.training.conftest import REWARDS
 

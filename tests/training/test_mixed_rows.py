@@ -5,10 +5,10 @@ import math
 import pytest
 
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
+from medgrpo.runs.store import read_completions
 from medgrpo.runs.writer import read_lines
-from medgrpo.training.completions import read_completions
-from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.stages import train
+from medgrpo.training.run.train import train
+from medgrpo.training.watch.reporter import SilentReporter
 from tests.families import TINY_FAMILIES
 from tests.training.conftest import TINY, two_processes
 

@@ -8,9 +8,9 @@ import torch
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.runs.writer import read_json, read_lines
-from medgrpo.training.oom import explained, memory_advice
-from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.stages import train
+from medgrpo.training.run.train import train
+from medgrpo.training.watch.oom import explained, memory_advice
+from medgrpo.training.watch.reporter import SilentReporter
 from tests.training.conftest import losses, prompt_order
 
 SHORT = ("stages.sft.enabled=false", "training.max_steps=4", "training.save_steps=2")

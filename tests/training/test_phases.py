@@ -5,7 +5,7 @@ import time
 import pytest
 
 from medgrpo.runs.writer import read_lines
-from medgrpo.training.phases import PHASES, PhaseClock
+from medgrpo.training.watch.phases import PHASES, PhaseClock
 from tests.training.conftest import run
 
 SLOW_REWARD = """

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from medgrpo.models.loading import load_model
-from medgrpo.training.pictures import look_at_blank_pictures
+from medgrpo.training.trainers.pictures import look_at_blank_pictures
 from tests.families import TINY_FAMILIES
 
 VISION = [name for name, family in TINY_FAMILIES.items() if family.is_vision]

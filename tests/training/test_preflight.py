@@ -6,7 +6,7 @@ from medgrpo.config.sections import RunConfig
 from medgrpo.data.demo import DemoSize, write_demo_dataset
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.rewards.plugins import RewardError
-from medgrpo.training.preflight import preflight
+from medgrpo.training.before.preflight import preflight
 
 PLUGIN = """
 def stumbles(completions, answer, **_):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from medgrpo.training.launch import without_option
+from medgrpo.training.before.launch import without_option
 
 SMALL = (
     "rollout.num_generations=2",

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.runs.store import read_completions
 from medgrpo.runs.writer import read_json, read_lines
-from medgrpo.training.completions import read_completions
-from medgrpo.training.preflight import preflight
-from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.resume import ResumePoint, find_run, resume_config
-from medgrpo.training.stages import train
+from medgrpo.training.before.preflight import preflight
+from medgrpo.training.run.resume import ResumePoint, find_run, resume_config
+from medgrpo.training.run.train import train
+from medgrpo.training.watch.reporter import SilentReporter
 from tests.training.conftest import REWARDS, TINY, StopsAt, losses, prompt_order, run
 
 
@@ -343,7 +343,7 @@ def test_settings_that_may_not_change_on_resume_are_named(saved, fixed):
 
 
 def test_other_data_is_refused(saved):
-    from medgrpo.training.resume import check_same_data
+    from medgrpo.training.run.resume import check_same_data
 
     (saved / "environment.json").write_text(json.dumps({"data_hash": "a" * 64, "pixels_hash": "p"}))
     assert check_same_data(saved, "a" * 64, "p") == []

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medgrpo.training.sampler import EpochOrder, epoch_permutation
+from medgrpo.training.trainers.sampler import EpochOrder, epoch_permutation
 
 
 def rows_of(order: EpochOrder, epoch: int) -> list[int]:

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import unquote
 
-from medgrpo.training.samples import write_samples
+from medgrpo.training.watch.samples import write_samples
 
 
 def test_pictures_are_linked_so_that_markdown_finds_them_in_any_folder(tmp_path):

@@ -6,8 +6,8 @@ import torch
 from medgrpo.config.plan import plan_stage
 from medgrpo.errors import UsageError
 from medgrpo.runs.writer import read_json, read_lines
-from medgrpo.training.preflight import preflight
-from medgrpo.training.reporter import SilentReporter
+from medgrpo.training.before.preflight import preflight
+from medgrpo.training.watch.reporter import SilentReporter
 from tests.training.conftest import REWARDS, StopsAt, losses, run
 
 FOUR = (
@@ -66,7 +66,7 @@ def test_four_stages_each_start_from_the_last_ones_weights(whole):
 
 def test_the_dpo_stage_learns_from_the_runs_own_completions(whole):
     from medgrpo.data.prepared import PreparedDataset
-    from medgrpo.training.completions import read_completions
+    from medgrpo.runs.store import read_completions
 
     _, path = whole
     pairs = list(PreparedDataset.open(path / "pairs").rows("train"))

@@ -6,13 +6,13 @@ from medgrpo.config.presets import resolve_run
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import TEMPLATES, build_messages
 from medgrpo.errors import UsageError
-from medgrpo.evaluation.subject import find_subject, load_subject
+from medgrpo.generation.subject import find_subject, load_subject
 from medgrpo.models.loading import check_thinking, load_processor
+from medgrpo.runs.store import read_completions
 from medgrpo.runs.writer import read_json, read_lines
-from medgrpo.training.completions import read_completions
-from medgrpo.training.preflight import preflight
-from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.stages import train
+from medgrpo.training.before.preflight import preflight
+from medgrpo.training.run.train import train
+from medgrpo.training.watch.reporter import SilentReporter
 from tests.families import TINY_FAMILIES
 
 QUICK = (

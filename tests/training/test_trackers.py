@@ -1,7 +1,7 @@
 """What trackers are told: stay here, unless asked to go elsewhere."""
 
 from medgrpo.config.sections import LoggingConfig
-from medgrpo.training.trackers import keep_here
+from medgrpo.training.watch.trackers import keep_here
 
 
 def test_nothing_leaves_the_machine_by_default(tmp_path):

@@ -7,10 +7,10 @@ import pytest
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.runs.record import read_run
+from medgrpo.runs.store import read_completions
 from medgrpo.runs.writer import read_json, read_lines
-from medgrpo.training.completions import read_completions
-from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.stages import train
+from medgrpo.training.run.train import train
+from medgrpo.training.watch.reporter import SilentReporter
 
 
 def run(config, path, **options):

@@ -57,7 +57,7 @@ def test_adapters_sit_on_the_chosen_towers_alone(tiny_config, tmp_path, method, 
 def test_the_vision_side_has_parameter_groups_with_its_own_learning_rate(tmp_path):
     from medgrpo.models.demo import build_demo_model
     from medgrpo.models.loading import load_model, tower_of
-    from medgrpo.training.optimizer import separate_rates
+    from medgrpo.training.trainers.optimizer import separate_rates
 
     model = load_model(str(build_demo_model(tmp_path / "m", ["a question"], seed=0))).model
     named = dict(model.named_parameters())

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.training.vllm import PictureTokens, check_gap, collapse_image_tokens, prompts_for_vllm
+from medgrpo.training.trainers.vllm import PictureTokens, check_gap, collapse_image_tokens, prompts_for_vllm
 
 IMAGE = 9
 
@@ -49,7 +49,7 @@ def test_several_pictures_are_collapsed_alike_with_and_without_an_adapter(tmp_pa
 
     from medgrpo.models.demo import build_demo_model
     from medgrpo.models.loading import load_model, lora_targets
-    from medgrpo.training.vllm import picture_tokens
+    from medgrpo.training.trainers.vllm import picture_tokens
 
     loaded = load_model(str(build_demo_model(tmp_path / "m", ["which differs?"], seed=0)))
     pictures = [Image.new("RGB", size) for size in ((56, 56), (112, 56), (56, 140))]

@@ -4,7 +4,7 @@ import pytest
 
 from medgrpo.models.demo import build_demo_model
 from medgrpo.models.loading import limit_pixels, load_processor
-from medgrpo.training.vllm import pictures_for_vllm
+from medgrpo.training.trainers.vllm import pictures_for_vllm
 
 
 @pytest.fixture(scope="module")

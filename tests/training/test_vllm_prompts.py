@@ -16,10 +16,10 @@ from PIL import Image
 
 from medgrpo.data.prompts import load_template
 from medgrpo.data.schema import new_row
-from medgrpo.evaluation.generate import encode_prompts
-from medgrpo.evaluation.generate_vllm import VllmEngine
+from medgrpo.generation.generate import encode_prompts
+from medgrpo.generation.vllm import VllmEngine
 from medgrpo.models.loading import load_model
-from medgrpo.training.vllm import picture_tokens, pictures_for_vllm, prompts_for_vllm
+from medgrpo.training.trainers.vllm import picture_tokens, pictures_for_vllm, prompts_for_vllm
 from tests.families import TINY_FAMILIES
 
 VLLM_PYTHON = os.environ.get("MEDGRPO_VLLM_PYTHON")

@@ -10,9 +10,9 @@ from pathlib import Path
 from accelerate import PartialState
 
 from medgrpo.config.presets import resolve_run
-from medgrpo.training.reporter import SilentReporter
-from medgrpo.training.resume import ResumePoint
-from medgrpo.training.stages import train
+from medgrpo.training.run.resume import ResumePoint
+from medgrpo.training.run.train import train
+from medgrpo.training.watch.reporter import SilentReporter
 
 if __name__ == "__main__":
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":

@@ -13,7 +13,7 @@ from medgrpo.data.readers.captions import CaptionReader
 from medgrpo.data.readers.choices import InlineChoiceReader
 from medgrpo.data.readers.detection import CocoReader, YoloReader
 from medgrpo.data.readers.generic import QuestionAnswerReader
-from medgrpo.data.readers.masks import MaskFolderReader
+from medgrpo.data.readers.mask_folders import MaskFolderReader
 from medgrpo.data.readers.records import first_record, read_records
 from medgrpo.data.readers.slake import SlakeReader
 from medgrpo.data.readers.texts import ChatReader, InstructionReader, PreferenceReader, PubMedReader

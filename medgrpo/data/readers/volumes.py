@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from medgrpo.data.images import Unusable
+from medgrpo.data.opened import Unusable
 from medgrpo.data.readers.base import BadRow, FolderReader, Item, Problems
 from medgrpo.data.schema import Task, new_row
 from medgrpo.data.source import ImageRef, Source

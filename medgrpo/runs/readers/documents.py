@@ -21,7 +21,7 @@ STATE_SETTINGS = (
 
 def read_log_copy(document: dict[str, Any], name: str) -> Parsed:
     """Our `./logs/<run>.json`: schema_version, name, config, history, stages, finished."""
-    from medgrpo.runs.record import Stage
+    from medgrpo.runs.readers.parsed import Stage
 
     stages = [
         Stage(

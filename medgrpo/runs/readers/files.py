@@ -1,13 +1,17 @@
-"""Finds the reader of a path by looking at what is in it."""
+"""One file: its reader is found by looking at what is in it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.errors import MedgrpoError
+from medgrpo.runs.readers.console import read_console
 from medgrpo.runs.readers.decode import decoded
+from medgrpo.runs.readers.documents import entries_of, read_log_copy, read_trainer_state
+from medgrpo.runs.readers.lines import line_format, parse_lines, read_lines
 from medgrpo.runs.readers.parsed import Parsed
+from medgrpo.runs.readers.run_folder import read_run_folder
 
 READABLE = (
     "a run folder, logs/<run>.json, log.jsonl, trainer_state.json, logging.jsonl (ms-swift), trainer_log.jsonl "
@@ -25,27 +29,9 @@ GENERIC_NAMES = {
 """File names that every run has: the folder's name says more."""
 
 
-def read(path: Path) -> Parsed:
-    """The log at the path, whatever its format.
-
-    Raises:
-        UsageError: there is nothing at the path.
-        MedgrpoError: what is there is no log.
-    """
-    if not path.exists():
-        raise UsageError(f"no log at {str(path)!r}", expected=READABLE)
-    if path.is_dir():
-        from medgrpo.runs.readers.folders import read_folder
-
-        return read_folder(path)
-    return read_file(path)
-
-
 def read_file(path: Path) -> Parsed:
     """The log in one file."""
     if path.name == "log.jsonl" and (path.parent / "config.toml").is_file():
-        from medgrpo.runs.readers.folders import read_run_folder
-
         return read_run_folder(path.parent)
     raw = path.read_bytes()
     if raw[:4] == b"PAR1" or (b"\x00" in raw[:4096] and not raw.startswith((b"\xff\xfe", b"\xfe\xff"))):
@@ -66,9 +52,6 @@ def parse(text: str, name: str) -> Parsed | None:
             return _document(decoded(text), name)
         except ValueError:
             pass  # not one document: lines, or a console
-    from medgrpo.runs.readers.console import read_console
-    from medgrpo.runs.readers.lines import line_format, parse_lines, read_lines
-
     rows, unreadable = parse_lines(text)
     found = line_format(rows)
     if found and len(rows) >= len(unreadable):
@@ -77,9 +60,6 @@ def parse(text: str, name: str) -> Parsed | None:
 
 
 def _document(document: Any, name: str) -> Parsed | None:
-    from medgrpo.runs.readers.documents import entries_of, read_log_copy, read_trainer_state
-    from medgrpo.runs.readers.lines import line_format, read_lines
-
     if isinstance(document, dict):
         if "log_history" in document:
             return read_trainer_state(document, name)

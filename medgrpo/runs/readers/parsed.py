@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from medgrpo.runs.record import Overlap, Stage
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that came before the main one, such as an SFT warm start."""
+
+    name: str
+    history: list[dict[str, Any]]
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Steps that the log holds more than once because the run was resumed from an earlier step."""
+
+    first_step: int
+    last_step: int
+    dropped_entries: int
 
 
 @dataclass

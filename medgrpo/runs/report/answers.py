@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from medgrpo.pages.markup import label, number, quoted, table, text
+from medgrpo.pages.palette import swatch
 from medgrpo.runs.answers import Answer, Difference, ModelScore, SideBySide
 from medgrpo.runs.completions import Sampled, Story
-from medgrpo.runs.report.markup import label, number, quoted, table, text
-from medgrpo.runs.report.palette import swatch
 
 SHOWN_CHARACTERS = 1500
 """Of one completion; the middle of a longer one is left out."""

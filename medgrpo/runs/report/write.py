@@ -9,12 +9,12 @@ from pathlib import Path
 
 from medgrpo.errors import missing_extra
 from medgrpo.files import write_text
+from medgrpo.pages.markup import label, script_json, text
+from medgrpo.pages.palette import style
 from medgrpo.runs.comparison import Comparison
 from medgrpo.runs.completions import Story, read_stored, stories
 from medgrpo.runs.report import answers, sections
 from medgrpo.runs.report.curves import chart_data
-from medgrpo.runs.report.markup import label, script_json, text
-from medgrpo.runs.report.palette import style
 
 
 def plotly_source() -> str:

@@ -1,0 +1,1 @@
+"""Completions of a model: engines, server, vLLM, resumable generation, one question."""

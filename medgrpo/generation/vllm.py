@@ -1,0 +1,122 @@
+"""Completions with vLLM's offline engine: the same prompts as Transformers, many times the speed on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.data.prompts import PromptTemplate
+from medgrpo.data.schema import Row
+from medgrpo.errors import MedgrpoError, missing_extra
+from medgrpo.generation.generate import Generated, Sampling, load_image, template_ids
+
+if TYPE_CHECKING:
+    from medgrpo.generation.subject import Subject
+
+CHUNK = 256
+"""Rows handed over at a time: the engine batches within, and what is done is on disk after each."""
+
+
+class VllmEngine:
+    """A model held by vLLM in this process.
+
+    Prompts are the tokens of the chat template's text with one placeholder a picture: vLLM expands each to
+    its image tokens itself, so they must not be expanded before. Of a text vLLM 0.31 makes a prompt with a
+    second beginning-of-sequence token where the template writes one (Gemma).
+    """
+
+    name = "vllm"
+
+    def __init__(self, engine: Any, processor: Any, lora: Any | None = None, seed: int = 0) -> None:
+        self.engine, self.processor, self.lora, self.seed = engine, processor, lora, seed
+
+    def generate(
+        self,
+        rows: Sequence[Row],
+        template: PromptTemplate,
+        image_path: Callable[[str], Path],
+        sampling: Sampling,
+        on_batch: Callable[[int], None] | None,
+    ) -> Iterator[Generated]:
+        """The completions of each row, in the order given."""
+        from vllm import SamplingParams
+
+        greedy = sampling.temperature <= 0
+        params = SamplingParams(
+            n=1 if greedy else sampling.num_generations,
+            temperature=sampling.temperature,
+            top_p=1.0 if greedy else sampling.top_p,
+            top_k=sampling.top_k if sampling.top_k > 0 and not greedy else -1,
+            max_tokens=sampling.max_new_tokens,
+            seed=None if greedy else self.seed,
+            repetition_penalty=1.0,
+            skip_special_tokens=True,
+        )
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
+            prompts = [self._prompt(row, template, image_path) for row in chunk]
+            outputs = self.engine.generate(prompts, params, use_tqdm=False, lora_request=self.lora)
+            for place, (row, output) in enumerate(zip(chunk, outputs, strict=True)):
+                done = output.outputs
+                yield Generated(
+                    start + place,
+                    row,
+                    [one.text for one in done],
+                    [one.finish_reason == "length" for one in done],
+                    [len(one.token_ids) for one in done],
+                )
+            if on_batch is not None:
+                on_batch(len(chunk))
+
+    def _prompt(
+        self, row: Row, template: PromptTemplate, image_path: Callable[[str], Path]
+    ) -> dict[str, Any]:
+        prompt: dict[str, Any] = {"prompt_token_ids": template_ids(row, template, self.processor)}
+        images = [load_image(row, image_path(path)) for path in row.get("images") or []]
+        return {**prompt, "multi_modal_data": {"image": images}} if images else prompt
+
+
+def load_vllm(subject: Subject, *, dtype: str = "auto", seed: int = 0) -> VllmEngine:
+    """The engine for a model, with its adapter and the picture size it was trained with.
+
+    Raises:
+        MedgrpoError: vLLM is not installed, or cannot hold the model.
+    """
+    try:
+        from vllm import LLM
+        from vllm.lora.request import LoRARequest
+    except ImportError as error:
+        raise missing_extra("vllm", "vllm", "--engine vllm") from error
+    from transformers import AutoConfig
+
+    from medgrpo.models.loading import is_vision_config, load_processor
+
+    is_vision = is_vision_config(AutoConfig.from_pretrained(subject.base))
+    processor = load_processor(
+        subject.base,
+        is_vision=is_vision,
+        max_pixels=subject.metadata.get("max_pixels"),
+        min_pixels=subject.metadata.get("min_pixels"),
+        thinking=subject.metadata.get("thinking"),
+    )
+    options: dict[str, Any] = {"model": subject.base, "dtype": dtype, "seed": seed}
+    if is_vision:
+        size = processor.image_processor.size
+        options["limit_mm_per_prompt"] = {"image": 8, "video": 0}
+        options["mm_processor_kwargs"] = {"size": dict(size)}
+    lora = None
+    if subject.adapter is not None:
+        import json
+
+        rank = json.loads((subject.adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+        options |= {"enable_lora": True, "max_lora_rank": max(8, int(rank))}
+        lora = LoRARequest("adapter", 1, str(subject.adapter))
+    try:
+        engine = LLM(**options)
+    except (RuntimeError, ValueError, OSError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MedgrpoError(
+            f"vLLM cannot load {subject.base}: {first}", hint="--engine transformers runs without vLLM"
+        ) from error
+    return VllmEngine(engine, processor, lora, seed)

@@ -1,0 +1,1 @@
+"""HTML pages of one file: markup, escaping, colours, shared by all reports."""

@@ -1,0 +1,70 @@
+"""Our run folder as a log."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from medgrpo.runs.readers.documents import entries_of
+from medgrpo.runs.readers.lines import parse_lines, unreadable_notes
+from medgrpo.runs.readers.parsed import Overlap, Parsed, Stage
+
+
+def read_run_folder(path: Path) -> Parsed:
+    """Our run folder: log.jsonl, earlier stages, the resolved config, what was abandoned on resume."""
+    log = path / "log.jsonl"
+    text = log.read_text("utf-8", errors="replace") if log.is_file() else ""
+    rows, unreadable = parse_lines(text)
+    stages = []
+    for file in sorted(path.glob("stages/*/log.jsonl"), key=lambda file: _leading_number(file.parent.name)):
+        history, _ = parse_lines(file.read_text("utf-8", errors="replace"))
+        folder = file.parent.name
+        stages.append(Stage(folder, entries_of(history), folder.split("-", 1)[-1] or None))
+    info = _json(path / "training_info.json")
+    notes = unreadable_notes(unreadable, len(text.splitlines()))
+    overlaps = []
+    abandoned = path / "log.abandoned.jsonl"
+    if abandoned.is_file():
+        lost, _ = parse_lines(abandoned.read_text("utf-8", errors="replace"))
+        steps = [row["step"] for row in lost if isinstance(row.get("step"), int)]
+        if steps:
+            overlaps.append(Overlap(min(steps), max(steps), len(steps)))
+    total = info.get("total_steps") or info.get("max_steps")
+    finished = info.get("finished")
+    return Parsed(
+        name=str(info.get("name") or path.resolve().name),
+        source_format="medgrpo run folder",
+        entries=entries_of(rows),
+        config=_toml(path / "config.toml"),
+        stages=stages,
+        finished=finished if isinstance(finished, bool) else None,
+        total_steps=int(total) if isinstance(total, int | float) else None,
+        notes=notes,
+        overlaps=overlaps,
+        folder=path,
+        validation=validation if isinstance(validation := info.get("validation"), dict) else {},
+    )
+
+
+def _leading_number(name: str) -> tuple[int, str]:
+    match = re.match(r"\d+", name)
+    return (int(match[0]) if match else 0, name)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none or it is half-written."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}

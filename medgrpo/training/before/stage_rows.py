@@ -1,0 +1,93 @@
+"""The rows that a stage trains on, and the steps that they make."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from medgrpo.config.plan import StagePlan, plan_stage, stage_settings, with_smaller_step
+from medgrpo.errors import MedgrpoError
+from medgrpo.training.before.datasets import ChosenRows, RowSource, Variation, drop_long
+from medgrpo.training.before.own_pairs import has_pairs, pairs_of_run
+
+if TYPE_CHECKING:
+    from medgrpo.config.sections import RunConfig
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.training.run.state import Run
+    from medgrpo.training.trainers.policy import Policy
+    from medgrpo.training.watch.reporter import Reporter
+
+
+def stage_dataset(run: Run, settings: RunConfig) -> PreparedDataset:
+    """The run's data, or for a DPO stage on data without pairs those of the run's own completions."""
+    from accelerate import PartialState
+
+    if settings.training.method != "dpo" or has_pairs(run.dataset):
+        return run.dataset
+    with PartialState().main_process_first():
+        template = run.checks.template.to_dict()
+        pairs = pairs_of_run(run.writer.path, run.dataset, template, at_least=run.world_size)
+    run.reporter.note(
+        f"DPO on {pairs.count('train')} pairs of this run's own completions ({pairs.path}), "
+        "the best and the worst of each prompt"
+    )
+    return pairs
+
+
+def rows_and_plan(
+    run: Run, name: str | None, settings: RunConfig, policy: Policy, dataset: PreparedDataset
+) -> tuple[RowSource, StagePlan, int]:
+    """The stage's rows, those with over-long prompts dropped and counted, its steps, and the longest row."""
+    from medgrpo.data.augment import NAMED
+
+    varied = NAMED[settings.data.augment]
+    rows = run.rows if dataset is run.dataset else ChosenRows.first(dataset.view("train"), None)
+    source = RowSource(
+        rows[: settings.data.rows],
+        dataset.path,
+        run.checks.template,
+        policy.is_vision,
+        settings.data.use_image_title,
+        None if varied is None else Variation(varied, settings.run.seed),
+        policy.coordinates,
+    )
+    if not policy.is_vision and any(row.get("images") for row in islice(source.rows, 64)):
+        run.reporter.warn("this model reads no pictures, and the data has some: it is asked without them")
+    method, room = settings.training.method, settings.model.context_length
+    what, limit = "prompts and answers", "model.context_length"
+    if method == "grpo":
+        room -= settings.rollout.max_completion_length
+        what, limit = "prompts", f"{limit} - rollout.max_completion_length"
+    progress = Progress(run.reporter, len(source.rows), "prompt lengths counted")
+    kept, dropped, longest = drop_long(source, policy.processor, room, progress, method=method)
+    if dropped:
+        run.reporter.warn(
+            f"{dropped} of {len(source.rows)} rows have {what} over {room} tokens ({limit}) and are left out"
+        )
+    if not kept:
+        raise MedgrpoError(
+            f"no row fits: all have {what} over {room} tokens",
+            hint=f"--set model.context_length={settings.model.context_length * 2}, or a smaller model.max_pixels",
+        )
+    config, step = run.config, settings.training.prompts_per_step
+    if dataset is not run.dataset and len(kept) < step:  # pairs of the run's own: nobody could have known
+        config = with_smaller_step(config, len(kept), stage=name, world_size=run.world_size)
+        smaller = stage_settings(config, name).training.prompts_per_step
+        run.reporter.warn(f"{len(kept)} pairs are fewer than the {step} of one step: steps of {smaller}")
+    plan = plan_stage(config, len(kept), stage=name, world_size=run.world_size)
+    return source.with_rows(kept), plan, longest
+
+
+class Progress:
+    """Says how far a pass over the rows is, every so many seconds."""
+
+    def __init__(self, reporter: Reporter, rows: int, what: str, every_s: float = 15.0) -> None:
+        self.reporter, self.rows, self.what, self.every_s = reporter, rows, what, every_s
+        self._told_at = time.perf_counter()
+
+    def __call__(self, done: int) -> None:
+        """So many rows are done."""
+        if time.perf_counter() - self._told_at >= self.every_s:
+            self._told_at = time.perf_counter()
+            self.reporter.note(f"{self.what}: {done} of {self.rows} rows")

@@ -1,0 +1,1 @@
+"""The run and its stages: state, checkpoints, resume, retry, validation, outcome."""

@@ -1,0 +1,67 @@
+"""Validation before and after the main stage, and the blind baseline; told and kept in the run's record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medgrpo.training.run.validation import Measures, Validator, choose_rows
+
+if TYPE_CHECKING:
+    from medgrpo.config.sections import RunConfig
+    from medgrpo.training.run.context import StageContext
+    from medgrpo.training.run.state import Run
+    from medgrpo.training.trainers.policy import Policy
+
+
+def stage_validator(run: Run, settings: RunConfig, policy: Policy) -> Validator | None:
+    """What measures the main stage; None where nothing is to be measured, or there are no rows for it."""
+    if not run.dataset.count("validation") or not (
+        settings.validation.before_and_after or settings.validation.steps
+    ):
+        return None
+    rows = choose_rows(run.dataset.view("validation"), settings.validation.rows, settings.run.seed)
+    if not settings.data.use_image_title:
+        rows = [{**row, "image_title": None} for row in rows]
+    return Validator(
+        run.dataset,
+        [policy.coordinates.place(row) for row in rows],
+        run.checks.template,
+        run.checks.composite,
+        settings.validation.metric,
+        settings.rollout.max_completion_length,
+    )
+
+
+def measure_before(run: Run, validator: Validator, policy: Policy) -> None:
+    """The blind baseline and the start of the main stage; once, also over resumes."""
+    import torch
+
+    if "before" in run.validation or not run.is_main_process:
+        return
+    if torch.cuda.is_available():
+        policy.model.to("cuda")
+    run.validation["blind"] = validator.blind_baseline(run.rows)
+    run.validation["before"] = validator.measure(policy.model, policy.processor)
+    run.writer.update_info(validation=run.validation)
+    run.reporter.note(
+        f"validation ({len(validator.rows)} rows, greedy): {_told('blind baseline', run.validation['blind'])}"
+    )
+    run.reporter.note(
+        f"validation: {_told('before ' + run.config.training.method, run.validation['before'])}"
+    )
+
+
+def keep_after(run: Run, context: StageContext, last: tuple[int, Measures] | None) -> None:
+    """The last validation of the main stage, with its step, as the one after it."""
+    run.best = context.best
+    if last is None or not run.is_main_process:
+        return
+    run.validation["after"] = last[1]
+    run.writer.update_info(validation=run.validation)
+    run.reporter.note(f"validation: {_told('after ' + run.config.training.method, last[1])}")
+
+
+def _told(what: str, measures: Measures) -> str:
+    return f"{what}: " + ", ".join(
+        f"{name} {one['value']:.3f}" for name, one in measures.items() if one["value"] is not None
+    )

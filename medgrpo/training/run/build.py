@@ -1,0 +1,87 @@
+"""The trainer of a stage, with our callbacks."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.runs.writer import read_lines
+
+if TYPE_CHECKING:
+    from medgrpo.training.before.datasets import RowSource
+    from medgrpo.training.before.preflight import Preflight
+    from medgrpo.training.run.context import StageContext
+    from medgrpo.training.trainers.policy import Policy
+
+
+def build_trainer(context: StageContext, policy: Policy, source: RowSource, checks: Preflight) -> Any:
+    """The trainer of the stage's method, with our callbacks."""
+    from medgrpo.training.before import datasets
+    from medgrpo.training.trainers import arguments
+    from medgrpo.training.trainers.sharding import sum_in_float32
+    from medgrpo.training.watch.callbacks import RunLog, StepClock
+    from medgrpo.training.watch.finite import FiniteWeights
+    from medgrpo.training.watch.trackers import keep_here
+
+    config, plan = context.config, context.plan
+    import transformers.trainer  # noqa: F401  # prints on stdout where it finds WANDB_MODE=offline: import it first
+
+    keep_here(config.logging, context.writer.path, os.environ)
+    output = context.stage.checkpoints
+    shared: dict[str, Any] = {
+        "context": context,
+        "model": policy.model,
+        "processing_class": policy.processor,
+        "peft_config": policy.peft_config,
+    }
+    trainer: Any
+    if plan.method == "grpo":
+        from medgrpo.training.trainers.grpo import PolicyTrainer
+
+        trainer = PolicyTrainer(
+            composite=checks.composite,
+            args=arguments.grpo_arguments(config, plan, output),
+            train_dataset=datasets.grpo_dataset(source),
+            **shared,
+        )
+    elif plan.method == "dpo":
+        from medgrpo.training.trainers.dpo import PreferenceTrainer
+
+        trainer = PreferenceTrainer(
+            args=arguments.dpo_arguments(config, plan, output),
+            train_dataset=datasets.dpo_dataset(source, policy.tokenizer),
+            **shared,
+        )
+    else:
+        from medgrpo.training.trainers.sft import SupervisedTrainer
+
+        trainer = SupervisedTrainer(
+            args=arguments.sft_arguments(config, plan, output),
+            train_dataset=datasets.sft_dataset(source, policy.tokenizer),
+            **shared,
+        )
+    if policy.is_vision and trainer.accelerator.num_processes > 1:
+        from medgrpo.training.trainers.pictures import look_at_blank_pictures
+
+        for model in filter(None, (trainer.model, getattr(trainer, "ref_model", None))):
+            look_at_blank_pictures(model, policy.processor)
+    sum_in_float32(trainer.accelerator)
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(StepClock(context))
+    trainer.add_callback(FiniteWeights(context))
+    trainer.add_callback(RunLog(context))
+    _add_tensorboard(trainer, context)
+    return trainer
+
+
+def _add_tensorboard(trainer: Any, context: StageContext) -> None:
+    if "tensorboard" not in context.config.logging.report_to or not context.is_main_process:
+        return
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    folder = context.writer.path / "tensorboard" / f"{context.stage.number}-{context.stage.method}"
+    after = len(read_lines(context.stage.log))  # what a resumed run does again is not shown twice
+    trainer.add_callback(TensorBoardCallback(SummaryWriter(log_dir=str(folder), purge_step=after + 1)))

@@ -1,0 +1,79 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.errors import MedgrpoError
+from medgrpo.runs.writer import read_lines
+
+if TYPE_CHECKING:
+    from medgrpo.training.run.state import Run
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to."""
+
+    run: Path
+    log: Path
+    steps: int
+    reward_first: float | None
+    reward_last: float | None
+    best: dict[str, Any] | None
+    validation: dict[str, Any]
+    wall_s: float
+    health: dict[str, Any]
+    status: str
+    """finished, or stopped when someone asked for it."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document of `medgrpo train --json`."""
+        return {**self.__dict__, "run": str(self.run), "log": str(self.log)}
+
+
+def result_of(run: Run, started: float, status: str) -> TrainResult:
+    """The result of a run that ended, from its log.
+
+    Args:
+        run: the run.
+        started: `time.perf_counter()` when it began.
+        status: finished or stopped.
+    """
+    from medgrpo.runs.health import assess
+    from medgrpo.runs.record import read_run
+
+    history = read_lines(run.writer.path / "log.jsonl")
+    rewards = [entry["reward"] for entry in history if entry.get("reward") is not None]
+    window = max(5, round(len(rewards) / 10))
+    health: dict[str, Any] = {"verdict": "insufficient_data", "findings": []}
+    with suppress(MedgrpoError):
+        health = assess(read_run(run.writer.path)).as_dict()
+    return TrainResult(
+        run=run.writer.path,
+        log=run.writer.path / "log.jsonl",
+        steps=int(history[-1]["step"]) if history else 0,
+        reward_first=_mean(rewards[:window]),
+        reward_last=_mean(rewards[-window:]),
+        best=run.best or run.writer.info.get("best"),
+        validation=run.validation,
+        wall_s=time.perf_counter() - started,
+        health=health,
+        status=status,
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def peak_memory_gib() -> float | None:
+    """Most GPU memory that this process's torch held at once, in GiB; None without a GPU."""
+    import torch
+
+    return torch.cuda.max_memory_reserved() / 2**30 if torch.cuda.is_available() else None

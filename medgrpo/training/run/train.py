@@ -1,0 +1,175 @@
+"""A run from start to end: its stages in order, each from the last one's weights."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medgrpo.config.layers import to_toml
+from medgrpo.config.plan import enabled_stages, stage_settings
+from medgrpo.files import write_text
+from medgrpo.runs.writer import RunWriter, StageFolder, read_lines
+from medgrpo.training.before.datasets import ChosenRows
+from medgrpo.training.before.demo import demo_dataset, demo_model
+from medgrpo.training.before.launch import own_log
+from medgrpo.training.before.places import with_absolute_places
+from medgrpo.training.before.preflight import Preflight, preflight
+from medgrpo.training.run.checkpoints import adopt, is_complete, record_of
+from medgrpo.training.run.context import StopRequest, gathered
+from medgrpo.training.run.environment import record_environment
+from medgrpo.training.run.outcome import TrainResult, peak_memory_gib, result_of
+from medgrpo.training.run.resume import ResumePoint, check_same_data
+from medgrpo.training.run.smaller_passes import run_stage_that_fits
+from medgrpo.training.run.state import MAIN, Run
+from medgrpo.training.run.weight_folders import final_name
+from medgrpo.training.trainers.policy import find_weights, trained_weights
+from medgrpo.training.watch.oom import explained
+
+if TYPE_CHECKING:
+    from medgrpo.config.sections import RunConfig
+    from medgrpo.training.watch.reporter import Reporter
+
+
+def train(
+    config: RunConfig,
+    *,
+    name: str,
+    reporter: Reporter,
+    output: Path | None = None,
+    resume: ResumePoint | None = None,
+    logs: Path | None = Path("logs"),
+    checks: Preflight | None = None,
+    started: float | None = None,
+) -> TrainResult:
+    """Train through every stage.
+
+    Args:
+        config: the resolved configuration.
+        name: of the run.
+        output: run folder; `runs/<name>` unless given. Ignored on resume.
+        resume: continue this run.
+        logs: folder of the log copy; None writes none.
+        checks: the result of `preflight`, where it was run already.
+        started: `time.perf_counter()` when the command began; `wall_s` counts from there.
+    Raises:
+        MedgrpoError: what went wrong, in words for the person. The run folder then says `failed`.
+    """
+    from accelerate import PartialState
+
+    from medgrpo.models.quiet import quiet_libraries
+
+    started = time.perf_counter() if started is None else started
+    checks = checks or preflight(config)
+    config = with_absolute_places(config)
+    process = PartialState(cpu=True) if config.launch.cpu else PartialState()
+    path = resume.run if resume else (output or Path("runs") / name)
+    writer = _open_writer(config, name, path, resume, logs, is_main_process=process.is_main_process)
+    process.wait_for_everyone()
+    if not process.is_main_process:
+        own_log(path, process.process_index)
+    try:
+        with StopRequest() as stop, explained(config), quiet_libraries():
+            dataset = checks.dataset or demo_dataset(path, config, is_main_process=process.is_main_process)
+            process.wait_for_everyone()
+            if resume:
+                for note in check_same_data(path, dataset.hash, dataset.info.get("pixels_hash")):
+                    reporter.note(note)
+            elif process.is_main_process:
+                record_environment(path, config, dataset)
+            rows = ChosenRows.first(dataset.view("train"), config.data.rows)
+            run = Run(
+                config,
+                checks,
+                dataset,
+                writer,
+                reporter,
+                stop,
+                process.is_main_process,
+                process.num_processes,
+                rows,
+                resume,
+                validation=dict(writer.info.get("validation", {})),
+            )
+            status = _run_stages(run)
+    except BaseException as error:
+        if process.is_main_process:
+            with suppress(OSError):  # where the disk is full the record cannot be written either
+                writer.finish("failed", error=f"{type(error).__name__}: {error}"[:2000])
+            writer.release()
+        raise
+    result = result_of(run, started, status)
+    if process.is_main_process:
+        writer.finish(
+            status,
+            steps=result.steps,
+            best=result.best,
+            health=result.health,
+            wall_s=result.wall_s,
+            peak_memory_gib=peak_memory_gib(),
+        )
+    process.wait_for_everyone()
+    return result
+
+
+def _open_writer(
+    config: RunConfig,
+    name: str,
+    path: Path,
+    resume: ResumePoint | None,
+    logs: Path | None,
+    *,
+    is_main_process: bool,
+) -> RunWriter:
+    if not is_main_process:
+        return RunWriter(path, name, logs=None)
+    toml = to_toml(config)
+    if resume:
+        writer = RunWriter.reopen(path, logs=logs)
+        if (path / "config.toml").read_text("utf-8") != toml:
+            write_text(path / "config.toml", toml)
+        return writer
+    return RunWriter.create(path, name, toml, {}, logs=logs)
+
+
+def _run_stages(run: Run) -> str:
+    from accelerate import PartialState
+
+    if run.config.model.path is None:
+        model_path = str(demo_model(run))
+        PartialState().wait_for_everyone()
+    else:
+        model_path = run.config.model.path
+    weights = find_weights(model_path)
+    names = [*enabled_stages(run.config), MAIN]
+    for number, name in enumerate(names, start=1):
+        settings = stage_settings(run.config, name)
+        method = settings.training.method
+        stage = run.writer.stage(number, name or method, method, is_main=name is MAIN)
+        final = stage.path / final_name(settings)
+        if run.is_main_process:
+            adopt(final)
+        goes_back = name is MAIN and run.resume is not None and run.resume.checkpoint is not None
+        run_is_stopped = any(gathered(run.stop.is_asked))  # also waits for the main process
+        if not goes_back and _ended(final, stage, settings, run.checks.plans[number - 1].steps):
+            weights = trained_weights(final, weights)
+            continue
+        if run_is_stopped or not run_stage_that_fits(run, name, settings, stage, weights):
+            return "stopped"
+        weights = trained_weights(final, weights)
+    return "finished"
+
+
+def _ended(final: Path, stage: StageFolder, settings: RunConfig, steps: int) -> bool:
+    """Whether the final weights are whole, those of the stage's last logged step, and nothing more was asked
+    for since."""
+    if not is_complete(final):
+        return False
+    record, entries = record_of(final), read_lines(stage.log)
+    patience = settings.training.early_stopping_patience
+    stopped_early = patience is not None and record.get("waited", 0) >= patience
+    reached = record.get("step", 0) >= steps or stopped_early
+    if record.get("left_out"):
+        return True
+    return reached and (not entries or record.get("step") == entries[-1].get("step"))

@@ -1,0 +1,108 @@
+"""Measuring a policy on held-out rows while it trains: greedy completions, scored by the run's rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.prompts import PromptTemplate
+    from medgrpo.rewards.composite import CompositeReward
+
+Row = dict[str, Any]
+Measures = dict[str, dict[str, Any]]
+"""Metric -> value, low, high, n."""
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Held-out rows and how they are judged."""
+
+    dataset: PreparedDataset
+    rows: Sequence[Row]
+    template: PromptTemplate
+    composite: CompositeReward
+    metric: str
+    max_new_tokens: int
+    batch_size: int = 32
+
+    def measure(self, model: Any, processor: Any) -> Measures:
+        """Greedy completions of the rows, each metric with its interval, clustered as `medgrpo eval` does."""
+        return self.score(self._complete(model, processor, self.rows))
+
+    def measure_trainer(self, trainer: Any) -> Measures:
+        """The same for a policy in training; its processes share the rows out, every one gets the result."""
+        from accelerate.utils import gather_object
+        from trl.models import unwrap_model_for_generation
+
+        from medgrpo.training.trainers.sharding import whole_weights
+
+        processes, rank = trainer.accelerator.num_processes, trainer.accelerator.process_index
+        with (
+            whole_weights(trainer.model_wrapped),
+            unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model,
+        ):
+            own = self._complete(model, trainer.processing_class, self.rows[rank::processes])
+        if processes == 1:
+            return self.score(own)
+        texts = [""] * len(self.rows)
+        for place, shared in enumerate(gather_object([own])):
+            texts[place::processes] = shared
+        return self.score(texts)
+
+    def _complete(self, model: Any, processor: Any, rows: Sequence[Row]) -> list[str]:
+        from medgrpo.generation.generate import Sampling, generate
+
+        texts = [""] * len(rows)
+        for done in generate(
+            model,
+            processor,
+            rows,
+            self.template,
+            image_path=self.dataset.image_path,
+            sampling=Sampling(max_new_tokens=self.max_new_tokens),
+            batch_size=self.batch_size,
+        ):
+            texts[done.index] = done.completions[0]
+        return texts
+
+    def score(self, texts: Sequence[str]) -> Measures:
+        """`reward`, every component, and the metric that chooses the best checkpoint."""
+        import numpy as np
+
+        from medgrpo.evaluation.score import cluster_labels
+        from medgrpo.evaluation.statistics import estimate
+        from medgrpo.rewards.composite import CompositeReward
+        from medgrpo.training.trainers.scoring import row_columns
+
+        columns = row_columns(self.rows)
+        with self.composite.unchanged():
+            table = self.composite.score(texts, columns)
+        values = {"reward": table.total} | {name: table.column(name) for name in table.names}
+        if self.metric not in values:
+            values[self.metric] = CompositeReward({self.metric: 1.0}).score(texts, columns).total
+        clusters, _ = cluster_labels(self.rows)
+        return {name: estimate(np.asarray(scores), clusters).as_dict() for name, scores in values.items()}
+
+    def blind_baseline(self, train_rows: Sequence[Row]) -> Measures:
+        """What perfect form and the majority answer reach without looking at any picture."""
+        from medgrpo.evaluation.baseline import constant_completions
+
+        return self.score(constant_completions(self.rows, train_rows, self.template.tags, "blind"))
+
+
+def choose_rows(rows: Sequence[Row], limit: int | None, seed: int) -> list[Row]:
+    """At most `limit` rows, drawn by the seed and kept in order: files are often sorted by subject."""
+    import numpy as np
+
+    if limit is None or limit >= len(rows):
+        return list(rows)
+    chosen = np.random.default_rng(seed).choice(len(rows), size=limit, replace=False)
+    return [rows[index] for index in sorted(chosen.tolist())]
+
+
+def values_of(measures: Measures) -> dict[str, float]:
+    """Metric -> value, metrics without rows left out."""
+    return {name: one["value"] for name, one in measures.items() if one["value"] is not None}

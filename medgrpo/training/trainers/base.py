@@ -1,0 +1,149 @@
+"""What our SFT, GRPO and DPO trainers share on top of TRL's: data order, log, checkpoints.
+
+Read from TRL 1.16 and Transformers 5.23; `tests/training` fails when one of the points below moves.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.training.run.checkpoints import PREFIX, partial_of, publish, rotate
+from medgrpo.training.trainers.optimizer import apply_settings, group_settings, separate_rates
+from medgrpo.training.trainers.sampler import EpochOrder
+
+if TYPE_CHECKING:
+    from medgrpo.training.run.context import StageContext
+
+STATE_FILE = "medgrpo_state.json"
+
+
+class RunTrainer:
+    """Mixin before a TRL trainer; `context` is what the stage is about.
+
+    Overridden: the train sampler and the epoch loop (a resumed run continues the data order), the optimiser's groups, `log`
+    (validation results join the line of their step), `_save_checkpoint` (whole or absent), the state
+    beside a checkpoint, the model card (we write `medgrpo.json` instead).
+    """
+
+    context: StageContext
+    args: Any
+    state: Any
+    optimizer: Any
+    lr_scheduler: Any
+    _order: EpochOrder | None = None
+    _writing_to: Path | None = None
+
+    # -------------------------------------------------------------------------------- data order
+
+    def data_order(self, rows: int) -> EpochOrder:
+        """The order of one row per sample; GRPO repeats rows instead."""
+        plan, config = self.context.plan, self.context.config
+        return EpochOrder(
+            rows,
+            seed=config.run.seed,
+            chunk=plan.prompts_per_step,
+            shuffle=config.data.shuffle,
+            order=self.context.epoch_order,
+        )
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochOrder:
+        self._order = self.data_order(len(dataset if dataset is not None else self.train_dataset))  # type: ignore[attr-defined]
+        return self._order
+
+    def _run_epoch(self, model: Any, epoch: int, **rest: Any) -> None:
+        # Accelerate forwards set_epoch to a sampler only in some wrappings, and Trainer calls it after the
+        # first batches were skipped: tell the sampler itself, before anything iterates.
+        if self._order is not None:
+            self._order.set_epoch(epoch)
+        if self.context.variation is not None:
+            self.context.variation.epoch = epoch
+        super()._run_epoch(model=model, epoch=epoch, **rest)  # type: ignore[misc]
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Transformers' optimiser; vision tower and aligner at a rate of their own where one is set."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)  # type: ignore[misc]
+        rate = self.context.config.training.vision_learning_rate
+        if is_new and rate is not None:
+            separate_rates(optimizer, self.model if model is None else model, rate)  # type: ignore[attr-defined]
+        return optimizer
+
+    # --------------------------------------------------------------------------------------- log
+
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
+        """TRL's log, joined by what the step's callbacks measured."""
+        logs.update(self.context.take_pending())
+        if self.context.curriculum is not None and "loss" in logs:
+            logs.update(self.context.curriculum.told(self.state.global_step))
+        super().log(logs, start_time)  # type: ignore[misc]
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """No model card: `medgrpo.json` says where the weights come from."""
+
+    # ------------------------------------------------------------------------------- checkpoints
+
+    def _get_output_dir(self, trial: Any) -> str:
+        if self._writing_to is not None:
+            return str(self._writing_to)
+        return super()._get_output_dir(trial=trial)  # type: ignore[misc,no-any-return]
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(self.args.output_dir)
+        step = self.state.global_step
+        self._writing_to = partial_of(folder / f"{PREFIX}{step}")
+        try:
+            if self.args.should_save:
+                shutil.rmtree(self._writing_to, ignore_errors=True)
+                self._writing_to.mkdir(parents=True)
+            self._wait()
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            written = self._writing_to / f"{PREFIX}{step}"
+            self.save_extra_state(written)
+            self._wait()
+            if self.args.should_save:
+                self.context.write_metadata(written)
+                self.context.sync()
+                publish(written, folder / f"{PREFIX}{step}", {"step": step, "stage": self.context.stage.name})
+                rotate(folder, self.context.config.training.save_total_limit)
+            self._wait()
+        finally:
+            if self.args.should_save:
+                shutil.rmtree(self._writing_to, ignore_errors=True)
+            self._writing_to = None
+
+    def save_extra_state(self, folder: Path) -> None:
+        """Write what Transformers does not save; each process may write its own file."""
+        if self.args.should_save:
+            state = json.dumps(self.context.state_dict())
+            (folder / STATE_FILE).write_text(state, encoding="utf-8")
+
+    def load_extra_state(self, folder: Path) -> None:
+        """Take up what `save_extra_state` wrote; the stage's own state was taken up before (`rewind.py`)."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # A checkpoint brings its learning rate and weight decay along, and a change on resume would have no
+        # effect. DeepSpeed loads its own elsewhere.
+        wanted = None if self.is_deepspeed_enabled else group_settings(self.optimizer)  # type: ignore[attr-defined]
+        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        if checkpoint is not None:
+            if wanted is not None:
+                apply_settings(self.optimizer, self.lr_scheduler, wanted)
+            self.load_extra_state(Path(checkpoint))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        # Transformers 5.23 compares the file's names with the model's and ignores what does not match; a
+        # saved Qwen2.5-VL has other names than a loaded one, so nothing would be loaded. Load it the way
+        # any model is loaded, and copy.
+        inner = model if model is not None else self.model  # type: ignore[attr-defined]
+        is_plain = type(inner).__module__.startswith("transformers.") and not self.is_fsdp_enabled  # type: ignore[attr-defined]
+        if not is_plain:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+            return
+        saved = type(inner).from_pretrained(resume_from_checkpoint, dtype=inner.dtype)
+        inner.load_state_dict(saved.state_dict(), strict=True)
+
+    def _wait(self) -> None:
+        self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]

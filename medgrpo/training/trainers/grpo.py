@@ -1,0 +1,379 @@
+"""GRPO on TRL's GRPOTrainer: our rewards, dynamic sampling, completion store and data order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from accelerate.utils import gather_object, send_to_device
+from trl import GRPOTrainer
+
+from medgrpo.runs.store import Completion
+from medgrpo.runs.writer import read_json, write_json
+from medgrpo.training.run.checkpoints import checkpoint_step
+from medgrpo.training.run.context import StageContext
+from medgrpo.training.trainers.base import RunTrainer
+from medgrpo.training.trainers.batches import batches_of_passes
+from medgrpo.training.trainers.dynamic_sampling import FreshPrompts, dead_groups, share_of
+from medgrpo.training.trainers.logprobs import LogProbFunction, LogProbs, Sequences, trl_logprobs
+from medgrpo.training.trainers.pictures import accept_empty_pictures
+from medgrpo.training.trainers.rollout import Rollout, prompts_of
+from medgrpo.training.trainers.sampler import EpochOrder
+from medgrpo.training.trainers.scoring import (
+    Overlong,
+    Sample,
+    Scored,
+    completion_text,
+    joined,
+    reward_metrics,
+    row_columns,
+)
+from medgrpo.training.trainers.sharding import whole_weights
+from medgrpo.training.trainers.vllm import (
+    GAP_KEY,
+    check_gap,
+    picture_tokens,
+    pictures_for_vllm,
+    prompts_for_vllm,
+)
+from medgrpo.training.watch.samples import write_samples
+
+if TYPE_CHECKING:
+    from medgrpo.rewards.composite import CompositeReward, Floats
+
+
+class PolicyTrainer(RunTrainer, GRPOTrainer):
+    """TRL's GRPO trainer. Its examples are `prompt`, `images`, `row` (see `datasets.grpo_dataset`).
+
+    Overridden besides what `RunTrainer` does: `_generate_and_score_completions` (dynamic sampling before
+    it; after it completions are stored, the log's reward statistics are ours), `_generate` and
+    `_calculate_rewards` (the composite sums; what dynamic sampling made already is not made twice),
+    `_generate_single_turn` (what vLLM is given), `_prepare_inputs` (which rows a pass learns from),
+    `_get_per_token_logps_and_entropies` (`logprobs` computes them).
+    """
+
+    logprobs: ClassVar[LogProbFunction] = staticmethod(trl_logprobs)
+    """Computes every log probability: of the policy that sampled, the reference, and the policy that learns."""
+    _buffered_inputs: list[dict[str, Any]] | None
+
+    def __init__(self, context: StageContext, composite: CompositeReward, **options: Any) -> None:
+        self.context = context
+        self.composite = composite
+        composite.reset()  # what was judged before this stage does not count
+        settings = context.config
+        self._overlong = Overlong(
+            settings.rollout.max_completion_length,
+            settings.rewards.overlong_share,
+            settings.rewards.overlong_penalty,
+        )
+        self._fresh: FreshPrompts | None = None
+        self._rollout: Rollout | None = None
+        self._scored: Scored | None = None
+        super().__init__(reward_funcs=[composite], **options)
+        for model in (self.model, self.ref_model):
+            if model is not None:
+                accept_empty_pictures(model)
+
+    def data_order(self, rows: int) -> EpochOrder:
+        """Each prompt G times in a row, each generation batch as often as TRL hands it out."""
+        config, args = self.context.config, self.args
+        order = EpochOrder(
+            rows,
+            seed=config.run.seed,
+            chunk=args.generation_batch_size // self.num_generations,
+            group=self.num_generations,
+            repeat_count=self.num_iterations * args.steps_per_generation,
+            shuffle=config.data.shuffle,
+            order=self.context.epoch_order,
+        )
+        self._fresh = FreshPrompts(order, config.run.seed)
+        return order
+
+    # ---------------------------------------------------------------------------- rollout and reward
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.context.is_probing:
+            tried: dict[str, Any] = super()._generate_and_score_completions(inputs)
+            return tried
+        with self.context.clock.phase("logprobs"):
+            return self._sample_and_score(inputs)
+
+    def _sample_and_score(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._rollout = self._scored = None
+        drawn: Scored | None = None
+        sampling: dict[str, float] = {}
+        if self.context.config.rollout.dynamic_sampling and self.model.training:
+            inputs, drawn, sampling = self._sample_for_spread(inputs)
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        for key in [key for key in metrics if key.startswith("rewards/")]:
+            del metrics[key]  # TRL's statistics of the one sum it sees
+        gap = metrics.get(GAP_KEY)
+        check_gap(gap[-1] if gap else None, self.context.config.vllm.max_logprob_gap)
+        assert self._scored is not None
+        table = (drawn or self._scored).table(self._overlong)
+        for key, value in {**reward_metrics(table, self.num_generations), **sampling}.items():
+            metrics[key] = (
+                [*metrics[key][:-1], value]
+                if key in ("reward", "reward_std", "frac_reward_zero_std")
+                else [*metrics[key], value]
+            )
+        self._store(self._scored, self._all(output["advantages"].tolist()))
+        self._write_samples(self._scored)
+        return output
+
+    def _sample_for_spread(
+        self, inputs: list[dict[str, Any]]
+    ) -> tuple[list[dict[str, Any]], Scored, dict[str, float]]:
+        """Sample, and replace groups without spread by those of other prompts, a few times.
+
+        Gives the examples to learn from, the completions as first drawn, and log entries. The log's reward
+        and lengths are of the prompts as drawn, so that runs with and without can be compared.
+        """
+        assert self._fresh is not None
+        group, processes = self.num_generations, self.accelerator.num_processes
+        inputs = list(inputs)
+        self._rollout = self._sampled(prompts_of(inputs))
+        drawn = scored = self._score(inputs, self._rollout)
+        lengths = {key: len(values) for key, values in self._metrics["train"].items()}
+        rounds = replaced = 0
+        dead = dead_groups(self._signal(scored), group)
+        while dead and rounds < self.context.config.rollout.dynamic_sampling:
+            rounds, replaced = rounds + 1, replaced + len(dead)
+            self._store(scored.at(places := _places(dead, group)), [0.0] * len(places))
+            share = share_of(
+                self.accelerator.process_index,
+                processes,
+                dead,
+                self._fresh.take(len(dead)),
+                group_size=group,
+                samples=len(inputs),
+            )
+            examples = [self.train_dataset[row] for row in share.rows]
+            again = self._sampled(prompts_of(examples))
+            for place, example in zip(share.places, examples, strict=False):
+                inputs[place] = example
+            self._rollout = self._rollout.with_places(share.places, again)
+            scored = scored.with_places(places, self._score(examples[: len(share.places)], again))
+            dead = dead_groups(self._signal(scored), group)
+        for key, values in self._metrics["train"].items():
+            if key.startswith("completions/"):
+                del values[lengths[key] :]
+        self._scored = scored
+        return (
+            inputs,
+            drawn,
+            {
+                "dynamic_sampling/replaced": replaced,
+                "dynamic_sampling/rounds": rounds,
+                "dynamic_sampling/dead_share": len(dead) * group / len(scored.samples),
+            },
+        )
+
+    def _sampled(self, prompts: list[Any]) -> Rollout:
+        with self.context.clock.phase("rollout"):
+            return Rollout.of(super()._generate(prompts))
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        """The rollout; where dynamic sampling made it, that one."""
+        return (self._rollout or self._sampled(prompts)).as_trl()
+
+    def _calculate_rewards(
+        self,
+        inputs: list[dict[str, Any]],
+        prompts: Any,
+        completions: Any,
+        completion_ids_list: list[list[int]],
+    ) -> torch.Tensor:
+        """(rows of all processes, 1): the composite's signal; what it is made of is kept for log and store."""
+        if self.context.is_probing:
+            return torch.zeros(
+                len(prompts) * self.accelerator.num_processes, 1, device=self.accelerator.device
+            )
+        if self._scored is None:
+            self._scored = self._score(inputs, Rollout([], completion_ids_list, completions, None, None))
+        signal = self._signal(self._scored)
+        return torch.tensor(signal, dtype=torch.float32, device=self.accelerator.device).unsqueeze(1)
+
+    def _score(self, examples: Sequence[dict[str, Any]], rollout: Rollout) -> Scored:
+        """What the completions of all processes earned; of a longer rollout those that have an example."""
+        with self.context.clock.phase("reward"):
+            ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
+            samples = [
+                Sample(example["row"], completion_text(completion), len(ids), ids[-1] not in ends)
+                for example, completion, ids in zip(
+                    examples, rollout.completions, rollout.completion_ids, strict=False
+                )
+            ]
+            table = (
+                self.composite.score(
+                    [sample.text for sample in samples], row_columns([sample.row for sample in samples])
+                )
+                if samples
+                else None
+            )
+            tables = [part for part in self._all([table]) if part is not None]
+            return Scored(joined(tables), self._all(samples))
+
+    def _signal(self, scored: Scored) -> Floats:
+        return scored.signal(self.composite, self._overlong, self.num_generations)
+
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: Any,
+        multimodal_fields: Any,
+        num_generations: int,
+        **rest: Any,
+    ) -> Any:
+        """The rollout. vLLM gets pictures of the trainer's size, and colocated each of them as one token (see `vllm.py`)."""
+        if self.use_vllm:
+            if self.vllm_mode == "colocate":
+                written = picture_tokens(self.model, self.processing_class)
+                prompt_ids = prompts_for_vllm(prompt_ids, images, written)
+            images = pictures_for_vllm(images, self.processing_class)
+        options = (prompt_ids, images, multimodal_fields, num_generations)
+        if self.use_vllm:
+            return super()._generate_single_turn(*options, **rest)
+        with whole_weights(self.model_wrapped):
+            return super()._generate_single_turn(*options, **rest)
+
+    # ------------------------------------------------------------------------ batches and log probabilities
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """The batch of this pass; completions are sampled where a cycle begins."""
+        if not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        passes = self.args.steps_per_generation
+        if self._buffered_inputs is None or not self._is_inside_cycle():
+            generated = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = batches_of_passes(generated, passes)
+        return self._buffered_inputs[self._step % passes]
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **pictures: Any,
+    ) -> LogProbs:
+        """TRL asks here for every log probability (its names of the arguments)."""
+        given = {name: value for name, value in pictures.items() if value is not None}
+        return self.logprobs(
+            self,
+            model,
+            Sequences(input_ids, attention_mask, logits_to_keep, given),
+            rows_at_once=batch_size,
+            with_entropies=compute_entropy,
+            with_aux_loss=compute_aux_loss,
+        )
+
+    # ------------------------------------------------------------------- the cycle, over a resume
+
+    def save_extra_state(self, folder: Path) -> None:
+        """Also where in the generation cycle the run stands, the completions still to be learned from, how
+        many prompts stepped in for groups without spread, and what the rewards remember.
+
+        With several updates per generated batch a checkpoint falls inside a cycle; TRL 1.16 starts
+        `_step` at 0 on resume and generates anew.
+        """
+        super().save_extra_state(folder)
+        cycle = {
+            "shape": self._batch_shape(),
+            "batches": self._buffered_inputs if self._is_inside_cycle() else None,
+            "fresh": self._fresh.state_dict() if self._fresh is not None else None,
+        }
+        torch.save(cycle, folder / f"generation_cycle_{self.args.process_index}.pt")
+        if states := self.composite.state_dict():
+            write_json(folder / f"rewards_{self.args.process_index}.json", states)
+
+    def load_extra_state(self, folder: Path) -> None:
+        """Take the cycle up where it was."""
+        super().load_extra_state(folder)
+        states = folder / f"rewards_{self.args.process_index}.json"  # a process that is new takes the first's
+        self.composite.load_state_dict(read_json(states if states.is_file() else folder / "rewards_0.json"))
+        path = folder / f"generation_cycle_{self.args.process_index}.pt"
+        if path.is_file():
+            cycle = torch.load(path, map_location="cpu", weights_only=True)
+            # Passes so far, at the accumulation of now: the batch per device may have changed since. A batch
+            # of another shape cannot be taken up; it is sampled again.
+            self._step = checkpoint_step(folder) * self.args.gradient_accumulation_steps
+            is_same = cycle["shape"] == self._batch_shape()
+            batches = cycle["batches"] if is_same else None
+            self._buffered_inputs = send_to_device(batches, self.accelerator.device)
+            if self._fresh is not None and cycle.get("fresh") is not None:
+                self._fresh.load_state_dict(cycle["fresh"])
+
+    def _batch_shape(self) -> list[int]:
+        args = self.args
+        return [args.per_device_train_batch_size, args.steps_per_generation, args.num_generations]
+
+    def _is_inside_cycle(self) -> bool:
+        return bool(self._step % (self.args.steps_per_generation * self.num_iterations))
+
+    # -------------------------------------------------------------------------------------- store
+
+    def _store(self, scored: Scored, advantages: list[float]) -> None:
+        store = self.context.store
+        if store is None or not self.accelerator.is_main_process:
+            return
+        table, samples = scored.table(self._overlong), scored.samples
+        values = table.components.tolist()
+        store.add(
+            [
+                Completion(
+                    stage=self.context.stage.name,
+                    step=self.state.global_step + 1,
+                    prompt_id=one.row["id"],
+                    image_id=one.row.get("image_id"),
+                    images=list(one.row.get("images") or []),
+                    question=one.row["question"],
+                    answer=one.row["answer"],
+                    completion=one.text,
+                    tokens=one.tokens,
+                    truncated=one.truncated,
+                    reward=float(table.total[index]),
+                    advantage=advantages[index],
+                    rewards=dict(zip(table.names, values[index], strict=True)),
+                )
+                for index, one in enumerate(samples)
+            ]
+        )
+
+    def _write_samples(self, scored: Scored) -> None:
+        settings, step = self.context.config.logging, self.state.global_step + 1
+        if not self.accelerator.is_main_process or not settings.sample_steps or step % settings.sample_steps:
+            return
+        table = scored.table(self._overlong)
+        rated = [
+            {
+                **asdict(one),
+                "reward": float(table.total[index]),
+                "rewards": dict(zip(table.names, row, strict=True)),
+            }
+            for index, (one, row) in enumerate(zip(scored.samples, table.components.tolist(), strict=True))
+        ]
+        write_samples(
+            self.context.writer.path / "samples",
+            step,
+            rated,
+            self.context.data_folder,
+            count=settings.samples,
+            seed=self.context.config.run.seed,
+        )
+
+    def _all(self, items: list[Any]) -> list[Any]:
+        """The items of all processes, in their order."""
+        return gather_object(items) if self.accelerator.num_processes > 1 else items
+
+
+def _places(groups: Sequence[int], group_size: int) -> list[int]:
+    """Places of the completions of these groups."""
+    return [place for group in groups for place in range(group * group_size, (group + 1) * group_size)]

@@ -1,0 +1,101 @@
+"""Out of memory and full disks: what to change, and what each change saves, instead of a traceback."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medgrpo.config.plan import StagePlan
+from medgrpo.config.sections import RunConfig
+from medgrpo.errors import MedgrpoError, UsageError
+
+FULL_DISK = ("no space left on device", "disk quota exceeded", "errno 28", "os error 28")
+
+
+@contextmanager
+def explained(config: RunConfig) -> Iterator[None]:
+    """Turn an out-of-memory error of torch, or a full disk, into a MedgrpoError with what to change."""
+    try:
+        yield
+    except MedgrpoError:
+        raise
+    except Exception as error:
+        if is_full_disk(error):
+            raise MedgrpoError(
+                f"the disk is full: {getattr(error, 'filename', None) or 'writing the run folder'}",
+                hint="make room, then --resume goes on from the last complete checkpoint",
+            ) from error
+        if is_out_of_memory(error):
+            raise MedgrpoError(
+                f"out of GPU memory: {str(error).splitlines()[0]}",
+                expected="a step that fits",
+                hint="in this order: " + "; ".join(memory_advice(config)),
+            ) from error
+        raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch, or what it calls, found no memory on the device."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether writing failed for want of room. torch and safetensors raise errors of their own: the cause, or
+    a probe of the words, tells."""
+    seen: BaseException | None = error
+    while seen is not None:
+        import errno
+
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(seen).lower() for words in FULL_DISK):
+            return True
+        # torch.save: "PytorchStreamWriter failed writing file", or its position is not where it should be
+        if isinstance(seen, RuntimeError) and re.search(
+            r"file write failed|unexpected pos \d+ vs", str(seen)
+        ):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def memory_advice(config: RunConfig) -> list[str]:
+    """The estimate's changes for a run that does not fit, safest first, each with what it is predicted to save."""
+    from medgrpo.estimate.advice import advise
+    from medgrpo.estimate.estimate import Facts, estimate
+    from medgrpo.training.trainers.policy import find_weights
+
+    model = None if config.model.path is None else find_weights(config.model.path).base
+    data = None if config.data.path is None else Path(config.data.path)
+    try:
+        facts = Facts(model=model, data=data, gpus=(config.launch.gpus or 1) * config.launch.nodes)
+        found = advise(estimate(config, facts).work, is_short=True)
+    except UsageError:  # a model or data that the estimate does not know
+        found = []
+    if not found:
+        return [
+            "--set training.per_device_train_batch_size=1, --set model.max_pixels=N, a shorter "
+            "rollout.max_completion_length"
+        ]
+    return [
+        f"{advice.change} (saves about {advice.saves_gib:.1f} GiB; costs {advice.costs})" for advice in found
+    ]
+
+
+def smaller_batch(plan: StagePlan, per_device: int | None) -> int | None:
+    """Half the batch per device, rounded down to a divisor of the step's share; None where it is 1 already.
+
+    The result is the same: the step is taken in more passes.
+
+    Args:
+        per_device: the batch now, where it is not the plan's.
+    """
+    now = per_device or plan.per_device_train_batch_size
+    share = plan.per_device_train_batch_size * plan.gradient_accumulation_steps
+    return next((size for size in range(now // 2, 0, -1) if share % size == 0), None)

@@ -1,0 +1,148 @@
+import pytest
+
+from medgrpo.data.demo import DemoSize, write_demo_dataset
+from medgrpo.data.prompts import load_template
+from medgrpo.errors import MedgrpoError
+from medgrpo.generation.generate import Sampling, encode_prompts, generate
+from medgrpo.models.loading import load_model
+
+TEMPLATE = load_template("short")
+
+
+@pytest.fixture(scope="module")
+def loaded(demo_model):
+    return load_model(str(demo_model))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_demo_dataset(tmp_path_factory.mktemp("set") / "d", seed=1, size=DemoSize(4, 4, 6))
+
+
+@pytest.fixture(scope="module")
+def rows(dataset):
+    return list(dataset.rows("test"))
+
+
+def complete(loaded, dataset, rows, **options):
+    sampling = options.pop("sampling", Sampling(max_new_tokens=6))
+    done = generate(
+        loaded.model,
+        loaded.processor,
+        rows,
+        TEMPLATE,
+        image_path=dataset.image_path,
+        sampling=sampling,
+        **options,
+    )
+    return sorted(done, key=lambda item: item.index)
+
+
+def test_every_row_comes_back_once_with_its_completion(loaded, dataset, rows):
+    done = complete(loaded, dataset, rows, batch_size=5)
+    assert [item.index for item in done] == list(range(len(rows)))
+    assert [item.row["id"] for item in done] == [row["id"] for row in rows]
+    assert all(len(item.completions) == 1 for item in done)
+
+
+def test_greedy_completions_do_not_depend_on_the_batch(loaded, dataset, rows):
+    alone = complete(loaded, dataset, rows, batch_size=1)
+    together = complete(loaded, dataset, rows, batch_size=12)
+    assert [item.completions for item in alone] == [item.completions for item in together]
+
+
+def test_greedy_completions_equal_transformers_own_generate_on_one_prompt(loaded, dataset, rows):
+    inputs = encode_prompts(rows[:1], TEMPLATE, loaded.processor, dataset.image_path)
+    tokens = loaded.model.eval().generate(**inputs, max_new_tokens=6, do_sample=False)
+    expected = loaded.tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert complete(loaded, dataset, rows[:1])[0].completions == [expected]
+
+
+def test_prompts_are_padded_on_the_left_and_the_tokenizer_is_left_as_it_was(loaded, dataset, rows):
+    side = loaded.tokenizer.padding_side
+    inputs = encode_prompts(rows, TEMPLATE, loaded.processor, dataset.image_path)
+    mask = inputs["attention_mask"]
+    assert bool(mask[:, -1].all())
+    assert not bool(mask.all())  # the questions differ in length, so that there is padding at all
+    assert loaded.tokenizer.padding_side == side
+
+
+def test_sampling_gives_as_many_completions_as_asked_for_and_they_differ(loaded, dataset, rows):
+    import torch
+
+    torch.manual_seed(0)
+    done = complete(
+        loaded, dataset, rows[:3], sampling=Sampling(6, temperature=1.0, num_generations=4), batch_size=8
+    )
+    assert all(len(item.completions) == len(item.truncated) == 4 for item in done)
+    assert len(set(done[0].completions)) > 1
+
+
+def test_a_completion_at_the_length_limit_is_marked_as_truncated(loaded, dataset, rows):
+    # Freshly drawn weights do not end within two tokens here; the length says so itself.
+    for item in complete(loaded, dataset, rows, sampling=Sampling(max_new_tokens=2)):
+        assert item.truncated == [item.lengths == [2] and item.truncated[0]]
+        assert item.truncated[0] or item.lengths[0] <= 2
+
+
+def test_a_completion_that_ends_is_not_truncated_and_has_no_end_token(loaded, dataset, rows):
+    """The head is turned so that the end token always wins."""
+    import torch
+
+    end = loaded.tokenizer.eos_token_id
+    hook = loaded.model.lm_head.register_forward_hook(
+        lambda _module, _inputs, logits: (
+            torch.nn.functional.one_hot(torch.full(logits.shape[:-1], end), logits.shape[-1]).float() * 100
+        )
+    )
+    try:
+        item = complete(loaded, dataset, rows[:1])[0]
+    finally:
+        hook.remove()
+    assert (item.completions, item.truncated, item.lengths) == ([""], [False], [1])
+
+
+def test_rows_without_pictures_are_completed_too(loaded, dataset, rows):
+    text_only = [{**row, "images": [], "image_tokens": None} for row in rows[:2]]
+    assert len(complete(loaded, dataset, text_only)) == 2
+
+
+def test_the_longest_prompts_come_first(loaded, dataset, rows):
+    done = generate(
+        loaded.model,
+        loaded.processor,
+        rows,
+        TEMPLATE,
+        image_path=dataset.image_path,
+        sampling=Sampling(max_new_tokens=1),
+        batch_size=1,
+    )
+    lengths = [len(item.row["question"]) // 4 for item in done]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_training_mode_is_restored(loaded, dataset, rows):
+    loaded.model.train()
+    try:
+        complete(loaded, dataset, rows[:1])
+        assert loaded.model.training
+    finally:
+        loaded.model.eval()
+
+
+def test_progress_adds_up_to_all_rows(loaded, dataset, rows):
+    seen = []
+    complete(loaded, dataset, rows, batch_size=5, on_batch=seen.append)
+    assert sum(seen) == len(rows)
+
+
+def test_a_missing_picture_names_row_and_file(loaded, dataset, rows):
+    row = {**rows[0], "images": ["images/gone.png"]}
+    with pytest.raises(MedgrpoError, match=r"row .*gone\.png"):
+        complete(loaded, dataset, [row])
+
+
+def test_a_file_that_is_no_picture_names_row_and_file(loaded, dataset, rows):
+    (dataset.path / "images" / "text.png").write_text("not a picture")
+    with pytest.raises(MedgrpoError, match=r"text\.png cannot be read as an image"):
+        complete(loaded, dataset, [{**rows[0], "images": ["images/text.png"]}])
