@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.methods import names_of_methods
 
 if TYPE_CHECKING:
     from medgrpo.config.layers import Resolved
@@ -31,7 +32,9 @@ def train(
     preset: Annotated[
         str | None, typer.Option(help="Preset by name or .toml path; `medgrpo presets list`. [balanced]")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Method of the main stage: grpo, sft or dpo.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help=f"Method of the main stage: {names_of_methods()}.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError, missing_extra
+from medgrpo.methods import METHODS
 
 BY_TOKEN = ("dapo", "dr_grpo", "bnpo", "cispo")
 """Losses that add up tokens, so that a ratio of the whole completion counts once per token."""
@@ -54,7 +55,7 @@ def check_machine(config: RunConfig) -> None:
 
 def _uses_vllm(config: RunConfig) -> bool:
     methods = {config.training.method, *(stage.method for stage in config.stages.values() if stage.enabled)}
-    return "grpo" in methods and config.rollout.engine == "vllm"
+    return any(METHODS[name].samples_texts for name in methods) and config.rollout.engine == "vllm"
 
 
 class _Need(NamedTuple):
@@ -198,13 +199,19 @@ def _loss_warnings(config: RunConfig) -> list[str]:
     return warnings
 
 
+def _power(rate: float) -> str:
+    """1e-5 rather than 1e-05."""
+    return f"{rate:.0e}".replace("e-0", "e-")
+
+
 def _rate_warnings(config: RunConfig) -> list[str]:
     training, tuning = config.training, config.tuning
     warnings = []
-    if tuning.method != "full" and training.method == "grpo" and 0 < training.learning_rate < 5e-6:
-        factor = f"{1e-5 / training.learning_rate:.2g}"
+    usual = METHODS[training.method].usual_lora_rate
+    if tuning.method != "full" and usual is not None and 0 < training.learning_rate < usual / 2:
+        factor = f"{usual / training.learning_rate:.2g}"
         warnings.append(
-            f"learning_rate {training.learning_rate:g} is {factor} times below what LoRA takes (1e-5)"
+            f"learning_rate {training.learning_rate:g} is {factor} times below what LoRA takes ({_power(usual)})"
         )
     if training.vision_learning_rate is not None and set(tuning.towers) == {"language"}:
         warnings.append(

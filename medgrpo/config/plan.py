@@ -13,11 +13,12 @@ from math import floor
 from medgrpo.config.layers import SAME_THING
 from medgrpo.config.sections import RunConfig, StageConfig
 from medgrpo.errors import UsageError
+from medgrpo.methods import METHODS
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage in numbers. A sample is a completion for grpo, a row for sft and dpo."""
+    """One stage in numbers. A sample is a completion where the method samples some, else a row."""
 
     name: str
     method: str
@@ -29,9 +30,9 @@ class StagePlan:
     steps: int
     epochs: float
     tokens_per_step: int
-    """At most: the completions of a step for grpo, rows with their prompts for sft and dpo."""
+    """At most: the completions of a step where the method samples some, else rows with their prompts."""
     steps_per_batch: int = 1
-    """Steps that learn from the same samples; only grpo has more than one."""
+    """Steps that learn from the same samples; more than one only where the method samples them."""
 
     def describe(self) -> str:
         """One line for a person."""
@@ -39,7 +40,7 @@ class StagePlan:
         longest = f"≤ {self.tokens_per_step // self.samples_per_step:,} tokens"
         what = (
             f"{self.prompts_per_step} prompts × {group} completions of {longest}"
-            if self.method == "grpo"
+            if METHODS[self.method].samples_texts
             else f"{self.prompts_per_step} rows of {longest}"
         )
         again = "" if self.steps_per_batch == 1 else f", each batch used for {self.steps_per_batch} steps,"
@@ -55,7 +56,8 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
     settings = stage_settings(config, stage)
     training = settings.training
     rows = min(rows, settings.data.rows or rows)
-    group = config.rollout.num_generations if training.method == "grpo" else 1
+    method = METHODS[training.method]
+    group = method.group_size(config.rollout.num_generations)
     section = "training" if stage is None else f"stages.{stage}"  # where a change is sure to reach this stage
     samples = training.prompts_per_step * group
     if samples % world_size:
@@ -93,7 +95,7 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
             + (f" of the stage {stage}" if stage else ""),
             hint=f"--set {section}.prompts_per_step={max(1, rows)}, or use more rows",
         )
-    steps_per_batch = training.num_iterations if training.method == "grpo" else 1
+    steps_per_batch = training.num_iterations if method.samples else 1
     # The last incomplete batch of an epoch is dropped.
     steps_per_epoch = rows // training.prompts_per_step * steps_per_batch
     steps = training.max_steps or max(1, floor(steps_per_epoch * training.num_train_epochs))
@@ -108,7 +110,7 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
         steps=steps,
         epochs=steps / steps_per_epoch,
         tokens_per_step=samples
-        * (settings.rollout.max_completion_length if group > 1 else settings.model.context_length),
+        * (settings.rollout.max_completion_length if method.samples_texts else settings.model.context_length),
         steps_per_batch=steps_per_batch,
     )
 

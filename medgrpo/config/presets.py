@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -13,6 +14,7 @@ from typing import Any
 
 from medgrpo.config.layers import Layer, Resolved, assignments_layer, file_layer, leaves, resolve
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.methods import METHODS
 from medgrpo.models.folders import metadata_file
 
 DEFAULT = "balanced"
@@ -108,7 +110,8 @@ def resolve_run(
     demo = [_for_method(layer, command_line, user) for layer in preset_layers(DEMO)] if is_demo else []
     demo = [_for_task(layer, base) for layer in demo]
     trained = [] if is_demo else _as_trained([*base, *user, command_line])
-    resolved = resolve([*base, *demo, *trained, *user, command_line])
+    by_method = _method_layer(base, [*user, command_line])
+    resolved = resolve([*base, *by_method, *demo, *trained, *user, command_line])
     if is_demo:
         replaced = sorted(key for key, layer in resolved.origins.items() if layer == f"preset {DEMO}")
         notes.append(f"the demo layer sets {', '.join(replaced)}")
@@ -135,6 +138,21 @@ def _as_trained(layers: list[Layer]) -> list[Layer]:
     return [Layer(str(file), {key: value for key, value in known.items() if value is not None})]
 
 
+def _last_value(key: str, layers: Sequence[Layer]) -> Any:
+    """The value that the last of these layers gives a key; None where none does."""
+    values = [dict(leaves(layer.values)).get(key) for layer in layers]
+    return next((value for value in reversed(values) if value), None)
+
+
+def _method_layer(preset: list[Layer], user: list[Layer]) -> list[Layer]:
+    """What a method that the user chose over the preset's sets in its place (`Method.settings`)."""
+    key = "training.method"
+    chosen = METHODS.get(str(_last_value(key, user)))
+    if chosen is None or not chosen.settings or chosen.name == _last_value(key, preset):
+        return []
+    return [Layer(f"method {chosen.name}", dict(chosen.settings))]
+
+
 def _for_task(demo: Layer, preset: list[Layer]) -> Layer:
     """The demo layer without its prompt and lengths where the preset is for another task (boxes, texts) and names
     a prompt of its own."""
@@ -148,20 +166,25 @@ def _for_task(demo: Layer, preset: list[Layer]) -> Layer:
 def _for_method(demo: Layer, command_line: Layer, user: list[Layer]) -> Layer:
     """The demo layer as the user's choice of method leaves it.
 
-    Where the main stage is itself SFT it takes the warm start's values; where adapters are asked for they sit
+    Where the main stage is by the warm start's method it takes that one's values; where adapters are asked for they sit
     on the usual towers, and not on all that full tuning has to train here.
     """
 
     def given(key: str) -> Any:
-        values = [dict(leaves(layer.values)).get(key) for layer in [*user, command_line]]
-        return next((value for value in reversed(values) if value), None)
+        return _last_value(key, [*user, command_line])
 
     if given("tuning.method") not in (None, "full"):
         values = {key: value for key, value in demo.values.items() if key != "tuning.towers"}
         demo = Layer(demo.name, values, demo.reasons)
-    if given("training.method") != "sft":
+    method = given("training.method")
+    methods = {
+        value: key.removesuffix("method")
+        for key, value in demo.values.items()
+        if re.fullmatch(r"stages\.\w+\.method", key)
+    }
+    warm_start = methods.get(method)
+    if warm_start is None:
         return demo
-    warm_start = "stages.sft."
     values = {key: value for key, value in demo.values.items() if not key.startswith("stages.")}
     values |= {
         f"training.{key.removeprefix(warm_start)}": value

@@ -9,9 +9,11 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-Method = Literal["grpo", "sft", "dpo"]
+from medgrpo.methods import METHODS, names_of_methods
+
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 LossType = Literal["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"]
 """Losses of TRL 1.16's GRPOTrainer."""
@@ -49,7 +51,15 @@ def _scale_of(value: Any) -> Any:
     return {True: "group", False: "none"}[value] if isinstance(value, bool) else value
 
 
+def _known_method(name: str) -> str:
+    if name not in METHODS:
+        raise PydanticCustomError("literal_error", "Input should be {names}", {"names": names_of_methods()})
+    return name
+
+
 Listed = BeforeValidator(_list_of)
+MethodName = Annotated[str, AfterValidator(_known_method)]
+"""A key of `medgrpo.methods.METHODS`."""
 
 
 class Section(BaseModel):
@@ -210,8 +220,9 @@ class VllmConfig(Section):
 class TrainingConfig(Section):
     """The main stage: its method, length and optimiser."""
 
-    method: Method = "grpo"
-    """grpo: by reward; sft: by imitation; dpo: by preference pairs."""
+    method: MethodName = Field(
+        "grpo", description="; ".join(f"{name}: {method.learns}" for name, method in METHODS.items()) + "."
+    )
     prompts_per_step: int = Field(8, ge=1)
     """Prompts (rows, for sft and dpo) of one optimiser step, over all GPUs."""
     per_device_train_batch_size: int | None = Field(None, ge=1)
@@ -280,8 +291,7 @@ class TrainingConfig(Section):
 class StageConfig(Section):
     """A stage before the main one, such as the SFT warm start; what is not set is as in the main stage."""
 
-    method: Method = "sft"
-    """grpo, sft or dpo."""
+    method: MethodName = Field("sft", description=f"{names_of_methods()}.")
     prompts_per_step: int | None = Field(None, ge=1)
     """Prompts or rows of one optimiser step."""
     per_device_train_batch_size: int | None = Field(None, ge=1)

@@ -77,7 +77,7 @@ def _changes(work: Workload) -> Iterator[tuple[str, str, Workload]]:
             "a little speed",
             _with(work, "training", per_device_train_batch_size=half),
         )
-    if plan.method == "grpo" and config.rollout.engine == "transformers":
+    if work.method.samples_texts and config.rollout.engine == "transformers":
         yield (
             "--vllm colocate",
             "needs medgrpo[vllm] and memory for a second copy",
@@ -105,7 +105,7 @@ def _changes(work: Workload) -> Iterator[tuple[str, str, Workload]]:
             "longer reasoning is cut off",
             _with(work, "rollout", max_completion_length=tokens),
         )
-    if plan.method == "grpo" and config.rollout.num_generations > 4:
+    if work.method.samples and config.rollout.num_generations > 4:
         group = config.rollout.num_generations // 2
         yield (
             f"--set rollout.num_generations={group}",

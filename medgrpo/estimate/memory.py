@@ -20,14 +20,14 @@ def memory_gib(work: Workload) -> dict[str, float]:
     trained = shape.lora_parameters(config.tuning.rank) if work.has_lora else shape.parameters
     trained_bytes = 4
     weights = shape.parameters * bytes_per_weight + (trained * trained_bytes if work.has_lora else 0)
-    if config.training.beta > 0 and not work.has_lora and work.plan.method != "sft":
+    if config.training.beta > 0 and not work.has_lora and work.method.has_reference:
         weights += 4.0 * shape.parameters  # the reference model; a LoRA run switches the adapter off instead
     gradients, optimizer = 1.0 * trained * trained_bytes, 2.0 * trained * trained_bytes
     if (config.launch.deepspeed or config.launch.fsdp) and work.gpus > 1:
         gradients, optimizer = gradients / work.gpus, optimizer / work.gpus
         if config.launch.deepspeed == "zero3" or config.launch.fsdp:
             weights /= work.gpus
-    micro = work.plan.per_device_train_batch_size * (2 if work.plan.method == "dpo" else 1)
+    micro = work.plan.per_device_train_batch_size * work.method.sequences
     tokens = micro * (work.prompt_tokens + config.rollout.max_completion_length)
     one_layer = tokens * (10 * shape.hidden + 4 * shape.mlp) * 2
     kept = tokens * shape.hidden * 2 * shape.layers
@@ -36,11 +36,10 @@ def memory_gib(work: Workload) -> dict[str, float]:
     vision = micro * patches * (10 * shape.vision_hidden + 4 * shape.vision_mlp) * 2
     # Logits of the completion in bf16, their fp32 copy and its gradient.
     logits = micro * config.rollout.max_completion_length * shape.vocab * 10
-    uses_vllm = (
-        work.plan.method == "grpo" and config.rollout.engine == "vllm" and config.vllm.mode == "colocate"
-    )
+    engine = config.rollout.engine if work.method.samples_texts else None
+    uses_vllm = engine == "vllm" and config.vllm.mode == "colocate"
     kv = 0.0
-    if work.plan.method == "grpo" and config.rollout.engine == "transformers":
+    if engine == "transformers":
         length = work.prompt_tokens + config.rollout.max_completion_length
         kv = work.plan.samples_per_step / work.gpus * length * shape.layers * 2 * shape.kv_width * 2
     vllm = config.vllm.gpu_memory_utilization * work.gpu.memory_gib * GIB if uses_vllm else 0.0

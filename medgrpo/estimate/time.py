@@ -50,9 +50,9 @@ class Phases:
 def phases(work: Workload) -> Phases:
     """What one prompt of the main stage costs, in seconds, all its completions and updates included, over all GPUs."""
     flops = work.gpu.bf16_tflops * 1e12
-    generations, is_grpo = work.generations, work.plan.method == "grpo"
-    samples = generations * (2 if work.plan.method == "dpo" else 1)
-    uses_vllm = is_grpo and work.config.rollout.engine == "vllm"
+    generations, method = work.generations, work.method
+    samples = generations * method.sequences
+    uses_vllm = method.samples_texts and work.config.rollout.engine == "vllm"
     token_flops = 2 * work.shape.language_parameters
     attention = (
         4 * work.shape.layers * work.shape.hidden * work.sequence_tokens
@@ -61,17 +61,17 @@ def phases(work: Workload) -> Phases:
     # Besides the training passes: one for the sampler's log-probabilities with vLLM or where a batch is used again, one
     # for the reference if beta > 0.
     updates = work.plan.steps_per_batch
-    passes = updates + (uses_vllm or updates > 1) + (is_grpo and work.config.training.beta > 0)
+    passes = updates + (uses_vllm or updates > 1) + (bool(method.samples) and work.config.training.beta > 0)
     image_once = samples * _image_flops(work) / (flops * TRAINING_EFFICIENCY)
     # LoRA needs gradients of activations only; full tuning also those of the weights.
     backward_factor = (1 if work.has_lora else 2) + (1 if work.checkpoints_activations else 0)
     share = 1 / work.gpus
     return Phases(
-        generate=(_generate(work, uses_vllm=uses_vllm) if is_grpo else 0.0) * share,
+        generate=(_generate(work, uses_vllm=uses_vllm) if method.samples_texts else 0.0) * share,
         image=image_once * passes * share,
         forward=forward_once * passes * share,
         backward=forward_once * backward_factor * updates * share,
-        reward=generations * (1 + sum(work.resampled)) * REWARD_S_PER_COMPLETION if is_grpo else 0.0,
+        reward=generations * (1 + sum(work.resampled)) * REWARD_S_PER_COMPLETION if method.samples else 0.0,
     )
 
 

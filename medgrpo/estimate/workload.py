@@ -10,6 +10,7 @@ from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_set
 from medgrpo.config.sections import RunConfig
 from medgrpo.estimate.hardware import Gpu
 from medgrpo.estimate.shapes import ModelShape
+from medgrpo.methods import METHODS, Method
 
 TEXT_TOKENS = 96
 """Tokens of question, instructions and chat template around an image: the median of the structured template."""
@@ -46,6 +47,11 @@ class Workload:
         return plan_stage(self.config, self.rows, world_size=self.gpus)
 
     @property
+    def method(self) -> Method:
+        """How the main stage learns."""
+        return METHODS[self.config.training.method]
+
+    @property
     def warm_up(self) -> list[Workload]:
         """The stages before the main one, each as a run of its own with the settings that training gives it."""
         return [
@@ -56,12 +62,12 @@ class Workload:
     @property
     def generations(self) -> int:
         """Completions per prompt; 1 where nothing is sampled."""
-        return self.config.rollout.num_generations if self.plan.method == "grpo" else 1
+        return self.method.group_size(self.config.rollout.num_generations)
 
     @property
     def resampled(self) -> list[float]:
         """Share of a step's prompts that each further round of dynamic sampling draws, on average."""
-        rounds = self.config.rollout.dynamic_sampling if self.plan.method == "grpo" else 0
+        rounds = self.config.rollout.dynamic_sampling if self.method.samples_texts else 0
         return [self.dead_share**number for number in range(1, rounds + 1)]
 
     @property

@@ -13,6 +13,7 @@ from medgrpo.evaluation.evaluate import Evaluation
 from medgrpo.evaluation.predictions import Predictions, write_predictions
 from medgrpo.evaluation.score import BOX_COLUMNS, LABELS
 from medgrpo.files import write_text
+from medgrpo.records import BadRow, csv_rows, read_text
 
 COPIED = (
     "id",
@@ -44,17 +45,15 @@ def write_outputs(result: Evaluation, folder: Path, *, review_rows: int, seed: i
 
 
 def _is_begun(sheet: Path) -> bool:
-    import csv
-
     from medgrpo.evaluation.review import COMMENT, HUMAN
 
     if not sheet.is_file():
         return False
-    with sheet.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        return any(
-            (row.get(HUMAN) or "").strip() or (row.get(COMMENT) or "").strip()
-            for row in csv.DictReader(stream)
-        )
+    rows = (row for _, row in csv_rows(read_text(sheet).text, str(sheet)))
+    return any(
+        isinstance(row, BadRow) or (row.get(HUMAN) or "").strip() or (row.get(COMMENT) or "").strip()
+        for row in rows
+    )
 
 
 def _finite(value: Any) -> Any:

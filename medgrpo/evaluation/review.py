@@ -13,6 +13,7 @@ import numpy as np
 from medgrpo.errors import UsageError
 from medgrpo.evaluation.score import Scored
 from medgrpo.evaluation.statistics import estimate
+from medgrpo.records import BadRow, csv_rows, read_text
 
 HUMAN = "human_verdict"
 COMMENT = "comment"
@@ -82,34 +83,32 @@ def read_review(path: str | Path, scored: Scored) -> dict[str, Any]:
             was not evaluated, or no verdict at all.
     """
     file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"no review sheet at {file}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        text = file.read_text(encoding="gb18030", errors="replace")
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if not file.is_file():
+        raise UsageError(f"no review sheet at {file}")
+    sheet = list(csv_rows(read_text(file).text, str(file)))
     for column in ("key", HUMAN):
-        if column not in (reader.fieldnames or ()):
+        if any(column not in line for _, line in sheet if not isinstance(line, BadRow)):
             raise UsageError(
                 f"{file} has no column {column!r}",
                 expected=f"the sheet that eval wrote: {', '.join(COLUMNS)}",
             )
     places = {row_key(scored, index): index for index in range(len(scored))}
     human, indices = [], []
-    for line in reader:
+    for number, line in sheet:
+        if isinstance(line, BadRow):
+            raise UsageError(f"{file}, line {number}: {line.problem}", expected=line.expected)
         verdict = (line[HUMAN] or "").strip().casefold()
         if not verdict:
             continue
         key = (line["key"] or "").removeprefix("'") if line["key"] not in places else line["key"]
         if verdict not in VERDICTS:
             raise UsageError(
-                f"{file}, line {reader.line_num}: {HUMAN} is {line[HUMAN]!r}",
+                f"{file}, line {number}: {HUMAN} is {line[HUMAN]!r}",
                 expected="right or wrong (1 or 0), or empty",
             )
         if key not in places:
             raise UsageError(
-                f"{file}, line {reader.line_num}: row {line['key']!r} is not among those evaluated",
+                f"{file}, line {number}: row {line['key']!r} is not among those evaluated",
                 hint="evaluate the same predictions that the sheet was written for",
             )
         human.append(VERDICTS[verdict])

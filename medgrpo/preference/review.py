@@ -13,6 +13,7 @@ from pathlib import Path
 
 from medgrpo.errors import UsageError
 from medgrpo.preference.pairs import Pair, PairSet
+from medgrpo.records import BadRow, csv_rows, read_text
 
 COLUMNS = ("pair", "image", "question", "reference", "a", "b", "choice")
 CHOICES = {"a", "b", "tie", "skip", ""}
@@ -85,15 +86,12 @@ def _blind(pair: Pair) -> tuple[str, str]:
 
 
 def _read_choices(path: Path) -> dict[str, str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError as error:
-        raise UsageError(f"no review sheet at {path}", hint="make one with --export-review FILE") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8", hint="save the sheet as CSV UTF-8") from error
+    if not path.is_file():
+        raise UsageError(f"no review sheet at {path}", hint="make one with --export-review FILE")
     choices = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in csv_rows(read_text(path).text, str(path)):
+        if isinstance(row, BadRow):
+            raise UsageError(f"{path}, line {number}: {row.problem}", expected=row.expected)
         if "pair" not in row or "choice" not in row:
             raise UsageError(f"{path} has no columns pair and choice", expected=", ".join(COLUMNS))
         choice = (row["choice"] or "").strip().lower()

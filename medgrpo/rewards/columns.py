@@ -20,6 +20,11 @@ LEAKED_FIELDS = (
 """Source fields that tell the answer. They reach no prompt and no reward; a name ending in `.*` covers
 everything below it."""
 
+RESERVED = ("completions", "self", "rewards", "function")
+"""Names of the arguments of rewards themselves: a column that is called so is no column of the data."""
+SETTINGS = ("tags", "plain", "measure", "iou_threshold", "use_labels")
+"""Settings of the built-in rewards; a column that is called so is handed to a user's own rewards only."""
+
 ALIASES: dict[str, tuple[str, ...]] = {
     "completion": (
         "completion",
@@ -40,6 +45,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "generated_text",
         "generated",
         "output",
+        "completions",
     ),
     "answer": (
         "answer",

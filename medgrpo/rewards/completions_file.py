@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
@@ -13,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.rewards.columns import ALIASES, find_columns
+from medgrpo.records import ROW_LISTS, BadRow, are_json_lines, csv_rows, decoded, json_lines, json_value
+from medgrpo.rewards.columns import ALIASES, RESERVED, find_columns
 
 Row = dict[str, Any]
 
@@ -99,7 +98,11 @@ def read_completions(
     taken |= {ours for ours, theirs in (columns or {}).items() if not theirs}
     values = {name: [row.get(name) for row in rows] for name in present if name not in taken}
     values |= {ours: [row.get(theirs) for row in rows] for ours, theirs in names.items()}
-    notes: list[str] = []
+    reserved = [name for name in RESERVED if name in values]
+    notes = [
+        f"the column {name!r} is handed to no reward: the name is that of an argument" for name in reserved
+    ]
+    values = {name: column for name, column in values.items() if name not in RESERVED}
     unmatched = 0
     if references is not None:
         joined = _join(path, rows, values, Path(references), join or "row")
@@ -143,7 +146,7 @@ def read_rows(path: Path) -> tuple[list[Row], str]:
     content = path.read_bytes()
     if content.startswith(PARQUET_MAGIC):
         return _parquet_rows(path), "parquet"
-    text = _decoded(path, content)
+    text = decoded(content, str(path)).text
     if ROLLOUT_SAMPLE.search(text) and "**Completion:**" in text:
         return _rollout_rows(text), "Markdown rollouts"
     if text.lstrip()[:1] in ("[", "{"):
@@ -153,25 +156,20 @@ def read_rows(path: Path) -> tuple[list[Row], str]:
     return _csv_rows(path, text), "CSV"
 
 
-def _decoded(path: Path, content: bytes) -> str:
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            return content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise MedgrpoError(f"{path} is neither UTF-8 nor GB18030 text", expected="a text file or parquet")
-
-
 def _json_rows(path: Path, text: str) -> tuple[list[Row], str]:
+    if are_json_lines(text):
+        return _json_lines(path, text), "JSON lines"
     try:
-        whole = json.loads(text)
+        whole = json_value(text)
     except json.JSONDecodeError as error:
         if text.lstrip()[0] == "[":
             raise MedgrpoError(f"{path}, line {error.lineno}: {error.msg}", expected="a JSON list") from error
         return _json_lines(path, text), "JSON lines"
+    except ValueError as error:
+        raise MedgrpoError(f"{path}: {error}", expected="one value for each name") from error
     if isinstance(whole, list):
         return [_row(path, index, item) for index, item in enumerate(whole)], "JSON list"
-    for name in ("data", "rows", "predictions", "results"):
+    for name in ROW_LISTS:
         if isinstance(whole.get(name), list):
             return [_row(path, index, item) for index, item in enumerate(whole[name])], "JSON list"
     if whole and all(isinstance(item, dict) for item in whole.values()):  # keyed by an id, as PubMedQA is
@@ -181,15 +179,10 @@ def _json_rows(path: Path, text: str) -> tuple[list[Row], str]:
 
 def _json_lines(path: Path, text: str) -> list[Row]:
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(_row(path, number, json.loads(line)))
-        except json.JSONDecodeError as error:
-            raise MedgrpoError(
-                f"{path}, line {number}: {error.msg}", expected="one JSON object a line"
-            ) from error
+    for number, value in json_lines(text):
+        if isinstance(value, BadRow):
+            raise MedgrpoError(f"{path}, line {number}: {value.problem}", expected=value.expected)
+        rows.append(_row(path, number, value))
     return rows
 
 
@@ -202,17 +195,11 @@ def _row(path: Path, index: int, item: Any) -> Row:
 
 
 def _csv_rows(path: Path, text: str) -> list[Row]:
-    header = text.partition("\n")[0]
-    delimiter = "\t" if header.count("\t") > header.count(",") else ","
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows = []
-    for row in reader:
-        if None in row:
-            raise MedgrpoError(
-                f"{path}, line {reader.line_num}: {len(row) - 1 + len(row[None])} fields",
-                expected=f"{len(reader.fieldnames or ())}, as in its first line",
-            )
-        rows.append({(name or "").strip(): value for name, value in row.items()})
+    for line, row in csv_rows(text, str(path)):
+        if isinstance(row, BadRow):
+            raise MedgrpoError(f"{path}, line {line}: {row.problem}", expected=row.expected)
+        rows.append(row)
     return rows
 
 

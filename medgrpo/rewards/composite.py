@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.rewards import text
-from medgrpo.rewards.columns import is_leaked_field
+from medgrpo.rewards.columns import RESERVED, SETTINGS, is_leaked_field
 from medgrpo.rewards.plugins import FileReward, RewardError, as_column, failing_row, one_row
-from medgrpo.rewards.registry import RewardFunction, is_text, label, load_reward
+from medgrpo.rewards.registry import BUILT_IN, RewardFunction, is_text, label, load_reward
 from medgrpo.rewards.weights import check_weights, normalised, resolve_weights
 
 Aggregation = Literal["sum", "normalize_then_sum"]
@@ -203,18 +203,20 @@ class CompositeReward:
         offered = {
             key: value
             for key, value in (columns or {}).items()
-            if key not in self.settings and not is_leaked_field(key)
+            if key not in self.settings and key not in RESERVED and not is_leaked_field(key)
         }
         components = np.full((len(completions), len(self.names)), np.nan)
         errors: dict[str, int] = {}
         first_errors: dict[str, str] = {}
-        together = self._texts_together(completions, offered)
+        built_in = {key: value for key, value in offered.items() if key not in SETTINGS}
+        together = self._texts_together(completions, built_in)
         if together is not None:
             components[:, self._texts] = together
         for index, (name, function) in enumerate(zip(self.names, self.functions, strict=True)):
             if together is not None and index in self._texts:
                 continue
-            values, failures = self._component(name, function, completions, offered)
+            given = built_in if self.sources[index] in BUILT_IN else offered
+            values, failures = self._component(name, function, completions, given)
             components[:, index] = values
             if failures:
                 errors[name] = len(failures)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import UsageError, missing_extra
 from medgrpo.files import written_aside
+from medgrpo.rewards.columns import RESERVED, SETTINGS
 from medgrpo.rewards.weights import resolve_weights
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def score_rows(rows: CompletionRows, composite: CompositeReward) -> ScoredFile:
     from medgrpo.rewards.text import explain
 
     table = composite.score(rows.completions, rows.columns)
-    arguments: dict[str, Any] = {**rows.columns, **composite.settings}
+    known = {name: column for name, column in rows.columns.items() if name not in (*RESERVED, *SETTINGS)}
+    arguments: dict[str, Any] = {**known, **composite.settings}
     if arguments.get("plain") or "answer" in (arguments.get("tags") or ("answer",)):
         return ScoredFile(rows, table, explain(rows.completions, **arguments))
     return ScoredFile(rows, table, [dict(NOT_ASKED) for _ in rows.completions])

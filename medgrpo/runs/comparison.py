@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, choice_error
+from medgrpo.methods import METHODS
 from medgrpo.runs.answers import SideBySide
 from medgrpo.runs.findings import Health
 from medgrpo.runs.health import assess
@@ -252,9 +253,6 @@ def config_differences(records: Sequence[RunRecord]) -> dict[str, list[Any]]:
     return differing
 
 
-MAIN_METRIC = {"grpo": "reward", "masks": "reward", "dpo": "rewards/accuracies"}
-"""What a method is after; SFT, and anything unknown, its loss."""
-
 HELD_OUT = (
     "eval_reward",
     "eval_rewards/answer_match/mean",
@@ -267,7 +265,8 @@ HELD_OUT = (
 
 def main_metric(run: RunSummary) -> str | None:
     """The metric that the run is after; None for a run without metrics."""
-    wanted = MAIN_METRIC.get(run.record.method, "loss")
+    method = METHODS.get(run.record.method)
+    wanted = "loss" if method is None else method.main_metric
     for key in (wanted, "reward", "loss", "train_loss"):
         if key in run.last:
             return key

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from medgrpo.records import json_objects
 
 COLUMNS = (
     "stage",
@@ -97,14 +98,7 @@ def _read(folder: Path, parts: Sequence[Path]) -> list[dict[str, Any]]:
             present = [name for name in COLUMNS if name in file.schema_arrow.names]
             rows += file.read(columns=present).to_pylist()
     spool = folder / "completions" / "spool.jsonl"
-    if spool.is_file():
-        for line in spool.read_text("utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:  # the half line of a kill
-                continue
-            if isinstance(row, dict):
-                rows.append(row)
+    rows += json_objects(spool)
     return [row for row in rows if not row.get("abandoned") and row.get("completion") is not None]
 
 

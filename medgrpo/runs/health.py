@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from medgrpo.methods import SAMPLING
 from medgrpo.runs.findings import ORDER, Finding, Health, Severity, judge
 from medgrpo.runs.keys import canonical_entry
 from medgrpo.runs.record import RunRecord
 from medgrpo.runs.rules import RULES, findings_of
 from medgrpo.runs.rules.evidence import percent
-from medgrpo.runs.rules.table import SAMPLING
 
 __all__ = ["Finding", "Health", "HealthMonitor", "assess"]
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.files import sync, written_aside
+from medgrpo.records import json_objects
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,7 +60,7 @@ class CompletionStore:
         self._steps: set[tuple[str, int]] = set()
         folder.mkdir(parents=True, exist_ok=True)
         for spool in _named_spools(folder):
-            _write_part(_part_of(spool), _table(list(_read_spool(spool))))
+            _write_part(_part_of(spool), _table(json_objects(spool)))
         for spool in folder.glob(f".*{SPOOL_SUFFIX}"):
             spool.unlink()
         if self._spool.is_file():
@@ -76,7 +77,7 @@ class CompletionStore:
 
     def close_part(self) -> Path | None:
         """The spool as a new part; None when it is empty."""
-        rows = list(_read_spool(self._spool))
+        rows = json_objects(self._spool)
         self._steps = set()
         if not rows:
             self._spool.unlink(missing_ok=True)
@@ -136,7 +137,7 @@ def read_completions(run: Path) -> pa.Table:
     folder = run / "completions"
     tables = [pq.read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
     for spool in [*_named_spools(folder), folder / "spool.jsonl"]:
-        if rows := list(_read_spool(spool)):
+        if rows := json_objects(spool):
             tables.append(_table(rows))
     if not tables:
         return _table([])
@@ -161,18 +162,6 @@ def _as_dict(row: Completion) -> dict[str, Any]:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _read_spool(path: Path) -> Iterable[dict[str, Any]]:
-    if not path.is_file():
-        return
-    for line in path.read_text("utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:  # the half line of a kill
-            continue
-        if isinstance(row, dict):
-            yield row
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:

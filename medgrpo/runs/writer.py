@@ -21,6 +21,7 @@ from typing import Any
 
 from medgrpo.errors import UsageError
 from medgrpo.files import PARTIAL, sync, write_text
+from medgrpo.records import json_objects, lines
 from medgrpo.runs import lock
 
 SCHEMA_VERSION = 1
@@ -139,7 +140,7 @@ class RunWriter:
             return 0
         kept: list[str] = []
         moved: list[str] = []
-        for line in stage.log.read_text("utf-8", errors="replace").splitlines():
+        for line in lines(stage.log.read_text("utf-8", errors="replace")):
             (kept if _step_of(line) <= last_step else moved).append(line)
         if not moved:
             return 0
@@ -294,17 +295,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSONL file; a half-written last line is left out."""
-    if not path.is_file():
-        return []
-    entries = []
-    for line in path.read_text("utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict):
-            entries.append(entry)
-    return entries
+    return json_objects(path)
 
 
 def _step_of(line: str) -> float:

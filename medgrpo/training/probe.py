@@ -12,6 +12,7 @@ from typing import Any
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
 from medgrpo.estimate.estimate import Facts, estimate
+from medgrpo.records import json_objects
 
 PROBE_BATCHES = 4
 WARM_UP_BATCHES = 1  # the first step compiles kernels and fills caches
@@ -53,9 +54,9 @@ def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
             }
         )
         train(probe, name="probe", reporter=SilentReporter(), output=output, logs=None)
-        lines = (output / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        entries = json_objects(output / "log.jsonl")
         peak = json.loads((output / "training_info.json").read_text(encoding="utf-8")).get("peak_memory_gib")
-    by_step = [entry["s_per_prompt"] for entry in map(json.loads, lines) if "s_per_prompt" in entry]
+    by_step = [entry["s_per_prompt"] for entry in entries if "s_per_prompt" in entry]
     # Only the first step of a batch samples: its updates belong together.
     measured = [sum(by_step[start : start + each]) for start in range(0, len(by_step), each)]
     s_per_prompt = median(measured[WARM_UP_BATCHES:] or measured)

@@ -392,3 +392,9 @@ def test_a_difficulty_is_a_number_or_a_word_and_changes_the_hash_only_where_ther
     without = new_row(id="1", question="Q?", answer="A")
     assert row_hash(without, [], None) == "f2dbe60ae92bfb04513d281f292aa094"  # as before the column
     assert row_hash({**without, "difficulty": 1.0}, [], None) != row_hash(without, [], None)
+
+
+def test_a_new_column_changes_no_hash_before_someone_decides_that_it_does():
+    from medgrpo.data.hashing import undecided_columns
+
+    assert undecided_columns() == set()

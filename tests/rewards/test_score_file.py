@@ -213,3 +213,32 @@ def test_fields_that_tell_the_answer_are_known_by_path_and_case():
 def test_columns_of_other_programs_are_found(present, completion, answer):
     found = find_columns(present)
     assert (found["completion"], found["answer"]) == (completion, answer)
+
+
+@pytest.mark.parametrize("separator", ["\x85", "\u2028", "\u2029", "\x0c", "\r\n"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
+def test_what_is_written_back_is_read_again_whatever_its_texts_hold(tmp_path, suffix, separator):
+    row = {"prediction": f"first{separator}yes", "answer": "yes", "note": f"a{separator}b"}
+    rows = read_completions(write(tmp_path / "a.json", json.dumps([row])))
+    out = tmp_path / f"out{suffix}"
+    write_rows(score_rows(rows, CompositeReward({"answer_match": 1})).scored_rows(), out)
+    (back,) = read_rows(out)[0]
+    assert (back["prediction"], back["note"]) == (row["prediction"], row["note"])
+
+
+@pytest.mark.parametrize("name", ["completions", "rewards", "self", "function", "tags", "plain", "measure"])
+def test_a_column_that_is_called_like_an_argument_of_a_reward_is_no_argument(tmp_path, name):
+    plain = [{"prediction": "<answer>yes</answer>", "answer": "yes"}, {"prediction": "no", "answer": "yes"}]
+    named = [{**row, name: ["think", "chest"]} for row in plain]
+    found = []
+    for number, rows in enumerate((plain, named)):
+        read = read_completions(write(tmp_path / f"{number}.json", json.dumps(rows)))
+        scored = score_rows(read, CompositeReward({"answer_match": 1, "token_f1": 1, "box_f1": 0}))
+        found.append(scored.table.total.tolist())
+    assert found[0] == found[1]
+
+
+def test_completions_under_their_plural_name_are_completions(tmp_path):
+    rows = [{"completions": "yes", "answer": "yes"}, {"completions": "no", "answer": "yes"}]
+    read = read_completions(write(tmp_path / "a.json", json.dumps(rows)))
+    assert read.completions == ["yes", "no"]

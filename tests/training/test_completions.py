@@ -58,6 +58,15 @@ def test_what_a_kill_left_in_the_spool_becomes_a_part(tmp_path):
     assert read_completions(tmp_path)["prompt_id"].to_pylist() == ["a", "b"]
 
 
+def test_line_separators_inside_a_completion_lose_nothing(tmp_path):
+    store = CompletionStore(tmp_path / "completions")
+    store.add([replace(ONE, completion=f"a{mark}b") for mark in ("\x85", "\u2028", "\u2029", "\x0c", "\r\n")])
+    read = read_completions(tmp_path)["completion"].to_pylist()
+    assert read == ["a\x85b", "a\u2028b", "a\u2029b", "a\x0cb", "a\r\nb"]
+    store.close_part()
+    assert read_completions(tmp_path)["completion"].to_pylist() == read
+
+
 def test_steps_after_the_checkpoint_are_abandoned_not_lost(tmp_path):
     store = CompletionStore(tmp_path / "completions", steps_per_part=2)
     for step in range(1, 5):

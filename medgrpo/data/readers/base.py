@@ -16,6 +16,9 @@ from typing import Any, ClassVar, Literal
 from medgrpo.data.schema import Row, Task
 from medgrpo.data.source import ImageRef, Source
 from medgrpo.errors import MedgrpoError
+from medgrpo.records import BadRow
+
+__all__ = ["BadRow", "FolderReader", "Item", "Policy", "Problems", "Reader", "Record", "RecordReader"]
 
 Policy = Literal["skip", "stop"]
 Record = Mapping[str, Any]
@@ -38,24 +41,6 @@ class Item:
         """Column -> mask, those that there are."""
         found = {"mask": self.mask, "mask2": self.mask2, "fov": self.fov}
         return {column: ref for column, ref in found.items() if ref is not None}
-
-
-class BadRow(Exception):
-    """A row that cannot be used.
-
-    Args:
-        reason: a few words that rows with the same fault share; skipped rows are counted by it.
-        field: the field at fault.
-        problem: what is wrong with which value.
-        expected: what would have been right.
-    """
-
-    def __init__(self, reason: str, field: str, problem: str, expected: str) -> None:
-        super().__init__(problem)
-        self.reason = reason
-        self.field = field
-        self.problem = problem
-        self.expected = expected
 
 
 class Problems:

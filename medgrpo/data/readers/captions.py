@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
 from medgrpo.data.readers.base import Item, Record, RecordReader
 from medgrpo.data.readers.generic import find_image, split_of
-from medgrpo.data.readers.records import decoded
 from medgrpo.data.readers.values import folded, optional, required
 from medgrpo.data.schema import Task, guess_language, new_row
 from medgrpo.data.source import Source
+from medgrpo.records import BadRow, csv_rows, read_text
 
 QUESTIONS = {"en": "Describe this image.", "zh": "请描述这张图像。"}
 MODALITIES = {
@@ -77,5 +76,5 @@ class CaptionReader(RecordReader):
 def _concepts(file: Path) -> dict[str, tuple[str, ...]]:
     if not file.is_file():
         return {}
-    rows = csv.DictReader(decoded(file).splitlines())
+    rows = [row for _, row in csv_rows(read_text(file).text, str(file)) if not isinstance(row, BadRow)]
     return {row["ID"]: tuple(row["CUIs"].split(";")) for row in rows if row.get("ID") and row.get("CUIs")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any, ClassVar
 from medgrpo.data.boxes import boxes_column
 from medgrpo.data.readers.base import BadRow, FolderReader, Item, Problems
 from medgrpo.data.readers.generic import find_image, split_of
-from medgrpo.data.readers.records import decoded
 from medgrpo.data.readers.values import required, text_of
 from medgrpo.data.schema import Row, Task, new_row
 from medgrpo.data.source import ImageRef, Source
+from medgrpo.records import json_value, lines, read_text
 
 Box = dict[str, Any]
 
@@ -70,7 +69,7 @@ class CocoReader(FolderReader):
     def read(self, source: Source, problems: Problems) -> Iterator[Item]:
         """A row per picture, also those without boxes; `source_row` is the place in `images`."""
         for file in _coco_files(source):
-            content = json.loads(decoded(file))
+            content = json_value(read_text(file).text)
             labels = {category.get("id"): str(category.get("name")) for category in content["categories"]}
             boxes: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
             for annotation in content["annotations"]:
@@ -96,7 +95,7 @@ def _coco_files(source: Source) -> list[Path]:
             if start.lstrip()[:1] == b"{" and any(
                 key in start for key in (b'"annotations"', b'"categories"')
             ):
-                content = json.loads(decoded(file))
+                content = json_value(read_text(file).text)
                 if all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories")):
                     found.append(file)
     return found
@@ -170,23 +169,23 @@ def _yolo_names(source: Source) -> list[str]:
     """Class names from `data.yaml` (`names: [a, b]`, or a line each) or `classes.txt`; empty if neither is there."""
     for file in source.files:
         if file.name in ("classes.txt", "obj.names"):
-            return [line.strip() for line in decoded(file).splitlines() if line.strip()]
+            return [line.strip() for line in lines(read_text(file).text) if line.strip()]
     for file in source.files:
         if file.suffix in (".yaml", ".yml"):
-            return _yaml_names(decoded(file))
+            return _yaml_names(read_text(file).text)
     return []
 
 
 def _yaml_names(text: str) -> list[str]:
-    lines = text.splitlines()
-    start = next((i for i, line in enumerate(lines) if line.startswith("names:")), None)
+    rows = lines(text)
+    start = next((i for i, line in enumerate(rows) if line.startswith("names:")), None)
     if start is None:
         return []
-    inline = lines[start].partition(":")[2].strip()
+    inline = rows[start].partition(":")[2].strip()
     if inline:
         return [name.strip().strip("'\"") for name in inline.strip("[]").split(",")]
     names = []
-    for line in lines[start + 1 :]:
+    for line in rows[start + 1 :]:
         if not line.startswith((" ", "-")):
             break
         names.append(line.strip().lstrip("-").rpartition(":")[2].strip().strip("'\""))
@@ -207,7 +206,7 @@ def _yolo_item(source: Source, picture: Path, file: Path | None, names: Sequence
             "image unreadable", "image", f"{ref.path} is no picture, or damaged", "a picture"
         ) from error
     boxes = []
-    for line in decoded(file).splitlines() if file else []:
+    for line in lines(read_text(file).text) if file else []:
         if not line.strip():
             continue
         parts = line.split()

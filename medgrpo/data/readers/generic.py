@@ -13,6 +13,7 @@ from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
 from medgrpo.data.readers.values import folded, optional, required, text_of, texts_of
 from medgrpo.data.schema import Row, Task, guess_language, is_yes_or_no, new_row
 from medgrpo.data.source import ImageRef, MissingImage, Source
+from medgrpo.records import lines
 
 QUESTION = (
     *("question", "query", "problem", "prompt", "ask", "open-ended verifiable question", "text_input"),
@@ -204,7 +205,7 @@ def options_of(value: Any) -> dict[str, str]:
         except ValueError:
             return {}
     if isinstance(value, str):
-        return {match[1]: match[2] for line in value.splitlines() if (match := _OPTION_LINE.match(line))}
+        return {match[1]: match[2] for line in lines(value) if (match := _OPTION_LINE.match(line))}
     if isinstance(value, Mapping):
         return {str(key).strip(): text for key, item in value.items() if (text := text_of(item)) is not None}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -6,18 +6,22 @@ byte-order marks and GB18030 are all met in practice.
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medgrpo.data.readers.base import BadRow
 from medgrpo.errors import MedgrpoError
-
-ROW_LISTS = ("data", "rows", "questions", "annotations", "examples", "items")
-"""Keys under which a JSON object may hold its list of rows."""
+from medgrpo.records import (
+    ROW_LISTS,
+    BadRow,
+    are_json_lines,
+    csv_rows,
+    json_lines,
+    json_value,
+    lines,
+    read_text,
+)
 
 PIPE_FIELDS = "_fields"
 """Field that takes the values of a line of fields between pipes."""
@@ -34,7 +38,7 @@ def read_records(file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     if file.suffix.lower() in (".parquet", ".arrow"):
         yield from _tables(file)
         return
-    text = decoded(file)
+    text = read_text(file).text
     if file.suffix.lower() in (".csv", ".tsv"):
         yield from _csv(text, file)
         return
@@ -48,7 +52,7 @@ def read_records(file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
         raise MedgrpoError(
             f"{file} holds no JSON", expected="a JSON list, a JSON object, or one object a line"
         )
-    if start == "{" and _is_json_lines(text):
+    if start == "{" and are_json_lines(text):
         yield from _json_lines(text)
     else:
         yield from _json(text, file)
@@ -62,53 +66,9 @@ def first_record(file: Path) -> dict[str, Any] | None:
     return None
 
 
-def decoded(file: Path) -> str:
-    """The text of a file: UTF-8 with or without mark, UTF-16 with mark, or else GB18030.
-
-    Raises:
-        MedgrpoError: it is none of these, or cannot be read.
-    """
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise MedgrpoError(f"{file} cannot be read: {error.strerror}") from error
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as utf8_error:
-        try:
-            return content.decode("gb18030")
-        except UnicodeDecodeError:
-            position = utf8_error.start
-            raise MedgrpoError(
-                f"{file} is neither UTF-8 nor GB18030: byte {position} is {content[position]:#04x}",
-                expected="a text file in UTF-8",
-            ) from utf8_error
-
-
-def _is_json_lines(text: str) -> bool:
-    first, _, rest = text.lstrip().partition("\n")
-    if not rest.strip():
-        return False
-    try:
-        return isinstance(json.loads(first), dict)
-    except ValueError:
-        # the first line may be the broken one: an object over several lines has no second line with {
-        return first.rstrip().endswith("}") and rest.lstrip().startswith("{")
-
-
 def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    number = 0
-    for line in text.split("\n"):
-        if not line.strip():
-            continue
-        number += 1
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            yield number, BadRow("not JSON", "line", f"{error}", "one JSON object a line")
-            continue
-        yield number, _object(value)
+    for number, (_, value) in enumerate(json_lines(text), start=1):
+        yield number, value if isinstance(value, BadRow) else _object(value)
 
 
 def _object(value: Any) -> dict[str, Any] | BadRow:
@@ -120,7 +80,7 @@ def _object(value: Any) -> dict[str, Any] | BadRow:
 
 def _json(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     try:
-        content = json.loads(text)
+        content = json_value(text)
     except (ValueError, RecursionError) as error:
         raise MedgrpoError(
             f"{file} is not valid JSON: {error}",
@@ -140,35 +100,21 @@ def _json(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]
 
 
 def _csv(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    delimiter = "\t" if file.suffix.lower() == ".tsv" else _delimiter(text)
-    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter)
-    try:
-        for number, row in enumerate(reader, start=1):
-            if None in row:
-                problem = f"{len(row) + len(row[None]) - 1} columns, the header has {len(row) - 1}"
-                yield number, BadRow("wrong number of columns", "row", problem, "one value per column")
-            else:
-                yield number, {(key or "").strip(): value for key, value in row.items()}
-    except csv.Error as error:
-        raise MedgrpoError(f"{file} is not valid CSV: {error}") from error
+    delimiter = "\t" if file.suffix.lower() == ".tsv" else None
+    for number, (_, row) in enumerate(csv_rows(text, str(file), delimiter), start=1):
+        yield number, row
 
 
 def _piped(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """Lines of fields between pipes; a text without them is a README and has no records."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if sum("|" in line for line in lines) < 0.9 * len(lines):
+    filled = [line for line in lines(text) if line.strip()]
+    if sum("|" in line for line in filled) < 0.9 * len(filled):
         raise MedgrpoError(f"{file} holds no records", expected="lines of fields between |")
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(filled, start=1):
         if "|" in line:
             yield number, {PIPE_FIELDS: line.split("|")}
         else:
             yield number, BadRow("no fields", "line", f"{line[:60]!r} has no |", "fields between |")
-
-
-def _delimiter(text: str) -> str:
-    header = text.partition("\n")[0]
-    return max(",;\t", key=header.count)
 
 
 def _tables(file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:

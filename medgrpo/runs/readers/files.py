@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.records import lines
 from medgrpo.runs.readers.console import read_console
 from medgrpo.runs.readers.decode import decoded
 from medgrpo.runs.readers.documents import entries_of, read_log_copy, read_trainer_state
@@ -55,7 +56,7 @@ def parse(text: str, name: str) -> Parsed | None:
     rows, unreadable = parse_lines(text)
     found = line_format(rows)
     if found and len(rows) >= len(unreadable):
-        return read_lines(rows, unreadable, len(text.splitlines()), name, found)
+        return read_lines(rows, unreadable, len(lines(text)), name, found)
     return read_console(text, name)
 
 

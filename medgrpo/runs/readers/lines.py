@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from medgrpo.records import lines
 from medgrpo.runs.keys import canonical_entry
 from medgrpo.runs.readers.decode import decoded
 from medgrpo.runs.readers.parsed import Parsed
@@ -28,7 +29,7 @@ def parse_lines(text: str) -> tuple[list[dict[str, Any]], list[int]]:
     """The objects of a JSONL text and the numbers of the lines that are none."""
     rows: list[dict[str, Any]] = []
     unreadable: list[int] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines(text), 1):
         if not line.strip():
             continue
         try:

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from medgrpo.records import lines
 from medgrpo.runs.readers.documents import entries_of
 from medgrpo.runs.readers.lines import parse_lines, unreadable_notes
 from medgrpo.runs.readers.parsed import Overlap, Parsed, Stage
@@ -24,7 +25,7 @@ def read_run_folder(path: Path) -> Parsed:
         folder = file.parent.name
         stages.append(Stage(folder, entries_of(history), folder.split("-", 1)[-1] or None))
     info = _json(path / "training_info.json")
-    notes = unreadable_notes(unreadable, len(text.splitlines()))
+    notes = unreadable_notes(unreadable, len(lines(text)))
     overlaps = []
     abandoned = path / "log.abandoned.jsonl"
     if abandoned.is_file():

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.methods import SAMPLING
 from medgrpo.runs.comparison import RunSummary
 from medgrpo.runs.keys import direction, is_eval_key
 from medgrpo.runs.rules.machinery import step_times
@@ -74,7 +75,7 @@ def charts(runs: Sequence[RunSummary]) -> list[Chart]:
     fixed = {chart.key: chart for chart in FIXED}
     components = sorted({name for run in runs for name in run.record.components})
     chosen = [chart for chart in FIXED if chart.key in keys and chart.group == "learning"]
-    if any(run.record.method not in {"grpo", "masks"} for run in runs) and "loss" in keys:
+    if any(run.record.method not in SAMPLING for run in runs) and "loss" in keys:
         chosen.append(
             Chart(
                 "loss",
@@ -217,7 +218,7 @@ def _says_something(chart: Chart, curves: Sequence[tuple[int, list[int], list[fl
 def _curves(chart: Chart, runs: Sequence[RunSummary]) -> list[tuple[int, list[int], list[float]]]:
     found = []
     for index, run in enumerate(runs):
-        is_supervised = run.record.method not in {"grpo", "masks"}
+        is_supervised = run.record.method not in SAMPLING
         if chart.key == "loss" and is_supervised != (chart.group == "learning"):
             continue
         steps, values = (

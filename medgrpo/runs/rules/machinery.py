@@ -6,6 +6,7 @@ import itertools
 import math
 from statistics import fmean, median
 
+from medgrpo.methods import METHODS, SAMPLING
 from medgrpo.runs.record import RunRecord
 from medgrpo.runs.rules.evidence import Evidence, percent, setting, tail
 from medgrpo.runs.trend import typical
@@ -81,8 +82,13 @@ def gradient_vanished(run: RunRecord) -> list[Evidence]:
     if share < 0.5 and not run_out:
         return []
     text = f"grad_norm is 0 (below 1e-6) at {sum(still)} of {len(values)} entries: those steps learn nothing"
-    remedy = {"grpo": _why_nothing_is_learned(run), "dpo": NO_PAIRS_LEFT}.get(run.method)
-    return [Evidence("abnormal", text, steps[-1], remedy)]
+    return [Evidence("abnormal", text, steps[-1], _why_still(run))]
+
+
+def _why_still(run: RunRecord) -> str | None:
+    if run.method in SAMPLING:
+        return _why_nothing_is_learned(run)
+    return NO_PAIRS_LEFT if run.method in METHODS and METHODS[run.method].needs_pairs else None
 
 
 def _why_nothing_is_learned(run: RunRecord) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from medgrpo.methods import SAMPLING, SUPERVISED
 from medgrpo.runs.findings import Finding
 from medgrpo.runs.record import RunRecord
 from medgrpo.runs.rules import completions, learning, machinery, policy
 from medgrpo.runs.rules.evidence import Evidence
 
-SAMPLING = frozenset({"grpo", "masks"})
-SUPERVISED = frozenset({"sft", "dpo"})
 ANY = SAMPLING | SUPERVISED | {"unknown"}
 
 

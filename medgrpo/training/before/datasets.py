@@ -14,6 +14,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from medgrpo.methods import METHODS
+
 if TYPE_CHECKING:
     from datasets import Dataset
     from PIL.Image import Image
@@ -270,12 +272,13 @@ def drop_long(
 
 
 def learned_answers(row: Row, source: RowSource, method: str) -> list[str]:
-    """What a row teaches word for word: the target of sft, both answers of dpo, nothing of grpo."""
+    """What a row teaches word for word (`Method.teaches`); nothing where completions are sampled."""
     from medgrpo.data.prompts import build_target
 
-    if method == "sft":
-        return [build_target(source.placed(row), source.template)]
-    return [row["chosen"], row["rejected"]] if method == "dpo" else []
+    return [
+        build_target(source.placed(row), source.template) if what == "target" else row[what]
+        for what in METHODS[method].teaches
+    ]
 
 
 def prompt_lengths(source: RowSource, processor: Any, *, method: str = "grpo") -> Iterator[int]:

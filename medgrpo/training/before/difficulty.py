@@ -41,7 +41,7 @@ def stage_curriculum(
     if settings.curriculum.by is None:
         return None
     path = run.writer.path / FILE_NAME
-    steps_per_chunk = settings.training.num_iterations if plan.method == "grpo" else 1
+    steps_per_chunk = plan.steps_per_batch
 
     def rates() -> NDArray[np.float64]:
         progress = Progress(run.reporter, len(source.rows), "pass rate measured")

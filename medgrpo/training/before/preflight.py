@@ -12,6 +12,7 @@ from medgrpo.config.checks import check, check_machine
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
+from medgrpo.methods import METHODS
 from medgrpo.training.before.launch import deepspeed_file
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         sample = dataset or _some_of_the_demo(Path(folder), config)
         warnings += _check_curriculum(config, sample, plans)
         warnings += _check_metric(config, sample, template)
-        if any(plan.method == "grpo" for plan in plans):
+        if any(METHODS[plan.method].samples for plan in plans):
             probe = trial_rows(sample.rows("train"))
             warnings += _try_rewards(composite, probe, template)
             warnings += _audit(composite, sample, config.rewards.audit_limit)
@@ -207,20 +208,21 @@ def _audit(composite: CompositeReward, dataset: PreparedDataset, limit: float | 
 
 
 def _check_pairs(plans: list[StagePlan], dataset: PreparedDataset | None) -> list[str]:
-    """A DPO stage needs pairs: in the data, or completions of a GRPO stage before it to make them from."""
+    """A stage that learns from pairs needs some: in the data, or completions sampled before it to make them from."""
     from medgrpo.training.before.own_pairs import has_pairs
 
-    methods = [plan.method for plan in plans]
-    if "dpo" not in methods or (dataset is not None and has_pairs(dataset)):
+    methods = [METHODS[plan.method] for plan in plans]
+    first = next((place for place, method in enumerate(methods) if method.needs_pairs), None)
+    if first is None or (dataset is not None and has_pairs(dataset)):
         return []
-    if "grpo" not in methods[: methods.index("dpo")]:
+    if not any(method.samples_texts for method in methods[:first]):
         raise UsageError(
             "the data has no preference pairs (columns chosen and rejected)",
-            expected="a folder written by `medgrpo make-dpo`, or a GRPO stage before the DPO stage",
+            expected=f"a folder written by `medgrpo make-dpo`, or a GRPO stage before the {methods[first].name.upper()} stage",
             hint="medgrpo make-dpo RUN --output PAIRS",
         )
     return [
-        "the DPO stage takes its pairs from this run's own completions, at most one for each prompt; "
+        f"the {methods[first].name.upper()} stage takes its pairs from this run's own completions, at most one for each prompt; "
         "the plan counts a pair for every row (with fewer than a step's its steps are smaller, without any it is left out)"
     ]
 

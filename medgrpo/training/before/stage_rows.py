@@ -14,31 +14,30 @@ from medgrpo.training.before.own_pairs import has_pairs, pairs_of_run
 if TYPE_CHECKING:
     from medgrpo.config.sections import RunConfig
     from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.methods import Method
     from medgrpo.training.run.state import Run
     from medgrpo.training.trainers.policy import Policy
     from medgrpo.training.watch.reporter import Reporter
 
 
-def stage_dataset(run: Run, settings: RunConfig) -> PreparedDataset:
-    """The run's data, or for a DPO stage on data without pairs those of the run's own completions."""
+def stage_dataset(run: Run, method: Method) -> PreparedDataset:
+    """The run's data, or for a method that needs pairs where it has none those of the run's own completions."""
     from accelerate import PartialState
 
-    if settings.training.method != "dpo" or has_pairs(run.dataset):
+    if not method.needs_pairs or has_pairs(run.dataset):
         return run.dataset
     with PartialState().main_process_first():
         template = run.checks.template.to_dict()
         pairs = pairs_of_run(run.writer.path, run.dataset, template, at_least=run.world_size)
     run.reporter.note(
-        f"DPO on {pairs.count('train')} pairs of this run's own completions ({pairs.path}), "
+        f"{method.name.upper()} on {pairs.count('train')} pairs of this run's own completions ({pairs.path}), "
         "the best and the worst of each prompt"
     )
     return pairs
 
 
-def rows_and_plan(
-    run: Run, name: str | None, settings: RunConfig, policy: Policy, dataset: PreparedDataset
-) -> tuple[RowSource, StagePlan, int]:
-    """The stage's rows, those with over-long prompts dropped and counted, its steps, and the longest row."""
+def row_source(run: Run, settings: RunConfig, policy: Policy, dataset: PreparedDataset) -> RowSource:
+    """The stage's rows and the words around them, before any is left out."""
     from medgrpo.data.augment import NAMED
 
     varied = NAMED[settings.data.augment]
@@ -54,15 +53,38 @@ def rows_and_plan(
     )
     if not policy.is_vision and any(row.get("images") for row in islice(source.rows, 64)):
         run.reporter.warn("this model reads no pictures, and the data has some: it is asked without them")
-    method, room = settings.training.method, settings.model.context_length
+    return source
+
+
+def plan_of_rows(
+    run: Run, name: str | None, settings: RunConfig, source: RowSource, dataset: PreparedDataset
+) -> StagePlan:
+    """The stage's steps over the rows that fit."""
+    config, step, rows = run.config, settings.training.prompts_per_step, len(source.rows)
+    if dataset is not run.dataset and rows < step:  # pairs of the run's own: nobody could have known
+        config = with_smaller_step(config, rows, stage=name, world_size=run.world_size)
+        smaller = stage_settings(config, name).training.prompts_per_step
+        run.reporter.warn(f"{rows} pairs are fewer than the {step} of one step: steps of {smaller}")
+    return plan_stage(config, rows, stage=name, world_size=run.world_size)
+
+
+def rows_that_fit(
+    method: Method, source: RowSource, policy: Policy, settings: RunConfig, reporter: Reporter
+) -> tuple[RowSource, int]:
+    """The rows whose prompts, and answers where they are learned, fit the context; and the longest one's number.
+
+    Raises:
+        MedgrpoError: none does.
+    """
+    room = settings.model.context_length
     what, limit = "prompts and answers", "model.context_length"
-    if method == "grpo":
+    if method.samples_texts:
         room -= settings.rollout.max_completion_length
         what, limit = "prompts", f"{limit} - rollout.max_completion_length"
-    progress = Progress(run.reporter, len(source.rows), "prompt lengths counted")
-    kept, dropped, longest = drop_long(source, policy.processor, room, progress, method=method)
+    progress = Progress(reporter, len(source.rows), "prompt lengths counted")
+    kept, dropped, longest = drop_long(source, policy.processor, room, progress, method=method.name)
     if dropped:
-        run.reporter.warn(
+        reporter.warn(
             f"{dropped} of {len(source.rows)} rows have {what} over {room} tokens ({limit}) and are left out"
         )
     if not kept:
@@ -70,13 +92,7 @@ def rows_and_plan(
             f"no row fits: all have {what} over {room} tokens",
             hint=f"--set model.context_length={settings.model.context_length * 2}, or a smaller model.max_pixels",
         )
-    config, step = run.config, settings.training.prompts_per_step
-    if dataset is not run.dataset and len(kept) < step:  # pairs of the run's own: nobody could have known
-        config = with_smaller_step(config, len(kept), stage=name, world_size=run.world_size)
-        smaller = stage_settings(config, name).training.prompts_per_step
-        run.reporter.warn(f"{len(kept)} pairs are fewer than the {step} of one step: steps of {smaller}")
-    plan = plan_stage(config, len(kept), stage=name, world_size=run.world_size)
-    return source.with_rows(kept), plan, longest
+    return source.with_rows(kept), longest
 
 
 class Progress:

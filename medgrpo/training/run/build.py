@@ -16,50 +16,16 @@ if TYPE_CHECKING:
 
 def build_trainer(context: StageContext, policy: Policy, source: RowSource, checks: Preflight) -> Any:
     """The trainer of the stage's method, with our callbacks."""
-    from medgrpo.training.before import datasets
-    from medgrpo.training.trainers import arguments
+    import transformers.trainer  # noqa: F401  # prints on stdout where it finds WANDB_MODE=offline: import it first
+
+    from medgrpo.training.methods import stage_method
     from medgrpo.training.trainers.sharding import sum_in_float32
     from medgrpo.training.watch.callbacks import RunLog, StepClock
     from medgrpo.training.watch.finite import FiniteWeights
     from medgrpo.training.watch.trackers import keep_here
 
-    config, plan = context.config, context.plan
-    import transformers.trainer  # noqa: F401  # prints on stdout where it finds WANDB_MODE=offline: import it first
-
-    keep_here(config.logging, context.writer.path, os.environ)
-    output = context.stage.checkpoints
-    shared: dict[str, Any] = {
-        "context": context,
-        "model": policy.model,
-        "processing_class": policy.processor,
-        "peft_config": policy.peft_config,
-    }
-    trainer: Any
-    if plan.method == "grpo":
-        from medgrpo.training.trainers.grpo import PolicyTrainer
-
-        trainer = PolicyTrainer(
-            composite=checks.composite,
-            args=arguments.grpo_arguments(config, plan, output),
-            train_dataset=datasets.grpo_dataset(source),
-            **shared,
-        )
-    elif plan.method == "dpo":
-        from medgrpo.training.trainers.dpo import PreferenceTrainer
-
-        trainer = PreferenceTrainer(
-            args=arguments.dpo_arguments(config, plan, output),
-            train_dataset=datasets.dpo_dataset(source, policy.tokenizer),
-            **shared,
-        )
-    else:
-        from medgrpo.training.trainers.sft import SupervisedTrainer
-
-        trainer = SupervisedTrainer(
-            args=arguments.sft_arguments(config, plan, output),
-            train_dataset=datasets.sft_dataset(source, policy.tokenizer),
-            **shared,
-        )
+    keep_here(context.config.logging, context.writer.path, os.environ)
+    trainer = stage_method(context.plan.method).trainer(context, policy, source, checks)
     if policy.is_vision and trainer.accelerator.num_processes > 1:
         from medgrpo.training.trainers.pictures import look_at_blank_pictures
 

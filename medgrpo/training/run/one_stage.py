@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from medgrpo.runs.store import CompletionStore
 from medgrpo.training.before.difficulty import stage_curriculum
 from medgrpo.training.before.own_pairs import NoPairs
-from medgrpo.training.before.stage_rows import rows_and_plan, stage_dataset
-from medgrpo.training.run.before_after import keep_after, measure_before, stage_validator
+from medgrpo.training.before.stage_rows import plan_of_rows, row_source, stage_dataset
+from medgrpo.training.methods import stage_method
+from medgrpo.training.run.before_after import keep_after, measure_before
 from medgrpo.training.run.build import build_trainer
 from medgrpo.training.run.checkpoints import publish_copy
 from medgrpo.training.run.context import StageContext
@@ -18,7 +19,7 @@ from medgrpo.training.run.metadata import stage_metadata
 from medgrpo.training.run.resume import step_of
 from medgrpo.training.run.state import MAIN, Run
 from medgrpo.training.run.weight_folders import final_name, save_weights
-from medgrpo.training.trainers.policy import Weights, load_policy, trained_weights
+from medgrpo.training.trainers.policy import Weights, trained_weights
 from medgrpo.training.watch.phases import PhaseClock
 
 if TYPE_CHECKING:
@@ -33,13 +34,16 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
     from medgrpo.training.watch.callbacks import Validation
     from medgrpo.training.watch.finite import worded
 
+    method = stage_method(settings.training.method)
     try:
-        dataset = stage_dataset(run, settings)
+        dataset = stage_dataset(run, method.facts)
     except NoPairs as reason:
         _leave_out(run, settings, stage, weights, reason)
         return True
-    policy = load_policy(weights, settings)
-    source, plan, longest = rows_and_plan(run, name, settings, policy, dataset)
+    policy = method.load_policy(weights, settings)
+    source = row_source(run, settings, policy, dataset)
+    source, longest = method.fitting_rows(source, policy, settings, run.reporter)
+    plan = plan_of_rows(run, name, settings, source, dataset)
     curriculum = None
     if name is MAIN:
         curriculum = stage_curriculum(run, settings, plan, source, policy, weights, dataset)
@@ -49,7 +53,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
         stage=stage,
         writer=run.writer,
         store=CompletionStore(run.writer.path / "completions")
-        if settings.training.method == "grpo" and run.is_main_process
+        if method.facts.samples_texts and run.is_main_process
         else None,
         reporter=run.reporter,
         metadata=stage_metadata(run, settings, stage, weights, policy),
@@ -64,8 +68,8 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
     # Killed between the last checkpoint and the final weights.
     all_done = step_of(checkpoint) >= plan.steps or (checkpoint is not None and context.is_out_of_patience)
     if all_done:
-        policy = load_policy(trained_weights(Path(str(checkpoint)), weights), settings)
-    validator = stage_validator(run, settings, policy) if name is MAIN else None
+        policy = method.load_policy(trained_weights(Path(str(checkpoint)), weights), settings)
+    validator = method.validator(run, settings, policy) if name is MAIN else None
     if validator is not None and settings.validation.before_and_after:
         measure_before(run, validator, policy)
     trainer = build_trainer(context, policy, source, run.checks)

@@ -49,6 +49,11 @@ class RunTrainer:
             order=self.context.epoch_order,
         )
 
+    @property
+    def rows_of_a_pass(self) -> int:
+        """Examples that `training_step` is handed at once."""
+        return int(self.args.per_device_train_batch_size)
+
     def _get_train_sampler(self, dataset: Any = None) -> EpochOrder:
         self._order = self.data_order(len(dataset if dataset is not None else self.train_dataset))  # type: ignore[attr-defined]
         return self._order

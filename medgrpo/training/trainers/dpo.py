@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from trl import DPOTrainer
 
+from medgrpo.training.before.datasets import RowSource, dpo_dataset
+from medgrpo.training.methods import StageMethod
 from medgrpo.training.run.context import StageContext
+from medgrpo.training.trainers.arguments import dpo_arguments
 from medgrpo.training.trainers.base import RunTrainer
+
+if TYPE_CHECKING:
+    from medgrpo.config.plan import StagePlan
+    from medgrpo.config.sections import RunConfig
+
+
+class Dpo(StageMethod):
+    """Learning which of two answers is preferred."""
+
+    def trainer_class(self) -> type[PreferenceTrainer]:
+        """TRL's, with ours before it."""
+        return PreferenceTrainer
+
+    def arguments(self, config: RunConfig, plan: StagePlan, output: Path) -> Any:
+        """`DPOConfig`."""
+        return dpo_arguments(config, plan, output)
+
+    def examples(self, source: RowSource, tokenizer: Any) -> Any:
+        """See `dpo_dataset`."""
+        return dpo_dataset(source, tokenizer)
 
 
 class PreferenceTrainer(RunTrainer, DPOTrainer):

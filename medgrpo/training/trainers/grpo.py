@@ -13,8 +13,11 @@ from trl import GRPOTrainer
 
 from medgrpo.runs.store import Completion
 from medgrpo.runs.writer import read_json, write_json
+from medgrpo.training.before.datasets import RowSource, grpo_dataset
+from medgrpo.training.methods import StageMethod
 from medgrpo.training.run.checkpoints import checkpoint_step
 from medgrpo.training.run.context import StageContext
+from medgrpo.training.trainers.arguments import grpo_arguments
 from medgrpo.training.trainers.base import RunTrainer
 from medgrpo.training.trainers.batches import batches_of_passes
 from medgrpo.training.trainers.dynamic_sampling import FreshPrompts, dead_groups, share_of
@@ -42,7 +45,30 @@ from medgrpo.training.trainers.vllm import (
 from medgrpo.training.watch.samples import write_samples
 
 if TYPE_CHECKING:
+    from medgrpo.config.plan import StagePlan
+    from medgrpo.config.sections import RunConfig
     from medgrpo.rewards.composite import CompositeReward, Floats
+    from medgrpo.training.before.preflight import Preflight
+
+
+class Grpo(StageMethod):
+    """Learning from the rewards of completions that are sampled."""
+
+    def trainer_class(self) -> type[PolicyTrainer]:
+        """TRL's, with ours before it."""
+        return PolicyTrainer
+
+    def arguments(self, config: RunConfig, plan: StagePlan, output: Path) -> Any:
+        """`GRPOConfig`."""
+        return grpo_arguments(config, plan, output)
+
+    def examples(self, source: RowSource, tokenizer: Any) -> Any:
+        """See `grpo_dataset`."""
+        return grpo_dataset(source)
+
+    def further_options(self, checks: Preflight) -> dict[str, Any]:
+        """What rewards them."""
+        return {"composite": checks.composite}
 
 
 class PolicyTrainer(RunTrainer, GRPOTrainer):
@@ -91,6 +117,11 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         )
         self._fresh = FreshPrompts(order, config.run.seed)
         return order
+
+    @property
+    def rows_of_a_pass(self) -> int:
+        """A pass is handed the whole generated batch, of which it learns from a part."""
+        return super().rows_of_a_pass * int(self.args.steps_per_generation)
 
     # ---------------------------------------------------------------------------- rollout and reward
 

@@ -44,12 +44,11 @@ class LargestFirst(TrainerCallback):
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Take the step; what does not fit is raised as in any step."""
-        trainer, args = self._trainer, self._trainer.args
-        rows = args.per_device_train_batch_size
-        if self._context.plan.method == "grpo":
-            rows *= args.steps_per_generation
+        trainer = self._trainer
         with untouched(trainer), self._probing():
-            batch = trainer.data_collator([trainer.train_dataset[self._row] for _ in range(rows)])
+            batch = trainer.data_collator(
+                [trainer.train_dataset[self._row] for _ in range(trainer.rows_of_a_pass)]
+            )
             trainer.training_step(trainer.model_wrapped, batch, None)
             # AdamW's two moments are made at the first real step.
             held = [

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from trl import SFTTrainer
 
+from medgrpo.training.before.datasets import RowSource, sft_dataset
+from medgrpo.training.methods import StageMethod
 from medgrpo.training.run.context import StageContext
+from medgrpo.training.trainers.arguments import sft_arguments
 from medgrpo.training.trainers.base import RunTrainer
+
+if TYPE_CHECKING:
+    from medgrpo.config.plan import StagePlan
+    from medgrpo.config.sections import RunConfig
+
+
+class Sft(StageMethod):
+    """Learning what the rows answer."""
+
+    def trainer_class(self) -> type[SupervisedTrainer]:
+        """TRL's, with ours before it."""
+        return SupervisedTrainer
+
+    def arguments(self, config: RunConfig, plan: StagePlan, output: Path) -> Any:
+        """`SFTConfig`."""
+        return sft_arguments(config, plan, output)
+
+    def examples(self, source: RowSource, tokenizer: Any) -> Any:
+        """See `sft_dataset`."""
+        return sft_dataset(source, tokenizer)
 
 
 class SupervisedTrainer(RunTrainer, SFTTrainer):

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from medgrpo.methods import SAMPLING
 from medgrpo.runs.health import HealthMonitor
 from medgrpo.runs.writer import read_lines
 from medgrpo.training.run.checkpoints import discard, previous_of
@@ -17,7 +18,7 @@ LEADING_KEYS = ("stage", "step", "loss", "reward")
 
 
 class StepClock(TrainerCallback):
-    """Seconds per prompt of each step, without trial step, validations and checkpoints; of GRPO also by phase.
+    """Seconds per prompt of each step, without trial step, validations and checkpoints; where a step samples, also by phase.
 
     It comes before the callbacks that take time at the end of a step.
     """
@@ -32,7 +33,9 @@ class StepClock(TrainerCallback):
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Stop it; the values join the step's log line."""
         plan, seconds = self._context.plan, self._context.clock.stop()
-        phases = {f"time/{phase}": value for phase, value in seconds.items()} if plan.method == "grpo" else {}
+        phases = (
+            {f"time/{phase}": value for phase, value in seconds.items()} if plan.method in SAMPLING else {}
+        )
         self._context.add_pending({"s_per_prompt": sum(seconds.values()) / plan.prompts_per_step, **phases})
 
     def on_log(self, *_: Any, **__: Any) -> None:

@@ -1,0 +1,245 @@
+"""Rows out of text files as people really have them: encodings, JSON in lines or in one piece, CSV.
+
+A line ends at a line feed and nowhere else. `str.splitlines` also cuts at U+0085, U+2028, U+2029 and more, which
+stand inside of JSON strings and CSV cells: a completion with one of them would be lost, or torn into two rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medgrpo.errors import MedgrpoError
+
+ROW_LISTS = (
+    *("data", "rows", "questions", "annotations", "examples", "items"),
+    *("predictions", "results", "samples", "records"),
+)
+"""Keys under which a JSON object may hold its list of rows, the first that is there."""
+
+
+class BadRow(Exception):
+    """A row that cannot be used.
+
+    Args:
+        reason: a few words that rows with the same fault share; skipped rows are counted by it.
+        field: the field at fault.
+        problem: what is wrong with which value.
+        expected: what would have been right.
+    """
+
+    def __init__(self, reason: str, field: str, problem: str, expected: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
+        self.field = field
+        self.problem = problem
+        self.expected = expected
+
+
+@dataclass(frozen=True)
+class Text:
+    """The text of a file, and the encoding that it was read as."""
+
+    text: str
+    encoding: str
+
+    @property
+    def note(self) -> str | None:
+        """What to say where the encoding was guessed; None for UTF-8 and UTF-16 with its mark."""
+        if self.encoding in ("UTF-8", "UTF-16"):
+            return None
+        return f"read as {self.encoding}, as it is no UTF-8"
+
+
+def read_text(file: Path) -> Text:
+    """The text of a file in UTF-8 or UTF-16, or else in GB18030 or Windows-1252, whichever it looks like.
+
+    Raises:
+        MedgrpoError: it cannot be read, or is UTF-8 with damaged places.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise MedgrpoError(f"{file} cannot be read: {error.strerror}") from error
+    return decoded(content, str(file))
+
+
+def decoded(content: bytes, name: str) -> Text:
+    """The text that bytes spell; `name` is the file's, for messages.
+
+    Raises:
+        MedgrpoError: no encoding fits, or it is UTF-8 with damaged places.
+    """
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        try:
+            return Text(content.decode("utf-16"), "UTF-16")
+        except UnicodeDecodeError as error:
+            raise MedgrpoError(f"{name} is damaged UTF-16: {error.reason} at byte {error.start}") from error
+    try:
+        return Text(content.decode("utf-8-sig"), "UTF-8")
+    except UnicodeDecodeError as error:
+        fault = error
+    for encoding in _guesses(content):
+        try:
+            return Text(content.decode(encoding), "GB18030" if encoding == "gb18030" else "Windows-1252")
+        except UnicodeDecodeError:
+            continue
+    line = content.count(b"\n", 0, fault.start) + 1
+    raise MedgrpoError(
+        f"{name} is neither UTF-8 nor GB18030: line {line}, byte {fault.start} is {content[fault.start]:#04x}",
+        expected="a text file in UTF-8",
+        hint="save it again as UTF-8",
+    )
+
+
+def _guesses(content: bytes) -> tuple[str, ...]:
+    """Encodings to try on bytes that are no UTF-8, the likelier first; none where UTF-8 was damaged.
+
+    Chinese text in GB18030 is mostly pairs of high bytes; in Windows-1252 a high byte stands alone among ASCII
+    letters, and the pair would be read as one rare character.
+    """
+    right = sum(character > "\x7f" for character in content.decode("utf-8", "ignore"))
+    wrong = content.decode("utf-8", "replace").count("\ufffd")
+    if right >= 4 * wrong:
+        return ()
+    pairs = alone = position = 0
+    while position < len(content):
+        if content[position] < 0x80:
+            position += 1
+        elif position + 1 < len(content) and content[position + 1] >= 0x80:
+            pairs += 1
+            position += 2
+        else:
+            alone += 1
+            position += 1
+    return ("gb18030", "cp1252") if pairs >= alone else ("cp1252",)
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a text, cut at line feeds only; a carriage return before one goes, as does an empty last line."""
+    found = [line.removesuffix("\r") for line in text.split("\n")]
+    if found and not found[-1]:
+        found.pop()
+    return found
+
+
+def json_lines(text: str) -> Iterator[tuple[int, Any]]:
+    """(line number from 1, JSON value) of each line that is not blank; a `BadRow` in place of a broken one."""
+    for number, line in enumerate(lines(text), start=1):
+        if line.strip():
+            try:
+                yield number, json_value(line)
+            except (ValueError, RecursionError) as error:
+                yield number, BadRow("not JSON", "line", f"{error}", "one JSON object a line")
+
+
+def json_objects(file: Path) -> list[dict[str, Any]]:
+    """The objects of a file that is appended to, one a line; what a kill cut off is left out, as is an absent file."""
+    if not file.is_file():
+        return []
+    found = []
+    for line in lines(file.read_text("utf-8", errors="replace")):
+        with suppress(ValueError):
+            value = json.loads(line)
+            if isinstance(value, dict):
+                found.append(value)
+    return found
+
+
+def json_value(text: str) -> Any:
+    """The one JSON value in a text.
+
+    Raises:
+        ValueError: it is no JSON, or an object has two values for one name (all but the last would be lost).
+    """
+    return json.loads(text, object_pairs_hook=_without_repeats)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in seen and seen[name] != value:
+                raise ValueError(f"the object has two values for {name!r}")
+            seen[name] = value
+    return found
+
+
+def are_json_lines(text: str) -> bool:
+    """True for one JSON object a line, also where the first line is the broken one."""
+    first, _, rest = text.lstrip().partition("\n")
+    if not rest.strip():
+        return False
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        # an object over several lines has no second line with {
+        return first.rstrip().endswith("}") and rest.lstrip().startswith("{")
+
+
+def csv_rows(
+    text: str, name: str, delimiter: str | None = None
+) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    """(line number, record) of each row of a CSV text below its header; a `BadRow` in place of a broken one.
+
+    Args:
+        delimiter: None: comma, semicolon or tab, whichever the header has most of.
+    Raises:
+        MedgrpoError: the header names a column twice, or a quote is never closed; `name` is the file's.
+    """
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    cut = list(io.StringIO(text, newline=""))
+    separator = delimiter or delimiter_of(text)
+    reader = csv.reader(cut, delimiter=separator)
+    try:
+        header = [column.strip() for column in next(reader, [])]
+        twice = sorted({column for column in header if column and header.count(column) > 1})
+        if twice:
+            raise MedgrpoError(
+                f"{name} has two columns called {twice[0]!r}", expected="a name of its own for each column"
+            )
+        begun = reader.line_num
+        for cells in reader:
+            if reader.line_num == len(cut):
+                _refuse_open_quote(cut[begun:], separator, name, begun + 1)
+            if cells:
+                yield reader.line_num, _csv_row(header, cells)
+            begun = reader.line_num
+    except csv.Error as error:
+        raise MedgrpoError(f"{name}, line {reader.line_num}, is not valid CSV: {error}") from error
+
+
+def _refuse_open_quote(last: list[str], separator: str, name: str, line: int) -> None:
+    """An open quote takes in all rows to the end of the file."""
+    try:
+        list(csv.reader(last, delimiter=separator, strict=True))
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise MedgrpoError(
+                f"{name}: the row that begins in line {line} opens a quote that is never closed",
+                expected='quotes in pairs, a quote inside a cell doubled ("")',
+            ) from error
+
+
+def _csv_row(header: list[str], cells: list[str]) -> dict[str, Any] | BadRow:
+    if len(cells) > len(header):
+        if any(cell.strip() for cell in cells[len(header) :]):
+            problem = f"{len(cells)} fields, the header has {len(header)} columns"
+            return BadRow("wrong number of columns", "row", problem, "one value per column")
+        cells = cells[: len(header)]
+    values: Iterable[str | None] = [*cells, *[None] * (len(header) - len(cells))]
+    return dict(zip(header, values, strict=True))
+
+
+def delimiter_of(text: str) -> str:
+    """Comma, semicolon or tab, whichever the first line has most of."""
+    header = text.partition("\n")[0]
+    return max(",;\t", key=header.count)
