@@ -91,9 +91,7 @@ class Examples:
 
 
 @lru_cache(maxsize=CACHED)
-def _read(
-    picture: str, mask: str, fov: str, longest: int | None
-) -> tuple[NDArray[np.uint8], Truth | None]:
+def _read(picture: str, mask: str, fov: str, longest: int | None) -> tuple[NDArray[np.uint8], Truth | None]:
     from PIL import Image
 
     from medgrpo.data.binary_masks import resize_mask

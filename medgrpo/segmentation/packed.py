@@ -37,7 +37,7 @@ def unpack(value: Mapping[str, Any]) -> Mask | None:
     if not (isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) for side in size)):
         return None
     height, width = size
-    if not (0 < height and 0 < width and height * width <= LARGEST):
+    if not (height > 0 and width > 0 and height * width <= LARGEST):
         return None
     if isinstance(value.get("packed"), str):
         runs = _runs(value["packed"], height * width)

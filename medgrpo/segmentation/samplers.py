@@ -225,7 +225,9 @@ class Segments(MaskSampler):
 
     def __init__(self, size: int = 16, certain: float = CERTAIN) -> None:
         if size < 2 or certain <= 0:
-            raise ValueError(f"segments of size {size}, certain from {certain}: expected 2 or more, and above 0")
+            raise ValueError(
+                f"segments of size {size}, certain from {certain}: expected 2 or more, and above 0"
+            )
         self.size, self.certain = size, certain
 
     def draw(self, logits: Tensor, group: int, generator: torch.Generator | None = None) -> Draw:
@@ -251,7 +253,8 @@ class Segments(MaskSampler):
         """logsigmoid(±mean logit) of every stretch."""
         from torch.nn.functional import logsigmoid
 
-        assert draw.units is not None and draw.keeps is not None
+        assert draw.units is not None
+        assert draw.keeps is not None
         means = segment_sums(logits.float() * draw.weights, draw.units, draw.keeps.shape[1])
         return logsigmoid(means * (2 * draw.keeps - 1))
 
@@ -301,9 +304,7 @@ def segment_sums(field: Tensor, units: Tensor, count: int) -> Tensor:
     return zeros.scatter_add(1, units.clamp(min=0).flatten(1), inside)
 
 
-def _grid(
-    logits: Tensor, size: int, group: int, generator: torch.Generator | None
-) -> tuple[Tensor, int]:
+def _grid(logits: Tensor, size: int, group: int, generator: torch.Generator | None) -> tuple[Tensor, int]:
     """The cell of every pixel, (group, height, width), and their number; each mask's grid begins at a place of its own."""
     import torch
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.models.folders import BUILT_IN_MASK_MODELS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,7 @@ UNET = "unet"
 """`--model unet`: the built-in network, drawn from the seed."""
 DEMO_SA2VA = "sa2va-tiny"
 """`--model sa2va-tiny`: Sa2VA at a thousandth of its size, drawn from the seed."""
-BUILT_IN = (UNET, DEMO_SA2VA)
+BUILT_IN = BUILT_IN_MASK_MODELS
 
 
 @dataclass
@@ -236,51 +237,75 @@ def load_segmenter(
     Raises:
         UsageError: it is no model that answers with masks.
     """
-    import torch
-
-    kind = _dtype(dtype)
     if path == UNET:
         return _new_unet(seed, widths)
     if path == DEMO_SA2VA:
         return _demo(seed, prompt)
-    config = _config(path)
+    kind, config = _dtype(dtype), _config(path)
     name = config["model_type"]
-    if name == "medgrpo_unet":
-        from medgrpo.segmentation.unet import UNet
-
-        return PixelSegmenter(UNet.from_pretrained(path).eval())
-    if name == "medgrpo_sa2va":
-        from transformers import AutoProcessor
-
-        from medgrpo.segmentation.sa2va.model import Sa2VA
-
-        return _sa2va(Sa2VA.from_pretrained(path, dtype=kind), AutoProcessor.from_pretrained(path), prompt, max_pixels)
-    if name == "sa2va_chat":
-        from medgrpo.segmentation.sa2va.loading import is_released, load_released
-
-        if not is_released(config):
-            raise UsageError(
-                f"{path} is a Sa2VA on InternVL, which only runs by the code that comes with it",
-                expected="a Sa2VA on Qwen (Sa2VA-Qwen2_5-VL-3B, -7B, Sa2VA-Qwen3-VL-4B)",
-            )
-        return _sa2va(*load_released(Path(path), dtype=kind), prompt, max_pixels)
-    if name == "clipseg":
-        from transformers import AutoProcessor, CLIPSegForImageSegmentation
-
-        model = CLIPSegForImageSegmentation.from_pretrained(path, dtype=kind).eval()
-        words = (prompt or "blood vessel").replace("<image>", "").strip()
-        return ClipSegmenter(model, AutoProcessor.from_pretrained(path), adapter_pattern=_ATTENTION, prompt=words)
-    if name in ("sam2", "sam2_video", "sam3_tracker", "sam3_tracker_video"):
-        return _sam(path, name, kind)
+    openers: dict[str, Callable[[], Segmenter]] = {
+        "medgrpo_unet": lambda: _unet(path),
+        "medgrpo_sa2va": lambda: _ours(path, kind, prompt, max_pixels),
+        "sa2va_chat": lambda: _released(path, config, kind, prompt, max_pixels),
+        "clipseg": lambda: _clip(path, kind, prompt),
+        **dict.fromkeys(SAMS, lambda: _sam(path, name, kind)),
+    }
+    if name in openers:
+        return openers[name]()
     if sam is not None:
-        from medgrpo.segmentation.sa2va.loading import put_together
-
-        model, processor = put_together(path, sam, dtype=kind, seed=seed)
-        made = _sa2va(model, processor, prompt, max_pixels)
-        made.notes.append(f"{path} and {sam} are put together: the MLP between them is new, train it by SFT first")
-        return made
-    del torch
+        return _put_together(path, sam, kind, seed, prompt, max_pixels)
     return _semantic(path, name, kind)
+
+
+SAMS = ("sam2", "sam2_video", "sam3_tracker", "sam3_tracker_video")
+
+
+def _unet(path: str) -> Segmenter:
+    from medgrpo.segmentation.unet import UNet
+
+    return PixelSegmenter(UNet.from_pretrained(path).eval())
+
+
+def _ours(path: str, kind: Any, prompt: str | None, max_pixels: int | None) -> Segmenter:
+    from transformers import AutoProcessor
+
+    from medgrpo.segmentation.sa2va.model import Sa2VA
+
+    model = Sa2VA.from_pretrained(path, dtype=kind)
+    return _sa2va(model, AutoProcessor.from_pretrained(path), prompt, max_pixels)
+
+
+def _released(
+    path: str, config: dict[str, Any], kind: Any, prompt: str | None, max_pixels: int | None
+) -> Segmenter:
+    from medgrpo.segmentation.sa2va.loading import is_released, load_released
+
+    if not is_released(config):
+        raise UsageError(
+            f"{path} is a Sa2VA on InternVL, which only runs by the code that comes with it",
+            expected="a Sa2VA on Qwen (Sa2VA-Qwen2_5-VL-3B, -7B, Sa2VA-Qwen3-VL-4B)",
+        )
+    return _sa2va(*load_released(Path(path), dtype=kind), prompt, max_pixels)
+
+
+def _put_together(
+    path: str, sam: str, kind: Any, seed: int, prompt: str | None, max_pixels: int | None
+) -> Segmenter:
+    from medgrpo.segmentation.sa2va.loading import put_together
+
+    made = _sa2va(*put_together(path, sam, dtype=kind, seed=seed), prompt, max_pixels)
+    made.notes.append(
+        f"{path} and {sam} are put together: the MLP between them is new, train it by masks-sft first"
+    )
+    return made
+
+
+def _clip(path: str, kind: Any, prompt: str | None) -> Segmenter:
+    from transformers import AutoProcessor, CLIPSegForImageSegmentation
+
+    model = CLIPSegForImageSegmentation.from_pretrained(path, dtype=kind).eval()
+    words = (prompt or "blood vessel").replace("<image>", "").strip()
+    return ClipSegmenter(model, AutoProcessor.from_pretrained(path), adapter_pattern=_ATTENTION, prompt=words)
 
 
 def _new_unet(seed: int, widths: Sequence[int] | None) -> Segmenter:

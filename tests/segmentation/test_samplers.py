@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from medgrpo.errors import UsageError
-from medgrpo.segmentation.samplers import SAMPLERS, Cells, Independent, Segments, Smooth, Threshold, sampler_of
+from medgrpo.segmentation.samplers import (
+    SAMPLERS,
+    Cells,
+    Independent,
+    Segments,
+    Smooth,
+    Threshold,
+    sampler_of,
+)
 
 LOGITS = torch.tensor([[0.3, -0.8, 1.2], [-0.2, 0.5, -1.5], [0.9, -0.4, 0.1]])
 ALL = torch.tensor(list(itertools.product([False, True], repeat=9))).view(-1, 3, 3)
@@ -128,9 +136,11 @@ def test_log_probabilities_are_those_of_the_logits_that_drew(name):
 
 def test_cells_move_together_and_independent_pixels_do_not():
     logits = torch.zeros(64, 64)
+
     def changes(sampler):
         masks = sampler.draw(logits, 8, torch.Generator().manual_seed(0)).masks.float()
         return float((masks[:, :, 1:] - masks[:, :, :-1]).abs().mean())
+
     assert changes(Cells((8,))) < 0.75 * changes(Independent())
 
 
@@ -141,7 +151,7 @@ def test_an_unknown_sampler_is_named_with_its_neighbour():
 
 def test_wrong_sizes_are_refused():
     for make in (lambda: Cells(()), lambda: Smooth(0), lambda: Segments(1), lambda: Threshold(0)):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"expected|above 0"):
             make()
 
 

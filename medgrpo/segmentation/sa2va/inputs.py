@@ -37,7 +37,9 @@ def messages_of(prompt: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}]
 
 
-def encode(processor: Any, picture: NDArray[np.uint8], prompt: str, answer: str) -> tuple[dict[str, Any], int]:
+def encode(
+    processor: Any, picture: NDArray[np.uint8], prompt: str, answer: str
+) -> tuple[dict[str, Any], int]:
     """Model inputs of prompt and answer, and the length of the prompt in tokens; a batch of one.
 
     The answer ends the turn, as a generated one does: the released models read the state at [SEG], after which
@@ -49,5 +51,7 @@ def encode(processor: Any, picture: NDArray[np.uint8], prompt: str, answer: str)
     tokenizer = processor.tokenizer
     image = Image.fromarray(picture)
     alone = processor(text=[start], images=[image], return_tensors="pt")
-    whole = processor(text=[start + answer + (tokenizer.eos_token or "")], images=[image], return_tensors="pt")
+    whole = processor(
+        text=[start + answer + (tokenizer.eos_token or "")], images=[image], return_tensors="pt"
+    )
     return dict(whole), int(alone["input_ids"].shape[1])

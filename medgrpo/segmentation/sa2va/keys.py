@@ -113,21 +113,21 @@ def _sam_name(name: str) -> str:
     return name
 
 
+_LANGUAGE_NAMES: tuple[tuple[str, str], ...] = (
+    (r"^text_hidden_fcs\.", "text_hidden_fcs."),
+    (r"^(?:model\.)?lm_head\.", "vlm.lm_head."),
+    (r"^model\.model\.(language_model|visual)\.", r"vlm.model.\1."),
+    (r"^model\.visual\.", "vlm.model.visual."),
+    (r"^model\.model\.", "vlm.model.language_model."),
+)
+"""Of the vision-language model and the MLP; before Transformers 4.52 Qwen's towers lay side by side."""
+
+
 def _language_name(name: str) -> str | None:
-    """Of the vision-language model or the MLP; before Transformers 4.52 Qwen's towers lay side by side."""
-    if name.startswith("text_hidden_fcs."):
-        return name
-    if name.startswith("lm_head."):
-        return f"vlm.{name}"
-    if not name.startswith("model."):
-        return None
-    inner = name.removeprefix("model.")
-    if inner.startswith(("model.language_model.", "model.visual.", "lm_head.")):
-        return f"vlm.{inner}"
-    if inner.startswith("visual."):
-        return f"vlm.model.{inner}"
-    if inner.startswith("model."):
-        return f"vlm.model.language_model.{inner.removeprefix('model.')}"
+    for pattern, place in _LANGUAGE_NAMES:
+        renamed, count = re.subn(pattern, place, name)
+        if count:
+            return renamed
     return None
 
 

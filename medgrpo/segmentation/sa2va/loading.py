@@ -67,7 +67,9 @@ def load_released(folder: Path, *, dtype: Any) -> tuple[Any, Any]:
             f"({', '.join(missing[:3])}), {len(mapped.unknown)} are unknown ({', '.join(mapped.unknown[:3])})",
             expected="Sa2VA-Qwen2_5-VL-3B, -7B, Sa2VA-Qwen3-VL-4B or one trained from them",
         )
-    model.load_state_dict({name: value.to(dtype) for name, value in mapped.weights.items()}, assign=True, strict=False)
+    model.load_state_dict(
+        {name: value.to(dtype) for name, value in mapped.weights.items()}, assign=True, strict=False
+    )
     model.tie_weights()
     return _with_buffers(model, dtype), processor
 
@@ -104,7 +106,11 @@ def _language_config(stored: dict[str, Any]) -> Any:
     text = stored["text_config"].get("model_type", "qwen2_5_vl_text")
     if text not in kinds:
         raise UsageError(f"a Sa2VA on {text} is not known", expected=f"one on {' or '.join(kinds.values())}")
-    ours = {key: value for key, value in stored.items() if key not in ("model_type", "auto_map", "template", "architectures")}
+    ours = {
+        key: value
+        for key, value in stored.items()
+        if key not in ("model_type", "auto_map", "template", "architectures")
+    }
     return AutoConfig.for_model(kinds[text], **ours)
 
 

@@ -8,7 +8,7 @@ picture's size bilinearly, as the released models do it: first to SAM's side, th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
@@ -58,7 +58,11 @@ class Sa2VA(PreTrainedModel):  # type: ignore[misc]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["Qwen2_5_VLDecoderLayer", "Qwen3VLTextDecoderLayer", "Qwen2DecoderLayer"]
+    _no_split_modules: ClassVar[list[str]] = [
+        "Qwen2_5_VLDecoderLayer",
+        "Qwen3VLTextDecoderLayer",
+        "Qwen2DecoderLayer",
+    ]
 
     def __init__(self, config: Sa2VAConfig) -> None:
         super().__init__(config)

@@ -9,7 +9,7 @@ from typing import Any
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
 from medgrpo.models.coordinates import BoxCoordinates, box_coordinates
-from medgrpo.models.folders import ADAPTER_FOLDERS, MODEL_FOLDERS, is_hub_name
+from medgrpo.models.folders import ADAPTER_FOLDERS, BUILT_IN_MASK_MODELS, MODEL_FOLDERS, is_hub_name
 
 ALL_LINEAR = "all-linear"
 """PEFT's own word for every linear layer but the last."""
@@ -33,6 +33,8 @@ class Policy:
     is_vision: bool
     coordinates: BoxCoordinates
     """How it writes boxes."""
+    segmenter: Any | None = None
+    """A model that answers with masks (`medgrpo.segmentation.segmenters.Segmenter`); None: one that writes."""
 
     @property
     def tokenizer(self) -> Any:
@@ -46,6 +48,8 @@ def find_weights(path: str) -> Weights:
     Raises:
         UsageError: there is a folder, but it is no model.
     """
+    if path in BUILT_IN_MASK_MODELS:
+        return Weights(path)
     folder = Path(path).expanduser().absolute()  # an adapter names its base for callers from anywhere
     if not folder.exists():
         if is_hub_name(path):
