@@ -24,5 +24,6 @@ def metadata_file(path: Path) -> Path | None:
             return folder / METADATA
     return None
 
+
 BUILT_IN_MASK_MODELS = ("unet", "sa2va-tiny")
 """`--model` of mask models that are built here, drawn from the seed (`medgrpo.segmentation.segmenters`)."""

@@ -109,7 +109,8 @@ def _read(picture: str, mask: str, fov: str, longest: int | None) -> tuple[NDArr
             found = stored.convert("L")
         if found.size != size:
             found = resize_mask(found, size)
-        return np.asarray(found) != 0
+        inside: Mask = np.asarray(found) != 0
+        return inside
 
     reference = binary(mask)
     truth = None if reference is None else Truth.of(reference, binary(fov))

@@ -65,7 +65,7 @@ def mask_reward_of(composite: CompositeReward, settings: Mapping[str, Any]) -> M
     Raises:
         UsageError: a weight is set, and there is no one reward that has it.
     """
-    changed = {
+    changed: dict[str, Any] = {
         name: settings.get(key)
         for name, key in (
             ("recall_target", "recall_target"),

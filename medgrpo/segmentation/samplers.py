@@ -255,6 +255,7 @@ class Segments(MaskSampler):
 
         assert draw.units is not None
         assert draw.keeps is not None
+        assert draw.weights is not None
         means = segment_sums(logits.float() * draw.weights, draw.units, draw.keeps.shape[1])
         return logsigmoid(means * (2 * draw.keeps - 1))
 

@@ -42,6 +42,12 @@ class Segmenter(ABC):
     def logits(self, model: Any, examples: Sequence[Example]) -> list[Tensor]:
         """Logits of each example, (height, width) of its picture, float32, differentiable."""
 
+    def save(self, folder: Path) -> None:
+        """Weights and processor as a folder that `load_segmenter` opens."""
+        self.model.save_pretrained(folder)
+        if self.processor is not None:
+            self.processor.save_pretrained(folder)
+
     def text_log_prob(self) -> Tensor | None:
         """Log-probabilities of the answers' tokens in the last call of `logits`; None where the model writes none."""
         return None
@@ -332,8 +338,11 @@ def _sa2va(model: Any, processor: Any, prompt: str | None, max_pixels: int | Non
     from medgrpo.segmentation.sa2va.inputs import ANSWER, PROMPT
 
     if max_pixels is not None:
-        size = processor.image_processor.size
-        processor.image_processor.size = {**size, "longest_edge": min(max_pixels, size["longest_edge"])}
+        size = dict(processor.image_processor.size)
+        if "longest_edge" in size:  # an area, in the Qwen-VL family
+            largest = min(max_pixels, int(size["longest_edge"]))
+            smallest = min(int(size["shortest_edge"]), largest)
+            processor.image_processor.size = {"shortest_edge": smallest, "longest_edge": largest}
     return Sa2VASegmenter(
         model.eval(),
         processor,

@@ -52,7 +52,7 @@ class UNet(PreTrainedModel):  # type: ignore[misc]
     def _init_weights(self, module: nn.Module) -> None:
         if module is self.head:
             nn.init.zeros_(module.weight)
-            nn.init.constant_(module.bias, -2.0)
+            nn.init.constant_(self.head.bias, -2.0)  # type: ignore[arg-type]
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """The logits."""

@@ -55,7 +55,7 @@ def test_every_method_names_a_class_that_is_there():
         assert isinstance(method, StageMethod)
         assert issubclass(method.trainer_class(), RunTrainer)
     assert {"grpo"} <= SAMPLING
-    assert {"sft", "dpo"} == set(SUPERVISED)
+    assert {"sft", "dpo", "masks-sft"} == set(SUPERVISED)
 
 
 def test_a_new_method_trains_with_one_entry_and_one_class(half, tiny_config, tmp_path):
@@ -86,7 +86,7 @@ def test_an_unknown_method_is_refused_with_the_names_of_all(half):
 
     with pytest.raises(UsageError, match="is not possible") as refused:
         resolve_run(assignments=("training.method=gpro",))
-    assert refused.value.expected == "grpo, sft, dpo or half"
+    assert refused.value.expected == "grpo, sft, dpo, masks, masks-sft or half"
 
 
 def test_no_room_compares_with_the_name_of_a_method():

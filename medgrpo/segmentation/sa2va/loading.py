@@ -59,7 +59,7 @@ def load_released(folder: Path, *, dtype: Any) -> tuple[Any, Any]:
     with torch.device("meta"):
         model = Sa2VA(config)
     mapped = from_released(dict(_weights(folder)))
-    is_tied = bool(config.vlm_config.tie_word_embeddings)
+    is_tied = bool(getattr(config.vlm_config, "tie_word_embeddings", False))
     missing = missing_names(model.state_dict(), mapped, is_tied=is_tied)
     if missing or mapped.unknown:
         raise MedgrpoError(

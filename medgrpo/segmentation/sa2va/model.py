@@ -82,11 +82,11 @@ class Sa2VA(PreTrainedModel):  # type: ignore[misc]
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's."""
-        return self.vlm.get_input_embeddings()
+        return self.vlm.get_input_embeddings()  # type: ignore[no-any-return]
 
     def get_output_embeddings(self) -> nn.Module:
         """The language model's."""
-        return self.vlm.get_output_embeddings()
+        return self.vlm.get_output_embeddings()  # type: ignore[no-any-return]
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """Text alone, by the language model."""
@@ -131,7 +131,8 @@ class Sa2VA(PreTrainedModel):  # type: ignore[misc]
             raise ValueError(f"a row has no {SEG}: there is nothing to prompt a mask with")
         last = input_ids.shape[1] - 1 - is_seg.flip(1).int().argmax(dim=1)
         states = hidden[torch.arange(len(hidden), device=hidden.device), last]
-        return self.text_hidden_fcs(states.to(self.text_hidden_fcs[0].weight.dtype))
+        kind = next(self.text_hidden_fcs.parameters()).dtype
+        return self.text_hidden_fcs(states.to(kind))  # type: ignore[no-any-return]
 
     def see(self, sam_pixels: Tensor) -> list[Tensor]:
         """SAM's feature maps of pictures, fine to coarse. No gradient where nothing of the encoder is trained."""
@@ -162,7 +163,7 @@ class Sa2VA(PreTrainedModel):  # type: ignore[misc]
             high_resolution_features=features[:-1],
         )
         best = ratings[:, 0].argmax(dim=-1)
-        return masks[torch.arange(batch, device=best.device), 0, best].float()
+        return masks[torch.arange(batch, device=best.device), 0, best].float()  # type: ignore[no-any-return]
 
 
 def at_size(logits: Tensor, side: int, size: tuple[int, int]) -> Tensor:

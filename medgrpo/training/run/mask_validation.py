@@ -16,6 +16,7 @@ from medgrpo.training.run.validation import choose_rows
 if TYPE_CHECKING:
     from medgrpo.config.sections import RunConfig
     from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.segmentation.segmenters import Segmenter
     from medgrpo.training.run.state import Run
     from medgrpo.training.run.validation import Measures
     from medgrpo.training.trainers.policy import Policy
@@ -42,11 +43,17 @@ class MaskValidator:
         """The rows measured."""
         return self.examples.rows
 
+    @property
+    def segmenter(self) -> Segmenter:
+        """The model's face."""
+        assert self.policy.segmenter is not None
+        return self.policy.segmenter  # type: ignore[no-any-return]
+
     def measure(self, model: Any, processor: Any) -> Measures:
         """Each metric with its interval, clustered by patient, at the best threshold (itself a metric)."""
         was_training = model.training
         model.eval()
-        logits = predicted_logits(self.policy.segmenter, model, self.examples, self.settings.masks.patch_size)
+        logits = predicted_logits(self.segmenter, model, self.examples, self.settings.masks.patch_size)
         model.train(was_training)
         return self._measured(logits)
 
@@ -62,7 +69,7 @@ class MaskValidator:
         was_training = model.training
         model.eval()
         own = predicted_logits(
-            self.policy.segmenter,
+            self.segmenter,
             model,
             self.examples,
             self.settings.masks.patch_size,

@@ -312,11 +312,11 @@ class MaskTrainer(RunTrainer, Trainer):
         with self.context.clock.phase("rollout"):
             logits = self.segmenter.logits(model, [example])[0]
         loss = supervised(self.context.config.masks.warm_start_loss, logits, example)
-        self._note("mask_loss", loss)
+        self.note("mask_loss", loss)
         said = self.segmenter.text_log_prob()
         if said is not None:
             spoken = -said.mean()
-            self._note("text_loss", spoken)
+            self.note("text_loss", spoken)
             loss = loss + spoken
         return loss
 
@@ -335,7 +335,7 @@ class MaskTrainer(RunTrainer, Trainer):
             self.segmenter.text_log_prob()  # a fixed answer is no action
             group, log_prob = self.group_of(objective, logits, example, number)
         loss, clipped = policy_loss(objective, group, log_prob)
-        self._note("clip_ratio", clipped)
+        self.note("clip_ratio", clipped)
         return loss + self.beside(model, logits, example)
 
     def group_of(
@@ -366,11 +366,11 @@ class MaskTrainer(RunTrainer, Trainer):
         total = logits.new_zeros(())
         if self.reference is not None:
             kl = kl_of_pixels(logits, self._reference_logits(model, example))
-            self._note("kl", kl)
+            self.note("kl", kl)
             total = total + settings.training.beta * kl
         if settings.masks.anchor:
             anchor = supervised(settings.masks.anchor_loss, logits, example)
-            self._note("anchor_loss", anchor)
+            self.note("anchor_loss", anchor)
             total = total + settings.masks.anchor * anchor
         return total
 
@@ -384,7 +384,7 @@ class MaskTrainer(RunTrainer, Trainer):
                 self.reference.to(self.args.device)
                 logits = self.segmenter.logits(self.reference, [example])[0]
         self.segmenter.text_log_prob()
-        return logits
+        return logits  # type: ignore[no-any-return]
 
     def _generator(self, batch: int, number: int, part: int) -> torch.Generator:
         device = next(self.model.parameters()).device
@@ -416,7 +416,8 @@ class MaskTrainer(RunTrainer, Trainer):
         self._recalls += [float(value) for value in group.measures.get("recall", [])]
         self._store(group, example)
 
-    def _note(self, name: str, value: Any) -> None:
+    def note(self, name: str, value: Any) -> None:
+        """A figure of the step under way, for its line: the mean over the step."""
         self._sums[name].append(float(value.detach()) if hasattr(value, "detach") else float(value))
 
     def _store(self, group: Drawn, example: Example) -> None:
@@ -481,7 +482,7 @@ class MaskTrainer(RunTrainer, Trainer):
 
 def whole_credit_of(rewards: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Rewards minus their mean; 0 where nothing could judge."""
-    return np.nan_to_num(rewards - np.nanmean(rewards))
+    return np.asarray(np.nan_to_num(rewards - np.nanmean(rewards)))
 
 
 def supervised(name: str, logits: Tensor, example: Example) -> Tensor:
