@@ -58,6 +58,12 @@ def preprocess(
         str,
         typer.Option(help="Same picture and question, other answers: keep, drop, or accept each (multi)."),
     ] = "keep",
+    keep_names: Annotated[
+        bool,
+        typer.Option(
+            "--keep-names", help="Call DICOM files by name. Default: by a hash, as names may be patients'."
+        ),
+    ] = False,
     prompt: Annotated[
         str | None, typer.Option(help="Prompt template: structured, answer, plain, detection or a TOML file.")
     ] = None,
@@ -105,6 +111,7 @@ def preprocess(
         on_bad_row=on_bad_row,
         missing_image=missing_image,
         conflicts=conflicts,
+        keep_names=keep_names,
         prompt=prompt,
         name=name,
         model=model,
@@ -186,6 +193,7 @@ def _options(**given: Any) -> Any:
         split=given["split"],
         seed=given["seed"],
         on_bad_row=given["on_bad_row"],
+        keep_names=given["keep_names"],
         missing_image=given["missing_image"],
         conflicts=given["conflicts"],
         prompt=given["prompt"],
@@ -217,6 +225,12 @@ def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
             f"{counted['over_budget']:,} do not fit into {counted['context_length']:,} with "
             f"{counted['completion_tokens']:,} for the completion ({counted['policy']})"
         )
+    for note, count in list(document["notes"].items())[:12]:
+        out.text(f"note: {count:,} × {note}")
+    unread = document["unread_fields"]
+    if unread:
+        shown = ", ".join(f"{name} ({count:,})" for name, count in list(unread.items())[:12])
+        out.text(f"not read: the fields {shown}{' …' if len(unread) > 12 else ''}")
     for field, count in info["leaked_fields"].items():
         out.text(
             f"left out: field {field!r} of {count:,} rows tells the answer; it reaches no prompt and no reward"

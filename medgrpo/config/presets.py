@@ -15,7 +15,7 @@ from typing import Any
 from medgrpo.config.layers import Layer, Resolved, assignments_layer, file_layer, leaves, resolve
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.methods import METHODS
-from medgrpo.models.folders import metadata_file
+from medgrpo.models.weights import metadata_file
 
 DEFAULT = "balanced"
 DEMO = "demo"

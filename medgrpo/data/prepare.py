@@ -16,6 +16,7 @@ from typing import Any, Literal
 from medgrpo.data.alike import alike
 from medgrpo.data.audit import audit_by_task
 from medgrpo.data.cells import read_bytes
+from medgrpo.data.dicom_names import aliases, hide_names, with_aliases
 from medgrpo.data.hashing import combined_hash, file_hash, fingerprint, row_hash, settings_hash, source_hash
 from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
 from medgrpo.data.lint import Findings, conflicts, lint
@@ -71,12 +72,17 @@ class PrepareOptions:
     near_duplicate_bits: int = 10
     """Pictures whose 256-bit perceptual hashes differ in at most this many bits stay in one split."""
 
+    keep_names: bool = False
+    """Call DICOM files by their names, which are often those of patients; else by a hash of their path."""
     budget: BudgetOptions | None = None
     """Check prompts against a model's context length; None: do not."""
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides what is written; the worker count does not."""
-        return asdict(self)
+        identity = asdict(self)
+        if not self.keep_names:  # as before there was the choice
+            del identity["keep_names"]
+        return identity
 
 
 SHAPE_TOLERANCE = 0.02
@@ -134,6 +140,8 @@ def prepare(
     problems = Problems(options.on_bad_row)
     items, formats = read_source(source, problems, options.task)
     _without_missing(items, problems)
+    names = {} if options.keep_names else aliases(source)
+    items = with_aliases(items, names)
     with PreparedWriter(target, keep_partial=True) as writer, disk_errors(writer.folder):
         stored = _store_images(items, source, writer.folder, options, count, progress)
         items = _with_images(items, stored, problems)
@@ -144,13 +152,15 @@ def prepare(
         items, budget = _within_budget(items, stored, source, writer.folder, options, template, problems)
         if not items:
             raise _nothing_left(source, problems)
+        hide_names(items, problems, names)
         rows, hashes = _finished_rows(items, stored, options.name or source.name)
         groups, near = _groups(items, stored, source.root, options.near_duplicate_bits, count)
         plan = assign(
             groups, _split_keys(items, stored), shares, [item.split for item in items], options.seed
         )
         findings = lint(rows, plan.names)
-        findings.near_duplicates = near
+        shown = {ref.key: ref.shown_key for item in items for ref in item.images}
+        findings.near_duplicates = [(shown[one], shown[other]) for one, other in near]
         for split in SPLITS:
             writer.write(split, (row for row, name in zip(rows, plan.names, strict=True) if name == split))
         task = options.task or _task_of_items(items)
@@ -160,7 +170,8 @@ def prepare(
             "name": options.name or source.name,
             "task": task,
             "formats": formats,
-            "source": str(source.only_file or source.base),
+            # Where it lay is this machine's business; a folder of DICOM files is often called after the patient.
+            "source": None if names else (source.only_file or source.base).name,
             "prompt_template": options.prompt or PROMPTS[task],
             "split": {"asked": options.split, "seed": options.seed, "groups": plan.groups}
             | ({"official_overlap": plan.overlap} if plan.overlap else {}),
@@ -253,7 +264,13 @@ def _content_hashes(source: Source, files: Sequence[Path]) -> dict[str, Any]:
 
 def _same_files(dataset: PreparedDataset, source: Source) -> bool:
     """True if nothing was touched, or what was touched or moved holds the same bytes."""
-    files = _files(source, (entry["key"] for entry in journal(dataset.path)))
+    places = {hidden: path for path, hidden in aliases(source).items()}
+
+    def place(entry: dict[str, Any]) -> tuple[str, str]:
+        path, _, part = entry["key"].partition("#")
+        return places.get(path, path), part
+
+    files = _files(source, (place(entry)[0] for entry in journal(dataset.path)))
     if not all(path.is_file() for path in files):
         return False
     if dataset.info.get("fingerprint") == fingerprint(source.root, files):
@@ -261,7 +278,7 @@ def _same_files(dataset: PreparedDataset, source: Source) -> bool:
     if dataset.info.get("content") != _content_hashes(source, files):
         return False
     for entry in journal(dataset.path):
-        path, _, part = entry["key"].partition("#")
+        path, part = place(entry)
         if source_hash(read_bytes(source.root, ImageRef(path, part)), part) != entry["source_hash"]:
             return False
     return True
@@ -416,7 +433,7 @@ def _finished_rows(
             first = pictures[0]
             row["width"], row["height"] = first.width, first.height
             row["image_tokens"] = sum(image_tokens(p.width, p.height, family) for p in pictures)
-            row["image_id"] = row["image_id"] or item.images[0].key
+            row["image_id"] = row["image_id"] or item.images[0].shown_key
             _label_from_header(row, first)
             if source_boxes:
                 row["boxes"] = scaled_boxes(source_boxes, first)
@@ -561,6 +578,8 @@ def _info(
         "skipped_examples": problems.examples,
         "notes": dict((problems.notes + notes).most_common()),
         "leaked_fields": dict(problems.dropped_fields.most_common()),
+        "unread_fields": dict(problems.account.unread.most_common()),
+        "harmless_fields": dict(problems.account.harmless.most_common()),
         "image_tokens": {
             "min": tokens[0] if tokens else None,
             "median": tokens[len(tokens) // 2] if tokens else None,
@@ -604,6 +623,7 @@ def summary(dataset: PreparedDataset, wall_s: float) -> dict[str, Any]:
         "near_duplicates": info["near_duplicates"]["pairs"],
         "option_letters": info["option_letters"],
         "leaked_fields": info["leaked_fields"],
+        "unread_fields": info.get("unread_fields", {}),
         "notes": info["notes"],
         "budget": info.get("budget"),
         "audit": info.get("audit"),

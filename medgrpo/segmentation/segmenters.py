@@ -150,10 +150,17 @@ class Sa2VASegmenter(Segmenter):
 
     def logits(self, model: Any, examples: Sequence[Example]) -> list[Tensor]:
         """See `Segmenter.logits`: the masks of the fixed answer."""
-        return [self.mask_of(model, example, self.answer) for example in examples]
+        from medgrpo.segmentation.sa2va.inputs import spoken
 
-    def mask_of(self, model: Any, example: Example, answer: str) -> Tensor:
-        """Logits for one answer, (height, width); its tokens' log-probabilities join `text_log_prob`."""
+        answer = spoken(self.processor, self.answer)
+        return [self.mask_of(model, example, answer) for example in examples]
+
+    def has_mask(self, answer: Sequence[int]) -> bool:
+        """Whether an answer asks for exactly one mask."""
+        return list(answer).count(int(_inner(self.model).config.seg_token_id)) == 1
+
+    def mask_of(self, model: Any, example: Example, answer: Sequence[int]) -> Tensor:
+        """Logits for one answer (tokens), (height, width); its tokens' log-probabilities join `text_log_prob`."""
         from medgrpo.segmentation.sa2va.inputs import encode, sam_pixels
         from medgrpo.segmentation.sa2va.model import at_size
 
@@ -173,8 +180,10 @@ class Sa2VASegmenter(Segmenter):
         said, self._text = self._text, []
         return torch.cat(said) if said else None
 
-    def answers(self, model: Any, example: Example, count: int, *, max_new_tokens: int = 32) -> list[str]:
-        """Answers drawn at temperature 1, without the end of the turn."""
+    def answers(
+        self, model: Any, example: Example, count: int, *, max_new_tokens: int = 32
+    ) -> list[tuple[int, ...]]:
+        """Answers drawn at temperature 1, as tokens, the end of the turn included. A placeholder of a picture is never drawn."""
         import torch
 
         from medgrpo.segmentation.sa2va.inputs import messages_of
@@ -184,8 +193,11 @@ class Sa2VASegmenter(Segmenter):
             messages_of(self.prompt), tokenize=False, add_generation_prompt=True
         )
         inputs = self.processor(text=[text], images=[_image(example)], return_tensors="pt")
+        inner = _inner(model)
+        language = inner.config.vlm_config
+        never = [getattr(language, name, None) for name in ("image_token_id", "video_token_id")]
         with torch.no_grad():
-            drawn = _inner(model).generate(
+            drawn = inner.generate(
                 **inputs.to(_device(self.model)),
                 do_sample=True,
                 temperature=1.0,
@@ -193,10 +205,11 @@ class Sa2VASegmenter(Segmenter):
                 top_p=1.0,
                 num_return_sequences=count,
                 max_new_tokens=max_new_tokens,
+                suppress_tokens=[token for token in never if token is not None],
             )
-        said = self.processor.tokenizer.batch_decode(drawn[:, inputs["input_ids"].shape[1] :])
-        end = self.processor.tokenizer.eos_token or ""
-        return [one.split(end)[0] if end else one for one in said]
+        end = self.processor.tokenizer.eos_token_id
+        said = drawn[:, inputs["input_ids"].shape[1] :].tolist()
+        return [tuple(one[: one.index(end) + 1] if end in one else one) for one in said]
 
 
 SA2VA_LANGUAGE = r"(?:.*\.)?vlm\.(?:.*\.)?layers\.\d+\.self_attn\.(?:q_proj|k_proj|v_proj|o_proj)"
@@ -335,14 +348,11 @@ def _demo(seed: int, prompt: str | None) -> Segmenter:
 
 
 def _sa2va(model: Any, processor: Any, prompt: str | None, max_pixels: int | None) -> Sa2VASegmenter:
+    from medgrpo.models.loading import limit_pixels
     from medgrpo.segmentation.sa2va.inputs import ANSWER, PROMPT
 
     if max_pixels is not None:
-        size = dict(processor.image_processor.size)
-        if "longest_edge" in size:  # an area, in the Qwen-VL family
-            largest = min(max_pixels, int(size["longest_edge"]))
-            smallest = min(int(size["shortest_edge"]), largest)
-            processor.image_processor.size = {"shortest_edge": smallest, "longest_edge": largest}
+        limit_pixels(processor, max_pixels=max_pixels)
     return Sa2VASegmenter(
         model.eval(),
         processor,

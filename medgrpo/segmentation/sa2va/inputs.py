@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,21 +38,31 @@ def messages_of(prompt: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}]
 
 
-def encode(
-    processor: Any, picture: NDArray[np.uint8], prompt: str, answer: str
-) -> tuple[dict[str, Any], int]:
-    """Model inputs of prompt and answer, and the length of the prompt in tokens; a batch of one.
+def spoken(processor: Any, answer: str) -> list[int]:
+    """Tokens of an answer and of the end of its turn, after which the released models read the state at [SEG]."""
+    tokenizer = processor.tokenizer
+    ids: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    return [*ids, tokenizer.eos_token_id]
 
-    The answer ends the turn, as a generated one does: the released models read the state at [SEG], after which
-    there is at least one token more.
+
+def encode(
+    processor: Any, picture: NDArray[np.uint8], prompt: str, answer: Sequence[int]
+) -> tuple[dict[str, Any], int]:
+    """Model inputs of prompt and answer, a batch of one, and the length of the prompt in tokens.
+
+    The answer is tokens and not text: what was sampled is not always what its text would be cut into again.
     """
+    import torch
     from PIL import Image
 
     start = processor.apply_chat_template(messages_of(prompt), tokenize=False, add_generation_prompt=True)
-    tokenizer = processor.tokenizer
-    image = Image.fromarray(picture)
-    alone = processor(text=[start], images=[image], return_tensors="pt")
-    whole = processor(
-        text=[start + answer + (tokenizer.eos_token or "")], images=[image], return_tensors="pt"
-    )
-    return dict(whole), int(alone["input_ids"].shape[1])
+    inputs = dict(processor(text=[start], images=[Image.fromarray(picture)], return_tensors="pt"))
+    length = int(inputs["input_ids"].shape[1])
+    further = {"input_ids": torch.tensor([list(answer)])}
+    further["attention_mask"] = torch.ones_like(further["input_ids"])
+    for name, value in further.items():
+        inputs[name] = torch.cat([inputs[name], value], dim=1)
+    if "mm_token_type_ids" in inputs:  # 0 is text
+        kinds = inputs["mm_token_type_ids"]
+        inputs["mm_token_type_ids"] = torch.cat([kinds, kinds.new_zeros(1, len(answer))], dim=1)
+    return inputs, length

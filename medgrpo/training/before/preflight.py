@@ -92,7 +92,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     if config.training.early_stopping_patience is not None and not config.validation.steps:
         warnings.append("training.early_stopping_patience waits for validations: set validation.steps")
     if config.model.path is not None:
-        _check_model(config.model.path, config.model.thinking)
+        _check_model(config.model.path, config.model.thinking, config.model.force_base)
     return Preflight(dataset, composite, template, plans, warnings)
 
 
@@ -254,15 +254,17 @@ def _check_curriculum(config: RunConfig, dataset: PreparedDataset, plans: list[S
     return warnings
 
 
-def _check_model(path: str, thinking: str) -> None:
+def _check_model(path: str, thinking: str, force_base: bool) -> None:
     from medgrpo.models.folders import BUILT_IN_MASK_MODELS
     from medgrpo.models.loading import check_model, check_thinking
-    from medgrpo.training.trainers.policy import find_weights
+    from medgrpo.models.weights import check_fingerprints, find_weights
 
-    base = find_weights(path).base
+    weights = find_weights(path)
+    base = weights.base
     if base in BUILT_IN_MASK_MODELS:
         return
     check_model(base)
+    check_fingerprints(weights, force=force_base)
     if thinking != "template":
         check_thinking(Path(base))
 

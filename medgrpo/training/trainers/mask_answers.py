@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,6 @@ import torch
 
 from medgrpo.segmentation.credit import whole_credit
 from medgrpo.segmentation.objective import MaskObjective, policy_loss
-from medgrpo.segmentation.sa2va.model import SEG
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,21 +27,21 @@ def spoken_loss(
     answer's tokens get the advantage of its mask in the whole group; the mask's pixels their own credit. Answers are sampled anew at
     every update (`training.num_iterations` is 1: what was said before is not kept).
     """
-    from dataclasses import replace
-
     with trainer.context.clock.phase("rollout"):
         answers = trainer.segmenter.answers(model, example, objective.group)
-    counts = {text: answers.count(text) for text in dict.fromkeys(answers)}
+    counts = {answer: answers.count(answer) for answer in dict.fromkeys(answers)}
     losses: list[Tensor] = []
     earned: list[tuple[Tensor, np.ndarray[Any, Any]]] = []
     failed = 0
-    for part, (text, count) in enumerate(counts.items()):
-        has_mask = text.count(SEG) == 1
-        logits = trainer.segmenter.mask_of(model, example, text if has_mask else SEG)
-        said = trainer.segmenter.text_log_prob()
+    seg = int(trainer.accelerator.unwrap_model(trainer.model).config.seg_token_id)
+    for part, (answer, count) in enumerate(counts.items()):
+        has_mask = trainer.segmenter.has_mask(answer)
+        # Without a [SEG] nothing prompts a mask: one is put behind the answer, and neither it nor its mask counts.
+        logits = trainer.segmenter.mask_of(model, example, answer if has_mask else (*answer, seg))
+        said = trainer.segmenter.text_log_prob()[: len(answer)]
         if not has_mask:
             failed += count
-            earned.append((_said(trainer, model, example, text), np.zeros(count)))
+            earned.append((said.mean(), np.zeros(count)))
             continue
         # A mask alone has no others to be compared with: a second one of the same answer is drawn beside it.
         own = replace(objective, group=max(2, count))
@@ -59,10 +59,3 @@ def spoken_loss(
         place += len(values)
         losses.append(-share * spoken)
     return torch.stack([loss.reshape(()) for loss in losses]).sum()
-
-
-def _said(trainer: MaskTrainer, model: Any, example: Example, text: str) -> Tensor:
-    """Mean log-probability of an answer without a mask; its own tokens, with a [SEG] after them that is not counted."""
-    trainer.segmenter.mask_of(model, example, text + SEG)
-    said: Tensor = trainer.segmenter.text_log_prob()
-    return said[:-2].mean() if len(said) > 2 else said.mean()  # [SEG] and the end of the turn

@@ -19,6 +19,7 @@ from transformers import Trainer, TrainingArguments
 
 from medgrpo.errors import UsageError
 from medgrpo.models.coordinates import BoxCoordinates
+from medgrpo.models.weights import Weights, check_fingerprints
 from medgrpo.rewards.masks import DynamicRecallWeight
 from medgrpo.runs.store import Completion
 from medgrpo.segmentation import losses
@@ -42,7 +43,7 @@ from medgrpo.training.run.context import gathered
 from medgrpo.training.run.mask_validation import mask_validator
 from medgrpo.training.trainers.arguments import shared_arguments
 from medgrpo.training.trainers.base import RunTrainer
-from medgrpo.training.trainers.policy import Policy, Weights
+from medgrpo.training.trainers.policy import Policy
 from medgrpo.training.trainers.sampler import EpochOrder
 
 if TYPE_CHECKING:
@@ -178,11 +179,11 @@ def load_mask_policy(weights: Weights, settings: RunConfig) -> Policy:
         max_pixels=settings.model.max_pixels,
     )
     if weights.adapter is not None:
-        from peft import PeftModel
+        from medgrpo.models.adapters import load_adapter
 
-        model = PeftModel.from_pretrained(
-            segmenter.model, weights.adapter, is_trainable=tuning.method != "full"
-        )
+        check_fingerprints(weights, force=settings.model.force_base)
+        is_trainable = tuning.method != "full"
+        model = load_adapter(segmenter.model, weights.adapter, base=weights.base, is_trainable=is_trainable)
         model.active_peft_config.base_model_name_or_path = weights.base
         segmenter.model = model.merge_and_unload() if tuning.method == "full" else model
     elif tuning.method != "full":
