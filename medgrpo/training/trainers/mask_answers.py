@@ -15,15 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medgrpo.segmentation.examples import Example
-    from medgrpo.training.trainers.masks import MaskTrainer
 
 
-def spoken_loss(
-    trainer: MaskTrainer, model: Any, example: Example, number: int, objective: MaskObjective
-) -> Tensor:
+def spoken_loss(trainer: Any, model: Any, example: Example, number: int, objective: MaskObjective) -> Tensor:
     """Loss of one picture whose G answers are sampled.
 
-    Equal answers are read once, and their masks drawn together. An answer with no [SEG], or more than one, has no mask: it earns 0. The
+    `trainer` is the `masks.MaskTrainer`. Equal answers are read once, and their masks drawn together. An answer with no [SEG], or more than one, has no mask: it earns 0. The
     answer's tokens get the advantage of its mask in the whole group; the mask's pixels their own credit. Answers are sampled anew at
     every update (`training.num_iterations` is 1: what was said before is not kept).
     """

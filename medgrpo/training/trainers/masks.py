@@ -43,6 +43,7 @@ from medgrpo.training.run.context import gathered
 from medgrpo.training.run.mask_validation import mask_validator
 from medgrpo.training.trainers.arguments import shared_arguments
 from medgrpo.training.trainers.base import RunTrainer
+from medgrpo.training.trainers.mask_answers import spoken_loss
 from medgrpo.training.trainers.policy import Policy
 from medgrpo.training.trainers.sampler import EpochOrder
 
@@ -328,8 +329,6 @@ class MaskTrainer(RunTrainer, Trainer):
             objective = objective.with_recall(self.recall)
         assert example.truth is not None
         if settings.masks.text == "sampled" and hasattr(self.segmenter, "answers"):
-            from medgrpo.training.trainers.mask_answers import spoken_loss
-
             return spoken_loss(self, model, example, number, objective)
         with self.context.clock.phase("rollout"):
             logits = self.segmenter.logits(model, [example])[0]
