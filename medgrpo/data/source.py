@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from medgrpo.errors import UsageError
+from medgrpo.files import check_regular, kind_of
 
 RECORD_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
 IMAGE_SUFFIXES = (
@@ -78,7 +80,10 @@ class Source:
         self, path: str | Path, *, keep_missing: bool = False, image_root: Path | None = None
     ) -> None:
         self.keep_missing = keep_missing
+        self.no_files: Counter[str] = Counter()
+        """Pipes, sockets and devices among the files, by kind."""
         given = Path(path).expanduser()
+        check_regular(given)
         if not given.exists():
             raise UsageError(
                 f"no data at {given}",
@@ -97,7 +102,8 @@ class Source:
 
     @cached_property
     def files(self) -> list[Path]:
-        """Every file below the folder, sorted by path; hidden ones and links out of it are left out."""
+        """Every file below the folder, sorted by path; hidden ones, links out of it, and pipes, sockets and devices
+        (`no_files`) are left out."""
         found: set[Path] = set()
         unreadable: list[str] = []
         for top in self.folders:
@@ -106,7 +112,10 @@ class Source:
                 found |= {Path(folder) / name for name in names if not name.startswith(".")}
         if unreadable:
             raise UsageError(f"{unreadable[0]} cannot be listed", expected="folders that this user may read")
-        return sorted(path for path in found if not path.is_symlink() or self.contains(path))
+        inside = sorted(path for path in found if not path.is_symlink() or self.contains(path))
+        kinds = {path: kind_of(path) for path in inside}
+        self.no_files = Counter(kind for kind in kinds.values() if kind)
+        return [path for path in inside if kinds[path] is None]
 
     @cached_property
     def record_files(self) -> list[Path]:

@@ -65,6 +65,13 @@ def read_source(source: Source, problems: Problems, task: Task | None = None) ->
         UsageError: nothing in the source is in a known format.
         MedgrpoError: a file cannot be read, or a row is bad and the policy is `stop`.
     """
+    found = _read_source(source, problems, task)
+    for kind, count in source.no_files.items():
+        problems.skipped[f"{kind}, not a file"] += count
+    return found
+
+
+def _read_source(source: Source, problems: Problems, task: Task | None) -> tuple[list[Item], list[str]]:
     for folder in FOLDERS:
         if task in (None, folder.task) and folder.matches(source):
             return list(folder.read(source, problems)), [folder.name]

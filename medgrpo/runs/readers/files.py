@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import check_regular
 from medgrpo.records import lines
 from medgrpo.runs.readers.console import read_console
 from medgrpo.runs.readers.decode import decoded
@@ -34,6 +35,7 @@ def read_file(path: Path) -> Parsed:
     """The log in one file."""
     if path.name == "log.jsonl" and (path.parent / "config.toml").is_file():
         return read_run_folder(path.parent)
+    check_regular(path)
     raw = path.read_bytes()
     if raw[:4] == b"PAR1" or (b"\x00" in raw[:4096] and not raw.startswith((b"\xff\xfe", b"\xfe\xff"))):
         raise MedgrpoError(f"{str(path)!r} is a binary file, not a training log", expected=READABLE)

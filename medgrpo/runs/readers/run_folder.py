@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from medgrpo.files import check_regular
 from medgrpo.records import lines
 from medgrpo.runs.readers.documents import entries_of
 from medgrpo.runs.readers.lines import parse_lines, unreadable_notes
@@ -21,6 +22,7 @@ def read_run_folder(path: Path) -> Parsed:
     rows, unreadable = parse_lines(text)
     stages = []
     for file in sorted(path.glob("stages/*/log.jsonl"), key=lambda file: _leading_number(file.parent.name)):
+        check_regular(file)
         history, _ = parse_lines(file.read_text("utf-8", errors="replace"))
         folder = file.parent.name
         stages.append(Stage(folder, entries_of(history), folder.split("-", 1)[-1] or None))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.runs.writer import read_lines
+from medgrpo.records import json_objects
 
 if TYPE_CHECKING:
     from medgrpo.training.run.state import Run
@@ -31,6 +31,8 @@ class TrainResult:
     health: dict[str, Any]
     status: str
     """finished, or stopped when someone asked for it."""
+    stopped_by: str | None = None
+    """The signal that asked for it: SIGINT or SIGTERM; None: it came to its end, or a launcher passed the word on."""
 
     def as_dict(self) -> dict[str, Any]:
         """The document of `medgrpo train --json`."""
@@ -48,7 +50,7 @@ def result_of(run: Run, started: float, status: str) -> TrainResult:
     from medgrpo.runs.health import assess
     from medgrpo.runs.record import read_run
 
-    history = read_lines(run.writer.path / "log.jsonl")
+    history = json_objects(run.writer.path / "log.jsonl")
     rewards = [entry["reward"] for entry in history if entry.get("reward") is not None]
     window = max(5, round(len(rewards) / 10))
     health: dict[str, Any] = {"verdict": "insufficient_data", "findings": []}
@@ -65,6 +67,7 @@ def result_of(run: Run, started: float, status: str) -> TrainResult:
         wall_s=time.perf_counter() - started,
         health=health,
         status=status,
+        stopped_by=run.stop.requested if status == "stopped" else None,
     )
 
 
