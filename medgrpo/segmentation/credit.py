@@ -36,7 +36,7 @@ SUMS = ("area", "hits", "covered", "skeleton", "skeleton_hits")
 """|P|, |P∩R|, |S(R)∩P|, |S(P)|, |S(P)∩R|; S is the skeleton."""
 OF_SKELETON = 2
 """The last two count the prediction's skeleton."""
-WINDOW_PX = 7
+WINDOW_PX = 3
 """Side of the window over which a pixel answers for the skeleton."""
 
 
@@ -149,45 +149,63 @@ def whole_credit(rewards: Floats, *, is_scaled: bool = True) -> Floats:
     return np.asarray(centred)
 
 
-def local_credit(
-    draw: Draw, judged: Judged, truth: Truth, *, window: int = WINDOW_PX, device: str | None = None
-) -> Tensor:
-    """What each unit of each mask earned: (group, height, width), or (group, segments) where segments were drawn.
+def slope_map(draw: Draw, judged: Judged, truth: Truth) -> Tensor:
+    """What turning a pixel on adds to a mask's reward by area, hits and the reference's skeleton, (group, height, width).
+
+    These three sums take each pixel for itself, so that both states of a pixel can be weighed without drawing
+    either (see `objective.policy_loss`); outside the field of view 0.
+    """
+    slopes = _onto(draw, judged.slopes.astype(np.float32))[:, :, None, None]
+    reference, thin = _onto(draw, truth.mask).float(), _onto(draw, truth.skeleton).float()
+    added = slopes[0] + slopes[1] * reference + slopes[2] * thin
+    return added if truth.fov is None else added * _onto(draw, truth.fov)
+
+
+def skeleton_credit(draw: Draw, judged: Judged, truth: Truth, *, window: int = WINDOW_PX) -> Tensor:
+    """What the drawn skeleton around each pixel earned beyond the other masks' there, (group, height, width).
 
     Args:
         window: side over which a pixel answers for the skeleton, odd, in pixels.
-    Raises:
-        ValueError: a group of one mask has no others to compare with.
     """
     import torch
     from torch.nn.functional import avg_pool2d
 
+    slopes = _onto(draw, judged.slopes.astype(np.float32))[:, :, None, None]
+    lines = _beyond_others(_onto(draw, judged.skeletons).float())
+    earned = lines * (slopes[3] + slopes[4] * _onto(draw, truth.mask).float())
+    if window > 1:
+        earned = avg_pool2d(earned[:, None], window, 1, window // 2)[:, 0] * window**2
+    if truth.fov is not None:
+        earned = torch.where(_onto(draw, truth.fov), earned, 0.0)
+    return earned
+
+
+def local_credit(draw: Draw, judged: Judged, truth: Truth, *, window: int = WINDOW_PX) -> Tensor:
+    """What each unit of each mask earned: (group, height, width), or (group, segments) where segments were drawn.
+
+    Raises:
+        ValueError: a group of one mask has no others to compare with.
+    """
     from medgrpo.segmentation.samplers import segment_sums
 
-    group = draw.masks.shape[0]
-    if group < 2:
+    if draw.masks.shape[0] < 2:
         raise ValueError("local credit compares the masks of a group: expected two or more")
-    place = draw.masks.device
-
-    def onto(array: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(place)
-
-    def other(field: Tensor) -> Tensor:
-        """Difference to the mean of the group's other masks."""
-        return (field - field.mean(0, keepdim=True)) * (group / (group - 1))
-
-    slopes = onto(judged.slopes.astype(np.float32))[:, :, None, None]
-    reference, thin = onto(truth.mask).float(), onto(truth.skeleton).float()
-    masks = other(draw.masks.float())
-    if truth.fov is not None:
-        masks = masks * onto(truth.fov)
-    credit = masks * (slopes[0] + slopes[1] * reference + slopes[2] * thin)
-    lines = other(onto(judged.skeletons).float())
-    both = torch.stack([lines, lines * reference], dim=1)  # (group, 2, height, width)
-    if draw.units is None and window > 1:
-        both = avg_pool2d(both, window, 1, window // 2, count_include_pad=True) * window**2
-    credit = credit + slopes[3] * both[:, 0] + slopes[4] * both[:, 1]
+    is_whole = draw.units is not None  # a segment answers for the skeleton in it
+    credit = _beyond_others(draw.masks.float()) * slope_map(draw, judged, truth)
+    credit = credit + skeleton_credit(draw, judged, truth, window=1 if is_whole else window)
     if draw.units is None:
         return credit
     assert draw.keeps is not None
     return segment_sums(credit, draw.units, draw.keeps.shape[1])
+
+
+def _beyond_others(field: Tensor) -> Tensor:
+    """Difference to the mean of the group's other masks."""
+    group = field.shape[0]
+    return (field - field.mean(0, keepdim=True)) * (group / max(1, group - 1))
+
+
+def _onto(draw: Draw, array: NDArray[np.generic]) -> Tensor:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array)).to(draw.masks.device)

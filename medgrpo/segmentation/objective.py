@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from medgrpo.errors import UsageError
 from medgrpo.rewards.masks import DynamicRecallWeight, MaskReward
-from medgrpo.segmentation.credit import Judged, Truth, judge, local_credit, whole_credit
+from medgrpo.segmentation.credit import (
+    Judged,
+    Truth,
+    judge,
+    local_credit,
+    skeleton_credit,
+    slope_map,
+    whole_credit,
+)
+from medgrpo.segmentation.samplers import Coins
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -52,9 +61,13 @@ class Drawn:
     """(group,); NaN where nothing could judge."""
     measures: dict[str, Floats]
     credit: Tensor
-    """As `MaskSampler.log_prob` gives log-probabilities; (group, 1, 1) for `whole`."""
+    """Of what was drawn, as `MaskSampler.log_prob` gives log-probabilities; (group, 1, 1) for `whole`."""
     old: Tensor
     """Log-probabilities when the group was drawn."""
+    slopes: Tensor | None = None
+    """(group, height, width): what a pixel adds to the reward by being on, where both its states are weighed."""
+    old_coins: Tensor | None = None
+    """(group, height, width): logits of the coins when the group was drawn."""
 
 
 def mask_reward_of(composite: CompositeReward, settings: Mapping[str, Any]) -> MaskReward | None:
@@ -109,36 +122,75 @@ def judged(
 def drawn(
     objective: MaskObjective,
     draw: Draw,
-    log_prob: Tensor,
+    logits: Tensor,
     earned: tuple[Floats, dict[str, Floats], Judged | None],
     truth: Truth,
 ) -> Drawn:
-    """The group with its credit."""
+    """The group with its credit.
+
+    Args:
+        logits: those that it was drawn from.
+    """
     import torch
 
     rewards, measures, found = earned
+    logits = logits.detach()
+    old = objective.sampler.log_prob(logits, draw)
     if objective.credit == "local" and found is not None:
-        credit = local_credit(draw, found, truth)
-    else:
-        known = np.nan_to_num(rewards - np.nanmean(rewards)) if np.isnan(rewards).any() else rewards
-        shared = whole_credit(known, is_scaled=objective.scale_rewards == "group")
-        credit = torch.from_numpy(shared).float().to(log_prob.device)
-        credit = credit.view(-1, *([1] * (log_prob.dim() - 1)))
-        credit = credit / log_prob[0].numel()  # GRPO's mean over a completion's tokens
-    return Drawn(draw, rewards, measures, credit.to(log_prob.dtype), log_prob.detach())
+        if isinstance(objective.sampler, Coins):
+            credit = skeleton_credit(draw, found, truth)
+            slopes, coins = slope_map(draw, found, truth), objective.sampler.coin_logits(logits, draw)
+            return Drawn(draw, rewards, measures, credit, old, slopes, coins)
+        return Drawn(draw, rewards, measures, local_credit(draw, found, truth), old)
+    known = np.nan_to_num(rewards - np.nanmean(rewards)) if np.isnan(rewards).any() else rewards
+    shared = whole_credit(known, is_scaled=objective.scale_rewards == "group")
+    credit = torch.from_numpy(shared).to(old).view(-1, *([1] * (old.dim() - 1)))
+    return Drawn(
+        draw, rewards, measures, credit / old[0].numel(), old
+    )  # GRPO's mean over a completion's tokens
 
 
-def policy_loss(objective: MaskObjective, group: Drawn, log_prob: Tensor) -> tuple[Tensor, float]:
+def policy_loss(objective: MaskObjective, group: Drawn, logits: Tensor) -> tuple[Tensor, float]:
     """-Σ min(ratio·credit, clipped ratio·credit), mean over the group; and the share of units that were clipped.
 
-    In the first iteration every ratio is 1 and the gradient is that of the expected reward.
+    In the first iteration every ratio is 1 and the gradient is that of the expected reward. What a pixel changes by area, hits and
+    the reference's skeleton is known for both its states, so both are weighed by their probabilities instead of the drawn one:
+    the same mean, without the coin's own noise.
     """
-    ratio = (log_prob - group.old).exp()
-    high = objective.epsilon if objective.epsilon_high is None else objective.epsilon_high
-    clipped = ratio.clamp(1 - objective.epsilon, 1 + high)
-    gained, kept = ratio * group.credit, clipped * group.credit
-    loss = -gained.minimum(kept).flatten(1).sum(1).mean()
-    return loss, float((kept < gained).float().mean())
+    low, high = 1 - objective.epsilon, 1 + (objective.epsilon_high or objective.epsilon)
+    log_prob = objective.sampler.log_prob(logits, group.draw)
+    loss, clipped = _clipped(log_prob - group.old, group.credit, low, high)
+    if group.slopes is not None:
+        assert isinstance(objective.sampler, Coins)
+        assert group.old_coins is not None
+        for coins, old, slopes in _both_states(objective.sampler, group, logits):
+            chance = old.sigmoid()
+            part, share = _clipped(
+                _log_sigmoid(coins) - _log_sigmoid(old), slopes * chance * (1 - chance), low, high
+            )
+            loss, clipped = loss + part, (clipped + share) / 2
+    return loss, clipped
+
+
+def _both_states(sampler: Coins, group: Drawn, logits: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """On, then off: logits of that state now and then, and what it adds to the reward beyond the coin's mean."""
+    assert group.old_coins is not None
+    assert group.slopes is not None
+    coins = sampler.coin_logits(logits, group.draw)
+    yield coins, group.old_coins, group.slopes
+    yield -coins, -group.old_coins, -group.slopes
+
+
+def _clipped(log_ratio: Tensor, credit: Tensor, low: float, high: float) -> tuple[Tensor, float]:
+    ratio = log_ratio.exp()
+    gained, kept = ratio * credit, ratio.clamp(low, high) * credit
+    return -gained.minimum(kept).flatten(1).sum(1).mean(), float((kept < gained).float().mean())
+
+
+def _log_sigmoid(logits: Tensor) -> Tensor:
+    from torch.nn.functional import logsigmoid
+
+    return logsigmoid(logits)
 
 
 def kl_of_pixels(logits: Tensor, reference: Tensor) -> Tensor:

@@ -94,12 +94,16 @@ class Coins(MaskSampler):
         uniform = torch.rand(shape, generator=generator, device=logits.device)
         return Draw(uniform < chances, shift)
 
+    def coin_logits(self, logits: Tensor, draw: Draw) -> Tensor:
+        """Logits of the coins, (group, height, width): P(on) = sigmoid of them."""
+        moved = logits.float() if draw.shift is None else logits.float() + draw.shift
+        return (moved / self.temperature).expand(draw.masks.shape)
+
     def log_prob(self, logits: Tensor, draw: Draw) -> Tensor:
         """logsigmoid of what each coin shows."""
         from torch.nn.functional import logsigmoid
 
-        moved = logits.float() if draw.shift is None else logits.float() + draw.shift
-        return logsigmoid(moved / self.temperature * (2.0 * draw.masks - 1.0))
+        return logsigmoid(self.coin_logits(logits, draw) * (2.0 * draw.masks - 1.0))
 
 
 class Independent(Coins):

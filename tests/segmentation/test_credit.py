@@ -121,3 +121,45 @@ def test_a_group_of_one_cannot_be_compared():
     draw = Independent().draw(torch.zeros(mask.shape), 1)
     with pytest.raises(ValueError, match="two or more"):
         local_credit(draw, judge(draw.masks.numpy(), Truth.of(mask), multi_objective), Truth.of(mask))
+
+
+def test_weighing_both_states_has_the_same_mean_and_still_less_noise():
+    from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.segmentation.objective import MaskObjective, draw_masks, drawn, judged, policy_loss
+
+    mask = truth_of(side=16)
+    truth = Truth.of(mask)
+    reward = MaskReward(dice=0.0, recall=1.0, topology=0.0, length=0.0, recall_target=1.0)
+    objective = MaskObjective(Independent(), reward, CompositeReward("simple_dice"), group=4)
+    logits = torch.from_numpy(np.where(mask, 0.8, -1.0)).float().requires_grad_()
+    found = []
+    for seed in range(20):
+        draw = draw_masks(objective, logits, torch.Generator().manual_seed(seed))
+        group = drawn(objective, draw, logits, judged(objective, draw, truth), truth)
+        loss, clipped = policy_loss(objective, group, logits)
+        assert clipped == 0
+        found.append(-torch.autograd.grad(loss, logits)[0])
+    stacked = torch.stack(found)
+    chance = torch.sigmoid(logits.detach())
+    exact = torch.from_numpy(mask) * chance * (1 - chance) / truth.area
+    torch.testing.assert_close(stacked.mean(0), exact.float(), atol=1e-6, rtol=0)
+    assert float(stacked.std(0).max()) < 1e-6  # recall is linear: nothing is left to chance
+
+
+def test_a_ratio_beyond_the_clip_range_has_no_gradient():
+    from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.segmentation.objective import MaskObjective, draw_masks, drawn, judged, policy_loss
+
+    mask = truth_of(side=16)
+    truth = Truth.of(mask)
+    objective = MaskObjective(Cells((4,)), multi_objective, CompositeReward("multi_objective"), group=4)
+    logits = torch.from_numpy(np.where(mask, 0.5, -0.5)).float()
+    draw = draw_masks(objective, logits, torch.Generator().manual_seed(0))
+    group = drawn(objective, draw, logits, judged(objective, draw, truth), truth)
+    # Far in the direction that pays: every ratio that gains is beyond 1.2.
+    moved = (logits + torch.from_numpy(np.where(mask, 3.0, -3.0))).float().requires_grad_()
+    loss, clipped = policy_loss(objective, group, moved)
+    assert clipped > 0.3
+    before = torch.autograd.grad(loss, moved)[0].abs().sum()
+    near = logits.clone().requires_grad_()
+    assert before < 0.5 * torch.autograd.grad(policy_loss(objective, group, near)[0], near)[0].abs().sum()

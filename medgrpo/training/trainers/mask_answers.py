@@ -42,8 +42,8 @@ def spoken_loss(trainer: Any, model: Any, example: Example, number: int, objecti
             continue
         # A mask alone has no others to be compared with: a second one of the same answer is drawn beside it.
         own = replace(objective, group=max(2, count))
-        group, log_prob = trainer.group_of(own, logits, example, number, part)
-        loss, clipped = policy_loss(own, group, log_prob)
+        group = trainer.group_of(own, logits, example, number, part)
+        loss, clipped = policy_loss(own, group, logits)
         trainer.note("clip_ratio", clipped)
         losses.append((loss + trainer.beside(model, logits, example)) * (count / objective.group))
         earned.append((said.mean(), group.rewards[:count]))

@@ -333,15 +333,15 @@ class MaskTrainer(RunTrainer, Trainer):
         with self.context.clock.phase("rollout"):
             logits = self.segmenter.logits(model, [example])[0]
             self.segmenter.text_log_prob()  # a fixed answer is no action
-            group, log_prob = self.group_of(objective, logits, example, number)
-        loss, clipped = policy_loss(objective, group, log_prob)
+            group = self.group_of(objective, logits, example, number)
+        loss, clipped = policy_loss(objective, group, logits)
         self.note("clip_ratio", clipped)
         return loss + self.beside(model, logits, example)
 
     def group_of(
         self, objective: MaskObjective, logits: Tensor, example: Example, number: int, part: int = 0
-    ) -> tuple[Drawn, Tensor]:
-        """The group of this row in this batch, drawn at its first update; and its log-probabilities now."""
+    ) -> Drawn:
+        """The group of this row in this batch, drawn at its first update."""
         assert example.truth is not None
         iterations = self.context.plan.steps_per_batch
         batch = self.state.global_step // iterations
@@ -350,15 +350,11 @@ class MaskTrainer(RunTrainer, Trainer):
             if iterations == 1:
                 self._groups.clear()
             draw = draw_masks(objective, logits, self._generator(batch, number, part))
-            log_prob = objective.sampler.log_prob(logits, draw)
             with self.context.clock.phase("reward"):
                 earned = judged(objective, draw, example.truth)
-            group = drawn(objective, draw, log_prob, earned, example.truth)
-            self._groups[key] = group
-            self.told(group, example)
-            return group, log_prob
-        group = self._groups[key]
-        return group, objective.sampler.log_prob(logits, group.draw)
+            self._groups[key] = drawn(objective, draw, logits, earned, example.truth)
+            self.told(self._groups[key], example)
+        return self._groups[key]
 
     def beside(self, model: Any, logits: Tensor, example: Example) -> Tensor:
         """KL to the start model and the supervised anchor, where they are asked for."""
