@@ -8,8 +8,9 @@ import pytest
 
 from medgrpo.config.presets import resolve_run
 from medgrpo.errors import UsageError
+from medgrpo.files import read_json
+from medgrpo.records import json_objects
 from medgrpo.runs.store import read_completions
-from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.segmentation.packed import unpack
 from medgrpo.training.before.preflight import preflight
 from tests.training.conftest import StopsAt, losses, run
@@ -43,7 +44,7 @@ def masks_config(vessels):
 def test_a_run_by_reward_writes_what_every_run_writes_and_its_overlays(masks_config, tmp_path):
     result = run(masks_config(), tmp_path / "run")
     assert result.status == "finished"
-    entries = read_lines(tmp_path / "run" / "log.jsonl")
+    entries = json_objects(tmp_path / "run" / "log.jsonl")
     assert [entry["step"] for entry in entries] == [1, 2, 3, 4]
     for key in ("reward", "frac_reward_zero_std", "rewards/dice/mean", "rewards/multi_objective_guarded/mean",
                 "rewards/dice/coverage", "recall/running_mean", "s_per_prompt", "time/reward"):  # fmt: skip
@@ -93,9 +94,9 @@ def test_the_tiny_sa2va_trains_with_an_adapter_and_its_answers_are_policy_too(ma
              "validation.steps=0", "masks.image_size=48")  # fmt: skip
     run(masks_config(*words, model="sa2va-tiny"), tmp_path / "run")
     assert (tmp_path / "run" / "final_lora" / "adapter_config.json").is_file()
-    entries = read_lines(tmp_path / "run" / "log.jsonl")
+    entries = json_objects(tmp_path / "run" / "log.jsonl")
     assert "completions/failed" in entries[0]
-    warm = read_lines(tmp_path / "run" / "stages" / "1-masks-sft" / "log.jsonl")
+    warm = json_objects(tmp_path / "run" / "stages" / "1-masks-sft" / "log.jsonl")
     assert {"mask_loss", "text_loss"} <= set(warm[0])
 
 
@@ -125,7 +126,7 @@ def test_a_sum_of_mask_rewards_is_judged_whole(masks_config, tmp_path):
     words = ('rewards.weights={"multi_objective" = 0.5, "simple_dice" = 0.5}', "training.max_steps=1",
              "validation.steps=0", "stages.warm.enabled=false")  # fmt: skip
     run(masks_config(*words), tmp_path / "run")
-    entry = read_lines(tmp_path / "run" / "log.jsonl")[0]
+    entry = json_objects(tmp_path / "run" / "log.jsonl")[0]
     assert entry["reward"] == pytest.approx(
         np.mean([entry["rewards/multi_objective/mean"], entry["rewards/simple_dice/mean"]])
     )
