@@ -6,7 +6,7 @@ from typing import Any
 
 from medgrpo.methods import SAMPLING
 from medgrpo.runs.findings import ORDER, Finding, Health, Severity, judge
-from medgrpo.runs.keys import canonical_entry
+from medgrpo.runs.metric_names import canonical_entry
 from medgrpo.runs.record import RunRecord
 from medgrpo.runs.rules import findings_of
 from medgrpo.runs.said import say

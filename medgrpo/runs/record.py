@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from medgrpo.runs.keys import DPO_REWARDS, reward_components
+from medgrpo.runs.metric_names import DPO_REWARDS, reward_components
 from medgrpo.runs.readers import read
 from medgrpo.runs.readers.parsed import Overlap, Stage
 from medgrpo.runs.said import Clause, in_words

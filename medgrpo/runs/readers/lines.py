@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from medgrpo.records import lines
-from medgrpo.runs.keys import canonical_entry
+from medgrpo.runs.metric_names import canonical_entry
 from medgrpo.runs.readers.decode import decoded
 from medgrpo.runs.readers.parsed import Parsed
 from medgrpo.runs.said import Clause, say
