@@ -56,3 +56,8 @@ def use_kernel(model: Any, *, is_half: bool = False) -> bool:
         return False
     text._attn_implementation = STREAM
     return True
+
+
+def attends_by_kernel(model: Any) -> bool:
+    """Whether `use_kernel` has set a model so: policy and reference may be two."""
+    return bool(text_config_of(model)._attn_implementation == STREAM)

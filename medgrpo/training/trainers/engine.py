@@ -13,7 +13,7 @@ from medgrpo.engine.features import is_frozen, keep_features
 from medgrpo.engine.inner import inner_of
 from medgrpo.engine.packed import packed_scores
 from medgrpo.engine.shown import Shown
-from medgrpo.engine.support import use_kernel, why_not
+from medgrpo.engine.support import attends_by_kernel, use_kernel, why_not
 from medgrpo.training.trainers.logprobs import LogProbs, Sequences, trl_logprobs
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Engine:
         self._is_checked = self._wanted == "on"
         self._keeps_features: bool | None = None
         if reason is None:
-            how = "torch's kernel over segments" if self.by_kernel else "a dense mask"
+            how = "torch's kernel over segments" if by_kernel else "a dense mask"
             context.reporter.note(f"engine: each prompt and its pictures once for its completions, by {how}")
         else:
             context.reporter.note(f"engine: every completion with its own prompt and pictures: {reason}")
@@ -107,7 +107,7 @@ class Engine:
                 part.completion_length,
                 part.shown,
                 trainer.accelerator.autocast,
-                by_kernel=self.by_kernel,
+                by_kernel=attends_by_kernel(model),
             )
             for start in range(0, count, rows_at_once or count)
             for part in [sequences.rows(range(start, min(count, start + (rows_at_once or count))))]
