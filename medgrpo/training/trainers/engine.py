@@ -44,9 +44,12 @@ class Engine:
         if reason is None and trainer.aux_loss_enabled:
             reason = "the load balancing loss counts rows"
         self.is_on = reason is None
-        self.by_kernel = self.is_on and use_kernel(
-            trainer.model, is_half=trainer.args.bf16 or trainer.args.fp16
-        )
+        by_kernel = False
+        if self.is_on:
+            is_half = trainer.args.bf16 or trainer.args.fp16
+            by_kernel = use_kernel(trainer.model, is_half=is_half)
+            if trainer.ref_model is not None:
+                use_kernel(trainer.ref_model, is_half=is_half)
         if context.config.engine.fused_adapters and trainer.accelerator.device.type == "cuda":
             is_whole = not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
             fused = fuse(trainer.model) if is_whole else 0
