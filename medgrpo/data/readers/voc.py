@@ -97,7 +97,7 @@ class VocReader(_OneFileAPicture):
         if source.only_file:
             return []
         found = [path for path in source.files if path.suffix.lower() == ".xml"]
-        return [path for path in found if b"<annotation" in path.open("rb").read(2000)]
+        return [path for path in found if b"<annotation" in _start(path)]
 
     def annotations(self, file: Path) -> Found:
         """Filename, size, and the boxes of the objects; VOC counts pixels from 1."""
@@ -155,9 +155,13 @@ class LabelMeReader(_OneFileAPicture):
         return str(content.get("imagePath") or file.stem), stated, boxes, notes
 
 
-def _is_labelme(file: Path) -> bool:
+def _start(file: Path) -> bytes:
     with file.open("rb") as opened:
-        start = opened.read(4096)
+        return opened.read(4096)
+
+
+def _is_labelme(file: Path) -> bool:
+    start = _start(file)
     if start.lstrip()[:1] != b"{" or not (b'"shapes"' in start or b'"imagePath"' in start):
         return False
     try:
