@@ -132,7 +132,7 @@ def train(
         _show_plan(said, settings, checks, run_path)
         return
     if needs_launch(settings.launch):
-        _launch(settings, run_path, resume=point is not None)
+        _launch(settings, run_path, point)
     _train(said, settings, checks, name, run_path, point, started)
 
 
@@ -199,18 +199,29 @@ def _run_name(settings: RunConfig, preset: str | None) -> str:
         return settings.run.name
     if settings.run.output:
         return Path(settings.run.output).name
-    return new_run_name(Path(preset).stem if preset else "balanced", Path("runs"))
+    from medgrpo.config.presets import DEFAULT, preset_method
+
+    made_from = preset or DEFAULT
+    method = settings.training.method
+    of_preset = (
+        f"{Path(made_from).stem}"
+        if method == preset_method(made_from)
+        else f"{Path(made_from).stem}-{method}"
+    )
+    return new_run_name(of_preset, Path("runs"))
 
 
-def _launch(settings: RunConfig, run_path: Any, *, resume: bool) -> None:
+def _launch(settings: RunConfig, run_path: Any, point: ResumePoint | None) -> None:
     """Start the same command in every process, all with one run folder, and end with its exit code."""
     import sys
 
     from medgrpo.training.before.launch import relaunch, without_option
 
-    arguments = sys.argv[1:]
-    if not resume:
-        arguments = [*without_option(arguments, "--resume"), "--output", str(run_path)]
+    arguments = without_option(sys.argv[1:], "--resume")
+    # What `auto` found is named: by the time that the processes look, another run may be the newest.
+    arguments += (
+        ["--output", str(run_path)] if point is None else ["--resume", str(point.checkpoint or point.run)]
+    )
     code = relaunch(arguments, settings.launch)
     if code:
         for log in sorted((run_path / "logs").glob("rank-*.log")):

@@ -75,7 +75,7 @@ def _changes(work: Workload) -> Iterator[tuple[str, str, Workload]]:
         yield (
             f"--set training.per_device_train_batch_size={half}",
             "a little speed",
-            _with(work, "training", per_device_train_batch_size=half),
+            _with(work, "training", per_device_train_batch_size=half, gradient_accumulation_steps=None),
         )
     if work.method.samples_texts and config.rollout.engine == "transformers":
         yield (

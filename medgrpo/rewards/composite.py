@@ -145,6 +145,10 @@ class CompositeReward:
         other.settings = {**self.settings, **settings}
         return other
 
+    def alone(self, reward: str) -> CompositeReward:
+        """One reward, of this sum or not, judged with this sum's settings and its way to handle errors."""
+        return CompositeReward({reward: 1.0}, on_error=self.on_error, settings=self.settings)
+
     def state_dict(self) -> dict[str, Any]:
         """What the rewards that have `state_dict` and `load_state_dict` want to keep, by name.
 
