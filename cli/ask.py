@@ -18,6 +18,15 @@ def ask(
     image: Annotated[Path, typer.Argument(help="Picture file; - for a question without a picture.")],
     question: Annotated[str, typer.Argument(help="In quotes; English or Chinese.")],
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
+    force_base: Annotated[
+        bool,
+        typer.Option(
+            "--force-base", help="Take base and adapter although they differ from what was trained."
+        ),
+    ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
+    ] = False,
     option: Annotated[
         list[str] | None, typer.Option(help="A choice of a multiple-choice question; repeat it.")
     ] = None,
@@ -47,7 +56,7 @@ def ask(
     from medgrpo.generation.subject import find_subject
 
     out = Output(as_json=as_json, quiet=quiet)
-    subject = find_subject(model, adapter)
+    subject = find_subject(model, adapter, force_base=force_base, trust_remote_code=trust_remote_code)
     for note in subject.notes:
         out.warn(note)
     stated = subject.metadata.get("generation") or {}

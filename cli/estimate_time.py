@@ -60,7 +60,9 @@ def estimate_time(
     """
     from medgrpo.config.checks import check
     from medgrpo.config.presets import resolve_run
+    from medgrpo.config.reach import rewards_with_code
     from medgrpo.estimate.estimate import Facts, estimate
+    from medgrpo.rewards.trust import grant
 
     out = Output(as_json=as_json, quiet=quiet)
     options = {
@@ -74,6 +76,7 @@ def estimate_time(
     resolved, notes = resolve_run(
         preset, model=model or "Qwen2.5-VL-3B", assignments=tuple(assignments or ()), options=options
     )
+    grant(rewards_with_code(resolved.config))  # each from a file or an option that this call gives
     for note in notes:
         out.note(note)
     for warning in check(resolved.config, world_size=gpus):

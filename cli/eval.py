@@ -37,6 +37,15 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
+    force_base: Annotated[
+        bool,
+        typer.Option(
+            "--force-base", help="Take base and adapter although they differ from what was trained."
+        ),
+    ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
+    ] = False,
     predictions: Annotated[
         Path | None, typer.Option(help="Score these ready completions; no model is loaded.")
     ] = None,
@@ -82,6 +91,12 @@ def evaluate(
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Of the metric `reward`. Default: as in training, else balanced.")
+    ] = None,
+    trust_rewards: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN", help="Run the Python files that RUN names as rewards, for the metric `reward`."
+        ),
     ] = None,
     box_format: Annotated[
         str | None,
@@ -176,8 +191,11 @@ def evaluate(
             counterfactual=counterfactual,
             output=output,
             weights=weights,
+            trusted=trust_rewards or [],
             targets=wanted,
             box_format=form,
+            force_base=force_base,
+            trust_remote_code=trust_remote_code,
         )
     if judge is not None:
         from medgrpo.evaluation.judge import judge_answers
@@ -293,7 +311,7 @@ def _of_predictions(
     result = evaluate_predictions(
         found,
         plain=plain or None,
-        reward=_reward(weights, None, observed_tags(found.completions)),
+        reward=_reward(weights, observed_tags(found.completions)),
         learnt_from=train,
         targets=targets,
         masks=MaskFiles(
@@ -316,8 +334,11 @@ def _of_model(
     counterfactual: str | None,
     output: Path | None,
     weights: str | None,
+    trusted: list[Path],
     targets: list[Target],
     box_format: BoxFormat | None,
+    force_base: bool,
+    trust_remote_code: bool,
 ) -> tuple[Evaluation, Path]:
     from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.counterfactual import parse_kinds
@@ -327,7 +348,10 @@ def _of_model(
 
     kinds = parse_kinds(counterfactual)
     dataset = open_data(data) if data is not None else None
-    subject = replace(find_subject(model, adapter), box_format=box_format)
+    subject = replace(
+        find_subject(model, adapter, force_base=force_base, trust_remote_code=trust_remote_code),
+        box_format=box_format,
+    )
     dataset = dataset or open_data(_trained_on(out, subject))
     load = choose_engine(engine, subject, **options)
     for note in subject.notes:
@@ -341,7 +365,7 @@ def _of_model(
         Plan(**plan, counterfactuals=kinds),
         out,
         output=folder,
-        reward=_reward(weights, subject.run_folder, template.tags),
+        reward=_reward_of_training(out, weights, subject.run_folder, template.tags, trusted),
         targets=targets,
     )
     return result, folder
@@ -362,10 +386,30 @@ def _trained_on(out: Output, subject: Subject) -> Path:
     return Path(stated)
 
 
-def _reward(weights: str | None, run: Path | None, tags: Sequence[str]) -> Any | None:
+def _reward(weights: str | None, tags: Sequence[str]) -> Any | None:
+    """The reward that is typed, its files included."""
     from medgrpo.evaluation.reward import reward_of
+    from medgrpo.rewards.registry import code_among
+    from medgrpo.rewards.trust import grant
 
-    return reward_of(weights, run, tags)
+    grant(code_among(weights))
+    return reward_of(weights, None, tags)
+
+
+def _reward_of_training(
+    out: Output, weights: str | None, run: Path | None, tags: Sequence[str], trusted: list[Path]
+) -> Any | None:
+    """The reward that is typed, else that of training; None where its Python is not trusted, which is said."""
+    from medgrpo.evaluation.reward import reward_of
+    from medgrpo.rewards.trust import ForeignReward
+
+    if weights is not None or run is None:
+        return _reward(weights, tags)
+    try:
+        return reward_of(None, run, tags, trusted=trusted, note=out.note)
+    except ForeignReward as error:
+        out.warn(f"the metric reward is left out: {error.problem}; {error.hint} (or --weights NAME)")
+        return None
 
 
 def _print(out: Output, result: Evaluation) -> None:

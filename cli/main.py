@@ -17,6 +17,8 @@ import typer.core
 
 from medgrpo.cli.output import results_alone
 from medgrpo.errors import MedgrpoError, UsageError, choice_error, missing_extra
+from medgrpo.masking import masked, masked_streams
+from medgrpo.rewards.trust import nothing_trusted
 
 # name -> (module in medgrpo.cli, one line of help). The module offers `app`, a Typer with its command(s).
 COMMANDS = {
@@ -98,14 +100,15 @@ def _root(version: bool = typer.Option(False, "--version", callback=_print_versi
 
 def report_error(error: MedgrpoError, *, as_json: bool) -> None:
     """Words the error on stderr and, if JSON was asked for, as a document on stdout."""
-    print(f"error: {error.problem}", file=sys.stderr)
-    if error.expected:
-        print(f"expected: {error.expected}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+    words = {"problem": error.problem, "expected": error.expected, "hint": error.hint}
+    words = {name: text and masked(text, headers=True) for name, text in words.items()}
+    print(f"error: {words['problem']}", file=sys.stderr)
+    if words["expected"]:
+        print(f"expected: {words['expected']}", file=sys.stderr)
+    if words["hint"]:
+        print(f"hint: {words['hint']}", file=sys.stderr)
     if as_json:
-        document = {"problem": error.problem, "expected": error.expected, "hint": error.hint}
-        print(json.dumps({"error": document}, ensure_ascii=False))
+        print(json.dumps({"error": words}, ensure_ascii=False))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -115,12 +118,13 @@ def main(arguments: list[str] | None = None) -> None:
     # slower as soon as another program runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        with results_alone() if "--json" in arguments else nullcontext():
+        with masked_streams(), nothing_trusted(), results_alone() if "--json" in arguments else nullcontext():
             code = app(arguments, prog_name="medgrpo", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:  # the last place where an error can be worded
         if os.environ.get("MEDGRPO_DEBUG") == "1":
+            sys.excepthook = _show_trace
             raise
         worded = _as_medgrpo_error(error)
         report_error(worded, as_json="--json" in arguments)
@@ -130,6 +134,12 @@ def main(arguments: list[str] | None = None) -> None:
         if "--json" in arguments:
             print(json.dumps({"error": {"problem": "stopped", "expected": None, "hint": None}}))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_trace(*error: Any) -> None:
+    from traceback import format_exception
+
+    print(masked("".join(format_exception(*error)), headers=True), file=sys.stderr, end="")
 
 
 def _as_medgrpo_error(error: Exception) -> MedgrpoError:

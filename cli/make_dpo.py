@@ -138,11 +138,14 @@ def _candidates(
 ) -> Candidates:
     from medgrpo.preference.sources import from_files, from_runs, from_sampling
     from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.rewards.registry import code_among
+    from medgrpo.rewards.trust import grant
 
     if origin is From.completions:
         return from_runs([Path(source) for source in sources], data)
     if data is None:
         raise UsageError(f"--from {origin} needs the dataset of the prompts", hint="--data DATASET")
+    grant(code_among(weights))
     reward = CompositeReward(weights)
     if origin is From.models:
         return from_files([Path(source) for source in sources], data, reward, prompt)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TextIO
 
 import typer
 
+from medgrpo.masking import masked
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -82,7 +84,7 @@ class Output:
             numeric = all(isinstance(row[index], int | float) or row[index] is None for row in cells)
             table.add_column(column, justify="right" if numeric and cells else "left", overflow="fold")
         for row in cells:
-            table.add_row(*(Text(_shown(cell)) for cell in row))  # Text: model output is never markup
+            table.add_row(*(Text(masked(_shown(cell))) for cell in row))  # Text: model output is never markup
         console = Console()
         if title:
             console.print(Text(f"\n{title}"))

@@ -111,13 +111,17 @@ def score(
     from medgrpo.rewards.columns import parse_columns
     from medgrpo.rewards.completions_file import read_completions
     from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.rewards.registry import code_among
     from medgrpo.rewards.score_file import choose_weights, score_rows, write_rows
+    from medgrpo.rewards.trust import grant
 
     wants_audit = audit or audit_limit is not None
     if file.is_dir() and wants_audit and rewards is None:
         weights = weights or _weights_of(file)
+    chosen = choose_weights(_names(rewards), weights, plain=plain)
+    grant(code_among(chosen, gate))
     composite = CompositeReward(
-        choose_weights(_names(rewards), weights, plain=plain),
+        chosen,
         gate=gate,
         on_error=on_reward_error,  # type: ignore[arg-type]  # checked there
         settings={"tags": tuple(_names(tags) or ()), "plain": plain} | _box_format(box_format),

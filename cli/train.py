@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,6 +73,10 @@ def train(
         str | None,
         typer.Option(metavar="stop|skip", help="A reward raises: stop, or skip the row and count. [stop]"),
     ] = None,
+    trust_rewards: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="With --resume: run the Python files that RUN names as rewards."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and print the plan; train nothing.")
     ] = False,
@@ -86,8 +91,9 @@ def train(
     Example: medgrpo train --preset balanced
     """
     import time
-    from pathlib import Path
 
+    from medgrpo.config.reach import rewards_with_code
+    from medgrpo.rewards.trust import grant
     from medgrpo.training.before.launch import is_child, needs_launch, rank
     from medgrpo.training.before.preflight import preflight
     from medgrpo.training.run.resume import find_run
@@ -111,11 +117,15 @@ def train(
     words = list(assignments or [])
     point = find_run(resume, output) if resume else None
     if point is not None:
-        resolved, name = _resumed(said, point, words, {**options, "model.path": model})
+        own = _own(preset, config, words)
+        resolved, name = _resumed(
+            said, point, words, {**options, "model.path": model}, trust_rewards or [], own
+        )
         if preset or config:
             said.note("resuming: the run's own settings count, not --preset and --config; --set changes one")
     else:
         resolved, name = _resolved(said, preset, model, config, words, options), None
+        grant(rewards_with_code(resolved.config))  # each from a file or an option that this call gives
     settings = resolved.config
     name = name or _run_name(settings, preset)
     checks = preflight(settings, world_size=(settings.launch.gpus or 1) * settings.launch.nodes)
@@ -144,8 +154,6 @@ def _resolved(
     assignments: list[str],
     options: dict[str, Any],
 ) -> Resolved:
-    from pathlib import Path
-
     from medgrpo.config.presets import DEFAULT, resolve_run
 
     resolved, notes = resolve_run(
@@ -163,14 +171,29 @@ def _resolved(
     return resolved
 
 
+def _own(preset: str | None, config: str | None, assignments: list[str]) -> RunConfig | None:
+    """What this call says by itself; None where it leaves all to the run."""
+    from medgrpo.config.presets import DEFAULT, resolve_run
+
+    if not (preset or config or assignments):
+        return None
+    file = Path(config) if config else None
+    return resolve_run(preset or DEFAULT, config_file=file, assignments=tuple(assignments))[0].config
+
+
 def _resumed(
-    said: Output, point: ResumePoint, assignments: list[str], options: dict[str, Any]
+    said: Output,
+    point: ResumePoint,
+    assignments: list[str],
+    options: dict[str, Any],
+    trusted: list[Path],
+    own: RunConfig | None,
 ) -> tuple[Resolved, str]:
     from medgrpo.runs.writer import read_json
     from medgrpo.training.run.resume import resume_config
 
     kept = {key: value for key, value in options.items() if key != "run.output"}
-    resolved, notes = resume_config(point.run, assignments, kept)
+    resolved, notes = resume_config(point.run, assignments, kept, trusted=trusted, own=own)
     said.note(f"resuming {point.run}")
     for note in notes:
         said.note(note)
@@ -191,8 +214,6 @@ def _say_if_finished(said: Output, point: ResumePoint, checks: Preflight) -> Non
 
 
 def _run_name(settings: RunConfig, preset: str | None) -> str:
-    from pathlib import Path
-
     from medgrpo.runs.writer import new_run_name
 
     if settings.run.name:

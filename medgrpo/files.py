@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from medgrpo.masking import masked
+
 PARTIAL = ".partial"
 """How the names end under which files are written."""
 
@@ -39,8 +41,8 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write the file as a whole, in UTF-8; halves of surrogate pairs become question marks."""
-    write_bytes(path, text.encode("utf-8", errors="replace"), durable=durable)
+    """Write the file as a whole, in UTF-8, without secrets; halves of surrogate pairs become question marks."""
+    write_bytes(path, masked(text).encode("utf-8", errors="replace"), durable=durable)
 
 
 def link_or_copy(source: Path | str, target: Path | str) -> None:

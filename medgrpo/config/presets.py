@@ -16,7 +16,7 @@ from medgrpo.config.layers import Layer, Resolved, assignments_layer, file_layer
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.methods import METHODS
-from medgrpo.models.folders import metadata_file
+from medgrpo.models.weights import metadata_file
 
 DEFAULT = "balanced"
 DEMO = "demo"

@@ -91,6 +91,8 @@ class ModelConfig(Section):
     """Branch, tag or commit of a hub model."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model; off unless typed, since it is someone else's code."""
+    force_base: bool = False
+    """Go on from an adapter although base or adapter differ from what was trained; take a base with tensors too many."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type of the weights; auto: bfloat16 where the GPU has it, else float32."""
     attn_implementation: str | None = None

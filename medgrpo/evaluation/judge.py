@@ -16,6 +16,7 @@ from medgrpo.evaluation.review import agreement
 from medgrpo.evaluation.score import Scored
 from medgrpo.evaluation.statistics import estimate
 from medgrpo.generation.server import ask_server, first_model
+from medgrpo.masking import without_credentials
 from medgrpo.records import lines
 
 PROMPT = """You check answers to questions about medical images. You do not see the image: the reference answer is right.
@@ -81,7 +82,7 @@ def judge_answers(
     found = agreement(values, list(clear), scored)
     return {
         "model": name,
-        "url": url,
+        "url": without_credentials(url),
         "accuracy": estimate(values, [scored.clusters[index] for index in clear]).as_dict(),
         "agreement": found["agreement"],
         "kappa": found["kappa"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def reward_of(
-    weights: str | None, run: Path | None, tags: Sequence[str] = ("answer",)
+    weights: str | None,
+    run: Path | None,
+    tags: Sequence[str] = ("answer",),
+    *,
+    trusted: Sequence[Path] = (),
+    note: Callable[[str], None] | None = None,
 ) -> CompositeReward | None:
     """The sum of rewards of a run, or of the weights given; where neither says `balanced`, or `detection` where
     the prompt asked for boxes and no answer.
@@ -25,7 +30,10 @@ def reward_of(
         weights: as `--weights` takes them.
         run: a run folder, whose config.toml says what it was trained with.
         tags: that the prompt asked for.
+        trusted: runs whose own Python may be loaded.
+        note: told what of it is loaded.
     Raises:
+        ForeignReward: the run names a file or an installed package, and is not trusted.
         UsageError: unknown rewards or weights.
         MedgrpoError: the run's configuration cannot be read.
     """
@@ -34,12 +42,28 @@ def reward_of(
     if weights is not None:
         return CompositeReward(weights)
     stated = _of_run(run)
+    if run is not None:
+        for name in _code_of(stated, run, trusted):
+            if note is not None:
+                note(f"loading {name}, which {run} names (--trust-rewards)")
     threshold = stated.get("caption_threshold")
     return CompositeReward(
         stated.get("weights", "detection" if "boxes" in tags and "answer" not in tags else "balanced"),
         gate=stated.get("gate"),
         settings={} if threshold is None else {"caption_threshold": threshold},
     )
+
+
+def _code_of(stated: dict[str, Any], run: Path, trusted: Sequence[Path]) -> list[str]:
+    """The run's rewards that are Python, granted; refused where it is not trusted."""
+    from medgrpo.rewards.registry import code_among
+    from medgrpo.rewards.trust import ForeignReward, grant, is_trusted
+
+    foreign = code_among(stated.get("weights"), stated.get("gate"))
+    if foreign and not is_trusted(run, trusted):
+        raise ForeignReward(run / "config.toml", foreign, run)
+    grant(foreign)
+    return foreign
 
 
 def _of_run(run: Path | None) -> dict[str, Any]:

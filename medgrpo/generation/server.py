@@ -1,29 +1,21 @@
-"""Completions from a server that speaks the OpenAI protocol (vLLM, SGLang, llama.cpp, …). Standard library only."""
+"""Completions from a server that speaks the OpenAI protocol (vLLM, SGLang, llama.cpp, …)."""
 
 from __future__ import annotations
 
 import base64
-import json
 import mimetypes
-import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 from medgrpo.data.prompts import PromptTemplate, build_messages
 from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError
 from medgrpo.generation.generate import Generated, Sampling
-
-TRIES = 4
-TIMEOUT_S = 600.0
-BUSY = (408, 409, 429, 500, 502, 503, 504)
-"""Answers that are worth another try."""
+from medgrpo.masking import without_credentials
+from medgrpo.web import ask_json
 
 
 def ask_server(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -34,39 +26,20 @@ def ask_server(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
         path: below `/v1`, as `chat/completions`.
         body: posted; None: a GET.
     Raises:
-        MedgrpoError: no answer after four tries, or a refusal; says which.
+        NoAnswer: no answer after all tries, or a refusal; says which (see `medgrpo.web`).
     """
-    base = url.rstrip("/")
-    address = f"{base if base.endswith('/v1') else base + '/v1'}/{path}"
-    headers = {"Content-Type": "application/json"}
-    if os.environ.get("OPENAI_API_KEY"):
-        headers["Authorization"] = f"Bearer {os.environ['OPENAI_API_KEY']}"
-    data = None if body is None else json.dumps(body).encode("utf-8")
-    reason = ""
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(2.0 ** (attempt - 1))
-        try:
-            with urlopen(Request(address, data, headers), timeout=TIMEOUT_S) as response:
-                return json.loads(response.read())
-        except HTTPError as error:
-            reason = f"{error.code} {error.reason}: {error.read(500).decode('utf-8', 'replace')}"
-            if error.code not in BUSY:
-                break
-        except (URLError, OSError, ValueError) as error:
-            reason = str(getattr(error, "reason", error))
-    raise MedgrpoError(
-        f"the server {address} does not answer: {reason}",
-        expected="an OpenAI-compatible server",
-        hint="is it running? a key is read from OPENAI_API_KEY",
-    )
+    base, mark, query = url.partition("?")
+    base = base.rstrip("/")
+    return ask_json(f"{base if base.endswith('/v1') else base + '/v1'}/{path}{mark}{query}", body)
 
 
 def first_model(url: str) -> str:
     """The name of the first model that a server offers."""
     offered = ask_server(url, "models").get("data") or []
     if not offered:
-        raise MedgrpoError(f"the server {url} offers no model", hint="name it: --judge-model NAME")
+        raise MedgrpoError(
+            f"the server {without_credentials(url)} offers no model", hint="name it: --judge-model NAME"
+        )
     return str(offered[0]["id"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,17 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.prompts import PromptTemplate, load_template, recorded_template
 from medgrpo.data.schema import Row
-from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.errors import UsageError
 from medgrpo.models.coordinates import BoxCoordinates, box_coordinates, recorded_coordinates
 from medgrpo.models.folders import METADATA
 from medgrpo.models.quiet import quiet_libraries
+from medgrpo.models.weights import check_fingerprints, check_trust, find_weights
 
 if TYPE_CHECKING:
     from medgrpo.models.loading import LoadedModel
     from medgrpo.rewards.boxes import BoxFormat
-
-WEIGHT_FOLDERS = ("best_lora", "best_model", "final_lora", "final_model")
-"""Where a run folder has its weights, the one that is evaluated first."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,12 @@ class Subject:
     """Folder or hub name of the whole model."""
     adapter: Path | None = None
     run: Path | None = None
+    revision: str | None = None
+    """Of a base on the hub, as the training recorded it."""
+    trust_remote_code: bool = False
+    """Whether Python code that comes with the base is run; only where this call said so."""
+    force_base: bool = False
+    """Take base and adapter although they differ from what was trained."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """`medgrpo.json`: how it was trained; empty where there is none."""
     notes: list[str] = field(default_factory=list)
@@ -68,7 +71,7 @@ class Subject:
         from medgrpo.models.loading import is_vision_config, load_processor
 
         try:
-            config = AutoConfig.from_pretrained(self.base)
+            config = AutoConfig.from_pretrained(self.base, **self.pinned)
         except (OSError, ValueError) as error:
             if self.box_format in ("thousand", "unit"):
                 return BoxCoordinates(self.box_format)
@@ -80,6 +83,8 @@ class Subject:
             processor = load_processor(
                 self.base,
                 is_vision=is_vision_config(config),
+                revision=self.revision,
+                trust_remote_code=self.trust_remote_code,
                 max_pixels=self.metadata.get("max_pixels"),
                 min_pixels=self.metadata.get("min_pixels"),
             )
@@ -90,6 +95,11 @@ class Subject:
                 f"({found.box_format}; --box-format names another)"
             )
         return found
+
+    @property
+    def pinned(self) -> dict[str, Any]:
+        """Revision and trust, as `from_pretrained` takes them."""
+        return {"revision": self.revision or "main", "trust_remote_code": self.trust_remote_code}
 
     @property
     def run_folder(self) -> Path | None:
@@ -105,88 +115,58 @@ class Subject:
         """What tells two models apart: paths and the time their weights were written."""
         return {
             "base": self.base,
+            "revision": self.revision or "",
             "base_written": _written(Path(self.base)),
             "adapter": str(self.adapter or ""),
             "adapter_written": _written(self.adapter),
         }
 
 
-def find_subject(model: str, adapter: str | Path | None = None) -> Subject:
+def find_subject(
+    model: str,
+    adapter: str | Path | None = None,
+    *,
+    force_base: bool = False,
+    trust_remote_code: bool = False,
+) -> Subject:
     """The model that a path or hub name means.
 
     Args:
         model: run folder, adapter folder, model folder, or hub name.
         adapter: an adapter on top of it.
+        force_base: take base and adapter although they differ from what was trained; a note says so.
+        trust_remote_code: run Python code that comes with the base.
     Raises:
-        UsageError: there is no such folder, or no weights in it.
+        UsageError: there is no such folder, no weights in it, or base or adapter are not those that were trained.
     """
     from medgrpo.models.loading import check_model
 
+    weights = find_weights(model, adapter)
+    check_model(weights.base)
+    trust = check_trust(weights, is_given=trust_remote_code, option="--trust-remote-code")
+    notes = check_fingerprints(weights, force=force_base)
+    if not weights.metadata:
+        notes.append(
+            f"no {METADATA} beside {weights.adapter or weights.base}: how it was trained is not known, so the prompt is "
+            "the dataset's or the default one (--prompt names another)"
+        )
+    return Subject(
+        _name(model, adapter),
+        weights.base,
+        weights.adapter,
+        weights.run,
+        weights.revision,
+        trust,
+        force_base,
+        weights.metadata,
+        notes,
+    )
+
+
+def _name(model: str, adapter: str | Path | None) -> str:
     folder = Path(model).expanduser()
-    run = None
-    if folder.is_dir() and not _is_weights(folder):
-        run = folder
-        folder = _weights_of_run(folder)
-    name = run.resolve().name if run is not None else (folder.resolve().name if folder.exists() else model)
-    if adapter is not None:
-        adapter_folder = Path(adapter).expanduser()
-        if not (adapter_folder / "adapter_config.json").is_file():
-            raise UsageError(f"no adapter at {adapter}", expected="a folder with adapter_config.json")
-        return _described(
-            f"{name}+{adapter_folder.resolve().name}", str(folder if run else model), adapter_folder, run
-        )
-    if (folder / "adapter_config.json").is_file():
-        base = _base_of(folder)
-        return _described(name, base, folder, run)
-    path = str(folder) if folder.exists() else model
-    check_model(path)
-    return _described(name, path, None, run)
-
-
-def _is_weights(folder: Path) -> bool:
-    return (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()
-
-
-def _weights_of_run(folder: Path) -> Path:
-    for name in WEIGHT_FOLDERS:
-        if _is_weights(folder / name):
-            return folder / name
-    what = (
-        "a run that has not finished" if (folder / "config.toml").is_file() else "neither a model nor a run"
-    )
-    raise UsageError(
-        f"{folder} has no weights to evaluate: it is {what}",
-        expected=f"a model (config.json), an adapter (adapter_config.json), or a run with one of {', '.join(WEIGHT_FOLDERS)}",
-        hint=f"medgrpo train --resume {folder}" if "run that" in what else None,
-    )
-
-
-def _base_of(adapter: Path) -> str:
-    try:
-        stated = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-        base = stated["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MedgrpoError(f"{adapter}/adapter_config.json names no base model") from error
-    for candidate in (Path(base), adapter / base, adapter.parent / base):
-        if candidate.is_dir():
-            return str(candidate)
-    return str(base)
-
-
-def _described(name: str, base: str, adapter: Path | None, run: Path | None) -> Subject:
-    places = [place for place in (adapter, Path(base)) if place is not None]
-    file = next((place / METADATA for place in places if (place / METADATA).is_file()), None)
-    if file is None:
-        note = (
-            f"no {METADATA} beside {adapter or base}: how it was trained is not known, so the prompt is the "
-            "dataset's or the default one (--prompt names another)"
-        )
-        return Subject(name, base, adapter, run, {}, [note])
-    try:
-        metadata = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MedgrpoError(f"{file} cannot be read: {error}") from error
-    return Subject(name, base, adapter, run, metadata if isinstance(metadata, dict) else {})
+    name = folder.resolve().name if folder.exists() else model
+    return name if adapter is None else f"{name}+{Path(adapter).expanduser().resolve().name}"
 
 
 def _written(folder: Path | None) -> float | None:
@@ -199,7 +179,7 @@ def load_subject(subject: Subject, *, dtype: str = "auto", max_pixels: int | Non
     """The model with its adapter, on the GPU if there is one, and its processor with the trained picture size.
 
     Raises:
-        UsageError, MedgrpoError: it is no model, or cannot be loaded.
+        UsageError, MedgrpoError: it is no model, or cannot be loaded, or not wholly.
     """
     from dataclasses import replace
 
@@ -208,6 +188,9 @@ def load_subject(subject: Subject, *, dtype: str = "auto", max_pixels: int | Non
     with quiet_libraries():
         loaded = load_model(
             subject.base,
+            revision=subject.revision,
+            trust_remote_code=subject.trust_remote_code,
+            allow_unexpected=subject.force_base,
             dtype=dtype,
             max_pixels=max_pixels or subject.metadata.get("max_pixels"),
             min_pixels=subject.metadata.get("min_pixels"),
@@ -215,16 +198,9 @@ def load_subject(subject: Subject, *, dtype: str = "auto", max_pixels: int | Non
         )
     model = loaded.model
     if subject.adapter is not None:
-        from peft import PeftModel
+        from medgrpo.models.adapters import load_adapter
 
-        try:
-            model = PeftModel.from_pretrained(model, str(subject.adapter))
-        except (ValueError, RuntimeError, OSError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise MedgrpoError(
-                f"the adapter {subject.adapter} does not fit the model {subject.base}: {first}",
-                hint="is this the base model it was trained on?",
-            ) from error
+        model = load_adapter(model, subject.adapter, base=subject.base)
     import torch
 
     if torch.cuda.is_available():

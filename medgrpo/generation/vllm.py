@@ -93,24 +93,34 @@ def load_vllm(subject: Subject, *, dtype: str = "auto", seed: int = 0) -> VllmEn
 
     from medgrpo.models.loading import is_vision_config, load_processor
 
-    is_vision = is_vision_config(AutoConfig.from_pretrained(subject.base))
+    is_vision = is_vision_config(AutoConfig.from_pretrained(subject.base, **subject.pinned))
     processor = load_processor(
         subject.base,
         is_vision=is_vision,
+        revision=subject.revision,
+        trust_remote_code=subject.trust_remote_code,
         max_pixels=subject.metadata.get("max_pixels"),
         min_pixels=subject.metadata.get("min_pixels"),
         thinking=subject.metadata.get("thinking"),
     )
-    options: dict[str, Any] = {"model": subject.base, "dtype": dtype, "seed": seed}
+    options: dict[str, Any] = {
+        "model": subject.base,
+        "dtype": dtype,
+        "seed": seed,
+        "trust_remote_code": subject.trust_remote_code,
+    }
+    if subject.revision:
+        options["revision"] = options["tokenizer_revision"] = subject.revision
     if is_vision:
         size = processor.image_processor.size
         options["limit_mm_per_prompt"] = {"image": 8, "video": 0}
         options["mm_processor_kwargs"] = {"size": dict(size)}
     lora = None
     if subject.adapter is not None:
-        import json
+        from medgrpo.models.adapter_files import read_adapter
 
-        rank = json.loads((subject.adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+        files = read_adapter(subject.adapter)  # vLLM drops what it finds no place for: at least it is whole
+        rank = max(tensor.shape[0] for name, tensor in files.tensors.items() if "lora_A" in name)
         options |= {"enable_lora": True, "max_lora_rank": max(8, int(rank))}
         lora = LoRARequest("adapter", 1, str(subject.adapter))
     try:

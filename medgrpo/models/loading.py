@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.models.adapter_files import check_finite
 from medgrpo.models.folders import is_hub_name
 from medgrpo.models.image_tokens import tile_limit
+from medgrpo.models.tensor_files import check_files, listed
 
 Tower = Literal["language", "vision", "aligner"]
 
@@ -100,6 +102,7 @@ def _check_folder(folder: Path) -> dict[str, Any]:
             expected="*.safetensors beside config.json",
             hint="was the download or the save interrupted?",
         )
+    check_files(folder)
     return config
 
 
@@ -115,6 +118,7 @@ def load_model(
     thinking: str | None = None,
     device_map: str | dict[str, Any] | None = None,
     quantization_config: Any | None = None,
+    allow_unexpected: bool = False,
 ) -> LoadedModel:
     """A model in evaluation mode and its processor, from a folder or the hub.
 
@@ -129,9 +133,10 @@ def load_model(
         thinking: `on` or `off`, for a model with two modes.
         device_map: as Transformers takes it; None: the CPU (trainers move the model themselves).
         quantization_config: of Transformers, for QLoRA.
+        allow_unexpected: take a model with tensors that it has no place for.
     Raises:
         UsageError: it is no model (see `check_model`).
-        MedgrpoError: it cannot be loaded; the reason and what to try.
+        MedgrpoError: it cannot be loaded, or not wholly (see `check_loaded`); the reason and what to try.
     """
     check_model(path, revision=revision)
     try:
@@ -143,6 +148,8 @@ def load_model(
     try:
         config = AutoConfig.from_pretrained(path, **common)
         is_vision = is_vision_config(config)
+        if attn_implementation is None:
+            _refuse_kernels(path, config)
         kind = AutoModelForImageTextToText if is_vision else AutoModelForCausalLM
         options: dict[str, Any] = {"dtype": torch_dtype(dtype), **common}
         if attn_implementation is not None:
@@ -151,9 +158,10 @@ def load_model(
             options["device_map"] = device_map
         if quantization_config is not None:
             options["quantization_config"] = quantization_config
-        model = kind.from_pretrained(path, **options).eval()
+        model, found = kind.from_pretrained(path, output_loading_info=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise _not_loadable(path, error, trust_remote_code) from error
+    check_loaded(model, found, path, allow_unexpected=allow_unexpected)
     processor = load_processor(
         path,
         is_vision=is_vision,
@@ -163,7 +171,55 @@ def load_model(
         min_pixels=min_pixels,
         thinking=thinking,
     )
-    return LoadedModel(model, processor, is_vision)
+    return LoadedModel(model.eval(), processor, is_vision)
+
+
+def check_loaded(model: Any, found: Mapping[str, Any], path: str, *, allow_unexpected: bool = False) -> None:
+    """Refuse a model that is not wholly what its files say: Transformers draws missing weights at random and says so in a
+    log.
+
+    Args:
+        model: as loaded.
+        found: the `loading_info` of Transformers.
+        path: for the message.
+        allow_unexpected: tensors that the model has no place for are fine.
+    Raises:
+        MedgrpoError: tensors that are missing, unexpected, of another shape, or not finite.
+    """
+    kind, total = type(model).__name__, len(model.state_dict())
+    whole = "truncated or renamed? Fetch the model again, or with the version of Transformers that it was saved with"
+    mismatched = [
+        str(one[0]) if isinstance(one, tuple) else str(one) for one in found.get("mismatched_keys") or ()
+    ]
+    for names, words in (
+        (found.get("missing_keys") or (), f"lacks {{count}} of the {total} tensors of {kind}"),
+        (mismatched, f"has {{count}} tensors of another shape than {kind}"),
+        (
+            () if allow_unexpected else found.get("unexpected_keys") or (),
+            f"has {{count}} tensors that {kind} has no place for",
+        ),
+    ):
+        if names:
+            raise MedgrpoError(
+                f"the model {path} {words.format(count=len(names))}: {listed(sorted(names))}",
+                expected="every weight that the model needs, and no other",
+                hint=whole,
+            )
+    if found.get("error_msgs"):
+        raise MedgrpoError(f"the model {path} cannot be loaded: {found['error_msgs'][0]}", hint=whole)
+    check_finite(model.state_dict(), f"the model {path}")
+
+
+def _refuse_kernels(path: str, config: Any) -> None:
+    """A `config.json` may name an attention kernel of the hub, which is code."""
+    parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
+    for part in parts:
+        named = getattr(part, "_attn_implementation", None)
+        if isinstance(named, str) and "/" in named:
+            raise MedgrpoError(
+                f"the model {path} asks for a kernel from the hub, {named}, which is code",
+                hint=f"where that is what you want, in training: --set model.attn_implementation={named}",
+            )
 
 
 def load_processor(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.models.folders import ADAPTER_FOLDERS, METADATA, MODEL_FOLDERS
+from medgrpo.models.adapter_files import is_adapter
+from medgrpo.models.folders import METADATA
+from medgrpo.models.weights import find_weights, weight_folder
 
 if TYPE_CHECKING:
     import torch
@@ -42,33 +43,24 @@ def adapter_folder(path: Path) -> Path:
     Raises:
         UsageError: there is no adapter; says what was found instead.
     """
-    for folder in (path, *(path / name for name in ADAPTER_FOLDERS)):
-        if (folder / "adapter_config.json").is_file():
-            return folder
     if not path.is_dir():
         raise UsageError(f"no folder at {path}", expected="an adapter folder, or a run folder with one")
-    if any((folder / "config.json").is_file() for folder in (path, *(path / name for name in MODEL_FOLDERS))):
-        raise UsageError(
-            f"{path} holds a whole model, not an adapter; there is nothing to merge",
-            hint="train with --set tuning.method=lora to get an adapter",
-        )
+    try:
+        folder = weight_folder(path)
+    except UsageError as error:
+        error.problem = f"{path} holds no adapter: {error.problem}"
+        raise
+    if is_adapter(folder):
+        return folder
     raise UsageError(
-        f"{path} holds no adapter", expected="adapter_config.json, or best_lora/ or final_lora/ with one"
+        f"{path} holds a whole model, not an adapter; there is nothing to merge",
+        hint="train with --set tuning.method=lora to get an adapter",
     )
 
 
 def base_of(adapter: Path, base: str | None) -> str:
     """Path or name of the adapter's base model; `base` overrules what the adapter says."""
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    recorded = config.get("base_model_name_or_path")
-    chosen = base or recorded
-    if not chosen:
-        raise UsageError(f"{adapter} does not name its base model", hint="--base MODEL")
-    if not base and recorded and not Path(recorded).exists() and recorded.startswith(("/", ".", "runs/")):
-        raise UsageError(
-            f"the base model {recorded} that {adapter} names does not exist here", hint="--base MODEL"
-        )
-    return str(chosen)
+    return find_weights(str(adapter), base=base).base
 
 
 def merge_adapter(adapter: Path, output: Path, *, base: str | None = None, verify: int = 4) -> Merge:
@@ -181,7 +173,7 @@ def _stored_dtype(base: str) -> str:
     """The type that the base's weights have on disk, so that the merged model has it too."""
     from transformers import AutoConfig
 
-    stored = AutoConfig.from_pretrained(base).dtype
+    stored = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype
     return "float32" if stored is None else str(stored).removeprefix("torch.")
 
 

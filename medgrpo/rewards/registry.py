@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -10,6 +10,8 @@ from typing import TypeAlias
 
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.rewards.plugins import FileReward
+from medgrpo.rewards.trust import check_granted
+from medgrpo.rewards.weights import resolve_weights
 
 RewardFunction: TypeAlias = Callable[..., "list[float | None]"]
 """TRL's signature: `f(completions, **columns)`, one number or None for each completion."""
@@ -50,7 +52,8 @@ def load_reward(name: str) -> RewardFunction:
         name: a built-in name, `path/to/file.py:function`, or the name of an entry point in the group
             `medgrpo.rewards` of an installed package.
     Raises:
-        UsageError: there is no such reward (with the nearest name), or no such file or function.
+        UsageError: there is no such reward (with the nearest name), no such file or function, or it is Python that
+            a command was not told to run (`rewards.trust`).
         MedgrpoError: the module of the reward does not import.
     """
     if name in BUILT_IN:
@@ -61,13 +64,28 @@ def load_reward(name: str) -> RewardFunction:
             raise MedgrpoError(f"the reward {name!r} is not in {BUILT_IN[name]}") from None
         return function
     if ":" in name:
+        check_granted(name)
         return FileReward(name)
     installed = _entry_points()
     if name in installed:
+        check_granted(name)
         return _load_entry_point(installed[name])
     error = choice_error("reward", name, reward_names())
     error.hint = " ".join(filter(None, [error.hint, "your own: path/to/file.py:function"]))
     raise error
+
+
+def brings_code(name: str) -> bool:
+    """Whether loading the reward runs Python that did not come with medgrpo; an unknown name runs none."""
+    return name not in BUILT_IN and (":" in name or name in _entry_points())
+
+
+def code_among(weights: str | Mapping[str, float] | None, *others: str | None) -> list[str]:
+    """The rewards that bring code of their own among weights, as a set, a mapping or `name=weight,…`, and other
+    names (a gate, a metric)."""
+    stated = resolve_weights(weights) if isinstance(weights, str | Mapping) and weights else {}
+    names = [*stated, *(str(name) for name in others if name)]
+    return [name for name in dict.fromkeys(names) if brings_code(name)]
 
 
 def is_text(name: str) -> bool:

@@ -21,6 +21,7 @@ from typing import Any
 
 from medgrpo.errors import UsageError
 from medgrpo.files import PARTIAL, sync, write_text
+from medgrpo.masking import masked
 from medgrpo.records import json_objects, lines
 from medgrpo.runs import lock
 
@@ -125,7 +126,7 @@ class RunWriter:
 
     def append(self, stage: StageFolder, entry: dict[str, Any]) -> None:
         """One line in the stage's log, flushed; NaN and infinity become null."""
-        line = json.dumps(_plain({"stage": stage.name, **entry}), ensure_ascii=False)
+        line = masked(json.dumps(_plain({"stage": stage.name, **entry}), ensure_ascii=False))
         with self._lock, stage.log.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         self.copy_log()

@@ -11,12 +11,13 @@ from medgrpo.methods import METHODS, Method
 if TYPE_CHECKING:
     from medgrpo.config.plan import StagePlan
     from medgrpo.config.sections import RunConfig
+    from medgrpo.models.weights import Weights
     from medgrpo.training.before.datasets import RowSource
     from medgrpo.training.before.preflight import Preflight
     from medgrpo.training.run.context import StageContext
     from medgrpo.training.run.state import Run
     from medgrpo.training.run.validation import Validator
-    from medgrpo.training.trainers.policy import Policy, Weights
+    from medgrpo.training.trainers.policy import Policy
     from medgrpo.training.watch.reporter import Reporter
 
 

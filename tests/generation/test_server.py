@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
+from medgrpo import web
 from medgrpo.data.prompts import load_template
 from medgrpo.errors import MedgrpoError
 from medgrpo.evaluation.judge import judge_answers, read_verdict
 from medgrpo.evaluation.score import score_predictions
-from medgrpo.generation import server
 from medgrpo.generation.generate import Sampling
 from medgrpo.generation.server import ServerEngine, ask_server
 
@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint(monkeypatch):
-    monkeypatch.setattr(server.time, "sleep", lambda _: None)
+    monkeypatch.setattr(web.time, "sleep", lambda _: None)
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.bodies, httpd.failures, httpd.answer = [], [], lambda _: "<answer>yes</answer>"
     thread = threading.Thread(target=httpd.serve_forever)
@@ -97,7 +97,7 @@ def test_a_refusal_is_reported_at_once(endpoint):
 
 
 def test_a_server_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr(server.time, "sleep", lambda _: None)
+    monkeypatch.setattr(web.time, "sleep", lambda _: None)
     with pytest.raises(MedgrpoError, match=r"http://127.0.0.1:1/v1/models does not answer"):
         ask_server("http://127.0.0.1:1", "models")
 

@@ -1,6 +1,7 @@
 """What a path means: run, adapter, model, or nothing that can be evaluated."""
 
 import json
+import struct
 
 import pytest
 
@@ -8,13 +9,15 @@ from medgrpo.data.prompts import TEMPLATES
 from medgrpo.errors import UsageError
 from medgrpo.generation.subject import find_subject
 
+NO_TENSORS = struct.pack("<Q", 2) + b"{}"
+
 
 @pytest.fixture
 def base(tmp_path):
     folder = tmp_path / "base"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes(NO_TENSORS)
     return folder
 
 

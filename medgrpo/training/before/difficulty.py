@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from medgrpo.config.plan import StagePlan
     from medgrpo.config.sections import RunConfig
     from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.models.weights import Weights
     from medgrpo.training.before.datasets import RowSource
     from medgrpo.training.run.state import Run
-    from medgrpo.training.trainers.policy import Policy, Weights
+    from medgrpo.training.trainers.policy import Policy
 
 
 def stage_curriculum(

@@ -162,7 +162,7 @@ def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> int:
             launcher = ["accelerate.commands.launch", "--config_file", str(path)]
         command = [sys.executable, "-m", *launcher, "-m", "medgrpo.cli.main", *arguments]
         stop_file = Path(folder) / "stop"
-        environment = {**os.environ, CHILD: "1", STOP_FILE: str(stop_file)}
+        environment = {**child_environment(os.environ), STOP_FILE: str(stop_file)}
         if launch.cpu:
             environment["ACCELERATE_USE_CPU"] = "true"
         process = subprocess.Popen(command, env=environment, start_new_session=True)
@@ -178,6 +178,12 @@ def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> int:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the processes of a run are started with: `python -m` would import from the working folder first, where
+    a file may lie that is called as a library is."""
+    return {**environment, CHILD: "1", "PYTHONSAFEPATH": "1"}
 
 
 def own_log(run: Path, process: int) -> Path:

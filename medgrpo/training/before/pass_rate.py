@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medgrpo.config.sections import RunConfig
+    from medgrpo.models.weights import Weights
     from medgrpo.rewards.composite import CompositeReward
     from medgrpo.training.before.datasets import RowSource
-    from medgrpo.training.trainers.policy import Policy, Weights
+    from medgrpo.training.trainers.policy import Policy
 
 BLOCK = 128
 """Rows that are sampled and scored at once."""

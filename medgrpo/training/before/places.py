@@ -55,7 +55,7 @@ def check_places(run: Path, config: RunConfig) -> None:
         UsageError: they are not; says how to name the new place.
     """
     from medgrpo.data.mixture import open_data
-    from medgrpo.training.trainers.policy import find_weights
+    from medgrpo.models.weights import find_weights
 
     missing: dict[str, UsageError] = {}
     for path, check, option in (

@@ -92,7 +92,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         warnings.append("training.early_stopping_patience waits for validations: set validation.steps")
     base = None
     if config.model.path is not None:
-        base = _check_model(config.model.path, config.model.thinking)
+        base = _check_model(config.model.path, config.model.thinking, config.model.force_base)
     warnings += host_memory_needed(config.launch, None if base is None else Path(base).expanduser())
     return Preflight(dataset, composite, template, plans, warnings)
 
@@ -247,13 +247,15 @@ def _check_curriculum(config: RunConfig, dataset: PreparedDataset, plans: list[S
     return warnings
 
 
-def _check_model(path: str, thinking: str) -> str:
+def _check_model(path: str, thinking: str, force_base: bool) -> str:
     """The base model's folder or name."""
     from medgrpo.models.loading import check_model, check_thinking
-    from medgrpo.training.trainers.policy import find_weights
+    from medgrpo.models.weights import check_fingerprints, find_weights
 
-    base = find_weights(path).base
+    weights = find_weights(path)
+    base = weights.base
     check_model(base)
+    check_fingerprints(weights, force=force_base)
     if thinking != "template":
         check_thinking(Path(base))
     return base

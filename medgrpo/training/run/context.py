@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from medgrpo.config.plan import StagePlan
 from medgrpo.config.sections import RunConfig
 from medgrpo.files import sync
+from medgrpo.models.weights import with_fingerprints
 from medgrpo.runs.store import CompletionStore
 from medgrpo.runs.writer import RunWriter, StageFolder, write_json
 from medgrpo.training.before.launch import STOP_FILE
@@ -144,7 +145,7 @@ class StageContext:
 
     def write_metadata(self, folder: Path) -> None:
         """`medgrpo.json`: what eval, merge and serving need to use the weights as they were trained."""
-        write_json(folder / "medgrpo.json", self.metadata)
+        write_json(folder / "medgrpo.json", with_fingerprints(self.metadata, folder))
 
 
 def gathered(item: Any) -> list[Any]:

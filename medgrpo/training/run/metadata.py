@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medgrpo.config.sections import RunConfig
+    from medgrpo.models.weights import Weights
     from medgrpo.runs.writer import StageFolder
     from medgrpo.training.run.state import Run
-    from medgrpo.training.trainers.policy import Policy, Weights
+    from medgrpo.training.trainers.policy import Policy
 
 
 def stage_metadata(
@@ -19,6 +21,9 @@ def stage_metadata(
     return {
         "schema_version": 1,
         "base_model": weights.base,
+        "revision": _revision(settings, weights, policy),
+        "trust_remote_code": settings.model.trust_remote_code,
+        "quantized_base": "nf4" if settings.tuning.method == "qlora" else None,
         "adapter_before": weights.adapter,
         "stage": stage.name,
         "method": stage.method,
@@ -46,3 +51,11 @@ def stage_metadata(
             "seed": settings.run.seed,
         },
     }
+
+
+def _revision(settings: RunConfig, weights: Weights, policy: Policy) -> str | None:
+    """What pins a base on the hub: the revision asked for, else the commit that was loaded; None for a folder."""
+    if Path(weights.base).is_dir():
+        return None
+    commit = getattr(policy.model.config, "_commit_hash", None)
+    return settings.model.revision or weights.revision or commit

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.models.weights import Weights
 from medgrpo.runs.store import CompletionStore
 from medgrpo.training.before.difficulty import stage_curriculum
 from medgrpo.training.before.own_pairs import NoPairs
@@ -19,7 +20,7 @@ from medgrpo.training.run.metadata import stage_metadata
 from medgrpo.training.run.resume import step_of
 from medgrpo.training.run.state import MAIN, Run
 from medgrpo.training.run.weight_folders import final_name, save_weights
-from medgrpo.training.trainers.policy import Weights, trained_weights
+from medgrpo.training.trainers.policy import trained_weights
 from medgrpo.training.watch.phases import PhaseClock
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.config.layers import Layer, Resolved, assignments_layer, leaves, resolve
+from medgrpo.config.reach import refuse_foreign_settings, rewards_with_code
+from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.runs.lock import is_held
 from medgrpo.runs.writer import read_json
@@ -115,14 +117,29 @@ def _named(path: Path) -> ResumePoint:
 
 
 def resume_config(
-    run: Path, assignments: Sequence[str] = (), options: dict[str, Any] | None = None
+    run: Path,
+    assignments: Sequence[str] = (),
+    options: dict[str, Any] | None = None,
+    *,
+    trusted: Sequence[Path] | None = None,
+    own: RunConfig | None = None,
 ) -> tuple[Resolved, list[str]]:
     """The run's own configuration with the changes of this call.
 
     Data may lie elsewhere (its hash is compared later), a model only where it is no longer at its old place.
 
+    Args:
+        run: its folder.
+        assignments: `--set` words.
+        options: values of other command-line options by full key; None entries are left out.
+        trusted: runs whose own Python may be loaded as rewards, as a command gives them; None: a program that
+            answers for the run itself, so that nothing of it is refused.
+        own: what this call says by itself, in its preset, its configuration and its `--set`: one command that
+            starts a run and takes it up again has named its rewards.
     Raises:
-        UsageError: a change that the checkpoint cannot follow, or a place where nothing is; names it.
+        ForeignReward: the run names Python as a reward, and is not trusted.
+        UsageError: a change that the checkpoint cannot follow, a place where nothing is, or a setting that reaches
+            out and that this call does not give; names it.
     """
     import tomllib
 
@@ -147,8 +164,24 @@ def resume_config(
             )
         same = " (taken to be the same model)" if key == "model.path" else ""
         notes.append(f"{key}: {old.get(key)} → {new.get(key)}{same}")
+    if trusted is not None:
+        own = None if own is None else with_absolute_places(own)
+        refuse_foreign_settings(run, after.config, changes.values, own)
+        notes += _check_rewards(run, after.config, trusted, own)
     check_places(run, after.config)
     return after, notes
+
+
+def _check_rewards(run: Path, config: RunConfig, trusted: Sequence[Path], own: RunConfig | None) -> list[str]:
+    """Grant the run's rewards that are Python where the person has named them, or trusts the run; says which."""
+    from medgrpo.rewards.trust import ForeignReward, grant, is_trusted, placed
+
+    named = {placed(name) for name in (rewards_with_code(own) if own is not None else [])}
+    foreign = [name for name in rewards_with_code(config) if placed(name) not in named]
+    if foreign and not is_trusted(run, trusted):
+        raise ForeignReward(run / "config.toml", foreign, run)
+    grant([*foreign, *named])
+    return [f"loading {name}, which {run} names (--trust-rewards)" for name in foreign]
 
 
 def _has_moved(before: str | None, now: str | None) -> bool:

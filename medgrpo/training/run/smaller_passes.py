@@ -13,9 +13,9 @@ from medgrpo.training.watch.oom import is_out_of_memory, smaller_batch
 
 if TYPE_CHECKING:
     from medgrpo.config.sections import RunConfig
+    from medgrpo.models.weights import Weights
     from medgrpo.runs.writer import StageFolder
     from medgrpo.training.run.state import Run
-    from medgrpo.training.trainers.policy import Weights
 
 
 def run_stage_that_fits(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import enabled_stages, stage_settings
 from medgrpo.files import write_text
+from medgrpo.models.weights import find_weights
 from medgrpo.runs.writer import RunWriter, StageFolder, read_lines
 from medgrpo.training.before.datasets import ChosenRows
 from medgrpo.training.before.demo import demo_dataset, demo_model
@@ -24,7 +25,7 @@ from medgrpo.training.run.resume import ResumePoint, check_same_data
 from medgrpo.training.run.smaller_passes import run_stage_that_fits
 from medgrpo.training.run.state import MAIN, Run
 from medgrpo.training.run.weight_folders import final_name
-from medgrpo.training.trainers.policy import find_weights, trained_weights
+from medgrpo.training.trainers.policy import trained_weights
 from medgrpo.training.watch.oom import explained
 
 if TYPE_CHECKING:

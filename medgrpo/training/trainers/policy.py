@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
+from medgrpo.models.adapter_files import is_adapter, recorded_metadata
 from medgrpo.models.coordinates import BoxCoordinates, box_coordinates
-from medgrpo.models.folders import ADAPTER_FOLDERS, MODEL_FOLDERS, is_hub_name
+from medgrpo.models.weights import Weights, check_fingerprints, check_trust, find_weights
 
 ALL_LINEAR = "all-linear"
 """PEFT's own word for every linear layer but the last."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Where the weights of a policy lie: a base model, and the adapter on it if there is one."""
-
-    base: str
-    adapter: Path | None = None
 
 
 @dataclass
@@ -40,50 +33,11 @@ class Policy:
         return getattr(self.processor, "tokenizer", self.processor)
 
 
-def find_weights(path: str) -> Weights:
-    """The weights that a `--model` names: model folder, adapter folder, run folder, or hub name.
-
-    Raises:
-        UsageError: there is a folder, but it is no model.
-    """
-    folder = Path(path).expanduser().absolute()  # an adapter names its base for callers from anywhere
-    if not folder.exists():
-        if is_hub_name(path):
-            return Weights(path)  # a hub name; whether it exists is found when it is loaded
-        raise UsageError(
-            f"no model at {path!r}",
-            expected="a model folder (with config.json), an adapter, a run folder, or a hub name such as "
-            "Qwen/Qwen2.5-VL-3B-Instruct",
-        )
-    if (folder / "adapter_config.json").is_file():
-        return _adapter(folder)
-    if (folder / "config.json").is_file():
-        return Weights(str(folder))
-    for name in ADAPTER_FOLDERS:
-        if (folder / name / "adapter_config.json").is_file():
-            return _adapter(folder / name)
-    for name in MODEL_FOLDERS:
-        if (folder / name / "config.json").is_file():
-            return Weights(str(folder / name))
-    raise UsageError(
-        f"{path!r} is no model",
-        expected="config.json or adapter_config.json in it, or a run folder with final weights",
-    )
-
-
 def trained_weights(final: Path, before: Weights) -> Weights:
     """The weights that a stage ended with. An adapter records where its base lay then, and that may have moved."""
-    return Weights(before.base, final) if (final / "adapter_config.json").is_file() else Weights(str(final))
-
-
-def _adapter(folder: Path) -> Weights:
-    import json
-
-    try:
-        base = json.loads((folder / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"]
-    except (ValueError, KeyError) as error:
-        raise UsageError(f"{folder}/adapter_config.json names no base model") from error
-    return Weights(str(base), folder)
+    if is_adapter(final):
+        return replace(before, adapter=final, metadata=recorded_metadata(final))
+    return find_weights(str(final))
 
 
 def load_policy(weights: Weights, config: RunConfig) -> Policy:
@@ -92,15 +46,19 @@ def load_policy(weights: Weights, config: RunConfig) -> Policy:
     An adapter is continued when the tuning method is one of adapters, else merged first.
 
     Raises:
-        MedgrpoError: the model cannot be loaded.
+        MedgrpoError: the model or adapter cannot be loaded, or not wholly.
+        UsageError: base or adapter are not those that were trained (see `check_fingerprints`).
     """
     from medgrpo.models.loading import freeze_towers, load_model
 
     settings, tuning = config.model, config.tuning
     loaded = load_model(
         weights.base,
-        revision=settings.revision,
-        trust_remote_code=settings.trust_remote_code,
+        revision=settings.revision or weights.revision,
+        trust_remote_code=check_trust(
+            weights, is_given=settings.trust_remote_code, option="--set model.trust_remote_code=true"
+        ),
+        allow_unexpected=settings.force_base,
         dtype=weight_dtype(config),
         attn_implementation=settings.attn_implementation,
         max_pixels=settings.max_pixels,
@@ -112,9 +70,10 @@ def load_policy(weights: Weights, config: RunConfig) -> Policy:
     loaded.tokenizer.padding_side = "left"  # prompts end where completions begin
     peft_config = None
     if weights.adapter is not None:
-        from peft import PeftModel
+        from medgrpo.models.adapters import load_adapter
 
-        model = PeftModel.from_pretrained(model, weights.adapter, is_trainable=tuning.method != "full")
+        check_fingerprints(weights, force=settings.force_base)
+        model = load_adapter(model, weights.adapter, base=weights.base, is_trainable=tuning.method != "full")
         # It records where its base lay when it was saved, and is saved with what it records.
         model.active_peft_config.base_model_name_or_path = weights.base
         if tuning.method == "full":

@@ -69,7 +69,7 @@ def memory_advice(config: RunConfig) -> list[str]:
     """The estimate's changes for a run that does not fit, safest first, each with what it is predicted to save."""
     from medgrpo.estimate.advice import advise
     from medgrpo.estimate.estimate import Facts, estimate
-    from medgrpo.training.trainers.policy import find_weights
+    from medgrpo.models.weights import find_weights
 
     model = None if config.model.path is None else find_weights(config.model.path).base
     data = None if config.data.path is None else Path(config.data.path)

@@ -6,14 +6,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from medgrpo.config.sections import LoggingConfig
-
-SILENT = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "WANDB_ERROR_REPORTING": "false",
-}
+from medgrpo.telemetry import SILENT
 
 
 def keep_here(logging: LoggingConfig, run: Path, environment: MutableMapping[str, str]) -> None:

@@ -1,0 +1,149 @@
+"""An adapter as it lies on disk: its settings and tensors, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.errors import MedgrpoError
+from medgrpo.models.tensor_files import ADAPTER_FILE, listed, read_config, read_header
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIG = "adapter_config.json"
+_BIN = "adapter_model.bin"
+
+
+@dataclass(frozen=True)
+class AdapterFiles:
+    """Settings and tensors of one adapter; the names lack PEFT's `base_model.model.`."""
+
+    folder: Path
+    config: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+
+    @property
+    def kind(self) -> str:
+        """PEFT's word for it, such as LORA or IA3."""
+        return str(self.config.get("peft_type", "LORA")).upper()
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether an adapter lies right in this folder."""
+    return (folder / CONFIG).is_file()
+
+
+def adapter_config(folder: Path) -> dict[str, Any]:
+    """The adapter's settings.
+
+    Raises:
+        MedgrpoError: they are missing, broken, or of no adapter.
+    """
+    config = read_config(folder / CONFIG)
+    rank = config.get("r")
+    if rank is not None and (not isinstance(rank, int) or isinstance(rank, bool) or rank < 1):
+        raise MedgrpoError(
+            f"{folder / CONFIG}: r is {rank!r}", expected="the rank of the adapter, a whole number from 1 on"
+        )
+    return config
+
+
+def adapter_tensor_file(folder: Path) -> Path:
+    """The file with the adapter's tensors, whole as far as its header says.
+
+    Raises:
+        MedgrpoError: it is not there, or cut off.
+    """
+    file = folder / ADAPTER_FILE
+    if file.is_file():
+        read_header(file)
+        return file
+    if (folder / _BIN).is_file():
+        return folder / _BIN
+    raise MedgrpoError(
+        f"the adapter {folder} has no weights",
+        expected=f"{ADAPTER_FILE} beside {CONFIG}",
+        hint="was the download or the save interrupted?",
+    )
+
+
+def read_adapter(folder: Path) -> AdapterFiles:
+    """The adapter with all its tensors, each of them finite.
+
+    Raises:
+        MedgrpoError: files missing, broken or cut off; NaN or inf; names the tensors.
+    """
+    config, file = adapter_config(folder), adapter_tensor_file(folder)
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        tensors = load_file(str(file))
+    else:
+        tensors = _read_bin(file)
+    check_finite(tensors, f"the adapter {folder}")
+    return AdapterFiles(
+        folder, config, {name.removeprefix("base_model.model."): one for name, one in tensors.items()}
+    )
+
+
+def _read_bin(file: Path) -> dict[str, torch.Tensor]:
+    import pickle
+
+    import torch
+
+    try:
+        return dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise MedgrpoError(
+            f"{file} cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            hint="the download or the save was interrupted: fetch or save it again",
+        ) from error
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether no value is NaN or infinite; whole numbers and tensors without values are."""
+    import torch
+
+    if tensor.numel() == 0 or not tensor.is_floating_point() or tensor.is_meta:
+        return True
+    if tensor.element_size() < 2:  # float8 has no aminmax
+        tensor = tensor.float()
+    least, most = torch.aminmax(tensor)  # one pass, no mask in memory; NaN goes through
+    return bool(torch.isfinite(least) & torch.isfinite(most))
+
+
+def check_finite(tensors: Any, what: str) -> None:
+    """Refuse NaN and infinity.
+
+    Args:
+        tensors: mapping of name to tensor.
+        what: whose tensors they are, for the message.
+    Raises:
+        MedgrpoError: names the first three tensors and the count.
+    """
+    bad = [name for name, tensor in tensors.items() if not is_finite(tensor)]
+    if bad:
+        raise MedgrpoError(
+            f"{what} has NaN or infinity in {len(bad)} of {len(tensors)} tensors: {listed(bad)}",
+            expected="finite numbers: such weights answer with NaN or noise",
+            hint="take an earlier checkpoint, or fetch or save it again",
+        )
+
+
+def recorded_metadata(folder: Path | None) -> dict[str, Any]:
+    """The `medgrpo.json` in this folder; empty where there is none.
+
+    Raises:
+        MedgrpoError: it is broken.
+    """
+    if folder is None or not (folder / "medgrpo.json").is_file():
+        return {}
+    file = folder / "medgrpo.json"
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise MedgrpoError(f"{file} cannot be read: {error}") from error
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,83 @@
+"""Puts an adapter on its base through PEFT, and sees that every tensor of it found its place."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+from medgrpo.errors import MedgrpoError, missing_extra
+from medgrpo.models.adapter_files import read_adapter
+from medgrpo.models.tensor_files import listed
+
+_OTHER = (
+    "is this the base model it was trained on? Versions of PEFT and Transformers also rename modules: "
+    "pip install the versions it was saved with"
+)
+
+
+def load_adapter(model: Any, folder: Path, *, base: str, is_trainable: bool = False) -> Any:
+    """The model with the adapter, as PEFT's model.
+
+    Raises:
+        MedgrpoError: files missing or broken, NaN, another rank, or tensors that have no place in this base, or places
+            that got no tensor: names the first three and the count.
+    """
+    try:
+        from peft import PeftModel, set_peft_model_state_dict
+    except ImportError as error:
+        raise missing_extra("peft", "train", "an adapter") from error
+    files = read_adapter(folder)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # missing keys: we refuse them below
+            adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=is_trainable)
+            if _is_sharded(adapted):
+                return adapted  # ZeRO-3 holds a share of each weight; PEFT has gathered and compared them
+            named = {f"base_model.model.{name}": tensor for name, tensor in files.tensors.items()}
+            result = set_peft_model_state_dict(adapted, named, adapter_name="default")
+    except (ValueError, RuntimeError, OSError, KeyError, TypeError, AttributeError) as error:
+        raise _does_not_fit(folder, base, error) from error
+    prefix = _prefix(files.kind)
+    missing = [name for name in result.missing_keys if prefix in name and ".default" in name]
+    _refuse(folder, base, "has no tensor for", missing, len(files.tensors))
+    _refuse(folder, base, "has tensors that find no place:", list(result.unexpected_keys), len(files.tensors))
+    return adapted
+
+
+def _prefix(kind: str) -> str:
+    from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+
+    return str(PEFT_TYPE_TO_PREFIX_MAPPING.get(kind, "lora_"))
+
+
+def _is_sharded(model: Any) -> bool:
+    return any(hasattr(weight, "ds_id") for weight in model.parameters())
+
+
+def _refuse(folder: Path, base: str, what: str, names: list[str], total: int) -> None:
+    if names:
+        plain = [name.removeprefix("base_model.model.") for name in names]
+        raise MedgrpoError(
+            f"the adapter {folder} does not fit the model {base}: it {what} {listed(plain)} ({len(names)}; the file has {total} tensors)",
+            expected="a tensor for each module that the adapter names, and a module for each tensor",
+            hint=_OTHER,
+        )
+
+
+def _does_not_fit(folder: Path, base: str, error: Exception) -> MedgrpoError:
+    text = str(error)
+    sizes = re.findall(
+        r"size mismatch for (\S+): .*?torch\.Size\((\[[^\]]*\])\).*?torch\.Size\((\[[^\]]*\])\)", text
+    )
+    if sizes:
+        _, stored, wanted = sizes[0]
+        return MedgrpoError(
+            f"the adapter {folder} does not fit the model {base}: {len(sizes)} tensors have another shape: "
+            f"{listed(name.removeprefix('base_model.model.') for name, *_ in sizes)} ({stored} in the file, {wanted} expected)",
+            expected="r in adapter_config.json as it was trained, and the base it was trained on",
+            hint=_OTHER,
+        )
+    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return MedgrpoError(f"the adapter {folder} does not fit the model {base}: {first}", hint=_OTHER)

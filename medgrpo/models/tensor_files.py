@@ -1,0 +1,165 @@
+"""The tensors of a folder of weights: which file holds which, whole or cut off; read one at a time.
+
+Headers are read by hand (safetensors: a length, a JSON header, the data), so that a truncated download is found
+before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from medgrpo.errors import MedgrpoError
+
+INDEX = "model.safetensors.index.json"
+BIN_INDEX = "pytorch_model.bin.index.json"
+ADAPTER_FILE = "adapter_model.safetensors"
+_LONGEST_HEADER = 200_000_000
+_AGAIN = "the download or the save was interrupted: fetch or save it again"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where one tensor lies: bytes `start` to `end` of the file, counted from its first byte."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def read_header(file: Path) -> dict[str, Stored]:
+    """The tensors of one safetensors file by name, without their values.
+
+    Raises:
+        MedgrpoError: it is cut off, or no safetensors file.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        first = opened.read(8)
+        length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
+        if not 2 <= length <= min(_LONGEST_HEADER, max(size - 8, 0)):
+            raise _truncated(file, f"its {size} bytes do not hold the header")
+        try:
+            header = json.loads(opened.read(length))
+            entries = {name: one for name, one in header.items() if name != "__metadata__"}
+            found = {name: _stored(file, one, 8 + length) for name, one in entries.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _truncated(file, "its header is no JSON of tensors") from error
+    last = max((one.end for one in found.values()), default=8 + length)
+    if size != last:
+        raise _truncated(file, f"it has {size} bytes, its header speaks of {last}")
+    return found
+
+
+def _stored(file: Path, entry: Mapping[str, Any], offset: int) -> Stored:
+    start, end = entry["data_offsets"]
+    return Stored(file, str(entry["dtype"]), tuple(entry["shape"]), offset + int(start), offset + int(end))
+
+
+def _truncated(file: Path, why: str) -> MedgrpoError:
+    return MedgrpoError(
+        f"{file} is cut off or damaged: {why}", expected="a whole safetensors file", hint=_AGAIN
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a model's weights, as its index names them, else by their usual names; none: empty.
+
+    Raises:
+        MedgrpoError: the index is broken, or names a file that is not there.
+    """
+    for index in (folder / INDEX, folder / BIN_INDEX):
+        if not index.is_file():
+            continue
+        try:
+            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise MedgrpoError(f"{index} cannot be read: {error}", hint=_AGAIN) from error
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise MedgrpoError(
+                f"{folder} lacks {len(missing)} of the {len(names)} files that its index names: {listed(missing)}",
+                expected="every shard beside config.json",
+                hint=_AGAIN,
+            )
+        return [folder / name for name in names]
+    single = [folder / name for name in ("model.safetensors", "pytorch_model.bin")]
+    found = [file for file in single if file.is_file()][:1]
+    return found or sorted(folder.glob("*.safetensors"))
+
+
+def stored_tensors(folder: Path) -> dict[str, Stored]:
+    """All tensors of a model folder by the name that its files give them; empty where it has no safetensors.
+
+    Raises:
+        MedgrpoError: a file is missing or cut off, or the index names tensors that no file holds.
+    """
+    found: dict[str, Stored] = {}
+    for file in weight_files(folder):
+        if file.suffix == ".safetensors":
+            found |= read_header(file)
+    if found and (folder / INDEX).is_file():
+        named = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"]
+        lost = [name for name in named if name not in found]
+        if lost:
+            raise MedgrpoError(
+                f"{folder / INDEX} names {len(lost)} tensors that no file holds: {listed(lost)}", hint=_AGAIN
+            )
+    return found
+
+
+def check_files(folder: Path) -> None:
+    """Refuse a model folder whose files are missing, cut off or damaged; reads headers only.
+
+    Raises:
+        MedgrpoError: what is wrong with which file.
+    """
+    try:
+        stored_tensors(folder)
+    except MedgrpoError as error:
+        error.problem = f"the model {folder} cannot be loaded: {error.problem}"
+        raise
+
+
+def read_tensor(stored: Mapping[str, Stored], name: str) -> Any:
+    """One tensor of a model folder, in the type it is stored in."""
+    from safetensors import safe_open
+
+    with safe_open(str(stored[name].file), framework="pt") as opened:
+        return opened.get_tensor(name)
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """A JSON object of settings, such as `config.json`.
+
+    Raises:
+        MedgrpoError: it is missing, broken, or no object.
+    """
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise MedgrpoError(f"{file.parent} has no {file.name}", hint=_AGAIN) from error
+    except (OSError, ValueError) as error:
+        raise MedgrpoError(f"{file} cannot be read: {error}", hint=_AGAIN) from error
+    if not isinstance(found, dict):
+        raise MedgrpoError(f"{file} is no JSON object", hint=_AGAIN)
+    return found
+
+
+def bytes_of(shape: Iterable[int], dtype: str) -> int:
+    """Bytes of a tensor of this shape in a type as safetensors names it (F32, BF16, …)."""
+    bits = int("".join(filter(str.isdigit, dtype.split("_", maxsplit=1)[0])) or 8)
+    return prod(shape) * max(bits, 8) // 8
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first three names, and that there are more."""
+    names = list(names)
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
