@@ -45,6 +45,11 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     write_bytes(path, masked(text).encode("utf-8", errors="replace"), durable=durable)
 
 
+def cache_folder() -> Path:
+    """What is kept between runs: `$MEDGRPO_CACHE`, or `~/.cache/medgrpo`."""
+    return Path(os.environ.get("MEDGRPO_CACHE") or Path.home() / ".cache" / "medgrpo").expanduser()
+
+
 def link_or_copy(source: Path | str, target: Path | str) -> None:
     """The file under a second name: a hard link where the disk allows, else a copy."""
     try:

@@ -71,7 +71,7 @@ def box_coordinates(model_type: str, processor: Any, box_format: BoxFormat | Non
     if not {"shortest_edge", "longest_edge"} <= set(limits):
         raise UsageError(
             f"boxes in pixels do not suit {model_type}: it sees no picture at a size of its own",
-            hint="--set data.box_format=thousand",
+            hint="--box-format thousand (train: --set data.box_format=thousand)",
         )
     factor = int(images.patch_size * images.merge_size)
     return BoxCoordinates(

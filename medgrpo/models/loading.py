@@ -325,7 +325,7 @@ def limit_pixels(processor: Any, *, max_pixels: int | None = None, min_pixels: i
         if min_pixels is not None and max_pixels is not None:
             raise UsageError(
                 f"min_pixels ({min_pixels}) is larger than max_pixels ({max_pixels})",
-                hint="--set model.min_pixels=3136",
+                hint="training takes --set model.min_pixels=3136",
             )
         smallest = min(smallest, largest)
     image_processor.size = {"shortest_edge": smallest, "longest_edge": largest}
@@ -361,7 +361,7 @@ def lora_targets(model: Any, towers: Sequence[Tower] = ("language",)) -> str:
             raise UsageError(
                 f"this model has no layers that look like its {tower} tower",
                 expected=f"linear layers named as in Qwen-VL, InternVL or Gemma-3; here they are {examples}, …",
-                hint="give a regular expression: --set tuning.target_modules='…'",
+                hint="give train a regular expression: --set tuning.target_modules='…'",
             )
     return "|".join(f"(?:{_target(tower)})" for tower in towers)
 
@@ -399,7 +399,7 @@ def _not_loadable(path: str, error: Exception, trust_remote_code: bool) -> Medgr
     text = str(error).strip()
     hint = None
     if "trust_remote_code" in text and not trust_remote_code:
-        hint = "it comes with Python code of its own; read that, then: --set model.trust_remote_code=true"
+        hint = "it comes with Python code of its own; read that, then: --trust-remote-code (train: --set model.trust_remote_code=true)"
     elif "gated" in text or "401" in text:
         hint = "it needs an account with access: `hf auth login`"
     elif not Path(path).expanduser().exists():

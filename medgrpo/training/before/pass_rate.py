@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.hashing import combined_hash, file_hash, settings_hash
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import cache_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +110,6 @@ def cached_pass_rates(
     import numpy as np
     from accelerate import PartialState
 
-    from medgrpo.rewards.caption import cache_folder
     from medgrpo.training.before.curriculum import read_difficulty, write_difficulty
 
     path = cache_folder() / "pass_rate" / f"{key}.parquet"
