@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.typed import refuse_useless, typed
 
 if TYPE_CHECKING:
     from medgrpo.runs.answers import SideBySide
@@ -18,6 +19,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def compare(
+    context: typer.Context,
     logs: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -66,6 +68,8 @@ def compare(
     from medgrpo.runs.comparison import compare_runs
 
     out = Output(as_json=as_json, quiet=quiet)
+    if "output" in typed(context) and not html:
+        out.note("note: --output is where --html writes; without --html nothing is written")
     paths = [*(logs or []), *(logs_option or [])]
     answered = [*(predictions or []), *(path for path in paths if _is_evaluation(path))]
     paths = [path for path in paths if not _is_evaluation(path)]
@@ -73,6 +77,8 @@ def compare(
         raise UsageError(
             "nothing to compare", expected="at least one LOG", hint="medgrpo compare logs/*.json"
         )
+    if not answered:
+        refuse_useless(context, {"references", "join", "columns"}, "reads --predictions, and none are given")
     found = None
     if answered:
         from medgrpo.evaluation.side_by_side import compare_predictions

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
@@ -22,11 +25,24 @@ EXTRAS = {
 
 
 @app.command()
-def doctor(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
-    """Check what is installed, which GPUs there are, and what follows from it.
+def doctor(
+    share: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="List what in FOLDER would identify a person or a machine; exit 1 if anything does.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Check what is installed, which GPUs there are, and what follows from it; or a folder before it is shared.
 
-    Example: medgrpo doctor
+    Example: medgrpo doctor --share runs/balanced-1/best_lora
     """
+    if share is not None:
+        _check_share(Output(as_json=as_json, quiet=quiet), share)
+        return
     from importlib.util import find_spec
 
     import medgrpo
@@ -64,3 +80,19 @@ def doctor(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     ]
     out.table("", ["what", "ready", "found", "remedy"], rows)
     out.result({"checks": checks})
+
+
+def _check_share(out: Output, folder: Path) -> None:
+    from medgrpo.sharing import identifying
+
+    found = identifying(folder)
+    out.table(
+        f"{folder}: what would identify a person or a machine" if found else "",
+        ["file", "what", "times", "such as"],
+        [(one.file, one.kind, one.count, one.example) for one in found],
+    )
+    if not found:
+        out.text(f"{folder}: nothing found that would identify a person or a machine")
+    out.result({"folder": str(folder), "findings": [vars(one) for one in found]})
+    if found:
+        raise typer.Exit(1)

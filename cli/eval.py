@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.typed import refuse_useless, typed
 from medgrpo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command("eval")
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -130,7 +132,9 @@ def evaluate(
     import_review: Annotated[
         Path | None, typer.Option(help="A review sheet that was filled in: agreement of human and scorer.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of everything drawn; a mixture's rows are those that MODEL was trained on.")
+    ] = 0,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -145,14 +149,14 @@ def evaluate(
     from medgrpo.evaluation.targets import load_targets
 
     out = Output(as_json=as_json, quiet=quiet)
+    _refuse_useless(context)
     wanted = load_targets(targets) if targets else []
     form = _box_format(box_format)
     if masks is not None:
-        result = _of_masks(model, data, masks, predictions, split, limit, wanted)
+        result = _of_masks(data or model, masks, split, limit, wanted, seed)
     elif predictions is not None:
         result = _of_predictions(
-            model,
-            data,
+            data or model,
             predictions,
             split,
             references,
@@ -163,9 +167,9 @@ def evaluate(
             weights,
             wanted,
             form,
+            seed,
         )
     else:
-        _refuse_without_predictions(references=references, join=join, columns=columns)
         if model is None:
             raise UsageError(
                 "eval needs a model and a dataset",
@@ -177,8 +181,7 @@ def evaluate(
             model,
             data,
             adapter,
-            engine=engine,
-            options={"batch_size": batch_size, "dtype": dtype, "seed": seed},
+            batch_size=batch_size,
             plan={
                 "split": split,
                 "limit": limit,
@@ -187,6 +190,9 @@ def evaluate(
                 "max_new_tokens": max_new_tokens,
                 "prompt": prompt,
                 "seed": seed,
+                "engine": engine,
+                "dtype": dtype,
+                "plain": plain or None,
             },
             counterfactual=counterfactual,
             output=output,
@@ -230,34 +236,86 @@ def _box_format(name: str | None) -> BoxFormat | None:
     return None if name is None else check_box_format(name)
 
 
-def _refuse_without_predictions(**options: Any) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise UsageError(f"--{name} belongs to --predictions FILE, which is not given")
+OF_A_MODEL = {
+    "adapter",
+    "engine",
+    "batch_size",
+    "dtype",
+    "max_new_tokens",
+    "prompt",
+    "samples",
+    "temperature",
+    "counterfactual",
+}
+"""Options that say how a model is asked."""
+OF_A_FILE = {"references", "join", "columns"}
+"""Options that say how ready completions are read."""
+OF_ANSWERS = {"plain", "weights", "box_format", "judge", "judge_model"}
+"""Options that say how completions are judged; masks are measured."""
+
+
+def _refuse_useless(context: typer.Context) -> None:
+    """Refuses what was typed and would be ignored.
+
+    Raises:
+        UsageError: names the option and what it belongs to.
+    """
+    given = typed(context)
+    no_model = "asks a model, and {} loads none: what is ready is scored as it is"
+    if "masks" in given:
+        refuse_useless(
+            context, OF_A_MODEL, no_model.format("--masks FOLDER"), "give MODEL instead of --masks"
+        )
+        refuse_useless(
+            context, {"predictions", *OF_A_FILE}, "reads completions, and --masks FOLDER gives masks alone"
+        )
+        refuse_useless(context, OF_ANSWERS, "judges answers, and masks are measured by overlap alone")
+    elif "predictions" in given:
+        hint = "give MODEL and DATA instead of --predictions"
+        refuse_useless(context, OF_A_MODEL, no_model.format("--predictions FILE"), hint)
+    else:
+        refuse_useless(context, OF_A_FILE, "belongs to --predictions FILE, which is not given")
+    if {"masks", "predictions"} & given.keys():
+        if {"model", "data"} <= given.keys():
+            raise UsageError(
+                f"{context.params['model']} is not asked anything: ready results need no model",
+                expected="medgrpo eval DATA --masks FOLDER, or medgrpo eval DATA --predictions FILE",
+            )
+        if not {"model", "data"} & given.keys():
+            refuse_useless(context, {"split"}, "chooses rows of DATA, which is not given")
+        if "output" not in given:
+            refuse_useless(context, {"review"}, "needs --output DIR, where the sheet is written")
+    if "samples" not in given:
+        refuse_useless(context, {"temperature"}, "is that of --samples N, which is not given")
+    if "judge" not in given:
+        refuse_useless(context, {"judge_model"}, "belongs to --judge URL, which is not given")
+    engine = context.params["engine"]
+    if engine != "transformers":
+        refuse_useless(context, {"batch_size"}, f"is for --engine transformers; {engine} batches by itself")
+    if engine.startswith(("http://", "https://")):
+        refuse_useless(context, {"dtype"}, f"cannot be chosen from here: {engine} holds the weights")
 
 
 def _of_masks(
-    model: str | None,
-    data: Path | None,
+    data: str | Path | None,
     masks: Path,
-    predictions: Path | None,
     split: str,
     limit: int | None,
     targets: list[Target],
+    seed: int,
 ) -> Evaluation:
     from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.evaluate import evaluate_predictions
     from medgrpo.evaluation.mask_files import MaskFiles, find_masks
     from medgrpo.evaluation.predictions import Predictions
 
-    place = data if data is not None else model
-    if place is None or predictions is not None or (data is not None and model is not None):
+    if data is None:
         raise UsageError(
             "--masks needs the dataset with the reference masks, and nothing else",
             expected="medgrpo eval DATA --masks FOLDER",
             hint="medgrpo preprocess SOURCE DATA makes a dataset",
         )
-    dataset = open_data(Path(place))
+    dataset = open_data(data, seed=seed)
     rows = [row for row in dataset.rows(split) if row.get("mask")][:limit]
     if not rows:
         raise UsageError(
@@ -276,8 +334,7 @@ def _in_dataset(result: Evaluation, dataset: PreparedDataset, split: str) -> Eva
 
 
 def _of_predictions(
-    model: str | None,
-    data: Path | None,
+    data: str | Path | None,
     predictions: Path,
     split: str,
     references: Path | None,
@@ -288,6 +345,7 @@ def _of_predictions(
     weights: str | None,
     targets: list[Target],
     box_format: BoxFormat | None,
+    seed: int,
 ) -> Evaluation:
     from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.evaluate import evaluate_predictions
@@ -296,8 +354,7 @@ def _of_predictions(
     from medgrpo.evaluation.score import observed_tags
     from medgrpo.rewards.columns import parse_columns
 
-    place = data if data is not None else (Path(model) if model is not None else None)
-    dataset = open_data(place) if place is not None else None
+    dataset = open_data(data, seed=seed) if data is not None else None
     found = read_predictions(
         predictions,
         rows=list(dataset.rows(split)) if dataset else None,
@@ -328,8 +385,7 @@ def _of_model(
     data: Path | None,
     adapter: Path | None,
     *,
-    engine: str,
-    options: dict[str, Any],
+    batch_size: int,
     plan: dict[str, Any],
     counterfactual: str | None,
     output: Path | None,
@@ -353,7 +409,10 @@ def _of_model(
         box_format=box_format,
     )
     dataset = dataset or open_data(_trained_on(out, subject))
-    load = choose_engine(engine, subject, **options)
+    dataset = dataset.drawn_by(subject.data_seed if subject.data_seed is not None else plan["seed"])
+    load = choose_engine(
+        plan["engine"], subject, batch_size=batch_size, dtype=plan["dtype"], seed=plan["seed"]
+    )
     for note in subject.notes:
         out.warn(note)
     template = subject.template(plan["prompt"], dataset.info.get("prompt_template"))
@@ -493,7 +552,11 @@ def _print_extras(out: Output, document: dict[str, Any]) -> None:
             lines,
         )
     if document.get("targets"):
-        lines = [[one["metric"], one["wanted"], one["value"], one["verdict"]] for one in document["targets"]]
+        from medgrpo.evaluation.report import wanted_text
+
+        lines = [
+            [one["metric"], wanted_text(one), one["value"], one["verdict"]] for one in document["targets"]
+        ]
         out.table("Targets", ["metric", "wanted", "value", "verdict"], lines)
     if "judge" in document:
         found = document["judge"]

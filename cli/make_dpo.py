@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.typed import refuse_useless, typed
 from medgrpo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class From(StrEnum):
 
 @app.command()
 def make_dpo(
+    context: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(help="Run folders; with --from sample a model; with --from models prediction files."),
@@ -76,6 +78,7 @@ def make_dpo(
     from medgrpo.preference.review import import_review as read_sheet
 
     out = Output(as_json=as_json, quiet=quiet)
+    _refuse_useless(context, origin)
     if export_review is None and output.exists() and any(output.iterdir()):
         raise UsageError(f"{output} exists and is not empty", hint="give a new folder with --output")
     found = _candidates(out, sources, origin, data, weights, prompt, samples, tokens, limit)
@@ -123,6 +126,23 @@ def make_dpo(
             "output": str(target),
         }
     )
+
+
+SAMPLED = {"samples", "tokens", "limit"}
+SCORED_NOW = {"weights", "prompt"}
+
+
+def _refuse_useless(context: typer.Context, origin: From) -> None:
+    """Refuses what was typed and would be ignored."""
+    if origin is not From.sample:
+        refuse_useless(context, SAMPLED, f"is for --from sample; --from {origin} draws nothing")
+    if origin is From.completions:
+        why = (
+            "is for --from sample and models: stored completions keep the reward that they earned in training"
+        )
+        refuse_useless(context, SCORED_NOW, why)
+    if "export_review" in typed(context):
+        refuse_useless(context, {"output"}, "is not written with --export-review FILE")
 
 
 def _candidates(

@@ -58,6 +58,12 @@ def preprocess(
         str,
         typer.Option(help="Same picture and question, other answers: keep, drop, or accept each (multi)."),
     ] = "keep",
+    keep_names: Annotated[
+        bool,
+        typer.Option(
+            "--keep-names", help="Call DICOM files by name. Default: by a hash, as names may be patients'."
+        ),
+    ] = False,
     prompt: Annotated[
         str | None, typer.Option(help="Prompt template: structured, answer, plain, detection or a TOML file.")
     ] = None,
@@ -105,6 +111,7 @@ def preprocess(
         on_bad_row=on_bad_row,
         missing_image=missing_image,
         conflicts=conflicts,
+        keep_names=keep_names,
         prompt=prompt,
         name=name,
         model=model,
@@ -186,6 +193,7 @@ def _options(**given: Any) -> Any:
         split=given["split"],
         seed=given["seed"],
         on_bad_row=given["on_bad_row"],
+        keep_names=given["keep_names"],
         missing_image=given["missing_image"],
         conflicts=given["conflicts"],
         prompt=given["prompt"],

@@ -23,7 +23,7 @@ def test_the_end_of_the_last_line_begins_no_other():
     assert lines("") == []
 
 
-@pytest.mark.parametrize("separator", ("\x85", "\u2028", "\u2029"))
+@pytest.mark.parametrize("separator", ["\x85", "\u2028", "\u2029"])
 def test_a_json_string_keeps_its_line_separators(separator, tmp_path):
     row = {"completion": f"first{separator}second"}
     text = json.dumps(row, ensure_ascii=False) + "\n"

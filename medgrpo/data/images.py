@@ -61,8 +61,8 @@ class ImageJob:
 
     @property
     def name(self) -> str:
-        """Stem of the stored file: that of the source, and a short hash of where it was found."""
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", PurePosixPath(self.ref.path).stem)[:60]
+        """Stem of the stored file: that of the source or its alias, and a short hash of where it was found."""
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", self.ref.alias or PurePosixPath(self.ref.path).stem)[:60]
         digest = hashlib.blake2b(self.ref.key.encode(), digest_size=4).hexdigest()
         return f"{stem}-{digest}"
 

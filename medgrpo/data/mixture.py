@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from medgrpo.data.hashing import combined_hash
 from medgrpo.data.prepared import PreparedDataset
-from medgrpo.data.schema import ROW_SCHEMA, SPLITS, Row, arrow_schema
+from medgrpo.data.schema import FILE_COLUMNS, ROW_SCHEMA, SPLITS, Row, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 
 if TYPE_CHECKING:
@@ -362,9 +363,37 @@ class MixedDataset(PreparedDataset):
     def image_path(self, relative: str) -> Path:
         """The path of a picture of any part; rows of a mixture name them absolutely."""
         path = Path(relative).resolve()
-        if not any(path.is_relative_to(dataset.path) for dataset in self.datasets):
-            raise MedgrpoError(f"{relative!r} is in none of the datasets of {self.info['name']}")
+        self._part_of(path)
         return path
+
+    def _part_of(self, path: Path) -> int:
+        """Number of the part in whose folder the file lies."""
+        for number, dataset in enumerate(self.datasets):
+            if path.is_relative_to(dataset.path):
+                return number
+        raise MedgrpoError(f"{str(path)!r} is in none of the datasets of {self.info['name']}")
+
+    def copied_name(self, path: str) -> str:
+        """The file below a folder named after its part: two parts may each have an `images/1.png`."""
+        file = Path(path).resolve()
+        number = self._part_of(file)
+        name = re.sub(r"[^\w.-]+|^\.+", "-", self.parts[number].name)
+        return f"part-{number + 1}-{name}/{file.relative_to(self.datasets[number].path).as_posix()}"
+
+    def find(self, ids: Iterable[str]) -> dict[str, Row]:
+        """The rows with these ids in any part, whether or not the seed draws them."""
+        wanted = set(ids)
+        found: dict[str, Row] = {}
+        for part, dataset in zip(self.parts, self.datasets, strict=True):
+            prefix = f"{part.name}/"
+            own = dataset.find(name.removeprefix(prefix) for name in wanted if name.startswith(prefix))
+            placed = (_placed(row, part.name, dataset.path) for row in own.values())
+            found |= {row["id"]: row for row in placed}
+        return found
+
+    def drawn_by(self, seed: int) -> MixedDataset:
+        """The same mixture with the training rows that this seed draws."""
+        return self if seed == self.seed else MixedDataset(self.parts, seed=seed, location=self._location)
 
 
 def _chosen(part: Part, dataset: PreparedDataset, split: str) -> Sequence[int]:
@@ -420,14 +449,17 @@ class MixedView(Sequence[Row]):
         number, position = int(self._order.parts[index]), int(self._order.rows[index])
         view = self._views[number]
         assert view is not None  # a part without rows in this split is not in the order
-        row = view[position]
-        folder = self._folders[number]
-        row["id"] = f"{self._names[number]}/{row['id']}"
-        row["images"] = [str(folder / path) for path in row["images"]]
-        for column in ("mask", "mask2", "fov"):
-            if row[column]:
-                row[column] = str(folder / row[column])
-        for column in ("image_id", "patient_id"):
-            if row[column]:
-                row[column] = f"{self._names[number]}/{row[column]}"
-        return row
+        return _placed(view[position], self._names[number], self._folders[number])
+
+
+def _placed(row: Row, name: str, folder: Path) -> Row:
+    """The row of a part as the mixture gives it: ids start with the part's name, paths are absolute."""
+    row["id"] = f"{name}/{row['id']}"
+    row["images"] = [str(folder / path) for path in row["images"]]
+    for column in FILE_COLUMNS:
+        if row[column]:
+            row[column] = str(folder / row[column])
+    for column in ("image_id", "patient_id"):
+        if row[column]:
+            row[column] = f"{name}/{row[column]}"
+    return row

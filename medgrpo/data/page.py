@@ -20,6 +20,8 @@ from medgrpo.data.schema import SPLITS, Row
 CARDS = 24
 THUMBNAIL_PX = 220
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+"""The page holds its pictures; it runs and loads nothing."""
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #5d6671; --line: #d9dee4; --bar: #3b6ea8; --card: #f6f8fa;
   --warn: #9a5b00; --page: #fff }
@@ -112,6 +114,7 @@ def write_page(
     title = escape(str(info["name"]))
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
         + "\n".join(body)
         + "</body></html>\n"

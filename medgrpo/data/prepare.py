@@ -16,6 +16,7 @@ from typing import Any, Literal
 from medgrpo.data.alike import alike
 from medgrpo.data.audit import audit_by_task
 from medgrpo.data.cells import read_bytes
+from medgrpo.data.dicom_names import aliases, hide_names, with_aliases
 from medgrpo.data.hashing import combined_hash, file_hash, fingerprint, row_hash, settings_hash, source_hash
 from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
 from medgrpo.data.lint import Findings, conflicts, lint
@@ -73,12 +74,17 @@ class PrepareOptions:
     near_duplicate_bits: int = 10
     """Pictures whose 256-bit perceptual hashes differ in at most this many bits stay in one split."""
 
+    keep_names: bool = False
+    """Call DICOM files by their names, which are often those of patients; else by a hash of their path."""
     budget: BudgetOptions | None = None
     """Check prompts against a model's context length; None: do not."""
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides what is written; the worker count does not."""
-        return asdict(self)
+        identity = asdict(self)
+        if not self.keep_names:  # as before there was the choice
+            del identity["keep_names"]
+        return identity
 
 
 SHAPE_TOLERANCE = 0.02
@@ -136,6 +142,8 @@ def prepare(
     problems = Problems(options.on_bad_row)
     items, formats = read_source(source, problems, options.task)
     _without_missing(items, problems)
+    names = {} if options.keep_names else aliases(source)
+    items = with_aliases(items, names)
     with PreparedWriter(target, keep_partial=True) as writer, disk_errors(writer.folder):
         stored = _store_images(items, source, writer.folder, options, count, progress)
         items = _with_images(items, stored, problems)
@@ -146,13 +154,15 @@ def prepare(
         items, budget = _within_budget(items, stored, source, writer.folder, options, template, problems)
         if not items:
             raise _nothing_left(source, problems)
+        hide_names(items, problems, names)
         rows, hashes = _finished_rows(items, stored, options.name or source.name)
         groups, near = _groups(items, stored, source.root, options.near_duplicate_bits, count)
         plan = assign(
             groups, _split_keys(items, stored), shares, [item.split for item in items], options.seed
         )
         findings = lint(rows, plan.names)
-        findings.near_duplicates = near
+        shown = {ref.key: ref.shown_key for item in items for ref in item.images}
+        findings.near_duplicates = [(shown[one], shown[other]) for one, other in near]
         for split in SPLITS:
             writer.write(split, (row for row, name in zip(rows, plan.names, strict=True) if name == split))
         task = options.task or _task_of_items(items)
@@ -162,7 +172,8 @@ def prepare(
             "name": options.name or source.name,
             "task": task,
             "formats": formats,
-            "source": str(source.only_file or source.base),
+            # Where it lay is this machine's business; a folder of DICOM files is often called after the patient.
+            "source": None if names else (source.only_file or source.base).name,
             "prompt_template": options.prompt or PROMPTS[task],
             "split": {"asked": options.split, "seed": options.seed, "groups": plan.groups}
             | ({"official_overlap": plan.overlap} if plan.overlap else {}),
@@ -258,7 +269,13 @@ def _content_hashes(source: Source, files: Sequence[Path]) -> dict[str, Any]:
 
 def _same_files(dataset: PreparedDataset, source: Source) -> bool:
     """True if nothing was touched, or what was touched or moved holds the same bytes."""
-    files = _files(source, (entry["key"] for entry in journal(dataset.path)))
+    places = {hidden: path for path, hidden in aliases(source).items()}
+
+    def place(entry: dict[str, Any]) -> tuple[str, str]:
+        path, _, part = entry["key"].partition("#")
+        return places.get(path, path), part
+
+    files = _files(source, (place(entry)[0] for entry in journal(dataset.path)))
     if not all(path.is_file() for path in files):
         return False
     if dataset.info.get("fingerprint") == fingerprint(source.root, files):
@@ -266,7 +283,7 @@ def _same_files(dataset: PreparedDataset, source: Source) -> bool:
     if dataset.info.get("content") != _content_hashes(source, files):
         return False
     for entry in journal(dataset.path):
-        path, _, part = entry["key"].partition("#")
+        path, part = place(entry)
         if source_hash(read_bytes(source.root, ImageRef(path, part)), part) != entry["source_hash"]:
             return False
     return True
@@ -421,7 +438,7 @@ def _finished_rows(
             first = pictures[0]
             row["width"], row["height"] = first.width, first.height
             row["image_tokens"] = image_tokens(first.width, first.height, family)
-            row["image_id"] = row["image_id"] or item.images[0].key
+            row["image_id"] = row["image_id"] or item.images[0].shown_key
             _label_from_header(row, first)
             if source_boxes:
                 row["boxes"] = scaled_boxes(source_boxes, first)

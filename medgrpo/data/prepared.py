@@ -138,6 +138,33 @@ class PreparedDataset:
         """The rows of a split by index, for training in an order of its own (a `RowView`)."""
         return RowView(self._file(split))
 
+    def find(self, ids: Iterable[str]) -> dict[str, Row]:
+        """The rows with these ids, from whichever split they are in; ids that no row has are left out."""
+        left = set(ids)
+        found: dict[str, Row] = {}
+        for split in self.splits:
+            if not left:
+                break
+            for row in self.rows(split):
+                if row["id"] in left:
+                    found[row["id"]] = row
+                    left.discard(row["id"])
+        return found
+
+    def drawn_by(self, seed: int) -> PreparedDataset:
+        """The same dataset with the rows that this seed draws: itself, since only a mixture draws any."""
+        del seed
+        return self
+
+    @property
+    def hashes(self) -> set[str]:
+        """Its own hash, and of a mixture those of its parts."""
+        return {self.hash, *(str(part["hash"]) for part in self.info.get("parts", []))}
+
+    def copied_name(self, path: str) -> str:
+        """The relative path at which a file that a row names lies in a dataset made of this one's rows."""
+        return path
+
     def image_path(self, relative: str) -> Path:
         """The absolute path of an image, mask or field of view named by a row.
 

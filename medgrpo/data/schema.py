@@ -67,6 +67,9 @@ REQUIRED = (
 )
 """Columns that are never null; `images` may be an empty list."""
 
+FILE_COLUMNS = ("mask", "mask2", "fov")
+"""Columns that name one file each; `images` names a list of them."""
+
 STORED_COLUMNS = ("images", "width", "height", "image_tokens", "boxes", "mask", "mask2", "fov", "mask_area")
 """Columns that depend on how the images are stored; they stay out of the content hash."""
 

@@ -39,6 +39,14 @@ class ImageRef:
 
     path: str
     part: str = ""
+    alias: str = ""
+    """What the file is called where its own name must not be written; empty: its path."""
+
+    @property
+    def shown_key(self) -> str:
+        """Names the picture in what is written."""
+        shown = self.alias or self.path
+        return f"{shown}#{self.part}" if self.part else shown
 
     @property
     def key(self) -> str:

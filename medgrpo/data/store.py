@@ -51,7 +51,9 @@ def store_all(
             for job, result in zip(chunk, results, strict=True):
                 done[result.key] = result
                 if not result.problem:
-                    written.write(json.dumps({"stamp": _stamp(job), **vars(result)}) + "\n")
+                    written.write(
+                        json.dumps({"stamp": _stamp(job), **vars(result), "key": job.ref.shown_key}) + "\n"
+                    )
             written.flush()
             advance(len(chunk))
             if stop_at_problem and any(result.problem for result in results):
@@ -91,13 +93,14 @@ def journal(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _journalled(folder: Path, jobs: Sequence[ImageJob]) -> dict[str, StoredImage]:
     """What an earlier, interrupted call stored and is still right."""
-    wanted = {job.ref.key: job for job in jobs}
+    wanted = {job.ref.shown_key: job for job in jobs}
     done: dict[str, StoredImage] = {}
     for entry in journal(folder):
         stamp = entry.pop("stamp")
         result = StoredImage(**entry)
         job = wanted.get(result.key)
         if job is not None and _is_whole(folder / result.path, result) and stamp == _stamp(job):
+            result.key = job.ref.key
             done[result.key] = result
     return done
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medgrpo.evaluation.statistics import estimate
+from medgrpo.figures import SHARE
 
 BINS = 10
 
@@ -92,9 +93,9 @@ def sample_metrics(
         kept.append((cluster, len(folded)))
     owners = [cluster for cluster, _ in kept]
     document: dict[str, Any] = {
-        "mean": estimate(means, owners).as_dict(),
-        "majority": estimate(majorities, owners).as_dict(),
-        "best": estimate(bests, owners).as_dict(),
+        "mean": estimate(means, owners, bounds=SHARE).as_dict(),
+        "majority": estimate(majorities, owners, bounds=SHARE).as_dict(),
+        "best": estimate(bests, owners, bounds=SHARE).as_dict(),
     }
     if kept:
         sizes = [size for _, size in kept]

@@ -12,6 +12,7 @@ from medgrpo.data.schema import Row
 from medgrpo.errors import choice_error
 from medgrpo.evaluation.score import Scored, cluster_labels
 from medgrpo.evaluation.statistics import estimate, paired_difference
+from medgrpo.figures import SHARE
 
 Counterfactual = Literal["blank", "shuffle", "noise"]
 KINDS: tuple[Counterfactual, ...] = ("blank", "shuffle", "noise")
@@ -108,8 +109,8 @@ def compare_with_real(real: Scored, other: Scored) -> dict[str, Any]:
         image sensitivity), and `warning` where more than 80 % stays or the difference may be nothing.
     """
     seen, unseen = real.scores["answer_match"], other.scores["answer_match"]
-    difference = paired_difference(unseen, seen, real.clusters)
-    left = estimate(unseen, real.clusters)
+    difference = paired_difference(unseen, seen, real.clusters, bounds=SHARE)
+    left = estimate(unseen, real.clusters, bounds=SHARE)
     full = float(np.nanmean(seen)) if np.isfinite(seen).any() else 0.0
     kept = left.value / full if left.value is not None and full > 0 else None
     changed = [
@@ -119,7 +120,7 @@ def compare_with_real(real: Scored, other: Scored) -> dict[str, Any]:
         "answer_match": left.as_dict(),
         "difference": difference.as_dict(),
         "kept": kept,
-        "changed": estimate(np.array(changed, dtype=np.float64), real.clusters).as_dict(),
+        "changed": estimate(np.array(changed, dtype=np.float64), real.clusters, bounds=SHARE).as_dict(),
         "warning": None,
     }
     if kept is not None and kept > KEPT_TOO_MUCH:

@@ -80,6 +80,10 @@ class Plan:
     prompt: str | None = None
     counterfactuals: Sequence[Counterfactual] = ()
     seed: int = 0
+    engine: str = "transformers"
+    dtype: str = "auto"
+    plain: bool | None = None
+    """Completions without tags are answers; None: where none has an answer tag."""
 
 
 @dataclass
@@ -156,7 +160,7 @@ def evaluate_model(
         reward=reward,
         learnt_from=train,
         targets=(),
-        plain=None,
+        plain=plan.plain,
         masks=MaskFiles(dataset.image_path),
     )
     if plan.counterfactuals:
@@ -171,12 +175,12 @@ def evaluate_model(
         "data_hash": dataset.info.get("hash"),
         "split": plan.split,
         "engine": session.engine_name,
+        "dtype": plan.dtype,
         "prompt_template": template.name,
         "max_new_tokens": tokens,
         "wall_s": time.perf_counter() - started,
     }
-    trained_on = (subject.metadata.get("provenance") or {}).get("data_hash")
-    if plan.split == "train" and trained_on == dataset.info.get("hash"):
+    if plan.split == "train" and subject.has_learnt(dataset):
         result.warnings.append("these rows are what the model was trained on")
     _add_targets(result, targets)
     result.image_file = lambda row: dataset.image_path(row["images"][0]) if row.get("images") else None
@@ -241,7 +245,8 @@ class _Session:
             "sampling": vars(sampling),
             "data": self.dataset.info.get("hash"),
             "pixels": self.dataset.info.get("pixels_hash"),
-            "max_pixels": self.subject.metadata.get("max_pixels"),
+            "engine": self.plan.engine,
+            "dtype": self.plan.dtype,
             "box_format": rows[0].get("box_format"),
             "pictures": name,
             "seed": self.plan.seed,
@@ -258,7 +263,11 @@ class _Session:
                 self.watcher.note(f"{count} of {len(rows)} rows ({label}) were already answered: kept")
                 advance(count)
 
-            return generate_resumably(rows, generate, file, settings, on_resume=resumed)
+            def replaced(changed: Sequence[str]) -> None:
+                what = f"with another {', '.join(changed)}" if changed else "with other settings"
+                self.watcher.note(f"{file} was answered {what}: answering again")
+
+            return generate_resumably(rows, generate, file, settings, on_resume=resumed, on_replace=replaced)
 
 
 def evaluate_predictions(

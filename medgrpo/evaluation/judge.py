@@ -15,6 +15,7 @@ import numpy as np
 from medgrpo.evaluation.review import agreement
 from medgrpo.evaluation.score import Scored
 from medgrpo.evaluation.statistics import estimate
+from medgrpo.figures import SHARE
 from medgrpo.generation.server import ask_server, first_model
 from medgrpo.masking import without_credentials
 from medgrpo.records import lines
@@ -57,6 +58,7 @@ def judge_answers(
     """
     name = model or first_model(url)
     known = _read(cache)
+    before = dict(known)  # so that it does not hang on the threads which of two equal answers is asked
     indices = [index for index in range(len(scored)) if not np.isnan(scored.scores["answer_match"][index])]
 
     def verdict(index: int) -> tuple[str, float | None]:
@@ -64,8 +66,8 @@ def judge_answers(
         key = _key(name, scored, index)
         if not answer:
             return key, 0.0
-        if key in known:
-            return key, known[key]
+        if key in before:
+            return key, before[key]
         return key, _ask(url, name, scored, index)
 
     verdicts: dict[int, float | None] = {}
@@ -83,7 +85,7 @@ def judge_answers(
     return {
         "model": name,
         "url": without_credentials(url),
-        "accuracy": estimate(values, [scored.clusters[index] for index in clear]).as_dict(),
+        "accuracy": estimate(values, [scored.clusters[index] for index in clear], bounds=SHARE).as_dict(),
         "agreement": found["agreement"],
         "kappa": found["kappa"],
         "n": found["n"],

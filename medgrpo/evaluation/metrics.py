@@ -15,65 +15,35 @@ from medgrpo.evaluation.statistics import Estimate, estimate
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure: which score is averaged over which rows."""
+    """One figure: which score is averaged over which rows. `medgrpo.figures` says what it means."""
 
     name: str
     score: str
-    kind: str | None
+    kind: str | None = None
     """Only rows of this kind (`closed`, `open`, `choice`); None: all."""
-    meaning: str
-    has_baseline: bool = True
-    bounds: tuple[float, float] | None = (0.0, 1.0)
-    """The range of the score; None: it counts something."""
+    has_baseline: bool = False
+    """Whether blind answers can reach something of it."""
 
 
 METRICS = (
-    Metric("closed", "answer_match", "closed", "closed questions answered right"),
-    Metric("open", "answer_match", "open", "open questions whose answer a careful reader accepts"),
-    Metric("choice", "answer_match", "choice", "multiple-choice questions answered right"),
-    Metric("answer_match", "answer_match", None, "all questions answered right"),
-    Metric("open_exact_match", "exact_match", "open", "open answers with the very words of a reference"),
-    Metric(
-        "open_token_recall", "token_recall", "open", "share of the reference's words that open answers have"
+    Metric("closed", "answer_match", "closed", has_baseline=True),
+    Metric("open", "answer_match", "open", has_baseline=True),
+    Metric("choice", "answer_match", "choice", has_baseline=True),
+    Metric("answer_match", "answer_match", has_baseline=True),
+    Metric("open_exact_match", "exact_match", "open", has_baseline=True),
+    Metric("open_token_recall", "token_recall", "open", has_baseline=True),
+    Metric("open_token_f1", "token_f1", "open", has_baseline=True),
+    Metric("open_graded", "answer_match_graded", "open", has_baseline=True),
+    *(
+        Metric(name, name, has_baseline=True)
+        for name in ("plane", "modality", "plane_match", "modality_match")
     ),
-    Metric("open_token_f1", "token_f1", "open", "overlap of words of open answers, precision and recall"),
-    Metric("open_graded", "answer_match_graded", "open", "open answers with part marks"),
-    Metric("plane", "plane", None, "imaging plane named right, where it is known"),
-    Metric("modality", "modality", None, "imaging modality named right, where it is known"),
-    Metric("plane_match", "plane_match", None, "plane with part marks for a broader class"),
-    Metric("modality_match", "modality_match", None, "modality with part marks for a broader class"),
-    Metric("format", "format", None, "completions in exactly the form asked for", has_baseline=False),
-    Metric("reward", "reward", None, "weighted sum of the rewards, as in training"),
-    Metric("abstained", "abstained", None, "answers that say they cannot tell, or hedge", has_baseline=False),
-    Metric("unanswered", "unanswered", None, "completions without an answer", has_baseline=False),
-    Metric("truncated", "truncated", None, "completions cut off at the length limit", has_baseline=False),
-    Metric("box_f1", "box_f1", None, "boxes found, one to one at IoU .5", has_baseline=False),
-    Metric("box_iou", "box_iou", None, "overlap of matched boxes", has_baseline=False),
-    Metric("box_ap", "box_ap", None, "average precision of the boxes of an image", has_baseline=False),
-    Metric("dice", "dice", None, "overlap of predicted and reference mask", has_baseline=False),
-    Metric("mask_recall", "mask_recall", None, "share of the reference mask found", has_baseline=False),
-    Metric("mask_precision", "mask_precision", None, "share of the predicted mask right", has_baseline=False),
-    Metric("mask_iou", "mask_iou", None, "intersection over union of the masks", has_baseline=False),
-    Metric("cldice", "cldice", None, "overlap of the centre lines: connected vessels", has_baseline=False),
-    Metric(
-        "betti0_error",
-        "betti0_error",
-        None,
-        "pieces too many or too few in a mask",
-        has_baseline=False,
-        bounds=None,
-    ),
-    Metric(
-        "betti1_error",
-        "betti1_error",
-        None,
-        "holes too many or too few in a mask",
-        has_baseline=False,
-        bounds=None,
-    ),
-    Metric(
-        "mask_failed", "mask_failed", None, "predictions without a usable mask, scored 0", has_baseline=False
-    ),
+    Metric("format", "format"),
+    Metric("reward", "reward", has_baseline=True),
+    *(Metric(name, name) for name in ("abstained", "unanswered", "truncated")),
+    *(Metric(name, name) for name in ("box_f1", "box_iou", "box_ap")),
+    *(Metric(name, name) for name in ("dice", "mask_recall", "mask_precision", "mask_iou", "cldice")),
+    *(Metric(name, name) for name in ("betti0_error", "betti1_error", "mask_failed")),
 )
 """Every figure that `eval` reports, in its order."""
 
@@ -109,7 +79,9 @@ def measure(scored: Scored, baselines: dict[str, Scored] | None = None) -> dict[
                     key = "baseline" if name == "majority" else f"{name}_baseline"
                     entry[key] = estimate_metric(constant, metric, interval=False).value
         if metric.score in scored.observer:
-            second = estimate(scored.observer[metric.score], scored.clusters, bounds=metric.bounds)
+            second = estimate(
+                scored.observer[metric.score], scored.clusters, bounds=scored.bounds_of(metric.score)
+            )
             if second.n:
                 entry["observer"] = second.as_dict()
         document[metric.name] = entry
@@ -135,7 +107,7 @@ def estimate_metric(
         judged = values[~np.isnan(values)]
         value = float(judged.mean()) if len(judged) else None
         return Estimate(value, None, None, len(judged))
-    return estimate(values, scored.clusters, bounds=metric.bounds)
+    return estimate(values, scored.clusters, bounds=scored.bounds_of(metric.score))
 
 
 def metric_named(name: str) -> Metric:

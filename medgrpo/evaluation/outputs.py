@@ -37,7 +37,11 @@ def write_outputs(result: Evaluation, folder: Path, *, review_rows: int, seed: i
     folder.mkdir(parents=True, exist_ok=True)
     document = {**result.document, "warnings": result.warnings, "notes": result.predictions.notes}
     write_text(folder / "metrics.json", json.dumps(_finite(document), ensure_ascii=False, indent=1) + "\n")
-    write_predictions(folder / "predictions.parquet", prediction_columns(result))
+    write_predictions(
+        folder / "predictions.parquet",
+        prediction_columns(result),
+        bounds={"reward": result.scored.reward_bounds},
+    )
     write_text(folder / "report.html", report_html(result))
     sheet = folder / "review.csv"
     if review_rows and not _is_begun(sheet):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from medgrpo.data.schema import Row, guess_language
 from medgrpo.errors import UsageError
 from medgrpo.evaluation.mask_files import COLUMN, listed_masks
+from medgrpo.figures import Bounds
 from medgrpo.files import written_aside
 
 SCHEMA_VERSION = 1
@@ -208,8 +210,14 @@ def _match(
     return matched, notes
 
 
-def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Writes one row per question as parquet, whole or not at all."""
+def write_predictions(
+    path: Path, columns: Mapping[str, Sequence[Any]], *, bounds: Mapping[str, Bounds | None] | None = None
+) -> None:
+    """Writes one row per question as parquet, whole or not at all.
+
+    Args:
+        bounds: ranges of scores that only this evaluation knows; kept in the metadata of the file.
+    """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -220,7 +228,9 @@ def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     table = pa.table(
         {name: pa.array([_whole(value) for value in values]) for name, values in columns.items()}
     )
-    table = table.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)})
+    table = table.replace_schema_metadata(
+        {"schema_version": str(SCHEMA_VERSION), "bounds": json.dumps(dict(bounds or {}))}
+    )
     with written_aside(path) as partial:
         pq.write_table(table, partial, compression="zstd")
 

@@ -16,6 +16,7 @@ import numpy as np
 from medgrpo.evaluation.evaluate import Evaluation
 from medgrpo.evaluation.mask_files import MEASURED, overlay
 from medgrpo.evaluation.metrics import METRICS
+from medgrpo.figures import LESS, SHARE, figure
 
 CASES = 24
 """Cases shown of each list."""
@@ -132,24 +133,32 @@ def _metrics(document: dict[str, Any]) -> str:
     shown = [entry for metric in METRICS if (entry := document.get(metric.name)) is not None]
     beside = [pair for pair in BESIDE if any(pair[1] in entry for entry in shown)]
     for metric in METRICS:
+        meaning = _escape(figure(metric.name).meaning)
         entry = document.get(metric.name)
         if entry is None or (not entry["n"] and "mask_failed" in document):
             continue
         interval = "–" if entry["low"] is None else f"{entry['low']:.3f} – {entry['high']:.3f}"
         rows.append(
             [
-                f'<span title="{_escape(metric.meaning)}">{metric.name}</span>',
+                f'<span title="{meaning}">{metric.name}</span>',
                 f"<strong>{_number(entry['value'])}</strong>",
                 interval,
-                _bar(entry) if metric.bounds else "",
+                _bar(entry) if _is_share(metric.name, entry) else "",
                 *(_beside(entry.get(key)) for _, key in beside),
                 str(entry["n"]),
-                f"{_escape(metric.meaning)}{_escape('; ' + entry['note']) if entry.get('note') else ''}",
+                f"{meaning}{_escape('; ' + entry['note']) if entry.get('note') else ''}",
             ]
         )
     bar = "0 to 1; | majority" if any("baseline" in entry for entry in shown) else "0 to 1"
     head = ["metric", "value", "95 % interval", bar, *(title for title, _ in beside), "n", "meaning"]
     return "<h2>Figures</h2>" + _table("Intervals are clustered by image", head, rows, "figures")
+
+
+def _is_share(metric: str, entry: dict[str, Any]) -> bool:
+    """Whether the value lies between 0 and 1 by its nature, or, where that is not known, with its interval."""
+    bounds = figure(metric).bounds
+    values = [entry[key] for key in ("value", "low", "high") if entry[key] is not None]
+    return bounds == SHARE or (bounds is None and all(0 <= value <= 1 for value in values))
 
 
 def _bar(entry: dict[str, Any]) -> str:
@@ -176,12 +185,16 @@ def _targets(document: dict[str, Any]) -> str:
     if not document.get("targets"):
         return ""
     rows = [
-        [_escape(one["metric"]), _number(one["wanted"]), _number(one["value"]), _escape(one["verdict"])]
+        [_escape(one["metric"]), wanted_text(one), _number(one["value"]), _escape(one["verdict"])]
         for one in document["targets"]
     ]
-    return "<h2>Targets</h2>" + _table(
-        "Least value wanted of each", ["metric", "wanted", "value", "verdict"], rows
-    )
+    caption = "≥ the least value wanted of each, ≤ the largest where less is better"
+    return "<h2>Targets</h2>" + _table(caption, ["metric", "wanted", "value", "verdict"], rows)
+
+
+def wanted_text(target: dict[str, Any]) -> str:
+    """`≥ 0.750`, or `≤ 2.000` where less is better."""
+    return f"{'≤' if figure(target['metric']).direction == LESS else '≥'} {target['wanted']:.3f}"
 
 
 def _counterfactual(document: dict[str, Any]) -> str:

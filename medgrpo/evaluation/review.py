@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,9 @@ import numpy as np
 from medgrpo.errors import UsageError
 from medgrpo.evaluation.score import Scored
 from medgrpo.evaluation.statistics import estimate
+from medgrpo.figures import SHARE
 from medgrpo.records import BadRow, csv_rows, read_text
+from medgrpo.sheets import write_sheet
 
 HUMAN = "human_verdict"
 COMMENT = "comment"
@@ -41,8 +42,7 @@ def review_sheet(scored: Scored, count: int, *, seed: int = 0) -> str:
     first = pools[0][: max(count // 2, count - len(pools[1]))]
     chosen = sorted(first + pools[1][: count - len(first)])
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream)
-    writer.writerow(COLUMNS)
+    lines = []
     for index in chosen:
         row = scored.rows[index]
         images = row.get("images") or [row.get("image_id") or ""]
@@ -56,13 +56,9 @@ def review_sheet(scored: Scored, count: int, *, seed: int = 0) -> str:
             "",
             "",
         ]
-        writer.writerow([harmless(str(cell)[:LONGEST_CELL]) for cell in cells])
+        lines.append([str(cell)[:LONGEST_CELL] for cell in cells])
+    write_sheet(stream, COLUMNS, lines)
     return stream.getvalue()
-
-
-def harmless(cell: str) -> str:
-    """The cell with an apostrophe before what a spreadsheet would take for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
 def row_key(scored: Scored, index: int) -> str:
@@ -127,10 +123,10 @@ def agreement(other: Sequence[float], indices: Sequence[int], scored: Scored) ->
     same = np.where(judged, (verdicts == marks).astype(np.float64), np.nan)
     return {
         "n": int(judged.sum()),
-        "agreement": estimate(same, clusters).as_dict(),
+        "agreement": estimate(same, clusters, bounds=SHARE).as_dict(),
         "kappa": cohens_kappa(verdicts[judged], marks[judged]),
-        "human_accuracy": estimate(np.where(judged, verdicts, np.nan), clusters).as_dict(),
-        "scorer_accuracy": estimate(marks, clusters).as_dict(),
+        "human_accuracy": estimate(np.where(judged, verdicts, np.nan), clusters, bounds=SHARE).as_dict(),
+        "scorer_accuracy": estimate(marks, clusters, bounds=SHARE).as_dict(),
         "disagreements": [
             {
                 "key": row_key(scored, index),

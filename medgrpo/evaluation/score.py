@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from medgrpo.data.prompts import reward_settings
 from medgrpo.data.schema import Row, is_yes_or_no
+from medgrpo.figures import Bounds, figure
 
 Floats = NDArray[np.float64]
 
@@ -64,9 +65,15 @@ class Scored:
     plain: bool = False
     """Whether completions without tags were scored as the answer itself."""
     clustered_by: str = "image"
+    reward_bounds: Bounds | None = None
+    """Range of the score `reward`, as far as its components' are known."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def bounds_of(self, score: str) -> Bounds | None:
+        """The range of a score of one row; None where it is not known."""
+        return self.reward_bounds if score == "reward" else figure(score).bounds
 
     def chosen(self, name: str, keep: Callable[[int], bool] | None = None) -> Floats:
         """A score with the rows that `keep` refuses as NaN."""
@@ -154,6 +161,7 @@ def score_predictions(
         truth=truth,
         plain=plain,
         clustered_by=clustered_by,
+        reward_bounds=None if reward is None else reward.bounds(),
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.figures import Bounds, figure
 from medgrpo.runs.answers import Answer, Difference, ModelScore, Question, SideBySide
 
 SHOWN_QUESTIONS = 60
@@ -29,6 +31,12 @@ class Model:
     rules: Sequence[str]
     references: Sequence[str]
     clusters: Sequence[Hashable]
+    bounds: Mapping[str, Bounds | None] = field(default_factory=dict)
+    """Ranges of scores that its file states, such as of the sum of its rewards."""
+
+    def bounds_of(self, score: str) -> Bounds | None:
+        """The range of a score of one row; None where it is not known."""
+        return self.bounds.get(score, figure(score).bounds)
 
 
 def compare_predictions(
@@ -151,7 +159,18 @@ def _stored_scores(path: Path, name: str) -> Model | None:
         columns["rule"],
         columns["reference"],
         cluster_labels(rows)[0],
+        _stated_bounds(table.schema.metadata),
     )
+
+
+def _stated_bounds(metadata: Mapping[bytes, bytes] | None) -> dict[str, Bounds | None]:
+    try:
+        stated = json.loads((metadata or {}).get(b"bounds", b"{}"))
+        return {
+            name: None if ends is None else (float(ends[0]), float(ends[1])) for name, ends in stated.items()
+        }
+    except (ValueError, TypeError, IndexError, AttributeError):  # someone else's metadata
+        return {}
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -204,7 +223,11 @@ def _match(models: Sequence[Model]) -> tuple[str, list[list[int]]]:
 def _score(model: Model, metric: str, places: Sequence[int]) -> ModelScore:
     from medgrpo.evaluation.statistics import estimate
 
-    found = estimate([model.scores[metric][i] for i in places], [model.clusters[i] for i in places])
+    found = estimate(
+        [model.scores[metric][i] for i in places],
+        [model.clusters[i] for i in places],
+        bounds=model.bounds_of(metric),
+    )
     return ModelScore(model.name, metric, found.value, found.low, found.high, found.n)
 
 
@@ -215,6 +238,7 @@ def _difference(baseline: Model, model: Model, metric: str, pairs: Sequence[tupl
         [baseline.scores[metric][i] for i, _ in pairs],
         [model.scores[metric][j] for _, j in pairs],
         [baseline.clusters[i] for i, _ in pairs],
+        bounds=model.bounds_of(metric) if model.bounds_of(metric) == baseline.bounds_of(metric) else None,
     )
     return Difference(
         model.name,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medgrpo.evaluation.quantiles import t_quantile
+from medgrpo.figures import SHARE, Bounds
 
 Floats = NDArray[np.float64]
 
@@ -177,7 +178,7 @@ def mean_interval(
     groups: ClusterSums,
     confidence: float = 0.95,
     *,
-    bounds: tuple[float, float] | None = (0.0, 1.0),
+    bounds: Bounds | None = SHARE,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Interval of the mean of any scores, by the studentised (bootstrap-t) cluster bootstrap.
@@ -185,32 +186,36 @@ def mean_interval(
     Args:
         groups: sums per cluster.
         confidence: coverage aimed at.
-        bounds: the range of a score, to cut the interval; None for scores without one.
+        bounds: the range of a score, to cut the interval; an end may be infinite; None: no range is known.
         seed: of the resampling; the same data give the same interval.
     Returns:
         (low, high). Where the clusters do not vary, Wilson's interval with one row per cluster if
-        the scores are bounded, so that the width is not zero.
+        the scores are bounded on both sides, so that the width is not zero.
+    Raises:
+        ValueError: the mean of a cluster lies outside of the bounds.
 
     Source: Davison and Hinkley 1997, Bootstrap Methods and their Application, sections 3.8 and 5.2.
     """
     count, mean = len(groups.sums), groups.mean
     error = groups.variance_of_mean**0.5
     quantile = t_quantile(0.5 + confidence / 2, max(1, count - 1))
+    least, most = bounds or (-math.inf, math.inf)
+    outside = (groups.sums < least * groups.sizes - 1e-9) | (groups.sums > most * groups.sizes + 1e-9)
+    if outside.any():
+        raise ValueError(f"a score lies outside of {least:g} to {most:g}")
     if error <= 1e-12 or count < 3:
-        if bounds is None:
-            return mean - quantile * error, mean + quantile * error
-        width = bounds[1] - bounds[0]
-        low, high = _wilson(min(1.0, max(0.0, (mean - bounds[0]) / width)), count, quantile)
-        return bounds[0] + low * width, bounds[0] + high * width
+        width = most - least
+        if math.isinf(width):
+            return max(least, mean - quantile * error), min(most, mean + quantile * error)
+        low, high = _wilson(min(1.0, max(0.0, (mean - least) / width)), count, quantile)
+        return least + low * width, least + high * width
     statistics = _studentised(groups, np.random.default_rng(seed))
     tail = (1 - confidence) / 2
     below, above = np.quantile(statistics, [tail, 1 - tail])
     # Never tighter than half the t interval: few distinct clusters can collapse one tail.
     low = mean - max(float(above), 0.5 * quantile) * error
     high = mean - min(float(below), -0.5 * quantile) * error
-    if bounds is None:
-        return low, high
-    return max(bounds[0], low), min(bounds[1], high)
+    return max(least, low), min(most, high)
 
 
 def _studentised(groups: ClusterSums, rng: np.random.Generator) -> Floats:
@@ -239,12 +244,22 @@ def is_binary(values: Floats) -> bool:
     return bool(np.isin(judged, (0.0, 1.0)).all())
 
 
+def held_bounds(values: Floats, bounds: Bounds | None) -> Bounds | None:
+    """The bounds, if the values keep to them; 0 to 1 for values without known bounds that are all 0 or 1."""
+    judged = values[~np.isnan(values)]
+    if bounds is None:
+        return SHARE if is_binary(values) else None
+    if judged.min(initial=bounds[0]) < bounds[0] or judged.max(initial=bounds[1]) > bounds[1]:
+        return None  # whatever they are, the range was not theirs
+    return bounds
+
+
 def estimate(
     values: ArrayLike,
     clusters: Sequence[Hashable] | None = None,
     *,
     confidence: float = 0.95,
-    bounds: tuple[float, float] | None = (0.0, 1.0),
+    bounds: Bounds | None = None,
     seed: int = 0,
 ) -> Estimate:
     """The mean with its interval: Wilson's for 0/1 scores, the bootstrap's for others.
@@ -252,16 +267,19 @@ def estimate(
     Args:
         values: float, (n,); NaN = not judged, left out.
         clusters: the image of each row; None = rows are independent.
-        confidence, bounds, seed: as in `mean_interval`.
+        bounds: the range of a score (`medgrpo.figures` knows it), which the interval keeps to; None: not
+            known. Bounds that a value breaks are not used, and values that are all 0 or 1 are shares.
+        confidence, seed: as in `mean_interval`.
     """
     scores = np.asarray(values, dtype=np.float64)
     groups = cluster_sums(scores, clusters)
     if len(groups.sums) == 0:
         return EMPTY
-    if is_binary(scores) and bounds == (0.0, 1.0):
+    kept_to = held_bounds(scores, bounds)
+    if kept_to == SHARE and is_binary(scores):
         low, high = proportion_interval(groups, confidence)
     else:
-        low, high = mean_interval(groups, confidence, bounds=bounds, seed=seed)
+        low, high = mean_interval(groups, confidence, bounds=kept_to, seed=seed)
     return Estimate(groups.mean, low, high, groups.rows, len(groups.sums))
 
 
@@ -303,6 +321,7 @@ def paired_difference(
     clusters: Sequence[Hashable] | None = None,
     *,
     confidence: float = 0.95,
+    bounds: Bounds | None = None,
     seed: int = 0,
 ) -> PairedDifference:
     """Mean of second - first over rows that both judge, its interval, and a sign-flip test.
@@ -310,6 +329,7 @@ def paired_difference(
     Args:
         first, second: float, (n,), the scores of two models on the same rows; NaN = not judged.
         clusters: the image of each row; None = rows are independent.
+        bounds: the range of one score, as in `estimate`; a difference reaches its width at most.
     Raises:
         ValueError: the lengths differ.
     """
@@ -319,17 +339,29 @@ def paired_difference(
     groups = cluster_sums(after - before, clusters)
     if len(groups.sums) == 0:
         return PairedDifference(None, None, None, None, 0, 0)
-    low, high = _difference_interval(groups, confidence, seed)
+    low, high = _difference_interval(groups, _reach(np.stack([before, after]), bounds), confidence, seed)
     p_value = sign_flip_p_value(groups.sums, seed=seed)
     return PairedDifference(groups.mean, low, high, p_value, groups.rows, len(groups.sums))
 
 
-def _difference_interval(groups: ClusterSums, confidence: float, seed: int) -> tuple[float, float]:
+def _reach(scores: Floats, bounds: Bounds | None) -> tuple[float, float]:
+    """How far one difference can go, and how far it went in what was seen: the first may be infinite."""
+    judged = scores[:, ~np.isnan(scores).any(axis=0)]
+    kept_to = held_bounds(judged, bounds)
+    most = math.inf if kept_to is None else kept_to[1] - kept_to[0]
+    return most, most if math.isfinite(most) else float(judged.max() - judged.min())
+
+
+def _difference_interval(
+    groups: ClusterSums, reach: tuple[float, float], confidence: float, seed: int
+) -> tuple[float, float]:
     """The bootstrap-t interval; where no pair differs, what as many equal pairs still allow."""
+    most, seen = reach
     if np.any(groups.sums != 0):
-        return mean_interval(groups, confidence, bounds=(-1.0, 1.0), seed=seed)
-    reach = _wilson(0.0, len(groups.sums), t_quantile(0.5 + confidence / 2, max(1, len(groups.sums) - 1)))[1]
-    return -reach, reach
+        return mean_interval(groups, confidence, bounds=(-most, most), seed=seed)
+    quantile = t_quantile(0.5 + confidence / 2, max(1, len(groups.sums) - 1))
+    share = _wilson(0.0, len(groups.sums), quantile)[1]
+    return -share * seen, share * seen
 
 
 def sign_flip_p_value(differences: ArrayLike, *, seed: int = 0, flips: int = 20_000) -> float:

@@ -32,11 +32,12 @@ def generate_resumably(
     settings: dict[str, Any],
     *,
     on_resume: Callable[[int], None] | None = None,
+    on_replace: Callable[[list[str]], None] | None = None,
 ) -> list[Completed]:
     """The completions of every row, those already in the file not generated again.
 
-    The file has a first line with the settings' fingerprint, then one line a row, appended and flushed. A
-    file of other settings is replaced; a last line that a kill cut off is dropped.
+    The file has a first line with the settings and their fingerprint, then one line a row, appended and
+    flushed. A file of other settings is replaced; a last line that a kill cut off is dropped.
 
     Args:
         rows: rows with an `id` of their own.
@@ -44,18 +45,22 @@ def generate_resumably(
         file: JSON lines; None keeps nothing.
         settings: everything that decides what is generated.
         on_resume: called with the number of rows that were found.
+        on_replace: called with the names of the settings that differ; empty where the file does not say.
     """
     done: dict[str, Completed] = {}
-    if file is not None:
-        done = _read(file, fingerprint(settings))
+    head: dict[str, Any] = {"fingerprint": fingerprint(settings), "settings": _plain(settings)}
+    if file is not None and file.is_file():
+        before, done = _read(file)
+        if before.get("fingerprint") != head["fingerprint"]:
+            if done and on_replace is not None:
+                on_replace(_changed(before.get("settings"), head["settings"]))
+            done = {}
         if done and on_resume is not None:
             on_resume(sum(_key(row, index) in done for index, row in enumerate(rows)))
     keys = [_key(row, index) for index, row in enumerate(rows)]
     missing = [index for index, key in enumerate(keys) if key not in done]
     if missing:
-        for completed in _appended(
-            file, fingerprint(settings), done, _generated(rows, keys, missing, generate)
-        ):
+        for completed in _appended(file, head, done, _generated(rows, keys, missing, generate)):
             done[completed["key"]] = completed
     return [done[key] for key in keys]
 
@@ -76,9 +81,27 @@ def _key(row: Row, index: int) -> str:
     return str(row.get("id", index))
 
 
-def _read(file: Path, wanted: str) -> dict[str, Completed]:
-    if not file.is_file():
-        return {}
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return plain
+
+
+def _changed(before: Any, now: Any) -> list[str]:
+    """Names of the settings that are not as they were; of a group of settings, those within it."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return []
+    changed: list[str] = []
+    for name in sorted(before.keys() | now.keys()):
+        old, new = before.get(name), now.get(name)
+        if old != new:
+            within = isinstance(old, dict) and isinstance(new, dict)
+            changed += (_changed(old, new) or [name]) if within else [name]
+    return changed
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, Completed]]:
+    """The file's first line, and what it holds by row."""
+    head: dict[str, Any] = {}
     found: dict[str, Completed] = {}
     lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines[:-1]):  # what has no newline was cut off
@@ -87,21 +110,20 @@ def _read(file: Path, wanted: str) -> dict[str, Completed]:
         except ValueError:
             continue
         if number == 0:
-            if entry.get("fingerprint") != wanted:
-                return {}
+            head = entry if isinstance(entry, dict) else {}
         elif "key" in entry:
             found[entry["key"]] = entry
-    return found
+    return head, found
 
 
 def _appended(
-    file: Path | None, wanted: str, done: dict[str, Completed], results: Iterator[Completed]
+    file: Path | None, head: dict[str, Any], done: dict[str, Completed], results: Iterator[Completed]
 ) -> Iterator[Completed]:
     if file is None:
         yield from results
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    entries = ({"fingerprint": wanted}, *done.values())  # rewritten whole: a line that was cut off goes
+    entries = (head, *done.values())  # rewritten whole: a line that was cut off goes
     write_text(file, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
     with file.open("a", encoding="utf-8") as stream:
         for completed in results:

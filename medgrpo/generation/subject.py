@@ -16,8 +16,13 @@ from medgrpo.models.quiet import quiet_libraries
 from medgrpo.models.weights import check_fingerprints, check_trust, find_weights
 
 if TYPE_CHECKING:
+    from medgrpo.data.prepared import PreparedDataset
     from medgrpo.models.loading import LoadedModel
     from medgrpo.rewards.boxes import BoxFormat
+
+
+SHOWN_BY = ("max_pixels", "min_pixels", "thinking", "use_image_title")
+"""Entries of `medgrpo.json` that change what a model is given for the same row."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,18 @@ class Subject:
         return found
 
     @property
+    def data_seed(self) -> int | None:
+        """The seed that drew the training rows of its mixture; None where it is not recorded."""
+        seed = (self.metadata.get("provenance") or {}).get("seed")
+        return seed if isinstance(seed, int) else None
+
+    def has_learnt(self, dataset: PreparedDataset) -> bool:
+        """Whether it was trained on training rows of this dataset, or of a part that both mixtures share."""
+        provenance = self.metadata.get("provenance") or {}
+        learnt = {provenance.get("data_hash"), *(provenance.get("part_hashes") or [])}
+        return bool(learnt & dataset.hashes)
+
+    @property
     def pinned(self) -> dict[str, Any]:
         """Revision and trust, as `from_pretrained` takes them."""
         return {"revision": self.revision or "main", "trust_remote_code": self.trust_remote_code}
@@ -112,8 +129,9 @@ class Subject:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells two models apart: paths and the time their weights were written."""
+        """What tells two models apart: paths, the time their weights were written, and how they are shown things."""
         return {
+            **{name: self.metadata.get(name) for name in SHOWN_BY},
             "base": self.base,
             "revision": self.revision or "",
             "base_written": _written(Path(self.base)),

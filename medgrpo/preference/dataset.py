@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
-from medgrpo.data.schema import Row
+from medgrpo.data.schema import FILE_COLUMNS, Row
 from medgrpo.errors import MedgrpoError
 from medgrpo.files import link_or_copy
 from medgrpo.preference.pairs import Pair, PairSet
@@ -16,18 +16,6 @@ from medgrpo.preference.review import pair_key
 
 VALIDATION_SHARE = 0.1
 LEAST_FOR_VALIDATION = 50
-
-
-def rows_by_id(dataset: PreparedDataset, wanted: Iterable[str]) -> dict[str, Row]:
-    """The rows with these ids, from whichever split they are in."""
-    left = set(wanted)
-    found: dict[str, Row] = {}
-    for split in dataset.splits:
-        for row in dataset.rows(split):
-            if row["id"] in left:
-                found[row["id"]] = row
-                left.discard(row["id"])
-    return found
 
 
 def write_pairs(
@@ -39,20 +27,18 @@ def write_pairs(
     prompt_template: dict[str, Any] | None,
     made_from: list[str],
 ) -> PreparedDataset:
-    """Pairs as rows of a new prepared dataset, with their images.
+    """Pairs as rows of a new prepared dataset, with their images and masks.
 
     From 50 pairs on, a tenth of the images goes to validation with all of their pairs.
 
     Raises:
         UsageError: the output exists.
-        MedgrpoError: an image of the dataset is gone.
+        MedgrpoError: an image or mask of the dataset is gone.
     """
     splits: dict[str, list[Row]] = {"train": [], "validation": []}
     with PreparedWriter(output) as writer:
         for pair in pairs.pairs:
-            row = rows[pair.prompt_id]
-            for image in row["images"]:
-                _bring(dataset.image_path(image), writer.folder / image)
+            row = _brought(rows[pair.prompt_id], dataset, writer.folder)
             held_out = len(pairs.pairs) >= LEAST_FOR_VALIDATION and _is_held_out(row)
             splits["validation" if held_out else "train"].append(_pair_row(pair, row))
         for split, own in splits.items():
@@ -81,16 +67,23 @@ def _is_held_out(row: Row) -> bool:
     return draw < VALIDATION_SHARE
 
 
-def _bring(source: Path, target: Path) -> None:
-    """The image at its new place."""
-    if target.exists():
-        return
-    if not source.is_file():
-        raise MedgrpoError(
-            f"the image {source} of the source dataset is gone", hint="prepare the dataset again"
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    link_or_copy(source, target)
+def _brought(row: Row, dataset: PreparedDataset, folder: Path) -> Row:
+    """The row with every file that it names brought into the folder, and named as it is called there."""
+
+    def bring(path: str) -> str:
+        source, name = dataset.image_path(path), dataset.copied_name(path)
+        target = folder / name
+        if not target.exists():
+            if not source.is_file():
+                raise MedgrpoError(
+                    f"{source} of the source dataset is gone", hint="prepare the dataset again"
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(source, target)
+        return name
+
+    files = {column: bring(row[column]) for column in FILE_COLUMNS if row.get(column)}
+    return {**row, "images": [bring(image) for image in row["images"]], **files}
 
 
 def _hash(pairs: PairSet) -> str:

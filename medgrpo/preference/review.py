@@ -5,7 +5,6 @@ The sheet does not say which completion the reward prefers: the order is drawn f
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from medgrpo.errors import UsageError
 from medgrpo.preference.pairs import Pair, PairSet
 from medgrpo.records import BadRow, csv_rows, read_text
+from medgrpo.sheets import write_sheet
 
 COLUMNS = ("pair", "image", "question", "reference", "a", "b", "choice")
 CHOICES = {"a", "b", "tie", "skip", ""}
@@ -34,8 +34,7 @@ def export_review(path: Path, pairs: Sequence[Pair], rows: Mapping[str, Mapping[
     if path.exists():
         raise UsageError(f"{path} exists", hint="give another name, so that filled-in choices are not lost")
     with path.open("w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        lines = []
         for pair in pairs:
             row = rows.get(pair.prompt_id, {})
             images = row.get("images") or [""]
@@ -50,7 +49,8 @@ def export_review(path: Path, pairs: Sequence[Pair], rows: Mapping[str, Mapping[
                 second,
                 "",
             ]
-            writer.writerow([_inert(str(cell)) for cell in cells])
+            lines.append([str(cell) for cell in cells])
+        write_sheet(file, COLUMNS, lines)
 
 
 def import_review(path: Path, pairs: PairSet) -> tuple[PairSet, float | None]:
@@ -101,8 +101,3 @@ def _read_choices(path: Path) -> dict[str, str]:
             )
         choices[row["pair"]] = choice
     return choices
-
-
-def _inert(cell: str) -> str:
-    """The cell, so that a spreadsheet does not run it as a formula."""
-    return f"'{cell}" if cell[:1] in "=+-@" else cell

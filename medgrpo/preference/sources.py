@@ -15,7 +15,6 @@ from medgrpo.data.prompts import load_template, recorded_template
 from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
 from medgrpo.models.weights import metadata_file
-from medgrpo.preference.dataset import rows_by_id
 from medgrpo.preference.pairs import Candidate
 from medgrpo.rewards.composite import CompositeReward
 
@@ -62,9 +61,7 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
             expected="runs of one dataset",
             hint="make the pairs of each by themselves",
         )
-    configured = tomllib.loads((runs[0] / "config.toml").read_text(encoding="utf-8"))
-    seed = configured.get("run", {}).get("seed", 0)  # a mixture's rows are drawn by it
-    return _with_rows(candidates, open_data(datasets.pop(), seed=seed), _template_of(runs[0]))
+    return _with_rows(candidates, open_data(datasets.pop()), _template_of(runs[0]))
 
 
 def candidates_of_run(run: Path) -> list[Candidate]:
@@ -98,7 +95,7 @@ def from_files(
     """
     dataset = open_data(data)
     found = [answer for file in files for answer in _answers(file)]
-    rows = rows_by_id(dataset, {row_id for row_id, *_ in found})
+    rows = dataset.find(row_id for row_id, *_ in found)
     known = [item for item in found if item[0] in rows]
     shown = ", ".join(map(str, files))
     if not known:
@@ -144,8 +141,8 @@ def from_sampling(
     from medgrpo.generation.generate import Sampling, generate
     from medgrpo.generation.subject import find_subject, load_subject
 
-    dataset = open_data(data)
     subject = find_subject(model)
+    dataset = open_data(data, seed=subject.data_seed or 0)
     template = subject.template(prompt, dataset.info.get("prompt_template"))
     reward = reward.with_settings(**template.reward_settings)
     rows = subject.shown(list(dataset.rows(SPLIT, limit)))
@@ -189,7 +186,7 @@ def dataset_of_run(run: Path) -> Path:
 def _with_rows(
     candidates: list[Candidate], dataset: PreparedDataset, template: dict[str, Any] | None
 ) -> Candidates:
-    rows = rows_by_id(dataset, {candidate.prompt_id for candidate in candidates})
+    rows = dataset.find(candidate.prompt_id for candidate in candidates)
     missing = next((c.prompt_id for c in candidates if c.prompt_id not in rows), None)
     if missing is not None:
         raise UsageError(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
+from medgrpo.figures import Bounds, figure
 from medgrpo.rewards import text
 from medgrpo.rewards.columns import RESERVED, SETTINGS, is_leaked_field
 from medgrpo.rewards.plugins import FileReward, RewardError, as_column, failing_row, one_row
@@ -138,6 +139,10 @@ class CompositeReward:
         self.__name__ = "reward"
         self._first_state = self.state_dict()
         self._texts = [i for i, source in enumerate(sources) if source not in functions and is_text(source)]
+        self._bounds = {
+            name: figure(name).bounds if source in BUILT_IN and source not in functions else None
+            for name, source in zip(labels, sources, strict=True)
+        }
 
     def with_settings(self, **settings: Any) -> CompositeReward:
         """The same sum with other arguments for every reward, such as the `tags` of another prompt."""
@@ -148,6 +153,17 @@ class CompositeReward:
     def alone(self, reward: str) -> CompositeReward:
         """One reward, of this sum or not, judged with this sum's settings and its way to handle errors."""
         return CompositeReward({reward: 1.0}, on_error=self.on_error, settings=self.settings)
+
+    def bounds(self, name: str = "total") -> Bounds | None:
+        """The range of a component for one row, or of the total; None where a user's own reward sets it."""
+        if name != "total":
+            return self._bounds[name]
+        ranges = [self._bounds[each] for each, weight in self.weights.items() if weight > 0]
+        known = [one for one in ranges if one is not None]
+        if len(known) < len(ranges):
+            return None
+        low, high = min(one[0] for one in known), max(one[1] for one in known)
+        return (low, high) if self.gate is None else (min(0.0, low), max(0.0, high))
 
     def state_dict(self) -> dict[str, Any]:
         """What the rewards that have `state_dict` and `load_state_dict` want to keep, by name.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from medgrpo.errors import UsageError, missing_extra
 from medgrpo.files import written_aside
 from medgrpo.rewards.columns import RESERVED, SETTINGS
 from medgrpo.rewards.weights import resolve_weights
+from medgrpo.sheets import write_sheet
 
 if TYPE_CHECKING:
     from medgrpo.rewards.completions_file import CompletionRows
@@ -141,15 +141,11 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     fields = list(dict.fromkeys(name for row in rows for name in row))
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fields)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(
-                {
-                    name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
-                    for name, value in row.items()
-                }
-            )
+        write_sheet(file, fields, ([_cell(row.get(name)) for name in fields] for row in rows))
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def _write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

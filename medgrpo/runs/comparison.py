@@ -11,11 +11,12 @@ from statistics import median
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, choice_error
+from medgrpo.figures import HEADLINES, direction
 from medgrpo.methods import METHODS
 from medgrpo.runs.answers import SideBySide
 from medgrpo.runs.findings import Health
 from medgrpo.runs.health import assess
-from medgrpo.runs.keys import direction, flatten, is_eval_key
+from medgrpo.runs.keys import flatten, is_eval_key
 from medgrpo.runs.record import RunRecord, read_run
 from medgrpo.runs.rules.machinery import step_times
 from medgrpo.runs.trend import block_means, ends
@@ -253,16 +254,6 @@ def config_differences(records: Sequence[RunRecord]) -> dict[str, list[Any]]:
     return differing
 
 
-HELD_OUT = (
-    "eval_reward",
-    "eval_rewards/answer_match/mean",
-    "eval_answer",
-    "eval_rewards/accuracies",
-    "eval_loss",
-)
-"""Held-out metrics in the order in which one is shown."""
-
-
 def main_metric(run: RunSummary) -> str | None:
     """The metric that the run is after; None for a run without metrics."""
     method = METHODS.get(run.record.method)
@@ -275,7 +266,7 @@ def main_metric(run: RunSummary) -> str | None:
 
 def held_out_metric(run: RunSummary) -> str | None:
     """The held-out metric that says most; None without validation in the log."""
-    for key in HELD_OUT:
+    for key in HEADLINES:
         if key in run.last:
             return key
     return next((key for key in run.best if is_eval_key(key)), None)

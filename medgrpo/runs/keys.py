@@ -206,21 +206,3 @@ def reward_components(keys: set[str] | dict[str, Any]) -> list[str]:
         if match and not match[1] and match[3] == "mean":
             names.add(match[2])
     return sorted(names)
-
-
-_LOWER = ("loss", "kl", "clipped_ratio", "frac_reward_zero_std", "s_per_prompt", "step_time", "grad_norm")
-
-
-def direction(key: str) -> int:
-    """1 if more of the metric is better, -1 if less is, 0 if neither (length, entropy, learning rate)."""
-    name = key.removeprefix("eval_")
-    if name in {"learning_rate", "entropy", "epoch", "num_tokens", "grad_norm"} or "length" in name:
-        return 0
-    if name.endswith(_LOWER) or name.startswith("time/"):
-        return -1
-    if name in {"reward", "rewards/accuracies", "rewards/margins"} or name.endswith("accuracy"):
-        return 1
-    if name.startswith("rewards/") and name.endswith("/mean"):
-        return 1
-    known = ("answer", "plane", "modality", "format", "dice", "recall", "precision", "closed", "open", "f1")
-    return 1 if key.startswith("eval_") and name.split("/")[-1].startswith(known) else 0

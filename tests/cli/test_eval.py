@@ -76,6 +76,29 @@ def test_metrics_without_rows_are_null(capsys, tmp_path):
     assert "too few images" in err
 
 
+def test_a_reward_of_ones_own_has_an_interval_around_its_value(capsys, demo, perfect, tmp_path):
+    reward = tmp_path / "mine.py"
+    reward.write_text(
+        "def wide(completions, **columns):\n    return [2.5 + 0.01 * (len(c) % 9) for c in completions]\n"
+        "def penalty(completions, **columns):\n    return [-0.3 - 0.01 * (len(c) % 9) for c in completions]\n"
+    )
+    for name in ("wide", "penalty"):
+        weights = f"{reward}:{name}=1"
+        code, out, _ = run(
+            capsys, "eval", demo / "data", "--predictions", perfect, "--weights", weights, "-o", tmp_path / name,
+            "--json", "--quiet",
+        )  # fmt: skip
+        assert code == 0
+        found = json.loads(out)["reward"]
+        assert found["low"] < found["value"] < found["high"]
+        assert found["high"] - found["low"] < 0.1
+        page = (tmp_path / name / "report.html").read_text()
+        row = page[page.index(">reward</span>") : page.index("</tr>", page.index(">reward</span>"))]
+        assert "<svg" not in row  # a bar from 0 to 1 would be a lie
+        row = page[page.index(">closed</span>") : page.index("</tr>", page.index(">closed</span>"))]
+        assert "<svg" in row
+
+
 def test_the_table_shows_figures_and_baselines(capsys, demo, perfect):
     code, out, _ = run(capsys, "eval", demo / "data", "--predictions", perfect)
     assert code == 0
@@ -192,6 +215,184 @@ def test_a_model_is_measured_resumed_and_reported(capsys, demo, tmp_path):
     assert "12 of 12 rows (answering) were already answered" in err
     assert again["engine"] is None  # the model was not even loaded
     assert {name: again[name] for name in METRICS} == {name: first[name] for name in METRICS}
+
+
+def test_another_dtype_or_engine_is_answered_anew_and_said(capsys, demo, tmp_path):
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+    from threading import Thread
+
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def reply(self, document):
+            body = json.dumps(document).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self):
+            self.reply({"data": [{"id": "served"}]})
+
+        def do_POST(self):
+            asked.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.reply(
+                {"choices": [{"message": {"content": "<answer>yes</answer>"}, "finish_reason": "stop"}]}
+            )
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    plain = [
+        "eval",
+        demo / "model",
+        demo / "data",
+        "-o",
+        tmp_path / "out",
+        "--limit",
+        "3",
+        "--max-new-tokens",
+        "3",
+        "--json",
+    ]
+    try:
+        results = {}
+        for name, options in {
+            "first": [],
+            "dtype": ["--dtype", "bfloat16"],
+            "server": ["--engine", url],
+        }.items():
+            code, out, err = run(capsys, *plain, *options)
+            assert code == 0
+            assert "already answered" not in err
+            assert (f"with another {name}" in err) == (name == "dtype")
+            assert ("with another dtype, engine" in err) == (name == "server")
+            results[name] = json.loads(out)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert len(asked) == 3
+    assert results["server"]["engine"] == "server"
+    assert results["dtype"]["dtype"] == "bfloat16"
+    code, _, err = run(capsys, *plain, "--engine", url)
+    assert "3 of 3 rows (answering) were already answered" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--samples", "4"),
+        ("--counterfactual", "blank"),
+        ("--engine", "vllm"),
+        ("--adapter", "lora"),
+        ("--prompt", "short"),
+        ("--dtype", "float32"),
+        ("--batch-size", "4"),
+        ("--max-new-tokens", "9"),
+        ("--temperature", "0.7"),
+        ("--review", "5"),
+    ],
+)
+@pytest.mark.parametrize("ready", ["--predictions", "--masks"])
+def test_what_ready_results_cannot_use_is_refused(capsys, demo, perfect, ready, option, value):
+    code, out, err = run(
+        capsys, "eval", demo / "data", ready, perfect if ready == "--predictions" else demo, option, value
+    )
+    assert (code, out) == (2, "")
+    assert option in err
+    assert "hint" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["MODEL", "DATA", "--predictions", "FILE"], "is not asked anything"),
+        (["MODEL", "DATA", "--masks", "DATA"], "is not asked anything"),
+        (["DATA", "--masks", "DATA", "--predictions", "FILE"], "--predictions reads completions"),
+        (["DATA", "--masks", "DATA", "--judge", "http://localhost:1"], "--judge judges answers"),
+        (["--predictions", "FILE", "--split", "train"], "--split chooses rows of DATA"),
+        (["MODEL", "DATA", "--temperature", "0.5"], "--temperature is that of --samples"),
+        (["MODEL", "DATA", "--judge-model", "x"], "--judge-model belongs to --judge"),
+        (
+            ["MODEL", "DATA", "--engine", "vllm", "--batch-size", "2"],
+            "--batch-size is for --engine transformers",
+        ),
+        (
+            ["MODEL", "DATA", "--engine", "http://localhost:1", "--dtype", "float16"],
+            "--dtype cannot be chosen",
+        ),
+        (["MODEL", "DATA", "--columns", "answer=x"], "--columns belongs to --predictions"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(capsys, demo, perfect, arguments, words):
+    places = {"MODEL": demo / "model", "DATA": demo / "data", "FILE": perfect}
+    code, out, err = run(capsys, "eval", *(places.get(word, word) for word in arguments))
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_an_option_of_its_default_value_is_refused_too_when_it_is_typed(capsys, demo, perfect):
+    code, _, err = run(capsys, "eval", demo / "data", "--predictions", perfect, "--engine", "transformers")
+    assert code == 2
+    assert "--engine asks a model" in err
+
+
+def test_plain_holds_for_a_model_too(capsys, demo, tmp_path):
+    arguments = ["eval", demo / "model", demo / "data", "-o", tmp_path / "out", "--limit", "3", "--max-new-tokens", "3",
+                 "--json", "--quiet"]  # fmt: skip
+    assert json.loads(run(capsys, *arguments, "--plain")[1])["scored_as"] == "plain answers"
+
+
+@pytest.fixture(scope="module")
+def mixture(demo, tmp_path_factory):
+    """A model that learnt half of one dataset and all of another, drawn by the seed 5."""
+    import shutil
+
+    from medgrpo.data.mixture import open_data
+
+    folder = tmp_path_factory.mktemp("mixture")
+    write_demo_dataset(folder / "other", seed=9, size=DemoSize(train=12, validation=4, test=6))
+    text = f"{demo / 'data'}:0.5,{folder / 'other'}"
+    learnt = open_data(text, seed=5)
+    shutil.copytree(demo / "model", folder / "model")
+    provenance = {
+        "data": learnt.location,
+        "data_hash": learnt.hash,
+        "part_hashes": [part["hash"] for part in learnt.info["parts"]],
+        "seed": 5,
+    }
+    (folder / "model" / "medgrpo.json").write_text(json.dumps({"provenance": provenance}))
+    return folder, text, learnt
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_mixture_is_opened_with_the_rows_that_were_trained_on(capsys, mixture, tmp_path, is_named):
+    folder, text, learnt = mixture
+    data = [text] if is_named else []
+    code, out, err = run(
+        capsys, "eval", folder / "model", *data, "--split", "train", "-o", tmp_path / "out", "--max-new-tokens", "1",
+        "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["data_hash"] == learnt.hash
+    assert "these rows are what the model was trained on" in document["warnings"]
+    import pyarrow.parquet as pq
+
+    ids = pq.read_table(tmp_path / "out/predictions.parquet")["id"].to_pylist()
+    assert ids == [row["id"] for row in learnt.rows("train")]
+
+
+def test_a_part_of_the_mixture_is_known_as_learnt_too(capsys, mixture, tmp_path):
+    folder, _, _ = mixture
+    arguments = ["-o", tmp_path / "out", "--limit", "2", "--max-new-tokens", "1", "--json", "--quiet"]
+    for split, is_learnt in (("train", True), ("test", False)):
+        code, out, _ = run(capsys, "eval", folder / "model", folder / "other", "--split", split, *arguments)
+        assert code == 0
+        assert ("these rows are what the model was trained on" in json.loads(out)["warnings"]) == is_learnt
 
 
 def test_a_model_that_does_not_say_its_dataset_needs_one(capsys, demo):

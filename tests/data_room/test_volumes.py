@@ -1,6 +1,7 @@
 """DICOM and NIfTI: pixels as a viewer shows them, labels from headers, and no word about the patient."""
 
 import datetime
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -221,3 +222,45 @@ def test_nifti_slices_keep_their_orientation(tmp_path):
 def test_pydicom_still_offers_what_is_used_of_it():
     assert callable(pydicom.pixels.pixel_array)
     assert callable(pydicom.pixels.apply_modality_lut)
+
+
+def test_names_of_dicom_files_are_in_nothing_that_is_written(tmp_path):
+    source = tmp_path / "DOE_JANE"
+    for number in range(4):
+        folder = source / "studies" / f"MRN4711_{number}"
+        folder.mkdir(parents=True)
+        name = "DOE_JANE_19570101.dcm" if number else "1.2.840.4711"
+        pixels = (
+            np.random.default_rng(number // 2).integers(0, 900, (40, 40)).astype(np.int16)
+        )  # two pairs are alike
+        write_dicom(folder / name, pixels, mrn=f"MRN-{number}", ImageOrientationPatient=AXIAL)
+    (source / "studies" / "DOE_BROKEN.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x08\x00garbage")
+    options = PrepareOptions(on_bad_row="skip", name="scans")
+    dataset, _ = prepare(source, tmp_path / "out", options, workers=1)
+    names = [path.relative_to(dataset.path).as_posix() for path in dataset.path.rglob("*")]
+    written = b"".join(path.read_bytes() for path in dataset.path.rglob("*") if path.is_file())
+    tables = str([row for split in dataset.splits for row in dataset.rows(split)])
+    for word in ("DOE_J", "DOE_B", "MRN4711", "840.4711", "19570101", "studies"):
+        assert not [name for name in names if word in name]
+        assert word.encode() not in written
+        assert word not in tables
+    assert dataset.info["skipped_examples"][0]["file"].startswith("dicom-")
+    again, is_new = prepare(
+        source, tmp_path / "out", options, workers=1
+    )  # it is known again by the files' own names
+    assert not is_new
+    (source / "studies" / "MRN4711_1" / "DOE_JANE_19570101.dcm").touch()
+    assert not prepare(source, tmp_path / "out", options, workers=1)[1]
+    kept, _ = prepare(source, tmp_path / "kept", replace(options, keep_names=True), workers=1)
+    assert any("DOE_JANE_19570101" in str(row["image_id"]) for row in kept.rows("train"))
+    assert again.hash == dataset.hash
+
+
+def test_a_table_about_dicom_files_names_none_of_them(series, tmp_path):
+    (series / "questions.csv").write_text(
+        "image,question,answer\n0.dcm,Is there a mass?,no\n1.dcm,Is it CT?,yes\n"
+    )
+    dataset, _ = prepare(series, tmp_path / "out", PrepareOptions(name="scans"), workers=1)
+    rows = [row for split in dataset.splits for row in dataset.rows(split)]
+    assert {row["image_id"][:6] for row in rows} == {"dicom-"}
+    assert ".dcm" not in str(rows)

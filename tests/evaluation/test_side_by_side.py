@@ -97,3 +97,52 @@ def test_real_llava_med_answers_are_compared_on_vqa_rad(shared_data):
     difference = next(one for one in found.differences if one.metric == "answer_match")
     assert difference.n == 318
     assert difference.low > 0  # the tuned model is better than zero-shot, beyond the interval
+
+
+def evaluated(folder, reward, bounds=None, **scores):
+    """An output folder of eval with these scores of its rows."""
+    from medgrpo.evaluation.predictions import write_predictions
+
+    folder.mkdir()
+    count = len(reward)
+    columns = {
+        "id": [f"q{i}" for i in range(count)],
+        "image_id": [f"i{i}" for i in range(count)],
+        "question": ["is it?"] * count,
+        "completion": ["yes"] * count,
+        "rule": ["polarity"] * count,
+        "reference": ["yes"] * count,
+        "answer_match": [1.0] * count,
+        "reward": reward,
+        **scores,
+    }
+    write_predictions(folder / "predictions.parquet", columns, bounds={"reward": bounds})
+    (folder / "metrics.json").write_text("{}")
+    return folder
+
+
+def test_scores_beyond_1_have_intervals_that_hold_them(tmp_path):
+    wide = [2.5 + 0.1 * (i % 5) for i in range(60)]
+    pieces = [9.0 + i % 3 for i in range(60)]
+    found = compare_predictions(
+        [
+            evaluated(tmp_path / "a", wide, betti0_error=pieces),
+            evaluated(tmp_path / "b", [value - 2 for value in wide], betti0_error=[p / 9 for p in pieces]),
+        ]
+    )
+    for one in [*found.scores, *found.differences]:
+        value = one.value if hasattr(one, "value") else one.difference
+        assert one.low <= value <= one.high, (one.metric, one)
+    difference = {one.metric: one for one in found.differences}
+    assert difference["reward"].high < -1.9
+    assert difference["betti0_error"].high < -8
+
+
+def test_the_range_of_a_reward_that_its_evaluation_knows_is_kept_to(tmp_path):
+    nearly = [1.0] * 28 + [0.9, 0.2]
+    known, unknown = evaluated(tmp_path / "a", nearly, (0.0, 1.0)), evaluated(tmp_path / "b", nearly)
+    high = {
+        one.model: one.high for one in compare_predictions([known, unknown]).scores if one.metric == "reward"
+    }
+    assert high["a"] <= 1
+    assert high["b"] > 1

@@ -146,7 +146,55 @@ def test_the_bootstrap_interval_of_normal_scores_is_nearly_the_t_interval():
     assert (low, high) == pytest.approx(expected, abs=0.1 * (expected[1] - expected[0]))
 
 
+@pytest.mark.parametrize("shift", [2.5, -0.3, 0.7])
+@pytest.mark.parametrize("bounds", [None, (0.0, 1.0)])
+def test_an_interval_holds_its_value_wherever_the_scores_lie(shift, bounds):
+    scores = shift + np.random.default_rng(0).normal(0, 0.5, 80)
+    result = estimate(scores, [index // 2 for index in range(80)], bounds=bounds)
+    half = stats.t.ppf(0.975, 39) * scores.std(ddof=1) / 80**0.5
+    assert result.low < result.value < result.high
+    assert result.high - result.low == pytest.approx(2 * half, rel=0.4)
+
+
+def test_scores_that_do_not_vary_beyond_0_to_1_keep_their_value():
+    result = estimate([2.5] * 30)
+    assert (result.low, result.value, result.high) == (2.5, 2.5, 2.5)
+
+
+def test_an_interval_of_counts_does_not_go_below_zero():
+    result = estimate([0.0] * 28 + [1.0, 9.0], bounds=(0.0, np.inf))
+    assert result.low >= 0
+    assert result.high > 1  # many
+
+
+def test_counts_that_happen_to_be_0_or_1_are_no_shares():
+    counts, shares = (estimate([0, 1] * 30, bounds=bounds) for bounds in ((0.0, np.inf), (0.0, 1.0)))
+    assert (counts.low, counts.high) != (shares.low, shares.high)
+
+
+def test_a_cluster_beyond_the_bounds_is_no_score_of_theirs():
+    with pytest.raises(ValueError, match="outside of 0 to 1"):
+        mean_interval(cluster_sums([0.5, 2.5, 0.5, 0.5]))
+
+
 # --- the paired test ---
+
+
+@pytest.mark.parametrize("bounds", [None, (0.0, np.inf), (0.0, 1.0)])
+def test_a_difference_may_be_larger_than_1(bounds):
+    rng = np.random.default_rng(0)
+    before, after = rng.normal(9, 1, 80), rng.normal(3, 1, 80)
+    result = paired_difference(before, after, bounds=bounds)
+    assert result.low < result.difference < result.high < -5
+
+
+def test_equal_pairs_of_wide_scores_leave_as_much_open_as_the_scores_are_wide():
+    narrow = paired_difference([0.0, 1.0] * 20, [0.0, 1.0] * 20)
+    wide = paired_difference([0.0, 5.0] * 20, [0.0, 5.0] * 20)
+    assert wide.high == pytest.approx(5 * narrow.high)
+    assert paired_difference([0.0, 5.0] * 20, [0.0, 5.0] * 20, bounds=(0.0, 10.0)).high == pytest.approx(
+        10 * narrow.high
+    )
 
 
 def mid_p_by_enumeration(differences):

@@ -294,3 +294,18 @@ def test_a_state_that_cannot_be_saved_and_a_class_that_wants_arguments_are_refus
         CompositeReward({f"{path}:Unsaved": 1.0})
     with pytest.raises(UsageError, match=r"the class 'Asks' in .* cannot be made"):
         CompositeReward({f"{path}:Asks": 1.0})
+
+
+def wide(completions, **columns):
+    return [2.5 for _ in completions]
+
+
+def test_the_range_of_a_sum_is_known_where_that_of_every_part_is():
+    assert CompositeReward("balanced").bounds() == (0.0, 1.0)
+    assert CompositeReward("balanced").bounds("answer_match") == (0.0, 1.0)
+    own = CompositeReward(
+        {"format": 0.5, "dice": 0.5}, rewards={"dice": wide}
+    )  # a name of ours, and not ours
+    assert own.bounds("dice") is None
+    assert own.bounds() is None
+    assert CompositeReward({"format": 1, "wide": 0}, rewards={"wide": wide}).bounds() == (0.0, 1.0)

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.figures import direction
 from medgrpo.runs.comparison import compare_runs, summarise
-from medgrpo.runs.keys import direction
 from medgrpo.runs.record import RunRecord
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from medgrpo.figures import direction
 from medgrpo.pages.markup import label, number, quoted, table, text
 from medgrpo.pages.palette import swatch
 from medgrpo.runs.answers import Answer, Difference, ModelScore, SideBySide
@@ -102,12 +103,9 @@ def _words(found: Difference) -> str:
     return label("not told apart", "无法区分")
 
 
-LESS_IS_BETTER = {"abstained", "unanswered", "truncated", "invalid"}
-
-
 def _goodness(found: Difference) -> int:
-    """1 if the difference is surely to the better, -1 if to the worse, 0 if it is not told apart."""
-    sign = -1 if found.metric in LESS_IS_BETTER else 1
+    """1 if the difference is surely to the better, -1 if to the worse, 0 if it is not told apart or neither."""
+    sign = direction(found.metric)
     if found.low is None or found.high is None:
         return 0
     return sign if found.low > 0 else -sign if found.high < 0 else 0

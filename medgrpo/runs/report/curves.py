@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.figures import direction
 from medgrpo.methods import SAMPLING
 from medgrpo.runs.comparison import RunSummary
-from medgrpo.runs.keys import direction, is_eval_key
+from medgrpo.runs.keys import is_eval_key
 from medgrpo.runs.rules.machinery import step_times
 
 if TYPE_CHECKING:

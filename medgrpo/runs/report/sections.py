@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from medgrpo.figures import direction
 from medgrpo.pages.markup import label, number, table, text
 from medgrpo.pages.palette import sparkline, swatch
 from medgrpo.runs.comparison import Comparison, RunSummary, held_out_metric, main_metric
 from medgrpo.runs.findings import Finding
-from medgrpo.runs.keys import direction
 from medgrpo.runs.report import chinese
 from medgrpo.runs.rules import RULES
 from medgrpo.runs.trend import block_means

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import fmean
 
-from medgrpo.runs.keys import direction
+from medgrpo.figures import direction
 from medgrpo.runs.record import RunRecord
 from medgrpo.runs.rules.evidence import Evidence, percent, tail
 from medgrpo.runs.trend import block_means, ends, noise, trend, window

@@ -37,7 +37,7 @@ def pairs_of_run(
         NoPairs: fewer prompts have completions whose rewards differ enough.
     """
     from medgrpo.data.prepared import PreparedDataset
-    from medgrpo.preference.dataset import rows_by_id, write_pairs
+    from medgrpo.preference.dataset import write_pairs
     from medgrpo.preference.pairs import choose_pairs
     from medgrpo.preference.sources import candidates_of_run
 
@@ -49,7 +49,7 @@ def pairs_of_run(
     if not pairs.pairs:
         dropped = ", ".join(f"{count} {reason}" for reason, count in pairs.dropped.most_common())
         raise NoPairs(f"no pairs: {dropped or 'the run sampled no completions'}")
-    rows = rows_by_id(dataset, {pair.prompt_id for pair in pairs.pairs})
+    rows = dataset.find(pair.prompt_id for pair in pairs.pairs)
     written = write_pairs(folder, pairs, dataset, rows, prompt_template=prompt_template, made_from=[str(run)])
     return _enough(written, at_least)
 

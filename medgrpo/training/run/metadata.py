@@ -48,6 +48,7 @@ def stage_metadata(
             "run_folder": run.writer.path.absolute(),
             "data": run.dataset.location,
             "data_hash": run.dataset.info.get("hash"),
+            "part_hashes": [part["hash"] for part in run.dataset.info.get("parts", [])],
             "seed": settings.run.seed,
         },
     }

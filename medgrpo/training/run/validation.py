@@ -99,7 +99,16 @@ class Validator:
         if self.metric not in values:
             values[self.metric] = self._chooser.score(texts, columns).total
         clusters, _ = cluster_labels(self.rows)
-        return {name: estimate(np.asarray(scores), clusters).as_dict() for name, scores in values.items()}
+        return {
+            name: estimate(np.asarray(scores), clusters, bounds=self._bounds(name)).as_dict()
+            for name, scores in values.items()
+        }
+
+    def _bounds(self, name: str) -> tuple[float, float] | None:
+        """The range of a metric for one row; None where a user's own reward sets it."""
+        if name == "reward":
+            return self.composite.bounds()
+        return self.composite.bounds(name) if name in self.composite.names else self._chooser.bounds()
 
     def blind_baseline(self, train_rows: Sequence[Row]) -> Measures:
         """What perfect form and the majority answer reach without looking at any picture."""

@@ -1,0 +1,27 @@
+"""CSV that people open: no cell of it is run as a formula, whatever a model, a patient's file or a stranger wrote."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for the start of a formula; the wide forms in Chinese and Japanese ones."""
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?%?")
+
+
+def harmless(cell: Any) -> Any:
+    """The cell, text with an apostrophe before what a spreadsheet would run; numbers stay numbers."""
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA) or _NUMBER.fullmatch(cell):
+        return cell
+    return f"'{cell}"
+
+
+def write_sheet(stream: TextIO, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table as CSV. Every text is in quotes: where a list is parted by `;`, a cell `x;=1+1` would else become two."""
+    writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow([harmless(name) for name in head])
+    for row in rows:
+        writer.writerow(["" if cell is None else harmless(cell) for cell in row])
