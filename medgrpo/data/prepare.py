@@ -419,7 +419,8 @@ def _finished_rows(
 ) -> tuple[list[Row], list[str]]:
     """The rows with ids, stored pictures and token counts, and the content hash of each."""
     from medgrpo.data.boxes import scaled_boxes
-    from medgrpo.models.image_tokens import image_family, image_tokens
+    from medgrpo.models.families import image_family
+    from medgrpo.models.image_tokens import image_tokens
 
     family = image_family("qwen2.5-vl")
     rows, hashes = [], []

@@ -10,7 +10,8 @@ from medgrpo.errors import UsageError
 from medgrpo.estimate.memory import fits, memory_gib
 from medgrpo.estimate.time import hours
 from medgrpo.estimate.workload import Workload
-from medgrpo.models.image_tokens import image_family, image_tokens
+from medgrpo.models.families import image_family
+from medgrpo.models.image_tokens import image_tokens
 
 WORTH = 0.05  # changes that save less than this share are not listed
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 from medgrpo.models.adapter_files import is_adapter
+from medgrpo.models.families import tower_of
 from medgrpo.models.folders import METADATA
 from medgrpo.models.weights import find_weights, weight_folder
 
@@ -122,13 +123,6 @@ def _merge(peft_model: Any, folder: Path, base_path: str, output: Path, verify: 
         output.rmdir()
     partial.rename(output)
     return Merge(output, base_path, changed, difference, agreement)
-
-
-def tower_of(name: str) -> str:
-    """language, vision or aligner: the part of the model that a weight belongs to, by its name."""
-    if any(part in name for part in ("merger", "multi_modal_projector", "aligner", "connector")):
-        return "aligner"
-    return "vision" if any(part in name for part in ("visual", "vision")) else "language"
 
 
 def _changed(before: dict[str, str], after: dict[str, str]) -> dict[str, int]:

@@ -22,7 +22,8 @@ def splits_of(dataset, column):
 
 
 def test_image_tokens_are_those_of_the_first_picture_as_the_table_of_columns_says(vqa_folder, tmp_path):
-    from medgrpo.models.image_tokens import image_family, image_tokens
+    from medgrpo.models.families import image_family
+    from medgrpo.models.image_tokens import image_tokens
 
     rows = [{"question": "Compare.", "answer": "same", "images": ["case00.jpg", "case01.jpg"]}]
     (vqa_folder / "rows.jsonl").write_text(json.dumps(rows[0]) + "\n", encoding="utf-8")

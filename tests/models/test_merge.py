@@ -3,7 +3,8 @@ import json
 import pytest
 
 from medgrpo.errors import MedgrpoError, UsageError
-from medgrpo.models.merge import adapter_folder, base_of, merge_adapter, tower_of
+from medgrpo.models.families import tower_of
+from medgrpo.models.merge import adapter_folder, base_of, merge_adapter
 
 
 @pytest.mark.parametrize(

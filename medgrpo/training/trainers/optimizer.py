@@ -15,7 +15,7 @@ def separate_rates(optimizer: Any, model: Any, vision_rate: float) -> None:
         optimizer: new, without state.
         vision_rate: peak learning rate of vision tower and aligner.
     """
-    from medgrpo.models.loading import tower_of
+    from medgrpo.models.families import tower_of
 
     of_pictures = {
         id(parameter) for name, parameter in model.named_parameters() if tower_of(name) != "language"
