@@ -101,7 +101,7 @@ def measured(run, weights, data):
 
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.generation.generate import Sampling
-    from medgrpo.runs.writer import read_lines
+    from medgrpo.records import json_objects
 
     torch.manual_seed(0)
     dataset = PreparedDataset.open(data)
@@ -110,7 +110,7 @@ def measured(run, weights, data):
     for name, temperature in (("greedy", 0.0), ("sampled", 1.0)):
         texts = complete(weights, dataset, rows, Sampling(TESTED_TOKENS, temperature=temperature))
         document[name] = {metric: values.tolist() for metric, values in score(texts, rows).items()}
-    log = read_lines(run / "log.jsonl")
+    log = json_objects(run / "log.jsonl")
     last = log[-10:]
     for key in ("reward", "frac_reward_zero_std", "dynamic_sampling/replaced", "curriculum/difficulty"):
         values = [entry[key] for entry in last if entry.get(key) is not None]

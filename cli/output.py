@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TextIO
 
 import typer
 
+from medgrpo.files import json_line
 from medgrpo.masking import masked
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class Output:
     def result(self, document: dict[str, Any]) -> None:
         """The JSON document of the command, on stdout, if it was asked for. NaN becomes null."""
         if self.as_json:
-            print(json.dumps(finite(document), ensure_ascii=False), file=Output.results or sys.stdout)
+            print(json_line(document), file=Output.results or sys.stdout)
 
     @contextmanager
     def progress(self, label: str, total: int | None = None, unit: str = "rows") -> Iterator[Any]:
@@ -134,19 +133,6 @@ class Output:
                 progress.advance(task, count)
 
             yield advance
-
-
-def finite(value: Any) -> Any:
-    """The value with every NaN or infinity as None, numpy scalars as plain ones: JSON knows neither."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [finite(item) for item in value]
-    if hasattr(value, "item") and not isinstance(value, str | bytes):  # a numpy scalar
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _shown(cell: object) -> str:

@@ -225,6 +225,12 @@ def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
             f"{counted['over_budget']:,} do not fit into {counted['context_length']:,} with "
             f"{counted['completion_tokens']:,} for the completion ({counted['policy']})"
         )
+    for note, count in list(document["notes"].items())[:12]:
+        out.text(f"note: {count:,} × {note}")
+    unread = document["unread_fields"]
+    if unread:
+        shown = ", ".join(f"{name} ({count:,})" for name, count in list(unread.items())[:12])
+        out.text(f"not read: the fields {shown}{' …' if len(unread) > 12 else ''}")
     for field, count in info["leaked_fields"].items():
         out.text(
             f"left out: field {field!r} of {count:,} rows tells the answer; it reaches no prompt and no reward"

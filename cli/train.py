@@ -189,7 +189,7 @@ def _resumed(
     trusted: list[Path],
     own: RunConfig | None,
 ) -> tuple[Resolved, str]:
-    from medgrpo.runs.writer import read_json
+    from medgrpo.files import read_json
     from medgrpo.training.run.resume import resume_config
 
     kept = {key: value for key, value in options.items() if key != "run.output"}
@@ -202,7 +202,7 @@ def _resumed(
 
 
 def _say_if_finished(said: Output, point: ResumePoint, checks: Preflight) -> None:
-    from medgrpo.runs.writer import read_json
+    from medgrpo.files import read_json
 
     info = read_json(point.run / "training_info.json")
     steps = info.get("steps") or 0

@@ -1,12 +1,19 @@
-"""Files that are whole or absent: written under another name, put on the disk, renamed."""
+"""Files that are whole or absent: written under another name, put on the disk, renamed. JSON in and out.
+
+Secrets are masked, except in data (what a model wrote stays as it wrote it); NaN becomes null, halves of surrogate
+pairs question marks. `medgrpo.records` reads lines back, ours and others'.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from medgrpo.masking import masked
 
@@ -48,6 +55,84 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 def cache_folder() -> Path:
     """What is kept between runs: `$MEDGRPO_CACHE`, or `~/.cache/medgrpo`."""
     return Path(os.environ.get("MEDGRPO_CACHE") or Path.home() / ".cache" / "medgrpo").expanduser()
+
+
+def write_json(path: Path, document: Any, *, durable: bool = True) -> None:
+    """Write a JSON document as a whole, indented."""
+    write_text(path, json.dumps(finite(document), ensure_ascii=False, indent=1) + "\n", durable=durable)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file of ours; empty where there is none, or no whole one."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def json_line(entry: Any) -> str:
+    """The entry as one line of JSON without its line feed."""
+    return json.dumps(finite(entry), ensure_ascii=False)
+
+
+def write_lines(path: Path, entries: Iterable[Any]) -> None:
+    """Write entries of data as lines of JSON, the file as a whole."""
+    write_bytes(path, _lines_of(entries))
+
+
+def append_lines(path: Path, entries: Iterable[Any], *, is_data: bool = False) -> None:
+    """Append entries as lines of JSON in one write, which a kill of this process cannot take back.
+
+    Args:
+        is_data: what a model wrote, which stays as it is: secrets are not looked for.
+    """
+    data = _lines_of(entries)
+    with path.open("ab") as file:
+        file.write(data if is_data else masked(data.decode("utf-8")).encode("utf-8"))
+
+
+def _lines_of(entries: Iterable[Any]) -> bytes:
+    return "".join(f"{json_line(entry)}\n" for entry in entries).encode("utf-8", errors="replace")
+
+
+def finite(value: Any) -> Any:
+    """The value as JSON can hold it: NaN and infinity are None, numpy scalars plain, paths text, sets lists."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if getattr(value, "ndim", None) == 0:  # a numpy scalar, or a tensor of one number
+        value = value.item()
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [finite(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def rename_folder(partial: Path, path: Path, *, is_synced: bool = False) -> None:
+    """Give a folder that was written under another name its own, all of its files on the disk before.
+
+    An empty folder of that name makes room.
+
+    Args:
+        is_synced: those files that matter are on the disk already.
+    """
+    if is_synced:
+        sync(partial)
+    else:
+        sync_files(partial)
+    if path.exists():
+        path.rmdir()
+    partial.rename(path)
+    sync(path.parent)
+
+
+def sync_files(folder: Path) -> None:
+    """Put every file of a folder on the disk."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            sync(file)
+    sync(folder)
 
 
 def link_or_copy(source: Path | str, target: Path | str) -> None:

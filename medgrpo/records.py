@@ -173,6 +173,17 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def listed_rows(document: dict[str, Any]) -> list[Any] | None:
+    """The list of rows in a JSON object that holds one under a name of `ROW_LISTS`; None where it holds none."""
+    found = (document.get(name) for name in ROW_LISTS)
+    rows = (
+        rows
+        for rows in found
+        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)
+    )
+    return next(rows, None)
+
+
 def are_json_lines(text: str) -> bool:
     """True for one JSON object a line, also where the first line is the broken one."""
     first, _, rest = text.lstrip().partition("\n")

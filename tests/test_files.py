@@ -1,5 +1,6 @@
 """Files are whole or absent."""
 
+import math
 import resource
 import signal
 import subprocess
@@ -7,7 +8,8 @@ import sys
 
 import pytest
 
-from medgrpo.files import write_text, written_aside
+from medgrpo.files import append_lines, read_json, write_json, write_lines, write_text, written_aside
+from medgrpo.records import json_objects
 
 
 def test_a_block_that_fails_leaves_the_old_file_and_no_other(tmp_path):
@@ -54,3 +56,42 @@ def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_json_holds_no_nan_whatever_held_it(tmp_path):
+    import numpy as np
+
+    document = {
+        "nan": [math.nan, -math.inf, 1.5],
+        "numpy": [np.float32("nan"), np.int64(3), np.array([1.0, math.nan]), np.array(2.5), np.bool_(True)],
+        "set": {4},
+        "path": tmp_path,
+        5: None,
+    }
+    write_json(tmp_path / "a.json", document)
+    assert read_json(tmp_path / "a.json") == {
+        "nan": [None, None, 1.5],
+        "numpy": [None, 3, [1.0, None], 2.5, True],
+        "set": [4],
+        "path": str(tmp_path),
+        "5": None,
+    }
+
+
+@pytest.mark.parametrize("text", [None, "", "[1]", '{"a": 1', "\x00"])
+def test_a_file_without_a_whole_object_reads_as_none(tmp_path, text):
+    if text is not None:
+        (tmp_path / "a.json").write_text(text)
+    assert read_json(tmp_path / "a.json") == {}
+
+
+def test_lines_of_data_come_back_as_they_were(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
+    entries = [{"text": "a\u2028b\x85c\nd"}, {"text": "http://u:p@host hf_abcdefghijklmnop"}]
+    write_lines(tmp_path / "data.jsonl", entries[:1])
+    append_lines(tmp_path / "data.jsonl", entries[1:], is_data=True)
+    assert json_objects(tmp_path / "data.jsonl") == entries
+    append_lines(tmp_path / "log.jsonl", [{**entries[1], "half": "x\ud83d"}])
+    (line,) = json_objects(tmp_path / "log.jsonl")
+    assert "hf_abc" not in line["text"]
+    assert line["half"] == "x?"

@@ -6,22 +6,21 @@ page reads the same without JavaScript, of which it has none.
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prompts import PromptTemplate, build_messages, build_target
 from medgrpo.data.schema import SPLITS, Row
+from medgrpo.files import write_text
+from medgrpo.pages.document import document
+from medgrpo.pages.markup import table, text
+from medgrpo.pages.pictures import thumbnail
 
 CARDS = 24
 THUMBNAIL_PX = 220
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-"""The page holds its pictures; it runs and loads nothing."""
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #5d6671; --line: #d9dee4; --bar: #3b6ea8; --card: #f6f8fa;
   --warn: #9a5b00; --page: #fff }
@@ -32,7 +31,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { margin: 0 0 .2rem } h2 { margin: 2.2rem 0 .6rem; font-size: 1.15rem }
 p.soft, td.soft, small { color: var(--soft) }
 table { border-collapse: collapse; margin: .4rem 0 } th, td { padding: .18rem .9rem .18rem 0; text-align: left }
-th { font-weight: 600; border-bottom: 1px solid var(--line) } td.number, th.number { text-align: right }
+th { font-weight: 600; border-bottom: 1px solid var(--line) } .num { text-align: right } .scroll { overflow-x: auto }
 .bars { display: grid; grid-template-columns: minmax(6rem, max-content) minmax(6rem, 24rem) max-content; gap: .2rem .8rem;
   align-items: center } .bar { background: var(--bar); height: .8rem; border-radius: 2px; min-width: 1px }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 0 3rem }
@@ -68,10 +67,10 @@ def write_page(
         for split in SPLITS
     }
     body = [
-        f"<h1>{escape(str(info['name']))}</h1>",
+        f"<h1>{text(info['name'])}</h1>",
         f'<p class="soft">{len(rows):,} rows, {info["images"]:,} images, {info["masks"]:,} masks · task '
-        f"{escape(str(info['task']))} · formats {escape(', '.join(info['formats']))} · prompt "
-        f"{escape(template.name)} · hash <code>{escape(str(info['hash']))}</code></p>",
+        f"{text(info['task'])} · formats {text(', '.join(info['formats']))} · prompt "
+        f"{text(template.name)} · hash <code>{text(info['hash'])}</code></p>",
         "<h2>Splits</h2>",
         _table(
             ("split", "rows", "share", "images"),
@@ -111,34 +110,22 @@ def write_page(
         *(_card(row, split, folder, template) for row, split in _samples(rows, splits)),
         "</div>",
     ]
-    title = escape(str(info["name"]))
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
-        + "\n".join(body)
-        + "</body></html>\n"
-    )
     path = folder / "dataset.html"
-    path.write_text(page, encoding="utf-8")
+    write_text(path, document(str(info["name"]), STYLE, "\n".join(body)), durable=False)
     return path
 
 
 def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>" if content else ""
+    return f"<section><h2>{text(title)}</h2>{content}</section>" if content else ""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     if not rows:
         return '<p class="soft">none</p>'
-    numeric = [all(str(row[i])[:1].isdigit() for row in rows) for i in range(len(head))]
-
-    def cell(tag: str, value: object, index: int) -> str:
-        return f"<{tag}{' class=number' if numeric[index] else ''}>{escape(str(value))}</{tag}>"
-
-    lines = ["".join(cell("th", value, i) for i, value in enumerate(head))]
-    lines += ["".join(cell("td", value, i) for i, value in enumerate(row)) for row in rows]
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+    numeric = [i for i in range(len(head)) if all(str(row[i])[:1].isdigit() for row in rows)]
+    return table(
+        [text(name) for name in head], [[text(cell) for cell in row] for row in rows], numeric=numeric
+    )
 
 
 def _bars(counted: Iterable[tuple[str, int]]) -> str:
@@ -147,7 +134,7 @@ def _bars(counted: Iterable[tuple[str, int]]) -> str:
         return ""
     most = max(count for _, count in items)
     cells = [
-        f'<span>{escape(name)}</span><span class="bar" style="width:{100 * count / most:.1f}%"></span>'
+        f'<span>{text(name)}</span><span class="bar" style="width:{100 * count / most:.1f}%"></span>'
         f"<small>{count:,}</small>"
         for name, count in items
     ]
@@ -182,15 +169,13 @@ def _sides(rows: Sequence[Row]) -> list[tuple[str, int]]:
 
 def _findings(info: Mapping[str, Any]) -> str:
     lines = [
-        f'<span class="warn">leak</span>: {n:,} × {kind.replace("_", " ")}'
+        f'<span class="warn">leak</span>: {n:,} × {text(kind.replace("_", " "))}'
         for kind, n in info["leaks"].items()
     ]
     for example in info["leak_examples"][:3]:
-        lines.append(f"<small>{escape(example['question'])} → {escape(example['answer'])}</small>")
+        lines.append(f"<small>{text(example['question'])} → {text(example['answer'])}</small>")
     for pair, n in info["split"].get("official_overlap", {}).items():
-        lines.append(
-            f'<span class="warn">leak</span>: {n:,} groups are in both official splits {escape(pair)}'
-        )
+        lines.append(f'<span class="warn">leak</span>: {n:,} groups are in both official splits {text(pair)}')
     found = info["conflicts"]
     if found["pairs"]:
         lines.append(
@@ -198,20 +183,24 @@ def _findings(info: Mapping[str, Any]) -> str:
             f"picture, {found['yes_against_no']:,} of them yes against no"
         )
         for example in info["conflict_examples"]:
-            answers = " ≠ ".join(escape(str(answer)) for answer in example["answers"])
-            lines.append(f"<small>{escape(example['question'])} → {answers}</small>")
+            answers = " ≠ ".join(text(answer) for answer in example["answers"])
+            lines.append(f"<small>{text(example['question'])} → {answers}</small>")
     near = info["near_duplicates"]
     if near["pairs"]:
         lines.append(f"{near['pairs']:,} pairs of nearly equal pictures; each pair is in one split")
-    lines += [f"skipped: {n:,} × {escape(reason)}" for reason, n in info["skipped"].items()]
+    lines += [f"skipped: {n:,} × {text(reason)}" for reason, n in info["skipped"].items()]
     lines += [
-        f"left out: field <code>{escape(name)}</code> of {n:,} rows tells the answer"
+        f"left out: field <code>{text(name)}</code> of {n:,} rows tells the answer"
         for name, n in info["leaked_fields"].items()
     ]
-    lines += [f"note: {n:,} × {escape(note)}" for note, n in info["notes"].items()]
+    lines += [
+        f"not read: field <code>{text(name)}</code> of {n:,} rows"
+        for name, n in info.get("unread_fields", {}).items()
+    ]
+    lines += [f"note: {n:,} × {text(note)}" for note, n in info["notes"].items()]
     letters = info["option_letters"]
     if letters:
-        shares = ", ".join(f"{letter} {count:,}" for letter, count in letters["counts"].items())
+        shares = ", ".join(f"{text(letter)} {count:,}" for letter, count in letters["counts"].items())
         lines.append(
             f"right option letters: {shares}; always naming the commonest earns {letters['share']:.0%}"
         )
@@ -230,9 +219,9 @@ def _card(row: Row, split: str, folder: Path, template: PromptTemplate) -> str:
     picture = "".join(_thumbnail(folder / path) for path in row["images"][:2])
     prompt = _plain(build_messages(row, template)[-1]["content"])
     return (
-        f'<div class="card">{picture}<div><small>{escape(str(row["id"]))} · {escape(split)}</small></div>'
-        f"<pre>{escape(prompt[:1500])}</pre><b>{escape(str(row['answer'])[:300])}</b>"
-        f"<pre>{escape(build_target(row, template)[:600])}</pre></div>"
+        f'<div class="card">{picture}<div><small>{text(row["id"])} · {text(split)}</small></div>'
+        f"<pre>{text(prompt, limit=1500)}</pre><b>{text(row['answer'], limit=300)}</b>"
+        f"<pre>{text(build_target(row, template), limit=600)}</pre></div>"
     )
 
 
@@ -246,9 +235,4 @@ def _thumbnail(path: Path) -> str:
     from PIL import Image
 
     with Image.open(path) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    buffer = BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="" width="{small.width}" height="{small.height}" src="data:image/jpeg;base64,{data}">'
+        return thumbnail(picture, THUMBNAIL_PX)

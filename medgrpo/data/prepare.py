@@ -584,6 +584,8 @@ def _info(
         "skipped_examples": problems.examples,
         "notes": dict((problems.notes + notes).most_common()),
         "leaked_fields": dict(problems.dropped_fields.most_common()),
+        "unread_fields": dict(problems.account.unread.most_common()),
+        "harmless_fields": dict(problems.account.harmless.most_common()),
         "image_tokens": {
             "min": tokens[0] if tokens else None,
             "median": tokens[len(tokens) // 2] if tokens else None,
@@ -627,6 +629,7 @@ def summary(dataset: PreparedDataset, wall_s: float) -> dict[str, Any]:
         "near_duplicates": info["near_duplicates"]["pairs"],
         "option_letters": info["option_letters"],
         "leaked_fields": info["leaked_fields"],
+        "unread_fields": info.get("unread_fields", {}),
         "notes": info["notes"],
         "budget": info.get("budget"),
         "audit": info.get("audit"),

@@ -7,7 +7,6 @@ into with relative paths.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import IO, Any, overload
 
 from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, Row, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.files import PARTIAL, sync
+from medgrpo.files import PARTIAL, rename_folder, sync, write_json
 
 try:
     import fcntl
@@ -326,14 +325,9 @@ class PreparedWriter:
         """Writes `dataset.json` (rows per split and schema version are added), then renames the folder."""
         document = self.unfinished(info).info
         file = self.folder / INFO_NAME
-        file.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        sync(file)
-        sync(self.folder)
-        if self.path.exists():
-            self.path.rmdir()
+        write_json(file, document)
         (self.folder / LOCK_NAME).unlink()
-        os.replace(self.folder, self.path)
-        sync(self.path.parent)
+        rename_folder(self.folder, self.path, is_synced=True)  # pictures: thousands of waits
         self._finished = True
         return PreparedDataset.open(self.path)
 

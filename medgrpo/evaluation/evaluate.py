@@ -26,6 +26,7 @@ from medgrpo.evaluation.targets import Target, judge_targets
 from medgrpo.generation.generate import Sampling
 from medgrpo.generation.resumable import Completed, generate_resumably
 from medgrpo.generation.subject import Subject
+from medgrpo.masking import without_credentials
 
 SCHEMA_VERSION = 1
 
@@ -245,7 +246,7 @@ class _Session:
             "sampling": vars(sampling),
             "data": self.dataset.info.get("hash"),
             "pixels": self.dataset.info.get("pixels_hash"),
-            "engine": self.plan.engine,
+            "engine": without_credentials(self.plan.engine),
             "dtype": self.plan.dtype,
             "box_format": rows[0].get("box_format"),
             "pictures": name,

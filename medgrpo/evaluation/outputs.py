@@ -12,7 +12,7 @@ import numpy as np
 from medgrpo.evaluation.evaluate import Evaluation
 from medgrpo.evaluation.predictions import Predictions, write_predictions
 from medgrpo.evaluation.score import BOX_COLUMNS, LABELS
-from medgrpo.files import write_text
+from medgrpo.files import write_json, write_text
 from medgrpo.records import BadRow, csv_rows, read_text
 
 COPIED = (
@@ -36,7 +36,7 @@ def write_outputs(result: Evaluation, folder: Path, *, review_rows: int, seed: i
 
     folder.mkdir(parents=True, exist_ok=True)
     document = {**result.document, "warnings": result.warnings, "notes": result.predictions.notes}
-    write_text(folder / "metrics.json", json.dumps(_finite(document), ensure_ascii=False, indent=1) + "\n")
+    write_json(folder / "metrics.json", document)
     write_predictions(
         folder / "predictions.parquet",
         prediction_columns(result),
@@ -58,16 +58,6 @@ def _is_begun(sheet: Path) -> bool:
         isinstance(row, BadRow) or (row.get(HUMAN) or "").strip() or (row.get(COMMENT) or "").strip()
         for row in rows
     )
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if hasattr(value, "item") and not isinstance(value, str | bytes):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def prediction_columns(result: Evaluation) -> dict[str, list[Any]]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,6 +14,9 @@ from medgrpo.evaluation.evaluate import Evaluation
 from medgrpo.evaluation.mask_files import MEASURED, overlay
 from medgrpo.evaluation.metrics import METRICS
 from medgrpo.figures import LESS, SHARE, figure
+from medgrpo.pages.document import document as whole_page
+from medgrpo.pages.markup import facts, table, text
+from medgrpo.pages.pictures import thumbnail
 
 CASES = 24
 """Cases shown of each list."""
@@ -32,7 +32,7 @@ def report_html(result: Evaluation) -> str:
     title = f"Evaluation of {document.get('model') or document['source']}"
     style = (files("medgrpo.evaluation") / "report.css").read_text(encoding="utf-8")
     parts = [
-        f"<h1>{_escape(title)}</h1>",
+        f"<h1>{text(title)}</h1>",
         _facts(document),
         _warnings(result),
         _metrics(document),
@@ -43,25 +43,7 @@ def report_html(result: Evaluation) -> str:
         _groups(document),
         _cases(result),
     ]
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>{_escape(title)}</title><style>{style}</style></head>\n<body><main>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</main></body></html>\n"
-    )
-
-
-def _escape(value: object) -> str:
-    """Text as text: markup and control characters made harmless, invalid Unicode replaced."""
-    text = str(value).encode("utf-8", "replace").decode("utf-8")
-    text = "".join(
-        character if character in "\n\t" or (ord(character) >= 32 and character != "\x7f") else "\ufffd"
-        for character in text
-    )
-    return html.escape(text, quote=True)
+    return whole_page(title, style, "<main>\n" + "\n".join(part for part in parts if part) + "\n</main>")
 
 
 def _number(value: Any) -> str:
@@ -73,22 +55,9 @@ def p_text(p_value: float | None) -> str:
     return "–" if p_value is None else "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def _table(
-    caption: str,
-    head: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    classes: str = "",
-    first_is_head: bool = True,
-) -> str:
-    lines = []
-    for row in rows:
-        first = f'<th scope="row">{row[0]}</th>' if first_is_head else f"<td>{row[0]}</td>"
-        lines.append(f"<tr>{first}{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>")
-    heads = "".join(f'<th scope="col">{_escape(cell)}</th>' for cell in head)
-    return (
-        f'<table class="{classes}"><caption>{_escape(caption)}</caption>'
-        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-    )
+def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], css: str = "") -> str:
+    """A table of ready cells whose first column heads its rows; caption and heads are escaped."""
+    return table([text(cell) for cell in head], rows, caption=text(caption), css=css, row_heads=True)
 
 
 def _facts(document: dict[str, Any]) -> str:
@@ -106,16 +75,12 @@ def _facts(document: dict[str, Any]) -> str:
         "clustered_by",
         "baseline_from",
     )
-    items = "".join(
-        f"<dt>{_escape(name.replace('_', ' '))}</dt><dd>{_escape(document[name])}</dd>"
-        for name in shown
-        if document.get(name)
-    )
-    return f"<p>{document['n']} questions about {document['images']} images.</p><dl>{items}</dl>"
+    items = facts((name.replace("_", " "), text(document[name] or "")) for name in shown if name in document)
+    return f"<p>{document['n']} questions about {document['images']} images.</p>{items}"
 
 
 def _warnings(result: Evaluation) -> str:
-    lines = "".join(f"<li>{_escape(line)}</li>" for line in [*result.warnings, *result.predictions.notes])
+    lines = "".join(f"<li>{text(line)}</li>" for line in [*result.warnings, *result.predictions.notes])
     return f'<ul class="warnings">{lines}</ul>' if lines else ""
 
 
@@ -133,7 +98,7 @@ def _metrics(document: dict[str, Any]) -> str:
     shown = [entry for metric in METRICS if (entry := document.get(metric.name)) is not None]
     beside = [pair for pair in BESIDE if any(pair[1] in entry for entry in shown)]
     for metric in METRICS:
-        meaning = _escape(figure(metric.name).meaning)
+        meaning = text(figure(metric.name).meaning)
         entry = document.get(metric.name)
         if entry is None or (not entry["n"] and "mask_failed" in document):
             continue
@@ -146,7 +111,7 @@ def _metrics(document: dict[str, Any]) -> str:
                 _bar(entry) if _is_share(metric.name, entry) else "",
                 *(_beside(entry.get(key)) for _, key in beside),
                 str(entry["n"]),
-                f"{meaning}{_escape('; ' + entry['note']) if entry.get('note') else ''}",
+                f"{meaning}{text('; ' + entry['note']) if entry.get('note') else ''}",
             ]
         )
     bar = "0 to 1; | majority" if any("baseline" in entry for entry in shown) else "0 to 1"
@@ -185,7 +150,7 @@ def _targets(document: dict[str, Any]) -> str:
     if not document.get("targets"):
         return ""
     rows = [
-        [_escape(one["metric"]), wanted_text(one), _number(one["value"]), _escape(one["verdict"])]
+        [text(one["metric"]), wanted_text(one), _number(one["value"]), text(one["verdict"])]
         for one in document["targets"]
     ]
     caption = "≥ the least value wanted of each, ≤ the largest where less is better"
@@ -202,7 +167,7 @@ def _counterfactual(document: dict[str, Any]) -> str:
         return ""
     rows = [
         [
-            _escape(kind),
+            text(kind),
             _number(one["answer_match"]["value"]),
             _number(one["kept"]),
             f"{_number(one['difference']['difference'])} ({_number(one['difference']['low'])} – {_number(one['difference']['high'])})",
@@ -258,7 +223,7 @@ def _confusions(document: dict[str, Any]) -> str:
             cells = [
                 f'<span class="shade" style="--share:{count / total:.2f}">{count}</span>' for count in counts
             ]
-            rows.append([_escape(label), *cells])
+            rows.append([text(label), *cells])
         caption = f"{name.replace('_', '/')}: reference by row, model by column"
         parts.append(_table(caption, ["", *matrix["said"]], rows, "confusion"))
     return "<h2>Confusion</h2>" + "".join(parts) if parts else ""
@@ -271,12 +236,12 @@ def _groups(document: dict[str, Any]) -> str:
             continue
         rows = [
             [
-                _escape(label),
+                text(label),
                 _number(one["value"]),
                 f"{_number(one['low'])} – {_number(one['high'])}",
                 _bar(one),
                 str(one["n"]),
-                _escape(one.get("note", "")),
+                text(one.get("note", "")),
             ]
             for label, one in found.items()
         ]
@@ -310,7 +275,7 @@ def _cases(result: Evaluation) -> str:
         ),
     ]
     return "".join(
-        f"<h2>{name}</h2><p>{_escape(what)}; {len(chosen)} shown.</p>"
+        f"<h2>{name}</h2><p>{text(what)}; {len(chosen)} shown.</p>"
         + "".join(_case(result, index) for index in chosen)
         for name, what, chosen in lists
         if chosen
@@ -383,22 +348,13 @@ def _case(result: Evaluation, index: int) -> str:
     ]
     if result.sample_answers:
         counts = Counter(result.sample_answers[index]).most_common()
-        lines.insert(4, ("samples", ", ".join(f"{text[:200] or '–'} ×{count}" for text, count in counts)))
+        lines.insert(4, ("samples", ", ".join(f"{answer[:200] or '–'} ×{count}" for answer, count in counts)))
     return _case_of(_picture(result, index), lines)
 
 
 def _case_of(picture: str, lines: Sequence[tuple[str, Any]]) -> str:
-    items = "".join(
-        f'<dt>{name}</dt><dd dir="auto">{_shortened(str(text))}</dd>'
-        for name, text in lines
-        if text not in (None, "")
-    )
-    return f'<article class="case">{picture}<dl>{items}</dl></article>'
-
-
-def _shortened(text: str) -> str:
-    cut = f" … ({len(text):,} characters)" if len(text) > LONGEST_TEXT else ""
-    return _escape(text[:LONGEST_TEXT]) + cut
+    shown = ((name, "" if value is None else text(value, limit=LONGEST_TEXT)) for name, value in lines)
+    return f'<article class="case">{picture}{facts(shown)}</article>'
 
 
 def _picture(result: Evaluation, index: int) -> str:
@@ -411,15 +367,11 @@ def _picture(result: Evaluation, index: int) -> str:
         from PIL import Image
 
         with Image.open(path) as image:
-            small = image.convert("RGB")
+            picture = image.convert("RGB")
         size, css = THUMBNAIL_PX, ""
         if result.masks is not None and row.get("mask"):
-            small = overlay(row, result.predictions.completions[index], index, result.masks, small)
-            size, css = OVERLAY_PX, ' class="mask"'
-        small.thumbnail((size, size))
-        stream = io.BytesIO()
-        small.save(stream, "JPEG", quality=80)
+            picture = overlay(row, result.predictions.completions[index], index, result.masks, picture)
+            size, css = OVERLAY_PX, "mask"
+        return thumbnail(picture, size, alt=f"image {row.get('image_id') or ''}", css=css)
     except (OSError, ImportError, ValueError):
         return '<p class="missing">picture not readable</p>'
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return f'<img{css} src="data:image/jpeg;base64,{data}" alt="image {_escape(row.get("image_id") or "")}">'

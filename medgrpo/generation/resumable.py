@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.schema import Row
-from medgrpo.files import write_text
+from medgrpo.files import append_lines, write_lines
 
 Completed = dict[str, Any]
 """`key`, `completions`, `truncated`, `lengths` of one row."""
@@ -124,9 +124,7 @@ def _appended(
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     entries = (head, *done.values())  # rewritten whole: a line that was cut off goes
-    write_text(file, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
-    with file.open("a", encoding="utf-8") as stream:
-        for completed in results:
-            stream.write(json.dumps(completed, ensure_ascii=False) + "\n")
-            stream.flush()
-            yield completed
+    write_lines(file, entries)
+    for completed in results:
+        append_lines(file, [completed], is_data=True)
+        yield completed

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.files import rename_folder
 from medgrpo.models.adapter_files import is_adapter
 from medgrpo.models.families import tower_of
 from medgrpo.models.folders import METADATA
@@ -119,9 +120,7 @@ def _merge(peft_model: Any, folder: Path, base_path: str, output: Path, verify: 
         pairs = list(zip(expected, (_logits(reloaded, prompt) for prompt in prompts), strict=True))
         difference = max(float((a - b).abs().max()) for a, b in pairs)
         agreement = float(sum((a.argmax(-1) == b.argmax(-1)).float().mean() for a, b in pairs)) / len(pairs)
-    if output.exists():
-        output.rmdir()
-    partial.rename(output)
+    rename_folder(partial, output)
     return Merge(output, base_path, changed, difference, agreement)
 
 

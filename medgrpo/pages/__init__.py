@@ -1,1 +1,1 @@
-"""HTML pages of one file: markup, escaping, colours, shared by all reports."""
+"""HTML pages of one file: markup, escaping, tables, pictures, colours, shared by all reports."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 _DANGEROUS = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 """Control characters, direction overrides and lone surrogates: shown by their code instead of obeyed."""
 
@@ -24,7 +24,7 @@ def text(value: object, *, limit: int = MAX_CHARACTERS) -> str:
     if len(shown) > limit:
         cut = len(shown) - limit
         head, end = shown[: limit * 3 // 4], shown[-(limit // 4) :]
-        return f'{_literal(head)}<span class="cut"> … {cut:,} characters left out … </span>{_literal(end)}'
+        return f'{_literal(head)}<span class="cut"> … {cut:,} characters left out ({len(shown):,} in all) … </span>{_literal(end)}'
     return _literal(shown)
 
 
@@ -46,6 +46,12 @@ def script_json(value: Any) -> str:
     """JSON that can stand inside a script element: no `<`, no line separators, no NaN."""
     dumped = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return dumped.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """A list of names and ready values, those without a value left out."""
+    items = "".join(f"<dt>{text(name)}</dt><dd dir='auto'>{value}</dd>" for name, value in pairs if value)
+    return f"<dl>{items}</dl>"
 
 
 def number(value: float | int | None, digits: int = 3) -> str:
@@ -70,11 +76,20 @@ def table(
     numeric: Sequence[int] = (),
     caption: str = "",
     css: str = "",
+    row_heads: bool = False,
 ) -> str:
-    """An HTML table of ready cells; the columns of `numeric` are set to the right."""
+    """An HTML table of ready cells; the columns of `numeric` are set to the right.
+
+    Args:
+        caption: ready HTML.
+        row_heads: the first cell of each row is its heading.
+    """
 
     def cell(tag: str, index: int, content: str) -> str:
-        attributes = ' scope="col"' if tag == "th" else ""
+        scope = "col"
+        if tag == "td" and row_heads and index == 0:
+            tag, scope = "th", "row"
+        attributes = f' scope="{scope}"' if tag == "th" else ""
         attributes += ' class="num"' if index in numeric else ""
         return f"<{tag}{attributes}>{content}</{tag}>"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.records import ROW_LISTS, BadRow, are_json_lines, csv_rows, decoded, json_lines, json_value
+from medgrpo.records import BadRow, are_json_lines, csv_rows, decoded, json_lines, json_value, listed_rows
 from medgrpo.rewards.columns import ALIASES, RESERVED, find_columns
 
 Row = dict[str, Any]
@@ -169,9 +169,8 @@ def _json_rows(path: Path, text: str) -> tuple[list[Row], str]:
         raise MedgrpoError(f"{path}: {error}", expected="one value for each name") from error
     if isinstance(whole, list):
         return [_row(path, index, item) for index, item in enumerate(whole)], "JSON list"
-    for name in ROW_LISTS:
-        if isinstance(whole.get(name), list):
-            return [_row(path, index, item) for index, item in enumerate(whole[name])], "JSON list"
+    if (rows := listed_rows(whole)) is not None:
+        return rows, "JSON list"
     if whole and all(isinstance(item, dict) for item in whole.values()):  # keyed by an id, as PubMedQA is
         return [{"id": key, **item} for key, item in whole.items()], "JSON object by id"
     return [whole], "JSON lines"

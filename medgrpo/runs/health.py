@@ -33,9 +33,10 @@ def _stored_findings(run: RunRecord) -> list[Finding]:
     """What the completions in the run folder show; nothing without a run folder."""
     if run.folder is None or run.method not in SAMPLING:
         return []
-    from medgrpo.runs.completions import read_recent, variety
+    from medgrpo.runs.store import read_recent_rows
+    from medgrpo.runs.stories import variety
 
-    found = variety(read_recent(run.folder))
+    found = variety(read_recent_rows(run.folder))
     if found is None or found.distinct >= 0.3:
         return []
     text = f"completions of a group are mostly the same ({percent(1 - found.distinct)} repeats, last {found.groups} groups)"

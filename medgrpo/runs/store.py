@@ -8,21 +8,23 @@ written, and the part decides: whatever the moment of a kill, each row counts on
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.files import sync, written_aside
+from medgrpo.files import append_lines, sync, written_aside
 from medgrpo.records import json_objects
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 STEPS_PER_PART = 100
+SPOOL = "spool.jsonl"
 SPOOL_SUFFIX = ".spool"
+ROW_COLUMNS = ("stage", "step", "prompt_id", "question", "answer", "completion", "reward", "truncated")
+"""What the viewer and the health rules look at."""
 SCHEMA_VERSION = 1
 
 
@@ -55,7 +57,7 @@ class CompletionStore:
 
     def __init__(self, folder: Path, *, steps_per_part: int = STEPS_PER_PART) -> None:
         self._folder = folder
-        self._spool = folder / "spool.jsonl"
+        self._spool = folder / SPOOL
         self._steps_per_part = steps_per_part
         self._steps: set[tuple[str, int]] = set()
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,8 +74,7 @@ class CompletionStore:
         if new_steps and len(self._steps) >= self._steps_per_part:
             self.close_part()
         self._steps |= new_steps
-        with self._spool.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(_as_dict(row), ensure_ascii=False) + "\n" for row in rows))
+        append_lines(self._spool, map(vars, rows), is_data=True)
 
     def close_part(self) -> Path | None:
         """The spool as a new part; None when it is empty."""
@@ -125,7 +126,7 @@ class CompletionStore:
 
 
 def read_completions(run: Path) -> pa.Table:
-    """Every completion of a run that counts: parts and spool, abandoned ones left out.
+    """Every completion of a run that counts: parts and spools, abandoned ones left out.
 
     Args:
         run: the run folder. It may be that of a run still going on or killed; nothing is written.
@@ -134,15 +135,64 @@ def read_completions(run: Path) -> pa.Table:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    folder = run / "completions"
-    tables = [pq.read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
-    for spool in [*_named_spools(folder), folder / "spool.jsonl"]:
-        if rows := json_objects(spool):
-            tables.append(_table(rows))
+    parts, spools = _files(run)
+    tables = [pq.read_table(part) for part in parts]
+    if rows := [row for spool in spools for row in json_objects(spool)]:
+        tables.append(_table(rows))
     if not tables:
         return _table([])
     table = pa.concat_tables(tables, promote_options="default")
     return table.filter(pc.invert(table["abandoned"]))
+
+
+def read_rows(run: Path, columns: Sequence[str] = ROW_COLUMNS) -> list[dict[str, Any]]:
+    """The same as rows, some columns of them; of the parts nothing where pyarrow is not installed.
+
+    pyarrow.compute would bring pandas along, a second of start-up: it is left alone here.
+    """
+    parts, spools = _files(run)
+    return [*_rows_of(parts, columns), *_rows_of_spools(spools)]
+
+
+RECENT_STEPS = 16
+
+
+def read_recent_rows(run: Path) -> list[dict[str, Any]]:
+    """Those of the last steps: of what is not in a part yet, or else of the newest part."""
+    parts, spools = _files(run)
+    if rows := _rows_of_spools(spools):
+        return rows
+    rows = _rows_of(parts[-1:], ROW_COLUMNS)
+    last = max((row["step"] for row in rows), default=0)
+    return [row for row in rows if row["step"] > last - RECENT_STEPS]
+
+
+def _files(run: Path) -> tuple[list[Path], list[Path]]:
+    """The parts of a run, and the spools whose rows are in no part, in the order of their steps."""
+    folder = run / "completions"
+    spools = [*_named_spools(folder), folder / SPOOL]
+    return sorted(folder.glob("part-*.parquet")), [spool for spool in spools if spool.is_file()]
+
+
+def _rows_of(parts: Sequence[Path], columns: Sequence[str]) -> list[dict[str, Any]]:
+    if not parts or find_spec("pyarrow") is None:
+        return []
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = []
+    for part in parts:
+        file = pq.ParquetFile(part)
+        present = [name for name in (*columns, "abandoned") if name in file.schema_arrow.names]
+        rows += file.read(columns=present).to_pylist()
+    return list(filter(_counts, rows))
+
+
+def _rows_of_spools(spools: Sequence[Path]) -> list[dict[str, Any]]:
+    return [row for spool in spools for row in json_objects(spool) if _counts(row)]
+
+
+def _counts(row: dict[str, Any]) -> bool:
+    return not row.get("abandoned") and row.get("completion") is not None
 
 
 def _part_of(spool: Path) -> Path:
@@ -152,16 +202,6 @@ def _part_of(spool: Path) -> Path:
 def _named_spools(folder: Path) -> list[Path]:
     """Spools on their way into a part that is not there yet."""
     return [spool for spool in sorted(folder.glob(f".*{SPOOL_SUFFIX}")) if not _part_of(spool).is_file()]
-
-
-def _as_dict(row: Completion) -> dict[str, Any]:
-    values = {name: value for name, value in row.__dict__.items() if name != "rewards"}
-    values["reward"] = _finite(row.reward)
-    return {**values, "rewards": {name: _finite(value) for name, value in row.rewards.items()}}
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:

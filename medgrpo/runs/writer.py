@@ -12,7 +12,6 @@ import os
 import shlex
 import threading
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -20,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError
-from medgrpo.files import PARTIAL, sync, write_text
-from medgrpo.masking import masked
+from medgrpo.files import PARTIAL, append_lines, read_json, sync, write_json, write_text
 from medgrpo.records import json_objects, lines
 from medgrpo.runs import lock
 
@@ -126,9 +124,8 @@ class RunWriter:
 
     def append(self, stage: StageFolder, entry: dict[str, Any]) -> None:
         """One line in the stage's log, flushed; NaN and infinity become null."""
-        line = masked(json.dumps(_plain({"stage": stage.name, **entry}), ensure_ascii=False))
-        with self._lock, stage.log.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self._lock:
+            append_lines(stage.log, [{"stage": stage.name, **entry}])
         self.copy_log()
 
     def cut(self, stage: StageFolder, last_step: int) -> int:
@@ -192,7 +189,11 @@ class RunWriter:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         stages = [
-            {"name": log.parent.name, "method": log.parent.name.split("-", 1)[-1], "history": read_lines(log)}
+            {
+                "name": log.parent.name,
+                "method": log.parent.name.split("-", 1)[-1],
+                "history": json_objects(log),
+            }
             for log in sorted(self.path.glob("stages/*/log.jsonl"))
         ]
         write_json(
@@ -204,7 +205,7 @@ class RunWriter:
                 "finished": bool(self._info.get("finished")),
                 "config": _toml(self.path / "config.toml"),
                 "validation": self._info.get("validation", {}),
-                "history": read_lines(self.path / "log.jsonl"),
+                "history": json_objects(self.path / "log.jsonl"),
                 "stages": stages,
             },
             durable=False,
@@ -280,43 +281,12 @@ def new_run_name(prefix: str, parent: Path) -> str:
     return f"{prefix}-{date}-{number}"
 
 
-def write_json(path: Path, document: Any, *, durable: bool = True) -> None:
-    """Write a JSON document as a whole; NaN becomes null."""
-    write_text(path, json.dumps(_plain(document), ensure_ascii=False, indent=1) + "\n", durable=durable)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in the file; empty where there is none."""
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file; a half-written last line is left out."""
-    return json_objects(path)
-
-
 def _step_of(line: str) -> float:
     try:
         entry = json.loads(line)
         return float(entry["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item") and not isinstance(value, str | bytes):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -447,7 +447,7 @@ def test_a_filled_review_sheet_comes_back_as_agreement(capsys, demo, perfect, tm
     assert run(capsys, *arguments)[0] == 0
     sheet = folder / "review.csv"
     filled = tmp_path / "filled.csv"
-    filled.write_bytes(sheet.read_bytes().replace(b",,\r\n", b",right,\r\n"))
+    filled.write_bytes(sheet.read_bytes().replace(b',"",""\r\n', b',"right",""\r\n'))
     code, out, _ = run(capsys, *arguments, "--import-review", filled)
     assert code == 0
     assert json.loads(out)["review"]["n"] == 6

@@ -132,8 +132,14 @@ def test_a_two_turn_chat_keeps_what_was_said_before_as_context(tmp_path):
 def test_messages_with_parts_and_preference_pairs_with_messages_are_read(tmp_path):
     user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}
     reply = {"role": "assistant", "content": "A cyst."}
-    write(tmp_path / "s", "chat.jsonl", json.dumps({"messages": [user, reply]}) + "\n")
-    pair = {"prompt": [user], "chosen": [reply], "rejected": [{"role": "assistant", "content": "A tumour."}]}
+    write(tmp_path / "s", "chat.jsonl", json.dumps({"messages": [user, reply], "images": ["a.png"]}) + "\n")
+    _pictures(tmp_path / "s", "a.png")
+    pair = {
+        "images": ["a.png"],
+        "prompt": [user],
+        "chosen": [reply],
+        "rejected": [{"role": "assistant", "content": "A tumour."}],
+    }
     write(tmp_path / "s", "pairs.jsonl", json.dumps(pair) + "\n")
     items, formats, _ = read(tmp_path / "s")
     assert sorted(formats) == ["chat", "preference"]

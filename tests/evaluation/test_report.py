@@ -149,8 +149,8 @@ def test_all_files_are_written_and_a_begun_review_is_kept(result, tmp_path):
         "metrics.json", "predictions.parquet", "report.html", "review.csv",
     ]  # fmt: skip
     sheet = folder / "review.csv"
-    begun = sheet.read_bytes().replace(b",,\r\n", b",right,\r\n", 1)
+    begun = sheet.read_bytes().replace(b',"",""\r\n', b',"right",""\r\n', 1)
     sheet.write_bytes(begun)
     write_outputs(result, folder, review_rows=2)
-    assert b",right," in sheet.read_bytes()
+    assert b',"right",' in sheet.read_bytes()
     assert sheet.read_bytes() == begun

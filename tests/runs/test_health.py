@@ -7,7 +7,7 @@ import pytest
 
 from medgrpo.runs.health import HealthMonitor, assess
 from medgrpo.runs.record import Overlap, RunRecord, read_run
-from medgrpo.runs.rules import RULES, completions, machinery
+from medgrpo.runs.rules import RULES, machinery, sampled
 
 VERDICTS = {
     "easyr1_qwen25vl3b/experiment_log.jsonl": ("warning", {"reward_trend"}),
@@ -174,7 +174,7 @@ def test_a_run_whose_completions_are_all_masked_is_told_so_and_not_to_mask_them(
     }
     remedies = {finding.rule: finding.remedy for finding in assess(grpo(config=masked, **still)).findings}
     assert remedies["gradient_vanished"] == machinery.ALL_MASKED
-    assert remedies["truncation"] == completions.LEFT_OUT
+    assert remedies["truncation"] == sampled.LEFT_OUT
     remedies = {finding.rule: finding.remedy for finding in assess(grpo(**still)).findings}
     assert remedies["gradient_vanished"] == machinery.UNTRAINED  # every group has spread
     assert "set mask_truncated_completions" in remedies["truncation"]

@@ -6,8 +6,10 @@ import os
 import pytest
 
 from medgrpo.errors import UsageError
+from medgrpo.files import read_json
+from medgrpo.records import json_objects
 from medgrpo.runs.record import read_run
-from medgrpo.runs.writer import RunWriter, new_run_name, read_json, read_lines, refuse_used_folder
+from medgrpo.runs.writer import RunWriter, new_run_name, refuse_used_folder
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def test_cut_moves_later_and_half_written_lines_aside(writer):
     with stage.log.open("a") as file:
         file.write('{"stage": "gr')
     assert writer.cut(stage, 2) == 2
-    assert [entry["step"] for entry in read_lines(stage.log)] == [1, 2]
+    assert [entry["step"] for entry in json_objects(stage.log)] == [1, 2]
     assert (stage.path / "log.abandoned.jsonl").read_text().splitlines()[0] == '{"stage": "grpo", "step": 3}'
     assert writer.cut(stage, 2) == 0
 

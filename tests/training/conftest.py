@@ -95,9 +95,9 @@ class StopsAt(SilentReporter):
 
 def losses(run: Path, stage: str = "log.jsonl") -> list[tuple[int, float]]:
     """(step, loss) of each log line."""
-    from medgrpo.runs.writer import read_lines
+    from medgrpo.records import json_objects
 
-    return [(entry["step"], entry["loss"]) for entry in read_lines(run / stage)]
+    return [(entry["step"], entry["loss"]) for entry in json_objects(run / stage)]
 
 
 def prompt_order(run: Path) -> list[tuple[int, str]]:

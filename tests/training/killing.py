@@ -131,14 +131,15 @@ def outcome(run: Path) -> dict:
     """What must not depend on interruptions: log lines, completions, weights, the record."""
     import hashlib
 
+    from medgrpo.files import read_json
+    from medgrpo.records import json_objects
     from medgrpo.runs.store import read_completions
-    from medgrpo.runs.writer import read_json, read_lines
 
     def lines(path: Path) -> list:
         timeless = ("s_per_prompt", "epoch")
         return [
             {key: value for key, value in entry.items() if not key.startswith(timeless) and "time" not in key}
-            for entry in read_lines(path)
+            for entry in json_objects(path)
         ]
 
     def digest(path: Path) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from medgrpo.config.sections import CurriculumConfig
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.errors import MedgrpoError, UsageError
-from medgrpo.runs.writer import read_lines
+from medgrpo.records import json_objects
 from medgrpo.training.before.curriculum import (
     Curriculum,
     check_column,
@@ -224,7 +224,7 @@ def test_a_resumed_run_follows_the_same_curriculum_also_when_more_steps_were_ask
     # By the largest area first: rows 11 down to 7 at first (34 % of 12), all from step 5.5 on.
     assert all(row >= 7 for step, row in asked if step == 1)
     assert prompt_order(tmp_path / "cut")[: len(asked)] == prompt_order(tmp_path / "whole")
-    log = read_lines(tmp_path / "whole" / "log.jsonl")
+    log = json_objects(tmp_path / "whole" / "log.jsonl")
     assert log[0]["curriculum/available"] == pytest.approx(0.34)
     assert log[0]["curriculum/difficulty"] < 0.4
     assert log[-1]["curriculum/available"] == 1.0
@@ -259,7 +259,7 @@ def test_sft_follows_it_too(areas, tiny_config, tmp_path):
         "training.max_steps=3",
     )
     run(config, tmp_path / "run")
-    log = read_lines(tmp_path / "run" / "log.jsonl")
+    log = json_objects(tmp_path / "run" / "log.jsonl")
     # Ranks 0 to 3, 4 to 7 and 8 to 11 of 11.
     assert [entry["curriculum/difficulty"] for entry in log] == pytest.approx([1.5 / 11, 5.5 / 11, 9.5 / 11])
 

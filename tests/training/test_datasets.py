@@ -11,7 +11,7 @@ from medgrpo.data.augment import NAMED
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.data.prompts import load_template
 from medgrpo.data.schema import new_row
-from medgrpo.runs.writer import read_lines
+from medgrpo.records import json_objects
 from medgrpo.training.before.datasets import (
     ChosenRows,
     RowSource,
@@ -245,7 +245,7 @@ def test_dpo_trains_a_text_model_on_pairs(text_model, tiny_config, tmp_path):
         "training.learning_rate=1e-2",
         "training.warmup_ratio=0",
     )
-    log = read_lines(run(config, tmp_path / "run").log)
+    log = json_objects(run(config, tmp_path / "run").log)
     assert log[0]["loss"] == pytest.approx(0.693, abs=0.01)  # log 2: both answers equally likely
     assert log[-1]["rewards/margins"] > 0.1
 
@@ -266,8 +266,8 @@ def mixture(dataset, tmp_path):
 def test_a_run_over_a_mixture_resumes_and_refuses_other_data(mixture, tiny_config, tmp_path):
     from medgrpo.data.mixture import open_data
     from medgrpo.errors import MedgrpoError
+    from medgrpo.files import read_json
     from medgrpo.runs.store import read_completions
-    from medgrpo.runs.writer import read_json
 
     config = tiny_config(
         f'data.path="{mixture}"',

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from medgrpo.records import json_objects
 from medgrpo.runs.store import read_completions
-from medgrpo.runs.writer import read_lines
 from medgrpo.training.trainers.dynamic_sampling import FreshPrompts, dead_groups, share_of
 from medgrpo.training.trainers.sampler import EpochOrder
 from tests.training.conftest import REWARDS, TINY, StopsAt, losses, run, two_processes
@@ -73,7 +73,7 @@ def test_every_process_replaces_its_own_completions_and_generates_equally_many(p
 def test_dead_groups_are_replaced_and_the_log_says_so(tiny_config, tmp_path):
     plain = run(tiny_config(*SOMETIMES), tmp_path / "plain")
     dynamic = run(tiny_config(*SOMETIMES, "rollout.dynamic_sampling=4"), tmp_path / "dynamic")
-    before, after = read_lines(plain.log), read_lines(dynamic.log)
+    before, after = json_objects(plain.log), json_objects(dynamic.log)
     assert all("dynamic_sampling/replaced" not in entry for entry in before)
     assert sum(entry["frac_reward_zero_std"] for entry in before) > 1
     first = after[0]
@@ -96,9 +96,9 @@ def test_what_is_learned_from_has_spread_and_what_was_replaced_is_stored_without
     config = tiny_config(*SOMETIMES, "rollout.dynamic_sampling=20", "training.max_steps=3")
     result = run(config, tmp_path / "run")
     table = read_completions(tmp_path / "run").to_pylist()
-    replaced = sum(entry["dynamic_sampling/replaced"] for entry in read_lines(result.log))
+    replaced = sum(entry["dynamic_sampling/replaced"] for entry in json_objects(result.log))
     assert replaced > 0
-    assert all(entry["dynamic_sampling/dead_share"] == 0 for entry in read_lines(result.log))
+    assert all(entry["dynamic_sampling/dead_share"] == 0 for entry in json_objects(result.log))
     assert len(table) == 3 * 16 + replaced * 4
     learned = [row for row in table if row["advantage"] != 0]
     assert {row["step"] for row in learned} == {1, 2, 3}
@@ -127,7 +127,7 @@ def test_a_resumed_run_draws_the_same_fresh_prompts(tiny_config, tmp_path):
 
     assert stored(tmp_path / "cut") == stored(tmp_path / "whole")
     replaced = [
-        entry.get("dynamic_sampling/replaced", 0) for entry in read_lines(tmp_path / "whole/log.jsonl")
+        entry.get("dynamic_sampling/replaced", 0) for entry in json_objects(tmp_path / "whole/log.jsonl")
     ]
     assert sum(replaced[:3]) > 0
     assert sum(replaced[3:]) > 0
@@ -147,7 +147,7 @@ def test_two_processes_replace_groups_that_lie_over_both(tmp_path, dataset):
     )
     finished = two_processes(tmp_path / "run", words, timeout_s=600)
     assert finished.returncode == 0, finished.stderr[-2000:]
-    log = read_lines(tmp_path / "run" / "log.jsonl")
+    log = json_objects(tmp_path / "run" / "log.jsonl")
     replaced = sum(entry["dynamic_sampling/replaced"] for entry in log)
     assert replaced > 0
     assert [entry["dynamic_sampling/dead_share"] for entry in log] == [0, 0, 0, 0]
@@ -178,7 +178,7 @@ def test_prompts_with_and_without_pictures_step_in_for_each_other(tiny_config, t
         "training.max_steps=3",
     )
     result = run(config, tmp_path / "run")
-    log = read_lines(result.log)
+    log = json_objects(result.log)
     assert all(np.isfinite(entry["loss"]) and entry["grad_norm"] > 0 for entry in log)
     assert sum(entry["dynamic_sampling/replaced"] for entry in log) >= 2
     learned = [row for row in read_completions(tmp_path / "run").to_pylist() if row["advantage"]]

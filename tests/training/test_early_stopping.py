@@ -5,7 +5,8 @@ import hashlib
 import pytest
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.runs.writer import read_json, read_lines
+from medgrpo.files import read_json
+from medgrpo.records import json_objects
 from medgrpo.training.watch.reporter import SilentReporter
 from tests.training.conftest import StopsAt, run
 
@@ -26,7 +27,7 @@ def digest(folder):
 def test_the_best_weights_are_those_of_the_best_validation(tiny_config, tmp_path):
     config = tiny_config(*VALIDATED, "training.learning_rate=2e-3", "training.max_steps=4")
     result = run(config, tmp_path / "run")
-    values = {entry["step"]: entry["eval_reward"] for entry in read_lines(result.log)}
+    values = {entry["step"]: entry["eval_reward"] for entry in json_objects(result.log)}
     assert list(values) == [1, 2, 3, 4]
     best = max(values, key=lambda step: (values[step], -step))
     assert result.best == {"step": best, "metric": "reward", "value": pytest.approx(values[best])}
@@ -47,7 +48,7 @@ def test_a_run_that_no_longer_improves_stops_and_its_patience_survives_a_resume(
     reporter = SilentReporter()
     result = run(config, tmp_path / "run", reporter=reporter, resume=True)
     assert result.status == "finished"
-    assert [entry["step"] for entry in read_lines(result.log)] == [1, 2, 3, 4]
+    assert [entry["step"] for entry in json_objects(result.log)] == [1, 2, 3, 4]
     assert result.best["step"] == 1
     assert any("stopping early: 3 validations" in note for note in reporter.notes)
     assert read_json(tmp_path / "run" / "final_model" / "complete.json")["step"] == 4
@@ -65,7 +66,7 @@ def test_validation_can_be_off_or_only_before_and_after(tiny_config, tmp_path):
     assert off.validation == {}
     ends = run(tiny_config(*base, "validation.before_and_after=true"), tmp_path / "ends")
     assert set(ends.validation) == {"blind", "before", "after"}
-    assert ["eval_reward" in entry for entry in read_lines(ends.log)] == [False, True]
+    assert ["eval_reward" in entry for entry in json_objects(ends.log)] == [False, True]
     assert not (tmp_path / "ends" / "best_model").exists()
 
 
@@ -83,6 +84,6 @@ def test_a_health_rule_stops_the_run_with_its_reason_and_saves_nothing_sick(tiny
         run(config, tmp_path / "run")
     assert "nan" in caught.value.problem
     assert read_json(tmp_path / "run" / "training_info.json")["status"] == "failed"
-    assert len(read_lines(tmp_path / "run" / "log.jsonl")) < 6
+    assert len(json_objects(tmp_path / "run" / "log.jsonl")) < 6
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
     assert not (tmp_path / "run" / "final_model").exists()

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from medgrpo.files import read_json
 from medgrpo.models.coordinates import recorded_coordinates
 from medgrpo.models.loading import load_model
 from medgrpo.models.merge import merge_adapter
-from medgrpo.runs.writer import read_json, read_lines
+from medgrpo.records import json_objects
 from medgrpo.training.run.resume import ResumePoint
 from medgrpo.training.run.train import train
 from medgrpo.training.watch.reporter import SilentReporter
@@ -42,8 +43,8 @@ def test_a_family_goes_through_sft_grpo_merge_and_a_question(name, models, tiny_
     run = tmp_path / "run"
     result = train(config, name="test", reporter=SilentReporter(), output=run, logs=None)
     assert result.status == "finished"
-    assert [entry["step"] for entry in read_lines(run / "log.jsonl")] == [1, 2]
-    sft = read_lines(run / "stages" / "1-sft" / "log.jsonl")
+    assert [entry["step"] for entry in json_objects(run / "log.jsonl")] == [1, 2]
+    sft = json_objects(run / "stages" / "1-sft" / "log.jsonl")
     assert all(entry["loss"] > 0 and entry["grad_norm"] > 0 for entry in sft)
 
     recorded = recorded_coordinates(read_json(run / "final_lora" / "medgrpo.json"))

@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError
-from medgrpo.runs.writer import StageFolder, read_json
+from medgrpo.files import read_json
+from medgrpo.runs.writer import StageFolder
 from medgrpo.training.run.checkpoints import complete_checkpoints
 from medgrpo.training.watch.finite import worded
 from tests.training.conftest import StopsAt, losses, run

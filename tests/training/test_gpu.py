@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import read_json
+from medgrpo.records import json_objects
 from medgrpo.runs.store import read_completions
-from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.training.watch.reporter import SilentReporter
 from tests.training.conftest import StopsAt, losses, run
 
@@ -74,7 +75,7 @@ def test_what_does_not_fit_is_found_by_the_probe_and_met_by_smaller_passes(tiny_
     with pytest.raises(MedgrpoError, match="out of GPU memory") as caught:
         run(strict, tmp_path / "strict")
     assert "saves about" in caught.value.hint
-    assert read_lines(tmp_path / "strict" / "log.jsonl") == []  # the probe found it, before the first step
+    assert json_objects(tmp_path / "strict" / "log.jsonl") == []  # the probe found it, before the first step
 
     reporter = SilentReporter()
     result = run(large, tmp_path / "retried", reporter=reporter)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medgrpo.runs.writer import read_lines
+from medgrpo.records import json_objects
 from medgrpo.training.trainers.batches import batches_of_passes
 from medgrpo.training.trainers.logprobs import LogProbs
 from tests.training.conftest import run
@@ -62,11 +62,11 @@ def test_other_log_probabilities_are_put_in_at_one_place_and_learn_the_same(
     from medgrpo.training.trainers.grpo import PolicyTrainer
 
     config = tiny_config(*PICTURES)
-    usual = read_lines(run(config, tmp_path / "usual").log)
+    usual = json_objects(run(config, tmp_path / "usual").log)
     another = RowByRow()
     monkeypatch.setattr(PolicyTrainer, "logprobs", another)
     monkeypatch.delattr(GRPOTrainer, "_get_per_token_logps_and_entropies")  # nothing goes past the seam
-    log = read_lines(run(config, tmp_path / "another").log)
+    log = json_objects(run(config, tmp_path / "another").log)
     assert set(another.asked) == {(False, False, False), (True, False, False), (False, True, True)}
     assert len({entry["loss"] for entry in usual}) == 4
     assert usual[1]["kl"] > 1e-4
@@ -81,9 +81,9 @@ def test_passes_get_their_rows_as_in_trl(tiny_config, tmp_path, monkeypatch):
     from medgrpo.training.trainers.grpo import PolicyTrainer
 
     config = tiny_config(*PICTURES)
-    ours = read_lines(run(config, tmp_path / "ours").log)
+    ours = json_objects(run(config, tmp_path / "ours").log)
     monkeypatch.setattr(PolicyTrainer, "_prepare_inputs", GRPOTrainer._prepare_inputs)
-    trls = read_lines(run(config, tmp_path / "trls").log)
+    trls = json_objects(run(config, tmp_path / "trls").log)
     assert [entry["loss"] for entry in ours] == [entry["loss"] for entry in trls]
 
 

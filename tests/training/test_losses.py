@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from medgrpo.config.sections import LossType
+from medgrpo.records import json_objects
 from medgrpo.rewards.composite import CompositeReward
 from medgrpo.runs.store import read_completions
-from medgrpo.runs.writer import read_lines
 from medgrpo.training.run.train import train
 from medgrpo.training.trainers.scoring import Overlong, Sample, Scored, reward_metrics
 from medgrpo.training.watch.reporter import SilentReporter
@@ -25,7 +25,7 @@ ONE_STEP = (
 
 def run(config, path):
     result = train(config, name="test", reporter=SilentReporter(), output=path, logs=None)
-    return read_lines(result.log)
+    return json_objects(result.log)
 
 
 @pytest.mark.parametrize("loss", get_args(LossType))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from medgrpo.errors import UsageError
+from medgrpo.files import read_json
 from medgrpo.methods import METHODS, SAMPLING, SUPERVISED, Method
-from medgrpo.runs.writer import read_json, read_lines
+from medgrpo.records import json_objects
 from tests.training.conftest import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +64,7 @@ def test_a_new_method_trains_with_one_entry_and_one_class(half, tiny_config, tmp
     words = (*settings, "stages.sft.enabled=false")
     assert run(tiny_config("training.method=half", *words), tmp_path / "half").status == "finished"
     assert run(tiny_config("training.method=sft", *words), tmp_path / "sft").status == "finished"
-    (mine,), (theirs,) = (read_lines(tmp_path / name / "log.jsonl") for name in ("half", "sft"))
+    (mine,), (theirs,) = (json_objects(tmp_path / name / "log.jsonl") for name in ("half", "sft"))
     assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"] / 2, rel=1e-3)
     assert read_json(next((tmp_path / "half").glob("final_*")) / "medgrpo.json")["method"] == "half"
 

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
+from medgrpo.records import json_objects
 from medgrpo.runs.store import read_completions
-from medgrpo.runs.writer import read_lines
 from medgrpo.training.run.train import train
 from medgrpo.training.watch.reporter import SilentReporter
 from tests.families import TINY_FAMILIES
@@ -66,7 +66,7 @@ def test_grpo_learns_the_same_however_the_batch_is_cut(mixed, tiny_config, tmp_p
             "training.beta=0.01",
         )
         result = run(config, tmp_path / f"run-{per_device}")
-        logs.append(read_lines(result.log))
+        logs.append(json_objects(result.log))
         assert all(math.isfinite(entry["loss"]) and entry["grad_norm"] > 0 for entry in logs[-1])
         pictures = {
             (row["step"], row["prompt_id"]): len(row["images"])
@@ -92,7 +92,7 @@ def test_sft_and_dpo(mixed, tiny_config, tmp_path, pattern, method):
         "training.max_steps=2",
     )
     result = run(config, tmp_path / "run")
-    assert all(math.isfinite(entry["loss"]) and entry["grad_norm"] > 0 for entry in read_lines(result.log))
+    assert all(math.isfinite(entry["loss"]) and entry["grad_norm"] > 0 for entry in json_objects(result.log))
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_every_family_takes_them(mixed, tiny_config, tmp_path_factory, family, m
         "rollout.dynamic_sampling=1",
         "training.beta=0.01",
     )
-    (entry,) = read_lines(run(config, tmp_path / "run").log)
+    (entry,) = json_objects(run(config, tmp_path / "run").log)
     assert math.isfinite(entry["loss"])
     assert entry["grad_norm"] > 0
 
@@ -137,7 +137,7 @@ def test_one_process_has_pictures_and_the_other_never(mixed, tmp_path):
     )
     finished = two_processes(tmp_path / "run", words, timeout_s=240)
     assert finished.returncode == 0, finished.stderr[-2000:]
-    log = read_lines(tmp_path / "run" / "log.jsonl")
+    log = json_objects(tmp_path / "run" / "log.jsonl")
     assert [entry["step"] for entry in log] == [1, 2]
     assert all(math.isfinite(entry["loss"]) for entry in log)
     seen = [len(row["images"]) for row in read_completions(tmp_path / "run").to_pylist()]

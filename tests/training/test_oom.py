@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.runs.writer import read_json, read_lines
+from medgrpo.files import read_json
+from medgrpo.records import json_objects
 from medgrpo.training.run.train import train
 from medgrpo.training.watch.oom import explained, memory_advice
 from medgrpo.training.watch.reporter import SilentReporter
@@ -70,7 +71,7 @@ def test_smaller_passes_after_running_out_give_the_same_run(tiny_config, tmp_pat
     assert any("per_device_train_batch_size = 4" in warning for warning in reporter.warnings)
     assert [step for step, _ in losses(tmp_path / "run")] == [1, 2, 3, 4]
     assert prompt_order(tmp_path / "run") == prompt_order(tmp_path / "whole")
-    for one, other in zip(read_lines(result.log), read_lines(whole.log), strict=True):
+    for one, other in zip(json_objects(result.log), json_objects(whole.log), strict=True):
         assert one["reward"] == pytest.approx(other["reward"])
     retries = read_json(tmp_path / "run" / "training_info.json")["retries"]
     assert [retry["per_device_train_batch_size"] for retry in retries] == [4]
@@ -85,7 +86,7 @@ def test_the_longest_row_is_tried_first_and_leaves_no_trace(tiny_config, tmp_pat
             {key: value for key, value in entry.items() if "time" not in key and key != "s_per_prompt"}
             for entry in log
         ]
-        for log in (read_lines(plain.log), read_lines(first.log))
+        for log in (json_objects(plain.log), json_objects(first.log))
     ]
     assert timeless[0] == timeless[1]
     assert losses(tmp_path / "first", "stages/1-sft/log.jsonl") == losses(
@@ -97,7 +98,7 @@ def test_what_does_not_fit_fails_before_the_first_step(tiny_config, tmp_path):
     config = tiny_config(*SHORT, "training.largest_first=true")
     with device_with_room_for(4), pytest.raises(MedgrpoError, match="out of GPU memory"):
         run(config, tmp_path / "run")
-    assert read_lines(tmp_path / "run" / "log.jsonl") == []
+    assert json_objects(tmp_path / "run" / "log.jsonl") == []
 
 
 @pytest.mark.parametrize(

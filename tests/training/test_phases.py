@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from medgrpo.runs.writer import read_lines
+from medgrpo.records import json_objects
 from medgrpo.training.watch.phases import PHASES, PhaseClock
 from tests.training.conftest import run
 
@@ -46,7 +46,7 @@ def test_the_log_says_what_each_step_spent_its_time_on(tiny_config, tmp_path):
         "validation.rows=4",
     )
     result = run(config, tmp_path / "run")
-    log = read_lines(result.log)
+    log = json_objects(result.log)
     for entry in log:
         spent = [entry[f"time/{phase}"] for phase in PHASES]
         assert sum(spent) == pytest.approx(entry["s_per_prompt"] * config.training.prompts_per_step)
@@ -57,7 +57,7 @@ def test_the_log_says_what_each_step_spent_its_time_on(tiny_config, tmp_path):
     assert all(entry["time/reward"] >= 0.3 for entry in first)
     assert all(entry[f"time/{phase}"] == 0 for entry in again for phase in PHASES[:3])
     assert all(entry["time/update"] > 0 for entry in log)
-    sft = read_lines(tmp_path / "run" / "stages" / "1-sft" / "log.jsonl")
+    sft = json_objects(tmp_path / "run" / "stages" / "1-sft" / "log.jsonl")
     assert not [key for entry in sft for key in entry if key.startswith("time/")]
 
 
@@ -70,7 +70,7 @@ def test_what_dynamic_sampling_draws_and_scores_again_counts(tiny_config, tmp_pa
         "training.max_steps=1",
         "stages.sft.enabled=false",
     )
-    (entry,) = read_lines(run(config, tmp_path / "run").log)
+    (entry,) = json_objects(run(config, tmp_path / "run").log)
     assert entry["dynamic_sampling/rounds"] == 2
     assert entry["time/reward"] >= 3 * 0.3
     assert entry["time/update"] < 0.9

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.files import read_json
+from medgrpo.records import json_objects
 from medgrpo.runs.store import read_completions
-from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.training.before.preflight import preflight
 from medgrpo.training.run.resume import ResumePoint, find_run, resume_config
 from medgrpo.training.run.train import train
@@ -41,7 +42,7 @@ def test_an_epoch_of_the_plan_is_one_of_the_trainer_where_batches_are_used_twice
     )
     plan = preflight(config).plans[-1]
     run(config, tmp_path / "run")
-    log = read_lines(tmp_path / "run" / "log.jsonl")
+    log = json_objects(tmp_path / "run" / "log.jsonl")
     asked = [row for step, row in prompt_order(tmp_path / "run")]
     assert (plan.steps, plan.epochs) == (len(log), log[-1]["epoch"]) == (6, 1.0)
     assert len(asked) == len(set(asked)) == 6  # of 7 rows: three batches of two
@@ -74,7 +75,7 @@ def test_the_state_of_a_reward_goes_with_the_checkpoint(tiny_config, tmp_path):
     run(config, tmp_path / "cut", resume=True)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole") == losses(tmp_path / "unmeasured")
     rewards = {
-        name: [entry["reward"] for entry in read_lines(tmp_path / name / "log.jsonl")]
+        name: [entry["reward"] for entry in json_objects(tmp_path / name / "log.jsonl")]
         for name in ("cut", "whole")
     }
     assert rewards["cut"] == rewards["whole"]
@@ -91,7 +92,7 @@ def test_a_half_written_checkpoint_is_left_out_with_a_message(tiny_config, tmp_p
     assert any("checkpoint-4 was not written to its end" in note for note in reporter.notes)
     assert any("after step 2" in note for note in reporter.notes)
     assert [step for step, _ in losses(path)] == [1, 2, 3, 4, 5]
-    assert [entry["step"] for entry in read_lines(path / "log.abandoned.jsonl")] == [3, 4]
+    assert [entry["step"] for entry in json_objects(path / "log.abandoned.jsonl")] == [3, 4]
 
 
 def test_changes_on_resume_take_effect(tiny_config, tmp_path):
@@ -108,7 +109,7 @@ def test_changes_on_resume_take_effect(tiny_config, tmp_path):
         "training.per_device_train_batch_size=2",
     )
     run(tiny_config(*sft_off, *changed), path, resume=True)
-    log = read_lines(path / "log.jsonl")
+    log = json_objects(path / "log.jsonl")
     assert [entry["learning_rate"] for entry in log] == pytest.approx([3e-4, 3e-4, 1e-4, 1e-4])
     assert "eval_reward" in log[3]
     assert read_json(path / "final_model" / "medgrpo.json")["max_pixels"] == 12544

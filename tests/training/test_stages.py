@@ -5,7 +5,8 @@ import torch
 
 from medgrpo.config.plan import plan_stage
 from medgrpo.errors import UsageError
-from medgrpo.runs.writer import read_json, read_lines
+from medgrpo.files import read_json
+from medgrpo.records import json_objects
 from medgrpo.training.before.preflight import preflight
 from medgrpo.training.watch.reporter import SilentReporter
 from tests.training.conftest import REWARDS, StopsAt, losses, run
@@ -46,21 +47,21 @@ def whole(tmp_path_factory, dataset):
 
 def test_four_stages_each_start_from_the_last_ones_weights(whole):
     config, path = whole
-    assert [len(read_lines(path / stage / "log.jsonl")) for stage in STAGES] == [2, 2, 2]
-    assert len(read_lines(path / "log.jsonl")) == 2
+    assert [len(json_objects(path / stage / "log.jsonl")) for stage in STAGES] == [2, 2, 2]
+    assert len(json_objects(path / "log.jsonl")) == 2
     folders = [path / stage / "final_lora" for stage in STAGES] + [path / "final_lora"]
     abouts = [read_json(folder / "medgrpo.json") for folder in folders]
     assert [about["stage"] for about in abouts] == ["sft", "grpo-1", "grpo-2", "dpo"]
     assert abouts[0]["adapter_before"] is None
     assert [str(about["adapter_before"]) for about in abouts[1:]] == [str(folder) for folder in folders[:-1]]
-    first, second = (read_lines(path / stage / "log.jsonl") for stage in STAGES[1:])
+    first, second = (json_objects(path / stage / "log.jsonl") for stage in STAGES[1:])
     assert (
         max(entry["learning_rate"] for entry in first) > max(entry["learning_rate"] for entry in second) > 0
     )
     # The KL is to the weights that the stage began with: 0 before its first update.
     assert first[0]["kl"] == pytest.approx(0, abs=1e-5)
     assert second[0]["kl"] == pytest.approx(0, abs=1e-5)
-    assert {"rewards/margins", "loss"} <= read_lines(path / "log.jsonl")[-1].keys()
+    assert {"rewards/margins", "loss"} <= json_objects(path / "log.jsonl")[-1].keys()
     assert plan_stage(config, 7, stage="grpo-2").method == "grpo"
 
 

@@ -6,10 +6,11 @@ from medgrpo.config.presets import resolve_run
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import TEMPLATES, build_messages
 from medgrpo.errors import UsageError
+from medgrpo.files import read_json
 from medgrpo.generation.subject import find_subject, load_subject
 from medgrpo.models.loading import check_thinking, load_processor
+from medgrpo.records import json_objects
 from medgrpo.runs.store import read_completions
-from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.training.before.preflight import preflight
 from medgrpo.training.run.train import train
 from medgrpo.training.watch.reporter import SilentReporter
@@ -60,7 +61,7 @@ def test_a_qwen3_learns_real_chinese_questions_in_three_stages(model, chinese, t
     result = train(config, name="test", reporter=SilentReporter(), output=tmp_path / "run", logs=None)
     assert result.status == "finished"
     stages = ["stages/1-sft/log.jsonl", "stages/2-grpo/log.jsonl", "log.jsonl"]
-    logs = [read_lines(tmp_path / "run" / log) for log in stages]
+    logs = [json_objects(tmp_path / "run" / log) for log in stages]
     assert [len(log) for log in logs] == [2, 2, 2]
     wanted = {f"rewards/{name}/mean" for name in ("accuracy", "format", "fluency")}
     assert wanted <= logs[2][0].keys()

@@ -6,9 +6,10 @@ import tomllib
 import pytest
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import read_json
+from medgrpo.records import json_objects
 from medgrpo.runs.record import read_run
 from medgrpo.runs.store import read_completions
-from medgrpo.runs.writer import read_json, read_lines
 from medgrpo.training.run.train import train
 from medgrpo.training.watch.reporter import SilentReporter
 
@@ -36,7 +37,7 @@ def test_grpo_earns_more_of_what_is_rewarded(tiny_config, tmp_path):
     result = run(config, tmp_path / "run")
     assert result.status == "finished"
     assert result.reward_last > result.reward_first + 0.05
-    log = read_lines(tmp_path / "run" / "log.jsonl")
+    log = json_objects(tmp_path / "run" / "log.jsonl")
     assert [entry["step"] for entry in log] == list(range(1, 15))
     wanted = {
         "stage",
@@ -80,7 +81,7 @@ def check_folder(folder, config):
 def test_lora_trains_the_language_tower_alone_and_dpo_goes_on_from_it(tiny_config, tmp_path, dataset):
     lora = ("tuning.method=lora", "tuning.rank=4", "training.max_steps=2", "training.beta=0.01")
     first = run(tiny_config(*lora), tmp_path / "grpo")
-    assert {"kl"} <= read_lines(first.log)[0].keys()
+    assert {"kl"} <= json_objects(first.log)[0].keys()
     adapter = tmp_path / "grpo" / "final_lora"
     from safetensors import safe_open
 
@@ -92,7 +93,7 @@ def test_lora_trains_the_language_tower_alone_and_dpo_goes_on_from_it(tiny_confi
     pairs = write_pairs(tmp_path / "pairs", dataset)
     settings = (*lora, "training.method=dpo", f"model.path={tmp_path / 'grpo'}", f"data.path={pairs}")
     result = run(tiny_config(*settings, "stages.sft.enabled=false"), tmp_path / "dpo")
-    entry = read_lines(result.log)[-1]
+    entry = json_objects(result.log)[-1]
     assert {"rewards/margins", "loss"} <= entry.keys()
     assert (tmp_path / "dpo" / "final_lora" / "adapter_config.json").is_file()
 
@@ -164,7 +165,7 @@ def test_a_text_model_goes_through_the_same_stages(tiny_config, tmp_path, datase
     assert (
         "this model reads no pictures, and the data has some: it is asked without them" in reporter.warnings
     )
-    assert len(read_lines(result.log)) == 2
+    assert len(json_objects(result.log)) == 2
     assert (tmp_path / "run" / "stages" / "1-sft" / "final_lora" / "adapter_config.json").is_file()
 
 

@@ -14,9 +14,9 @@ from medgrpo.config.sections import LaunchConfig
 from medgrpo.data.prompts import load_template
 from medgrpo.data.schema import new_row
 from medgrpo.errors import UsageError
+from medgrpo.records import json_objects as read_lines
 from medgrpo.rewards.composite import CompositeReward
 from medgrpo.runs.lock import RunLock
-from medgrpo.runs.writer import read_lines
 from medgrpo.training.before.launch import host_memory_needed
 from medgrpo.training.run.resume import find_run, resume_config
 from medgrpo.training.run.validation import Validator

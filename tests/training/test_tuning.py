@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medgrpo.errors import UsageError
-from medgrpo.runs.writer import read_lines
+from medgrpo.records import json_objects
 from tests.training.conftest import StopsAt, losses, run
 
 QUICK = ("stages.sft.enabled=false", "training.learning_rate=1e-3", "training.warmup_ratio=0")
@@ -51,7 +51,7 @@ def test_adapters_sit_on_the_chosen_towers_alone(tiny_config, tmp_path, method, 
     assert any("lora_magnitude_vector" in name for name in saved) is (method == "dora")
     # B starts at 0, so what is not 0 has learned.
     assert any(weight.abs().max() > 0 for name, weight in saved.items() if "lora_B" in name)
-    assert len(read_lines(result.log)) == 2
+    assert len(json_objects(result.log)) == 2
 
 
 def test_the_vision_side_has_parameter_groups_with_its_own_learning_rate(tmp_path):
@@ -88,7 +88,7 @@ def test_a_run_with_separate_learning_rates_trains_both_and_resumes_bit_for_bit(
     assert sorted({group["initial_lr"] for group in state["param_groups"]}) == [1e-5, 1e-3]
     run(config, tmp_path / "cut", resume=True)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    assert read_lines(tmp_path / "whole" / "log.jsonl")[0]["learning_rate"] == 1e-3
+    assert json_objects(tmp_path / "whole" / "log.jsonl")[0]["learning_rate"] == 1e-3
     one, other = weights(tmp_path / "cut" / "final_model"), weights(tmp_path / "whole" / "final_model")
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -97,7 +97,7 @@ def test_a_learning_rate_changed_on_resume_takes_effect_and_keeps_the_schedules_
     constant = (*QUICK, "training.lr_scheduler_type=linear", "training.max_steps=4")
     run(tiny_config(*constant), tmp_path / "run", reporter=StopsAt("grpo", 2))
     run(tiny_config(*constant, "training.learning_rate=2e-3"), tmp_path / "run", resume=True)
-    rates = [entry["learning_rate"] for entry in read_lines(tmp_path / "run" / "log.jsonl")]
+    rates = [entry["learning_rate"] for entry in json_objects(tmp_path / "run" / "log.jsonl")]
     assert rates == pytest.approx([1e-3, 0.75e-3, 1e-3, 0.5e-3])
 
 

@@ -5,18 +5,25 @@ A new format is one class: see docs/data.md, "Adding a format".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from medgrpo.data.fields import Fields
+from medgrpo.data.marks import settle_marks
+from medgrpo.data.readers.answers import index_base, may_number_options
 from medgrpo.data.readers.base import BadRow, FolderReader, Item, Policy, Problems, Reader, RecordReader
 from medgrpo.data.readers.captions import CaptionReader
 from medgrpo.data.readers.choices import InlineChoiceReader
+from medgrpo.data.readers.conversations import ChatReader, PreferenceReader
+from medgrpo.data.readers.dataset_info import NAME, Layout, entries_of, layouts
 from medgrpo.data.readers.detection import CocoReader, YoloReader
-from medgrpo.data.readers.generic import QuestionAnswerReader
+from medgrpo.data.readers.generic import QuestionAnswerReader, split_word
 from medgrpo.data.readers.mask_folders import MaskFolderReader
 from medgrpo.data.readers.records import first_record, read_records
 from medgrpo.data.readers.slake import SlakeReader
-from medgrpo.data.readers.texts import ChatReader, InstructionReader, PreferenceReader, PubMedReader
+from medgrpo.data.readers.texts import InstructionReader, PubMedReader
+from medgrpo.data.readers.verl import VerlReader
 from medgrpo.data.readers.volumes import DicomReader, NiftiReader
 from medgrpo.data.readers.vqa_med import VqaMedReader
 from medgrpo.data.readers.vqa_rad import VqaRadReader
@@ -32,6 +39,7 @@ FORMATS: tuple[RecordReader, ...] = (
     SlakeReader(),
     VqaMedReader(),
     PubMedReader(),
+    VerlReader(),
     PreferenceReader(),
     ChatReader(),
     InstructionReader(),
@@ -63,8 +71,11 @@ def read_source(source: Source, problems: Problems, task: Task | None = None) ->
     items: list[Item] = []
     formats: list[str] = []
     unknown: list[str] = []
-    for reader, files in _by_format(source, unknown).items():
-        found = [item for file in files for item in _read_file(reader, file, source, problems)]
+    known = layouts(source, problems)
+    for reader, files in _by_format(source, known, unknown).items():
+        found = [
+            item for file in files for item in _read_file(reader, file, known.get(file), source, problems)
+        ]
         reader.finish(found)
         items += found
         formats.append(reader.name)
@@ -75,13 +86,17 @@ def read_source(source: Source, problems: Problems, task: Task | None = None) ->
     return items, formats
 
 
-def _by_format(source: Source, unknown: list[str]) -> dict[RecordReader, list[Path]]:
+def _by_format(
+    source: Source, known: Mapping[Path, Layout], unknown: list[str]
+) -> dict[RecordReader, list[Path]]:
     """Format -> its files; what has no format goes to `unknown` with the fields it has."""
     found: dict[RecordReader, list[Path]] = {}
     faults: list[MedgrpoError] = []
     for file in source.record_files:
+        if file.name == NAME and entries_of(file):
+            continue
         try:
-            record = first_record(file)
+            record = next((r for _, r in _records(file, known.get(file)) if not isinstance(r, BadRow)), None)
         except MedgrpoError as error:
             if file.suffix.lower() == ".txt":
                 continue  # a README
@@ -98,22 +113,55 @@ def _by_format(source: Source, unknown: list[str]) -> dict[RecordReader, list[Pa
     return found
 
 
-def _read_file(reader: RecordReader, file: Path, source: Source, problems: Problems) -> Iterator[Item]:
-    name = source.relative(file)
+def _records(file: Path, layout: Layout | None) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    """The records of a file, with the names that `dataset_info.json` says for it."""
     for number, record in read_records(file):
+        try:
+            yield number, record if layout is None or isinstance(record, BadRow) else layout.apply(record)
+        except BadRow as fault:
+            yield number, fault
+
+
+def _read_file(
+    reader: RecordReader, file: Path, layout: Layout | None, source: Source, problems: Problems
+) -> Iterator[Item]:
+    name = source.relative(file)
+    base = _index_base(file)
+    if base is not None:
+        problems.notes[f"numbers of options count from {base}, as the whole file shows"] += 1
+    for number, record in _records(file, layout):
         try:
             if isinstance(record, BadRow):
                 raise record
             leaked = [str(field) for field in record if is_leaked_field(str(field))]
             problems.dropped_fields.update(leaked)
-            kept = {key: value for key, value in record.items() if str(key) not in leaked}
-            item = reader.convert(kept, source, file)
+            fields = Fields({key: value for key, value in record.items() if str(key) not in leaked}, base)
+            item = reader.convert(fields, source, file)
+            problems.account.settle(fields, reader.harmless, reader.name)
+            notes = settle_marks(item.row, len(item.images))
         except BadRow as fault:
             problems.bad(name, number, fault)
             continue
+        problems.notes.update((*fields.notes, *notes))
+        item.split = _known_split(item.split, problems)
         item.row["source_file"] = name
         item.row["source_row"] = number
         yield item
+
+
+def _known_split(name: str | None, problems: Problems) -> str | None:
+    split = split_word(name)
+    if name and split is None:
+        problems.notes[f"split {name!r} is none of train, validation and test: not used"] += 1
+    return split
+
+
+def _index_base(file: Path) -> int | None:
+    """Where the numbers of options count from in a file, where it may have any: that takes a look at all of it."""
+    first = first_record(file)
+    if first is None or not may_number_options(Fields(first)):
+        return None
+    return index_base(record for _, record in read_records(file) if not isinstance(record, BadRow))
 
 
 def _nothing_known(source: Source, unknown: list[str]) -> UsageError:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from medgrpo.data.fields import Account
 from medgrpo.data.schema import Row, Task
 from medgrpo.data.source import ImageRef, Source
 from medgrpo.errors import MedgrpoError
@@ -54,6 +55,7 @@ class Problems:
         self.examples: list[dict[str, Any]] = []
         self.dropped_fields: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
+        self.account = Account()
 
     def bad(self, file: str, row: int, fault: BadRow) -> None:
         """Counts a bad row, or stops at it.
@@ -79,6 +81,8 @@ class Reader(ABC):
     """How reports call the format."""
     task: ClassVar[Task]
     """The task that its rows are for."""
+    harmless: ClassVar[frozenset[str]] = frozenset()
+    """Fields that the format has, in lower case, and that change nothing; see `fields.HARMLESS` for those of all."""
     describe: ClassVar[str]
     """One line for lists of formats: the fields or the folder shape that it is known by."""
 
@@ -95,7 +99,7 @@ class RecordReader(Reader):
 
     @abstractmethod
     def convert(self, record: Record, source: Source, file: Path) -> Item:
-        """The row of a record; `id`, `source`, `source_file` and `source_row` are filled in afterwards.
+        """The row of a record, a `Fields`; `id`, `source`, `source_file` and `source_row` are filled in afterwards.
 
         Raises:
             BadRow: the record cannot be used.

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
+from medgrpo.data.readers.answers import answers_of
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
-from medgrpo.data.readers.generic import answers_of, find_images, label_from_columns, language_of, split_of
+from medgrpo.data.readers.generic import find_images, label_from_columns, language_of, split_of
 from medgrpo.data.readers.values import folded, optional, required
 from medgrpo.data.schema import Task, new_row
 from medgrpo.data.source import Source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,26 @@ def checked_box(edges: Sequence[float], width: float | None, height: float | Non
             "box empty", field, f"{shown} has no area inside the picture", "left < right and top < bottom"
         )
     return [left, top, right, bottom]
+
+
+def stored_size(source: Source, ref: ImageRef) -> tuple[int, int]:
+    """Width and height of a picture as it is stored: turned as its EXIF says.
+
+    Raises:
+        BadRow: it cannot be opened.
+    """
+    from medgrpo.data.cells import read_bytes
+
+    try:
+        from PIL import Image
+
+        with Image.open(io.BytesIO(read_bytes(source.root, ref))) as opened:
+            width, height = opened.size
+            turned = opened.getexif().get(0x0112, 1) >= 5
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        fault = f"{ref.key} is no picture, or damaged"
+        raise BadRow("image unreadable", "image", fault, "a picture") from error
+    return (height, width) if turned else (width, height)
 
 
 class CocoReader(FolderReader):
@@ -193,18 +214,8 @@ def _yaml_names(text: str) -> list[str]:
 
 
 def _yolo_item(source: Source, picture: Path, file: Path | None, names: Sequence[str]) -> Item:
-    from PIL import Image
-
     ref = ImageRef(source.relative(picture))
-    try:
-        with Image.open(picture) as opened:
-            width, height = opened.size
-            if opened.getexif().get(0x0112, 1) >= 5:
-                width, height = height, width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadRow(
-            "image unreadable", "image", f"{ref.path} is no picture, or damaged", "a picture"
-        ) from error
+    width, height = stored_size(source, ref)
     boxes = []
     for line in lines(read_text(file).text) if file else []:
         if not line.strip():

@@ -5,39 +5,30 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from medgrpo.data.cells import CELL
+from medgrpo.data.readers.answers import ANSWER, answer_field, answers_of, full_reply, named_options
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
-from medgrpo.data.readers.values import folded, optional, required, text_of, texts_of
+from medgrpo.data.readers.values import folded, optional, required, text_of
 from medgrpo.data.schema import Row, Task, guess_language, is_yes_or_no, new_row
 from medgrpo.data.source import ImageRef, MissingImage, Source
-from medgrpo.records import lines
 
 QUESTION = (
     *("question", "query", "problem", "prompt", "ask", "open-ended verifiable question", "text_input"),
     *("问题", "input_text"),
 )
-ANSWER = (
-    *("answer", "answers", "gt_answer", "solution", "ground-true answer", "ground_truth", "gt", "label"),
-    *("output", "response", "答案", "回答"),
-)
 IMAGE = (
     *("image", "images", "image_path", "image_name", "img_name", "img_path", "image_file"),
-    *("file_name", "figure_path", "image_id"),
+    *("file_name", "figure_path", "image_paths", "img", "imgs", "picture", "image_id"),
 )
 PATIENT = ("patient_id", "patientid", "patient", "subject_id", "case_id", "study_id")
-OPTIONS = ("options", "choices", "candidates")
+CONTEXT = ("context", "passage", "hint", "input")
 DIFFICULTY = ("difficulty", "difficulty_level", "hardness", "难度")
 LEVELS = (("easy", "简单", "容易"), ("medium", "moderate", "中等"), ("hard", "difficult", "困难", "难"))
 """Words for a difficulty of 1, 2 and 3."""
-LETTERED = ("choice {}", "option_{}", "option {}", "{}")
-"""Columns of options, one for each letter, as in PMC-VQA, OmniMedVQA and C-Eval."""
-
-_TAGGED = re.compile(r"^\s*<answer>(.*?)</answer>\s*$", re.DOTALL | re.IGNORECASE)
-_OPTION_LINE = re.compile(r"\s*\(?([A-H])[\s).:：、.]+(\S.*?)\s*$")
-_MARKED = re.compile(r"^\s*\(?([A-Z])\s*[).:：、]\s*")
 
 
 class QuestionAnswerReader(RecordReader):
@@ -55,10 +46,12 @@ class QuestionAnswerReader(RecordReader):
     def convert(self, record: Record, source: Source, file: Path) -> Item:
         """The row of a record."""
         fields = folded(record)
+        refuse_unwanted(fields)
         question = required(fields, *(name for name in QUESTION if name in fields))
         options = named_options(fields)
         answers = answers_of(fields, options)
         images = find_images(fields, source, file)
+        written = text_of(fields.get(answer_field(fields)))
         row = new_row(
             question=question,
             answer=answers[0],
@@ -72,11 +65,30 @@ class QuestionAnswerReader(RecordReader):
             options=json.dumps(options, ensure_ascii=False) if options else None,
             caption=optional(fields, "caption"),
             image_title=optional(fields, "image_title", "case_title"),
-            context=optional(fields, "context"),
+            context="\n".join(text for name in CONTEXT if (text := optional(fields, name))) or None,
+            chosen=None if options else full_reply(written, answers[0]),
             difficulty=difficulty_of(optional(fields, *DIFFICULTY)),
         )
         label_from_columns(row, fields)
-        return Item(row, images, split=optional(fields, "split") or split_of(file))
+        mask = optional(fields, "mask", "mask_path", "mask_file") if images else None
+        found = None if mask is None else find_image(mask, source, file)
+        return Item(row, images, found, split=optional(fields, "split") or split_of(file))
+
+
+def refuse_unwanted(fields: Mapping[str, Any]) -> None:
+    """Rows whose answer is marked as not wanted (TRL's unpaired preferences, KTO) are no examples.
+
+    Raises:
+        BadRow: `label` or `kto_tag` is false.
+    """
+    for name in ("label", "kto_tag", "desirable"):
+        if isinstance(fields.get(name) if name in fields else None, bool) and not fields[name]:
+            raise BadRow(
+                "answer that is not wanted",
+                name,
+                f"{name} is false: the row says how not to answer",
+                "rows to learn from; --on-bad-row skip leaves the others out",
+            )
 
 
 def difficulty_of(text: str | None) -> float | None:
@@ -107,29 +119,56 @@ def label_from_columns(row: Row, fields: Mapping[str, Any]) -> None:
             row["label_source"] = "column"
 
 
-def find_images(fields: Mapping[str, Any], source: Source, file: Path) -> list[ImageRef]:
-    """The pictures that a record names in the first of its picture fields that has a value.
+def find_images(
+    fields: Mapping[str, Any], source: Source, file: Path, named: Sequence[Any] = ()
+) -> list[ImageRef]:
+    """The pictures that a record names, in one field or in `image_1`, `image_2`, …
 
+    Args:
+        named: those that the parts of a conversation name; they are taken where no field names any.
     Raises:
-        BadRow: one is not there, or not inside the source.
+        BadRow: one is not there, or not inside the source; or field and conversation name other numbers of them.
     """
-    name = next((name for name in IMAGE if fields.get(name) not in (None, "", [])), None)
+    name = next((name for name in IMAGE if name in fields and fields[name] not in (None, "", [])), None)
+    values = [] if name is None else _listed(fields[name])
+    numbered = (f"image{joint}{number}" for number in range(1, 10) for joint in ("_", ""))
+    values += [value for key in numbered if key in fields and (value := fields[key]) not in (None, "", [])]
+    if values and named and len(values) != len(named):
+        fault = f"{len(values)} pictures in {name}, {len(named)} in the conversation"
+        raise BadRow("image marks and pictures differ", name or "image", fault, "the same pictures in both")
+    return [_found(value, source, file) for value in values or named]
+
+
+def _listed(value: Any) -> list[Any]:
+    """A field of one picture or several as a list; lists are also met as JSON texts."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        with suppress(ValueError):
+            value = json.loads(value)
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _found(value: Any, source: Source, file: Path) -> ImageRef:
+    """A picture inside the parquet file, or one that is named by its path."""
+    if isinstance(value, Mapping):
+        if "cell" in value:
+            return ImageRef(source.relative(file), f"{CELL}{value['cell']}")
+        keys = ("path", "image", "image_url", "url", "file_name", "file")
+        value = next((value[key] for key in keys if value.get(key)), None)
+        if isinstance(value, Mapping):
+            return _found(value, source, file)
+    name = text_of(value)
     if name is None:
-        return []
-    values = fields[name] if isinstance(fields[name], list) else [fields[name]]
-    if all(isinstance(value, Mapping) for value in values):  # as Hugging Face writes them
-        return [_from_mapping(value, source, file) for value in values]
-    return [find_image(text, source, file) for text in texts_of(fields[name])]
-
-
-def _from_mapping(value: Mapping[str, Any], source: Source, file: Path) -> ImageRef:
-    """A picture inside the parquet file, or one that it names by its path."""
-    if "cell" in value:
-        return ImageRef(source.relative(file), f"{CELL}{value['cell']}")
-    named = text_of(value.get("path"))
-    if named is None:
         raise BadRow("no image", "image", "neither bytes nor a path", "a picture")
-    return find_image(named, source, file)
+    name = name.removeprefix("file://")
+    if re.match(r"data:image/|https?://", name) or (len(name) > 300 and not re.search(r"[\s.]", name)):
+        what = "a web address" if name.startswith("http") else "inside of the text, as base64"
+        raise BadRow(
+            "picture is no file",
+            "image",
+            f"{name[:40]}… is {what}",
+            "the path of a picture inside the source",
+        )
+    return find_image(name, source, file)
 
 
 def find_image(name: str, source: Source, file: Path) -> ImageRef:
@@ -144,76 +183,6 @@ def find_image(name: str, source: Source, file: Path) -> ImageRef:
         raise BadRow(error.reason, "image", str(error), "the path of a picture inside the source") from error
 
 
-def answers_of(fields: Mapping[str, Any], options: Mapping[str, str]) -> list[str]:
-    """The accepted answers, the main one first; an option's letter becomes its text, `<answer>` is peeled off.
-
-    Raises:
-        BadRow: there is no answer, or the letter is none of the options.
-    """
-    name = next((name for name in ANSWER if name in fields), ANSWER[0])
-    answers = [peeled for text in texts_of(fields.get(name)) if (peeled := _peeled(text))]
-    if not answers:
-        required({**fields, name: fields.get(name) and None}, name)  # raises, and says what is there
-    if not options:
-        return answers
-    return [option_text(answers[0], options, name, letter=text_of(fields.get("answer_idx")))]
-
-
-def _peeled(text: str) -> str:
-    tagged = _TAGGED.match(text)
-    return tagged.group(1).strip() if tagged else text
-
-
-def option_text(answer: str, options: Mapping[str, str], field: str, letter: str | None = None) -> str:
-    """The text of the option that an answer means, by its text or its letter.
-
-    Raises:
-        BadRow: it is none of the options.
-    """
-    texts = {text.casefold(): text for text in options.values()}
-    if answer.casefold() in texts:
-        return texts[answer.casefold()]
-    marked = _MARKED.match(answer)
-    for candidate in (letter, answer.strip("(). "), marked.group(1) if marked else None):
-        if candidate and candidate.strip().upper() in options:
-            return options[candidate.strip().upper()]
-    raise BadRow(
-        "answer not among the options",
-        field,
-        f"{answer!r} is none of the options {json.dumps(dict(options), ensure_ascii=False)[:80]}",
-        "the letter or the text of an option",
-    )
-
-
-def named_options(fields: Mapping[str, Any]) -> dict[str, str]:
-    """The options of a record, in one field or in one column each."""
-    value = next((fields[name] for name in OPTIONS if name in fields), None)
-    for column in LETTERED if value is None else ():
-        names = [column.format(letter) for letter in "abcdefgh"]
-        if names[0] in fields and names[1] in fields:
-            value = [text for name in names if (text := text_of(fields.get(name)))]
-            break
-    return options_of(value)
-
-
-def options_of(value: Any) -> dict[str, str]:
-    """Letter -> text from an object, a list, a JSON text of either, or a text with one marked option a line (CMExam);
-    empty if there are none."""
-    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return {}
-    if isinstance(value, str):
-        return {match[1]: match[2] for line in lines(value) if (match := _OPTION_LINE.match(line))}
-    if isinstance(value, Mapping):
-        return {str(key).strip(): text for key, item in value.items() if (text := text_of(item)) is not None}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        texts = [_MARKED.sub("", text) for text in texts_of(list(value))]
-        return {chr(ord("A") + index): text for index, text in enumerate(texts)}
-    return {}
-
-
 def language_of(fields: Mapping[str, Any], question: str) -> str:
     """The language that the record names, else the one that the question is written in."""
     named = (optional(fields, "language", "q_lang", "lang") or "").lower()[:2]
@@ -226,6 +195,17 @@ def answer_type_of(fields: Mapping[str, Any], answer: str) -> str:
     if named in ("closed", "open", "choice"):
         return named
     return "closed" if is_yes_or_no(answer) else "open"
+
+
+def split_word(word: str | None) -> str | None:
+    """`train`, `validation` or `test` for a word that stands for one of them (`val`, `dev`, `testing`); else None."""
+    folded_word = (word or "").strip().lower()
+    starts = (
+        ("test", ("test", "ts")),
+        ("validation", ("val", "dev", "vl", "eval")),
+        ("train", ("train", "tr")),
+    )
+    return next((split for split, prefixes in starts if folded_word.startswith(prefixes)), None)
 
 
 def split_of(file: Path) -> str | None:

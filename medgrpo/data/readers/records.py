@@ -13,13 +13,13 @@ from typing import Any
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.records import (
-    ROW_LISTS,
     BadRow,
     are_json_lines,
     csv_rows,
     json_lines,
     json_value,
     lines,
+    listed_rows,
     read_text,
 )
 
@@ -88,7 +88,7 @@ def _json(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]
             hint="correct the file; `python -m json.tool FILE` shows the place",
         ) from error
     if isinstance(content, dict):
-        listed = next((content[key] for key in ROW_LISTS if isinstance(content.get(key), list)), None)
+        listed = listed_rows(content)
         if listed is not None:
             content = listed
         elif content and all(isinstance(value, dict) for value in content.values()):

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medgrpo.data.fields import Fields
 from medgrpo.data.readers.base import BadRow
 
 MISSING = ("", "nan", "none", "null", "n/a")
@@ -61,9 +62,6 @@ def texts_of(value: Any) -> list[str]:
     return [] if text is None else [text]
 
 
-def folded(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with its field names in lower case and trimmed; of two that become equal the first stays."""
-    fields: dict[str, Any] = {}
-    for key, value in record.items():
-        fields.setdefault(str(key).strip().lower(), value)
-    return fields
+def folded(record: Mapping[str, Any]) -> Fields:
+    """The record with names in any case; see `Fields`."""
+    return record if isinstance(record, Fields) else Fields(record)

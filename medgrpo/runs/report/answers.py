@@ -8,7 +8,7 @@ from medgrpo.figures import direction
 from medgrpo.pages.markup import label, number, quoted, table, text
 from medgrpo.pages.palette import swatch
 from medgrpo.runs.answers import Answer, Difference, ModelScore, SideBySide
-from medgrpo.runs.completions import Sampled, Story
+from medgrpo.runs.stories import Sampled, Story
 
 SHOWN_CHARACTERS = 1500
 """Of one completion; the middle of a longer one is left out."""

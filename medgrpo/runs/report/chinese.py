@@ -192,17 +192,17 @@ def evidence(text: str) -> str:
 
 def remedy(rule: str, english: str) -> str:
     """The remedy of a finding in Chinese; in English where it is not known."""
-    from medgrpo.runs.rules import completions, learning, machinery
+    from medgrpo.runs.rules import learning, machinery, sampled
 
     cases = {
         learning.GO_BACK: "reward_trend:back",
         learning.LOSS_AT_START: "supervised_loss:start",
         learning.LOSS_NEAR_ZERO: "supervised_loss:zero",
-        completions.DEAD_COMPONENT: "components:dead",
-        completions.SOLVED: "dead_groups:solved",
-        completions.REPLACED: "dead_groups:replaced",
-        completions.STILL_DEAD: "dead_groups:still",
-        completions.LEFT_OUT: "truncation:masked",
+        sampled.DEAD_COMPONENT: "components:dead",
+        sampled.SOLVED: "dead_groups:solved",
+        sampled.REPLACED: "dead_groups:replaced",
+        sampled.STILL_DEAD: "dead_groups:still",
+        sampled.LEFT_OUT: "truncation:masked",
         machinery.NO_SPREAD: "gradient_vanished:grpo",
         machinery.ALL_MASKED: "gradient_vanished:masked",
         machinery.UNTRAINED: "gradient_vanished:untrained",

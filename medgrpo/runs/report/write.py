@@ -9,12 +9,14 @@ from pathlib import Path
 
 from medgrpo.errors import missing_extra
 from medgrpo.files import write_text
+from medgrpo.pages.document import document
 from medgrpo.pages.markup import label, script_json, text
 from medgrpo.pages.palette import style
 from medgrpo.runs.comparison import Comparison
-from medgrpo.runs.completions import Story, read_stored, stories
 from medgrpo.runs.report import answers, sections
 from medgrpo.runs.report.curves import chart_data
+from medgrpo.runs.store import read_rows
+from medgrpo.runs.stories import Story, stories
 
 
 def plotly_source() -> str:
@@ -58,6 +60,15 @@ SECTIONS = (
 )
 
 
+LANGUAGES = """<fieldset class="switch"><legend>Language 语言</legend>
+<input type="radio" name="lang" id="lang-en" value="en" checked><label for="lang-en">English</label>
+<input type="radio" name="lang" id="lang-zh" value="zh"><label for="lang-zh">中文</label></fieldset>"""
+THEMES = f"""<fieldset class="switch"><legend>Theme 主题</legend>
+<input type="radio" name="theme" id="theme-auto" value="auto" checked><label for="theme-auto">{label("auto", "自动")}</label>
+<input type="radio" name="theme" id="theme-light" value="light"><label for="theme-light">{label("light", "浅色")}</label>
+<input type="radio" name="theme" id="theme-dark" value="dark"><label for="theme-dark">{label("dark", "深色")}</label></fieldset>"""
+
+
 def render(comparison: Comparison, plotly: str) -> str:
     """The page as one string."""
     charts = chart_data(comparison.runs)
@@ -92,40 +103,23 @@ def render(comparison: Comparison, plotly: str) -> str:
         f'<a href="#{name}">{label(en, zh)}</a>' for name, en, zh in SECTIONS if f'id="{name}"' in body
     )
     written = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:">
-<title>{text(title)}</title>
-<link rel="icon" href="data:,">
-<style>{asset("report.css")}</style>
-</head>
-<body>
-<a class="skip" href="#runs">{label("Skip to the table", "跳到表格")}</a>
+    page = f"""<a class="skip" href="#runs">{label("Skip to the table", "跳到表格")}</a>
 <div class="top">
 <strong>medgrpo compare</strong>
 <nav aria-label="sections">{links}</nav>
-<fieldset class="switch"><legend>Language 语言</legend>
-<input type="radio" name="lang" id="lang-en" value="en" checked><label for="lang-en">English</label>
-<input type="radio" name="lang" id="lang-zh" value="zh"><label for="lang-zh">中文</label></fieldset>
-<fieldset class="switch"><legend>Theme 主题</legend>
-<input type="radio" name="theme" id="theme-auto" value="auto" checked><label for="theme-auto">{label("auto", "自动")}</label>
-<input type="radio" name="theme" id="theme-light" value="light"><label for="theme-light">{label("light", "浅色")}</label>
-<input type="radio" name="theme" id="theme-dark" value="dark"><label for="theme-dark">{label("dark", "深色")}</label></fieldset>
+{LANGUAGES}
+{THEMES}
 </div>
 <main>
 <h1>{text(title)}</h1>
 {body}
 <footer>{label("Written", "生成于")} {written} UTC · medgrpo compare · {label("this file needs no network", "本文件无需网络")}</footer>
-</main>
-<script type="application/json" id="data">{script_json(data)}</script>
-<script>{plotly}</script>
-<script>{asset("report.js")}</script>
-</body>
-</html>
-"""
+</main>"""
+    scripts = (
+        f'<script type="application/json" id="data">{script_json(data)}</script>\n'
+        f"<script>{plotly}</script>\n<script>{asset('report.js')}</script>\n"
+    )
+    return document(title, asset("report.css"), page, scripts=scripts)
 
 
 STORIES_IN_ALL = 24
@@ -136,7 +130,7 @@ def _stories(comparison: Comparison) -> list[tuple[int, str, list[Story]]]:
     folders = [(i, run.name, run.record.folder) for i, run in enumerate(comparison.runs) if run.record.folder]
     each = max(1, STORIES_IN_ALL // max(1, len(folders)))
     found = [
-        (i, name, stories(read_stored(folder), min(8, each)))
+        (i, name, stories(read_rows(folder), min(8, each)))
         for i, name, folder in folders[:STORIES_IN_ALL]
         if folder
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from medgrpo.methods import SAMPLING, SUPERVISED
 from medgrpo.runs.findings import Finding
 from medgrpo.runs.record import RunRecord
-from medgrpo.runs.rules import completions, learning, machinery, policy
+from medgrpo.runs.rules import learning, machinery, policy, sampled
 from medgrpo.runs.rules.evidence import Evidence
 
 ANY = SAMPLING | SUPERVISED | {"unknown"}
@@ -76,32 +76,32 @@ RULES: tuple[Rule, ...] = (
         "(TRL issues 6294, 6401); keep vllm_importance_sampling_correction on",
     ),
     Rule(
-        "dead_groups", "Dead groups", "无差异组", SAMPLING, completions.dead_groups,
+        "dead_groups", "Dead groups", "无差异组", SAMPLING, sampled.dead_groups,
         "more completions per prompt, temperature 1, dynamic sampling, drop prompts that are always or never solved, "
         "or grade the reward more finely",
     ),
     Rule(
-        "components", "Reward components", "奖励分量", SAMPLING, completions.components,
+        "components", "Reward components", "奖励分量", SAMPLING, sampled.components,
         "saturated: lower its weight or use it as a gate; traded away: raise its weight",
     ),
     Rule(
-        "coverage", "Coverage of components", "分量覆盖率", SAMPLING, completions.coverage,
+        "coverage", "Coverage of components", "分量覆盖率", SAMPLING, sampled.coverage,
         "add the label to the data, or leave the component out",
     ),
     Rule(
-        "truncation", "Truncation", "截断", SAMPLING, completions.truncation,
+        "truncation", "Truncation", "截断", SAMPLING, sampled.truncation,
         "raise max_completion_length, or set mask_truncated_completions and ask for shorter answers in the prompt",
     ),
     Rule(
-        "length_growth", "Length grows, results do not", "长度增长而结果不变", SAMPLING, completions.length_growth,
+        "length_growth", "Length grows, results do not", "长度增长而结果不变", SAMPLING, sampled.length_growth,
         "read the longest completions; penalise length or use loss_type dr_grpo; check what the reward pays for",
     ),
     Rule(
-        "length_collapse", "Completions shrink", "回答过短", SAMPLING, completions.length_collapse,
+        "length_collapse", "Completions shrink", "回答过短", SAMPLING, sampled.length_collapse,
         "give the format reward more weight or make it a gate; warm start by SFT on full answers",
     ),
     Rule(
-        "repetition", "Repeated completions", "重复回答", SAMPLING, completions.repetition,
+        "repetition", "Repeated completions", "重复回答", SAMPLING, sampled.repetition,
         "sample at temperature 1 with top_p 1 and top_k 0; lower the learning rate",
     ),
     Rule(

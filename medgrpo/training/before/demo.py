@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medgrpo.runs.writer import write_json
+from medgrpo.files import write_json
 from medgrpo.training.run.checkpoints import MARKER, is_complete
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.runs.writer import read_lines
+from medgrpo.records import json_objects
 
 if TYPE_CHECKING:
     from medgrpo.training.before.datasets import RowSource
@@ -49,5 +49,5 @@ def _add_tensorboard(trainer: Any, context: StageContext) -> None:
     from transformers.integrations import TensorBoardCallback
 
     folder = context.writer.path / "tensorboard" / f"{context.stage.number}-{context.stage.method}"
-    after = len(read_lines(context.stage.log))  # what a resumed run does again is not shown twice
+    after = len(json_objects(context.stage.log))  # what a resumed run does again is not shown twice
     trainer.add_callback(TensorBoardCallback(SummaryWriter(log_dir=str(folder), purge_step=after + 1)))

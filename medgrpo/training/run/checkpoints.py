@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from medgrpo.files import PARTIAL, link_or_copy, sync
-from medgrpo.runs.writer import read_json, write_json
+from medgrpo.files import PARTIAL, link_or_copy, read_json, sync, sync_files, write_json
 
 MARKER = "complete.json"
 PREFIX = "checkpoint-"
@@ -64,9 +63,7 @@ def publish(partial: Path, target: Path, record: dict[str, Any], *, keep_previou
         record: what the marker says.
         keep_previous: keep what is replaced (or was replaced before it) as `previous_of(target)`.
     """
-    for file in partial.rglob("*"):
-        if file.is_file():
-            sync(file)
+    sync_files(partial)
     write_json(partial / MARKER, record)
     previous = previous_of(target)
     if keep_previous and target.exists() and not previous.exists():

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.plan import StagePlan
 from medgrpo.config.sections import RunConfig
-from medgrpo.files import sync
+from medgrpo.files import sync, write_json
 from medgrpo.models.weights import with_fingerprints
 from medgrpo.runs.store import CompletionStore
-from medgrpo.runs.writer import RunWriter, StageFolder, write_json
+from medgrpo.runs.writer import RunWriter, StageFolder
 from medgrpo.training.before.launch import STOP_FILE
 from medgrpo.training.watch.phases import PhaseClock
 from medgrpo.training.watch.reporter import Reporter

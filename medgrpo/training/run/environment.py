@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.runs.writer import write_json
+from medgrpo.files import write_json
 
 if TYPE_CHECKING:
     from medgrpo.config.sections import RunConfig

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medgrpo.runs.writer import StageFolder, read_json
+from medgrpo.files import read_json
+from medgrpo.runs.writer import StageFolder
 from medgrpo.training.run.checkpoints import discard, half_written, record_of, restore, set_aside
 from medgrpo.training.run.context import StageContext, gathered
 from medgrpo.training.run.resume import resume_checkpoint, step_of

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.runs.writer import read_lines
+from medgrpo.records import json_objects
 
 if TYPE_CHECKING:
     from medgrpo.training.run.state import Run
@@ -48,7 +48,7 @@ def result_of(run: Run, started: float, status: str) -> TrainResult:
     from medgrpo.runs.health import assess
     from medgrpo.runs.record import read_run
 
-    history = read_lines(run.writer.path / "log.jsonl")
+    history = json_objects(run.writer.path / "log.jsonl")
     rewards = [entry["reward"] for entry in history if entry.get("reward") is not None]
     window = max(5, round(len(rewards) / 10))
     health: dict[str, Any] = {"verdict": "insufficient_data", "findings": []}

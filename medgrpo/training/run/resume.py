@@ -12,8 +12,8 @@ from medgrpo.config.layers import Layer, Resolved, assignments_layer, leaves, re
 from medgrpo.config.reach import refuse_foreign_settings, rewards_with_code
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.files import read_json
 from medgrpo.runs.lock import is_held
-from medgrpo.runs.writer import read_json
 from medgrpo.training.before.places import check_places, with_absolute_places
 from medgrpo.training.run.checkpoints import PREFIX, checkpoint_step, complete_checkpoints
 

@@ -11,7 +11,8 @@ from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import enabled_stages, stage_settings
 from medgrpo.files import write_text
 from medgrpo.models.weights import find_weights
-from medgrpo.runs.writer import RunWriter, StageFolder, read_lines
+from medgrpo.records import json_objects
+from medgrpo.runs.writer import RunWriter, StageFolder
 from medgrpo.training.before.datasets import ChosenRows
 from medgrpo.training.before.demo import demo_dataset, demo_model
 from medgrpo.training.before.launch import own_log
@@ -167,7 +168,7 @@ def _ended(final: Path, stage: StageFolder, settings: RunConfig, steps: int) -> 
     for since."""
     if not is_complete(final):
         return False
-    record, entries = record_of(final), read_lines(stage.log)
+    record, entries = record_of(final), json_objects(stage.log)
     patience = settings.training.early_stopping_patience
     stopped_early = patience is not None and record.get("waited", 0) >= patience
     reached = record.get("step", 0) >= steps or stopped_early

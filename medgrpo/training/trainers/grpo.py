@@ -11,8 +11,8 @@ import torch
 from accelerate.utils import gather_object, send_to_device
 from trl import GRPOTrainer
 
+from medgrpo.files import read_json, write_json
 from medgrpo.runs.store import Completion
-from medgrpo.runs.writer import read_json, write_json
 from medgrpo.training.before.datasets import RowSource, grpo_dataset
 from medgrpo.training.methods import StageMethod
 from medgrpo.training.run.checkpoints import checkpoint_step

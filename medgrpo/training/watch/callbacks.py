@@ -7,8 +7,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from medgrpo.methods import SAMPLING
+from medgrpo.records import json_objects
 from medgrpo.runs.health import HealthMonitor
-from medgrpo.runs.writer import read_lines
 from medgrpo.training.run.checkpoints import discard, previous_of
 from medgrpo.training.run.context import StageContext
 from medgrpo.training.run.validation import Measures, Validator, values_of
@@ -118,7 +118,7 @@ class RunLog(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The health rules look back over the whole stage, also over what was trained before a resume."""
-        for entry in read_lines(self._context.stage.log):
+        for entry in json_objects(self._context.stage.log):
             self._health.update(entry)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:

@@ -1,27 +1,12 @@
-"""Stored completions of a run: how the answers to one question changed from step to step."""
+"""What stored completions tell: how the answers to one question changed, and how much those of a group differ."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from medgrpo.records import json_objects
-
-COLUMNS = (
-    "stage",
-    "step",
-    "prompt_id",
-    "question",
-    "answer",
-    "completion",
-    "reward",
-    "truncated",
-    "abandoned",
-)
 SHOWN_QUESTIONS = 10
 SHOWN_STEPS = 8
 
@@ -58,48 +43,6 @@ class Story:
         """By how much the mean reward moved between the first and the last time it was asked."""
         means = [group.mean for group in self.groups if group.mean is not None]
         return means[-1] - means[0] if len(means) > 1 else 0.0
-
-
-def read_stored(folder: Path) -> list[dict[str, Any]]:
-    """The completions of a run folder that count; empty without any, or without pyarrow.
-
-    Args:
-        folder: the run folder.
-    """
-    return _read(folder, sorted((folder / "completions").glob("part-*.parquet")))
-
-
-RECENT_STEPS = 16
-
-
-def read_recent(folder: Path) -> list[dict[str, Any]]:
-    """Those of the last steps: of what is not in a part yet, or else of the newest part."""
-    rows = _read(folder, [])
-    if rows:
-        return rows
-    parts = sorted((folder / "completions").glob("part-*.parquet"))
-    if not parts or find_spec("pyarrow") is None:
-        return []
-    import pyarrow.parquet as pq  # pyarrow.compute would bring pandas along, a second of start-up
-
-    table = pq.ParquetFile(parts[-1]).read(columns=["step", "prompt_id", "completion", "reward", "abandoned"])
-    stored = [row for row in table.to_pylist() if not row["abandoned"]]
-    last = max((row["step"] for row in stored), default=0)
-    return [row for row in stored if row["step"] > last - RECENT_STEPS]
-
-
-def _read(folder: Path, parts: Sequence[Path]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    if parts and find_spec("pyarrow") is not None:
-        import pyarrow.parquet as pq
-
-        for part in parts:
-            file = pq.ParquetFile(part)
-            present = [name for name in COLUMNS if name in file.schema_arrow.names]
-            rows += file.read(columns=present).to_pylist()
-    spool = folder / "completions" / "spool.jsonl"
-    rows += json_objects(spool)
-    return [row for row in rows if not row.get("abandoned") and row.get("completion") is not None]
 
 
 _SHARED: list[tuple[str, Callable[[dict[str, Any]], str]]] = [

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from medgrpo.runs.completions import read_stored, stories, variety
 from medgrpo.runs.health import assess
 from medgrpo.runs.record import RunRecord
 from medgrpo.runs.report.answers import stories_section
+from medgrpo.runs.store import read_rows
+from medgrpo.runs.stories import stories, variety
 
 
 def rows(steps, texts, reward=lambda step, i: step / 10, prompt="p1"):
@@ -69,7 +70,7 @@ def test_parts_and_spool_are_read_and_abandoned_ones_left_out(tmp_path):
     (folder / "spool.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in rows([3], lambda s, i: "new")) + '{"cut'
     )
-    assert sorted({row["completion"] for row in read_stored(tmp_path)}) == ["new", "stored 1"]
+    assert sorted({row["completion"] for row in read_rows(tmp_path)}) == ["new", "stored 1"]
 
 
 def test_variety_is_the_share_of_completions_that_differ():
@@ -99,3 +100,42 @@ def test_hostile_completions_are_shown_as_text():
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 8
     assert "⟨U+202E⟩" in page
+
+
+def test_rows_on_their_way_into_a_part_are_seen_by_both_readers(tmp_path):
+    """A run that was killed while a part was written: its spool bears the part's name."""
+    from medgrpo.runs.store import Completion, CompletionStore, read_completions, read_recent_rows
+
+    folder = tmp_path / "completions"
+    store = CompletionStore(folder)
+
+    def add(step):
+        store.add(
+            [
+                Completion(
+                    "grpo",
+                    step,
+                    "p",
+                    None,
+                    [],
+                    "q",
+                    "a",
+                    f"t{step}\u2028\ud83d",
+                    3,
+                    False,
+                    None,
+                    0.0,
+                    {"r": None},
+                )
+            ]
+        )
+
+    add(1)
+    store.close_part()
+    add(2)
+    (folder / "spool.jsonl").rename(folder / ".part-00002.spool")
+    add(3)
+    assert [row["step"] for row in read_rows(tmp_path)] == [1, 2, 3]
+    assert read_completions(tmp_path)["step"].to_pylist() == [1, 2, 3]
+    assert [row["step"] for row in read_recent_rows(tmp_path)] == [2, 3]
+    assert read_rows(tmp_path)[2]["completion"] == "t3\u2028?"

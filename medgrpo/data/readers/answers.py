@@ -1,0 +1,264 @@
+"""Reference answers and options: letters, numbers of options, and the answer inside of a reasoning."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from medgrpo.data.fields import Fields
+from medgrpo.data.readers.base import BadRow
+from medgrpo.data.readers.values import required, text_of, texts_of
+from medgrpo.records import lines
+
+ANSWER = (
+    *("answer", "answers", "gt_answer", "solution", "ground-true answer", "ground_truth", "gt", "label"),
+    *("output", "response", "答案", "回答", "completion", "target", "reference", "reference_answer"),
+    *("correct_answer", "final_answer", "expected_answer", "cop", "correct_option", "answer_idx"),
+)
+INDEX = ("cop", "answer_idx", "answer_index", "correct_index", "correct_option", "correct_choice", "gold")
+"""Fields that hold the number or letter of an option."""
+OPTIONS = ("options", "choices", "candidates")
+LETTERED = ("choice {}", "option_{}", "option {}", "op{}", "opt_{}", "{}")
+"""Columns of options, one for each letter, as in PMC-VQA, OmniMedVQA, MedMCQA and C-Eval."""
+
+_ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL | re.IGNORECASE)
+_THINK = re.compile(r"<(think|thinking|reasoning|thought)>", re.IGNORECASE)
+_AFTER_THINK = re.compile(r"^.*</(?:think|thinking|reasoning|thought)>", re.DOTALL | re.IGNORECASE)
+_BOXED = re.compile(r"^(?:\$\s*)?\\boxed\{(?:\\text\{)?([^{}]*)\}{1,2}\s*\$?\.?$")
+_HASHES = re.compile(r"\n####\s*(.+)\s*$")
+_OPTION_LINE = re.compile(r"\s*\(?([A-H])[\s).:：、.]+(\S.*?)\s*$")
+_MARKED = re.compile(r"^\s*\(?([A-Z])\s*[).:：、]\s*")
+
+
+def answer_part(text: str, field: str = "answer") -> str:
+    r"""The answer in a reply that reasons first: inside `<answer>`, after `</think>`, in `\boxed{}`, after `####`.
+
+    Raises:
+        BadRow: there are reasoning tags and no one answer.
+
+    >>> answer_part("<think>Denser on the left.</think>\n<answer>yes</answer>")
+    'yes'
+    """
+    tagged = [match.strip() for match in _ANSWER_TAG.findall(text)]
+    if tagged:
+        if len(set(tagged)) > 1 or not tagged[0]:
+            found = ", ".join(map(repr, tagged))
+            raise BadRow("no one answer in the reply", field, f"<answer> holds {found}", "one answer")
+        return _unboxed(tagged[0])
+    if "</" in text and _AFTER_THINK.match(text):
+        text = _AFTER_THINK.sub("", text).strip()
+        if not text:
+            raise BadRow("reasoning without an answer", field, "nothing after the reasoning", "an answer")
+        return _unboxed(text)
+    if "<" in text and _THINK.search(text):
+        raise BadRow(
+            "reasoning without an answer", field, "the reasoning is not closed", "</think> and an answer"
+        )
+    hashes = _HASHES.search(text)
+    return hashes[1].strip() if hashes else _unboxed(text)
+
+
+def _unboxed(text: str) -> str:
+    boxed = _BOXED.match(text.strip())
+    return boxed[1].strip() if boxed and boxed[1].strip() else text
+
+
+def full_reply(text: str | None, answer: str) -> str | None:
+    """The whole reply where it reasons before its answer: what SFT learns word for word; else None."""
+    return text if text and text != answer and _THINK.search(text) else None
+
+
+def answers_of(fields: Mapping[str, Any], options: Mapping[str, str]) -> list[str]:
+    """The accepted answers, the main one first; an option's letter or number becomes its text, reasoning is peeled off.
+
+    Raises:
+        BadRow: there is no answer, or it is none of the options.
+    """
+    name = answer_field(fields)
+    answers = [peeled for text in texts_of(fields.get(name)) if (peeled := answer_part(text, name))]
+    if not answers:
+        if isinstance(fields.get(name), list):
+            raise BadRow(
+                "no answer", name, f"{fields[name]!r:.60} holds no text", "a text, or a list of texts"
+            )
+        required({name: fields[name]} if name in fields else fields, name)  # raises, and says what is there
+    if not options:
+        return answers
+    if len(answers) > 1 and name != "answers":
+        raise BadRow("several right options", name, f"{answers!r:.60}", "one right option")
+    by_text = {text.casefold(): text for text in options.values()}.get(answers[0].casefold())
+    if by_text is not None and name not in INDEX:
+        _refuse_other_letter(fields, by_text, options)
+        return [by_text]
+    return [option_text(answers[0], options, name, letter=_letter(fields, name, options))]
+
+
+def _refuse_other_letter(fields: Mapping[str, Any], text: str, options: Mapping[str, str]) -> None:
+    for name in INDEX:
+        letter = (text_of(fields[name]) or "").strip("(). ").upper() if name in fields else ""
+        if letter in options and options[letter] != text:
+            raise BadRow(
+                "answer and letter disagree",
+                name,
+                f"{letter} is {options[letter]!r}, the answer {text!r}",
+                "one answer",
+            )
+
+
+def answer_field(fields: Mapping[str, Any]) -> str:
+    """The field that holds the reference answer: the first name of `ANSWER` that is there, those that are true or
+    false last (a `label` beside a completion says whether it is wanted)."""
+    there = [name for name in ANSWER if name in fields]
+    said = [name for name in there if not isinstance(_peeked(fields, name), bool)]
+    return (said or there or [ANSWER[0]])[0]
+
+
+def _peeked(fields: Mapping[str, Any], name: str) -> Any:
+    return fields.peek(name) if isinstance(fields, Fields) else fields.get(name)
+
+
+def _letter(fields: Mapping[str, Any], answer: str, options: Mapping[str, str]) -> str | None:
+    """The letter of the right option, where a field holds it or its number."""
+    for name in dict.fromkeys((*INDEX, answer)):
+        value = text_of(fields.get(name)) if name in fields else None
+        if value is None:
+            continue
+        value = value.strip("(). ")
+        if not value.isdigit():
+            if value.upper() in options:
+                return value.upper()
+            continue
+        if value in options:  # keyed by number
+            return value
+        base = fields.index_base if isinstance(fields, Fields) else None
+        if base is None:
+            raise BadRow(
+                "number of an option that may count from 0 or 1",
+                name,
+                f"{value} among {len(options)} options, and no row of the file tells where it counts from",
+                "letters, texts, or a file in which the number 0 or the number of the last option occurs",
+            )
+        place = int(value) - base
+        if not 0 <= place < len(options):
+            raise BadRow(
+                "answer not among the options",
+                name,
+                f"{value} of {len(options)} options from {base}",
+                "a number of one",
+            )
+        return list(options)[place]
+    return None
+
+
+def may_number_options(fields: Fields) -> bool:
+    """Whether a record has options and a field that may hold the number of one."""
+    numbers = (text_of(fields.peek(name)) for name in (*INDEX, *ANSWER))
+    try:
+        return any(text is not None and text.isdigit() for text in numbers) and bool(named_options(fields))
+    except BadRow:
+        return False
+
+
+def index_base(records: Iterable[Mapping[str, Any]]) -> int | None:
+    """Whether the answers of a file number its options from 0 or from 1: 0 where a 0 occurs, 1 where the number
+    of the last option does; None where neither or both do."""
+    zero = last = False
+    for record in records:
+        fields = record if isinstance(record, Fields) else Fields(record)
+        names = [name for name in (*INDEX, *ANSWER) if name in fields]
+        if not names:
+            continue
+        value = next((text for name in names if (text := text_of(fields[name])) and text.isdigit()), None)
+        if value is None:
+            continue
+        try:
+            count = len(named_options(fields))
+        except BadRow:
+            continue
+        zero |= count > 0 and value == "0"
+        last |= count > 0 and int(value) == count
+    return None if zero == last else 0 if zero else 1
+
+
+def option_text(answer: str, options: Mapping[str, str], field: str, letter: str | None = None) -> str:
+    """The text of the option that an answer means, by its text or its letter.
+
+    Raises:
+        BadRow: it is none of the options.
+    """
+    texts = {text.casefold(): text for text in options.values()}
+    if answer.casefold() in texts:
+        return texts[answer.casefold()]
+    marked = _MARKED.match(answer)
+    for candidate in (letter, answer.strip("(). "), marked.group(1) if marked else None):
+        if candidate and candidate.strip().upper() in options:
+            return options[candidate.strip().upper()]
+    raise BadRow(
+        "answer not among the options",
+        field,
+        f"{answer!r} is none of the options {json.dumps(dict(options), ensure_ascii=False)[:80]}",
+        "the letter or the text of an option",
+    )
+
+
+def named_options(fields: Mapping[str, Any]) -> dict[str, str]:
+    """The options of a record, in one field or in one column each.
+
+    Raises:
+        BadRow: there is a field of options, and what it holds is none.
+    """
+    name = next((name for name in OPTIONS if name in fields), None)
+    value = None if name is None else fields[name]
+    for column in LETTERED if value is None else ():
+        names = [column.format(letter) for letter in "abcdefgh"]
+        if names[0] in fields and names[1] in fields:
+            value = [text for name in names if name in fields and (text := text_of(fields[name]))]
+            break
+    found = options_of(value)
+    if not found and name is not None and value not in (None, "", [], {}):
+        raise BadRow(
+            "options not understood",
+            name,
+            f"{value!r:.60}",
+            "an object letter → text, a list of texts, or one marked option a line",
+        )
+    return found
+
+
+def options_of(value: Any) -> dict[str, str]:
+    """Letter -> text from an object, a list of texts or of objects, a JSON text of either, or a text with one marked
+    option a line (CMExam); empty if there are none."""
+    if isinstance(value, str):
+        if value.strip()[:1] not in ("[", "{"):
+            return {match[1]: match[2] for line in lines(value) if (match := _OPTION_LINE.match(line))}
+        with suppress(ValueError):
+            value = json.loads(value)
+    if isinstance(value, Mapping):
+        if isinstance(value.get("text"), list) and isinstance(value.get("label"), list):  # ARC
+            return dict(zip(map(str, value["label"]), texts_of(value["text"]), strict=False))
+        return {str(key).strip(): text for key, item in value.items() if (text := text_of(item)) is not None}
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return {}
+    if value and all(isinstance(item, Mapping) for item in value):  # MedQA: key and value
+        return _keyed(value)
+    texts = [_MARKED.sub("", text) for text in texts_of(list(value))]
+    return {chr(ord("A") + index): text for index, text in enumerate(texts)}
+
+
+def _keyed(items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    found = {}
+    for item in items:
+        key = next(
+            (text for name in ("key", "label", "id", "letter") if (text := text_of(item.get(name)))), None
+        )
+        text = next(
+            (text for name in ("value", "text", "content", "option") if (text := text_of(item.get(name)))),
+            None,
+        )
+        if key is None or text is None:
+            return {}
+        found[key] = text
+    return found
