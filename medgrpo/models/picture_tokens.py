@@ -75,5 +75,5 @@ def collapse_image_tokens(
 def _other_prompt(images: int, runs: int) -> MedgrpoError:
     return MedgrpoError(
         f"a prompt with {images} pictures has {runs} runs of image tokens; vLLM would see another prompt",
-        hint="--set rollout.engine=transformers, or --vllm server",
+        hint="train with --set rollout.engine=transformers, or --vllm server",
     )
