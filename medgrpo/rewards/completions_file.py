@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.files import check_regular
 from medgrpo.records import BadRow, are_json_lines, csv_rows, decoded, json_lines, json_value, listed_rows
 from medgrpo.rewards.columns import ALIASES, RESERVED, find_columns
 
@@ -139,6 +140,7 @@ def read_rows(path: Path) -> tuple[list[Row], str]:
     """
     if path.is_dir() and (path / "test.parquet").is_file():
         path = path / "test.parquet"
+    check_regular(path)
     if not path.is_file():
         raise UsageError(
             f"no file {path}", expected="JSON lines, a JSON list, CSV, parquet or Markdown rollouts"

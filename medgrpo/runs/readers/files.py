@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import check_regular
 from medgrpo.records import lines
 from medgrpo.runs.readers.console import read_console
 from medgrpo.runs.readers.decode import decoded
@@ -13,6 +14,7 @@ from medgrpo.runs.readers.documents import entries_of, read_log_copy, read_train
 from medgrpo.runs.readers.lines import line_format, parse_lines, read_lines
 from medgrpo.runs.readers.parsed import Parsed
 from medgrpo.runs.readers.run_folder import read_run_folder
+from medgrpo.runs.said import say
 
 READABLE = (
     "a run folder, logs/<run>.json, log.jsonl, trainer_state.json, logging.jsonl (ms-swift), trainer_log.jsonl "
@@ -34,6 +36,7 @@ def read_file(path: Path) -> Parsed:
     """The log in one file."""
     if path.name == "log.jsonl" and (path.parent / "config.toml").is_file():
         return read_run_folder(path.parent)
+    check_regular(path)
     raw = path.read_bytes()
     if raw[:4] == b"PAR1" or (b"\x00" in raw[:4096] and not raw.startswith((b"\xff\xfe", b"\xfe\xff"))):
         raise MedgrpoError(f"{str(path)!r} is a binary file, not a training log", expected=READABLE)
@@ -47,7 +50,7 @@ def read_file(path: Path) -> Parsed:
 def parse(text: str, name: str) -> Parsed | None:
     """The log in a text; None if it holds none."""
     if not text.strip():
-        return Parsed(name, "empty file", [], notes=["the file is empty"])
+        return Parsed(name, "empty file", [], remarks=[say("file_empty")])
     if text.lstrip()[0] in "{[":
         try:
             return _document(decoded(text), name)
@@ -69,7 +72,7 @@ def _document(document: Any, name: str) -> Parsed | None:
         document = [document]  # a JSONL of one line
     rows = [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
     if not rows and document == []:
-        return Parsed(name, "JSON list", [], notes=["the list is empty"])
+        return Parsed(name, "JSON list", [], remarks=[say("list_empty")])
     found = line_format(rows)
     if found is None:
         return None

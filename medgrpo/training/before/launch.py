@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -145,8 +145,8 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
     return config
 
 
-def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> int:
-    """Run `medgrpo ARGUMENTS` in every process; the exit code of the launcher.
+def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> tuple[int, int | None]:
+    """Run `medgrpo ARGUMENTS` in every process; the exit code of the launcher, and the signal that asked it to stop.
 
     CTRL-C and SIGTERM do not reach the launcher, which would kill the processes 30 s later, saved or not:
     they read the request from a file at the end of their step. A second CTRL-C ends all at once.
@@ -165,19 +165,42 @@ def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> int:
         environment = {**child_environment(os.environ), STOP_FILE: str(stop_file)}
         if launch.cpu:
             environment["ACCELERATE_USE_CPU"] = "true"
-        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_end_with_parent(),  # noqa: PLW1509  (one system call, its library loaded before)
+        )
+        asked: list[int] = []
 
         def ask(number: int, _: Any) -> None:
+            asked.append(number)
             if number == signal.SIGINT and stop_file.exists():
                 os.killpg(process.pid, signal.SIGKILL)
             stop_file.touch()
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            return process.wait()
+            code = process.wait()
+            return (128 - code if code < 0 else code), (asked[0] if asked else None)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What the launcher does first: on Linux it asks for SIGTERM when the command is killed, and passes it on to its
+    processes, which would train on alone."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+    return ask
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
