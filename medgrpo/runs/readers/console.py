@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections import Counter
 from typing import Any
 
-from medgrpo.runs.keys import canonical_entry, seconds
+from medgrpo.runs.metric_names import canonical_entry, seconds
 from medgrpo.runs.readers.parsed import Parsed
 from medgrpo.runs.said import say
 
