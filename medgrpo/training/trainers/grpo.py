@@ -123,6 +123,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self._learned: dict[str, Any] | None = None  # the batch of the pass under way
         self._syncs_adapter: bool | None = None
         self._was_synced = False
+        self._latest: torch.Tensor | None = None  # log probabilities of the pass under way
         super().__init__(reward_funcs=[composite], **options)
         self.engine = Engine(self, context)
         for model in (self.model, self.ref_model):
@@ -388,12 +389,17 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         return self._buffered_inputs[self._step % passes]
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """TRL's loss. TRL 1.16 logs its KL term as `kl`, weighted by the policy ratio wherever a batch is used again:
+        8.56 where the policy had moved by 2.13. The log says how far it has moved."""
         self._learned = inputs
         try:
             loss: torch.Tensor = super()._compute_loss(model, inputs)
-            return loss
         finally:
             self._learned = None
+        if self.beta != 0.0:
+            mode = "train" if self.model.training else "eval"
+            self._metrics[mode]["kl"][-1] = self._moved_by(inputs)
+        return loss
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -423,6 +429,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         )
         if self._learned is not None and self._lacks_ratio(self._learned):
             self._learned["importance_sampling_ratio"] = self._ratio_to_sampler(self._learned, found.logprobs)
+        self._latest = found.logprobs.detach()
         return found
 
     def _lacks_ratio(self, batch: dict[str, Any]) -> bool:
@@ -447,6 +454,18 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         if not self.context.is_probing:
             check_gap(metrics[GAP_KEY][-1], self.context.config.vllm.max_logprob_gap)
         return ratio
+
+    def _moved_by(self, inputs: dict[str, Any]) -> float:
+        """Mean over the tokens of all processes of exp(r) - r - 1, r the reference's log probability less the policy's.
+
+        Source: Schulman's estimator k3, as TRL's term has it.
+        """
+        mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
+        assert self._latest is not None
+        apart = inputs["ref_per_token_logps"] - self._latest
+        each = (torch.exp(apart) - apart - 1) * mask
+        total = self.accelerator.reduce(torch.stack([each.sum(), mask.sum().float()]), reduction="sum")
+        return float(total[0] / total[1].clamp(min=1.0))
 
     # ------------------------------------------------------------------- the cycle, over a resume
 
