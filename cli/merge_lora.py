@@ -1,21 +1,39 @@
-"""`medgrpo merge-lora`: an adapter becomes a plain model."""
+"""`medgrpo merge-lora`: adapters become a plain model."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.errors import UsageError
+
+if TYPE_CHECKING:
+    from medgrpo.models.merge import Merge
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
+class Dtype(StrEnum):
+    """Types of the merged weights."""
+
+    stored = "stored"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
 @app.command()
 def merge_lora(
-    adapter: Annotated[
-        Path, typer.Argument(help="Adapter folder, or a run folder (its best_lora, else final_lora).")
+    adapters: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ADAPTER[=WEIGHT]...",
+            help="Adapter or run folders (best_lora, else final_lora). Several are added, each times its WEIGHT (1).",
+        ),
     ],
     base: Annotated[
         str | None,
@@ -25,38 +43,105 @@ def merge_lora(
         Path | None,
         typer.Option("--output", "-o", help="New folder of the merged model; default: ADAPTER-merged."),
     ] = None,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Type of the merged weights; float32 keeps what bfloat16 rounds away.")
+    ] = Dtype.stored,
     verify: Annotated[
         int, typer.Option(min=0, help="Prompts on which merged model and adapter are compared; 0: none.")
     ] = 4,
+    force_base: Annotated[
+        bool,
+        typer.Option(
+            "--force-base", help="Take base and adapter although they differ from what was trained."
+        ),
+    ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Merge a LoRA adapter into its base model, and check that the logits stay the same.
+    """Merge LoRA adapters into their base model, and check that the merged model is the same function.
+
+    Works tensor by tensor, so that a model larger than the memory is merged. Nothing is written unless the check
+    passes. docs/preferences.md says what is compared.
 
     Example: medgrpo merge-lora runs/balanced-2026-01-31-1 --output merged
     """
-    from medgrpo.models.merge import adapter_folder, merge_adapter
+    from medgrpo.models.merge import adapter_folder, merge_adapters
 
     out = Output(as_json=as_json, quiet=quiet)
-    folder = adapter_folder(adapter)
+    weighted = [_weighted(text) for text in adapters]
+    folder = adapter_folder(weighted[0][0])
     target = output or folder.with_name(f"{folder.name}-merged")
-    out.note(f"merging {folder} …")
-    merge = merge_adapter(folder, target, base=base, verify=verify)
-    out.table(
-        "", ["tower", "changed tensors"], [(tower, count) for tower, count in merge.changed_tensors.items()]
-    )
-    if merge.max_logit_difference is not None and merge.top1_agreement is not None:
-        out.text(
-            f"largest logit difference {merge.max_logit_difference:.2g}, "
-            f"same next token at {merge.top1_agreement:.1%} of positions ({verify} prompts)"
+    out.note(f"merging {', '.join(str(path) for path, _ in weighted)} …")
+    with out.progress("writing", unit="tensors") as advance:
+        merge = merge_adapters(
+            weighted,
+            target,
+            base=base,
+            dtype=None if dtype is Dtype.stored else dtype.value,
+            verify=verify,
+            force_base=force_base,
+            trust_remote_code=trust_remote_code,
+            on_tensor=advance,
         )
+    _show(out, merge)
+
+
+def _weighted(text: str) -> tuple[Path, float]:
+    path, separator, weight = text.rpartition("=")
+    if not separator or Path(text).expanduser().exists():
+        return Path(text).expanduser(), 1.0
+    try:
+        value = float(weight)
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is no ADAPTER=WEIGHT", expected="a number after =", hint=f"{path}=0.5"
+        ) from error
+    if not abs(value) < 1e6 or value == 0:
+        raise UsageError(f"the weight of {path} is {weight}", expected="a number other than 0")
+    return Path(path).expanduser(), value
+
+
+def _show(out: Output, merge: Merge) -> None:
+    for note in merge.notes:
+        out.warn(note)
+    rows = [(tower, merge.changed_tensors[tower], named) for tower, named in merge.named_tensors.items()]
+    out.table("", ["tower", "changed tensors", "named by the adapter"], rows)
+    lost = sum(merge.named_tensors.values()) - sum(merge.changed_tensors.values())
+    if lost:
+        out.warn(
+            f"{lost} tensors that the adapter names did not change: their updates are zero, or rounded away"
+        )
+    if (check := merge.check) is not None:
+        out.text(
+            f"largest change of a logit by the adapter {check.effect:.2g}, by rounding to {check.dtype} {check.rounding:.2g}; "
+            f"same next token at {check.top1_agreement:.1%} of positions, same greedy answer on {check.equal_answers} of "
+            f"{check.prompts} prompts"
+        )
+        if check.peft is not None:
+            out.text(f"PEFT's own loading of base and adapter differs from the files by {check.peft:.2g}")
+        if check.quantization is not None:
+            out.text(
+                f"the 4-bit base that it was trained on differs from the merged model by {check.quantization:.2g}"
+            )
+        if check.is_coarse:
+            out.warn(
+                f"rounding to {check.dtype} changes logits by {check.rounding_rms:.2g} (root mean square) where the adapter "
+                f"itself changes them by {check.effect_rms:.2g}: --dtype float32 keeps the adapter's function"
+            )
     out.text(f"merged model in {merge.output}")
     out.result(
         {
             "changed_tensors": merge.changed_tensors,
+            "named_tensors": merge.named_tensors,
             "max_logit_difference": merge.max_logit_difference,
             "top1_agreement": merge.top1_agreement,
+            "check": None if merge.check is None else merge.check.as_dict(),
+            "dtype": merge.dtype,
             "base": merge.base,
+            "notes": merge.notes,
             "output": str(merge.output),
         }
     )

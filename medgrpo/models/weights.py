@@ -12,6 +12,8 @@ from medgrpo.models.adapter_files import CONFIG, adapter_config, is_adapter, rec
 from medgrpo.models.fingerprint import adapter_fingerprint, base_fingerprint, check_adapter, check_base
 from medgrpo.models.folders import METADATA, WEIGHT_FOLDERS, is_hub_name
 
+_NAMED_IN = "write where it lies now as base_model_name_or_path into {}"
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -35,7 +37,9 @@ class Weights:
         return self.adapter or (Path(self.base) if Path(self.base).is_dir() else None)
 
 
-def find_weights(path: str, adapter: str | Path | None = None, *, base: str | None = None) -> Weights:
+def find_weights(
+    path: str, adapter: str | Path | None = None, *, base: str | None = None, base_hint: str | None = None
+) -> Weights:
     """The weights that a path or hub name means.
 
     Args:
@@ -43,6 +47,7 @@ def find_weights(path: str, adapter: str | Path | None = None, *, base: str | No
             its last) or hub name.
         adapter: an adapter on top of it.
         base: base model, where the adapter's own record is wrong or missing.
+        base_hint: how the caller lets a user name the base; None: by the adapter's record.
     Raises:
         UsageError: nothing there, no weights in it, several adapters, or a base that is not where the adapter says.
         MedgrpoError: adapter_config.json or medgrpo.json is broken.
@@ -66,7 +71,7 @@ def find_weights(path: str, adapter: str | Path | None = None, *, base: str | No
         )
     inside = weight_folder(folder)
     run = folder if inside != folder else None
-    return replace(_on_base(inside, base), run=run) if is_adapter(inside) else _whole(inside, run)
+    return replace(_on_base(inside, base, base_hint), run=run) if is_adapter(inside) else _whole(inside, run)
 
 
 def weight_folder(path: Path) -> Path:
@@ -210,7 +215,7 @@ def _with_adapter(path: str, folder: Path, adapter: Path) -> Weights:
     return replace(_on_base(found, below.base), run=below.run)
 
 
-def _on_base(adapter: Path, override: str | None = None) -> Weights:
+def _on_base(adapter: Path, override: str | None = None, hint: str | None = None) -> Weights:
     """An adapter with the base that it was trained on, or the one that is named instead."""
     metadata, config = recorded_metadata(adapter), adapter_config(adapter)
     recorded = config.get("base_model_name_or_path") or metadata.get("base_model")
@@ -224,9 +229,11 @@ def _on_base(adapter: Path, override: str | None = None) -> Weights:
             )
         base = below.base
     elif not recorded:
-        raise UsageError(f"{adapter} does not name its base model", hint="--base MODEL")
+        raise UsageError(
+            f"{adapter} does not name its base model", hint=hint or _NAMED_IN.format(adapter / CONFIG)
+        )
     else:
-        base = _base_here(adapter, str(recorded), metadata)
+        base = _base_here(adapter, str(recorded), metadata, hint)
     if not metadata and Path(base).is_dir():
         metadata = {
             key: value for key, value in recorded_metadata(Path(base)).items() if key != "fingerprint"
@@ -242,7 +249,7 @@ def _on_base(adapter: Path, override: str | None = None) -> Weights:
     )
 
 
-def _base_here(adapter: Path, recorded: str, metadata: dict[str, Any]) -> str:
+def _base_here(adapter: Path, recorded: str, metadata: dict[str, Any], hint: str | None) -> str:
     """Where the base lies now. A relative path counts from the working directory, as PEFT reads it, or from the adapter;
     a base inside the adapter's run moves with it. Of several that exist the recorded fingerprint decides.
 
@@ -262,7 +269,7 @@ def _base_here(adapter: Path, recorded: str, metadata: dict[str, Any]) -> str:
     if len(found) > 1:
         raise UsageError(
             f"{adapter} names its base {recorded!r}, and two folders could be meant: {found[0]} and {found[1]}",
-            hint=f"--base {found[0]}",
+            hint=hint or _NAMED_IN.format(adapter / CONFIG),
         )
     if found:
         return str(found[0])
@@ -271,8 +278,7 @@ def _base_here(adapter: Path, recorded: str, metadata: dict[str, Any]) -> str:
     raise UsageError(
         f"the base model {recorded} that {adapter} names does not exist here",
         expected="the folder it was trained on, or a hub name",
-        hint="moved? --base MODEL (train: --model MODEL of the base, then merge), or edit "
-        f"base_model_name_or_path in {adapter / CONFIG}",
+        hint=hint or _NAMED_IN.format(adapter / CONFIG),
     )
 
 

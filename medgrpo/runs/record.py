@@ -16,6 +16,7 @@ from typing import Any
 from medgrpo.runs.keys import DPO_REWARDS, reward_components
 from medgrpo.runs.readers import read
 from medgrpo.runs.readers.parsed import Overlap, Stage
+from medgrpo.runs.said import Clause, in_words
 
 __all__ = ["Overlap", "RunRecord", "Stage", "method_of", "read_run", "settle"]
 
@@ -43,13 +44,18 @@ class RunRecord:
     path: Path | None = None
     total_steps: int | None = None
     overlaps: list[Overlap] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    remarks: list[Clause] = field(default_factory=list)
     """What the reader met on its way: unreadable lines, a cut last line, files joined."""
     method_hint: str | None = None
     folder: Path | None = None
     """The run folder, where there is one: it holds the completions."""
     validation: dict[str, Any] = field(default_factory=dict)
     """Held-out metrics before and after training, as the run recorded them."""
+
+    @property
+    def notes(self) -> list[str]:
+        """The remarks in English."""
+        return [in_words([remark]) for remark in self.remarks]
 
     @cached_property
     def keys(self) -> set[str]:
@@ -179,7 +185,7 @@ def read_run(path: str | Path) -> RunRecord:
         path=Path(path),
         total_steps=total,
         overlaps=[*parsed.overlaps, *overlaps],
-        notes=parsed.notes,
+        remarks=parsed.remarks,
         method_hint=parsed.method,
         folder=parsed.folder,
         validation=parsed.validation,

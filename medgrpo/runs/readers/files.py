@@ -14,6 +14,7 @@ from medgrpo.runs.readers.documents import entries_of, read_log_copy, read_train
 from medgrpo.runs.readers.lines import line_format, parse_lines, read_lines
 from medgrpo.runs.readers.parsed import Parsed
 from medgrpo.runs.readers.run_folder import read_run_folder
+from medgrpo.runs.said import say
 
 READABLE = (
     "a run folder, logs/<run>.json, log.jsonl, trainer_state.json, logging.jsonl (ms-swift), trainer_log.jsonl "
@@ -49,7 +50,7 @@ def read_file(path: Path) -> Parsed:
 def parse(text: str, name: str) -> Parsed | None:
     """The log in a text; None if it holds none."""
     if not text.strip():
-        return Parsed(name, "empty file", [], notes=["the file is empty"])
+        return Parsed(name, "empty file", [], remarks=[say("file_empty")])
     if text.lstrip()[0] in "{[":
         try:
             return _document(decoded(text), name)
@@ -71,7 +72,7 @@ def _document(document: Any, name: str) -> Parsed | None:
         document = [document]  # a JSONL of one line
     rows = [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
     if not rows and document == []:
-        return Parsed(name, "JSON list", [], notes=["the list is empty"])
+        return Parsed(name, "JSON list", [], remarks=[say("list_empty")])
     found = line_format(rows)
     if found is None:
         return None

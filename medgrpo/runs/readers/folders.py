@@ -9,6 +9,7 @@ from medgrpo.errors import MedgrpoError
 from medgrpo.runs.readers.files import read_file
 from medgrpo.runs.readers.parsed import Parsed
 from medgrpo.runs.readers.run_folder import read_run_folder
+from medgrpo.runs.said import say
 
 LOG_NAMES = ("logging.jsonl", "trainer_log.jsonl", "training_metrics.jsonl")
 
@@ -41,10 +42,11 @@ def _join(path: Path, parts: list[Parsed]) -> Parsed:
     first = _named_after_folder(parts[0], path)
     for part in parts[1:]:
         first.entries = first.entries + part.entries
-        first.notes = [*first.notes, *part.notes]
+        first.remarks = [*first.remarks, *part.remarks]
         first.config = {**first.config, **part.config}
     if len(parts) > 1:
-        first.notes.append(f"{len(parts)} files joined: {', '.join(part.name for part in parts)}")
+        names = ", ".join(part.name for part in parts)
+        first.remarks.append(say("files_joined", count=len(parts), names=names))
     return first
 
 

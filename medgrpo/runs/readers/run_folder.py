@@ -11,7 +11,7 @@ from typing import Any
 from medgrpo.files import check_regular
 from medgrpo.records import lines
 from medgrpo.runs.readers.documents import entries_of
-from medgrpo.runs.readers.lines import parse_lines, unreadable_notes
+from medgrpo.runs.readers.lines import parse_lines, unreadable_lines
 from medgrpo.runs.readers.parsed import Overlap, Parsed, Stage
 
 
@@ -27,7 +27,7 @@ def read_run_folder(path: Path) -> Parsed:
         folder = file.parent.name
         stages.append(Stage(folder, entries_of(history), folder.split("-", 1)[-1] or None))
     info = _json(path / "training_info.json")
-    notes = unreadable_notes(unreadable, len(lines(text)))
+    remarks = unreadable_lines(unreadable, len(lines(text)))
     overlaps = []
     abandoned = path / "log.abandoned.jsonl"
     if abandoned.is_file():
@@ -45,7 +45,7 @@ def read_run_folder(path: Path) -> Parsed:
         stages=stages,
         finished=finished if isinstance(finished, bool) else None,
         total_steps=int(total) if isinstance(total, int | float) else None,
-        notes=notes,
+        remarks=remarks,
         overlaps=overlaps,
         folder=path,
         validation=validation if isinstance(validation := info.get("validation"), dict) else {},
