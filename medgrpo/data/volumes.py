@@ -7,6 +7,8 @@ appearance so that splits can keep them together.
 
 from __future__ import annotations
 
+import math
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.eight_bit import windowed
-from medgrpo.data.opened import Opened, Unusable
+from medgrpo.data.opened import MAX_SOURCE_PIXELS, Opened, Unusable
 from medgrpo.data.outline import outline
 from medgrpo.data.source import ImageRef
 from medgrpo.errors import missing_extra
@@ -49,6 +51,11 @@ VIEWS = {
 """DICOM's view position (0018,5101) -> plane."""
 AXES = ("sagittal", "coronal", "axial")
 """Plane across the x (left-right), y (front-back) and z (head-foot) axis."""
+MAX_VOXELS = 2**29
+"""Larger volumes are refused by their header; 1024 × 1024 × 512 is one."""
+HEADER_BYTES = 65_536
+"""So much of a file is read for its header."""
+LARGEST_HEADER = 544
 OBLIQUE_LIMIT = 0.8
 """A slice whose normal has a smaller share of its main axis is called oblique, and gets no plane."""
 
@@ -158,7 +165,7 @@ def _dicom_frame(content: bytes, ref: ImageRef) -> tuple[Image, str | None, str 
     frame = int(ref.part.partition(":")[2] or 1)
     try:
         data = pydicom.dcmread(BytesIO(content))
-        if int(data.get("Rows", 0)) * int(data.get("Columns", 0)) > 2**28:
+        if int(data.get("Rows", 0)) * int(data.get("Columns", 0)) > MAX_SOURCE_PIXELS:
             raise Unusable("image too large", f"{ref.path} claims {data.Rows} × {data.Columns} px")
         pixels = pydicom.pixels.pixel_array(data, index=frame - 1)
     except Unusable:
@@ -209,15 +216,53 @@ def nifti_shape(path: Path) -> tuple[int, int, int]:
     Raises:
         Unusable: it is no NIfTI volume.
     """
-    nibabel = _nibabel()
     try:
-        image = nibabel.as_closest_canonical(nibabel.load(path))
+        with path.open("rb") as file:
+            header = _nifti_header(file.read(HEADER_BYTES), path.name)
+        turned = _nibabel().io_orientation(header.get_best_affine())
+        shape = {int(axis): size for (axis, _), size in zip(turned, header.get_data_shape()[:3], strict=True)}
+    except Unusable:
+        raise
     except Exception as error:
         raise Unusable("image unreadable", f"{path.name} is no NIfTI file, or damaged") from error
-    if len(image.shape) < 3:
-        raise Unusable("image unreadable", f"{path.name} has {len(image.shape)} dimensions, not 3")
-    left, back, foot = (int(size) for size in image.shape[:3])
-    return left, back, foot
+    return shape[0], shape[1], shape[2]
+
+
+def _nifti_header(start: bytes, name: str) -> Any:
+    """The header of a NIfTI file, from its first bytes, packed or not.
+
+    Raises:
+        Unusable: it claims no volume, or one over the limit: refused before anything is unpacked.
+    """
+    nibabel = _nibabel()
+    data = _unpacked(start, LARGEST_HEADER)
+    is_second = data[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
+    kind = nibabel.Nifti2Header if is_second else nibabel.Nifti1Header
+    header = kind(data[: kind.sizeof_hdr], check=False)
+    shape = header.get_data_shape()
+    if len(shape) < 3 or min(shape) < 1:
+        raise Unusable("image unreadable", f"{name} has the dimensions {shape}, not 3")
+    voxels = math.prod(int(size) for size in shape[:3])
+    if voxels > MAX_VOXELS or header.get_data_offset() > 2**24:
+        raise Unusable(
+            "image too large",
+            f"{name} claims {' × '.join(map(str, shape))} voxels, over the limit of {MAX_VOXELS // 10**6} million",
+        )
+    return header
+
+
+def _unpacked(content: bytes, size: int) -> bytes:
+    """The first bytes of what a gzip file holds, or of the content itself; no more than `size` are ever made."""
+    if content[:2] != b"\x1f\x8b":
+        return content[:size]
+    out = b""
+    while content and len(out) < size:  # a file may have several members
+        member = zlib.decompressobj(wbits=31)
+        out += member.decompress(content, size - len(out))
+        if not member.eof:
+            break
+        content = member.unused_data
+    return out
 
 
 def _nifti_slice(content: bytes, ref: ImageRef) -> Image:
@@ -242,18 +287,21 @@ def _nifti_slice(content: bytes, ref: ImageRef) -> Image:
 def _nifti_volume(content: bytes) -> tuple[Any, float, float]:
     """The first volume of a NIfTI file turned to the axes of the patient, and its window; kept until another file is
     read, since its slices follow each other."""
-    import gzip
-
     import numpy as np
 
     nibabel = _nibabel()
-    data = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    kind = (
-        nibabel.Nifti2Image if data[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c") else nibabel.Nifti1Image
-    )
-    image = nibabel.as_closest_canonical(kind.from_bytes(data))
+    header = _nifti_header(content[:HEADER_BYTES], "it")
+    shape, kind = header.get_data_shape()[:3], header.get_data_dtype()
+    offset = int(header.get_data_offset())
+    needed = offset + math.prod(shape) * kind.itemsize  # of several volumes the first
+    data = _unpacked(content, needed)
+    if len(data) < needed:
+        raise ValueError(f"cut off: {len(data)} bytes of {needed}")
+    slope, inter = header.get_slope_inter()
+    scale = (1.0 if slope is None else slope, 0.0 if inter is None else inter)
+    stored = nibabel.arrayproxy.ArrayProxy(BytesIO(data), (shape, kind, offset, *scale))
+    image = nibabel.as_closest_canonical(nibabel.Nifti1Image(stored, header.get_best_affine()))
     volume = np.asarray(image.dataobj, dtype=np.float32)
-    volume = volume.reshape(*volume.shape[:3], -1)[..., 0]
     low, high = np.percentile(volume[np.isfinite(volume)], (0.5, 99.5))
     return volume, float(low), float(high)
 

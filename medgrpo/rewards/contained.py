@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from types import FrameType
 from typing import Any
 
+from medgrpo.alarm import limited
 from medgrpo.rewards.plugins import RewardError
 
 TIMEOUT_S = 600.0
 """Longest call of a user's reward where a command says nothing else."""
-RING_AGAIN_S = 0.5
-"""A reward that catches the alarm hears it again."""
-
-
-class _TimeIsUp(BaseException):
-    """No Exception, so that `except Exception` in a reward does not swallow it."""
 
 
 class RewardTimeout(RewardError):
@@ -50,7 +42,15 @@ def call_contained(
         Exception: whatever it raises.
     """
     given = {key: _copy(values) for key, values in columns.items()}
-    with _same_folder(reward), _limited(reward, timeout_s):
+
+    def late() -> RewardTimeout:
+        return RewardTimeout(
+            reward,
+            f"it took longer than {timeout_s:g} s for one call",
+            hint="--reward-timeout SECONDS gives it more; 0: no limit",
+        )
+
+    with _same_folder(reward), limited(timeout_s, late):
         try:
             return function(completions=_copy(completions), **given)
         except SystemExit as error:
@@ -85,29 +85,3 @@ def _same_folder(reward: str) -> Iterator[None]:
                 RuntimeWarning,
                 stacklevel=2,
             )
-
-
-@contextmanager
-def _limited(reward: str, timeout_s: float | None) -> Iterator[None]:
-    """Interrupts what takes longer, by an alarm: only in the main thread of a system that has alarms."""
-    is_main = threading.current_thread() is threading.main_thread()
-    if timeout_s is None or not is_main or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def ring(_number: int, _frame: FrameType | None) -> None:
-        raise _TimeIsUp
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, timeout_s, RING_AGAIN_S)
-    try:
-        yield
-    except _TimeIsUp as error:
-        raise RewardTimeout(
-            reward,
-            f"it took longer than {timeout_s:g} s for one call",
-            hint="--reward-timeout SECONDS gives it more; 0: no limit",
-        ) from error
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
