@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from medgrpo.data.decode import open_picture
+from medgrpo.data.nifti import read_nifti_header
 from medgrpo.data.opened import Unusable
 from medgrpo.data.prepare import PrepareOptions, prepare
 from medgrpo.data.source import ImageRef
-from medgrpo.data.volumes import nifti_shape, open_volume_slice
+from medgrpo.data.volumes import open_volume_slice
 from medgrpo.errors import MedgrpoError
 
 
@@ -50,7 +51,7 @@ def test_a_volume_over_the_limit_is_refused_by_its_header(tmp_path):
         with pytest.raises(
             Unusable, match=r"claims 2000 × 2000 × 2000 voxels, over the limit of 536 million"
         ):
-            nifti_shape(file)
+            read_nifti_header(file)
         with pytest.raises(Unusable, match="damaged"):
             open_volume_slice(content, ImageRef("bomb.nii.gz", "slice:axial/3"))
 
@@ -60,7 +61,7 @@ def test_a_volume_over_the_limit_is_refused_by_its_header(tmp_path):
 def test_of_a_packed_volume_no_more_is_unpacked_than_its_header_says(tmp_path):
     file = bomb_of_zeros(tmp_path / "long.nii.gz", (40, 40, 40), size=2**28)
     content = file.read_bytes()
-    assert peak_of(lambda: nifti_shape(file)) < 2**22
+    assert peak_of(lambda: read_nifti_header(file)) < 2**22
     assert peak_of(lambda: open_volume_slice(content, ImageRef("long.nii.gz", "slice:axial/3"))) < 2**23
 
 
@@ -84,10 +85,10 @@ def test_scaled_several_and_oblique_volumes_are_read_as_before(tmp_path, packed)
     file = tmp_path / ("a.nii.gz" if packed else "a.nii")
     nibabel.save(image, file)
     whole = nibabel.as_closest_canonical(nibabel.load(file))
-    assert nifti_shape(file) == whole.shape[:3]
-    from medgrpo.data.volumes import _nifti_volume
+    assert read_nifti_header(file).shape == whole.shape[:3]
+    from medgrpo.data.nifti import _volume
 
-    volume, _, _ = _nifti_volume(file.read_bytes())
+    volume, _, _ = _volume(file.read_bytes())
     np.testing.assert_allclose(volume, np.asarray(whole.dataobj)[..., 0], rtol=1e-6)
 
 

@@ -19,6 +19,8 @@ from medgrpo.models.weights import metadata_file
 
 DEFAULT = "balanced"
 DEMO = "demo"
+OTHER_NAMES = {"quick": "vessels-quick", "mid": "vessels-mid", "full": "vessels-full"}
+"""What presets are called in older scripts for vessels."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def load_preset(name: str) -> Preset:
     Raises:
         UsageError: there is none (with a did-you-mean), or the file is no preset.
     """
+    name = OTHER_NAMES.get(name, name)
     path = Path(name) if name.endswith(".toml") else preset_paths().get(name)
     if path is None:
         raise choice_error("preset", name, (p for p in preset_paths() if p != DEMO))

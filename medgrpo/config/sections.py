@@ -221,6 +221,54 @@ class VllmConfig(Section):
     """Stop when sampler and trainer differ by more than this per token (mean |Δlogp|): nothing is learned there."""
 
 
+class MasksConfig(Section):
+    """How masks are drawn and judged; used by the methods of mask models."""
+
+    sampler: Literal["independent", "cells", "scales", "smooth", "segments", "threshold"] = "cells"
+    """What moves together in a drawn mask: nothing, square cells, cells of three sizes, a smooth field, uncertain
+    stretches, the whole mask. docs/vessels.md compares them."""
+    cell_px: int | None = Field(None, ge=1)
+    """Side of the (smallest) cell, in pixels; none: the sampler's own, 8 for cells."""
+    noise: float | None = Field(None, gt=0)
+    """Scale of the noise shared by a cell, in logits; none: the sampler's own."""
+    sharpness: float | None = Field(None, gt=0)
+    """Temperature of the pixels' coins under shared noise; none: 0.3."""
+    credit: Literal["local", "whole"] = "local"
+    """local: what a pixel changes of the reward; whole: every pixel gets its mask's advantage, as GRPO has it."""
+    anchor: float = Field(0.0, ge=0)
+    """Weight of a supervised loss beside the reward; it is logged as what it is."""
+    anchor_loss: Literal["soft_dice", "bce", "soft_cldice"] = "soft_dice"
+    """The supervised loss of the anchor."""
+    warm_start_loss: Literal["soft_dice", "bce", "soft_cldice", "bce_dice"] = "bce_dice"
+    """What masks-sft learns by; bce_dice is the sum of both."""
+    recall_target: float | None = Field(None, gt=0, le=1)
+    """Recall that earns the whole bonus; none: the reward's own."""
+    dice_weight: float | None = Field(None, ge=0)
+    """Weight of Dice in the reward; none: the reward's own."""
+    recall_weight: float | None = Field(None, ge=0)
+    """Weight of recall in the reward; none: the reward's own."""
+    dynamic_recall: bool = False
+    """Recall weighs 0.4 while its running mean is below 0.80, and 0.2 after; replaces `recall_weight`."""
+    image_size: int | None = Field(None, ge=16)
+    """Longest side that pictures are brought to, in pixels; none: as stored."""
+    patch_size: int | None = Field(None, ge=16)
+    """Side of the squares that are trained on, in pixels; whole pictures are stitched from them. None: no patches."""
+    threshold: float | None = Field(None, gt=0, lt=1)
+    """Probability above which a pixel is foreground; none: chosen on the validation split for `validation.metric`."""
+    prompt: str | None = None
+    """What models that take words are asked; none: "<image>Please segment the blood vessel."."""
+    text: Literal["fixed", "sampled"] = "fixed"
+    """Whether Sa2VA's answer is fixed, or sampled and learned with the mask."""
+    sam: str | None = None
+    """SAM 2 that a plain vision-language model is put together with."""
+    train_parts: Annotated[tuple[str, ...] | None, Listed] = None
+    """Names of modules that are trained whole beside an adapter, such as mask_decoder; none: the model's own choice."""
+    keep: Literal["all", "ends", "none"] = "ends"
+    """Which drawn masks the completion store keeps: all, the best and the worst of each group, or none."""
+    overlays: int = Field(4, ge=0)
+    """Pictures with their masks that are written at each validation."""
+
+
 class TrainingConfig(Section):
     """The main stage: its method, length and optimiser."""
 
@@ -389,6 +437,7 @@ class RunConfig(Section):
     rewards: RewardConfig = RewardConfig()
     rollout: RolloutConfig = RolloutConfig()
     vllm: VllmConfig = VllmConfig()
+    masks: MasksConfig = MasksConfig()
     training: TrainingConfig = TrainingConfig()
     stages: dict[str, StageConfig] = Field(default_factory=dict)
     """Stages before the main one, in order, by name."""

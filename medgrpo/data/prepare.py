@@ -361,6 +361,9 @@ def _picture_fault(item: Item, stored: dict[str, StoredImage]) -> BadRow | None:
     broken = next((image for image in found if image.problem), None)
     if broken is not None:
         return BadRow(broken.reason, "image", broken.problem, "a picture that can be opened")
+    outside = _box_outside(item.row["boxes"], found[0] if found else None)
+    if outside is not None:
+        return outside
     for column, ref in item.masks.items():
         picture, mask = found[0], stored[ref.key]
         across, down = (
@@ -371,6 +374,23 @@ def _picture_fault(item: Item, stored: dict[str, StoredImage]) -> BadRow | None:
             sizes = [f"{image.source_width} × {image.source_height} px" for image in (mask, picture)]
             problem = f"{ref.key} is {sizes[0]}, its picture {sizes[1]}"
             return BadRow("mask of another shape", column, problem, "a mask that covers its picture")
+    return None
+
+
+def _box_outside(boxes: str | None, picture: StoredImage | None) -> BadRow | None:
+    """The fault of a box that does not lie in the picture as it was decoded, whatever the annotation says of it."""
+    for item in json.loads(boxes) if boxes else ():
+        left, top, right, bottom = item["box"]
+        if picture is None:
+            return BadRow(
+                "boxes without a picture", "boxes", "the row has boxes and no picture", "its picture"
+            )
+        size = picture.source_width, picture.source_height
+        if not (0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]):
+            problem = f"{item['box']} in a picture of {size[0]} × {size[1]} px"
+            return BadRow(
+                "box outside the picture", "boxes", problem, "left < right and top < bottom, inside of it"
+            )
     return None
 
 

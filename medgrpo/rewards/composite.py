@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.figures import Bounds, figure
 from medgrpo.rewards import text
-from medgrpo.rewards.columns import RESERVED, SETTINGS, is_leaked_field
+from medgrpo.rewards.columns import RESERVED, SETTINGS, is_leaked_field, with_own_names
 from medgrpo.rewards.contained import call_contained
-from medgrpo.rewards.plugins import FileReward, RewardError, as_column, failing_row, one_row
+from medgrpo.rewards.plugins import FileReward, RewardError, as_column, failing_row, one_row, parameters
 from medgrpo.rewards.registry import BUILT_IN, RewardFunction, brings_code, is_text, label, load_reward
 from medgrpo.rewards.weights import check_weights, normalised, resolve_weights
 
@@ -240,7 +240,8 @@ class CompositeReward:
         for index, (name, function) in enumerate(zip(self.names, self.functions, strict=True)):
             if together is not None and index in self._texts:
                 continue
-            given = built_in if self.sources[index] in BUILT_IN else offered
+            own = self.sources[index] not in BUILT_IN
+            given = with_own_names(offered, parameters(function)) if own else built_in
             values, failures = self._component(name, function, completions, given)
             components[:, index] = values
             if failures:

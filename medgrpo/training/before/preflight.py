@@ -86,8 +86,9 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         warnings += _check_curriculum(config, sample, plans)
         warnings += _check_metric(config, sample, template)
         if any(METHODS[plan.method].samples for plan in plans):
-            probe = trial_rows(sample.rows("train"))
-            warnings += _try_rewards(composite, probe, template)
+            if any(METHODS[plan.method].samples_texts for plan in plans):
+                probe = trial_rows(sample.rows("train"))
+                warnings += _try_rewards(composite, probe, template)
             warnings += _audit(composite, sample, config.rewards.audit_limit)
     if config.training.early_stopping_patience is not None and not config.validation.steps:
         warnings.append("training.early_stopping_patience waits for validations: set validation.steps")
@@ -119,8 +120,16 @@ def _check_names(config: RunConfig, composite: CompositeReward) -> None:
     from medgrpo.rewards.registry import BUILT_IN, load_reward
     from medgrpo.runs.rules import RULES
 
+    draws_masks = METHODS[config.training.method].needs == ("mask",)
     for name in composite.sources:
-        if BUILT_IN.get(name) == "medgrpo.rewards.masks":
+        module = BUILT_IN.get(name)
+        if draws_masks and module is not None and module != "medgrpo.rewards.masks":
+            raise UsageError(
+                f"the reward {name} judges texts, and {config.training.method} draws masks",
+                expected="multi_objective, simple_dice or recall_focused, each also _guarded, or a reward of your own",
+                hint="--set rewards.weights=multi_objective_guarded",
+            )
+        if not draws_masks and module == "medgrpo.rewards.masks":
             raise UsageError(
                 f"the reward {name} compares masks, and a model in training writes texts",
                 expected="rewards of texts or boxes",
@@ -247,11 +256,14 @@ def _check_curriculum(config: RunConfig, dataset: PreparedDataset, plans: list[S
 
 
 def _check_model(path: str, thinking: str, force_base: bool) -> None:
+    from medgrpo.models.folders import BUILT_IN_MASK_MODELS
     from medgrpo.models.loading import check_model, check_thinking
     from medgrpo.models.weights import check_fingerprints, find_weights
 
     weights = find_weights(path)
     base = weights.base
+    if base in BUILT_IN_MASK_MODELS:
+        return
     check_model(base)
     check_fingerprints(weights, force=force_base)
     if thinking != "template":

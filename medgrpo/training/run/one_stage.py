@@ -54,7 +54,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
         stage=stage,
         writer=run.writer,
         store=CompletionStore(run.writer.path / "completions")
-        if method.facts.samples_texts and run.is_main_process
+        if method.facts.samples and run.is_main_process
         else None,
         reporter=run.reporter,
         metadata=stage_metadata(run, settings, stage, weights, policy),

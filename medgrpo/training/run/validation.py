@@ -72,7 +72,7 @@ class Validator:
         """`reward`, every component, and the metric that chooses the best checkpoint."""
         import numpy as np
 
-        from medgrpo.evaluation.score import cluster_labels
+        from medgrpo.data.clusters import cluster_labels
         from medgrpo.evaluation.statistics import estimate
         from medgrpo.rewards.composite import CompositeReward
         from medgrpo.training.trainers.scoring import row_columns
