@@ -104,6 +104,8 @@ def nifti_slice(content: bytes, ref: ImageRef) -> Image:
     try:
         volume, low, high = _volume(content)
         values = np.take(volume, int(number), axis=AXES.index(plane))
+    except Unusable as error:
+        raise Unusable(error.reason, f"{ref.key}: {error}") from error
     except Exception as error:
         raise Unusable("image damaged", f"{ref.key}: {type(error).__name__}: {error}") from error
     shown = np.rot90(values)  # second axis upwards
@@ -176,7 +178,7 @@ def _of_header(header: Any, values: Any = None) -> Any:
     else:
         own.set_data_shape(values.shape)
     kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
-    return kind(values, None, own)
+    return kind(values, header.get_best_affine(), own)
 
 
 def _unpacked(content: bytes, size: int) -> bytes:
