@@ -159,7 +159,7 @@ def train(
         _show_plan(said, settings, checks, run_path)
         return
     if needs_launch(settings.launch):
-        _launch(settings, run_path, resume=point is not None, exit_on_stop=exit_on_stop)
+        _launch(settings, run_path, point, exit_on_stop)
     result = _train(said, settings, checks, name, run_path, point, started)
     if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
         raise SystemExit(_stopped_code(result.stopped_by, exit_on_stop))
@@ -239,7 +239,16 @@ def _run_name(settings: RunConfig, preset: str | None) -> str:
         return settings.run.name
     if settings.run.output:
         return Path(settings.run.output).name
-    return new_run_name(Path(preset).stem if preset else "balanced", Path("runs"))
+    from medgrpo.config.presets import DEFAULT, preset_method
+
+    made_from = preset or DEFAULT
+    method = settings.training.method
+    of_preset = (
+        f"{Path(made_from).stem}"
+        if method == preset_method(made_from)
+        else f"{Path(made_from).stem}-{method}"
+    )
+    return new_run_name(of_preset, Path("runs"))
 
 
 def _stopped_code(signal_name: str | None, wanted: int | None) -> int:
@@ -251,7 +260,7 @@ def _stopped_code(signal_name: str | None, wanted: int | None) -> int:
     return 128 + signal.Signals[signal_name or "SIGINT"]
 
 
-def _launch(settings: RunConfig, run_path: Any, *, resume: bool, exit_on_stop: int | None) -> None:
+def _launch(settings: RunConfig, run_path: Any, point: ResumePoint | None, exit_on_stop: int | None) -> None:
     """Start the same command in every process, all with one run folder, and end with its exit code."""
     import signal
     import sys
@@ -259,9 +268,11 @@ def _launch(settings: RunConfig, run_path: Any, *, resume: bool, exit_on_stop: i
     from medgrpo.files import read_json
     from medgrpo.training.before.launch import relaunch, without_option
 
-    arguments = sys.argv[1:]
-    if not resume:
-        arguments = [*without_option(arguments, "--resume"), "--output", str(run_path)]
+    arguments = without_option(sys.argv[1:], "--resume")
+    # What `auto` found is named: by the time that the processes look, another run may be the newest.
+    arguments += (
+        ["--output", str(run_path)] if point is None else ["--resume", str(point.checkpoint or point.run)]
+    )
     code, asked = relaunch(arguments, settings.launch)
     if asked is not None and (code or read_json(run_path / "training_info.json").get("status") == "stopped"):
         raise SystemExit(_stopped_code(signal.Signals(asked).name, exit_on_stop))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -57,6 +57,11 @@ def _known_method(name: str) -> str:
     return name
 
 
+def _is_named_none(section: type[BaseModel], name: str) -> bool:
+    field = section.model_fields.get(name)
+    return field is not None and "none" in get_args(field.annotation)
+
+
 Listed = BeforeValidator(_list_of)
 MethodName = Annotated[str, AfterValidator(_known_method)]
 """A key of `medgrpo.methods.METHODS`."""
@@ -66,6 +71,15 @@ class Section(BaseModel):
     """A group of settings: immutable, unknown names refused, field docstrings kept as descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_by_name(cls, values: Any) -> Any:
+        """`--set KEY=none` means the value that is called so, where a setting has one (`data.augment=none`)."""
+        if not isinstance(values, dict):
+            return values
+        named = {name for name, value in values.items() if value is None and _is_named_none(cls, name)}
+        return {name: "none" if name in named else value for name, value in values.items()}
 
 
 class ModelConfig(Section):
@@ -296,7 +310,7 @@ class TrainingConfig(Section):
     lr_scheduler_type: Schedule = "cosine"
     """How the learning rate falls after the warm-up."""
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises from 0."""
+    """Share of the steps in which the learning rate rises to its peak; the first takes a part of it, not 0."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW weight decay."""
     max_grad_norm: float = Field(1.0, gt=0)
@@ -361,7 +375,7 @@ class StageConfig(Section):
     lr_scheduler_type: Schedule | None = None
     """How the learning rate falls after the warm-up."""
     warmup_ratio: float | None = Field(None, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises from 0."""
+    """Share of the steps in which the learning rate rises to its peak; the first takes a part of it, not 0."""
     weight_decay: float | None = Field(None, ge=0)
     """AdamW weight decay."""
     beta: float | None = Field(None, ge=0)

@@ -31,6 +31,8 @@ from medgrpo.data.source import ImageRef
 from medgrpo.data.splits import Groups, assign, parse_split, text_key
 from medgrpo.data.store import disk_errors, journal, store_all, sync_all
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.files import cache_folder
+from medgrpo.models.folders import refuse_mistyped
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Makes a progress bar from a label and a total; what it yields is called with steps done."""
@@ -209,13 +211,16 @@ def local_source(path: str | Path) -> Path:
         UsageError: there is no such folder, and the hub has no such dataset or cannot be reached.
     """
     given = Path(path).expanduser()
-    if given.exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)):
+    if given.exists():
+        return given
+    refuse_mistyped(str(path), "data")
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)):
         return given
     try:
         import huggingface_hub
     except ImportError as error:
         raise missing_extra("huggingface_hub", "train", "loading a dataset from the hub") from error
-    folder = Path("~/.cache/medgrpo/hub").expanduser() / str(path).replace("/", "--")
+    folder = cache_folder() / "hub" / str(path).replace("/", "--")
     try:
         huggingface_hub.snapshot_download(str(path), repo_type="dataset", local_dir=folder)
     except Exception as error:
@@ -434,7 +439,8 @@ def _finished_rows(
 ) -> tuple[list[Row], list[str]]:
     """The rows with ids, stored pictures and token counts, and the content hash of each."""
     from medgrpo.data.boxes import scaled_boxes
-    from medgrpo.models.image_tokens import image_family, image_tokens
+    from medgrpo.models.families import image_family
+    from medgrpo.models.image_tokens import image_tokens
 
     family = image_family("qwen2.5-vl")
     rows, hashes = [], []
@@ -452,7 +458,7 @@ def _finished_rows(
         if pictures:
             first = pictures[0]
             row["width"], row["height"] = first.width, first.height
-            row["image_tokens"] = sum(image_tokens(p.width, p.height, family) for p in pictures)
+            row["image_tokens"] = image_tokens(first.width, first.height, family)
             row["image_id"] = row["image_id"] or item.images[0].shown_key
             _label_from_header(row, first)
             if source_boxes:

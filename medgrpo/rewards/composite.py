@@ -159,6 +159,10 @@ class CompositeReward:
         other.settings = {**self.settings, **settings}
         return other
 
+    def alone(self, reward: str) -> CompositeReward:
+        """One reward, of this sum or not, judged with this sum's settings and its way to handle errors."""
+        return CompositeReward({reward: 1.0}, on_error=self.on_error, settings=self.settings)
+
     def bounds(self, name: str = "total") -> Bounds | None:
         """The range of a component for one row, or of the total; None where a user's own reward sets it."""
         if name != "total":

@@ -163,8 +163,9 @@ def as_column(reward: str, values: Any, count: int) -> list[float]:
             number = float(value)
         except (TypeError, ValueError):
             number = math.inf
-        if isinstance(value, str) or math.isinf(number):
-            raise RewardError(reward, f"it returned {value!r}", row=row)
+        if isinstance(value, str) or not math.isfinite(number):
+            hint = "None says that it cannot judge a row" if math.isnan(number) else None
+            raise RewardError(reward, f"it returned {value!r}", row=row, hint=hint)
         column.append(number)
     return column
 
