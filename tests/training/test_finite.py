@@ -11,7 +11,7 @@ from medgrpo.errors import MedgrpoError
 from medgrpo.files import read_json
 from medgrpo.runs.writer import StageFolder
 from medgrpo.training.run.checkpoints import complete_checkpoints
-from medgrpo.training.watch.finite import worded
+from medgrpo.training.watch.finite import non_finite_outputs_in_words
 from tests.training.conftest import StopsAt, losses, run
 
 SHORT = ("stages.sft.enabled=false", "training.max_steps=4", "training.lr_scheduler_type=constant")
@@ -63,10 +63,10 @@ def test_what_a_gpu_says_of_it_is_worded_too_and_other_errors_pass(tmp_path):
     trainer = SimpleNamespace(state=SimpleNamespace(global_step=7))
     with (
         pytest.raises(MedgrpoError, match=r"step 7, .* outputs are NaN"),
-        worded(context, trainer),
+        non_finite_outputs_in_words(context, trainer),
     ):
         raise RuntimeError(
             "CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later"
         )
-    with pytest.raises(RuntimeError, match="shape"), worded(context, trainer):
+    with pytest.raises(RuntimeError, match="shape"), non_finite_outputs_in_words(context, trainer):
         raise RuntimeError("shape mismatch")

@@ -12,6 +12,7 @@ from accelerate.utils import gather_object, send_to_device
 from trl import GRPOTrainer
 
 from medgrpo.files import read_json, write_json
+from medgrpo.rewards.text import completion_text
 from medgrpo.runs.store import Completion
 from medgrpo.training.before.datasets import RowSource, grpo_dataset
 from medgrpo.training.methods import StageMethod
@@ -29,7 +30,6 @@ from medgrpo.training.trainers.scoring import (
     Overlong,
     Sample,
     Scored,
-    completion_text,
     joined,
     reward_metrics,
     row_columns,
