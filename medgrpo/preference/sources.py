@@ -61,7 +61,9 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
             expected="runs of one dataset",
             hint="make the pairs of each by themselves",
         )
-    return _with_rows(candidates, open_data(datasets.pop()), _template_of(runs[0]))
+    configured = tomllib.loads((runs[0] / "config.toml").read_text(encoding="utf-8"))
+    seed = configured.get("run", {}).get("seed", 0)  # decides a mixture's hash
+    return _with_rows(candidates, open_data(datasets.pop(), seed=seed), _template_of(runs[0]))
 
 
 def candidates_of_run(run: Path) -> list[Candidate]:
