@@ -50,8 +50,9 @@ def test_a_model_whose_weights_are_no_numbers_is_refused_before_the_first_step(t
     name = next(name for name in tensors if name.endswith("q_proj.weight"))
     tensors[name][0, 0] = torch.nan
     save_file(tensors, weights, {"format": "pt"})
-    with pytest.raises(MedgrpoError, match=r"q_proj\.\S*weight are .*before the first step"):
+    with pytest.raises(MedgrpoError, match=r"NaN or infinity in .*q_proj\.\S*weight"):
         run(tiny_config(*SHORT, f"model.path={path}"), tmp_path / "next")
+    assert not (tmp_path / "next" / "log.jsonl").is_file()
 
 
 def test_what_a_gpu_says_of_it_is_worded_too_and_other_errors_pass(tmp_path):
