@@ -99,6 +99,10 @@ def score(
     on_reward_error: Annotated[
         str, typer.Option(metavar="stop|skip", help="What to do when a reward raises.")
     ] = "stop",
+    reward_timeout: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Longest call of a reward of your own; 0: no limit."),
+    ] = 600.0,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -130,6 +134,7 @@ def score(
         chosen,
         gate=gate,
         on_error=on_reward_error,  # type: ignore[arg-type]  # checked there
+        timeout_s=reward_timeout,
         settings={"tags": tuple(_names(tags) or ()), "plain": plain} | _box_format(box_format),
     )
     if file.is_dir() and wants_audit:
