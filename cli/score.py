@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.typed import refuse_useless
 
 if TYPE_CHECKING:
     from medgrpo.rewards.audit import AuditReport
@@ -19,9 +20,14 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 SHOWN_ROWS = 20
 
+OF_READING = {"columns", "references", "join"}
+OF_COMPLETIONS = OF_READING | {"output", "explain", "group_size"}
+"""Options that say what becomes of completions; an audit without any has no use for them."""
+
 
 @app.command()
 def score(
+    context: typer.Context,
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -132,12 +138,16 @@ def score(
         settings={"tags": tuple(_names(tags) or ()), "plain": plain} | _box_format(box_format),
     )
     if file.is_dir() and wants_audit:
+        refuse_useless(
+            context, OF_COMPLETIONS, "belongs to completions, and a dataset that is audited has none"
+        )
         _audit_references(out, file, None, composite, limit, audit_limit)
         return
     rows = read_completions(
         file, parse_columns(columns), references, join, limit=limit, require_completions=not wants_audit
     )
     if not rows.completions:
+        refuse_useless(context, OF_COMPLETIONS - OF_READING, f"belongs to completions, and {file} has none")
         _audit_references(out, file, rows, composite, limit, audit_limit)
         return
     for note in rows.notes:
