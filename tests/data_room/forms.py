@@ -382,6 +382,52 @@ RECORDS = (
         rows=1,
     ),
     Form(
+        "Dolly: instruction, context, response",
+        lines(
+            "a.jsonl",
+            {"instruction": "Is it normal?", "context": "No fracture.", "response": "yes", "category": "qa"},
+        ),
+        {"question": "Is it normal?\nNo fracture.", "answer": "yes"},
+        ("category not read",),
+        rows=1,
+    ),
+    Form(
+        "a label that is the answer (BoolQ)",
+        lines(
+            "a.jsonl",
+            {"question": Q, "passage": "The line is broken.", "label": True},
+            {"question": Q2, "label": False},
+        ),
+        {"question": Q, "answer": "yes", "context": "The line is broken."},
+    ),
+    Form(
+        "options that are pictures (MMMU)",
+        lines(
+            "a.jsonl",
+            {
+                "question": f"<image 1>{Q}",
+                "options": ["<image 1>", "none"],
+                "answer": "B",
+                "image_1": "p0.png",
+            },
+            pictures=1,
+        ),
+        {},
+        ("skipped: picture inside the answer",),
+        rows=0,
+    ),
+    Form(
+        "the address that a picture is from",
+        lines(
+            "a.jsonl",
+            {"question": Q, "answer": "yes", "image": "p0.png", "flickr_url": "http://x.org/7.jpg"},
+            pictures=1,
+        ),
+        {"question": Q, "images": 1},
+        ("flickr_url not read",),
+        rows=1,
+    ),
+    Form(
         "Alpaca pairs: instruction, input, chosen, rejected",
         lines(
             "a.json",

@@ -35,10 +35,20 @@ def falls(run):
     assert assess(run).verdict == "abnormal"
 
 
-@pytest.mark.parametrize("wrapper", ["data", "metrics", "logs", "values", "scalars"])
+@pytest.mark.parametrize(
+    "wrapper", ["data", "metrics", "logs", "values", "scalars", "train_metrics", "training_stats"]
+)
 def test_metrics_under_a_wrapper_are_read(tmp_path, wrapper):
     rows = [
         {"step": n, wrapper: {"critic/rewards/mean": r, "actor/grad_norm": 0.3}}
+        for n, r in zip(STEPS, FALLING, strict=True)
+    ]
+    falls(read_run(jsonl(tmp_path / "run.jsonl", rows)))
+
+
+def test_metrics_as_a_list_of_names_and_values_are_read(tmp_path):
+    rows = [
+        {"step": n, "metrics": [{"name": "train/reward", "value": r}]}
         for n, r in zip(STEPS, FALLING, strict=True)
     ]
     falls(read_run(jsonl(tmp_path / "run.jsonl", rows)))
