@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prompts import PromptTemplate, build_messages
-from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError
+from medgrpo.rows import Row
 
 
 @dataclass(frozen=True)

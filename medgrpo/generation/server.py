@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prompts import PromptTemplate, build_messages
-from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError
 from medgrpo.generation.generate import Generated, Sampling
 from medgrpo.masking import without_credentials
+from medgrpo.rows import Row
 from medgrpo.web import ask_json
 
 
