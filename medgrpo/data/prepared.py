@@ -158,8 +158,10 @@ class PreparedDataset:
 
     @property
     def hashes(self) -> set[str]:
-        """Its own hash, and of a mixture those of its parts."""
-        return {self.hash, *(str(part["hash"]) for part in self.info.get("parts", []))}
+        """Its own hash, those of a mixture's parts, and that of the dataset whose rows preference pairs were made of."""
+        stated = [self.info.get("hash"), self.info.get("made_from_dataset")]
+        stated += [part["hash"] for part in self.info.get("parts", [])]
+        return {str(each) for each in stated if each}
 
     def copied_name(self, path: str) -> str:
         """The relative path at which a file that a row names lies in a dataset made of this one's rows."""

@@ -108,9 +108,9 @@ class Subject:
         return seed if isinstance(seed, int) else None
 
     def has_learnt(self, dataset: PreparedDataset) -> bool:
-        """Whether it was trained on training rows of this dataset, or of a part that both mixtures share."""
+        """Whether it was trained on training rows of this dataset, of a part that both share, or on pairs made of them."""
         provenance = self.metadata.get("provenance") or {}
-        learnt = {provenance.get("data_hash"), *(provenance.get("part_hashes") or [])}
+        learnt = {str(provenance.get("data_hash")), *(provenance.get("part_hashes") or [])}
         return bool(learnt & dataset.hashes)
 
     @property

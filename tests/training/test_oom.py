@@ -23,15 +23,18 @@ def run(config, path, reporter=None):
 
 @contextmanager
 def device_with_room_for(samples, *, after=0):
-    """Every forward pass with gradients on more samples raises what torch raises on a full device."""
-    passes = 0
+    """Every forward pass with gradients on more samples raises what torch raises on a full device.
+
+    A group of completions is one row of such a pass.
+    """
+    passes, group = 0, 4
 
     def full(module, arguments):
         nonlocal passes
         if not isinstance(module, torch.nn.Embedding) or not torch.is_grad_enabled():
             return
         passes += 1
-        if arguments[0].shape[0] > samples and passes > after:
+        if group * arguments[0].shape[0] > samples and passes > after:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     hook = torch.nn.modules.module.register_module_forward_pre_hook(full)

@@ -45,6 +45,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
     source = row_source(run, settings, policy, dataset)
     source, longest = method.fitting_rows(source, policy, settings, run.reporter)
     plan = plan_of_rows(run, name, settings, source, dataset)
+    plan = method.fitting_plan(plan, settings, policy, source, longest)
     curriculum = None
     if name is MAIN:
         curriculum = stage_curriculum(run, settings, plan, source, policy, weights, dataset)
