@@ -10,7 +10,7 @@ from medgrpo.errors import MedgrpoError
 from medgrpo.files import read_json
 from medgrpo.records import json_objects
 from medgrpo.training.run.train import train
-from medgrpo.training.watch.oom import explained, memory_advice
+from medgrpo.training.watch.oom import memory_advice, memory_and_disk_in_words
 from medgrpo.training.watch.reporter import SilentReporter
 from tests.training.conftest import losses, prompt_order
 
@@ -112,5 +112,5 @@ def test_what_does_not_fit_fails_before_the_first_step(tiny_config, tmp_path):
     ],
 )
 def test_a_full_disk_is_known_by_what_python_and_torch_raise(tiny_config, error):
-    with pytest.raises(MedgrpoError, match="the disk is full"), explained(tiny_config()):
+    with pytest.raises(MedgrpoError, match="the disk is full"), memory_and_disk_in_words(tiny_config()):
         raise error

@@ -14,6 +14,7 @@ from trl import GRPOTrainer
 
 from medgrpo.engine.shown import picture_inputs
 from medgrpo.files import read_json, write_json
+from medgrpo.rewards.text import completion_text
 from medgrpo.runs.store import Completion
 from medgrpo.training.before.datasets import RowSource, grpo_dataset, prompt_lengths
 from medgrpo.training.methods import StageMethod
@@ -34,7 +35,6 @@ from medgrpo.training.trainers.scoring import (
     Overlong,
     Sample,
     Scored,
-    completion_text,
     joined,
     reward_metrics,
     row_columns,
