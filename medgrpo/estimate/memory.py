@@ -27,9 +27,9 @@ def memory_gib(work: Workload) -> dict[str, float]:
         gradients, optimizer = gradients / work.gpus, optimizer / work.gpus
         if config.launch.deepspeed == "zero3" or config.launch.fsdp:
             weights /= work.gpus
-    micro = work.plan.per_device_train_batch_size * work.method.sequences
+    micro: float = work.plan.per_device_train_batch_size * work.method.sequences
     tokens = micro * (work.prompt_tokens + config.rollout.max_completion_length)
-    pictures = float(micro)
+    pictures = micro
     if work.shares_prompt:
         pictures, micro = work.groups_per_pass, work.groups_per_pass * work.generations
         tokens = pictures * work.prompt_tokens + micro * config.rollout.max_completion_length
