@@ -121,7 +121,7 @@ def _guesses(content: bytes) -> tuple[str, ...]:
         else:
             alone += 1
             position += 1
-    return ("gb18030", "cp1252") if pairs >= alone else ("cp1252",)
+    return ("gb18030", "cp1252") if pairs > 4 * alone else ("cp1252",)
 
 
 def lines(text: str) -> list[str]:
