@@ -693,7 +693,7 @@ fn last_retraction(words: &[Word<'_>], groups: &[Group]) -> Option<usize> {
         ) || word == "mean" && i > 0 && words[i - 1].text == "I"
             || matches!(
                 (words[i].text, words.get(i + 1).map(|w| w.text)),
-                ("更", Some("正")) | ("不", Some("对")) | ("等", Some("等")) | ("纠", Some("正"))
+                ("更" | "纠", Some("正")) | ("不", Some("对")) | ("等", Some("等"))
             )
     };
     let first = groups.first()?.start;

@@ -906,10 +906,7 @@ impl Parsed {
             if let Some(asked) = property.iter().find(|p| p.category == Category::Normality) {
                 return of((is_normal(asked) == is_normal(token)) != token.is_negated);
             }
-            return match asks_finding {
-                true => of(is_normal(token) == token.is_negated),
-                false => Says::Other,
-            };
+            return if asks_finding { of(is_normal(token) == token.is_negated) } else { Says::Other };
         }
         for asked in property {
             let is_it = token.key == asked.key

@@ -181,7 +181,7 @@ impl<'a> Clause<'a> {
                     | Role::Yes
             )
         };
-        let is_statement = tokens.iter().any(|t| says(t));
+        let is_statement = tokens.iter().any(says);
         Self {
             tokens,
             content,
@@ -290,7 +290,7 @@ impl Found {
         let asked = &question.proposition;
         let is_subject =
             |t: &&Token| asked.is_of_subject && asked.place.iter().any(|a| a.key == t.key);
-        let names_subject = clause.content.iter().any(|t| is_subject(&t));
+        let names_subject = clause.content.iter().any(|t| is_subject(t));
         let is_plain = clause.content.iter().all(|t| question.names(t));
         if self.is_firm() && (self.names_subject || !names_subject) {
             return self.stated != says
@@ -401,10 +401,7 @@ fn proposition_says(
             .content
             .iter()
             .any(|t| t.is_stated() && question.names(t) && t.category == Category::Modality);
-        return match asked.is_identity && names_kind {
-            true => Stated::Firm(question.is_negated), // an MRI of another part
-            false => Stated::Nothing,
-        };
+        return if asked.is_identity && names_kind { Stated::Firm(question.is_negated) } else { Stated::Nothing };
     }
     if !asked.amounts.is_empty() {
         if let Some(said) = amount_says(answer, clause, question, said) {
@@ -468,7 +465,7 @@ fn amount_says(
     let asks_many = |q: &Quantity| {
         q.bound == Bound::Above && q.value <= 1.0 || q.bound == Bound::AtLeast && q.value <= 2.0
     };
-    if clause.content.iter().any(|t| is_many(t))
+    if clause.content.iter().any(is_many)
         && question.proposition.amounts.iter().any(asks_many)
     {
         return Some(Stated::Firm(!question.is_negated));
@@ -546,10 +543,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             word.starts_with("only")
                 || matches!(word, "just" | "single" | "仅" | "只" | "只有" | "仅有")
         });
-        return match is_denied || is_only {
-            true => Stated::Firm(question.is_negated), // "only the left kidney" where both are asked
-            false => Stated::Nothing,
-        };
+        return if is_denied || is_only { Stated::Firm(question.is_negated) } else { Stated::Nothing };
     }
     let is_other_side = asked_side != 0 && said_side != 0 && asked_side & said_side == 0;
     if is_other_side && (is_denied || says_normal) {
@@ -583,10 +577,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         .count();
     let asks_finding = core.iter().any(is_finding_like);
     if named == 0 {
-        return match asks_finding && says_normal && speaks_of_place(answer, content, question) {
-            true => Stated::Weak(question.is_negated),
-            false => Stated::Nothing,
-        };
+        return if asks_finding && says_normal && speaks_of_place(answer, content, question) { Stated::Weak(question.is_negated) } else { Stated::Nothing };
     }
     if asks_finding
         && says_normal

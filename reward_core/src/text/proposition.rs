@@ -257,7 +257,7 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
             Role::Preposition | Role::Near
                 if token.role == Role::Near || PLACES.contains(&word(parsed, token)) =>
             {
-                inside = true
+                inside = true;
             }
             Role::Verb | Role::Affirm | Role::Contrast => inside = false,
             Role::Content
@@ -363,7 +363,7 @@ fn predicate(
         };
     }
     let is_article = |t: &Token| matches!(word(parsed, t), "a" | "an");
-    let article = parsed.tokens.iter().rposition(|t| is_article(t));
+    let article = parsed.tokens.iter().rposition(is_article);
     let is_pronoun = matches!(first.1, "this" | "it" | "that" | "these" | "they");
     if is_pronoun && article == Some(2) {
         return core;

@@ -72,7 +72,7 @@ pub fn judge(
         if covered >= 1.0 && contradiction.is_none() {
             let is_taken_back = sentences[index + 1..].iter().any(|later| {
                 (Scope {
-                    sentence: *later,
+                    sentence: later,
                     ..scope
                 })
                 .denies_all()
@@ -107,14 +107,14 @@ pub fn judge(
             }
             let restates = |later: &&[Segment]| {
                 (Scope {
-                    sentence: *later,
+                    sentence: later,
                     ..scope
                 })
                 .restates_and_covers()
             };
             if covered == 0.0
                 && !scope.names_question()
-                && rest.iter().any(|later| restates(&later))
+                && rest.iter().any(|later| restates(later))
             {
                 return Verdict::accept(Rule::Complete);
             }
