@@ -350,6 +350,7 @@ struct Group {
 }
 
 impl Group {
+    #[allow(clippy::too_many_lines)] // mostly lists of words
     fn judge(&mut self, lead: &[Word<'_>], tail: &[Word<'_>], before: Stop) {
         let count = |words: &[Word<'_>], list: &[&str]| {
             words

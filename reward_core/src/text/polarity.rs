@@ -290,7 +290,7 @@ impl Found {
         let asked = &question.proposition;
         let is_subject =
             |t: &&Token| asked.is_of_subject && asked.place.iter().any(|a| a.key == t.key);
-        let names_subject = clause.content.iter().any(|t| is_subject(t));
+        let names_subject = clause.content.iter().any(is_subject);
         let is_plain = clause.content.iter().all(|t| question.names(t));
         if self.is_firm() && (self.names_subject || !names_subject) {
             return self.stated != says
@@ -401,7 +401,11 @@ fn proposition_says(
             .content
             .iter()
             .any(|t| t.is_stated() && question.names(t) && t.category == Category::Modality);
-        return if asked.is_identity && names_kind { Stated::Firm(question.is_negated) } else { Stated::Nothing };
+        return if asked.is_identity && names_kind {
+            Stated::Firm(question.is_negated)
+        } else {
+            Stated::Nothing
+        };
     }
     if !asked.amounts.is_empty() {
         if let Some(said) = amount_says(answer, clause, question, said) {
@@ -465,9 +469,7 @@ fn amount_says(
     let asks_many = |q: &Quantity| {
         q.bound == Bound::Above && q.value <= 1.0 || q.bound == Bound::AtLeast && q.value <= 2.0
     };
-    if clause.content.iter().any(is_many)
-        && question.proposition.amounts.iter().any(asks_many)
-    {
+    if clause.content.iter().any(is_many) && question.proposition.amounts.iter().any(asks_many) {
         return Some(Stated::Firm(!question.is_negated));
     }
     let counts = question
@@ -493,6 +495,7 @@ fn normality_says(content: &[&Token], asked: bool, question: &Question) -> State
 }
 
 /// Compares what the clause states with the core of the question.
+#[allow(clippy::too_many_lines)] // one decision, read from top to bottom
 fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> Stated {
     let content = &clause.content;
     let (core, place) = (&question.proposition.core, &question.proposition.place);
@@ -543,7 +546,11 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             word.starts_with("only")
                 || matches!(word, "just" | "single" | "仅" | "只" | "只有" | "仅有")
         });
-        return if is_denied || is_only { Stated::Firm(question.is_negated) } else { Stated::Nothing };
+        return if is_denied || is_only {
+            Stated::Firm(question.is_negated)
+        } else {
+            Stated::Nothing
+        };
     }
     let is_other_side = asked_side != 0 && said_side != 0 && asked_side & said_side == 0;
     if is_other_side && (is_denied || says_normal) {
@@ -577,7 +584,11 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         .count();
     let asks_finding = core.iter().any(is_finding_like);
     if named == 0 {
-        return if asks_finding && says_normal && speaks_of_place(answer, content, question) { Stated::Weak(question.is_negated) } else { Stated::Nothing };
+        return if asks_finding && says_normal && speaks_of_place(answer, content, question) {
+            Stated::Weak(question.is_negated)
+        } else {
+            Stated::Nothing
+        };
     }
     if asks_finding
         && says_normal

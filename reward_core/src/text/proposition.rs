@@ -10,6 +10,7 @@ use super::words::Break;
 
 /// A yes/no question, taken apart.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 pub struct Proposition {
     /// What has to be confirmed or denied.
     pub core: Vec<Token>,
@@ -96,6 +97,7 @@ const EXISTING_CHINESE: [&str; 15] = [
 impl Proposition {
     /// Takes the question apart.
     #[must_use]
+    #[allow(clippy::too_many_lines)] // one decision, read from top to bottom
     pub fn new(parsed: &Parsed) -> Self {
         let first = first_words(parsed);
         let is_existence = is_existence(parsed, &first);

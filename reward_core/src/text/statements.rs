@@ -21,6 +21,7 @@ use super::words::Break;
 ///
 /// The first sentence that answers decides; what follows may only take it back.
 #[must_use]
+#[allow(clippy::too_many_lines)] // one decision, read from top to bottom
 pub fn judge(
     answer: &Parsed,
     reference: &Parsed,
@@ -112,9 +113,7 @@ pub fn judge(
                 })
                 .restates_and_covers()
             };
-            if covered == 0.0
-                && !scope.names_question()
-                && rest.iter().any(|later| restates(later))
+            if covered == 0.0 && !scope.names_question() && rest.iter().any(restates)
             {
                 return Verdict::accept(Rule::Complete);
             }
