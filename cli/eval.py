@@ -182,6 +182,7 @@ def evaluate(
             data,
             adapter,
             batch_size=batch_size,
+            plain=plain or None,
             plan={
                 "split": split,
                 "limit": limit,
@@ -192,7 +193,6 @@ def evaluate(
                 "seed": seed,
                 "engine": engine,
                 "dtype": dtype,
-                "plain": plain or None,
             },
             counterfactual=counterfactual,
             output=output,
@@ -246,8 +246,11 @@ OF_A_MODEL = {
     "samples",
     "temperature",
     "counterfactual",
+    "force_base",
+    "trust_remote_code",
+    "trust_rewards",
 }
-"""Options that say how a model is asked."""
+"""Options that say which model is asked, and how."""
 OF_A_FILE = {"references", "join", "columns"}
 """Options that say how ready completions are read."""
 OF_ANSWERS = {"plain", "weights", "box_format", "judge", "judge_model"}
@@ -287,6 +290,10 @@ def _refuse_useless(context: typer.Context) -> None:
             refuse_useless(context, {"review"}, "needs --output DIR, where the sheet is written")
     if "samples" not in given:
         refuse_useless(context, {"temperature"}, "is that of --samples N, which is not given")
+    if "weights" in given:
+        refuse_useless(
+            context, {"trust_rewards"}, "trusts the rewards of training, and --weights names others"
+        )
     if "judge" not in given:
         refuse_useless(context, {"judge_model"}, "belongs to --judge URL, which is not given")
     engine = context.params["engine"]
@@ -386,6 +393,7 @@ def _of_model(
     adapter: Path | None,
     *,
     batch_size: int,
+    plain: bool | None,
     plan: dict[str, Any],
     counterfactual: str | None,
     output: Path | None,
@@ -397,9 +405,10 @@ def _of_model(
     trust_remote_code: bool,
 ) -> tuple[Evaluation, Path]:
     from medgrpo.data.mixture import open_data
-    from medgrpo.evaluation.counterfactual import parse_kinds
-    from medgrpo.evaluation.evaluate import Plan, evaluate_model
+    from medgrpo.evaluation.evaluate import evaluate_answers
+    from medgrpo.generation.ask_all import Plan, answer_rows
     from medgrpo.generation.engines import choose_engine
+    from medgrpo.generation.other_pictures import parse_kinds
     from medgrpo.generation.subject import find_subject
 
     kinds = parse_kinds(counterfactual)
@@ -417,16 +426,10 @@ def _of_model(
         out.warn(note)
     template = subject.template(plan["prompt"], dataset.info.get("prompt_template"))
     folder = output or Path("evaluation") / f"{subject.name.replace('/', '--')}-{plan['split']}"
-    result = evaluate_model(
-        subject,
-        dataset,
-        load,
-        Plan(**plan, counterfactuals=kinds),
-        out,
-        output=folder,
-        reward=_reward_of_training(out, weights, subject.run_folder, template.tags, trusted),
-        targets=targets,
-    )
+    reward = _reward_of_training(out, weights, subject.run_folder, template.tags, trusted)
+    asked = Plan(**plan, counterfactuals=kinds)
+    answers = answer_rows(subject, dataset, load, asked, out, output=folder)
+    result = evaluate_answers(answers, subject, dataset, reward=reward, plain=plain, targets=targets)
     return result, folder
 
 

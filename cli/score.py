@@ -245,6 +245,8 @@ def _show_groups(out: Output, scored: ScoredFile, group_size: int) -> dict[str, 
 
 
 def _show_explained(out: Output, scored: ScoredFile) -> list[dict[str, Any]]:
+    from medgrpo.rewards.text import claims_text
+
     rows = []
     for index, explained in enumerate(scored.explained):
         question = scored.rows.columns.get("question")
@@ -257,18 +259,19 @@ def _show_explained(out: Output, scored: ScoredFile) -> list[dict[str, Any]]:
                 "answer_match": explained["answer_match"],
                 "answer_match_graded": explained["answer_match_graded"],
                 "rule": explained["rule"],
+                "claims": explained["claims"],
             }
         )
     out.table("rules", ["rule", "rows"], scored.rules.items())
     out.table(
         f"first {min(SHOWN_ROWS, len(rows))} rows (--output FILE writes all)",
-        ["row", "question", "answer given", "reference", "match", "graded", "rule"],
+        ["row", "question", "reference", "what the answer claims", "match", "graded", "rule"],
         [
             (
                 row["row"],
                 _short(row["question"]),
-                _short(row["field"]),
-                _short(row["reference"]),
+                _short(row["reference"], 30),
+                _short(claims_text(row) or row["field"], 100),
                 row["answer_match"],
                 row["answer_match_graded"],
                 row["rule"],

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medgrpo.config.layers import Resolved
     from medgrpo.config.sections import RunConfig
     from medgrpo.training.before.preflight import Preflight
+    from medgrpo.training.run.outcome import TrainResult
     from medgrpo.training.run.resume import ResumePoint
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -77,6 +78,15 @@ def train(
         list[Path] | None,
         typer.Option(metavar="RUN", help="With --resume: run the Python files that RUN names as rewards."),
     ] = None,
+    exit_on_stop: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=255,
+            metavar="CODE",
+            help="Exit code of a run that was stopped. [130: CTRL-C, 143: SIGTERM]",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and print the plan; train nothing.")
     ] = False,
@@ -86,7 +96,7 @@ def train(
     """Fine-tune a model by SFT, GRPO or DPO, stage after stage; without --model, the demo.
 
     Writes a run folder (configuration, log, completions, checkpoints, weights) and a copy of the log in
-    ./logs. CTRL-C saves a checkpoint and stops; `--resume auto` goes on from there.
+    ./logs. CTRL-C saves a checkpoint and stops (exit 130; SIGTERM: 143); `--resume auto` goes on from there.
 
     Example: medgrpo train --preset balanced
     """
@@ -142,8 +152,10 @@ def train(
         _show_plan(said, settings, checks, run_path)
         return
     if needs_launch(settings.launch):
-        _launch(settings, run_path, resume=point is not None)
-    _train(said, settings, checks, name, run_path, point, started)
+        _launch(settings, run_path, point, exit_on_stop)
+    result = _train(said, settings, checks, name, run_path, point, started)
+    if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
+        raise SystemExit(_stopped_code(result.stopped_by, exit_on_stop))
 
 
 def _resolved(
@@ -220,19 +232,43 @@ def _run_name(settings: RunConfig, preset: str | None) -> str:
         return settings.run.name
     if settings.run.output:
         return Path(settings.run.output).name
-    return new_run_name(Path(preset).stem if preset else "balanced", Path("runs"))
+    from medgrpo.config.presets import DEFAULT, preset_method
+
+    made_from = preset or DEFAULT
+    method = settings.training.method
+    of_preset = (
+        f"{Path(made_from).stem}"
+        if method == preset_method(made_from)
+        else f"{Path(made_from).stem}-{method}"
+    )
+    return new_run_name(of_preset, Path("runs"))
 
 
-def _launch(settings: RunConfig, run_path: Any, *, resume: bool) -> None:
+def _stopped_code(signal_name: str | None, wanted: int | None) -> int:
+    """What schedulers expect of a command that a signal ended: 0 would be success, and the next job would start."""
+    import signal
+
+    if wanted is not None:
+        return wanted
+    return 128 + signal.Signals[signal_name or "SIGINT"]
+
+
+def _launch(settings: RunConfig, run_path: Any, point: ResumePoint | None, exit_on_stop: int | None) -> None:
     """Start the same command in every process, all with one run folder, and end with its exit code."""
+    import signal
     import sys
 
+    from medgrpo.files import read_json
     from medgrpo.training.before.launch import relaunch, without_option
 
-    arguments = sys.argv[1:]
-    if not resume:
-        arguments = [*without_option(arguments, "--resume"), "--output", str(run_path)]
-    code = relaunch(arguments, settings.launch)
+    arguments = without_option(sys.argv[1:], "--resume")
+    # What `auto` found is named: by the time that the processes look, another run may be the newest.
+    arguments += (
+        ["--output", str(run_path)] if point is None else ["--resume", str(point.checkpoint or point.run)]
+    )
+    code, asked = relaunch(arguments, settings.launch)
+    if asked is not None and (code or read_json(run_path / "training_info.json").get("status") == "stopped"):
+        raise SystemExit(_stopped_code(signal.Signals(asked).name, exit_on_stop))
     if code:
         for log in sorted((run_path / "logs").glob("rank-*.log")):
             print(f"process {log.stem.removeprefix('rank-')}: {log}", file=sys.stderr)
@@ -285,7 +321,8 @@ def _train(
     run_path: Any,
     point: ResumePoint | None,
     started: float,
-) -> None:
+) -> TrainResult | None:
+    """The result; None in the processes that do not speak."""
     try:
         import trl  # noqa: F401
     except ImportError as error:
@@ -314,7 +351,7 @@ def _train(
         started=started,
     )
     if rank():
-        return
+        return None
     rewards = (result.reward_first, result.reward_last)
     if None not in rewards:
         said.text(f"reward {rewards[0]:.3f} → {rewards[1]:.3f} over {result.steps} steps")
@@ -339,3 +376,4 @@ def _train(
     if result.status == "stopped":
         said.text(f"stopped; medgrpo train --resume {result.run} goes on")
     said.result(result.as_dict())
+    return result

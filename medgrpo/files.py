@@ -10,11 +10,13 @@ import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from medgrpo.errors import MedgrpoError
 from medgrpo.masking import masked
 
 PARTIAL = ".partial"
@@ -50,6 +52,36 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write the file as a whole, in UTF-8, without secrets; halves of surrogate pairs become question marks."""
     write_bytes(path, masked(text).encode("utf-8", errors="replace"), durable=durable)
+
+
+def cache_folder() -> Path:
+    """What is kept between runs: `$MEDGRPO_CACHE`, or `~/.cache/medgrpo`."""
+    return Path(os.environ.get("MEDGRPO_CACHE") or Path.home() / ".cache" / "medgrpo").expanduser()
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no file on a disk: a pipe may never end, a device may be endless.
+
+    Raises:
+        MedgrpoError: the path is a pipe, a socket or a device.
+    """
+    kind = kind_of(path)
+    if kind is not None:
+        raise MedgrpoError(
+            f"{path} is a {kind}, not a file", expected="a file on a disk", hint="write it to a file first"
+        )
+
+
+def kind_of(path: Path) -> str | None:
+    """What a path is that is neither file nor folder, links followed: pipe, socket or device; None for those two, and
+    where nothing is."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    return "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
 
 
 def write_json(path: Path, document: Any, *, durable: bool = True) -> None:

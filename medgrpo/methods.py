@@ -82,6 +82,24 @@ METHODS: dict[str, Method] = {
             has_reference=True,
             main_metric="rewards/accuracies",
         ),
+        Method(
+            "masks",
+            "by rewards of drawn masks",
+            "medgrpo.training.trainers.masks:Masks",
+            samples="masks",
+            needs=("mask",),
+            has_reference=True,
+            main_metric="reward",
+            settings={"rewards.weights": "multi_objective_guarded", "validation.metric": "reward"},
+        ),
+        Method(
+            "masks-sft",
+            "by imitation of masks",
+            "medgrpo.training.trainers.masks:MasksSft",
+            teaches=("mask",),
+            needs=("mask",),
+            settings={"rewards.weights": "multi_objective_guarded", "validation.metric": "reward"},
+        ),
     )
 }
 SAMPLING = frozenset(name for name, method in METHODS.items() if method.samples)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import check_regular
 
 ROW_LISTS = (
     *("data", "rows", "questions", "annotations", "examples", "items"),
@@ -64,6 +65,7 @@ def read_text(file: Path) -> Text:
     Raises:
         MedgrpoError: it cannot be read, or is UTF-8 with damaged places.
     """
+    check_regular(file)
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -47,6 +47,10 @@ ALIASES = {
     "reward_weights": "rewards.weights",
     "reward_func_weights": "rewards.weights",
     "multi_objective_aggregation": "rewards.aggregation",
+    # masks
+    "reward_type": "rewards.weights",
+    "num_masks": "rollout.num_generations",
+    "crop_size": "masks.patch_size",
     # rollout
     "k_samples": "rollout.num_generations",
     "n_generations": "rollout.num_generations",

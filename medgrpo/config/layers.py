@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from medgrpo.config.aliases import ALIASES, ELSEWHERE, translated
 from medgrpo.config.sections import RunConfig, StageConfig
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.files import check_regular
 
 # Leaf names that occur in several sections and mean the main stage when bare.
 MAIN_STAGE = {
@@ -124,6 +125,7 @@ def file_layer(path: Path) -> tuple[Layer, list[str]]:
 
     Names are as on `--set`: in their section, or bare at the top of the file.
     """
+    check_regular(path)
     if not path.is_file():
         raise UsageError(f"no configuration file at {path}")
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -57,6 +57,11 @@ def _known_method(name: str) -> str:
     return name
 
 
+def _is_named_none(section: type[BaseModel], name: str) -> bool:
+    field = section.model_fields.get(name)
+    return field is not None and "none" in get_args(field.annotation)
+
+
 Listed = BeforeValidator(_list_of)
 MethodName = Annotated[str, AfterValidator(_known_method)]
 """A key of `medgrpo.methods.METHODS`."""
@@ -66,6 +71,15 @@ class Section(BaseModel):
     """A group of settings: immutable, unknown names refused, field docstrings kept as descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_by_name(cls, values: Any) -> Any:
+        """`--set KEY=none` means the value that is called so, where a setting has one (`data.augment=none`)."""
+        if not isinstance(values, dict):
+            return values
+        named = {name for name, value in values.items() if value is None and _is_named_none(cls, name)}
+        return {name: "none" if name in named else value for name, value in values.items()}
 
 
 class ModelConfig(Section):
@@ -219,6 +233,54 @@ class VllmConfig(Section):
     """Stop when sampler and trainer differ by more than this per token (mean |Δlogp|): nothing is learned there."""
 
 
+class MasksConfig(Section):
+    """How masks are drawn and judged; used by the methods of mask models."""
+
+    sampler: Literal["independent", "cells", "scales", "smooth", "segments", "threshold"] = "cells"
+    """What moves together in a drawn mask: nothing, square cells, cells of three sizes, a smooth field, uncertain
+    stretches, the whole mask. docs/vessels.md compares them."""
+    cell_px: int | None = Field(None, ge=1)
+    """Side of the (smallest) cell, in pixels; none: the sampler's own, 8 for cells."""
+    noise: float | None = Field(None, gt=0)
+    """Scale of the noise shared by a cell, in logits; none: the sampler's own."""
+    sharpness: float | None = Field(None, gt=0)
+    """Temperature of the pixels' coins under shared noise; none: 0.3."""
+    credit: Literal["local", "whole"] = "local"
+    """local: what a pixel changes of the reward; whole: every pixel gets its mask's advantage, as GRPO has it."""
+    anchor: float = Field(0.0, ge=0)
+    """Weight of a supervised loss beside the reward; it is logged as what it is."""
+    anchor_loss: Literal["soft_dice", "bce", "soft_cldice"] = "soft_dice"
+    """The supervised loss of the anchor."""
+    warm_start_loss: Literal["soft_dice", "bce", "soft_cldice", "bce_dice"] = "bce_dice"
+    """What masks-sft learns by; bce_dice is the sum of both."""
+    recall_target: float | None = Field(None, gt=0, le=1)
+    """Recall that earns the whole bonus; none: the reward's own."""
+    dice_weight: float | None = Field(None, ge=0)
+    """Weight of Dice in the reward; none: the reward's own."""
+    recall_weight: float | None = Field(None, ge=0)
+    """Weight of recall in the reward; none: the reward's own."""
+    dynamic_recall: bool = False
+    """Recall weighs 0.4 while its running mean is below 0.80, and 0.2 after; replaces `recall_weight`."""
+    image_size: int | None = Field(None, ge=16)
+    """Longest side that pictures are brought to, in pixels; none: as stored."""
+    patch_size: int | None = Field(None, ge=16)
+    """Side of the squares that are trained on, in pixels; whole pictures are stitched from them. None: no patches."""
+    threshold: float | None = Field(None, gt=0, lt=1)
+    """Probability above which a pixel is foreground; none: chosen on the validation split for `validation.metric`."""
+    prompt: str | None = None
+    """What models that take words are asked; none: "<image>Please segment the blood vessel."."""
+    text: Literal["fixed", "sampled"] = "fixed"
+    """Whether Sa2VA's answer is fixed, or sampled and learned with the mask."""
+    sam: str | None = None
+    """SAM 2 that a plain vision-language model is put together with."""
+    train_parts: Annotated[tuple[str, ...] | None, Listed] = None
+    """Names of modules that are trained whole beside an adapter, such as mask_decoder; none: the model's own choice."""
+    keep: Literal["all", "ends", "none"] = "ends"
+    """Which drawn masks the completion store keeps: all, the best and the worst of each group, or none."""
+    overlays: int = Field(4, ge=0)
+    """Pictures with their masks that are written at each validation."""
+
+
 class TrainingConfig(Section):
     """The main stage: its method, length and optimiser."""
 
@@ -246,7 +308,7 @@ class TrainingConfig(Section):
     lr_scheduler_type: Schedule = "cosine"
     """How the learning rate falls after the warm-up."""
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises from 0."""
+    """Share of the steps in which the learning rate rises to its peak; the first takes a part of it, not 0."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW weight decay."""
     max_grad_norm: float = Field(1.0, gt=0)
@@ -311,7 +373,7 @@ class StageConfig(Section):
     lr_scheduler_type: Schedule | None = None
     """How the learning rate falls after the warm-up."""
     warmup_ratio: float | None = Field(None, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises from 0."""
+    """Share of the steps in which the learning rate rises to its peak; the first takes a part of it, not 0."""
     weight_decay: float | None = Field(None, ge=0)
     """AdamW weight decay."""
     beta: float | None = Field(None, ge=0)
@@ -387,6 +449,7 @@ class RunConfig(Section):
     rewards: RewardConfig = RewardConfig()
     rollout: RolloutConfig = RolloutConfig()
     vllm: VllmConfig = VllmConfig()
+    masks: MasksConfig = MasksConfig()
     training: TrainingConfig = TrainingConfig()
     stages: dict[str, StageConfig] = Field(default_factory=dict)
     """Stages before the main one, in order, by name."""

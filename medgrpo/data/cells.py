@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from medgrpo.data.source import ImageRef
+from medgrpo.data.source import UNION, ImageRef, union_of
 from medgrpo.errors import MedgrpoError, missing_extra
 
 CELL = "cell:"
@@ -63,6 +63,8 @@ def read_bytes(root: Path, ref: ImageRef) -> bytes:
     Raises:
         OSError: the file cannot be read.
     """
+    if ref.part.startswith(UNION):
+        return b"".join((root / path).read_bytes() for path in union_of(ref))
     if not ref.part.startswith(CELL):
         return (root / ref.path).read_bytes()
     number, _, column = ref.part.removeprefix(CELL).partition("/")

@@ -18,7 +18,7 @@ from medgrpo.data.cells import read_bytes
 from medgrpo.data.hashing import source_hash
 from medgrpo.data.opened import Unusable
 from medgrpo.data.outline import block_px, outline, perceptual_hash
-from medgrpo.data.source import ImageRef
+from medgrpo.data.source import UNION, ImageRef, union_of
 from medgrpo.files import write_bytes
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ def _encode(job: ImageJob, content: bytes, stored: StoredImage) -> bytes:
     """The bytes of the file to be stored; fills in `stored`."""
     from medgrpo.data.decode import open_picture
 
+    if job.ref.part.startswith(UNION):
+        return _mask(job, _union(job, stored), False, stored)
     opened = open_picture(content, job.ref)
     stored.notes += opened.notes
     stored.plane, stored.modality = opened.plane, opened.modality
@@ -181,10 +183,33 @@ def _look(decoded: Image, opened: Opened, stored: StoredImage) -> None:
     stored.hash_is_exact = seen is None or not opened.is_jpeg or scale == block_px(opened.size)
 
 
+def _union(job: ImageJob, stored: StoredImage) -> Image:
+    """The masks of several files as one: foreground where any of them has it."""
+    from PIL import ImageChops
+
+    from medgrpo.data.binary_masks import binary
+    from medgrpo.data.decode import open_picture
+
+    whole: Image | None = None
+    for path in union_of(job.ref):
+        opened = open_picture(read_bytes(job.root, ImageRef(path)), ImageRef(path))
+        mask = binary(opened.full(), is_lossy=opened.is_jpeg)
+        if whole is not None and whole.size != mask.size:
+            raise Unusable(
+                "masks of one picture differ in size", f"{path} is {mask.size}, {job.ref.path} {whole.size}"
+            )
+        whole = mask if whole is None else ImageChops.lighter(whole, mask)
+    assert whole is not None
+    stored.source_width, stored.source_height = whole.size
+    stored.notes.append("several masks of one picture are one mask")
+    return whole
+
+
 def _mask(job: ImageJob, picture: Image, is_lossy: bool, stored: StoredImage) -> bytes:
-    from medgrpo.data.binary_masks import binary, resize_mask
+    from medgrpo.data.binary_masks import binary, label_notes, resize_mask
 
     mask = binary(picture, is_lossy=is_lossy)
+    stored.notes += label_notes(picture, is_lossy=is_lossy)
     stored.foreground = round(mask.histogram()[255] / (mask.width * mask.height), 6)
     size = job.size or target_size(*mask.size, job.settings)
     mask = resize_mask(mask, size)

@@ -19,6 +19,7 @@ from medgrpo.data.hashing import combined_hash
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.schema import FILE_COLUMNS, ROW_SCHEMA, SPLITS, Row, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
+from medgrpo.files import check_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -193,6 +194,7 @@ def read_registry(file: Path) -> dict[str, Part]:
         UsageError: the file is not there, is neither, or an entry has no path or an unknown key.
     """
     try:
+        check_regular(file)
         text = file.read_text(encoding="utf-8-sig")
         content = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
     except OSError as error:

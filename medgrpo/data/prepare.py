@@ -31,6 +31,8 @@ from medgrpo.data.source import ImageRef
 from medgrpo.data.splits import Groups, assign, parse_split, text_key
 from medgrpo.data.store import disk_errors, journal, store_all, sync_all
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.files import cache_folder
+from medgrpo.models.folders import refuse_mistyped
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Makes a progress bar from a label and a total; what it yields is called with steps done."""
@@ -209,13 +211,16 @@ def local_source(path: str | Path) -> Path:
         UsageError: there is no such folder, and the hub has no such dataset or cannot be reached.
     """
     given = Path(path).expanduser()
-    if given.exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)):
+    if given.exists():
+        return given
+    refuse_mistyped(str(path), "data")
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)):
         return given
     try:
         import huggingface_hub
     except ImportError as error:
         raise missing_extra("huggingface_hub", "train", "loading a dataset from the hub") from error
-    folder = Path("~/.cache/medgrpo/hub").expanduser() / str(path).replace("/", "--")
+    folder = cache_folder() / "hub" / str(path).replace("/", "--")
     try:
         huggingface_hub.snapshot_download(str(path), repo_type="dataset", local_dir=folder)
     except Exception as error:
@@ -361,6 +366,9 @@ def _picture_fault(item: Item, stored: dict[str, StoredImage]) -> BadRow | None:
     broken = next((image for image in found if image.problem), None)
     if broken is not None:
         return BadRow(broken.reason, "image", broken.problem, "a picture that can be opened")
+    outside = _box_outside(item.row["boxes"], found[0] if found else None)
+    if outside is not None:
+        return outside
     for column, ref in item.masks.items():
         picture, mask = found[0], stored[ref.key]
         across, down = (
@@ -371,6 +379,23 @@ def _picture_fault(item: Item, stored: dict[str, StoredImage]) -> BadRow | None:
             sizes = [f"{image.source_width} × {image.source_height} px" for image in (mask, picture)]
             problem = f"{ref.key} is {sizes[0]}, its picture {sizes[1]}"
             return BadRow("mask of another shape", column, problem, "a mask that covers its picture")
+    return None
+
+
+def _box_outside(boxes: str | None, picture: StoredImage | None) -> BadRow | None:
+    """The fault of a box that does not lie in the picture as it was decoded, whatever the annotation says of it."""
+    for item in json.loads(boxes) if boxes else ():
+        left, top, right, bottom = item["box"]
+        if picture is None:
+            return BadRow(
+                "boxes without a picture", "boxes", "the row has boxes and no picture", "its picture"
+            )
+        size = picture.source_width, picture.source_height
+        if not (0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]):
+            problem = f"{item['box']} in a picture of {size[0]} × {size[1]} px"
+            return BadRow(
+                "box outside the picture", "boxes", problem, "left < right and top < bottom, inside of it"
+            )
     return None
 
 
@@ -414,7 +439,8 @@ def _finished_rows(
 ) -> tuple[list[Row], list[str]]:
     """The rows with ids, stored pictures and token counts, and the content hash of each."""
     from medgrpo.data.boxes import scaled_boxes
-    from medgrpo.models.image_tokens import image_family, image_tokens
+    from medgrpo.models.families import image_family
+    from medgrpo.models.image_tokens import image_tokens
 
     family = image_family("qwen2.5-vl")
     rows, hashes = [], []
@@ -432,7 +458,7 @@ def _finished_rows(
         if pictures:
             first = pictures[0]
             row["width"], row["height"] = first.width, first.height
-            row["image_tokens"] = sum(image_tokens(p.width, p.height, family) for p in pictures)
+            row["image_tokens"] = image_tokens(first.width, first.height, family)
             row["image_id"] = row["image_id"] or item.images[0].shown_key
             _label_from_header(row, first)
             if source_boxes:

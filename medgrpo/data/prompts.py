@@ -16,6 +16,7 @@ from typing import Any
 
 from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.files import check_regular
 
 Messages = list[dict[str, Any]]
 Words = Mapping[str, str]
@@ -143,6 +144,7 @@ def load_template(name_or_path: str | Path) -> PromptTemplate:
     if path.suffix not in (".toml", ".json"):
         raise choice_error("prompt template", name, TEMPLATES)
     try:
+        check_regular(path)
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)["prompt_template"] if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:

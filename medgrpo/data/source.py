@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from medgrpo.errors import UsageError
+from medgrpo.files import check_regular, kind_of
 
 RECORD_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
 IMAGE_SUFFIXES = (
@@ -24,6 +27,32 @@ IMAGE_SUFFIXES = (
     ".dcm",
     ".dicom",
 )
+
+
+def split_of_name(name: str) -> str | None:
+    """The split that a name without its suffix tells: `train`, `validation` or `test`."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    for split, starts in (("test", ("test",)), ("validation", ("val", "dev")), ("train", ("train",))):
+        if any(word.startswith(starts) for word in words) or name.lower().endswith(f"{starts[0]}set"):
+            return split
+    return None
+
+
+def split_word(word: str | None) -> str | None:
+    """`train`, `validation` or `test` for a word that stands for one of them (`val`, `dev`, `testing`); else None."""
+    folded_word = (word or "").strip().lower()
+    starts = (
+        ("test", ("test", "ts")),
+        ("validation", ("val", "dev", "vl", "eval")),
+        ("train", ("train", "tr")),
+    )
+    return next((split for split, prefixes in starts if folded_word.startswith(prefixes)), None)
+
+
+SPLIT_FOLDER = re.compile(
+    r"(train|training|val|valid|validation|dev|test|testing)(set|_set|ing)?\d{0,4}", re.IGNORECASE
+)
+"""Names of folders that hold the files of one split."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +83,15 @@ class ImageRef:
         return f"{self.path}#{self.part}" if self.part else self.path
 
 
+UNION = "with:"
+"""Part of an `ImageRef` to a mask: `with:b.png|c.png` are further masks of the same picture, taken together with it."""
+
+
+def union_of(ref: ImageRef) -> list[str]:
+    """The paths of all files of a mask that lies in several."""
+    return [ref.path, *ref.part.removeprefix(UNION).split("|")] if ref.part.startswith(UNION) else [ref.path]
+
+
 class MissingImage(Exception):
     """A row names a picture that is not there, or not inside the source."""
 
@@ -78,7 +116,10 @@ class Source:
         self, path: str | Path, *, keep_missing: bool = False, image_root: Path | None = None
     ) -> None:
         self.keep_missing = keep_missing
+        self.no_files: Counter[str] = Counter()
+        """Pipes, sockets and devices among the files, by kind."""
         given = Path(path).expanduser()
+        check_regular(given)
         if not given.exists():
             raise UsageError(
                 f"no data at {given}",
@@ -92,12 +133,15 @@ class Source:
             raise UsageError(f"no folder of pictures at {image_root}", expected="the folder they lie in")
         self.folders = [self.base] if image_root is None else [image_root.resolve(), self.base]
         """What may be read from, where pictures are looked for first in front."""
+        self.notes: Counter[str] = Counter()
+        """What to tell of how pictures were found."""
         self.root = Path(os.path.commonpath(self.folders))
         """Where relative paths start."""
 
     @cached_property
     def files(self) -> list[Path]:
-        """Every file below the folder, sorted by path; hidden ones and links out of it are left out."""
+        """Every file below the folder, sorted by path; hidden ones, links out of it, and pipes, sockets and devices
+        (`no_files`) are left out."""
         found: set[Path] = set()
         unreadable: list[str] = []
         for top in self.folders:
@@ -106,7 +150,10 @@ class Source:
                 found |= {Path(folder) / name for name in names if not name.startswith(".")}
         if unreadable:
             raise UsageError(f"{unreadable[0]} cannot be listed", expected="folders that this user may read")
-        return sorted(path for path in found if not path.is_symlink() or self.contains(path))
+        inside = sorted(path for path in found if not path.is_symlink() or self.contains(path))
+        kinds = {path: kind_of(path) for path in inside}
+        self.no_files = Counter(kind for kind in kinds.values() if kind)
+        return [path for path in inside if kinds[path] is None]
 
     @cached_property
     def record_files(self) -> list[Path]:
@@ -136,6 +183,13 @@ class Source:
     def relative(self, path: Path) -> str:
         """The path below the source folder, with `/`."""
         return path.relative_to(self.root).as_posix()
+
+    def split_of(self, file: Path) -> str | None:
+        """The split that a file belongs to by the nearest folder that is called like one (`images/train`,
+        `valid/labels`), else by the file's own name."""
+        folders = Path(self.relative(file)).parts[:-1]
+        named = (split_word(folder) for folder in reversed(folders) if SPLIT_FOLDER.fullmatch(folder))
+        return next(named, None) or split_of_name(file.stem)
 
     def image(self, name: str, file: Path) -> ImageRef:
         """The picture that a row of `file` calls `name`.
@@ -167,9 +221,26 @@ class Source:
         if len(candidates) > 1:  # COCO: instances_train2017.json and train2017/
             candidates = [p for p in candidates if p.parent.name in file.stem] or candidates
         if len(candidates) == 1:
-            return ImageRef(self.relative(candidates[0]))
+            if self._may_be(candidates[0], wanted, file):
+                return ImageRef(self.relative(candidates[0]))
+            candidates = []
         if candidates:
             raise MissingImage("image name not unique", f"{name!r} fits {len(candidates)} pictures")
         if self.keep_missing:
             return ImageRef(wanted.as_posix(), "missing")
         raise MissingImage("image missing", f"no picture {name!r} in {self.folders[0]}")
+
+    def _may_be(self, found: Path, wanted: PurePosixPath, file: Path) -> bool:
+        """Whether a picture that was only found by its name may be meant: never that of another split; that it lies
+        in another folder than the row says is told."""
+        ours, theirs = self._folder_split(file), self._folder_split(found)
+        if ours and theirs and ours != theirs:
+            return False
+        folder = wanted.parent.name
+        if folder and folder not in found.parent.parts:
+            self.notes["picture found by its file name, in another folder than the row says"] += 1
+        return True
+
+    def _folder_split(self, file: Path) -> str | None:
+        folders = Path(self.relative(file)).parts[:-1]
+        return next((split_word(name) for name in reversed(folders) if SPLIT_FOLDER.fullmatch(name)), None)

@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 from typing import TypeVar
 
 from medgrpo.errors import MedgrpoError
@@ -41,7 +43,8 @@ def spread(
         return
     context = get_context("spawn" if os.name == "nt" else "forkserver")
     context.set_forkserver_preload(list(PRELOADED))
-    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context) as pool:
+    size = min(workers, len(chunks))
+    with ProcessPoolExecutor(size, mp_context=context, initializer=_end_with_parent) as pool:
         waiting: deque[tuple[Sequence[Job], Future[list[Result]]]] = deque()
         try:
             for chunk in chunks:
@@ -60,3 +63,16 @@ def spread(
         finally:
             for _, future in waiting:
                 future.cancel()
+
+
+def _end_with_parent() -> None:
+    """End this worker when the command ends, however it ends: a worker that waits for work would hold the command's
+    standard output for ever, and a pipeline behind it with it."""
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_leave_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _leave_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

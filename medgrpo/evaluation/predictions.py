@@ -190,7 +190,7 @@ def _match(
             raise UsageError(
                 f"{path} has {len(present)} rows and the dataset's split has {len(rows)}",
                 expected="an id for each row, or as many rows as the split, in its order",
-                hint="--join KEY=KEY, or --limit 0 with the split that was answered: --split",
+                hint="--join KEY=KEY, or all rows (no --limit) of the split that was answered: --split",
             )
         return list(rows), []
     ours, _, theirs = (join or "id").partition("=")

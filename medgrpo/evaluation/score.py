@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgrpo.data.clusters import cluster_labels
 from medgrpo.data.prompts import reward_settings
 from medgrpo.data.schema import Row, is_yes_or_no
 from medgrpo.figures import Bounds, figure
@@ -203,24 +204,6 @@ def kind_of(row: Row) -> str:
     if row.get("options"):
         return "choice"
     return "closed" if is_yes_or_no(str(row.get("answer") or "")) else "open"
-
-
-def cluster_labels(rows: Sequence[Row]) -> tuple[list[Hashable], str]:
-    """What rows are clustered by, and its name: the patient where known, else the image, else the row."""
-    labels: list[Hashable] = []
-    names = set()
-    for index, row in enumerate(rows):
-        for name in ("patient_id", "image_id"):
-            if row.get(name) is not None:
-                labels.append((name, row[name]))
-                names.add(name.removesuffix("_id"))
-                break
-        else:
-            images = row.get("images")
-            labels.append(("images", tuple(images)) if images else ("row", row.get("id") or index))
-            names.add("image" if images else "row")
-    order = ("patient", "image", "row")
-    return labels, " or ".join(name for name in order if name in names) or "image"
 
 
 def _floats(values: Sequence[float | None]) -> Floats:

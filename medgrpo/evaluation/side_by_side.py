@@ -149,7 +149,7 @@ def _stored_scores(path: Path, name: str) -> Model | None:
         if str(field.type) in {"double", "float"} and field.name not in {"width", "height"}
     ]
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    from medgrpo.evaluation.score import cluster_labels
+    from medgrpo.data.clusters import cluster_labels
 
     return Model(
         name,

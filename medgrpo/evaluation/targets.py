@@ -22,6 +22,7 @@ from typing import Any
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.evaluation.metrics import METRICS
 from medgrpo.figures import LESS, SHARE, figure
+from medgrpo.files import check_regular
 
 TARGET_SETS = {"stage1": "targets_stage1.toml", "vessels": "targets_vessels.toml"}
 """Targets that come with medgrpo."""
@@ -56,6 +57,7 @@ def load_targets(name_or_path: str | Path) -> list[Target]:
         if not Path(name).suffix and not Path(name).exists():
             raise choice_error("set of targets", name, TARGET_SETS)
         try:
+            check_regular(Path(name).expanduser())
             text = Path(name).expanduser().read_text(encoding="utf-8")
         except OSError as error:
             raise UsageError(f"no targets at {name}: {error.strerror}", hint="--targets stage1") from error

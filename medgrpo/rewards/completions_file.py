@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.files import check_regular
 from medgrpo.records import BadRow, are_json_lines, csv_rows, decoded, json_lines, json_value, listed_rows
 from medgrpo.rewards.columns import ALIASES, RESERVED, find_columns
+from medgrpo.rewards.completion_values import reference_in, samples_in
 
 Row = dict[str, Any]
 
@@ -94,7 +96,8 @@ def read_completions(
             expected=f"one of {', '.join(ALIASES['completion'])}",
             hint="name it: --columns completion=NAME",
         )
-    taken = {theirs for ours, theirs in names.items() if ours != theirs}
+    own = ALIASES["answer"]  # a reward may ask for the reference by the file's own name
+    taken = {theirs for ours, theirs in names.items() if ours != theirs and theirs not in own}
     taken |= {ours for ours, theirs in (columns or {}).items() if not theirs}
     values = {name: [row.get(name) for row in rows] for name in present if name not in taken}
     values |= {ours: [row.get(theirs) for row in rows] for ours, theirs in names.items()}
@@ -113,7 +116,21 @@ def read_completions(
     elif join is not None:
         raise UsageError("--join is given without --references", hint="name the file: --references FILE")
     values = {name: column[:limit] for name, column in values.items()}
-    completions = [_completion(value) for value in values.pop("completion", [])]
+    rows = rows[:limit]
+    for name in ("answer", "answers"):
+        if name in values:
+            values[name] = [reference_in(v, f"{path}, row {n}") for n, v in enumerate(values[name], start=1)]
+    cells = values.pop("completion", [])
+    if not require_completions:
+        cells = ["" if cell is None else cell for cell in cells]
+    samples = [samples_in(cell, f"{path}, row {n}") for n, cell in enumerate(cells, start=1)]
+    completions = [sample for found in samples for sample in found]
+    if len(completions) > len(samples):
+        rows, values = _one_row_a_sample(rows, values, samples, names["completion"])
+        several = sum(len(found) > 1 for found in samples)
+        notes.append(
+            f"{several} rows hold several completions: each is a row of its own, a sample of one question"
+        )
     references_found = ("answer", "answers", "caption", "plane", "modality", "boxes")
     known = {name for name in references_found if any(_filled(value) for value in values.get(name, ()))}
     if require_references and not known:
@@ -123,11 +140,7 @@ def read_completions(
             hint="--references FILE --join row (row i of both) or --join key[=key]; "
             "or --columns answer=NAME if the answers are here under another name",
         )
-    missing = sum(not isinstance(completion, str | list) for completion in completions)
-    if missing:
-        notes.append(f"{missing} rows have no completion; scored as empty")
-    completions = [item if isinstance(item, str | list) else "" for item in completions]
-    return CompletionRows(path, kind, rows[:limit], completions, values, names, unmatched, notes)
+    return CompletionRows(path, kind, rows, completions, values, names, unmatched, notes)
 
 
 def read_rows(path: Path) -> tuple[list[Row], str]:
@@ -139,6 +152,7 @@ def read_rows(path: Path) -> tuple[list[Row], str]:
     """
     if path.is_dir() and (path / "test.parquet").is_file():
         path = path / "test.parquet"
+    check_regular(path)
     if not path.is_file():
         raise UsageError(
             f"no file {path}", expected="JSON lines, a JSON list, CSV, parquet or Markdown rollouts"
@@ -229,12 +243,16 @@ def _rollout_rows(text: str) -> list[Row]:
     return rows
 
 
-def _completion(value: Any) -> Any:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, Mapping):
-        return [value]
-    return value if isinstance(value, str | list) else str(value)
+def _one_row_a_sample(
+    rows: Sequence[Row], values: Mapping[str, list[Any]], samples: Sequence[list[Any]], column: str
+) -> tuple[list[Row], dict[str, list[Any]]]:
+    """Rows and columns repeated for each sample; where they have no `id`, the number of the row becomes it."""
+    places = [index for index, found in enumerate(samples) for _ in found]
+    texts = [sample for found in samples for sample in found]
+    repeated = [{**rows[index], column: text} for index, text in zip(places, texts, strict=True)]
+    found = {name: [kept[index] for index in places] for name, kept in values.items()}
+    found.setdefault("id", [f"row {index + 1}" for index in places])
+    return repeated, found
 
 
 def _filled(value: Any) -> bool:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.figures import Bounds, figure
 from medgrpo.rewards import text
-from medgrpo.rewards.columns import RESERVED, SETTINGS, is_leaked_field
-from medgrpo.rewards.plugins import FileReward, RewardError, as_column, failing_row, one_row
+from medgrpo.rewards.columns import RESERVED, SETTINGS, is_leaked_field, with_own_names
+from medgrpo.rewards.plugins import FileReward, RewardError, as_column, failing_row, one_row, parameters
 from medgrpo.rewards.registry import BUILT_IN, RewardFunction, is_text, label, load_reward
 from medgrpo.rewards.weights import check_weights, normalised, resolve_weights
 
@@ -150,6 +150,10 @@ class CompositeReward:
         other.settings = {**self.settings, **settings}
         return other
 
+    def alone(self, reward: str) -> CompositeReward:
+        """One reward, of this sum or not, judged with this sum's settings and its way to handle errors."""
+        return CompositeReward({reward: 1.0}, on_error=self.on_error, settings=self.settings)
+
     def bounds(self, name: str = "total") -> Bounds | None:
         """The range of a component for one row, or of the total; None where a user's own reward sets it."""
         if name != "total":
@@ -231,7 +235,8 @@ class CompositeReward:
         for index, (name, function) in enumerate(zip(self.names, self.functions, strict=True)):
             if together is not None and index in self._texts:
                 continue
-            given = built_in if self.sources[index] in BUILT_IN else offered
+            own = self.sources[index] not in BUILT_IN
+            given = with_own_names(offered, parameters(function)) if own else built_in
             values, failures = self._component(name, function, completions, given)
             components[:, index] = values
             if failures:

@@ -16,9 +16,9 @@ from medgrpo.methods import METHODS
 from medgrpo.runs.answers import SideBySide
 from medgrpo.runs.findings import Health
 from medgrpo.runs.health import assess
-from medgrpo.runs.keys import flatten, is_eval_key
+from medgrpo.runs.metric_names import flatten, is_eval_key
 from medgrpo.runs.record import RunRecord, read_run
-from medgrpo.runs.rules.machinery import step_times
+from medgrpo.runs.step_times import step_times
 from medgrpo.runs.trend import block_means, ends
 
 SCHEMA_VERSION = 1

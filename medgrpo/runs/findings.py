@@ -6,10 +6,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Severity = Literal["info", "warning", "abnormal"]
-Verdict = Literal["normal", "warning", "abnormal", "insufficient_data"]
+from medgrpo.runs.said import Clause, in_words
+from medgrpo.runs.words import REMEDIES, Language
 
-ORDER: dict[str, int] = {"info": 0, "normal": 0, "insufficient_data": 0, "warning": 1, "abnormal": 2}
+Severity = Literal["info", "warning", "abnormal"]
+Verdict = Literal["normal", "warning", "abnormal", "insufficient_data", "not_understood"]
+
+ORDER: dict[str, int] = {
+    "info": 0,
+    "normal": 0,
+    "insufficient_data": 0,
+    "not_understood": 0,
+    "warning": 1,
+    "abnormal": 2,
+}
 """How bad a severity or verdict is."""
 
 MIN_ENTRIES = 10
@@ -18,23 +28,43 @@ MIN_ENTRIES = 10
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a rule found in a log."""
+    """One thing that a rule found in a log: which wordings with which figures; the words are looked up by language."""
 
     rule: str
     severity: Severity
-    evidence: str
-    remedy: str
+    said: tuple[Clause, ...]
+    advice: str
+    """Name of its remedy in `words.REMEDIES`."""
     step: int | None = None
     """The last step that the evidence speaks of."""
 
+    @property
+    def evidence(self) -> str:
+        """What was found, in English."""
+        return self.evidence_in("en")
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, in English."""
+        return self.remedy_in("en")
+
+    def evidence_in(self, language: Language) -> str:
+        """What was found."""
+        return in_words(self.said, language)
+
+    def remedy_in(self, language: Language) -> str:
+        """What to do about it."""
+        return str(getattr(REMEDIES[self.advice], language))
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON; `said` are the wordings' names with their figures."""
         return {
             "rule": self.rule,
             "severity": self.severity,
             "evidence": self.evidence,
             "remedy": self.remedy,
             "step": self.step,
+            "said": [clause.as_dict() for clause in self.said],
         }
 
 

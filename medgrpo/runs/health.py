@@ -6,10 +6,10 @@ from typing import Any
 
 from medgrpo.methods import SAMPLING
 from medgrpo.runs.findings import ORDER, Finding, Health, Severity, judge
-from medgrpo.runs.keys import canonical_entry
+from medgrpo.runs.metric_names import JUDGED, canonical_entry
 from medgrpo.runs.record import RunRecord
-from medgrpo.runs.rules import RULES, findings_of
-from medgrpo.runs.rules.evidence import percent
+from medgrpo.runs.rules import findings_of
+from medgrpo.runs.said import say
 
 __all__ = ["Finding", "Health", "HealthMonitor", "assess"]
 
@@ -25,6 +25,8 @@ def assess(run: RunRecord, *, completions: bool = False) -> Health:
         run: the run.
         completions: look at the completions in its run folder too, for repetition; takes half a second.
     """
+    if run.history and not run.keys & JUDGED and not run.components:
+        return Health("not_understood", [])
     entries = sum(any(key in entry for key in MEASUREMENTS[:2]) for entry in run.history)
     return judge([*findings_of(run), *(_stored_findings(run) if completions else [])], entries)
 
@@ -39,15 +41,12 @@ def _stored_findings(run: RunRecord) -> list[Finding]:
     found = variety(read_recent_rows(run.folder))
     if found is None or found.distinct >= 0.3:
         return []
-    text = f"completions of a group are mostly the same ({percent(1 - found.distinct)} repeats, last {found.groups} groups)"
-    rule = next(rule for rule in RULES if rule.name == "repetition")
+    said = [say("mostly_same", share=1 - found.distinct, groups=found.groups)]
     severity: Severity = "abnormal" if found.distinct < 0.15 else "warning"
     if found.repeated_reward is not None and found.repeated_reward >= 0.8:
         severity = "info"
-        text += (
-            f", and they score {percent(found.repeated_reward)} of the best reward: solved rather than stuck"
-        )
-    return [Finding(rule.name, severity, text, rule.remedy, run.steps)]
+        said.append(say("repeats_are_right", share=found.repeated_reward))
+    return [Finding("repetition", severity, tuple(said), "repetition", run.steps)]
 
 
 class HealthMonitor:

@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from medgrpo.runs.keys import DPO_REWARDS, reward_components
+from medgrpo.runs.metric_names import DPO_REWARDS, is_understood, reward_components
 from medgrpo.runs.readers import read
 from medgrpo.runs.readers.parsed import Overlap, Stage
+from medgrpo.runs.said import Clause, in_words
 
 __all__ = ["Overlap", "RunRecord", "Stage", "method_of", "read_run", "settle"]
 
@@ -43,7 +44,7 @@ class RunRecord:
     path: Path | None = None
     total_steps: int | None = None
     overlaps: list[Overlap] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    remarks: list[Clause] = field(default_factory=list)
     """What the reader met on its way: unreadable lines, a cut last line, files joined."""
     method_hint: str | None = None
     folder: Path | None = None
@@ -51,10 +52,20 @@ class RunRecord:
     validation: dict[str, Any] = field(default_factory=dict)
     """Held-out metrics before and after training, as the run recorded them."""
 
+    @property
+    def notes(self) -> list[str]:
+        """The remarks in English."""
+        return [in_words([remark]) for remark in self.remarks]
+
     @cached_property
     def keys(self) -> set[str]:
         """Every metric that some entry holds."""
         return {key for keys in set(map(tuple, self.history)) for key in keys} - EARLIER_KEYS
+
+    @cached_property
+    def unknown(self) -> list[str]:
+        """Metrics that no rule and no curve knows by their name, in alphabetical order."""
+        return sorted(key for key in self.keys if not is_understood(key))
 
     @property
     def steps(self) -> int:
@@ -179,7 +190,7 @@ def read_run(path: str | Path) -> RunRecord:
         path=Path(path),
         total_steps=total,
         overlaps=[*parsed.overlaps, *overlaps],
-        notes=parsed.notes,
+        remarks=parsed.remarks,
         method_hint=parsed.method,
         folder=parsed.folder,
         validation=parsed.validation,

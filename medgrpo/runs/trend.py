@@ -46,10 +46,6 @@ class Trend:
         """Whether the curve goes down beyond its noise."""
         return self.change < 0 and self.p < p
 
-    def words(self) -> str:
-        """`0.18 → 0.62 (change +0.41 ± 0.06)`; ± is one standard error."""
-        return f"{self.first:.3g} → {self.last:.3g} (fitted change {self.change:+.2g} ± {self.error:.1g})"
-
 
 def student_p(t: float, df: int) -> float:
     """Two-sided p-value of Student's t with `df` degrees of freedom.

@@ -334,6 +334,19 @@ def test_options_that_do_not_go_together_are_refused(capsys, demo, perfect, argu
     assert words in err
 
 
+def test_every_option_is_known_to_be_for_all_or_for_some_calls():
+    """A new option is ignored by no call: it is in one of the sets, or each call takes it."""
+    import typer
+
+    from medgrpo.cli import eval as command
+
+    shared = {"model", "data", "split", "predictions", "masks", "limit", "targets", "output", "review", "import_review",
+              "seed", "as_json", "quiet", "help"}  # fmt: skip
+    some = [command.OF_A_MODEL, command.OF_A_FILE, command.OF_ANSWERS]
+    named = [parameter.name for parameter in typer.main.get_command(command.app).params]
+    assert {name for name in named if sum(name in group for group in (*some, shared)) != 1} == set()
+
+
 def test_an_option_of_its_default_value_is_refused_too_when_it_is_typed(capsys, demo, perfect):
     code, _, err = run(capsys, "eval", demo / "data", "--predictions", perfect, "--engine", "transformers")
     assert code == 2

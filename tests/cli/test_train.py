@@ -109,3 +109,27 @@ def test_a_killed_run_resumes_with_each_step_once(tmp_path, capsys):
     assert "is finished after 12 steps: nothing is left to do" in capsys.readouterr().err
     assert called("--resume", str(tmp_path / "run"), "--dry-run", "--set", "max_steps=24") == 0
     assert "nothing is left to do" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "code"),
+    [(signal.SIGTERM, (), 143), (signal.SIGINT, (), 130), (signal.SIGTERM, ("--exit-on-stop", "85"), 85)],
+)
+def test_a_stopped_run_does_not_exit_as_a_finished_one(tmp_path, monkeypatch, capsys, number, words, code):
+    """In this process: the signal comes when the first step is logged, as `kill` would send it."""
+    from medgrpo.cli.display import LiveReporter
+
+    before = LiveReporter.step
+
+    def step(self, entry):
+        before(self, entry)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(LiveReporter, "step", step)
+    monkeypatch.chdir(tmp_path)
+    small = (*SMALL, "--set=stages.sft.enabled=false", "--set=validation.before_and_after=false")
+    assert called("--output", "run", "--json", *words, *small) == code
+    document = json.loads(capsys.readouterr().out)
+    assert document["status"] == "stopped"
+    assert document["stopped_by"] == signal.Signals(number).name
+    assert document["steps"] == 1

@@ -611,7 +611,381 @@ RECORDS = (
     ),
 )
 
-FORMS = (*RECORDS,)
+
+def blob(
+    path: Path, *boxes: tuple[int, int, int, int], size: tuple[int, int] = (32, 24), value: int = 255
+) -> None:
+    """A mask of rectangles."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = Image.new("L", size, 0)
+    for box in boxes:
+        mask.paste(value, box)
+    mask.save(path)
+
+
+def text(name: str, content: str) -> Callable[[Path], None]:
+    """A text file."""
+
+    def write(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+
+    return write
+
+
+def pictures(*names: str, **options: Any) -> Callable[[Path], None]:
+    """Pictures of 32 x 24 px."""
+    return lambda folder: (
+        [picture(folder / name, value=30 + 20 * n, **options) for n, name in enumerate(names)] and None
+    )
+
+
+def masks(*names: str) -> Callable[[Path], None]:
+    """Masks with one spot each."""
+    return lambda folder: [blob(folder / name, (4, 4, 12, 12)) for name in names] and None
+
+
+def exif(name: str, orientation: int, size: tuple[int, int] = (32, 24)) -> Callable[[Path], None]:
+    """A JPEG that says how it is to be turned."""
+
+    def write(folder: Path) -> None:
+        from PIL import Image
+
+        options = Image.Exif()
+        options[0x0112] = orientation
+        picture(folder / name, size, exif=options)
+
+    return write
+
+
+def coco(
+    name: str,
+    picture_names: tuple[str, ...],
+    size: tuple[int, int],
+    *annotations: dict[str, Any],
+    categories: Any = None,
+) -> Callable[[Path], None]:
+    """A COCO file; annotations have image_id 0 and category 1 unless they say other."""
+    listed = [
+        {"id": n, "file_name": file, "width": size[0], "height": size[1]}
+        for n, file in enumerate(picture_names)
+    ]
+    found = [
+        {"id": n, "image_id": 0, "category_id": 1, **annotation} for n, annotation in enumerate(annotations)
+    ]
+    content = {
+        "images": listed,
+        "annotations": found,
+        "categories": categories or [{"id": 1, "name": "cyst"}],
+    }
+    return text(name, json.dumps(content))
+
+
+YOLO_LINE = "0 0.5 0.5 0.25 0.5\n"  # 12 6 20 18 of 32 x 24
+BOXED = [[12, 6, 20, 18]]
+GROUPS = [
+    {"id": 0, "name": "findings", "supercategory": "none"},
+    {"id": 1, "name": "cyst", "supercategory": "findings"},
+]
+
+
+def nifti(name: str, *, oblique: bool = False, volumes: int = 1, intent: int = 0) -> Callable[[Path], None]:
+    """A small NIfTI volume of 4 x 4 x 4."""
+
+    def write(folder: Path) -> None:
+        import nibabel
+        import numpy as np
+
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shape = (4, 4, 4) if volumes == 1 else (4, 4, 4, volumes)
+        affine = np.eye(4)
+        if oblique:
+            affine[:2, :2] = [[0.7071, -0.7071], [0.7071, 0.7071]]
+        image = nibabel.Nifti1Image(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), affine)
+        image.header["intent_code"] = intent
+        nibabel.save(image, folder / name)
+
+    return write
+
+
+FOLDERS = (
+    Form(
+        "COCO: boxes",
+        both(
+            pictures("images/a.png"), coco("instances.json", ("a.png",), (32, 24), {"bbox": [2, 3, 10, 12]})
+        ),
+        {"answer": "cyst", "boxes": [[2, 3, 12, 15]]},
+        rows=1,
+    ),
+    Form(
+        "COCO: picture turned by EXIF, boxes not",
+        both(exif("images/a.jpg", 6), coco("instances.json", ("a.jpg",), (32, 24), {"bbox": [20, 2, 8, 6]})),
+        {"boxes": [[16, 20, 22, 28]]},
+        ("note: boxes turned with their picture, as its EXIF orientation says",),
+        rows=1,
+    ),
+    Form(
+        "COCO: picture turned by 180 degrees",
+        both(exif("images/a.jpg", 3), coco("instances.json", ("a.jpg",), (32, 24), {"bbox": [20, 2, 8, 6]})),
+        {},
+        ("skipped: boxes of a turned picture",),
+        rows=0,
+    ),
+    Form(
+        "COCO: another size in the JSON than in the file",
+        both(
+            pictures("images/a.png"),
+            coco("instances.json", ("a.png",), (320, 240), {"bbox": [20, 30, 100, 120]}),
+        ),
+        {"boxes": [[2, 3, 12, 15]]},
+        ("note: boxes scaled from the size that the annotation states to that of the picture",),
+        rows=1,
+    ),
+    Form(
+        "COCO: another shape in the JSON than in the file",
+        both(
+            pictures("images/a.png"),
+            coco("instances.json", ("a.png",), (320, 320), {"bbox": [20, 30, 100, 120]}),
+        ),
+        {},
+        ("skipped: size of the picture differs",),
+        rows=0,
+    ),
+    Form(
+        "COCO: crowds, ignored regions, annotations of no picture",
+        both(
+            pictures("images/a.png"),
+            coco(
+                "instances.json",
+                ("a.png",),
+                (32, 24),
+                {"bbox": [2, 3, 10, 12], "iscrowd": 1},
+                {"bbox": [2, 3, 10, 12], "ignore": 1},
+                {"bbox": [2, 3, 10, 12], "image_id": 7},
+            ),
+        ),
+        {"boxes": []},
+        (
+            "note: box left out: iscrowd is set",
+            "note: box left out: ignore is set",
+            "note: annotation of a picture that the file does not list",
+        ),
+        rows=1,
+    ),
+    Form(
+        "COCO: polygons without boxes",
+        both(
+            pictures("images/a.png"),
+            coco("instances.json", ("a.png",), (32, 24), {"segmentation": [[2, 3, 12, 3, 12, 15]]}),
+        ),
+        {"boxes": [[2, 3, 12, 15]]},
+        ("note: box taken around the polygon: the annotation has none of its own",),
+        rows=1,
+    ),
+    Form(
+        "Roboflow COCO: train/_annotations.coco.json, a group above the classes",
+        both(
+            *(
+                step
+                for split in ("train", "valid")
+                for step in (
+                    pictures(f"{split}/a.png"),
+                    coco(
+                        f"{split}/_annotations.coco.json",
+                        ("a.png",),
+                        (32, 24),
+                        {"bbox": [2, 3, 10, 12]},
+                        categories=GROUPS,
+                    ),
+                )
+            )
+        ),
+        {"question": "Find every cyst in this image and give a box for each.", "split": "train"},
+        ("note: category 'findings' stands above others and has no box: not asked for",),
+    ),
+    Form(
+        "Roboflow COCO: a picture that lies only in the other split",
+        both(
+            pictures("train/a.png"),
+            coco("valid/_annotations.coco.json", ("a.png",), (32, 24), {"bbox": [2, 3, 10, 12]}),
+        ),
+        {},
+        ("skipped: image missing",),
+        rows=0,
+    ),
+    Form(
+        "YOLO: images, labels, data.yaml",
+        both(
+            pictures("images/a.png"),
+            text("labels/a.txt", YOLO_LINE),
+            text("data.yaml", "nc: 2\nnames: [cyst, 'no']\n"),
+        ),
+        {"answer": "cyst", "boxes": BOXED},
+        rows=1,
+    ),
+    Form(
+        "YOLO: names over several lines, numbered, with remarks",
+        both(
+            pictures("images/a.png"),
+            text("labels/a.txt", "3 0.5 0.5 0.25 0.5\n"),
+            text("data.yaml", "names:  # four\n  0: {a: 1}\n  1: no\n  2: b  # x\n  3: 'a: cyst'\n"),
+        ),
+        {"answer": "a: cyst"},
+        rows=1,
+    ),
+    Form(
+        "YOLO: images/train and labels/train, the same names in both splits",
+        both(
+            pictures("images/train/a.png", "images/val/a.png"),
+            text("labels/train/a.txt", YOLO_LINE),
+            text("labels/val/a.txt", "1 0.5 0.5 0.25 0.5\n"),
+            text("data.yaml", "names: [cyst, mass]\ntrain: images/train\nval: images/val\n"),
+        ),
+        {"answer": "cyst", "split": "train"},
+    ),
+    Form(
+        "YOLO: polygons and turned boxes",
+        both(
+            pictures("images/a.png"),
+            text("labels/a.txt", "0 0.25 0.25 0.5 0.25 0.5 0.75 0.25 0.75 0.25 0.5\n"),
+        ),
+        {"boxes": [[8, 6, 16, 18]]},
+        ("note: box taken around a polygon",),
+        rows=1,
+    ),
+    Form(
+        "YOLO: keypoints (kpt_shape)",
+        both(
+            pictures("images/a.png"),
+            text("labels/a.txt", "0 0.5 0.5 0.25 0.5 0.4 0.4 2\n"),
+            text("data.yaml", "names: [cyst]\nkpt_shape: [1, 3]\n"),
+        ),
+        {"boxes": BOXED},
+        ("note: keypoints are not read",),
+        rows=1,
+    ),
+    Form(
+        "YOLO: pixels instead of shares",
+        both(pictures("images/a.png"), text("labels/a.txt", "0 16 12 8 12\n")),
+        {},
+        ("skipped: box outside the picture",),
+        rows=0,
+    ),
+    Form(
+        "Darknet: text files beside the pictures",
+        both(pictures("obj/a.png", "obj/b.png"), text("obj/a.txt", YOLO_LINE), text("obj.names", "cyst\n")),
+        {"answer": "cyst", "boxes": BOXED},
+    ),
+    Form(
+        "YOLO: labels without a picture",
+        both(pictures("images/a.png"), text("labels/a.txt", YOLO_LINE), text("labels/b.txt", YOLO_LINE)),
+        {"boxes": BOXED},
+        ("skipped: labels without a picture",),
+        rows=1,
+    ),
+    Form(
+        "mmseg: images/training, annotations/training",
+        both(
+            pictures("images/training/a.png", "images/validation/b.png"),
+            masks("annotations/training/a.png", "annotations/validation/b.png"),
+        ),
+        {"mask": "annotations/training/a.png", "split": "train"},
+    ),
+    Form(
+        "images/train, masks/train",
+        both(
+            pictures("images/train/a.png", "images/val/a.png"), masks("masks/train/a.png", "masks/val/a.png")
+        ),
+        {"mask": "masks/train/a.png", "split": "train"},
+    ),
+    Form(
+        "nnU-Net: imagesTr, labelsTr, imagesTs, dataset.json",
+        both(
+            pictures("imagesTr/v_001_0000.png", "imagesTs/v_002_0000.png"),
+            masks("labelsTr/v_001.png"),
+            text(
+                "dataset.json",
+                json.dumps(
+                    {"channel_names": {"0": "R"}, "labels": {"background": 0, "vessel": 1}, "numTraining": 1}
+                ),
+            ),
+        ),
+        {"mask": "labelsTr/v_001.png", "split": "train"},
+        ("skipped: picture of a set without masks",),
+        rows=1,
+    ),
+    Form(
+        "BUSI: x_mask.png, x_mask_1.png",
+        both(
+            pictures("benign/b (1).png", "benign/b (2).png"),
+            masks("benign/b (1)_mask.png", "benign/b (1)_mask_1.png", "benign/b (2)_mask.png"),
+        ),
+        {"mask": "benign/b (1)_mask.png#with:benign/b (1)_mask_1.png"},
+    ),
+    Form(
+        "masks of the parts of one picture in a folder (7_1.png, 7_2.png)",
+        both(
+            pictures("images/7.png", "images/8.png"), masks("masks/7_1.png", "masks/7_2.png", "masks/8.png")
+        ),
+        {"mask": "masks/7_1.png#with:masks/7_2.png"},
+    ),
+    Form(
+        "one folder per picture with all its masks (Data Science Bowl)",
+        both(
+            pictures("k1/images/k1.png", "k2/images/k2.png"),
+            masks("k1/masks/aa.png", "k1/masks/bb.png", "k2/masks/cc.png", "k2/masks/dd.png"),
+        ),
+        {"mask": "k1/masks/aa.png#with:k1/masks/bb.png"},
+    ),
+    Form(
+        "NIfTI: several series and a map of labels per case (BraTS)",
+        both(*(nifti(f"case_{n}/case_{n}_{kind}.nii.gz") for n in (1, 2) for kind in ("t1", "t2", "seg"))),
+        {"patient_id": "volume-0001", "answer": "sagittal"},
+        ("note: NIfTI file left out: a map of labels",),
+        rows=48,
+    ),
+    Form(
+        "NIfTI: sub-01/anat (BIDS)",
+        both(
+            nifti("sub-01/anat/sub-01_T1w.nii"),
+            nifti("sub-01/ses-2/anat/sub-01_ses-2_T1w.nii"),
+            nifti("sub-02/anat/sub-02_T1w.nii"),
+            nifti("sub-02/anat/sub-02_dseg.nii"),
+        ),
+        {"patient_id": "volume-0001"},
+        ("note: NIfTI file left out: a map of labels",),
+        rows=36,
+    ),
+    Form(
+        "NIfTI: imagesTr, labelsTr (nnU-Net, Medical Segmentation Decathlon)",
+        both(
+            nifti("imagesTr/la_003_0000.nii.gz"),
+            nifti("imagesTr/la_003_0001.nii.gz"),
+            nifti("labelsTr/la_003.nii.gz"),
+        ),
+        {"patient_id": "volume-0001"},
+        ("note: NIfTI file left out: a map of labels",),
+        rows=24,
+    ),
+    Form(
+        "NIfTI: oblique",
+        nifti("a.nii", oblique=True),
+        {"answer": "axial"},
+        ("note: oblique NIfTI volume: planes that are none are not asked about",),
+        rows=4,
+    ),
+    Form(
+        "NIfTI: four dimensions",
+        nifti("a.nii", volumes=3),
+        {"answer": "sagittal"},
+        ("note: NIfTI file of several volumes: the first is shown",),
+        rows=12,
+    ),
+)
+
+FORMS = (*RECORDS, *FOLDERS)
 
 
 def table() -> str:

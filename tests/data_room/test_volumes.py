@@ -224,6 +224,184 @@ def test_pydicom_still_offers_what_is_used_of_it():
     assert callable(pydicom.pixels.apply_modality_lut)
 
 
+def _one(folder, tmp_path, **options):
+    dataset, _ = prepare(folder, tmp_path / "out", PrepareOptions(**options), workers=1)
+    rows = rows_of(dataset)
+    return dataset, rows, picture_of(dataset, rows[0]).astype(int)
+
+
+EMPTY_TAGS = (
+    *(
+        "WindowCenter",
+        "WindowWidth",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "ImageOrientationPatient",
+        "ViewPosition",
+    ),
+    *("NumberOfFrames", "PatientID", "PatientName", "PlanarConfiguration", "BurnedInAnnotation"),
+)
+
+
+@pytest.mark.parametrize("tag", EMPTY_TAGS)
+def test_a_dicom_tag_that_is_empty_is_as_if_it_were_not_there(tag, tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    elements = {"ImageOrientationPatient": AXIAL, "RescaleSlope": 1, "RescaleIntercept": 0, tag: None}
+    write_dicom(folder / "a.dcm", ramp(0, 2000), **elements)
+    _, rows, picture = _one(folder, tmp_path)
+    assert {row["question_type"] for row in rows} >= {"MODALITY"}
+    assert (picture[0, 0], picture[0, -1]) == (0, 255)
+
+
+def test_a_palette_is_shown_in_its_colours(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    pixels = np.zeros((48, 64), int)
+    pixels[:, 32:] = 1
+    lut = {f"{c}PaletteColorLookupTableDescriptor": [2, 0, 16] for c in ("Red", "Green", "Blue")}
+    values = {"Red": (0xFF00, 0), "Green": (0, 0x8000), "Blue": (0, 0)}
+    lut |= {f"{c}PaletteColorLookupTableData": np.array(v, "<u2").tobytes() for c, v in values.items()}
+    write_dicom(
+        folder / "a.dcm",
+        pixels,
+        modality="US",
+        PhotometricInterpretation="PALETTE COLOR",
+        PixelRepresentation=0,
+        **lut,
+    )
+    _, _, picture = _one(folder, tmp_path)
+    assert picture[0, 0].tolist() == [255, 0, 0]
+    assert picture[0, 63].tolist() == [0, 128, 0]
+
+
+def test_each_frame_has_its_own_window_and_plane(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    groups = []
+    for centre, orientation in ((500, AXIAL), (1500, SAGITTAL)):
+        group, window, plane = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+        window.WindowCenter, window.WindowWidth = centre, 400
+        plane.ImageOrientationPatient = orientation
+        group.FrameVOILUTSequence, group.PlaneOrientationSequence = [window], [plane]
+        groups.append(group)
+    shared, values = pydicom.Dataset(), pydicom.Dataset()
+    values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, 0, "HU"
+    shared.PixelValueTransformationSequence = [values]
+    frames = np.stack([ramp(0, 2000)] * 2)
+    write_dicom(
+        folder / "a.dcm",
+        frames,
+        PerFrameFunctionalGroupsSequence=groups,
+        SharedFunctionalGroupsSequence=[shared],
+    )
+    dataset, rows, _ = _one(folder, tmp_path)
+    found = {row["source_row"]: (row["plane"], picture_of(dataset, row).astype(int)) for row in rows}
+    assert [found[frame][0] for frame in (1, 2)] == ["axial", "sagittal"]
+    # the ramp has 64 steps to 2000: 500 is step 16, 1500 step 47
+    assert [int(np.abs(found[frame][1][0] - 128).argmin()) for frame in (1, 2)] == [16, 47]
+
+
+def test_an_inverse_presentation_and_monochrome1_are_inverted_once(tmp_path):
+    shown = []
+    for number, elements in enumerate(
+        (
+            {},
+            {"PhotometricInterpretation": "MONOCHROME1"},
+            {"PresentationLUTShape": "INVERSE"},
+            {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"},
+        )
+    ):
+        folder = tmp_path / f"source{number}"
+        folder.mkdir()
+        write_dicom(folder / "a.dcm", ramp(-500, 500), **elements)
+        dataset, _ = prepare(folder, tmp_path / f"out{number}", PrepareOptions(), workers=1)
+        shown.append(picture_of(dataset, rows_of(dataset)[0]).astype(int)[0])
+    assert shown[0][0] == 0
+    for inverted in shown[1:]:
+        assert np.array_equal(inverted, 255 - shown[0])
+
+
+def test_a_voi_lut_and_one_bit_are_shown_as_they_say(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    lut = pydicom.Dataset()
+    lut.LUTDescriptor = [4, 0, 8]
+    lut.add_new((0x0028, 0x3006), "US", [0, 255, 10, 20])
+    write_dicom(
+        folder / "a.dcm",
+        np.arange(4).repeat(16)[None].repeat(48, axis=0),
+        PixelRepresentation=0,
+        VOILUTSequence=[lut],
+    )
+    _, _, picture = _one(folder, tmp_path)
+    assert [int(picture[0, column]) for column in (0, 16, 32, 48)] == [0, 255, 10, 20]
+    one = tmp_path / "one"
+    one.mkdir()
+    bits = np.zeros((48, 64), np.uint8)
+    bits[:, 8:16] = 1
+    packed = np.packbits(bits.ravel(), bitorder="little").tobytes()
+    write_dicom(
+        one / "a.dcm", bits, BitsAllocated=1, BitsStored=1, HighBit=0, PixelRepresentation=0, PixelData=packed
+    )
+    dataset, _ = prepare(one, tmp_path / "bits", PrepareOptions(), workers=1)
+    assert set(np.unique(picture_of(dataset, rows_of(dataset)[0]))) == {0, 255}
+
+
+def test_objects_without_a_picture_are_left_out_and_burned_in_text_is_told(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    write_dicom(folder / "a.dcm", ramp(0, 2000), BurnedInAnnotation="YES")
+    write_dicom(folder / "b.dcm", ramp(0, 2000), modality="SR")
+    write_dicom(folder / "c.dcm", ramp(0, 1), modality="SEG")
+    dataset, rows, _ = _one(folder, tmp_path)
+    assert len(rows) == 1
+    notes = " ".join(dataset.info["notes"])
+    assert "an object without a picture" in notes
+    assert "a map of labels" in notes
+    assert "burned into the picture" in notes
+
+
+def test_a_compressed_file_without_its_decoder_names_the_extra(tmp_path, monkeypatch):
+    from medgrpo.data.dicom import _refuse_unreadable
+    from medgrpo.data.opened import Unusable
+
+    data = pydicom.Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLSLossless
+    if pydicom.pixels.get_decoder(pydicom.uid.JPEGLSLossless).is_available:
+        pytest.skip("the decoder is installed")
+    with pytest.raises(Unusable, match=r"medgrpo\[dicom\]"):
+        _refuse_unreadable(data, "a.dcm")
+
+
+def test_a_colour_volume_is_shown_in_colour_and_scl_slope_is_followed(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    colours = np.zeros((4, 4, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    colours["R"] = 200
+    nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), folder / "a.nii")
+    _, _, picture = _one(folder, tmp_path)
+    assert picture[0, 0].tolist() == [200, 0, 0]
+    from medgrpo.data.nifti import _volume
+
+    image = nibabel.Nifti1Image(np.arange(64, dtype=np.int16).reshape(4, 4, 4), np.eye(4))
+    image.header.set_slope_inter(2, -5)
+    values, low, high = _volume(image.to_bytes())
+    assert (values.min(), values.max()) == (-5, 121)
+    assert (low, high) == pytest.approx((-4.37, 120.37))
+
+
+def test_a_volume_that_does_not_say_how_it_lies_is_refused(tmp_path):
+    from medgrpo.data.nifti import read_nifti_header
+    from medgrpo.data.opened import Unusable
+
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), None)
+    nibabel.save(image, tmp_path / "a.nii")
+    with pytest.raises(Unusable, match="neither sform nor qform"):
+        read_nifti_header(tmp_path / "a.nii")
+
+
 def test_names_of_dicom_files_are_in_nothing_that_is_written(tmp_path):
     source = tmp_path / "DOE_JANE"
     for number in range(4):

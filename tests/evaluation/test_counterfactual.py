@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from medgrpo.errors import UsageError
-from medgrpo.evaluation.counterfactual import compare_with_real, counterfactual_rows, parse_kinds
+from medgrpo.evaluation.counterfactual import compare_with_real
 from medgrpo.evaluation.score import score_predictions
+from medgrpo.generation.other_pictures import counterfactual_rows, parse_kinds
 
 
 @pytest.fixture

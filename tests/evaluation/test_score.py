@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from medgrpo.data.clusters import cluster_labels
 from medgrpo.evaluation.score import (
-    cluster_labels,
     kind_of,
     label_class,
     observed_tags,

@@ -7,7 +7,8 @@ import pytest
 
 from medgrpo.runs.health import HealthMonitor, assess
 from medgrpo.runs.record import Overlap, RunRecord, read_run
-from medgrpo.runs.rules import RULES, machinery, sampled
+from medgrpo.runs.rules import RULES
+from medgrpo.runs.words import REMEDIES, TITLES
 
 VERDICTS = {
     "easyr1_qwen25vl3b/experiment_log.jsonl": ("warning", {"reward_trend"}),
@@ -146,7 +147,7 @@ def test_every_rule_has_a_case_and_a_remedy():
         "validation_plateau",
     }
     assert {rule.name for rule in RULES} == {rule for rule, _, _ in CASES} | elsewhere
-    assert all(len(rule.remedy) > 20 and rule.title and rule.title_zh for rule in RULES)
+    assert all(len(REMEDIES[rule.name].en) > 20 and all(TITLES[rule.name]) for rule in RULES)
 
 
 def test_loss_may_do_what_it_wants_in_grpo():
@@ -173,10 +174,10 @@ def test_a_run_whose_completions_are_all_masked_is_told_so_and_not_to_mask_them(
         "frac_reward_zero_std": lambda x: 0.0,
     }
     remedies = {finding.rule: finding.remedy for finding in assess(grpo(config=masked, **still)).findings}
-    assert remedies["gradient_vanished"] == machinery.ALL_MASKED
-    assert remedies["truncation"] == sampled.LEFT_OUT
+    assert remedies["gradient_vanished"] == REMEDIES["all_masked"].en
+    assert remedies["truncation"] == REMEDIES["left_out"].en
     remedies = {finding.rule: finding.remedy for finding in assess(grpo(**still)).findings}
-    assert remedies["gradient_vanished"] == machinery.UNTRAINED  # every group has spread
+    assert remedies["gradient_vanished"] == REMEDIES["untrained"].en  # every group has spread
     assert "set mask_truncated_completions" in remedies["truncation"]
 
 

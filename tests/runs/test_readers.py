@@ -6,7 +6,7 @@ import math
 import pytest
 
 from medgrpo.errors import MedgrpoError, UsageError
-from medgrpo.runs.keys import canonical_entry
+from medgrpo.runs.metric_names import canonical_entry
 from medgrpo.runs.record import read_run
 
 LOGS = {

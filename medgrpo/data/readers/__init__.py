@@ -15,10 +15,10 @@ from medgrpo.data.readers.answers import index_base, may_number_options
 from medgrpo.data.readers.base import BadRow, FolderReader, Item, Policy, Problems, Reader, RecordReader
 from medgrpo.data.readers.captions import CaptionReader
 from medgrpo.data.readers.choices import InlineChoiceReader
+from medgrpo.data.readers.coco import CocoReader
 from medgrpo.data.readers.conversations import ChatReader, PreferenceReader
 from medgrpo.data.readers.dataset_info import NAME, Layout, entries_of, layouts
-from medgrpo.data.readers.detection import CocoReader, YoloReader
-from medgrpo.data.readers.generic import QuestionAnswerReader, split_word
+from medgrpo.data.readers.generic import QuestionAnswerReader
 from medgrpo.data.readers.mask_folders import MaskFolderReader
 from medgrpo.data.readers.records import first_record, read_records
 from medgrpo.data.readers.slake import SlakeReader
@@ -27,8 +27,9 @@ from medgrpo.data.readers.verl import VerlReader
 from medgrpo.data.readers.volumes import DicomReader, NiftiReader
 from medgrpo.data.readers.vqa_med import VqaMedReader
 from medgrpo.data.readers.vqa_rad import VqaRadReader
+from medgrpo.data.readers.yolo import YoloReader
 from medgrpo.data.schema import Task
-from medgrpo.data.source import Source
+from medgrpo.data.source import Source, split_word
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.rewards.columns import is_leaked_field
 
@@ -65,9 +66,20 @@ def read_source(source: Source, problems: Problems, task: Task | None = None) ->
         UsageError: nothing in the source is in a known format.
         MedgrpoError: a file cannot be read, or a row is bad and the policy is `stop`.
     """
+    found = _read_source(source, problems, task)
+    for kind, count in source.no_files.items():
+        problems.skipped[f"{kind}, not a file"] += count
+    return found
+
+
+def _read_source(source: Source, problems: Problems, task: Task | None) -> tuple[list[Item], list[str]]:
     for folder in FOLDERS:
         if task in (None, folder.task) and folder.matches(source):
-            return list(folder.read(source, problems)), [folder.name]
+            if folder.needs_no_records and _has_records(source):
+                continue
+            found = list(folder.read(source, problems))
+            problems.notes.update(source.notes)
+            return found, [folder.name]
     items: list[Item] = []
     formats: list[str] = []
     unknown: list[str] = []
@@ -81,9 +93,23 @@ def read_source(source: Source, problems: Problems, task: Task | None = None) ->
         formats.append(reader.name)
     if not formats:
         raise _nothing_known(source, unknown)
+    problems.notes.update(source.notes)
     for name in unknown:
         problems.notes[f"{name} was left out: its format is not known"] += 1
     return items, formats
+
+
+def _has_records(source: Source) -> bool:
+    """Whether a file of the source holds rows that a record format knows; a description (nnU-Net's dataset.json, a
+    table of patients) does not."""
+    for file in source.record_files:
+        try:
+            record = first_record(file)
+        except MedgrpoError:
+            continue
+        if record is not None and file.suffix.lower() != ".txt" and any(r.accepts(record) for r in FORMATS):
+            return True
+    return False
 
 
 def _by_format(
@@ -143,7 +169,7 @@ def _read_file(
             problems.bad(name, number, fault)
             continue
         problems.notes.update((*fields.notes, *notes))
-        item.split = _known_split(item.split, problems)
+        item.split = _known_split(item.split, problems) or source.split_of(file)
         item.row["source_file"] = name
         item.row["source_row"] = number
         yield item

@@ -112,6 +112,9 @@ class RecordReader(Reader):
 class FolderReader(Reader):
     """A format that is a folder of files."""
 
+    needs_no_records: ClassVar[bool] = False
+    """True where a file of rows in a known format means that the folder is only their pictures."""
+
     @abstractmethod
     def matches(self, source: Source) -> bool:
         """True if the source has this shape."""

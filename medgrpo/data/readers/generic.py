@@ -14,7 +14,7 @@ from medgrpo.data.readers.answers import ANSWER, answer_field, answers_of, full_
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
 from medgrpo.data.readers.values import folded, optional, required, text_of
 from medgrpo.data.schema import Row, Task, guess_language, is_yes_or_no, new_row
-from medgrpo.data.source import ImageRef, MissingImage, Source
+from medgrpo.data.source import ImageRef, MissingImage, Source, split_of_name
 
 QUESTION = (
     *("question", "query", "problem", "prompt", "ask", "open-ended verifiable question", "text_input"),
@@ -197,21 +197,6 @@ def answer_type_of(fields: Mapping[str, Any], answer: str) -> str:
     return "closed" if is_yes_or_no(answer) else "open"
 
 
-def split_word(word: str | None) -> str | None:
-    """`train`, `validation` or `test` for a word that stands for one of them (`val`, `dev`, `testing`); else None."""
-    folded_word = (word or "").strip().lower()
-    starts = (
-        ("test", ("test", "ts")),
-        ("validation", ("val", "dev", "vl", "eval")),
-        ("train", ("train", "tr")),
-    )
-    return next((split for split, prefixes in starts if folded_word.startswith(prefixes)), None)
-
-
 def split_of(file: Path) -> str | None:
     """The split that a file's name tells: `train`, `validation` or `test`."""
-    words = re.split(r"[^a-z0-9]+", file.stem.lower())
-    for split, starts in (("test", ("test",)), ("validation", ("val", "dev")), ("train", ("train",))):
-        if any(word.startswith(starts) for word in words) or file.stem.lower().endswith(f"{starts[0]}set"):
-            return split
-    return None
+    return split_of_name(file.stem)

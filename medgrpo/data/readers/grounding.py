@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from medgrpo.data.fields import Fields
 from medgrpo.data.readers.base import BadRow
-from medgrpo.data.readers.detection import checked_box, detection_row, stored_size
+from medgrpo.data.readers.detection import detection_row
+from medgrpo.data.readers.geometry import checked_box, stored_size
 from medgrpo.data.readers.values import text_of
 from medgrpo.data.schema import Row
 from medgrpo.data.source import ImageRef, Source

@@ -8,8 +8,9 @@ from bisect import bisect_right
 from collections import Counter
 from typing import Any
 
-from medgrpo.runs.keys import canonical_entry, seconds
+from medgrpo.runs.metric_names import canonical_entry, seconds
 from medgrpo.runs.readers.parsed import Parsed
+from medgrpo.runs.said import say
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _DICT = re.compile(r"\{['\"][^{}\n\r]*\}")
@@ -53,9 +54,6 @@ def read_console(text: str, name: str) -> Parsed | None:
         entries.append(entry)
     if not entries:
         return None
-    notes = (
-        [f"no progress bar: {guessed} entries are numbered by their place, not by step"] if guessed else []
-    )
     return Parsed(
         name=name,
         source_format="console capture",
@@ -63,7 +61,7 @@ def read_console(text: str, name: str) -> Parsed | None:
         config={key.lower().replace(" ", "_"): value.strip() for key, value in _HEADER.findall(text)},
         total_steps=_total(text),
         finished=True if any("train_runtime" in entry for entry in entries) else None,
-        notes=notes,
+        remarks=[say("steps_guessed", count=guessed)] if guessed else [],
     )
 
 

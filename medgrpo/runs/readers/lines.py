@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from medgrpo.records import lines
-from medgrpo.runs.keys import canonical_entry
+from medgrpo.runs.metric_names import JUDGED, canonical_entry
 from medgrpo.runs.readers.decode import decoded
 from medgrpo.runs.readers.parsed import Parsed
+from medgrpo.runs.readers.trackers import is_wandb_row, wandb_entries
+from medgrpo.runs.said import Clause, say
 
 LINE_FORMATS: list[tuple[str, Callable[[dict[str, Any]], bool]]] = [
     ("ms-swift logging.jsonl", lambda row: "global_step/max_steps" in row),
@@ -19,8 +21,10 @@ LINE_FORMATS: list[tuple[str, Callable[[dict[str, Any]], bool]]] = [
     ),
     ("EasyR1/verl JSONL", lambda row: any(key.startswith(("actor/", "critic/")) for key in row)),
     ("medgrpo log.jsonl", lambda row: "stage" in row and "step" in row),
+    ("wandb history", is_wandb_row),
     ("JSONL of strings", lambda row: isinstance(row.get("loss"), str)),
     ("JSONL", lambda row: "step" in row or "global_step" in row or "loss" in row or "reward" in row),
+    ("JSONL", lambda row: bool({"step", *JUDGED} & canonical_entry(row).keys())),
 ]
 """(name, whether a row looks like it); the first that fits one of the first rows is taken."""
 
@@ -55,8 +59,9 @@ def line_format(rows: list[dict[str, Any]]) -> str | None:
 def read_lines(
     rows: list[dict[str, Any]], unreadable: list[int], line_count: int, name: str, source_format: str
 ) -> Parsed:
-    """The log that the rows hold; unreadable lines are counted in its notes."""
-    entries = [canonical_entry(row) for row in rows if not _is_summary(row)]
+    """The log that the rows hold; unreadable lines are counted in its remarks."""
+    kept = [row for row in rows if not _is_summary(row)]
+    entries = wandb_entries(kept) if source_format == "wandb history" else list(map(canonical_entry, kept))
     finished = True if any(_is_summary(row) or "train_runtime" in row for row in rows) else None
     coefficients = [entry["kl_coef"] for entry in entries if "kl_coef" in entry]
     return Parsed(
@@ -65,20 +70,20 @@ def read_lines(
         entries=entries,
         config={"beta": coefficients[-1]} if coefficients else {},
         finished=finished,
-        notes=unreadable_notes(unreadable, line_count),
+        remarks=unreadable_lines(unreadable, line_count),
     )
 
 
-def unreadable_notes(unreadable: list[int], line_count: int) -> list[str]:
+def unreadable_lines(unreadable: list[int], line_count: int) -> list[Clause]:
     """What to say of lines that are no JSON object."""
-    notes = []
+    remarks = []
     middle = [number for number in unreadable if number != line_count]
     if len(middle) < len(unreadable):
-        notes.append(f"line {line_count}, the last, is cut off: left out")
+        remarks.append(say("last_line_cut", line=line_count))
     if middle:
         shown = ", ".join(map(str, middle[:5])) + (", …" if len(middle) > 5 else "")
-        notes.append(f"{len(middle)} lines are no JSON object and were left out (line {shown})")
-    return notes
+        remarks.append(say("lines_unreadable", count=len(middle), lines=shown))
+    return remarks
 
 
 def _is_summary(row: dict[str, Any]) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medgrpo.runs.said import Clause
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -37,7 +39,7 @@ class Parsed:
     finished: bool | None = None
     total_steps: int | None = None
     method: str | None = None
-    notes: list[str] = field(default_factory=list)
+    remarks: list[Clause] = field(default_factory=list)
     folder: Path | None = None
     """The run folder, where it is known and still there: it holds the completions."""
     validation: dict[str, Any] = field(default_factory=dict)

@@ -8,9 +8,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from medgrpo.files import check_regular
 from medgrpo.records import lines
 from medgrpo.runs.readers.documents import entries_of
-from medgrpo.runs.readers.lines import parse_lines, unreadable_notes
+from medgrpo.runs.readers.lines import parse_lines, unreadable_lines
 from medgrpo.runs.readers.parsed import Overlap, Parsed, Stage
 
 
@@ -21,11 +22,12 @@ def read_run_folder(path: Path) -> Parsed:
     rows, unreadable = parse_lines(text)
     stages = []
     for file in sorted(path.glob("stages/*/log.jsonl"), key=lambda file: _leading_number(file.parent.name)):
+        check_regular(file)
         history, _ = parse_lines(file.read_text("utf-8", errors="replace"))
         folder = file.parent.name
         stages.append(Stage(folder, entries_of(history), folder.split("-", 1)[-1] or None))
     info = _json(path / "training_info.json")
-    notes = unreadable_notes(unreadable, len(lines(text)))
+    remarks = unreadable_lines(unreadable, len(lines(text)))
     overlaps = []
     abandoned = path / "log.abandoned.jsonl"
     if abandoned.is_file():
@@ -43,7 +45,7 @@ def read_run_folder(path: Path) -> Parsed:
         stages=stages,
         finished=finished if isinstance(finished, bool) else None,
         total_steps=int(total) if isinstance(total, int | float) else None,
-        notes=notes,
+        remarks=remarks,
         overlaps=overlaps,
         folder=path,
         validation=validation if isinstance(validation := info.get("validation"), dict) else {},

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from medgrpo.figures import direction
 from medgrpo.methods import SAMPLING
 from medgrpo.runs.comparison import RunSummary
-from medgrpo.runs.keys import is_eval_key
-from medgrpo.runs.rules.machinery import step_times
+from medgrpo.runs.metric_names import is_eval_key
+from medgrpo.runs.step_times import step_times
 
 if TYPE_CHECKING:
     import numpy as np

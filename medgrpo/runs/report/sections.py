@@ -10,15 +10,15 @@ from medgrpo.pages.markup import label, number, table, text
 from medgrpo.pages.palette import sparkline, swatch
 from medgrpo.runs.comparison import Comparison, RunSummary, held_out_metric, main_metric
 from medgrpo.runs.findings import Finding
-from medgrpo.runs.report import chinese
-from medgrpo.runs.rules import RULES
 from medgrpo.runs.trend import block_means
+from medgrpo.runs.words import TITLES
 
 VERDICTS = {
     "normal": ("✓", "normal", "正常"),
     "warning": ("▲", "warning", "警告"),
     "abnormal": ("✕", "abnormal", "异常"),
     "insufficient_data": ("…", "too short to judge", "数据不足"),
+    "not_understood": ("?", "not understood", "无法理解"),
     "info": ("i", "note", "提示"),
 }
 GROUPS = {
@@ -149,9 +149,8 @@ def health_section(comparison: Comparison) -> str:
     """Every finding of every run, the worst run first."""
     if not comparison.runs:
         return ""
-    titles = {rule.name: (rule.title, rule.title_zh) for rule in RULES}
     parts = []
-    severity = {"abnormal": 0, "warning": 1, "insufficient_data": 2, "normal": 3}
+    severity = {"abnormal": 0, "warning": 1, "not_understood": 2, "insufficient_data": 3, "normal": 4}
     alone = len(comparison.runs) == 1
     for index, run in sorted(enumerate(comparison.runs), key=lambda pair: severity[pair[1].health.verdict]):
         findings = sorted(
@@ -161,7 +160,7 @@ def health_section(comparison: Comparison) -> str:
         items = (
             "".join(
                 f'<div class="finding">{badge(finding.severity)}'
-                f'<p><span class="title">{label(*titles[finding.rule])}</span> — {_evidence(finding)}</p>'
+                f'<p><span class="title">{label(*TITLES[finding.rule])}</span> — {_evidence(finding)}</p>'
                 + (f'<p class="remedy">{_remedy(finding)}</p>' if finding.severity != "info" else "")
                 + "</div>"
                 for finding in findings
@@ -177,11 +176,11 @@ def health_section(comparison: Comparison) -> str:
 
 
 def _evidence(finding: Finding) -> str:
-    return label(text(finding.evidence), text(chinese.evidence(finding.evidence)))
+    return label(text(finding.evidence_in("en")), text(finding.evidence_in("zh")))
 
 
 def _remedy(finding: Finding) -> str:
-    return label(text(finding.remedy), text(chinese.remedy(finding.rule, finding.remedy)))
+    return label(text(finding.remedy_in("en")), text(finding.remedy_in("zh")))
 
 
 def curves_section(comparison: Comparison, charts: list[dict[str, Any]]) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from medgrpo.runs.findings import Severity
 from medgrpo.runs.record import RunRecord
+from medgrpo.runs.said import Clause
 from medgrpo.runs.trend import window
 
 
@@ -14,21 +15,23 @@ class Evidence(NamedTuple):
     """The figures that made a rule speak, and how bad that is."""
 
     severity: Severity
-    text: str
+    said: tuple[Clause, ...]
     step: int | None = None
     remedy: str | None = None
-    """What to do here, where it differs from the rule's general remedy."""
+    """Name of what to do here, where it differs from the rule's general remedy."""
+
+
+def found(
+    severity: Severity, *said: Clause, step: int | None = None, remedy: str | None = None
+) -> list[Evidence]:
+    """One piece of evidence, as a check returns it."""
+    return [Evidence(severity, said, step, remedy)]
 
 
 def tail(values: Sequence[float], share: float = 0.2) -> list[float]:
     """The last part of a curve: `share` of it, at least as much as its end is judged by."""
     size = max(window(len(values)), round(len(values) * share))
     return list(values[-size:]) if values else []
-
-
-def percent(value: float) -> str:
-    """0.123 -> "12 %"; one decimal below 10 %."""
-    return f"{100 * value:.0f} %" if value >= 0.0995 or value == 0 else f"{100 * value:.1f} %"
 
 
 def setting(run: RunRecord, name: str) -> Any:

@@ -6,16 +6,13 @@ import math
 from statistics import fmean
 
 from medgrpo.figures import direction
+from medgrpo.runs.findings import Severity
 from medgrpo.runs.record import RunRecord
-from medgrpo.runs.rules.evidence import Evidence, percent, tail
+from medgrpo.runs.rules.evidence import Evidence, found, tail
+from medgrpo.runs.rules.rule import ANY, PAIRS, SAMPLING, SUPERVISED, Rule
+from medgrpo.runs.said import moved, say
 from medgrpo.runs.trend import block_means, ends, noise, trend, window
 
-GO_BACK = "go back to the best checkpoint (best_lora/), halve the learning rate, and read completions from before and after"
-LOSS_AT_START = (
-    "check the chat template, the labels and whether the trainer sums the loss over accumulation steps; "
-    "harmless if it falls within a few steps"
-)
-LOSS_NEAR_ZERO = "check that prompt, image and padding tokens are not scored and that the answer does not stand in the prompt"
 LOG_VOCABULARY = 12.0
 """ln of 160,000 tokens: the loss of a model that guesses uniformly."""
 
@@ -25,33 +22,27 @@ def reward_trend(run: RunRecord) -> list[Evidence]:
     steps, values = run.series("reward")
     if len(values) < 10:
         return []
-    moved = trend(values)
-    text = f"reward {moved.words()}, noise {noise(values):.2g} an entry"
-    if moved.falls():
-        return [Evidence("abnormal", f"the reward falls: {text}", steps[-1], GO_BACK)]
+    line = trend(values)
+    how = moved(line, "reward_moved", noise=noise(values))
+    if line.falls():
+        return found("abnormal", say("reward_falls"), how, step=steps[-1], remedy="go_back")
     collapse = _collapse(values)
     if collapse:
-        return [
-            Evidence(
-                "abnormal",
-                f"the reward had reached {collapse[0]:.3g} and fell back to {collapse[1]:.3g}: {text}",
-                steps[-1],
-                GO_BACK,
-            )
-        ]
-    if moved.rises(0.05):
-        return [Evidence("info", f"the reward rises: {text}", steps[-1])]
+        fell = say("reward_fell_back", best=collapse[0], end=collapse[1])
+        return found("abnormal", fell, how, step=steps[-1], remedy="go_back")
+    if line.rises(0.05):
+        return found("info", say("reward_rises"), how, step=steps[-1])
     if len(values) < 30:
         return []
-    kl = run.series("kl")[1]
-    learning_rate = run.series("learning_rate")[1]
+    kl, rates = run.series("kl")[1], run.series("learning_rate")[1]
     hints = []
-    if kl:
-        hints.append(f"KL from the start is {fmean(tail(kl)):.2g}")
-    if learning_rate:
-        hints.append(f"peak learning rate {max(learning_rate):.2g}")
-    after = f" ({', '.join(hints)})" if hints else ""
-    return [Evidence("warning", f"no measurable rise over {len(values)} entries: {text}{after}", steps[-1])]
+    if kl and rates:
+        hints = [say("start_kl_and_rate", kl=fmean(tail(kl)), rate=max(rates))]
+    elif kl:
+        hints = [say("start_kl", kl=fmean(tail(kl)))]
+    elif rates:
+        hints = [say("peak_rate", rate=max(rates))]
+    return found("warning", say("no_rise", entries=len(values)), how, *hints, step=steps[-1])
 
 
 def _collapse(values: list[float]) -> tuple[float, float] | None:
@@ -67,7 +58,7 @@ def _collapse(values: list[float]) -> tuple[float, float] | None:
 
 def validation_gap(run: RunRecord) -> list[Evidence]:
     """Training improves while held-out data says otherwise."""
-    found = []
+    gaps: list[Evidence] = []
     train_key, better = ("reward", 1) if run.series("reward")[1] else ("loss", -1)
     train = trend([better * value for value in run.series(train_key)[1]])
     if not train.rises(0.05):
@@ -86,10 +77,11 @@ def validation_gap(run: RunRecord) -> list[Evidence]:
         reach = best - min(good) or abs(best) or 1.0
         if best - last > 3 * wobble and best - last > 0.15 * reach and good.index(best) < len(good) - 2:
             at = steps[good.index(best)]
-            text = f"{train_key} still improves, but {key} was best at step {at} ({sign * best:.3g}) and is now {sign * last:.3g}"
+            figures = {"train": train_key, "key": key, "step": at, "best": sign * best, "now": sign * last}
             worse_than_start = last < good[0] - 2 * wobble
-            found.append(Evidence("abnormal" if worse_than_start else "warning", text, steps[-1]))
-    return found
+            severity: Severity = "abnormal" if worse_than_start else "warning"
+            gaps += found(severity, say("held_out_falls", **figures), step=steps[-1])
+    return gaps
 
 
 def validation_plateau(run: RunRecord) -> list[Evidence]:
@@ -99,8 +91,8 @@ def validation_plateau(run: RunRecord) -> list[Evidence]:
         return []
     whole, half = trend(values), trend(values[len(values) // 2 :])
     if whole.rises(0.05) and not half.rises(0.05):
-        text = f"eval_reward stands still since step {steps[len(values) // 2]}: {half.words()}"
-        return [Evidence("info", text, steps[-1])]
+        still = say("stands_still", key="eval_reward", step=steps[len(values) // 2])
+        return found("info", still, moved(half), step=steps[-1])
     return []
 
 
@@ -109,35 +101,28 @@ def supervised_loss(run: RunRecord) -> list[Evidence]:
     steps, values = run.series("loss")
     if len(values) < 5:
         return []
-    found = []
     high = [step for step, value in zip(steps, values, strict=True) if value > LOG_VOCABULARY]
+    seen: list[Evidence] = []
     if high:
-        text = (
-            f"loss starts at {values[0]:.3g}, above ln(vocabulary) ≈ {LOG_VOCABULARY:.0f}, worse than uniform guessing; "
-            f"{values[len(values) // 2]:.3g} half-way"
-        )
-        found.append(Evidence("warning" if len(high) > 1 else "info", text, high[-1], LOSS_AT_START))
+        start = say("loss_at_start", start=values[0], uniform=LOG_VOCABULARY, middle=values[len(values) // 2])
+        seen += found("warning" if len(high) > 1 else "info", start, step=high[-1], remedy="loss_at_start")
     late = fmean(tail(values))
     held_out = run.series("eval_loss")[1]
     if late < 0.005 and len(values) >= 10 and (not held_out or held_out[-1] < 0.005):
-        text = (
-            f"loss is {late:.2g} at the end (eval_loss {held_out[-1]:.2g})"
-            if held_out
-            else f"loss is {late:.2g} at the end"
-        )
-        found.append(
-            Evidence("warning", text + ": nearly every scored token is certain", steps[-1], LOSS_NEAR_ZERO)
-        )
+        small = say("loss_near_zero", loss=late)
+        if held_out:
+            small = say("losses_near_zero", loss=late, held_out=held_out[-1])
+        seen += found("warning", small, step=steps[-1], remedy="loss_near_zero")
     if len(values) >= 10:
-        moved = trend(values)
-        if moved.rises():
-            found.append(Evidence("abnormal", f"the loss rises: {moved.words()}", steps[-1]))
-        elif late > 0.9 * ends(values)[0] and not moved.falls(0.05):
-            found.append(Evidence("warning", f"the loss does not fall: {moved.words()}", steps[-1]))
+        line = trend(values)
+        if line.rises():
+            seen += found("abnormal", say("loss_rises"), moved(line), step=steps[-1])
+        elif late > 0.9 * ends(values)[0] and not line.falls(0.05):
+            seen += found("warning", say("loss_stays"), moved(line), step=steps[-1])
         else:
-            text = f"the loss falls {ends(values)[0]:.3g} → {fmean(values[-window(len(values)) :]):.3g}"
-            found.append(Evidence("info", text, steps[-1]))
-    return found
+            falls = say("loss_falls", start=ends(values)[0], end=fmean(values[-window(len(values)) :]))
+            seen += found("info", falls, step=steps[-1])
+    return seen
 
 
 def preference_saturated(run: RunRecord) -> list[Evidence]:
@@ -148,11 +133,8 @@ def preference_saturated(run: RunRecord) -> list[Evidence]:
         return []
     if losses[-1] < 1e-3 and accuracies[-1] >= 0.999 and margins[-1] > 10:
         gone = next(step for step, loss in zip(steps, losses, strict=True) if loss < 1e-3)
-        text = (
-            f"from step {gone} on the loss is {losses[-1]:.2g}, {percent(accuracies[-1])} of the pairs are ranked right "
-            f"and the margin is {margins[-1]:.3g} nats: the pairs are too easy"
-        )
-        return [Evidence("warning", text, steps[-1])]
+        solved = say("pairs_solved", step=gone, loss=losses[-1], share=accuracies[-1], margin=margins[-1])
+        return found("warning", solved, step=steps[-1])
     return []
 
 
@@ -164,6 +146,15 @@ def preference_likelihood(run: RunRecord) -> list[Evidence]:
     late = fmean(tail(chosen))
     margins = run.series("rewards/margins")[1]
     if late < -1 and margins and fmean(tail(margins)) > 0:
-        text = f"rewards/chosen falls to {late:.3g}: the chosen answers become less likely, only less so than the rejected"
-        return [Evidence("warning", text, steps[-1])]
+        return found("warning", say("chosen_falls", chosen=late), step=steps[-1])
     return []
+
+
+RULES = (
+    Rule("reward_trend", SAMPLING, reward_trend),
+    Rule("validation_gap", ANY, validation_gap),
+    Rule("validation_plateau", SAMPLING, validation_plateau),
+    Rule("supervised_loss", SUPERVISED, supervised_loss),
+    Rule("preference_saturated", PAIRS, preference_saturated),
+    Rule("preference_likelihood", PAIRS, preference_likelihood),
+)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from statistics import fmean
 
 from medgrpo.runs.record import RunRecord
-from medgrpo.runs.rules.evidence import Evidence, percent, setting, tail
+from medgrpo.runs.rules.evidence import Evidence, found, setting, tail
+from medgrpo.runs.rules.rule import SAMPLING, Rule
+from medgrpo.runs.said import say
 from medgrpo.runs.trend import ends, typical
 
 
@@ -20,23 +22,20 @@ def kl_growth(run: RunRecord) -> list[Evidence]:
         spread = fmean(tail(run.series("reward_std")[1])) if run.series("reward_std")[1] else None
         cost = beta * late
         if spread and spread > 0 and cost > 0.1 * spread:
-            text = (
-                f"beta × KL = {beta:g} × {late:.3g} = {cost:.3g}, {percent(cost / spread)} of the reward's spread "
-                f"({spread:.3g})"
-            )
-            return [Evidence("abnormal" if cost > spread else "warning", text, steps[-1])]
+            costs = say("kl_costs", beta=beta, kl=late, cost=cost, share=cost / spread, spread=spread)
+            return found("abnormal" if cost > spread else "warning", costs, step=steps[-1])
     middle = fmean(values[len(values) // 3 : len(values) // 2] or values)
     if late > 1 and late > 5 * middle > 0:
-        text = f"KL runs away: {middle:.3g} in the second third, {late:.3g} at the end (nats per token)"
-        return [Evidence("abnormal" if late > 10 else "warning", text, steps[-1])]
+        away = say("kl_runs_away", middle=middle, late=late)
+        return found("abnormal" if late > 10 else "warning", away, step=steps[-1])
     spikes = [
         step
         for step, value in zip(steps, values, strict=True)
         if value > 10 and value > 100 * typical(values)
     ]
     if spikes:
-        text = f"KL spikes at {len(spikes)} entries (first at step {spikes[0]}), to {max(values):.3g}"
-        return [Evidence("warning", text, spikes[-1])]
+        seen = say("kl_spikes", count=len(spikes), step=spikes[0], most=max(values))
+        return found("warning", seen, step=spikes[-1])
     return []
 
 
@@ -49,13 +48,13 @@ def entropy_collapse(run: RunRecord) -> list[Evidence]:
     first = max(first, fmean(values[: max(1, len(values) // 20)]))
     if first <= 0:
         return []
-    text = f"entropy {first:.3g} → {late:.3g} nats per token ({percent(late / first)} of the start)"
+    how = say("entropy_moved", first=first, late=late, share=late / first)
     if late < 0.25 * first and late < 0.3:
         dead = run.series("frac_reward_zero_std")[1]
         worse = late < 0.1 * first and bool(dead) and fmean(tail(dead)) > 0.5
-        return [Evidence("abnormal" if worse else "warning", text, steps[-1])]
+        return found("abnormal" if worse else "warning", how, step=steps[-1])
     if late > 2.5 * first and late - first > 1:
-        return [Evidence("warning", f"{text}: the policy is dissolving into noise", steps[-1])]
+        return found("warning", how, say("dissolving"), step=steps[-1])
     return []
 
 
@@ -67,9 +66,7 @@ def clipping(run: RunRecord) -> list[Evidence]:
     late = fmean(tail(values))
     if late < 0.2:
         return []
-    return [
-        Evidence("warning", f"{percent(late)} of the tokens are clipped at the end of the run", steps[-1])
-    ]
+    return found("warning", say("clipped", share=late), step=steps[-1])
 
 
 def sampler_gap(run: RunRecord) -> list[Evidence]:
@@ -81,8 +78,16 @@ def sampler_gap(run: RunRecord) -> list[Evidence]:
         ratio = fmean(tail(ratios)) if ratios else None
         zero = ratio is not None and ratio < 0.5
         if late > 0.1 or zero:
-            text = f"sampler and trainer differ by {late:.3g} nats per token"
+            said = [say("sampler_differs", gap=late)]
             if ratio is not None:
-                text += f"; mean importance ratio {ratio:.3g}"
-            return [Evidence("abnormal" if late > 0.5 or zero else "warning", text, steps[-1])]
+                said.append(say("mean_ratio", ratio=ratio))
+            return found("abnormal" if late > 0.5 or zero else "warning", *said, step=steps[-1])
     return []
+
+
+RULES = (
+    Rule("kl_growth", SAMPLING, kl_growth),
+    Rule("entropy_collapse", SAMPLING, entropy_collapse),
+    Rule("clipping", SAMPLING, clipping),
+    Rule("sampler_gap", SAMPLING, sampler_gap),
+)

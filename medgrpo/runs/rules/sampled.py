@@ -4,30 +4,14 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from medgrpo.runs.findings import Severity
 from medgrpo.runs.record import RunRecord
-from medgrpo.runs.rules.evidence import Evidence, percent, setting, tail
+from medgrpo.runs.rules.evidence import Evidence, found, setting, tail
+from medgrpo.runs.rules.rule import SAMPLING, Rule
+from medgrpo.runs.said import Clause, moved, say
 from medgrpo.runs.trend import ends, trend
-
-DEAD_COMPONENT = (
-    "warm start by SFT so that it scores now and then, or fix the reward; at weight 0 it costs nothing"
-)
-
 
 OVERLONG = "overlong"
 """The length penalty of training: 0 throughout means that no completion was too long."""
-SOLVED = "nothing is wrong: stop here, or bring harder prompts (curriculum, dynamic sampling)"
-REPLACED = (
-    "each step samples these groups again: drop prompts that are always or never solved to save the time"
-)
-LEFT_OUT = (
-    "raise max_completion_length, or ask for shorter answers in the prompt: what is cut off is left out of the loss "
-    "(mask_truncated_completions), and nothing is learned from it"
-)
-STILL_DEAD = (
-    "more rounds of rollout.dynamic_sampling, more completions per prompt, or drop prompts that are always or never "
-    "solved, or grade the reward more finely"
-)
 
 
 def dead_groups(run: RunRecord) -> list[Evidence]:
@@ -40,27 +24,34 @@ def dead_groups(run: RunRecord) -> list[Evidence]:
     if left:
         late = fmean(tail(left))
     if drawn >= 0.5 > late:
-        text = f"{percent(drawn)} of the groups are drawn without spread in reward and replaced: {percent(late)} are left"
-        return [Evidence("info", text, steps[-1], REPLACED)]
+        return found(
+            "info", say("groups_replaced", drawn=drawn, left=late), step=steps[-1], remedy="replaced"
+        )
     if late < 0.5:
         return []
-    text = f"{percent(late)} of the latest groups have no spread in reward: they teach nothing"
+    said = [say("groups_dead", share=late)]
     if left:
-        text += ", although dynamic sampling replaced what it could"
+        said.append(say("although_replaced"))
+    said += _by_component(run)
+    if _is_solved(run):
+        return found("info", *said, say("most_solved"), step=steps[-1], remedy="solved")
+    remedy = "still_dead" if left else None
+    return found("abnormal" if late > 0.8 else "warning", *said, step=steps[-1], remedy=remedy)
+
+
+def _by_component(run: RunRecord) -> list[Clause]:
+    """The share of dead groups of each component, the largest first."""
     shares = []
     for name in run.components:
         for key in (f"rewards/{name}/frac_zero_std", f"rewards/{name}/dead_groups"):
             part = run.series(key)[1]
             if part:
                 shares.append((fmean(tail(part)), name))
-    if shares:
-        text += "; by component: " + ", ".join(
-            f"{name} {percent(share)}" for share, name in sorted(shares)[::-1]
-        )
-    if _is_solved(run):
-        text += "; most are solved, as every component scores high"
-        return [Evidence("info", text, steps[-1], SOLVED)]
-    return [Evidence("abnormal" if late > 0.8 else "warning", text, steps[-1], STILL_DEAD if left else None)]
+    told = [
+        say("and_component_share" if place else "component_share", name=name, share=share)
+        for place, (share, name) in enumerate(sorted(shares)[::-1])
+    ]
+    return [say("by_component"), *told] if told else []
 
 
 def _is_solved(run: RunRecord) -> bool:
@@ -76,7 +67,7 @@ def _is_solved(run: RunRecord) -> bool:
 
 def components(run: RunRecord) -> list[Evidence]:
     """Reward components that no longer tell completions apart, or are traded away."""
-    found = []
+    seen: list[Evidence] = []
     reward = trend(run.series("reward")[1])
     for name in run.components:
         steps, means = run.series(f"rewards/{name}/mean")
@@ -91,32 +82,28 @@ def components(run: RunRecord) -> list[Evidence]:
                 continue
             top = late >= max(means) - 1e-6 and late > 0
             if (top and max(means) - min(means) > 1e-6) or late >= 0.999:
-                text = f"{name} is saturated: every completion scores {late:.3g}"
-                found.append(Evidence("info", text, steps[-1]))
+                seen += found("info", say("saturated", name=name, score=late), step=steps[-1])
             else:
-                text = f"{name} is dead: every completion scores {late:.3g}, so it teaches nothing"
-                found.append(Evidence("warning", text, steps[-1], DEAD_COMPONENT))
+                dead = say("component_dead", name=name, score=late)
+                seen += found("warning", dead, step=steps[-1], remedy="component_dead")
             continue
         if late >= 0.97 and fmean(tail(means, 0.5)) >= 0.95 and max(means) <= 1.001:
-            text = f"{name} is nearly saturated at {late:.3g}: little is left to learn from it"
-            found.append(Evidence("info", text, steps[-1]))
-        moved = trend(means)
-        if moved.falls() and reward.rises() and moved.last < moved.first - 0.05:
-            found.append(
-                Evidence("warning", f"{name} falls while the reward rises: {moved.words()}", steps[-1])
-            )
-    return found
+            seen += found("info", say("nearly_saturated", name=name, score=late), step=steps[-1])
+        line = trend(means)
+        if line.falls() and reward.rises() and line.last < line.first - 0.05:
+            seen += found("warning", say("traded_away", name=name), moved(line), step=steps[-1])
+    return seen
 
 
 def coverage(run: RunRecord) -> list[Evidence]:
     """Components that can judge hardly any row."""
-    found = []
+    seen: list[Evidence] = []
     for name in run.components:
         steps, values = run.series(f"rewards/{name}/coverage")
         if values and (mean := fmean(values)) < 0.05:
-            severity: Severity = "warning" if mean == 0 else "info"
-            found.append(Evidence(severity, f"{name} judges {percent(mean)} of the completions", steps[-1]))
-    return found
+            said = say("covers", name=name, share=mean)
+            seen += found("warning" if mean == 0 else "info", said, step=steps[-1])
+    return seen
 
 
 def truncation(run: RunRecord) -> list[Evidence]:
@@ -127,9 +114,9 @@ def truncation(run: RunRecord) -> list[Evidence]:
     late = fmean(tail(values))
     if late < 0.1:
         return []
-    text = f"{percent(late)} of the latest completions are cut off at the length limit"
-    remedy = LEFT_OUT if setting(run, "mask_truncated_completions") else None
-    return [Evidence("abnormal" if late > 0.5 else "warning", text, steps[-1], remedy)]
+    remedy = "left_out" if setting(run, "mask_truncated_completions") else None
+    said = say("cut_off", share=late)
+    return found("abnormal" if late > 0.5 else "warning", said, step=steps[-1], remedy=remedy)
 
 
 def length_growth(run: RunRecord) -> list[Evidence]:
@@ -140,17 +127,17 @@ def length_growth(run: RunRecord) -> list[Evidence]:
     grown = trend(lengths)
     if not (grown.rises() and grown.last > 1.5 * grown.first > 0):
         return []
-    text = f"completions grow {grown.first:.0f} → {grown.last:.0f} tokens"
+    grows = say("length_grows", first=grown.first, last=grown.last)
     held_out = [
         key for key in ("eval_reward", "eval_rewards/answer_match/mean", "eval_answer") if key in run.keys
     ]
     for key in [*held_out, "rewards/answer_match/mean", "rewards/accuracy/mean", "reward"]:
         values = run.series(key)[1]
         if len(values) >= 5:
-            moved = trend(values)
-            if moved.rises(0.05):
+            line = trend(values)
+            if line.rises(0.05):
                 return []
-            return [Evidence("warning", f"{text} while {key} does not improve: {moved.words()}", steps[-1])]
+            return found("warning", grows, say("without_gain", key=key), moved(line), step=steps[-1])
     return []
 
 
@@ -162,10 +149,7 @@ def length_collapse(run: RunRecord) -> list[Evidence]:
     first, late = max(lengths[0], ends(lengths)[0]), fmean(tail(lengths))
     if first < 16 or late > 0.25 * first:
         return []
-    text = (
-        f"completions shrink from {first:.0f} to {late:.1f} tokens: reasoning and tags are no longer written"
-    )
-    return [Evidence("warning", text, steps[-1])]
+    return found("warning", say("length_shrinks", first=first, late=late), step=steps[-1])
 
 
 def repetition(run: RunRecord) -> list[Evidence]:
@@ -175,6 +159,17 @@ def repetition(run: RunRecord) -> list[Evidence]:
         if len(values) >= 5:
             late = fmean(tail(values))
             if late < 0.3:
-                text = f"only {percent(late)} of a group's completions differ from each other"
-                return [Evidence("abnormal" if late < 0.15 else "warning", text, steps[-1])]
+                said = say("few_differ", share=late)
+                return found("abnormal" if late < 0.15 else "warning", said, step=steps[-1])
     return []
+
+
+RULES = (
+    Rule("dead_groups", SAMPLING, dead_groups),
+    Rule("components", SAMPLING, components),
+    Rule("coverage", SAMPLING, coverage),
+    Rule("truncation", SAMPLING, truncation),
+    Rule("length_growth", SAMPLING, length_growth),
+    Rule("length_collapse", SAMPLING, length_collapse),
+    Rule("repetition", SAMPLING, repetition),
+)

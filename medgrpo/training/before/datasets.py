@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from medgrpo.methods import METHODS
+from medgrpo.models.families import family_of_processor
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -285,8 +286,7 @@ def prompt_lengths(source: RowSource, processor: Any, *, method: str = "grpo") -
     """Tokens of each prompt, image tokens included, and of the longest answer that it teaches; no picture is decoded."""
     tokenizer = getattr(processor, "tokenizer", processor)
     tokens_of_size = lru_cache(maxsize=4096)(partial(_tokens_of_size, processor))
-    # Gemma-3: every picture alike, and its line breaks merge with those beside it, so that it counts with the text.
-    whole = getattr(processor, "full_image_sequence", None)
+    family = family_of_processor(processor)
     for start in range(0, len(source.rows), BLOCK):
         rows = [source.rows[number] for number in range(start, min(start + BLOCK, len(source.rows)))]
         texts = [
@@ -295,12 +295,12 @@ def prompt_lengths(source: RowSource, processor: Any, *, method: str = "grpo") -
             )
             for row in rows
         ]
-        if whole is not None:
-            texts = [text.replace(processor.boi_token, whole) for text in texts]
+        whole = [family.expanded(text, processor) for text in texts]
+        texts = [text if one is None else one for text, one in zip(texts, whole, strict=True)]
         encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        for row, ids in zip(rows, encoded, strict=True):
+        for row, ids, one in zip(rows, encoded, whole, strict=True):
             # The placeholder is one token in the text and becomes as many as the image has.
-            sizes = picture_sizes(row, source) if source.is_vision and whole is None else []
+            sizes = picture_sizes(row, source) if source.is_vision and one is None else []
             taught = learned_answers(row, source, method)
             answers = tokenizer(taught, add_special_tokens=False)["input_ids"] if taught else []
             yield (

@@ -45,3 +45,16 @@ def demo_model(run: Run) -> Path:
     build_demo_model(folder, texts(), seed=run.config.run.seed)
     write_json(folder / MARKER, {"seed": run.config.run.seed})
     return folder
+
+
+def built_in_mask_model(run: Run, name: str) -> Path:
+    """A mask model that is built here, in the run's folder `start`: its adapter then has a base that can be found."""
+    from medgrpo.segmentation.segmenters import load_segmenter
+
+    folder = run.writer.path / "start"
+    if is_complete(folder) or not run.is_main_process:
+        return folder
+    segmenter = load_segmenter(name, seed=run.config.run.seed, prompt=run.config.masks.prompt)
+    segmenter.save(folder)
+    write_json(folder / MARKER, {"seed": run.config.run.seed, "built": name})
+    return folder

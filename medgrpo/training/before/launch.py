@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,34 @@ def deepspeed_file(name: str) -> Path:
     raise choice_error("DeepSpeed configuration", name, shipped)
 
 
+def host_memory_needed(launch: LaunchConfig, model: Path | None) -> list[str]:
+    """A warning where weights are shared out (ZeRO-3, FSDP) only after every process has read all of them.
+
+    Args:
+        model: folder of the weights; None, or a name on the hub: their size is not known.
+    """
+    processes = launch.gpus or 1
+    if processes == 1 or launch.cpu or not (launch.fsdp or _is_stage_three(launch.deepspeed)):
+        return []
+    held = sum(file.stat().st_size for file in model.glob("*.safetensors")) / 2**30 if model else 0.0
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    size = f"{processes} × {held:.2f} GiB" if held else "as many whole copies"
+    kind = "FSDP" if launch.fsdp else "ZeRO-3"
+    return [
+        f"{kind} shares the weights out after each of the {processes} processes has read the whole model: while loading "
+        f"this machine's memory ({here:.0f} GiB) holds {size}"
+    ]
+
+
+def _is_stage_three(deepspeed: str | None) -> bool:
+    import json
+
+    if deepspeed is None:
+        return False
+    settings = json.loads(deepspeed_file(deepspeed).read_text("utf-8"))
+    return bool(settings.get("zero_optimization", {}).get("stage") == 3)
+
+
 def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> dict[str, Any]:
     """What `accelerate launch --config_file` reads.
 
@@ -106,7 +134,7 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
     if launch.deepspeed:
         config["deepspeed_config"] = {
             "deepspeed_config_file": str(deepspeed_file(launch.deepspeed)),
-            "zero3_init_flag": False,
+            "zero3_init_flag": False,  # the policy is loaded before the trainer (see `host_memory_needed`)
         }
     else:
         config["mixed_precision"] = (
@@ -117,8 +145,8 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
     return config
 
 
-def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> int:
-    """Run `medgrpo ARGUMENTS` in every process; the exit code of the launcher.
+def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> tuple[int, int | None]:
+    """Run `medgrpo ARGUMENTS` in every process; the exit code of the launcher, and the signal that asked it to stop.
 
     CTRL-C and SIGTERM do not reach the launcher, which would kill the processes 30 s later, saved or not:
     they read the request from a file at the end of their step. A second CTRL-C ends all at once.
@@ -137,19 +165,42 @@ def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> int:
         environment = {**child_environment(os.environ), STOP_FILE: str(stop_file)}
         if launch.cpu:
             environment["ACCELERATE_USE_CPU"] = "true"
-        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_end_with_parent(),  # noqa: PLW1509  (one system call, its library loaded before)
+        )
+        asked: list[int] = []
 
         def ask(number: int, _: Any) -> None:
+            asked.append(number)
             if number == signal.SIGINT and stop_file.exists():
                 os.killpg(process.pid, signal.SIGKILL)
             stop_file.touch()
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            return process.wait()
+            code = process.wait()
+            return (128 - code if code < 0 else code), (asked[0] if asked else None)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What the launcher does first: on Linux it asks for SIGTERM when the command is killed, and passes it on to its
+    processes, which would train on alone."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+    return ask
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:

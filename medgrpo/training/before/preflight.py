@@ -13,7 +13,7 @@ from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.methods import METHODS
-from medgrpo.training.before.launch import deepspeed_file
+from medgrpo.training.before.launch import deepspeed_file, host_memory_needed
 
 if TYPE_CHECKING:
     from medgrpo.data.prepared import PreparedDataset
@@ -83,15 +83,18 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     with TemporaryDirectory() as folder:
         sample = dataset or _some_of_the_demo(Path(folder), config)
         warnings += _check_curriculum(config, sample, plans)
-        warnings += _check_metric(config, sample, template)
+        warnings += _check_metric(config, sample, template, composite)
         if any(METHODS[plan.method].samples for plan in plans):
-            probe = trial_rows(sample.rows("train"))
-            warnings += _try_rewards(composite, probe, template)
+            if any(METHODS[plan.method].samples_texts for plan in plans):
+                probe = trial_rows(sample.rows("train"))
+                warnings += _try_rewards(composite, probe, template)
             warnings += _audit(composite, sample, config.rewards.audit_limit)
     if config.training.early_stopping_patience is not None and not config.validation.steps:
         warnings.append("training.early_stopping_patience waits for validations: set validation.steps")
+    base = None
     if config.model.path is not None:
-        _check_model(config.model.path, config.model.thinking, config.model.force_base)
+        base = _check_model(config.model.path, config.model.thinking, config.model.force_base)
+    warnings += host_memory_needed(config.launch, None if base is None else Path(base).expanduser())
     return Preflight(dataset, composite, template, plans, warnings)
 
 
@@ -118,8 +121,16 @@ def _check_names(config: RunConfig, composite: CompositeReward) -> None:
     from medgrpo.rewards.registry import BUILT_IN, load_reward
     from medgrpo.runs.rules import RULES
 
+    draws_masks = METHODS[config.training.method].needs == ("mask",)
     for name in composite.sources:
-        if BUILT_IN.get(name) == "medgrpo.rewards.masks":
+        module = BUILT_IN.get(name)
+        if draws_masks and module is not None and module != "medgrpo.rewards.masks":
+            raise UsageError(
+                f"the reward {name} judges texts, and {config.training.method} draws masks",
+                expected="multi_objective, simple_dice or recall_focused, each also _guarded, or a reward of your own",
+                hint="--set rewards.weights=multi_objective_guarded",
+            )
+        if not draws_masks and module == "medgrpo.rewards.masks":
             raise UsageError(
                 f"the reward {name} compares masks, and a model in training writes texts",
                 expected="rewards of texts or boxes",
@@ -138,12 +149,13 @@ def _check_names(config: RunConfig, composite: CompositeReward) -> None:
             ) from error
 
 
-def _check_metric(config: RunConfig, dataset: PreparedDataset, template: PromptTemplate) -> list[str]:
+def _check_metric(
+    config: RunConfig, dataset: PreparedDataset, template: PromptTemplate, composite: CompositeReward
+) -> list[str]:
     """A metric that can judge no row would choose no weights and stop nothing, without a word."""
     import numpy as np
 
     from medgrpo.data.prompts import build_target
-    from medgrpo.rewards.composite import CompositeReward
     from medgrpo.rewards.registry import BUILT_IN
     from medgrpo.training.trainers.scoring import row_columns
 
@@ -153,8 +165,7 @@ def _check_metric(config: RunConfig, dataset: PreparedDataset, template: PromptT
         return []
     rows = list(dataset.rows("validation", limit=AUDITED_ROWS))
     targets = [build_target({**row, "chosen": None}, template) for row in rows]
-    judged = CompositeReward({metric: 1.0}, settings=template.reward_settings)
-    if not np.isnan(judged.score(targets, row_columns(rows)).total).all():
+    if not np.isnan(composite.alone(metric).score(targets, row_columns(rows)).total).all():
         return []
     return [
         f"validation.metric = {metric} judges none of the first {len(rows)} validation rows: without a value there are "
@@ -245,16 +256,21 @@ def _check_curriculum(config: RunConfig, dataset: PreparedDataset, plans: list[S
     return warnings
 
 
-def _check_model(path: str, thinking: str, force_base: bool) -> None:
+def _check_model(path: str, thinking: str, force_base: bool) -> str:
+    """The base model's folder or name."""
+    from medgrpo.models.folders import BUILT_IN_MASK_MODELS
     from medgrpo.models.loading import check_model, check_thinking
     from medgrpo.models.weights import check_fingerprints, find_weights
 
     weights = find_weights(path)
     base = weights.base
+    if base in BUILT_IN_MASK_MODELS:
+        return base
     check_model(base)
     check_fingerprints(weights, force=force_base)
     if thinking != "template":
         check_thinking(Path(base))
+    return base
 
 
 def _some_of_the_demo(folder: Path, config: RunConfig) -> PreparedDataset:

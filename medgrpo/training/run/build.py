@@ -26,7 +26,7 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
 
     keep_here(context.config.logging, context.writer.path, os.environ)
     trainer = stage_method(context.plan.method).trainer(context, policy, source, checks)
-    if policy.is_vision and trainer.accelerator.num_processes > 1:
+    if policy.is_vision and policy.segmenter is None and trainer.accelerator.num_processes > 1:
         from medgrpo.training.trainers.pictures import look_at_blank_pictures
 
         for model in filter(None, (trainer.model, getattr(trainer, "ref_model", None))):

@@ -22,6 +22,7 @@ from medgrpo.training.watch.phases import PhaseClock
 from medgrpo.training.watch.reporter import Reporter
 
 if TYPE_CHECKING:
+    from medgrpo.segmentation.examples import Examples
     from medgrpo.training.before.curriculum import Curriculum
     from medgrpo.training.before.datasets import Variation
     from medgrpo.training.trainers.sampler import Order
@@ -77,7 +78,7 @@ class StageContext:
     """Written as `medgrpo.json` beside every set of weights."""
     data_folder: Path
     """Folder that the rows' pictures lie in."""
-    variation: Variation | None = None
+    variation: Variation | Examples | None = None
     """How pictures are varied; told each epoch."""
     curriculum: Curriculum | None = None
     """Which rows are asked when; None: all of them in every epoch."""

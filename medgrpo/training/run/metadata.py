@@ -40,6 +40,8 @@ def stage_metadata(
             "temperature": settings.rollout.temperature,
             "top_p": settings.rollout.top_p,
             "top_k": settings.rollout.top_k,
+            "min_p": settings.rollout.min_p,
+            "repetition_penalty": settings.rollout.repetition_penalty,
         },
         "provenance": {
             "run": run.writer.name,

@@ -11,7 +11,7 @@ from medgrpo.training.before.difficulty import stage_curriculum
 from medgrpo.training.before.own_pairs import NoPairs
 from medgrpo.training.before.stage_rows import plan_of_rows, row_source, stage_dataset
 from medgrpo.training.methods import stage_method
-from medgrpo.training.run.before_after import keep_after, measure_before
+from medgrpo.training.run.before_after import keep_after, measure_before, say_what_is_kept
 from medgrpo.training.run.build import build_trainer
 from medgrpo.training.run.checkpoints import publish_copy
 from medgrpo.training.run.context import StageContext
@@ -54,7 +54,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
         stage=stage,
         writer=run.writer,
         store=CompletionStore(run.writer.path / "completions")
-        if method.facts.samples_texts and run.is_main_process
+        if method.facts.samples and run.is_main_process
         else None,
         reporter=run.reporter,
         metadata=stage_metadata(run, settings, stage, weights, policy),
@@ -71,6 +71,8 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
     if all_done:
         policy = method.load_policy(trained_weights(Path(str(checkpoint)), weights), settings)
     validator = method.validator(run, settings, policy) if name is MAIN else None
+    if name is MAIN:
+        say_what_is_kept(run, settings, validator)
     if validator is not None and settings.validation.before_and_after:
         measure_before(run, validator, policy)
     trainer = build_trainer(context, policy, source, run.checks)

@@ -31,6 +31,8 @@ class TrainResult:
     health: dict[str, Any]
     status: str
     """finished, or stopped when someone asked for it."""
+    stopped_by: str | None = None
+    """The signal that asked for it: SIGINT or SIGTERM; None: it came to its end, or a launcher passed the word on."""
 
     def as_dict(self) -> dict[str, Any]:
         """The document of `medgrpo train --json`."""
@@ -65,6 +67,7 @@ def result_of(run: Run, started: float, status: str) -> TrainResult:
         wall_s=time.perf_counter() - started,
         health=health,
         status=status,
+        stopped_by=run.stop.requested if status == "stopped" else None,
     )
 
 

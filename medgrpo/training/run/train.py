@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import enabled_stages, stage_settings
 from medgrpo.files import write_text
+from medgrpo.models.folders import BUILT_IN_MASK_MODELS
 from medgrpo.models.weights import find_weights
 from medgrpo.records import json_objects
 from medgrpo.runs.writer import RunWriter, StageFolder
 from medgrpo.training.before.datasets import ChosenRows
-from medgrpo.training.before.demo import demo_dataset, demo_model
+from medgrpo.training.before.demo import built_in_mask_model, demo_dataset, demo_model
 from medgrpo.training.before.launch import own_log
 from medgrpo.training.before.places import with_absolute_places
 from medgrpo.training.before.preflight import Preflight, preflight
@@ -140,6 +141,9 @@ def _run_stages(run: Run) -> str:
 
     if run.config.model.path is None:
         model_path = str(demo_model(run))
+        PartialState().wait_for_everyone()
+    elif run.config.model.path in BUILT_IN_MASK_MODELS:
+        model_path = str(built_in_mask_model(run, run.config.model.path))
         PartialState().wait_for_everyone()
     else:
         model_path = run.config.model.path

@@ -78,7 +78,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     it; after it completions are stored, the log's reward statistics are ours), `_generate` and
     `_calculate_rewards` (the composite sums; what dynamic sampling made already is not made twice),
     `_generate_single_turn` (what vLLM is given), `_prepare_inputs` (which rows a pass learns from),
-    `_get_per_token_logps_and_entropies` (`logprobs` computes them).
+    `_get_per_token_logps_and_entropies` (`logprobs` computes them), `_compute_loss` (what is logged as `kl`).
     """
 
     logprobs: ClassVar[LogProbFunction] = staticmethod(trl_logprobs)
@@ -98,6 +98,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self._fresh: FreshPrompts | None = None
         self._rollout: Rollout | None = None
         self._scored: Scored | None = None
+        self._latest: torch.Tensor | None = None  # log probabilities of the pass under way
         super().__init__(reward_funcs=[composite], **options)
         for model in (self.model, self.ref_model):
             if model is not None:
@@ -297,7 +298,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     ) -> LogProbs:
         """TRL asks here for every log probability (its names of the arguments)."""
         given = {name: value for name, value in pictures.items() if value is not None}
-        return self.logprobs(
+        found = self.logprobs(
             self,
             model,
             Sequences(input_ids, attention_mask, logits_to_keep, given),
@@ -305,6 +306,29 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             with_entropies=compute_entropy,
             with_aux_loss=compute_aux_loss,
         )
+        self._latest = found.logprobs.detach()
+        return found
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """TRL's loss. TRL 1.16 logs its KL term as `kl`, weighted by the policy ratio wherever a batch is used again:
+        8.56 where the policy had moved by 2.13. The log says how far it has moved."""
+        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        if self.beta != 0.0:
+            mode = "train" if self.model.training else "eval"
+            self._metrics[mode]["kl"][-1] = self._moved_by(inputs)
+        return loss
+
+    def _moved_by(self, inputs: dict[str, Any]) -> float:
+        """Mean over the tokens of all processes of exp(r) - r - 1, r the reference's log probability less the policy's.
+
+        Source: Schulman's estimator k3, as TRL's term has it.
+        """
+        mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
+        assert self._latest is not None
+        apart = inputs["ref_per_token_logps"] - self._latest
+        each = (torch.exp(apart) - apart - 1) * mask
+        total = self.accelerator.reduce(torch.stack([each.sum(), mask.sum().float()]), reduction="sum")
+        return float(total[0] / total[1].clamp(min=1.0))
 
     # ------------------------------------------------------------------- the cycle, over a resume
 

@@ -26,6 +26,8 @@ class Policy:
     is_vision: bool
     coordinates: BoxCoordinates
     """How it writes boxes."""
+    segmenter: Any | None = None
+    """A model that answers with masks (`medgrpo.segmentation.segmenters.Segmenter`); None: one that writes."""
 
     @property
     def tokenizer(self) -> Any:

@@ -1,13 +1,17 @@
-"""Findings on a Chinese page: no English clause is left, and no figure is lost."""
+"""Findings in every language: no English clause is left on a Chinese page, and no figure is lost."""
 
 import re
+from pathlib import Path
+from string import Formatter
 
 import pytest
 
+import medgrpo
 from medgrpo.runs.health import assess
 from medgrpo.runs.record import RunRecord, read_run
-from medgrpo.runs.report import chinese
 from medgrpo.runs.rules import RULES
+from medgrpo.runs.said import say
+from medgrpo.runs.words import EVIDENCE, REMEDIES, TITLES
 
 CLAUSE = re.compile(r"(?<![\w/])[a-z]{2,} [a-z]{2,} [a-z]{2,}(?![\w/])")
 """Three plain English words in a row."""
@@ -17,10 +21,10 @@ FIGURE = re.compile(r"(?<![\w/])\d+(?:\.\d+)?(?![\w])")
 def assert_chinese(findings):
     assert findings
     for finding in findings:
-        shown = chinese.evidence(finding.evidence)
+        shown = finding.evidence_in("zh")
         assert not CLAUSE.search(shown), shown
         assert set(FIGURE.findall(finding.evidence)) <= set(FIGURE.findall(shown)) | {"1"}, shown
-        told = chinese.remedy(finding.rule, finding.remedy)
+        told = finding.remedy_in("zh")
         assert re.search("[\u4e00-\u9fff]", told), finding.remedy
 
 
@@ -89,10 +93,50 @@ def test_findings_of_other_rules_are_chinese(rule, run):
     assert_chinese(found)
 
 
-def test_every_rule_has_a_chinese_remedy():
-    assert {rule.name for rule in RULES} <= chinese.REMEDIES.keys()
+def test_every_rule_has_a_title_and_a_remedy():
+    names = {rule.name for rule in RULES}
+    assert names == TITLES.keys()
+    assert names <= REMEDIES.keys()
 
 
-def test_unknown_words_stay_as_they_are():
-    assert chinese.evidence("something <new>") == "something <new>"
-    assert chinese.remedy("user_rule", "do this") == "do this"
+@pytest.mark.parametrize("table", [TITLES, EVIDENCE, REMEDIES])
+def test_every_wording_has_all_languages_with_the_same_figures(table):
+    for name, words in table.items():
+        figures = [
+            sorted((field, spec) for _, field, spec, _ in Formatter().parse(text) if field) for text in words
+        ]
+        assert figures[0] == figures[1], name
+        assert all(text.strip() for text in words), name
+
+
+def test_every_wording_is_said_somewhere():
+    package = Path(medgrpo.__file__).parent / "runs"
+    code = "".join(path.read_text() for path in package.rglob("*.py") if path.name != "words.py")
+    unsaid = [name for name in (*EVIDENCE, *REMEDIES) if f'"{name}"' not in code]
+    assert unsaid == []
+
+
+def test_a_finding_carries_its_wording_and_its_figures():
+    (found,) = [
+        one
+        for one in assess(curve(reward=UP, clip_ratio__region_mean=FLAT)).findings
+        if one.rule == "clipping"
+    ]
+    assert found.as_dict()["said"] == [{"template": "clipped", "figures": {"share": 0.5}}]
+    assert found.evidence == "50 % of the tokens are clipped at the end of the run"
+    assert found.evidence_in("zh") == "结束时 50 % 的词元被裁剪"
+
+
+def test_names_from_a_log_are_no_wordings():
+    """A reward may be called as it likes: braces in its name are no figures."""
+    name = "{share:percent} {0.real}"
+    found = assess(
+        curve(reward=UP, **{f"rewards__{name}__mean": UP, f"rewards__{name}__coverage": [0.0] * 60})
+    ).findings
+    (said,) = [one for one in found if one.rule == "coverage"]
+    assert said.evidence == f"{name} judges 0 % of the completions"
+
+
+def test_an_unknown_wording_cannot_be_said():
+    with pytest.raises(KeyError):
+        say("no such wording")

@@ -1,0 +1,450 @@
+"""Models that answer with a mask, each behind one face: examples in, one logit per pixel out."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.models.folders import BUILT_IN_MASK_MODELS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medgrpo.segmentation.examples import Example
+
+UNET = "unet"
+"""`--model unet`: the built-in network, drawn from the seed."""
+DEMO_SA2VA = "sa2va-tiny"
+"""`--model sa2va-tiny`: Sa2VA at a thousandth of its size, drawn from the seed."""
+BUILT_IN = BUILT_IN_MASK_MODELS
+
+
+@dataclass
+class Segmenter(ABC):
+    """A model and what its inputs are made with. `model` may be wrapped later: every call is given the one to use."""
+
+    model: Any
+    processor: Any | None = None
+    """Saved beside the weights; None where there is none."""
+    notes: list[str] = field(default_factory=list)
+    """What a user should know of how it was loaded."""
+    adapter_pattern: str | None = None
+    """Regular expression over the modules that LoRA is put on; None: it has no adapter."""
+    trained_whole: tuple[str, ...] = ()
+    """Names of modules that are trained as they are beside the adapter."""
+
+    @abstractmethod
+    def logits(self, model: Any, examples: Sequence[Example]) -> list[Tensor]:
+        """Logits of each example, (height, width) of its picture, float32, differentiable."""
+
+    def save(self, folder: Path) -> None:
+        """Weights and processor as a folder that `load_segmenter` opens."""
+        self.model.save_pretrained(folder)
+        if self.processor is not None:
+            self.processor.save_pretrained(folder)
+
+    def text_log_prob(self) -> Tensor | None:
+        """Log-probabilities of the answers' tokens in the last call of `logits`; None where the model writes none."""
+        return None
+
+    @property
+    def native_side(self) -> int | None:
+        """Side of the grid that masks come on, in pixels; None: the picture's own."""
+        return None
+
+
+class PixelSegmenter(Segmenter):
+    """The U-Net: any size, pixels in [0, 1]."""
+
+    def logits(self, model: Any, examples: Sequence[Example]) -> list[Tensor]:
+        """See `Segmenter.logits`; pictures of one size go through together."""
+        import torch
+
+        found: list[Any] = [None] * len(examples)
+        for size in dict.fromkeys(example.size for example in examples):
+            places = [place for place, example in enumerate(examples) if example.size == size]
+            pixels = torch.stack([_pixels(examples[place]) for place in places])
+            logits = model(pixel_values=pixels.to(_device(self.model))).float()
+            for place, one in zip(places, logits, strict=True):
+                found[place] = one
+        return found
+
+
+class SemanticSegmenter(Segmenter):
+    """Any `AutoModelForSemanticSegmentation`: foreground against background where it has two labels."""
+
+    def logits(self, model: Any, examples: Sequence[Example]) -> list[Tensor]:
+        """See `Segmenter.logits`; bilinear to the picture's size."""
+        assert self.processor is not None
+        found = []
+        for example in examples:
+            inputs = self.processor(images=_image(example), return_tensors="pt")
+            raw = model(pixel_values=inputs["pixel_values"].to(_device(self.model))).logits.float()
+            one = raw[:, 1] - raw[:, 0] if raw.shape[1] == 2 else raw[:, 0]
+            found.append(_to_size(one, example.size)[0])
+        return found
+
+
+@dataclass
+class ClipSegmenter(Segmenter):
+    """CLIPSeg: a picture and a phrase."""
+
+    prompt: str = "blood vessel"
+
+    def logits(self, model: Any, examples: Sequence[Example]) -> list[Tensor]:
+        """See `Segmenter.logits`."""
+        assert self.processor is not None
+        found = []
+        for example in examples:
+            inputs = self.processor(text=[self.prompt], images=[_image(example)], return_tensors="pt")
+            raw = model(**inputs.to(_device(self.model))).logits.float()
+            found.append(_to_size(raw.reshape(1, *raw.shape[-2:]), example.size)[0])
+        return found
+
+
+class SamSegmenter(Segmenter):
+    """SAM 2 or SAM 3's tracker, prompted with a box over the whole picture."""
+
+    @property
+    def native_side(self) -> int:
+        """A quarter of the side that SAM sees."""
+        return self._side() // 4
+
+    def _side(self) -> int:
+        size = _inner(self.model).prompt_encoder.input_image_size
+        return int(size if isinstance(size, int) else size[0])
+
+    def logits(self, model: Any, examples: Sequence[Example]) -> list[Tensor]:
+        """See `Segmenter.logits`."""
+        import torch
+
+        from medgrpo.segmentation.sa2va.inputs import sam_pixels
+        from medgrpo.segmentation.sa2va.model import at_size
+
+        side, found = self._side(), []
+        box = torch.tensor([[[0.0, 0.0, side, side]]], device=_device(self.model))
+        for example in examples:
+            pixels = sam_pixels(example.picture, side).to(_device(self.model))
+            raw = model(pixel_values=pixels, input_boxes=box, multimask_output=False).pred_masks[:, 0, 0]
+            found.append(at_size(raw, side, example.size)[0])
+        return found
+
+
+@dataclass
+class Sa2VASegmenter(Segmenter):
+    """Sa2VA: prompt, answer with [SEG], mask."""
+
+    prompt: str = "<image>Please segment the blood vessel."
+    answer: str = "Sure, [SEG]."
+    _text: list[Tensor] = field(default_factory=list)
+
+    @property
+    def native_side(self) -> int:
+        """A quarter of the side that SAM sees."""
+        return int(_inner(self.model).sam_size) // 4
+
+    def logits(self, model: Any, examples: Sequence[Example]) -> list[Tensor]:
+        """See `Segmenter.logits`: the masks of the fixed answer."""
+        from medgrpo.segmentation.sa2va.inputs import spoken
+
+        answer = spoken(self.processor, self.answer)
+        return [self.mask_of(model, example, answer) for example in examples]
+
+    def has_mask(self, answer: Sequence[int]) -> bool:
+        """Whether an answer asks for exactly one mask."""
+        return list(answer).count(int(_inner(self.model).config.seg_token_id)) == 1
+
+    def mask_of(self, model: Any, example: Example, answer: Sequence[int]) -> Tensor:
+        """Logits for one answer (tokens), (height, width); its tokens' log-probabilities join `text_log_prob`."""
+        from medgrpo.segmentation.sa2va.inputs import encode, sam_pixels
+        from medgrpo.segmentation.sa2va.model import at_size
+
+        side, device = int(_inner(self.model).sam_size), _device(self.model)
+        inputs, start = encode(self.processor, example.picture, self.prompt, answer)
+        inputs = {name: value.to(device) for name, value in inputs.items()}
+        raw, words = model(sam_pixels(example.picture, side).to(device), **inputs)
+        chosen = inputs["input_ids"][0, start:]
+        spoken = words[0, start - 1 : -1].float().log_softmax(-1)
+        self._text.append(spoken.gather(1, chosen[:, None])[:, 0])
+        return at_size(raw, side, example.size)[0]
+
+    def text_log_prob(self) -> Tensor | None:
+        """Of the last call, all answers one after the other; once."""
+        import torch
+
+        said, self._text = self._text, []
+        return torch.cat(said) if said else None
+
+    def answers(
+        self, model: Any, example: Example, count: int, *, max_new_tokens: int = 32
+    ) -> list[tuple[int, ...]]:
+        """Answers drawn at temperature 1, as tokens, the end of the turn included. A placeholder of a picture is never drawn."""
+        import torch
+
+        from medgrpo.segmentation.sa2va.inputs import messages_of
+
+        assert self.processor is not None
+        text = self.processor.apply_chat_template(
+            messages_of(self.prompt), tokenize=False, add_generation_prompt=True
+        )
+        inputs = self.processor(text=[text], images=[_image(example)], return_tensors="pt")
+        inner = _inner(model)
+        language = inner.config.vlm_config
+        never = [getattr(language, name, None) for name in ("image_token_id", "video_token_id")]
+        with torch.no_grad():
+            drawn = inner.generate(
+                **inputs.to(_device(self.model)),
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+                num_return_sequences=count,
+                max_new_tokens=max_new_tokens,
+                suppress_tokens=[token for token in never if token is not None],
+            )
+        end = self.processor.tokenizer.eos_token_id
+        said = drawn[:, inputs["input_ids"].shape[1] :].tolist()
+        return [tuple(one[: one.index(end) + 1] if end in one else one) for one in said]
+
+
+SA2VA_LANGUAGE = r"(?:.*\.)?vlm\.(?:.*\.)?layers\.\d+\.self_attn\.(?:q_proj|k_proj|v_proj|o_proj)"
+"""Attention of the language model: vision towers have blocks, or lie under `visual` with other names."""
+
+
+def is_mask_model(path: str) -> bool:
+    """Whether `--model` names something that answers with masks: built in, or a folder whose config.json says so."""
+    if path in BUILT_IN:
+        return True
+    folder = Path(path).expanduser()
+    if not (folder / "config.json").is_file():
+        return False
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except ValueError:
+        return False
+    kind = config.get("model_type")
+    if kind in ("medgrpo_unet", "medgrpo_sa2va", "sa2va_chat", "clipseg", "sam2", "sam3_tracker"):
+        return True
+    return any("Segmentation" in str(name) for name in config.get("architectures") or [])
+
+
+def load_segmenter(
+    path: str,
+    *,
+    dtype: str = "auto",
+    seed: int = 0,
+    prompt: str | None = None,
+    sam: str | None = None,
+    max_pixels: int | None = None,
+    widths: Sequence[int] | None = None,
+) -> Segmenter:
+    """A mask model, in evaluation mode, on the CPU.
+
+    Args:
+        path: `unet`, `sa2va-tiny`, a folder, or a hub name.
+        dtype: auto (bfloat16 where the GPU has it), float32, bfloat16 or float16.
+        seed: of what is drawn.
+        prompt: of models that take words; None: their own.
+        sam: SAM 2 that a plain vision-language model is put together with.
+        max_pixels: largest picture that a language model sees.
+        widths: of the U-Net's levels; None: its own.
+    Raises:
+        UsageError: it is no model that answers with masks.
+    """
+    if path == UNET:
+        return _new_unet(seed, widths)
+    if path == DEMO_SA2VA:
+        return _demo(seed, prompt)
+    kind, config = _dtype(dtype), _config(path)
+    name = config["model_type"]
+    openers: dict[str, Callable[[], Segmenter]] = {
+        "medgrpo_unet": lambda: _unet(path),
+        "medgrpo_sa2va": lambda: _ours(path, kind, prompt, max_pixels),
+        "sa2va_chat": lambda: _released(path, config, kind, prompt, max_pixels),
+        "clipseg": lambda: _clip(path, kind, prompt),
+        **dict.fromkeys(SAMS, lambda: _sam(path, name, kind)),
+    }
+    if name in openers:
+        return openers[name]()
+    if sam is not None:
+        return _put_together(path, sam, kind, seed, prompt, max_pixels)
+    return _semantic(path, name, kind)
+
+
+SAMS = ("sam2", "sam2_video", "sam3_tracker", "sam3_tracker_video")
+
+
+def _unet(path: str) -> Segmenter:
+    from medgrpo.segmentation.unet import UNet
+
+    return PixelSegmenter(UNet.from_pretrained(path).eval())
+
+
+def _ours(path: str, kind: Any, prompt: str | None, max_pixels: int | None) -> Segmenter:
+    from transformers import AutoProcessor
+
+    from medgrpo.segmentation.sa2va.model import Sa2VA
+
+    model = Sa2VA.from_pretrained(path, dtype=kind)
+    return _sa2va(model, AutoProcessor.from_pretrained(path), prompt, max_pixels)
+
+
+def _released(
+    path: str, config: dict[str, Any], kind: Any, prompt: str | None, max_pixels: int | None
+) -> Segmenter:
+    from medgrpo.segmentation.sa2va.loading import is_released, load_released
+
+    if not is_released(config):
+        raise UsageError(
+            f"{path} is a Sa2VA on InternVL, which only runs by the code that comes with it",
+            expected="a Sa2VA on Qwen (Sa2VA-Qwen2_5-VL-3B, -7B, Sa2VA-Qwen3-VL-4B)",
+        )
+    return _sa2va(*load_released(Path(path), dtype=kind), prompt, max_pixels)
+
+
+def _put_together(
+    path: str, sam: str, kind: Any, seed: int, prompt: str | None, max_pixels: int | None
+) -> Segmenter:
+    from medgrpo.segmentation.sa2va.loading import put_together
+
+    made = _sa2va(*put_together(path, sam, dtype=kind, seed=seed), prompt, max_pixels)
+    made.notes.append(
+        f"{path} and {sam} are put together: the MLP between them is new, train it by masks-sft first"
+    )
+    return made
+
+
+def _clip(path: str, kind: Any, prompt: str | None) -> Segmenter:
+    from transformers import AutoProcessor, CLIPSegForImageSegmentation
+
+    model = CLIPSegForImageSegmentation.from_pretrained(path, dtype=kind).eval()
+    words = (prompt or "blood vessel").replace("<image>", "").strip()
+    return ClipSegmenter(model, AutoProcessor.from_pretrained(path), adapter_pattern=_ATTENTION, prompt=words)
+
+
+def _new_unet(seed: int, widths: Sequence[int] | None) -> Segmenter:
+    import torch
+
+    from medgrpo.segmentation.unet import UNet, UNetConfig
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = UNet(UNetConfig(widths=tuple(widths)) if widths else UNetConfig())
+    return PixelSegmenter(model.eval())
+
+
+def _demo(seed: int, prompt: str | None) -> Segmenter:
+    from tempfile import TemporaryDirectory
+
+    from medgrpo.segmentation.sa2va.demo import build_demo_sa2va
+
+    with TemporaryDirectory() as folder:
+        return load_segmenter(str(build_demo_sa2va(Path(folder), seed=seed)), dtype="float32", prompt=prompt)
+
+
+def _sa2va(model: Any, processor: Any, prompt: str | None, max_pixels: int | None) -> Sa2VASegmenter:
+    from medgrpo.models.loading import limit_pixels
+    from medgrpo.segmentation.sa2va.inputs import ANSWER, PROMPT
+
+    if max_pixels is not None:
+        limit_pixels(processor, max_pixels=max_pixels)
+    return Sa2VASegmenter(
+        model.eval(),
+        processor,
+        adapter_pattern=SA2VA_LANGUAGE,
+        trained_whole=("text_hidden_fcs",),
+        prompt=prompt or PROMPT,
+        answer=ANSWER,
+    )
+
+
+_ATTENTION = r".*\.(?:q_proj|k_proj|v_proj|o_proj|out_proj|query|key|value)"
+
+
+def _sam(path: str, name: str, kind: Any) -> Segmenter:
+    import transformers
+
+    chosen = transformers.Sam2Model if name.startswith("sam2") else transformers.Sam3TrackerModel
+    model = chosen.from_pretrained(path, dtype=kind).eval()
+    return SamSegmenter(model, adapter_pattern=_ATTENTION, trained_whole=("mask_decoder",))
+
+
+def _semantic(path: str, name: str, kind: Any) -> Segmenter:
+    from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+
+    if name not in MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES:
+        raise UsageError(
+            f"{path} is a {name}, which answers with words",
+            expected="a model that answers with masks (Sa2VA, SegFormer and the like, CLIPSeg, SAM 2), or unet",
+            hint="--set masks.sam=facebook/sam2.1-hiera-large puts a vision-language model and SAM 2 together",
+        )
+    labels = int(_config(path).get("num_labels") or len(_config(path).get("id2label") or [0, 1]))
+    notes = []
+    options: dict[str, Any] = {}
+    if labels > 2:
+        options = {"num_labels": 1, "ignore_mismatched_sizes": True}
+        notes.append(f"{path} has {labels} labels: its head is replaced by a new one for one label")
+    model = AutoModelForSemanticSegmentation.from_pretrained(path, dtype=kind, **options).eval()
+    processor = AutoImageProcessor.from_pretrained(path)
+    return SemanticSegmenter(model, processor, notes, _ATTENTION, ("decode_head", "classifier"))
+
+
+def _config(path: str) -> dict[str, Any]:
+    folder = Path(path).expanduser()
+    if (folder / "config.json").is_file():
+        stored = json.loads((folder / "config.json").read_text("utf-8"))
+        if not isinstance(stored, dict) or "model_type" not in stored:
+            raise UsageError(f"{folder}/config.json names no model_type")
+        return stored
+    from transformers import AutoConfig
+
+    try:
+        return dict(AutoConfig.from_pretrained(path).to_dict())
+    except (OSError, ValueError) as error:
+        raise MedgrpoError(
+            f"no mask model at {path}: {str(error).splitlines()[0]}",
+            expected="unet, sa2va-tiny, a model folder, or a hub name",
+        ) from error
+
+
+def _dtype(name: str) -> Any:
+    import torch
+
+    if name != "auto":
+        return getattr(torch, name)
+    has_bfloat16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
+def _inner(model: Any) -> Any:
+    """The model inside of what Accelerate and PEFT put around it."""
+    model = getattr(model, "module", model)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _device(model: Any) -> Any:
+    return next(model.parameters()).device
+
+
+def _image(example: Example) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(example.picture)
+
+
+def _pixels(example: Example) -> Tensor:
+    import torch
+
+    return torch.from_numpy(example.picture.copy()).permute(2, 0, 1).float() / 255
+
+
+def _to_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    from torch.nn.functional import interpolate
+
+    return interpolate(logits[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
