@@ -74,6 +74,12 @@ def train(
         str | None,
         typer.Option(metavar="stop|skip", help="A reward raises: stop, or skip the row and count. [stop]"),
     ] = None,
+    reward_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Longest call of a reward of your own; 0: no limit. [600]"
+        ),
+    ] = None,
     trust_rewards: Annotated[
         list[Path] | None,
         typer.Option(metavar="RUN", help="With --resume: run the Python files that RUN names as rewards."),
@@ -123,6 +129,7 @@ def train(
         "vllm.mode": vllm,
         "rollout.engine": "vllm" if vllm else None,
         "rewards.on_error": on_reward_error,
+        "rewards.timeout_s": reward_timeout,
     }
     words = list(assignments or [])
     point = find_run(resume, output) if resume else None

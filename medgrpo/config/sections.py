@@ -185,6 +185,8 @@ class RewardConfig(Section):
     """What a completion of the longest length loses there; DAPO takes half of the reward's range."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do when a reward raises: stop and name reward and row, or skip the row and count it."""
+    timeout_s: float = Field(600.0, ge=0)
+    """Longest time of one call (a batch) of a reward of your own, in seconds; 0: no limit."""
     audit_limit: float | None = Field(None, gt=0)
     """Best cheat / references above which training does not start; none: a warning above 0.8."""
     caption_threshold: float = Field(0.7, ge=0, le=1)

@@ -16,6 +16,7 @@ TEXT_SHAPES = (
     ModelShape("Qwen3-1.7B", 28, 2048, 1024, 6144, 151_936, tied=True),
     ModelShape("Qwen3-4B", 36, 2560, 1024, 9728, 151_936, tied=True),
     ModelShape("Qwen3-8B", 36, 4096, 1024, 12_288, 151_936),
+    ModelShape("Qwen3-30B-A3B", 48, 2048, 512, 768, 151_936, query_width=4096, experts=128, experts_used=8),
 )
 SHAPES = {
     shape.name: shape
@@ -55,15 +56,19 @@ def _from_config(folder: Path) -> ModelShape:
     text = config.get("text_config") or config
     vision = config.get("vision_config") or {}
     try:
+        experts = int(text.get("num_experts") or text.get("num_local_experts") or 0)
         head = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
         shape = ModelShape(
             name=folder.name,
             layers=text["num_hidden_layers"],
             hidden=text["hidden_size"],
             kv_width=head * text.get("num_key_value_heads", text["num_attention_heads"]),
-            mlp=text["intermediate_size"],
+            mlp=text["moe_intermediate_size"] if experts else text["intermediate_size"],
             vocab=text["vocab_size"],
             tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
+            query_width=head * text["num_attention_heads"],
+            experts=experts,
+            experts_used=int(text.get("num_experts_per_tok") or 0) if experts else 0,
         )
         if not vision:
             return shape

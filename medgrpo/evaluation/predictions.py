@@ -102,8 +102,9 @@ def read_predictions(
     matched = [row and {**row, **_box_form(extra)} for row, extra in zip(matched, present, strict=True)]
     kept = [(row, text, extra) for row, text, extra in zip(matched, texts, present, strict=True) if row]
     grouped: dict[Any, list[tuple[Row, str, Row]]] = {}
+    has_ids = _has_ids(kept)
     for index, (row, text, extra) in enumerate(kept):
-        grouped.setdefault(row["id"] if _has_ids(kept) else index, []).append((row, text, extra))
+        grouped.setdefault(row["id"] if has_ids else index, []).append((row, text, extra))
     groups = list(grouped.values())
     samples = [_samples(group) for group in groups]
     masks = listed_masks([group[0][2] for group in groups], Path(path).parent)

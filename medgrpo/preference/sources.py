@@ -89,7 +89,10 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
             hint="make the pairs of each by themselves",
         )
     described = _described(runs[0])
-    dataset = open_data(datasets.pop())
+    config = runs[0] / "config.toml"
+    configured = tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    seed = configured.get("run", {}).get("seed", 0)  # decides a mixture's hash
+    dataset = open_data(datasets.pop(), seed=seed)
     template = described.get("prompt_template")
     if not isinstance(template, dict):
         template = recorded_template(dataset.info.get("prompt_template")).to_dict() if foreign else None

@@ -121,7 +121,7 @@ def _load_function(path: Path, function: str) -> Callable[..., Any]:
     sys.modules[module_name] = module  # dataclasses and pickle look the module up by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise MedgrpoError(f"{path} does not import: {type(error).__name__}: {error}") from error
     found = getattr(module, function, None)
@@ -136,7 +136,7 @@ def _load_function(path: Path, function: str) -> Callable[..., Any]:
     if isinstance(found, type):
         try:
             found = found()
-        except TypeError as error:
+        except (TypeError, SystemExit) as error:
             raise UsageError(
                 f"the class {function!r} in {path} cannot be made: {error}",
                 expected="a class without arguments",

@@ -77,6 +77,7 @@ RENAMED = {
     "loss/mean": "loss",
     "entropy/mean": "entropy",
     "reward/mean": "reward",
+    "reward/std": "reward_std",
     "reward/all/mean": "reward",
     "optim/grad_norm": "grad_norm",
     "optim/lr": "learning_rate",

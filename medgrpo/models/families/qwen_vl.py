@@ -87,6 +87,18 @@ class Qwen3VL(Qwen2VL):
         ModelShape("Qwen3-VL-2B", 28, 2048, 1024, 6144, 151_936, 24, 1024, 2731, tied=True),
         ModelShape("Qwen3-VL-4B", 36, 2560, 1024, 9728, 151_936, 24, 1024, 2731, tied=True),
         ModelShape("Qwen3-VL-8B", 36, 4096, 1024, 12_288, 151_936, 27, 1152, 2869),
+        ModelShape(
+            *("Qwen3-VL-30B-A3B", 48, 2048, 512, 768, 151_936, 27, 1152, 2869),
+            query_width=4096,
+            experts=128,
+            experts_used=8,
+        ),
+        ModelShape(
+            *("Qwen3-VL-235B-A22B", 94, 4096, 512, 1536, 151_936, 27, 1152, 2869),
+            query_width=8192,
+            experts=128,
+            experts_used=8,
+        ),
     )
 
 

@@ -47,7 +47,10 @@ def read_file(path: Path) -> Parsed:
     if raw[:4] == b"PAR1" or (b"\x00" in raw[:4096] and not raw.startswith((b"\xff\xfe", b"\xfe\xff"))):
         raise MedgrpoError(f"{str(path)!r} is a binary file, not a training log", expected=READABLE)
     encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    parsed = parse(raw.decode(encoding, errors="replace"), _name(path))
+    try:
+        parsed = parse(raw.decode(encoding, errors="replace"), _name(path))
+    except RecursionError as error:
+        raise MedgrpoError(f"{str(path)!r} is nested too deeply to be a log", expected=READABLE) from error
     if parsed is None:
         raise MedgrpoError(f"found no training metrics in {str(path)!r}", expected=READABLE)
     return parsed

@@ -65,6 +65,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         gate=config.rewards.gate,
         aggregation=config.rewards.aggregation,
         on_error=config.rewards.on_error,
+        timeout_s=config.rewards.timeout_s,
         settings={
             **template.reward_settings,
             "caption_threshold": config.rewards.caption_threshold,
