@@ -20,7 +20,7 @@ TINY = (
 def test_the_flow_goes_from_base_to_merged_and_can_be_called_again(tmp_path):
     words = [str(FLOW), str(tmp_path / "out"), "--quiet", *(word for one in TINY for word in ("--set", one))]
     environment = os.environ | {
-        "MEDGRPO": f"{sys.executable} -m medgrpo.cli.main", "DPO_STEPS": "3", "EVAL_LIMIT": "12", "PYTHON": sys.executable,
+        "MEDGRPO": f"{sys.executable} -m medgrpo.cli.main", "DPO_OPTIONS": "--set training.max_steps=3 --set training.prompts_per_step=1", "EVAL_LIMIT": "12", "PYTHON": sys.executable,
     }  # fmt: skip
     started = time.monotonic()
     done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
