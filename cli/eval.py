@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -148,79 +149,84 @@ def evaluate(
     """
     from medgrpo.cli.eval_tables import print_figures
     from medgrpo.evaluation.targets import load_targets
+    from medgrpo.runs.lock import held
 
     out = Output(as_json=as_json, quiet=quiet)
     _refuse_useless(context)
     wanted = load_targets(targets) if targets else []
     form = _box_format(box_format)
-    if masks is not None:
-        result = _of_masks(data or model, masks, split, limit, wanted, seed)
-    elif predictions is not None:
-        result = _of_predictions(
-            data or model,
-            predictions,
-            split,
-            references,
-            join,
-            columns,
-            limit,
-            plain,
-            weights,
-            wanted,
-            form,
-            seed,
-        )
-    else:
-        if model is None:
-            raise UsageError(
-                "eval needs a model and a dataset",
-                expected="medgrpo eval MODEL DATA, or medgrpo eval --predictions FILE",
-                hint="medgrpo preprocess SOURCE DATA makes a dataset",
+    with ExitStack() as stack:
+        if output is not None:
+            stack.enter_context(held(output))
+        if masks is not None:
+            result = _of_masks(data or model, masks, split, limit, wanted, seed)
+        elif predictions is not None:
+            result = _of_predictions(
+                data or model,
+                predictions,
+                split,
+                references,
+                join,
+                columns,
+                limit,
+                plain,
+                weights,
+                wanted,
+                form,
+                seed,
             )
-        result, output = _of_model(
-            out,
-            model,
-            data,
-            adapter,
-            batch_size=batch_size,
-            plain=plain or None,
-            plan={
-                "split": split,
-                "limit": limit,
-                "samples": samples,
-                "temperature": temperature,
-                "max_new_tokens": max_new_tokens,
-                "prompt": prompt,
-                "seed": seed,
-                "engine": engine,
-                "dtype": dtype,
-            },
-            counterfactual=counterfactual,
-            output=output,
-            weights=weights,
-            trusted=trust_rewards or [],
-            targets=wanted,
-            box_format=form,
-            force_base=force_base,
-            trust_remote_code=trust_remote_code,
-        )
-    if judge is not None:
-        from medgrpo.evaluation.judge import judge_answers
-
-        with out.progress("judging", total=len(result.scored)) as advance:
-            cache = output / "judged.jsonl" if output else None
-            result.document["judge"] = judge_answers(
-                result.scored, judge, model=judge_model, cache=cache, advance=advance
+        else:
+            if model is None:
+                raise UsageError(
+                    "eval needs a model and a dataset",
+                    expected="medgrpo eval MODEL DATA, or medgrpo eval --predictions FILE",
+                    hint="medgrpo preprocess SOURCE DATA makes a dataset",
+                )
+            result, output = _of_model(
+                out,
+                stack,
+                model,
+                data,
+                adapter,
+                batch_size=batch_size,
+                plain=plain or None,
+                plan={
+                    "split": split,
+                    "limit": limit,
+                    "samples": samples,
+                    "temperature": temperature,
+                    "max_new_tokens": max_new_tokens,
+                    "prompt": prompt,
+                    "seed": seed,
+                    "engine": engine,
+                    "dtype": dtype,
+                },
+                counterfactual=counterfactual,
+                output=output,
+                weights=weights,
+                trusted=trust_rewards or [],
+                targets=wanted,
+                box_format=form,
+                force_base=force_base,
+                trust_remote_code=trust_remote_code,
             )
-    if import_review is not None:
-        from medgrpo.evaluation.review import read_review
+        if judge is not None:
+            from medgrpo.evaluation.judge import judge_answers
 
-        result.document["review"] = read_review(import_review, result.scored)
-    if output is not None:
-        from medgrpo.evaluation.outputs import write_outputs
+            with out.progress("judging", total=len(result.scored)) as advance:
+                cache = output / "judged.jsonl" if output else None
+                result.document["judge"] = judge_answers(
+                    result.scored, judge, model=judge_model, cache=cache, advance=advance
+                )
+        if import_review is not None:
+            from medgrpo.evaluation.review import read_review
 
-        result.document["output"] = str(output)
-        write_outputs(result, output, review_rows=review, seed=seed)
+            result.document["review"] = read_review(import_review, result.scored)
+        if output is not None:
+            from medgrpo.evaluation.outputs import write_outputs
+
+            result.document["output"] = str(output)
+            write_outputs(result, output, review_rows=review, seed=seed)
     for note in result.predictions.notes:
         out.note(f"note: {note}")
     print_figures(out, result)
@@ -389,6 +395,7 @@ def _of_predictions(
 
 def _of_model(
     out: Output,
+    stack: ExitStack,
     model: str,
     data: Path | None,
     adapter: Path | None,
@@ -411,6 +418,7 @@ def _of_model(
     from medgrpo.generation.engines import choose_engine
     from medgrpo.generation.other_pictures import parse_kinds
     from medgrpo.generation.subject import find_subject
+    from medgrpo.runs.lock import held
 
     kinds = parse_kinds(counterfactual)
     dataset = open_data(data) if data is not None else None
@@ -427,6 +435,8 @@ def _of_model(
         out.warn(note)
     template = subject.template(plan["prompt"], dataset.info.get("prompt_template"))
     folder = output or Path("evaluation") / f"{subject.name.replace('/', '--')}-{plan['split']}"
+    if output is None:
+        stack.enter_context(held(folder))
     reward = _reward_of_training(out, weights, subject.run_folder, template.tags, trusted)
     asked = Plan(**plan, counterfactuals=kinds)
     answers = answer_rows(subject, dataset, load, asked, out, output=folder)

@@ -235,6 +235,20 @@ class VllmConfig(Section):
     """Stop when sampler and trainer differ by more than this per token (mean |Δlogp|): nothing is learned there."""
 
 
+class EngineConfig(Section):
+    """How GRPO's log probabilities are computed: once for what a group's completions have in common."""
+
+    shared_prompt: Literal["auto", "on", "off"] = "auto"
+    """auto: a group's prompt and pictures once, checked against TRL's way on the first rows, which it goes back to
+    where they differ; on: unchecked; off: every completion with its own prompt and pictures, as TRL does."""
+    tokens_per_pass: int | None = Field(None, ge=1)
+    """Most tokens of one pass of the update, prompts counted once; groups are kept whole. none: as many as take the
+    memory of up to 8 completions that each have their own prompt and pictures, as TRL computes them."""
+    fused_adapters: bool = True
+    """Add a LoRA adapter in the matrix product that spreads it, in the base's type, instead of in four steps around it;
+    only where it is the same: plain LoRA without dropout, with CUDA."""
+
+
 class MasksConfig(Section):
     """How masks are drawn and judged; used by the methods of mask models."""
 
@@ -465,6 +479,7 @@ class RunConfig(Section):
     rewards: RewardConfig = RewardConfig()
     rollout: RolloutConfig = RolloutConfig()
     vllm: VllmConfig = VllmConfig()
+    engine: EngineConfig = EngineConfig()
     masks: MasksConfig = MasksConfig()
     dpo: DpoConfig = DpoConfig()
     training: TrainingConfig = TrainingConfig()

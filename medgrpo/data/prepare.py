@@ -26,13 +26,14 @@ from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
 from medgrpo.data.prompts import PromptTemplate, load_template
 from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
-from medgrpo.data.schema import SPLITS, Row, Task
+from medgrpo.data.schema import SPLITS, Task
 from medgrpo.data.source import ImageRef
 from medgrpo.data.splits import Groups, assign, parse_split, text_key
 from medgrpo.data.store import disk_errors, journal, store_all, sync_all
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 from medgrpo.files import cache_folder
 from medgrpo.models.folders import refuse_mistyped
+from medgrpo.rows import Row, columns
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Makes a progress bar from a label and a total; what it yields is called with steps done."""
@@ -405,7 +406,7 @@ def _settle(items: list[Item], policy: str, problems: Problems) -> list[Item]:
         return items
     keyed = [[*(ref.key for ref in item.images), item.row["image_id"] or ""] for item in items]
     by_id = {str(index): item for index, item in enumerate(items)}
-    asked = [
+    asked: list[Row] = [
         {**item.row, "id": str(index), "images": list(key)}
         for index, (item, key) in enumerate(zip(items, keyed, strict=True))
     ]
@@ -464,7 +465,7 @@ def _finished_rows(
             if source_boxes:
                 row["boxes"] = scaled_boxes(source_boxes, first)
         for column, ref in item.masks.items():
-            row[column] = stored[ref.key].path
+            columns(row)[column] = stored[ref.key].path
         if item.mask:
             row["mask_area"] = stored[item.mask.key].foreground
         image_hashes = [stored[ref.key].source_hash for ref in _refs(item)]
@@ -475,8 +476,8 @@ def _finished_rows(
 
 def _label_from_header(row: Row, picture: StoredImage) -> None:
     for kind, told in (("plane", picture.plane), ("modality", picture.modality)):
-        if told and not row[kind]:
-            row[kind] = told
+        if told and not columns(row)[kind]:
+            columns(row)[kind] = told
             row["label_source"] = row["label_source"] or "image header"
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from medgrpo.data.schema import Row, guess_language, new_row
+from medgrpo.data.schema import guess_language, new_row
 from medgrpo.errors import UsageError
 from medgrpo.generation.generate import Sampling, encode_prompts, generate
 from medgrpo.generation.subject import Subject, load_subject
 from medgrpo.models.families import image_token_of
+from medgrpo.rows import Row
 
 IMAGE_TOKENS = ("<|image_pad|>", "<image_soft_token>", "<IMG_CONTEXT>", "<image>")
 """Tokens that stand for a piece of a picture, in the families of models."""

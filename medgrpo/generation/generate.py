@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prompts import PromptTemplate, build_messages
-from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError
+from medgrpo.rows import Row
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Generated:
     """Which completions hit the length limit before ending."""
     lengths: list[int] = field(default_factory=list)
     """Tokens of each completion, the end token included."""
+    failed: str | None = None
+    """Why there is no answer, where a server gave none after all tries; the completions are then empty."""
 
 
 def generate(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.prompts import PromptTemplate
-from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError, missing_extra
 from medgrpo.generation.generate import Generated, Sampling, load_image, template_ids
+from medgrpo.rows import Row
 
 if TYPE_CHECKING:
     from medgrpo.generation.subject import Subject

@@ -13,7 +13,7 @@ from medgrpo.models.image_tokens import PictureGrid
 if TYPE_CHECKING:
     from medgrpo.rewards.boxes import BoxFormat
 
-Row = dict[str, Any]
+from medgrpo.rows import Row
 
 
 @dataclass(frozen=True)

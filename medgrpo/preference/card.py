@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from medgrpo.data.schema import Row
 from medgrpo.files import write_json, write_text
 from medgrpo.pages.markup import number, quoted, table, text
 from medgrpo.preference.pairs import Candidate, Pair, PairSet, hardness
+from medgrpo.rows import Row
 
 EXAMPLES = 8
 

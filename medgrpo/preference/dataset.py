@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
-from medgrpo.data.schema import FILE_COLUMNS, Row
+from medgrpo.data.schema import FILE_COLUMNS
 from medgrpo.errors import MedgrpoError
 from medgrpo.files import link_or_copy
 from medgrpo.preference.pairs import Candidate, Pair, PairSet
 from medgrpo.preference.review import pair_key
+from medgrpo.rows import Row, as_row, columns
 
 VALIDATION_SHARE = 0.1
 LEAST_FOR_VALIDATION = 50
@@ -54,13 +55,14 @@ def write_best(
         UsageError: the output exists.
         MedgrpoError: an image or mask of the dataset is gone.
     """
-    made = [
-        (one.prompt_id, {**rows[one.prompt_id], "id": one.prompt_id, "chosen": one.text, "rejected": None})
-        for one in best
-    ]
+    made = [(one.prompt_id, _best_row(one, rows[one.prompt_id])) for one in best]
     keys = "\n".join(sorted(f"{one.prompt_id} {one.text}" for one in best))
     digest = blake2b(keys.encode("utf-8", "replace"), digest_size=16).hexdigest()
     return _write(output, made, dataset, rows, digest, prompt_template, made_from)
+
+
+def _best_row(one: Candidate, row: Row) -> Row:
+    return {**row, "id": one.prompt_id, "chosen": one.text, "rejected": None}
 
 
 def _write(
@@ -118,8 +120,8 @@ def _brought(row: Row, dataset: PreparedDataset, folder: Path) -> Row:
             link_or_copy(source, target)
         return name
 
-    files = {column: bring(row[column]) for column in FILE_COLUMNS if row.get(column)}
-    return {**row, "images": [bring(image) for image in row["images"]], **files}
+    files = {column: bring(columns(row)[column]) for column in FILE_COLUMNS if row.get(column)}
+    return as_row({**row, "images": [bring(image) for image in row["images"]], **files})
 
 
 def _hash(pairs: PairSet) -> str:

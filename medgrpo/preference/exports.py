@@ -14,9 +14,9 @@ from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import PromptTemplate, build_messages
-from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.files import link_or_copy, rename_folder, write_json, write_lines
+from medgrpo.rows import Row
 
 FORMATS = {
     "trl": "parquet with prompt, chosen, rejected as messages, and pictures inside",
@@ -84,7 +84,9 @@ def _example(
             target.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(dataset.image_path(image), target)
     shown = row if shows_title else {**row, "image_title": None}
-    return Example(build_messages(shown, template), row["chosen"], row["rejected"], list(row["images"]), row)
+    return Example(
+        build_messages(shown, template), str(row["chosen"]), row["rejected"], list(row["images"]), row
+    )
 
 
 def flat(content: str | Sequence[dict[str, Any]]) -> str:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset
-from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
 from medgrpo.preference.pairs import Candidate
 from medgrpo.records import json_objects
+from medgrpo.rows import Row
 
 _NOT_REWARDS = {
     "step", "gen_step", "prompt", "completion", "advantage", "advantages", "input", "output", "gts", "score", "solution",

@@ -13,11 +13,11 @@ from typing import Any
 from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
-from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
 from medgrpo.models.weights import metadata_file
 from medgrpo.preference.pairs import Candidate, answer_of, are_alike
 from medgrpo.rewards.composite import CompositeReward
+from medgrpo.rows import Row, as_row, columns
 
 SPLIT = "train"
 HELD_OUT = "test"
@@ -269,7 +269,7 @@ def _table(
 ) -> list[tuple[float, dict[str, float | None]]]:
     """(total, what each component gave) of each completion."""
     names = rows[0].keys()
-    table = reward.score(list(completions), {name: [row[name] for row in rows] for name in names})
+    table = reward.score(list(completions), {name: [columns(row)[name] for row in rows] for name in names})
     return [
         (float(total), {name: float(value) for name, value in zip(table.names, parts, strict=True)})
         for total, parts in zip(table.total, table.components, strict=True)
@@ -316,4 +316,4 @@ def _answers(path: Path) -> Iterator[tuple[str, str, str, Row]]:
     for place, (row_id, completion, more) in enumerate(zip(ids, found.completions, samples, strict=True)):
         form = {name: found.columns[name][place] if name in found.columns else None for name in WRITTEN_FORM}
         for text in [completion, *(more if isinstance(more, list) else [])]:
-            yield str(row_id), completion_text(text), source, form
+            yield str(row_id), completion_text(text), source, as_row(form)

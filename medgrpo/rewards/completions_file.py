@@ -16,7 +16,7 @@ from medgrpo.records import BadRow, are_json_lines, csv_rows, decoded, json_line
 from medgrpo.rewards.columns import ALIASES, RESERVED, find_columns
 from medgrpo.rewards.completion_values import reference_in, samples_in
 
-Row = dict[str, Any]
+Record = dict[str, Any]
 
 PARQUET_MAGIC = b"PAR1"
 ROLLOUT_HEADER = re.compile(r"^## === Rollout Step (\d+)", re.MULTILINE)
@@ -38,7 +38,7 @@ class CompletionRows:
     path: Path
     format: str
     """`JSON lines`, `JSON list`, `CSV`, `parquet` or `Markdown rollouts`: what it is, not what it is called."""
-    rows: list[Row]
+    rows: list[Record]
     """As in the file."""
     completions: list[Any]
     """(n,) strings, or lists of chat messages."""
@@ -143,7 +143,7 @@ def read_completions(
     return CompletionRows(path, kind, rows, completions, values, names, unmatched, notes)
 
 
-def read_rows(path: Path) -> tuple[list[Row], str]:
+def read_rows(path: Path) -> tuple[list[Record], str]:
     """The rows of a file and what kind of file it is, told from its content.
 
     Raises:
@@ -170,7 +170,7 @@ def read_rows(path: Path) -> tuple[list[Row], str]:
     return _csv_rows(path, text), "CSV"
 
 
-def _json_rows(path: Path, text: str) -> tuple[list[Row], str]:
+def _json_rows(path: Path, text: str) -> tuple[list[Record], str]:
     if are_json_lines(text):
         return _json_lines(path, text), "JSON lines"
     try:
@@ -190,7 +190,7 @@ def _json_rows(path: Path, text: str) -> tuple[list[Row], str]:
     return [whole], "JSON lines"
 
 
-def _json_lines(path: Path, text: str) -> list[Row]:
+def _json_lines(path: Path, text: str) -> list[Record]:
     rows = []
     for number, value in json_lines(text):
         if isinstance(value, BadRow):
@@ -199,7 +199,7 @@ def _json_lines(path: Path, text: str) -> list[Row]:
     return rows
 
 
-def _row(path: Path, index: int, item: Any) -> Row:
+def _row(path: Path, index: int, item: Any) -> Record:
     if not isinstance(item, dict):
         raise MedgrpoError(
             f"{path}, row {index}: {type(item).__name__}", expected="an object with named fields"
@@ -207,7 +207,7 @@ def _row(path: Path, index: int, item: Any) -> Row:
     return item
 
 
-def _csv_rows(path: Path, text: str) -> list[Row]:
+def _csv_rows(path: Path, text: str) -> list[Record]:
     rows = []
     for line, row in csv_rows(text, str(path)):
         if isinstance(row, BadRow):
@@ -216,18 +216,18 @@ def _csv_rows(path: Path, text: str) -> list[Row]:
     return rows
 
 
-def _parquet_rows(path: Path) -> list[Row]:
+def _parquet_rows(path: Path) -> list[Record]:
     try:
         from pyarrow import parquet
     except ImportError as error:
         raise missing_extra("pyarrow", "data", f"reading {path}") from error
-    rows: list[Row] = parquet.read_table(path).to_pylist()
+    rows: list[Record] = parquet.read_table(path).to_pylist()
     return rows
 
 
-def _rollout_rows(text: str) -> list[Row]:
+def _rollout_rows(text: str) -> list[Record]:
     """Samples of a Markdown dump of GRPO rollouts: prompt, completion, solution, step, and the rewards line."""
-    rows: list[Row] = []
+    rows: list[Record] = []
     steps = [(match.start(), int(match[1])) for match in ROLLOUT_HEADER.finditer(text)]
     samples = list(ROLLOUT_SAMPLE.finditer(text))
     ends = [*(match.start() for match in samples[1:]), len(text)]
@@ -236,7 +236,7 @@ def _rollout_rows(text: str) -> list[Row]:
         if parts is None:
             continue
         step = max((number for start, number in steps if start < sample.start()), default=None)
-        row: Row = {name: parts[name].strip() for name in ("prompt", "completion", "solution")}
+        row: Record = {name: parts[name].strip() for name in ("prompt", "completion", "solution")}
         row |= {"step": step, "sample": int(sample[1])}
         row["logged_rewards"] = (parts["rewards"] or "").strip() or None
         rows.append(row)
@@ -244,8 +244,8 @@ def _rollout_rows(text: str) -> list[Row]:
 
 
 def _one_row_a_sample(
-    rows: Sequence[Row], values: Mapping[str, list[Any]], samples: Sequence[list[Any]], column: str
-) -> tuple[list[Row], dict[str, list[Any]]]:
+    rows: Sequence[Record], values: Mapping[str, list[Any]], samples: Sequence[list[Any]], column: str
+) -> tuple[list[Record], dict[str, list[Any]]]:
     """Rows and columns repeated for each sample; where they have no `id`, the number of the row becomes it."""
     places = [index for index, found in enumerate(samples) for _ in found]
     texts = [sample for found in samples for sample in found]
@@ -274,7 +274,7 @@ class _Joined:
 
 
 def _join(
-    path: Path, rows: Sequence[Row], values: Mapping[str, list[Any]], other: Path, join: str
+    path: Path, rows: Sequence[Record], values: Mapping[str, list[Any]], other: Path, join: str
 ) -> _Joined:
     references, _ = read_rows(other)
     present = list(dict.fromkeys(name for row in references for name in row))
@@ -298,7 +298,7 @@ def _join(
                     else f"{', '.join(rows[0])} = {', '.join(present)}"
                 ),
             )
-        matched: list[Row | None] = list(references)
+        matched: list[Record | None] = list(references)
     else:
         matched, notes = _by_key(path, values, references, present, other, join)
     unmatched = sum(row is None for row in matched)
@@ -314,11 +314,11 @@ def _join(
 def _by_key(
     path: Path,
     values: Mapping[str, list[Any]],
-    references: Sequence[Row],
+    references: Sequence[Record],
     present: Sequence[str],
     other: Path,
     join: str,
-) -> tuple[list[Row | None], list[str]]:
+) -> tuple[list[Record | None], list[str]]:
     ours, _, theirs = join.partition("=")
     theirs = theirs or ours
     if ours not in values:
@@ -329,7 +329,7 @@ def _by_key(
             expected=f"one of {', '.join(present)}",
             hint=f"--join {ours}=NAME",
         )
-    by_key: dict[str, Row] = {}
+    by_key: dict[str, Record] = {}
     ambiguous: set[str] = set()
     answer = find_columns(present).get("answer")
     for row in references:

@@ -13,8 +13,9 @@ from medgrpo.data.cells import CELL
 from medgrpo.data.readers.answers import ANSWER, answer_field, answers_of, full_reply, named_options
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
 from medgrpo.data.readers.values import folded, optional, required, text_of
-from medgrpo.data.schema import Row, Task, guess_language, is_yes_or_no, new_row
+from medgrpo.data.schema import Task, guess_language, is_yes_or_no, new_row
 from medgrpo.data.source import ImageRef, MissingImage, Source, split_of_name
+from medgrpo.rows import Row
 
 QUESTION = (
     *("question", "query", "problem", "prompt", "ask", "open-ended verifiable question", "text_input"),
@@ -81,8 +82,12 @@ def refuse_unwanted(fields: Mapping[str, Any]) -> None:
     Raises:
         BadRow: `label` or `kto_tag` is false.
     """
+    replies = ("completion", "response", "output", "answer", "messages", "conversations")
+    has_reply = any(name in fields for name in replies)
     for name in ("label", "kto_tag", "desirable"):
-        if isinstance(fields.get(name) if name in fields else None, bool) and not fields[name]:
+        value = fields[name] if name in fields and has_reply else None
+        beside = isinstance(value, bool) or (value == 0 and "completion" in fields and "prompt" in fields)
+        if beside and not value:
             raise BadRow(
                 "answer that is not wanted",
                 name,

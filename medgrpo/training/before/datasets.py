@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from medgrpo.methods import METHODS
 from medgrpo.models.families import family_of_processor
+from medgrpo.rows import columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from medgrpo.data.prompts import PromptTemplate
     from medgrpo.models.coordinates import BoxCoordinates
 
-Row = dict[str, Any]
+from medgrpo.rows import Row
+
 Messages = list[dict[str, Any]]
 IMAGE_CACHE = 128
 """Decoded images kept: a group asks for the same picture G times in a row."""
@@ -186,9 +188,11 @@ def dpo_dataset(source: RowSource, tokenizer: Any) -> Dataset:
     def example(row: Row) -> dict[str, Any]:
         prompt = messages_of(row, source)
         if source.is_vision:
-            answers = {name: _assistant(row[name]) for name in ("chosen", "rejected")}
+            answers = {name: _assistant(columns(row)[name]) for name in ("chosen", "rejected")}
             return {"prompt": prompt, **answers}
-        start, (chosen, rejected) = tokenised(tokenizer, prompt, row["chosen"], row["rejected"])
+        start, (chosen, rejected) = tokenised(
+            tokenizer, prompt, columns(row)["chosen"], columns(row)["rejected"]
+        )
         return {"prompt_ids": start, "chosen_ids": chosen, "rejected_ids": rejected}
 
     return _lazy(source, example)
@@ -277,7 +281,7 @@ def learned_answers(row: Row, source: RowSource, method: str) -> list[str]:
     from medgrpo.data.prompts import build_target
 
     return [
-        build_target(source.placed(row), source.template) if what == "target" else row[what]
+        build_target(source.placed(row), source.template) if what == "target" else columns(row)[what]
         for what in METHODS[method].teaches
     ]
 
@@ -315,8 +319,9 @@ def picture_sizes(row: Row, source: RowSource) -> list[tuple[int, int]]:
     from PIL import Image
 
     names = row.get("images") or []
-    if len(names) == 1 and row.get("width") and row.get("height"):
-        return [(row["width"], row["height"])]
+    width, height = row.get("width"), row.get("height")
+    if len(names) == 1 and width and height:
+        return [(width, height)]
     sizes = []
     for name in names:
         with Image.open(source.folder / name) as image:

@@ -13,6 +13,7 @@ from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.methods import METHODS
+from medgrpo.rows import as_row
 from medgrpo.training.before.launch import deepspeed_file, host_memory_needed
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _check_metric(
     if not (config.validation.steps and cheap and dataset.count("validation")):
         return []
     rows = list(dataset.rows("validation", limit=AUDITED_ROWS))
-    targets = [build_target({**row, "chosen": None}, template) for row in rows]
+    targets = [build_target(as_row({**row, "chosen": None}), template) for row in rows]
     if not np.isnan(composite.alone(metric).score(targets, row_columns(rows)).total).all():
         return []
     return [
@@ -183,7 +184,7 @@ def _try_rewards(
     from medgrpo.rewards.trial import try_rewards
     from medgrpo.training.trainers.scoring import row_columns
 
-    targets = [build_target({**row, "chosen": None}, template) for row in rows]
+    targets = [build_target(as_row({**row, "chosen": None}), template) for row in rows]
     try:
         table, notes = try_rewards(composite, targets, row_columns(rows))
     except RewardError as error:

@@ -60,10 +60,10 @@ def measure_before(run: Run, validator: Validator, policy: Policy) -> None:
     run.validation["before"] = measures
     run.writer.update_info(validation=run.validation)
     run.reporter.note(
-        f"validation ({len(validator.rows)} rows, greedy): {_told('blind baseline', run.validation['blind'])}"
+        f"validation ({len(validator.rows)} rows, greedy): {_in_words('blind baseline', run.validation['blind'])}"
     )
     run.reporter.note(
-        f"validation: {_told('before ' + run.config.training.method, run.validation['before'])}"
+        f"validation: {_in_words('before ' + run.config.training.method, run.validation['before'])}"
     )
 
 
@@ -74,10 +74,10 @@ def keep_after(run: Run, context: StageContext, last: tuple[int, Measures] | Non
         return
     run.validation["after"] = last[1]
     run.writer.update_info(validation=run.validation)
-    run.reporter.note(f"validation: {_told('after ' + run.config.training.method, last[1])}")
+    run.reporter.note(f"validation: {_in_words('after ' + run.config.training.method, last[1])}")
 
 
-def _told(what: str, measures: Measures) -> str:
+def _in_words(what: str, measures: Measures) -> str:
     return f"{what}: " + ", ".join(
         f"{name} {one['value']:.3f}" for name, one in measures.items() if one["value"] is not None
     )

@@ -48,7 +48,7 @@ def stage_metadata(
             "run_folder": run.writer.path.absolute(),
             "data": run.dataset.location,
             "data_hash": run.dataset.info.get("hash"),
-            "part_hashes": [part["hash"] for part in run.dataset.info.get("parts", [])],
+            "part_hashes": sorted(run.dataset.hashes - {str(run.dataset.info.get("hash"))}),
             "seed": settings.run.seed,
         },
     }

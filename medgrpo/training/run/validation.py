@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from medgrpo.data.prompts import PromptTemplate
     from medgrpo.rewards.composite import CompositeReward
 
-Row = dict[str, Any]
+from medgrpo.rows import Row
+
 Measures = dict[str, dict[str, Any]]
 """Metric -> value, low, high, n."""
 

@@ -95,7 +95,7 @@ class RunTrainer:
         """TRL's log, joined by what the step's callbacks measured."""
         logs.update(self.context.take_pending())
         if self.context.curriculum is not None and "loss" in logs:
-            logs.update(self.context.curriculum.told(self.state.global_step))
+            logs.update(self.context.curriculum.log_entries(self.state.global_step))
         super().log(logs, start_time)  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:

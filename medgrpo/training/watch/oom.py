@@ -15,7 +15,7 @@ FULL_DISK = ("no space left on device", "disk quota exceeded", "errno 28", "os e
 
 
 @contextmanager
-def explained(config: RunConfig) -> Iterator[None]:
+def memory_and_disk_in_words(config: RunConfig) -> Iterator[None]:
     """Turn an out-of-memory error of torch, or a full disk, into a MedgrpoError with what to change."""
     try:
         yield
