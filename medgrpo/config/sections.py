@@ -297,6 +297,20 @@ class MasksConfig(Section):
     """Pictures with their masks that are written at each validation."""
 
 
+class DpoConfig(Section):
+    """What DPO learns from a pair."""
+
+    loss_type: Literal[
+        "sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot",
+        "apo_zero", "apo_down",
+    ] = "sigmoid"  # fmt: skip
+    """TRL's loss; sigmoid is DPO's own, ipo bounds the margin, robust takes label_smoothing for the share of wrong pairs."""
+    sft_weight: float = Field(0.0, ge=0)
+    """Weight of the likelihood of the chosen answer beside the loss (RPO): keeps it from falling with the rejected one."""
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Share of pairs taken to be the wrong way round; for sigmoid and robust."""
+
+
 class TrainingConfig(Section):
     """The main stage: its method, length and optimiser."""
 
@@ -467,6 +481,7 @@ class RunConfig(Section):
     vllm: VllmConfig = VllmConfig()
     engine: EngineConfig = EngineConfig()
     masks: MasksConfig = MasksConfig()
+    dpo: DpoConfig = DpoConfig()
     training: TrainingConfig = TrainingConfig()
     stages: dict[str, StageConfig] = Field(default_factory=dict)
     """Stages before the main one, in order, by name."""
