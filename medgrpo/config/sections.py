@@ -244,9 +244,9 @@ class EngineConfig(Section):
     tokens_per_pass: int | None = Field(None, ge=1)
     """Most tokens of one pass of the update, prompts counted once; groups are kept whole. none: as many as take the
     memory of up to 8 completions that each have their own prompt and pictures, as TRL computes them."""
-    fused_adapters: bool = True
+    fused_adapters: bool = False
     """Add a LoRA adapter in the matrix product that spreads it, in the base's type, instead of in four steps around it;
-    only where it is the same: plain LoRA without dropout, with CUDA."""
+    plain LoRA without dropout, with CUDA. Off until `benchmarks/update_of_a_group.py` has shown what it gains."""
 
 
 class MasksConfig(Section):

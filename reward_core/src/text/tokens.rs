@@ -72,7 +72,11 @@ pub enum Bound {
 }
 
 /// Words before a number that make it a bound; the longest first where one ends like another.
-const BOUNDS: [(&[&str], Bound); 44] = [
+const BOUNDS: [(&[&str], Bound); 48] = [
+    (&["小", "于", "等", "于"], Bound::AtMost),
+    (&["大", "于", "等", "于"], Bound::AtLeast),
+    (&["小", "于", "或", "等", "于"], Bound::AtMost),
+    (&["大", "于", "或", "等", "于"], Bound::AtLeast),
     (&["no", "more", "than"], Bound::AtMost),
     (&["not", "more", "than"], Bound::AtMost),
     (&["no", "larger", "than"], Bound::AtMost),
@@ -152,6 +156,12 @@ impl Parsed {
     #[must_use]
     pub fn of(&self, segment: &Segment) -> &[Token] {
         &self.tokens[segment.first as usize..segment.end as usize]
+    }
+
+    /// The scale that a question asks for.
+    #[must_use]
+    pub fn scale_asked(&self) -> Option<&'static str> {
+        notation::scale_asked(&self.text, &self.words)
     }
 
     /// Tokens of each sentence, in order.
@@ -397,6 +407,9 @@ impl Parsed {
             ("non", Some(next)) if known <= 1 => Some((meaning_key(next.0) ^ NON, 2)),
             (_, _) if known == 0 && text.len() > 7 && text.starts_with("non") => {
                 Some((meaning_key(word_key(&text[3..])) ^ NON, 1))
+            }
+            (_, _) if known == 0 && text.len() > 6 && text.starts_with("un") => {
+                Some((meaning_key(word_key(&text[2..])) ^ NON, 1))
             }
             _ => None,
         }
