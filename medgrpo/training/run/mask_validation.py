@@ -100,7 +100,7 @@ class MaskValidator:
         return measures
 
     def _told(self, found: MaskMeasures) -> Measures:
-        from medgrpo.evaluation.score import cluster_labels
+        from medgrpo.data.clusters import cluster_labels
         from medgrpo.evaluation.statistics import estimate
 
         clusters, _ = cluster_labels(self.rows)
