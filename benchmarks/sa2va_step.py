@@ -100,7 +100,7 @@ def vessels(side: int, seed: int) -> Example:
     return Example(str(seed), picture, Truth.of(truth))
 
 
-def main() -> None:
+def main() -> None:  # noqa: PLR0915  # a step, measured line by line
     """See the module's first lines."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
