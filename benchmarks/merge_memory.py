@@ -76,7 +76,8 @@ def build_adapter(folder: Path, base: Path, rank: int) -> None:
     """A LoRA on all seven projections of the language model, of the size of a short RL run."""
     from safetensors.torch import save_file
 
-    from medgrpo.models.loading import LORA_TARGETS, is_lora_target
+    from medgrpo.models.families import is_lora_target
+    from medgrpo.models.families.base import LANGUAGE_LAYERS
     from medgrpo.models.skeleton import Skeleton
 
     folder.mkdir()
@@ -93,7 +94,7 @@ def build_adapter(folder: Path, base: Path, rank: int) -> None:
             )
     save_file(tensors, folder / "adapter_model.safetensors")
     settings = {
-        "peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": LORA_TARGETS["language"],
+        "peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": LANGUAGE_LAYERS,
         "task_type": "CAUSAL_LM", "base_model_name_or_path": str(base.absolute()),
     }  # fmt: skip
     (folder / "adapter_config.json").write_text(json.dumps(settings))

@@ -65,14 +65,16 @@ def compare(
     Example:  medgrpo compare logs/*.json --html
     """
     from medgrpo.errors import UsageError
+    from medgrpo.evaluation.side_by_side import compare_predictions, is_evaluation
+    from medgrpo.rewards.columns import parse_columns
     from medgrpo.runs.comparison import compare_runs
 
     out = Output(as_json=as_json, quiet=quiet)
     if "output" in typed(context) and not html:
         out.note("note: --output is where --html writes; without --html nothing is written")
     paths = [*(logs or []), *(logs_option or [])]
-    answered = [*(predictions or []), *(path for path in paths if _is_evaluation(path))]
-    paths = [path for path in paths if not _is_evaluation(path)]
+    answered = [*(predictions or []), *(path for path in paths if is_evaluation(path))]
+    paths = [path for path in paths if not is_evaluation(path)]
     if not paths and not answered:
         raise UsageError(
             "nothing to compare", expected="at least one LOG", hint="medgrpo compare logs/*.json"
@@ -81,9 +83,7 @@ def compare(
         refuse_useless(context, {"references", "join", "columns"}, "reads --predictions, and none are given")
     found = None
     if answered:
-        from medgrpo.evaluation.side_by_side import compare_predictions
-
-        named = _pairs(columns)
+        named = parse_columns(columns) or None
         found = compare_predictions(
             answered, baseline=None if paths else baseline, references=references, join=join, columns=named
         )
@@ -101,24 +101,6 @@ def compare(
     if report:
         out.text(f"report: {report}")
     out.result({**comparison.as_dict(), "report": str(report) if report else None})
-
-
-def _is_evaluation(path: Path) -> bool:
-    """Whether this is what `eval` wrote: its folder, or metrics.json or predictions.parquet in it."""
-    folder = path if path.is_dir() else path.parent
-    named = path.is_dir() or path.name in {"metrics.json", "predictions.parquet"}
-    return named and (folder / "metrics.json").is_file() and (folder / "predictions.parquet").is_file()
-
-
-def _pairs(columns: str | None) -> dict[str, str] | None:
-    from medgrpo.errors import UsageError
-
-    if columns is None:
-        return None
-    pairs = [part.split("=", 1) for part in columns.split(",")]
-    if any(len(pair) != 2 for pair in pairs):
-        raise UsageError(f"--columns {columns!r}", expected="name=column,name=column")
-    return {pair[0].strip(): pair[1].strip() for pair in pairs}
 
 
 def _print(out: Output, comparison: Comparison) -> None:

@@ -29,7 +29,10 @@ def health(
     ],
     fail_on: Annotated[
         str | None,
-        typer.Option(help="Exit 1 if the verdict is at least this bad: warning or abnormal. Default: never."),
+        typer.Option(
+            help="Exit 1 if the verdict is at least this bad: warning or abnormal; exit 2 if no metric of the log "
+            "is known. Default: never."
+        ),
     ] = None,
     explain: Annotated[bool, typer.Option(help="Show the remedy of each finding.")] = True,
     completions: Annotated[
@@ -41,7 +44,7 @@ def health(
 ) -> None:
     """Judge from its log whether a run is healthy: reward trend, KL, entropy, dead groups, truncation, speed.
 
-    Verdicts: normal, warning, abnormal, insufficient_data. A falling loss is not asked of GRPO, and KL has no
+    Verdicts: normal, warning, abnormal, insufficient_data, not_understood. A falling loss is not asked of GRPO, and KL has no
     right level of its own: docs/health.md says why.
 
     Example:  medgrpo health logs/*.json --fail-on abnormal
@@ -69,6 +72,8 @@ def health(
         out.result({"verdict": worst, "findings": findings, "runs": documents})
     if fail_on and ORDER[worst] >= ORDER[fail_on]:
         raise typer.Exit(1)
+    if fail_on and any(document["verdict"] == "not_understood" for document in documents):
+        raise typer.Exit(2)
 
 
 def _document(run: RunRecord, judged: Health) -> dict[str, Any]:
@@ -79,6 +84,7 @@ def _document(run: RunRecord, judged: Health) -> dict[str, Any]:
         "method": run.method,
         "steps": run.steps,
         "entries": len(run.history),
+        "not_understood": run.unknown,
     }
 
 
@@ -89,6 +95,11 @@ def _print(out: Output, run: RunRecord, judged: Health, *, explain: bool) -> Non
         out.text(
             f"  {len(run.history)} log entries are too few to call the run normal; nothing is wrong so far"
         )
+    if judged.verdict == "not_understood":
+        out.text(f"  no metric in {len(run.history)} log entries is known: nothing can be said of the run")
+    if run.unknown:
+        shown = ", ".join(run.unknown[:8]) + (" …" if len(run.unknown) > 8 else "")
+        out.text(f"  not understood: {shown}")
     for finding in judged.findings:
         out.text(f"  {finding.severity:<8} {finding.rule}: {finding.evidence}")
         if explain and finding.severity != "info":

@@ -158,6 +158,7 @@ def _candidates(
 ) -> Candidates:
     from medgrpo.preference.sources import from_files, from_runs, from_sampling
     from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.rewards.contained import TIMEOUT_S
     from medgrpo.rewards.registry import code_among
     from medgrpo.rewards.trust import grant
 
@@ -166,7 +167,7 @@ def _candidates(
     if data is None:
         raise UsageError(f"--from {origin} needs the dataset of the prompts", hint="--data DATASET")
     grant(code_among(weights))
-    reward = CompositeReward(weights)
+    reward = CompositeReward(weights, timeout_s=TIMEOUT_S)
     if origin is From.models:
         return from_files([Path(source) for source in sources], data, reward, prompt)
     if len(sources) != 1:

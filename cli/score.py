@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.typed import refuse_useless
 
 if TYPE_CHECKING:
     from medgrpo.rewards.audit import AuditReport
@@ -19,9 +20,14 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 SHOWN_ROWS = 20
 
+OF_READING = {"columns", "references", "join"}
+OF_COMPLETIONS = OF_READING | {"output", "explain", "group_size"}
+"""Options that say what becomes of completions; an audit without any has no use for them."""
+
 
 @app.command()
 def score(
+    context: typer.Context,
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -93,6 +99,10 @@ def score(
     on_reward_error: Annotated[
         str, typer.Option(metavar="stop|skip", help="What to do when a reward raises.")
     ] = "stop",
+    reward_timeout: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Longest call of a reward of your own; 0: no limit."),
+    ] = 600.0,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -124,15 +134,20 @@ def score(
         chosen,
         gate=gate,
         on_error=on_reward_error,  # type: ignore[arg-type]  # checked there
+        timeout_s=reward_timeout,
         settings={"tags": tuple(_names(tags) or ()), "plain": plain} | _box_format(box_format),
     )
     if file.is_dir() and wants_audit:
+        refuse_useless(
+            context, OF_COMPLETIONS, "belongs to completions, and a dataset that is audited has none"
+        )
         _audit_references(out, file, None, composite, limit, audit_limit)
         return
     rows = read_completions(
         file, parse_columns(columns), references, join, limit=limit, require_completions=not wants_audit
     )
     if not rows.completions:
+        refuse_useless(context, OF_COMPLETIONS - OF_READING, f"belongs to completions, and {file} has none")
         _audit_references(out, file, rows, composite, limit, audit_limit)
         return
     for note in rows.notes:
@@ -245,6 +260,8 @@ def _show_groups(out: Output, scored: ScoredFile, group_size: int) -> dict[str, 
 
 
 def _show_explained(out: Output, scored: ScoredFile) -> list[dict[str, Any]]:
+    from medgrpo.rewards.text import claims_text
+
     rows = []
     for index, explained in enumerate(scored.explained):
         question = scored.rows.columns.get("question")
@@ -257,18 +274,19 @@ def _show_explained(out: Output, scored: ScoredFile) -> list[dict[str, Any]]:
                 "answer_match": explained["answer_match"],
                 "answer_match_graded": explained["answer_match_graded"],
                 "rule": explained["rule"],
+                "claims": explained["claims"],
             }
         )
     out.table("rules", ["rule", "rows"], scored.rules.items())
     out.table(
         f"first {min(SHOWN_ROWS, len(rows))} rows (--output FILE writes all)",
-        ["row", "question", "answer given", "reference", "match", "graded", "rule"],
+        ["row", "question", "reference", "what the answer claims", "match", "graded", "rule"],
         [
             (
                 row["row"],
                 _short(row["question"]),
-                _short(row["field"]),
-                _short(row["reference"]),
+                _short(row["reference"], 30),
+                _short(claims_text(row) or row["field"], 100),
                 row["answer_match"],
                 row["answer_match_graded"],
                 row["rule"],

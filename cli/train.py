@@ -74,6 +74,12 @@ def train(
         str | None,
         typer.Option(metavar="stop|skip", help="A reward raises: stop, or skip the row and count. [stop]"),
     ] = None,
+    reward_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Longest call of a reward of your own; 0: no limit. [600]"
+        ),
+    ] = None,
     trust_rewards: Annotated[
         list[Path] | None,
         typer.Option(metavar="RUN", help="With --resume: run the Python files that RUN names as rewards."),
@@ -123,6 +129,7 @@ def train(
         "vllm.mode": vllm,
         "rollout.engine": "vllm" if vllm else None,
         "rewards.on_error": on_reward_error,
+        "rewards.timeout_s": reward_timeout,
     }
     words = list(assignments or [])
     point = find_run(resume, output) if resume else None
@@ -152,7 +159,7 @@ def train(
         _show_plan(said, settings, checks, run_path)
         return
     if needs_launch(settings.launch):
-        _launch(settings, run_path, resume=point is not None, exit_on_stop=exit_on_stop)
+        _launch(settings, run_path, point, exit_on_stop)
     result = _train(said, settings, checks, name, run_path, point, started)
     if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
         raise SystemExit(_stopped_code(result.stopped_by, exit_on_stop))
@@ -232,7 +239,16 @@ def _run_name(settings: RunConfig, preset: str | None) -> str:
         return settings.run.name
     if settings.run.output:
         return Path(settings.run.output).name
-    return new_run_name(Path(preset).stem if preset else "balanced", Path("runs"))
+    from medgrpo.config.presets import DEFAULT, preset_method
+
+    made_from = preset or DEFAULT
+    method = settings.training.method
+    of_preset = (
+        f"{Path(made_from).stem}"
+        if method == preset_method(made_from)
+        else f"{Path(made_from).stem}-{method}"
+    )
+    return new_run_name(of_preset, Path("runs"))
 
 
 def _stopped_code(signal_name: str | None, wanted: int | None) -> int:
@@ -244,7 +260,7 @@ def _stopped_code(signal_name: str | None, wanted: int | None) -> int:
     return 128 + signal.Signals[signal_name or "SIGINT"]
 
 
-def _launch(settings: RunConfig, run_path: Any, *, resume: bool, exit_on_stop: int | None) -> None:
+def _launch(settings: RunConfig, run_path: Any, point: ResumePoint | None, exit_on_stop: int | None) -> None:
     """Start the same command in every process, all with one run folder, and end with its exit code."""
     import signal
     import sys
@@ -252,9 +268,11 @@ def _launch(settings: RunConfig, run_path: Any, *, resume: bool, exit_on_stop: i
     from medgrpo.files import read_json
     from medgrpo.training.before.launch import relaunch, without_option
 
-    arguments = sys.argv[1:]
-    if not resume:
-        arguments = [*without_option(arguments, "--resume"), "--output", str(run_path)]
+    arguments = without_option(sys.argv[1:], "--resume")
+    # What `auto` found is named: by the time that the processes look, another run may be the newest.
+    arguments += (
+        ["--output", str(run_path)] if point is None else ["--resume", str(point.checkpoint or point.run)]
+    )
     code, asked = relaunch(arguments, settings.launch)
     if asked is not None and (code or read_json(run_path / "training_info.json").get("status") == "stopped"):
         raise SystemExit(_stopped_code(signal.Signals(asked).name, exit_on_stop))

@@ -145,7 +145,7 @@ def figure(key: str) -> Figure:
     """What is known of a metric, by its name in a log (`eval_rewards/dice/mean`) or among scores (`dice`).
 
     Of names that are not in `FIGURES`, such as another trainer's, the direction is told by their words, and
-    the range is not known. A reward is the better the more, whatever it is called.
+    the range is not known. A reward of another name is the better the more, whatever its words say.
     """
     name = key.removeprefix("eval_")
     if name in FIGURES:
@@ -155,7 +155,7 @@ def figure(key: str) -> Figure:
         known = FIGURES.get(component[1], UNKNOWN)
         if component[2] != "mean":
             return UNKNOWN
-        return Figure(known.meaning, MORE, known.bounds)
+        return Figure(known.meaning, known.direction or MORE, known.bounds)
     return Figure("", _direction_by_words(name, is_held_out=key != name), None)
 
 

@@ -54,6 +54,11 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     write_bytes(path, masked(text).encode("utf-8", errors="replace"), durable=durable)
 
 
+def cache_folder() -> Path:
+    """What is kept between runs: `$MEDGRPO_CACHE`, or `~/.cache/medgrpo`."""
+    return Path(os.environ.get("MEDGRPO_CACHE") or Path.home() / ".cache" / "medgrpo").expanduser()
+
+
 def check_regular(path: Path) -> None:
     """Refuse what is no file on a disk: a pipe may never end, a device may be endless.
 

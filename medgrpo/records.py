@@ -159,9 +159,13 @@ def json_value(text: str) -> Any:
     """The one JSON value in a text.
 
     Raises:
-        ValueError: it is no JSON, or an object has two values for one name (all but the last would be lost).
+        ValueError: it is no JSON, nested too deeply, or an object has two values for one name (all but the last would
+            be lost).
     """
-    return json.loads(text, object_pairs_hook=_without_repeats)
+    try:
+        return json.loads(text, object_pairs_hook=_without_repeats)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

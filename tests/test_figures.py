@@ -30,6 +30,7 @@ def test_every_figure_of_eval_and_every_built_in_reward_is_known():
     [
         *((name, LESS) for name in WORSE_THE_MORE),
         *((f"eval_{name}", LESS) for name in WORSE_THE_MORE),
+        *((f"eval_rewards/{name}/mean", LESS) for name in WORSE_THE_MORE),  # logged at weight 0
         ("eval_dice_error", LESS),
         ("eval_open_hallucinations", LESS),
         ("eval_dice", MORE),

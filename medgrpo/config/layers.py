@@ -74,7 +74,7 @@ def resolve(layers: Sequence[Layer]) -> Resolved:
     try:
         config = RunConfig.model_validate(merged)
     except ValidationError as error:
-        raise _worded(error, origins) from error
+        raise _usage_error(error, origins) from error
     return Resolved(config, origins, reasons)
 
 
@@ -271,7 +271,7 @@ _EXPECTED = {
 """Pydantic's kinds of error that are clearer in other words."""
 
 
-def _worded(error: ValidationError, origins: dict[str, str]) -> UsageError:
+def _usage_error(error: ValidationError, origins: dict[str, str]) -> UsageError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if not key:

@@ -58,7 +58,7 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
     rows = min(rows, settings.data.rows or rows)
     method = METHODS[training.method]
     group = method.group_size(config.rollout.num_generations)
-    section = "training" if stage is None else f"stages.{stage}"  # where a change is sure to reach this stage
+    section = section_of(stage)
     samples = training.prompts_per_step * group
     if samples % world_size:
         raise UsageError(
@@ -159,6 +159,11 @@ def stage_settings(config: RunConfig, stage: str | None) -> RunConfig:
         else config.data.model_copy(update={"rows": min(own.rows, config.data.rows or own.rows)})
     )
     return config.model_copy(update={"training": config.training.model_copy(update=changed), "data": data})
+
+
+def section_of(stage: str | None) -> str:
+    """The section in which a change is sure to reach this stage; the main stage if none is named."""
+    return "training" if stage is None else f"stages.{stage}"
 
 
 def enabled_stages(config: RunConfig) -> list[str]:

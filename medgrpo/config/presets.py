@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.config.layers import Layer, Resolved, assignments_layer, file_layer, leaves, resolve
+from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.methods import METHODS
 from medgrpo.models.weights import metadata_file
@@ -154,6 +155,12 @@ def _method_layer(preset: list[Layer], user: list[Layer]) -> list[Layer]:
     if chosen is None or not chosen.settings or chosen.name == _last_value(key, preset):
         return []
     return [Layer(f"method {chosen.name}", dict(chosen.settings))]
+
+
+def preset_method(preset: str) -> str:
+    """The method of the main stage that a preset is made for."""
+    layers = preset_layers(preset)
+    return str(_last_value("training.method", layers) or RunConfig().training.method)
 
 
 def _for_task(demo: Layer, preset: list[Layer]) -> Layer:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -57,6 +57,11 @@ def _known_method(name: str) -> str:
     return name
 
 
+def _is_named_none(section: type[BaseModel], name: str) -> bool:
+    field = section.model_fields.get(name)
+    return field is not None and "none" in get_args(field.annotation)
+
+
 Listed = BeforeValidator(_list_of)
 MethodName = Annotated[str, AfterValidator(_known_method)]
 """A key of `medgrpo.methods.METHODS`."""
@@ -66,6 +71,15 @@ class Section(BaseModel):
     """A group of settings: immutable, unknown names refused, field docstrings kept as descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_by_name(cls, values: Any) -> Any:
+        """`--set KEY=none` means the value that is called so, where a setting has one (`data.augment=none`)."""
+        if not isinstance(values, dict):
+            return values
+        named = {name for name, value in values.items() if value is None and _is_named_none(cls, name)}
+        return {name: "none" if name in named else value for name, value in values.items()}
 
 
 class ModelConfig(Section):
@@ -171,6 +185,8 @@ class RewardConfig(Section):
     """What a completion of the longest length loses there; DAPO takes half of the reward's range."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do when a reward raises: stop and name reward and row, or skip the row and count it."""
+    timeout_s: float = Field(600.0, ge=0)
+    """Longest time of one call (a batch) of a reward of your own, in seconds; 0: no limit."""
     audit_limit: float | None = Field(None, gt=0)
     """Best cheat / references above which training does not start; none: a warning above 0.8."""
     caption_threshold: float = Field(0.7, ge=0, le=1)
@@ -217,6 +233,20 @@ class VllmConfig(Section):
     """Free vLLM's memory during the update."""
     max_logprob_gap: float = Field(0.3, gt=0)
     """Stop when sampler and trainer differ by more than this per token (mean |Δlogp|): nothing is learned there."""
+
+
+class EngineConfig(Section):
+    """How GRPO's log probabilities are computed: once for what a group's completions have in common."""
+
+    shared_prompt: Literal["auto", "on", "off"] = "auto"
+    """auto: a group's prompt and pictures once, checked against TRL's way on the first rows, which it goes back to
+    where they differ; on: unchecked; off: every completion with its own prompt and pictures, as TRL does."""
+    tokens_per_pass: int | None = Field(None, ge=1)
+    """Most tokens of one pass of the update, prompts counted once; groups are kept whole. none: as many as take the
+    memory of up to 8 completions that each have their own prompt and pictures, as TRL computes them."""
+    fused_adapters: bool = True
+    """Add a LoRA adapter in the matrix product that spreads it, in the base's type, instead of in four steps around it;
+    only where it is the same: plain LoRA without dropout, with CUDA."""
 
 
 class MasksConfig(Section):
@@ -294,7 +324,7 @@ class TrainingConfig(Section):
     lr_scheduler_type: Schedule = "cosine"
     """How the learning rate falls after the warm-up."""
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises from 0."""
+    """Share of the steps in which the learning rate rises to its peak; the first takes a part of it, not 0."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW weight decay."""
     max_grad_norm: float = Field(1.0, gt=0)
@@ -359,7 +389,7 @@ class StageConfig(Section):
     lr_scheduler_type: Schedule | None = None
     """How the learning rate falls after the warm-up."""
     warmup_ratio: float | None = Field(None, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises from 0."""
+    """Share of the steps in which the learning rate rises to its peak; the first takes a part of it, not 0."""
     weight_decay: float | None = Field(None, ge=0)
     """AdamW weight decay."""
     beta: float | None = Field(None, ge=0)
@@ -435,6 +465,7 @@ class RunConfig(Section):
     rewards: RewardConfig = RewardConfig()
     rollout: RolloutConfig = RolloutConfig()
     vllm: VllmConfig = VllmConfig()
+    engine: EngineConfig = EngineConfig()
     masks: MasksConfig = MasksConfig()
     training: TrainingConfig = TrainingConfig()
     stages: dict[str, StageConfig] = Field(default_factory=dict)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from medgrpo.data.schema import Row
+from medgrpo.rows import Row, as_row, columns
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -151,12 +151,13 @@ def _varied(picture: Image, settings: Augmentation, draw: random.Random, *, is_c
 
 
 def _swapped(row: Row) -> Row:
+    named = columns(row)
     changed = {
-        name: swap_sides(row[name])
+        name: swap_sides(named[name])
         for name in ("question", "answer", "context", "image_title")
-        if row.get(name)
+        if named.get(name)
     }
     if row.get("options"):
-        options = {letter: swap_sides(text) for letter, text in json.loads(row["options"]).items()}
+        options = {letter: swap_sides(text) for letter, text in json.loads(named["options"]).items()}
         changed["options"] = json.dumps(options, ensure_ascii=False)
-    return {**row, **changed, "answers": [swap_sides(text) for text in row["answers"]]}
+    return as_row({**row, **changed, "answers": [swap_sides(text) for text in row["answers"]]})

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from medgrpo.data.chat import ModelText
 from medgrpo.data.images import ImageSettings, target_size
 from medgrpo.data.prompts import PromptTemplate, build_messages
-from medgrpo.data.schema import Row
 from medgrpo.models.image_tokens import ImageFamily, image_tokens
+from medgrpo.rows import Row
 
 SMALLEST_PIXELS = 28 * 28 * 4
 """Pictures are not made smaller than this to fit a row; what then is too long is too long by its text."""
@@ -69,7 +68,7 @@ def _costs(
     max_pixels: int | None,
 ) -> tuple[int, int]:
     model = budget.model
-    shown: dict[str, Any] = {**row, "images": row["images"] if model.family else []}
+    shown: Row = {**row, "images": row["images"] if model.family else []}
     text = model.count(model.render(build_messages(shown, template)))
     if model.family is None or not sizes:
         return text, 0

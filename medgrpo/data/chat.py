@@ -9,7 +9,8 @@ from typing import Any
 
 from medgrpo.data.prompts import Messages
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.models.image_tokens import ImageFamily, image_family
+from medgrpo.models.families import image_family
+from medgrpo.models.image_tokens import ImageFamily
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from medgrpo.data.schema import Row
+from medgrpo.rows import Row
 
 
 def cluster_labels(rows: Sequence[Row]) -> tuple[list[Hashable], str]:

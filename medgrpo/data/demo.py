@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from medgrpo.data.schema import Row, new_row
+from medgrpo.data.schema import new_row
+from medgrpo.rows import Row
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.eight_bit import windowed
-from medgrpo.data.opened import Unusable
+from medgrpo.data.opened import MAX_SOURCE_PIXELS, Unusable
 from medgrpo.data.planes import plane_of_normal
 from medgrpo.errors import missing_extra
 
@@ -184,7 +184,7 @@ def dicom_frame(content: bytes, name: str, part: str) -> tuple[Image, str | None
     try:
         data = pydicom.dcmread(BytesIO(content))
         sides = [int(_number(data, side) or 0) for side in ("Rows", "Columns")]
-        if sides[0] * sides[1] > 2**28:
+        if sides[0] * sides[1] > MAX_SOURCE_PIXELS:
             raise Unusable("image too large", f"{name} claims {sides[0]} × {sides[1]} px")
         _refuse_unreadable(data, name)
         pixels = pydicom.pixels.pixel_array(_without_empty(data), index=frame)

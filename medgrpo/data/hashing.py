@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from medgrpo.data.schema import ROW_SCHEMA, STORED_COLUMNS, Row
+from medgrpo.data.schema import ROW_SCHEMA, STORED_COLUMNS
+from medgrpo.rows import Row, columns
 
 HASH_VERSION = 1
 """Rises with `HASHED`; every hash changes then, and no run resumes on data that were prepared before."""
@@ -40,8 +41,8 @@ def row_hash(row: Row, image_hashes: Iterable[str], boxes: str | None) -> str:
         image_hashes: of the source pictures, mask and field of view.
         boxes: the boxes in pixels of the source, as JSON.
     """
-    content: list[Any] = [[row[name] for name in HASHED], list(image_hashes), boxes]
-    later = {name: row[name] for name in HASHED_WHERE_SET if row.get(name) is not None}
+    content: list[Any] = [[columns(row)[name] for name in HASHED], list(image_hashes), boxes]
+    later = {name: columns(row)[name] for name in HASHED_WHERE_SET if row.get(name) is not None}
     content += [value if name == "difficulty" else [name, value] for name, value in later.items()]
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, Literal
 
-from medgrpo.data.schema import Row
+from medgrpo.rows import Row
 
 Kind = Literal["plane", "modality"]
 KINDS: tuple[Kind, ...] = ("plane", "modality")

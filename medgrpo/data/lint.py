@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from medgrpo.data.schema import NO, SPLITS, YES, Row
+from medgrpo.data.schema import NO, SPLITS, YES
 from medgrpo.data.splits import text_key
+from medgrpo.rows import Row
 
 EXAMPLES = 10
 """Findings of a kind that are listed; all are counted."""

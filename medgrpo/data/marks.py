@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from medgrpo.data.schema import Row
 from medgrpo.records import BadRow
+from medgrpo.rows import Row, columns
 
 IMAGE = re.compile(
     r"<image>|<ImageHere>|<image_placeholder>|\[image\]|<\|image(?:_\d+)?\|>|<start_of_image>|<image_soft_token>|<IMG_CONTEXT>"
@@ -46,15 +46,15 @@ def settle_marks(row: Row, pictures: int) -> list[str]:
     notes: list[str] = []
     _place_images(row, pictures, notes)
     for column in ANSWERING:
-        text = row[column]
+        text = columns(row)[column]
         if isinstance(text, str):
             cut = END.sub("", text)
             if cut != text:
                 notes.append("an end of turn was taken off the answer")
-                row[column] = cut
+                columns(row)[column] = cut
     row["answers"] = [END.sub("", text) for text in row["answers"]]
     for column in (*ASKING, *ANSWERING):
-        _refuse(column, row[column])
+        _refuse(column, columns(row)[column])
     return notes
 
 
@@ -76,7 +76,7 @@ def _refuse(column: str, text: str | None) -> None:
 
 
 def _place_images(row: Row, pictures: int, notes: list[str]) -> None:
-    texts = {column: row[column] for column in ASKING if row[column]}
+    texts = {column: columns(row)[column] for column in ASKING if columns(row)[column]}
     marks = [mark for text in texts.values() for mark in IMAGE.finditer(text)]
     if not marks:
         return
@@ -98,9 +98,9 @@ def _place_images(row: Row, pictures: int, notes: list[str]) -> None:
     else:
         replaced = _in_order(texts, pictures, row["language"])
     for column, text in replaced.items():
-        if re.search(r"\bimage \d|图\d", text) and text != row[column]:
+        if re.search(r"\bimage \d|图\d", text) and text != columns(row)[column]:
             notes.append("the place of a picture in the text is written as its number; pictures come first")
-        row[column] = text
+        columns(row)[column] = text
     if not row["question"]:
         raise BadRow("no question", "question", "the question is only a picture", "a text that is not empty")
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 from medgrpo.data.hashing import combined_hash
 from medgrpo.data.prepared import PreparedDataset
-from medgrpo.data.schema import FILE_COLUMNS, ROW_SCHEMA, SPLITS, Row, arrow_schema
+from medgrpo.data.schema import FILE_COLUMNS, ROW_SCHEMA, SPLITS, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.files import check_regular
+from medgrpo.rows import Row, columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -407,7 +408,7 @@ def _chosen(part: Part, dataset: PreparedDataset, split: str) -> Sequence[int]:
     return [
         index
         for index, row in enumerate(dataset.rows(split))
-        if all(str(row[column]) == value for column, value in part.subset.items())
+        if all(str(columns(row)[column]) == value for column, value in part.subset.items())
     ]
 
 
@@ -459,9 +460,9 @@ def _placed(row: Row, name: str, folder: Path) -> Row:
     row["id"] = f"{name}/{row['id']}"
     row["images"] = [str(folder / path) for path in row["images"]]
     for column in FILE_COLUMNS:
-        if row[column]:
-            row[column] = str(folder / row[column])
+        if columns(row)[column]:
+            columns(row)[column] = str(folder / columns(row)[column])
     for column in ("image_id", "patient_id"):
-        if row[column]:
-            row[column] = f"{name}/{row[column]}"
+        if columns(row)[column]:
+            columns(row)[column] = f"{name}/{columns(row)[column]}"
     return row

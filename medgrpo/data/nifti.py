@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,11 @@ from medgrpo.errors import missing_extra
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MAX_VOXELS = 2**29
+"""Larger volumes are refused by their header; 1024 × 1024 × 512 is one."""
+HEADER_BYTES = 65_536
+"""So much of a file is read for its header."""
+LARGEST_HEADER = 544
 LABEL_INTENT = 1002
 """NIfTI's code for a volume of labels."""
 
@@ -48,14 +56,15 @@ def read_nifti_header(path: Path) -> Volume:
     """
     nibabel = _nibabel()
     try:
-        image = nibabel.load(path)
+        with path.open("rb") as file:
+            image = _of_header(_header(file.read(HEADER_BYTES), path.name))
         codes = [int(image.header[name]) for name in ("sform_code", "qform_code")]
         shape = nibabel.as_closest_canonical(image).shape
         affine = nibabel.as_closest_canonical(image).affine
+    except Unusable:
+        raise
     except Exception as error:
         raise Unusable("image unreadable", f"{path.name} is no NIfTI file, or damaged") from error
-    if len(shape) < 3:
-        raise Unusable("image unreadable", f"{path.name} has {len(shape)} dimensions, not 3")
     if not any(codes):
         raise Unusable(
             "orientation not known", f"{path.name} has neither sform nor qform: its planes are not known"
@@ -95,6 +104,8 @@ def nifti_slice(content: bytes, ref: ImageRef) -> Image:
     try:
         volume, low, high = _volume(content)
         values = np.take(volume, int(number), axis=AXES.index(plane))
+    except Unusable as error:
+        raise Unusable(error.reason, f"{ref.key}: {error}") from error
     except Exception as error:
         raise Unusable("image damaged", f"{ref.key}: {type(error).__name__}: {error}") from error
     shown = np.rot90(values)  # second axis upwards
@@ -110,15 +121,20 @@ def nifti_slice(content: bytes, ref: ImageRef) -> Image:
 def _volume(content: bytes) -> tuple[Any, float, float]:
     """The first volume of a NIfTI file turned to the axes of the patient, and its window; kept until another file is
     read, since its slices follow each other. Colour volumes are (x, y, z, 3) of bytes."""
-    import gzip
-
     import numpy as np
 
     nibabel = _nibabel()
-    data = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    is_second = data[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
-    kind = nibabel.Nifti2Image if is_second else nibabel.Nifti1Image
-    image = nibabel.as_closest_canonical(kind.from_bytes(data))
+    header = _header(content[:HEADER_BYTES], "it")
+    shape, kind = header.get_data_shape()[:3], header.get_data_dtype()
+    offset = int(header.get_data_offset())
+    needed = offset + math.prod(shape) * kind.itemsize  # of several volumes the first
+    data = _unpacked(content, needed)
+    if len(data) < needed:
+        raise ValueError(f"cut off: {len(data)} bytes of {needed}")
+    slope, inter = header.get_slope_inter()
+    scale = (1.0 if slope is None else slope, 0.0 if inter is None else inter)
+    stored = nibabel.arrayproxy.ArrayProxy(BytesIO(data), (shape, kind, offset, *scale))
+    image = nibabel.as_closest_canonical(_of_header(header, stored))
     values = np.asarray(image.dataobj)
     if values.dtype.names:  # RGB24, RGBA32
         colours = np.stack([values[name] for name in ("R", "G", "B")], axis=-1)
@@ -127,6 +143,56 @@ def _volume(content: bytes) -> tuple[Any, float, float]:
     volume = volume.reshape(*volume.shape[:3], -1)[..., 0]
     low, high = np.percentile(volume[np.isfinite(volume)], (0.5, 99.5))
     return volume, float(low), float(high)
+
+
+def _header(start: bytes, name: str) -> Any:
+    """The header of a NIfTI file, from its first bytes, packed or not.
+
+    Raises:
+        Unusable: it claims no volume, or one over the limit: refused before anything is unpacked.
+    """
+    nibabel = _nibabel()
+    data = _unpacked(start, LARGEST_HEADER)
+    is_second = data[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
+    kind = nibabel.Nifti2Header if is_second else nibabel.Nifti1Header
+    header = kind(data[: kind.sizeof_hdr], check=False)
+    shape = header.get_data_shape()
+    if len(shape) < 3 or min(shape) < 1:
+        raise Unusable("image unreadable", f"{name} has {len(shape)} dimensions, not 3")
+    if math.prod(int(size) for size in shape[:3]) > MAX_VOXELS or header.get_data_offset() > 2**24:
+        raise Unusable(
+            "image too large",
+            f"{name} claims {' × '.join(map(str, shape))} voxels, over the limit of {MAX_VOXELS // 10**6} million",
+        )
+    return header
+
+
+def _of_header(header: Any, values: Any = None) -> Any:
+    """An image of the first volume; without values one of zeros that takes no memory, to be turned to the axes."""
+    import numpy as np
+
+    nibabel = _nibabel()
+    own = header.copy()
+    if values is None:
+        values = np.broadcast_to(np.uint8(0), header.get_data_shape())
+    else:
+        own.set_data_shape(values.shape)
+    kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    return kind(values, header.get_best_affine(), own)
+
+
+def _unpacked(content: bytes, size: int) -> bytes:
+    """The first bytes of what a gzip file holds, or of the content itself; no more than `size` are ever made."""
+    if content[:2] != b"\x1f\x8b":
+        return content[:size]
+    out = b""
+    while content and len(out) < size:  # a file may have several members
+        member = zlib.decompressobj(wbits=31)
+        out += member.decompress(content, size - len(out))
+        if not member.eof:
+            break
+        content = member.unused_data
+    return out
 
 
 def _nibabel() -> Any:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prompts import PromptTemplate, build_messages, build_target
-from medgrpo.data.schema import SPLITS, Row
+from medgrpo.data.schema import SPLITS
 from medgrpo.files import write_text
 from medgrpo.pages.document import document
 from medgrpo.pages.markup import table, text
 from medgrpo.pages.pictures import thumbnail
+from medgrpo.rows import Row, columns
 
 CARDS = 24
 THUMBNAIL_PX = 220
@@ -154,7 +155,7 @@ def _balances(rows: Sequence[Row]) -> Iterable[tuple[str, list[tuple[str, int]]]
         ("Organ", "organ"),
         ("Language", "language"),
     ):
-        counted = Counter(str(row[column]) if row[column] else "unknown" for row in rows)
+        counted = Counter(str(columns(row)[column]) if columns(row)[column] else "unknown" for row in rows)
         if set(counted) != {"unknown"}:
             yield title, counted.most_common(12)
     closed = Counter(str(row["answer"]).lower() for row in rows if row["answer_type"] == "closed")
@@ -163,7 +164,7 @@ def _balances(rows: Sequence[Row]) -> Iterable[tuple[str, list[tuple[str, int]]]
 
 
 def _sides(rows: Sequence[Row]) -> list[tuple[str, int]]:
-    sides = Counter(max(row["width"], row["height"]) // 128 for row in rows if row["width"])
+    sides = Counter(max(row["width"], row["height"]) // 128 for row in rows if row["width"] and row["height"])
     return [(f"{step * 128}–{step * 128 + 127}", count) for step, count in sorted(sides.items())]
 
 

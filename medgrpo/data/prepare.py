@@ -26,11 +26,14 @@ from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
 from medgrpo.data.prompts import PromptTemplate, load_template
 from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
-from medgrpo.data.schema import SPLITS, Row, Task
+from medgrpo.data.schema import SPLITS, Task
 from medgrpo.data.source import ImageRef
 from medgrpo.data.splits import Groups, assign, parse_split, text_key
 from medgrpo.data.store import disk_errors, journal, store_all, sync_all
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.files import cache_folder
+from medgrpo.models.folders import refuse_mistyped
+from medgrpo.rows import Row, columns
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Makes a progress bar from a label and a total; what it yields is called with steps done."""
@@ -209,13 +212,16 @@ def local_source(path: str | Path) -> Path:
         UsageError: there is no such folder, and the hub has no such dataset or cannot be reached.
     """
     given = Path(path).expanduser()
-    if given.exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)):
+    if given.exists():
+        return given
+    refuse_mistyped(str(path), "data")
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)):
         return given
     try:
         import huggingface_hub
     except ImportError as error:
         raise missing_extra("huggingface_hub", "train", "loading a dataset from the hub") from error
-    folder = Path("~/.cache/medgrpo/hub").expanduser() / str(path).replace("/", "--")
+    folder = cache_folder() / "hub" / str(path).replace("/", "--")
     try:
         huggingface_hub.snapshot_download(str(path), repo_type="dataset", local_dir=folder)
     except Exception as error:
@@ -400,7 +406,7 @@ def _settle(items: list[Item], policy: str, problems: Problems) -> list[Item]:
         return items
     keyed = [[*(ref.key for ref in item.images), item.row["image_id"] or ""] for item in items]
     by_id = {str(index): item for index, item in enumerate(items)}
-    asked = [
+    asked: list[Row] = [
         {**item.row, "id": str(index), "images": list(key)}
         for index, (item, key) in enumerate(zip(items, keyed, strict=True))
     ]
@@ -434,7 +440,8 @@ def _finished_rows(
 ) -> tuple[list[Row], list[str]]:
     """The rows with ids, stored pictures and token counts, and the content hash of each."""
     from medgrpo.data.boxes import scaled_boxes
-    from medgrpo.models.image_tokens import image_family, image_tokens
+    from medgrpo.models.families import image_family
+    from medgrpo.models.image_tokens import image_tokens
 
     family = image_family("qwen2.5-vl")
     rows, hashes = [], []
@@ -452,13 +459,13 @@ def _finished_rows(
         if pictures:
             first = pictures[0]
             row["width"], row["height"] = first.width, first.height
-            row["image_tokens"] = sum(image_tokens(p.width, p.height, family) for p in pictures)
+            row["image_tokens"] = image_tokens(first.width, first.height, family)
             row["image_id"] = row["image_id"] or item.images[0].shown_key
             _label_from_header(row, first)
             if source_boxes:
                 row["boxes"] = scaled_boxes(source_boxes, first)
         for column, ref in item.masks.items():
-            row[column] = stored[ref.key].path
+            columns(row)[column] = stored[ref.key].path
         if item.mask:
             row["mask_area"] = stored[item.mask.key].foreground
         image_hashes = [stored[ref.key].source_hash for ref in _refs(item)]
@@ -469,8 +476,8 @@ def _finished_rows(
 
 def _label_from_header(row: Row, picture: StoredImage) -> None:
     for kind, told in (("plane", picture.plane), ("modality", picture.modality)):
-        if told and not row[kind]:
-            row[kind] = told
+        if told and not columns(row)[kind]:
+            columns(row)[kind] = told
             row["label_source"] = row["label_source"] or "image header"
 
 

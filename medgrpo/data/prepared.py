@@ -14,9 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, overload
 
-from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, Row, arrow_schema
+from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 from medgrpo.files import PARTIAL, rename_folder, sync, write_json
+from medgrpo.rows import Row
 
 try:
     import fcntl
@@ -157,8 +158,10 @@ class PreparedDataset:
 
     @property
     def hashes(self) -> set[str]:
-        """Its own hash, and of a mixture those of its parts."""
-        return {self.hash, *(str(part["hash"]) for part in self.info.get("parts", []))}
+        """Its own hash, those of a mixture's parts, and that of the dataset whose rows preference pairs were made of."""
+        stated = [self.info.get("hash"), self.info.get("made_from_dataset")]
+        stated += [part["hash"] for part in self.info.get("parts", [])]
+        return {str(each) for each in stated if each}
 
     def copied_name(self, path: str) -> str:
         """The relative path at which a file that a row names lies in a dataset made of this one's rows."""
@@ -222,7 +225,7 @@ class RowView(Sequence[Row]):
         if not 0 <= position < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         group = bisect_right(self._starts, position) - 1
-        return dict(self._group(group)[position - self._starts[group]])
+        return self._group(group)[position - self._starts[group]].copy()
 
     def _group(self, group: int) -> list[Row]:
         rows = self._cache.get(group)

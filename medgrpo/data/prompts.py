@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.files import check_regular
+from medgrpo.rows import Row
 
 Messages = list[dict[str, Any]]
 Words = Mapping[str, str]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-Row = dict[str, Any]
-"""A row of a prepared dataset; every column of `ROW_SCHEMA` is present, unknown values are None."""
+from medgrpo.rows import Row, as_row
 
 SCHEMA_VERSION = 1
 """Rises when a column changes its meaning; `PreparedDataset.open` refuses a newer one."""
@@ -83,7 +82,7 @@ def new_row(**fields: Any) -> Row:
     unknown = fields.keys() - ROW_SCHEMA.keys()
     if unknown:
         raise KeyError(f"not a column of a prepared dataset: {', '.join(sorted(unknown))}")
-    row: Row = {name: fields.get(name) for name in ROW_SCHEMA}
+    row = as_row({name: fields.get(name) for name in ROW_SCHEMA})
     row["images"] = list(row["images"] or [])
     row["language"] = row["language"] or "en"
     if not row["answers"]:

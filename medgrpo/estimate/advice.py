@@ -10,7 +10,8 @@ from medgrpo.errors import UsageError
 from medgrpo.estimate.memory import fits, memory_gib
 from medgrpo.estimate.time import hours
 from medgrpo.estimate.workload import Workload
-from medgrpo.models.image_tokens import image_family, image_tokens
+from medgrpo.models.families import image_family
+from medgrpo.models.image_tokens import image_tokens
 
 WORTH = 0.05  # changes that save less than this share are not listed
 
@@ -75,7 +76,7 @@ def _changes(work: Workload) -> Iterator[tuple[str, str, Workload]]:
         yield (
             f"--set training.per_device_train_batch_size={half}",
             "a little speed",
-            _with(work, "training", per_device_train_batch_size=half),
+            _with(work, "training", per_device_train_batch_size=half, gradient_accumulation_steps=None),
         )
     if work.method.samples_texts and config.rollout.engine == "transformers":
         yield (

@@ -14,7 +14,8 @@ from medgrpo.estimate.memory import fits, memory_gib
 from medgrpo.estimate.shapes import DEFAULT, find_shape
 from medgrpo.estimate.time import HIGH, LOW, hours, phases
 from medgrpo.estimate.workload import DEAD_SHARE_HIGH, DEAD_SHARE_LOW, Workload, read_dataset
-from medgrpo.models.image_tokens import FAMILIES, image_family, image_tokens
+from medgrpo.models.families import image_family
+from medgrpo.models.image_tokens import image_tokens
 
 DEFAULT_ROWS = 1797  # free-form and paraphrased training rows of VQA-RAD
 DEFAULT_SIZE = 512
@@ -115,7 +116,7 @@ def estimate(config: RunConfig, facts: Facts) -> Estimate:
     uncapped = capped = 0
     if shape.vision_layers and (size is not None or tokens):
         # A prepared dataset counts in Qwen2.5-VL's tokens, whatever model is to be trained.
-        side = size if size is not None else round((tokens or 0) ** 0.5 * FAMILIES["qwen2.5-vl"].factor)
+        side = size if size is not None else round((tokens or 0) ** 0.5 * image_family("qwen2.5-vl").factor)
         family, smallest = image_family(shape.family), config.model.min_pixels
         uncapped = image_tokens(side, side, family, min_pixels=smallest)
         capped = image_tokens(side, side, family, config.model.max_pixels, smallest)

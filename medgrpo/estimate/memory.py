@@ -29,7 +29,7 @@ def memory_gib(work: Workload) -> dict[str, float]:
             weights /= work.gpus
     micro = work.plan.per_device_train_batch_size * work.method.sequences
     tokens = micro * (work.prompt_tokens + config.rollout.max_completion_length)
-    one_layer = tokens * (10 * shape.hidden + 4 * shape.mlp) * 2
+    one_layer = tokens * (10 * shape.hidden + 4 * shape.mlp_used) * 2
     kept = tokens * shape.hidden * 2 * shape.layers
     activations = kept + one_layer if work.checkpoints_activations else one_layer * shape.layers
     patches = shape.patches_per_token * work.image_tokens

@@ -3,102 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
-from medgrpo.models.image_tokens import image_family
+from medgrpo.models.families import FAMILIES, image_family
+from medgrpo.models.shape import ModelShape
 
-
-@dataclass(frozen=True)
-class ModelShape:
-    """Sizes of one model.
-
-    Attributes:
-        family: image-token rule: a name or `model_type` that `medgrpo.models.image_tokens` knows; `text` without images.
-        layers, hidden, kv_width, mlp, vocab: of the language model; kv_width = key/value heads × head size.
-        vision_layers, vision_hidden, vision_mlp: of the vision tower; 0 where there is none.
-        language_parameters, vision_parameters: counts.
-    """
-
-    name: str
-    family: str
-    layers: int
-    hidden: int
-    kv_width: int
-    mlp: int
-    vocab: int
-    vision_layers: int
-    vision_hidden: int
-    vision_mlp: int
-    tied: bool
-
-    @property
-    def language_parameters(self) -> int:
-        """Attention (q, k, v, o), gated MLP and embeddings."""
-        layer = 2 * self.hidden**2 + 2 * self.hidden * self.kv_width + 3 * self.hidden * self.mlp
-        return self.layers * layer + (1 if self.tied else 2) * self.vocab * self.hidden
-
-    @property
-    def vision_parameters(self) -> int:
-        """Attention and MLP of the tower, and the merger to the language width."""
-        if not self.vision_layers:
-            return 0
-        layer = 4 * self.vision_hidden**2 + 3 * self.vision_hidden * self.vision_mlp
-        merged = 4 * self.vision_hidden
-        return self.vision_layers * layer + merged * merged + merged * self.hidden
-
-    @property
-    def patches_per_token(self) -> int:
-        """Patches of an image that become one token of the language model; 0 without images."""
-        return image_family(self.family).merge ** 2 if self.vision_layers else 0
-
-    @property
-    def parameters(self) -> int:
-        """All weights."""
-        return self.language_parameters + self.vision_parameters
-
-    def lora_parameters(self, rank: int) -> int:
-        """Weights of a LoRA on the language model's q, k, v, o, gate, up and down projections."""
-        hidden, kv, mlp = self.hidden, self.kv_width, self.mlp
-        pairs = [
-            (hidden, hidden),
-            (hidden, kv),
-            (hidden, kv),
-            (hidden, hidden),
-            (hidden, mlp),
-            (hidden, mlp),
-            (mlp, hidden),
-        ]
-        return self.layers * rank * sum(a + b for a, b in pairs)
-
-
+TEXT_SHAPES = (
+    ModelShape("Qwen3-0.6B", 28, 1024, 1024, 3072, 151_936, tied=True),
+    ModelShape("Qwen3-1.7B", 28, 2048, 1024, 6144, 151_936, tied=True),
+    ModelShape("Qwen3-4B", 36, 2560, 1024, 9728, 151_936, tied=True),
+    ModelShape("Qwen3-8B", 36, 4096, 1024, 12_288, 151_936),
+    ModelShape("Qwen3-30B-A3B", 48, 2048, 512, 768, 151_936, query_width=4096, experts=128, experts_used=8),
+)
 SHAPES = {
     shape.name: shape
-    for shape in (
-        ModelShape("Qwen2-VL-2B", "qwen2-vl", 28, 1536, 256, 8960, 151_936, 32, 1280, 3413, tied=True),
-        ModelShape("Qwen2-VL-7B", "qwen2-vl", 28, 3584, 512, 18_944, 152_064, 32, 1280, 3413, tied=False),
-        ModelShape("Qwen2.5-VL-3B", "qwen2.5-vl", 36, 2048, 256, 11_008, 151_936, 32, 1280, 3420, tied=True),
-        ModelShape("Qwen2.5-VL-7B", "qwen2.5-vl", 28, 3584, 512, 18_944, 152_064, 32, 1280, 3420, tied=False),
-        ModelShape(
-            "Qwen2.5-VL-32B", "qwen2.5-vl", 64, 5120, 1024, 27_648, 152_064, 32, 1280, 3456, tied=False
-        ),
-        ModelShape("Qwen3-VL-2B", "qwen3-vl", 28, 2048, 1024, 6144, 151_936, 24, 1024, 2731, tied=True),
-        ModelShape("Qwen3-VL-4B", "qwen3-vl", 36, 2560, 1024, 9728, 151_936, 24, 1024, 2731, tied=True),
-        ModelShape("Qwen3-VL-8B", "qwen3-vl", 36, 4096, 1024, 12_288, 151_936, 27, 1152, 2869, tied=False),
-        ModelShape("InternVL3-2B", "internvl", 28, 1536, 256, 8960, 151_674, 24, 1024, 2731, tied=False),
-        ModelShape("InternVL3-8B", "internvl", 28, 3584, 512, 18_944, 151_674, 24, 1024, 2731, tied=False),
-        # 4.41 billion by the formula, 4.30 in truth: Gemma-3's queries are narrower than its width.
-        ModelShape("Gemma-3-4B", "gemma-3", 34, 2560, 1024, 10_240, 262_208, 27, 1152, 2869, tied=True),
-        ModelShape("MedGemma-4B", "gemma-3", 34, 2560, 1024, 10_240, 262_208, 27, 1152, 2869, tied=True),
-        ModelShape("MedGemma-1.5-4B", "gemma-3", 34, 2560, 1024, 10_240, 262_208, 27, 1152, 2869, tied=True),
-        ModelShape("Qwen3-0.6B", "text", 28, 1024, 1024, 3072, 151_936, 0, 0, 0, tied=True),
-        ModelShape("Qwen3-1.7B", "text", 28, 2048, 1024, 6144, 151_936, 0, 0, 0, tied=True),
-        ModelShape("Qwen3-4B", "text", 36, 2560, 1024, 9728, 151_936, 0, 0, 0, tied=True),
-        ModelShape("Qwen3-8B", "text", 36, 4096, 1024, 12_288, 151_936, 0, 0, 0, tied=False),
-    )
+    for shape in [*(shape for family in FAMILIES.values() for shape in family.known_shapes()), *TEXT_SHAPES]
 }
+"""Models that are known by name: those of every family, and text models."""
 DEFAULT = "Qwen2.5-VL-3B"
 
 
@@ -132,26 +56,29 @@ def _from_config(folder: Path) -> ModelShape:
     text = config.get("text_config") or config
     vision = config.get("vision_config") or {}
     try:
+        experts = int(text.get("num_experts") or text.get("num_local_experts") or 0)
         head = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
         shape = ModelShape(
             name=folder.name,
-            family=str(config.get("model_type", "text")) if vision else "text",
             layers=text["num_hidden_layers"],
             hidden=text["hidden_size"],
             kv_width=head * text.get("num_key_value_heads", text["num_attention_heads"]),
-            mlp=text["intermediate_size"],
+            mlp=text["moe_intermediate_size"] if experts else text["intermediate_size"],
             vocab=text["vocab_size"],
-            vision_layers=0,
-            vision_hidden=0,
-            vision_mlp=0,
             tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
+            query_width=head * text["num_attention_heads"],
+            experts=experts,
+            experts_used=int(text.get("num_experts_per_tok") or 0) if experts else 0,
         )
         if not vision:
             return shape
         # Qwen2-VL calls the tower's width embed_dim and its hidden_size is the language model's.
         width = vision.get("embed_dim") or vision["hidden_size"]
+        model_type = str(config.get("model_type", "text"))
         return replace(
             shape,
+            family=model_type,
+            merge=image_family(model_type).merge,
             vision_layers=vision.get("depth") or vision["num_hidden_layers"],
             vision_hidden=width,
             vision_mlp=vision.get("intermediate_size") or int(width * vision.get("mlp_ratio", 4) * 2 / 3),

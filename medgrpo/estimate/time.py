@@ -54,7 +54,7 @@ def phases(work: Workload) -> Phases:
     # Masks are all drawn from one reading of the picture.
     samples = (generations if method.samples_texts else 1) * method.sequences
     uses_vllm = method.samples_texts and work.config.rollout.engine == "vllm"
-    token_flops = 2 * work.shape.language_parameters
+    token_flops = 2 * work.shape.active_parameters
     attention = (
         4 * work.shape.layers * work.shape.hidden * work.sequence_tokens
     )  # scores and values, per token
@@ -122,7 +122,7 @@ def _prompts_together(work: Workload) -> float:
 
 def _prefill_seconds(work: Workload) -> float:
     """Seconds for reading one prompt with its image."""
-    flops = 2 * work.shape.language_parameters * work.prompt_tokens + _image_flops(work)
+    flops = 2 * work.shape.active_parameters * work.prompt_tokens + _image_flops(work)
     return flops / (work.gpu.bf16_tflops * 1e12 * PREFILL_EFFICIENCY)
 
 
@@ -131,7 +131,9 @@ def _token_seconds(work: Workload, together: float, *, uses_vllm: bool) -> float
     gpu, shape = work.gpu, work.shape
     context = work.prompt_tokens + COMPLETION_SHARE * work.config.rollout.max_completion_length / 2
     kv_bytes = together * context * shape.layers * 2 * shape.kv_width * 2
-    read = (2 * shape.language_parameters + kv_bytes) / (gpu.bandwidth_gb_s * 1e9 * BANDWIDTH_EFFICIENCY)
+    read = (2 * shape.read_parameters(together) + kv_bytes) / (
+        gpu.bandwidth_gb_s * 1e9 * BANDWIDTH_EFFICIENCY
+    )
     if uses_vllm:
         return read + VLLM_S_PER_TOKEN
     per_layer = TRANSFORMERS_S_PER_LAYER if work.has_lora else TRANSFORMERS_S_PER_LAYER_PLAIN
@@ -166,5 +168,5 @@ def _validation_seconds(work: Workload) -> float:
     tokens = work.config.rollout.max_completion_length
     batches = -(-rows // 32)
     per_batch = tokens * work.shape.layers * TRANSFORMERS_S_PER_LAYER
-    prefill = rows * (2 * work.shape.language_parameters * work.prompt_tokens + _image_flops(work))
+    prefill = rows * (2 * work.shape.active_parameters * work.prompt_tokens + _image_flops(work))
     return times * (batches * per_batch + prefill / (work.gpu.bf16_tflops * 1e12 * PREFILL_EFFICIENCY))

@@ -9,8 +9,8 @@ from typing import Any
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
 from medgrpo.config.sections import RunConfig
 from medgrpo.estimate.hardware import Gpu
-from medgrpo.estimate.shapes import ModelShape
 from medgrpo.methods import METHODS, Method
+from medgrpo.models.shape import ModelShape
 
 TEXT_TOKENS = 96
 """Tokens of question, instructions and chat template around an image: the median of the structured template."""

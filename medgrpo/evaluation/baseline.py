@@ -8,8 +8,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal
 
 from medgrpo.data.boxes import TypicalBox
-from medgrpo.data.schema import Row
 from medgrpo.evaluation.score import kind_of
+from medgrpo.rows import Row, columns
 
 Blindness = Literal["majority", "blind"]
 COLUMNS = ("answer", "plane", "modality")
@@ -39,8 +39,8 @@ def constant_completions(
     for row in learnt_from:
         for level, key in enumerate(levels):
             for column in COLUMNS:
-                if row.get(column) and len(str(row[column])) <= LONGEST_MAJORITY:
-                    seen[level, key(row), column][str(row[column]).strip()] += 1
+                if row.get(column) and len(str(columns(row)[column])) <= LONGEST_MAJORITY:
+                    seen[level, key(row), column][str(columns(row)[column]).strip()] += 1
     typical = TypicalBox.of(learnt_from) if "boxes" in tags else None
     return [
         _completion(

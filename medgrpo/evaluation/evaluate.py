@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset
-from medgrpo.data.schema import Row
 from medgrpo.evaluation.baseline import constant_completions
 from medgrpo.evaluation.calibration import sample_metrics, stated_calibration
 from medgrpo.evaluation.counterfactual import compare_with_real
@@ -22,6 +21,7 @@ from medgrpo.evaluation.statistics import MIN_CLUSTERS
 from medgrpo.evaluation.targets import Target, judge_targets
 from medgrpo.generation.ask_all import Answers
 from medgrpo.generation.subject import Subject
+from medgrpo.rows import Row
 
 SCHEMA_VERSION = 1
 

@@ -64,7 +64,7 @@ def judge_answers(
 
     def verdict(index: int) -> tuple[str, float | None]:
         answer = scored.answers[index].strip()
-        key = _key(name, scored, index)
+        key = _key(url, name, scored, index)
         if not answer:
             return key, 0.0
         if key in before:
@@ -119,8 +119,9 @@ def read_verdict(reply: str) -> float | None:
     return None if yes == no else float(yes)
 
 
-def _key(model: str, scored: Scored, index: int) -> str:
+def _key(url: str, model: str, scored: Scored, index: int) -> str:
     parts = [
+        without_credentials(url),  # servers call different models by one name
         model,
         PROMPT,
         str(scored.rows[index].get("question")),

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
 from medgrpo.rewards.mask_text import mask_from_text
+from medgrpo.rows import Row
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medgrpo.data.schema import Row, guess_language
+from medgrpo.data.schema import guess_language
 from medgrpo.errors import UsageError
 from medgrpo.evaluation.mask_files import COLUMN, listed_masks
 from medgrpo.figures import Bounds
 from medgrpo.files import written_aside
+from medgrpo.rows import Row, as_row, columns
 
 SCHEMA_VERSION = 1
 
@@ -90,20 +91,24 @@ def read_predictions(
     )
     texts = [_text(completion) for completion in found.completions] or [""] * len(found.rows)
     present = [
-        dict(zip(found.columns, values, strict=True)) for values in zip(*found.columns.values(), strict=True)
+        as_row(dict(zip(found.columns, values, strict=True)))
+        for values in zip(*found.columns.values(), strict=True)
     ]
-    present = present or [{} for _ in texts]
+    present = present or [as_row({}) for _ in texts]
     notes = list(found.notes)
     if rows is not None:
         matched, matched_notes = _match(path, present, rows, join)
         notes += matched_notes
     else:
         matched = [_completed(row, index) for index, row in enumerate(present)]
-    matched = [row and {**row, **_box_form(extra)} for row, extra in zip(matched, present, strict=True)]
+    matched = [
+        row and as_row({**row, **_box_form(extra)}) for row, extra in zip(matched, present, strict=True)
+    ]
     kept = [(row, text, extra) for row, text, extra in zip(matched, texts, present, strict=True) if row]
     grouped: dict[Any, list[tuple[Row, str, Row]]] = {}
+    has_ids = _has_ids(kept)
     for index, (row, text, extra) in enumerate(kept):
-        grouped.setdefault(row["id"] if _has_ids(kept) else index, []).append((row, text, extra))
+        grouped.setdefault(row["id"] if has_ids else index, []).append((row, text, extra))
     groups = list(grouped.values())
     samples = [_samples(group) for group in groups]
     masks = listed_masks([group[0][2] for group in groups], Path(path).parent)
@@ -123,11 +128,11 @@ def read_predictions(
     )
 
 
-def _box_form(extra: Row) -> Row:
+def _box_form(extra: Row) -> dict[str, Any]:
     """How the completion writes boxes, where its file says so."""
     from medgrpo.rewards.boxes import WRITTEN_FORM
 
-    return {name: extra[name] for name in WRITTEN_FORM if extra.get(name) is not None}
+    return {name: columns(extra)[name] for name in WRITTEN_FORM if extra.get(name) is not None}
 
 
 def _has_ids(kept: Sequence[tuple[Row, str, Row]]) -> bool:
@@ -179,7 +184,7 @@ def _completed(row: Row, index: int) -> Row:
     question = str(row.get("question") or "")
     answer = row.get("answer")
     language = row.get("language") or guess_language(question + str(answer or ""))
-    return {**row, "id": row.get("id", index), "question": question, "language": language}
+    return as_row({**row, "id": row.get("id", index), "question": question, "language": language})
 
 
 def _match(
@@ -190,7 +195,7 @@ def _match(
             raise UsageError(
                 f"{path} has {len(present)} rows and the dataset's split has {len(rows)}",
                 expected="an id for each row, or as many rows as the split, in its order",
-                hint="--join KEY=KEY, or --limit 0 with the split that was answered: --split",
+                hint="--join KEY=KEY, or all rows (no --limit) of the split that was answered: --split",
             )
         return list(rows), []
     ours, _, theirs = (join or "id").partition("=")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
-import numpy as np
-
+from medgrpo.evaluation.cases import nearly_right, uncertain_cases, worst_cases, worst_masks
 from medgrpo.evaluation.evaluate import Evaluation
 from medgrpo.evaluation.mask_files import MEASURED, overlay
 from medgrpo.evaluation.metrics import METRICS
@@ -18,8 +16,6 @@ from medgrpo.pages.document import document as whole_page
 from medgrpo.pages.markup import facts, table, text
 from medgrpo.pages.pictures import thumbnail
 
-CASES = 24
-"""Cases shown of each list."""
 THUMBNAIL_PX = 224
 OVERLAY_PX = 448
 LONGEST_TEXT = 4000
@@ -280,48 +276,6 @@ def _cases(result: Evaluation) -> str:
         for name, what, chosen in lists
         if chosen
     )
-
-
-def worst_cases(result: Evaluation, count: int = CASES) -> list[int]:
-    """Wrong answers, the least like the reference first; no image twice while others are left."""
-    marks, graded = result.scored.scores["answer_match"], result.scored.scores["token_f1"]
-    return _varied(result, np.flatnonzero(marks == 0.0), np.nan_to_num(graded), count)
-
-
-def worst_masks(result: Evaluation, count: int = CASES) -> list[int]:
-    """Rows with a reference mask, the least Dice first; none where masks were not measured."""
-    if result.masks is None:
-        return []
-    dice = result.scored.scores["dice"]
-    return _varied(result, np.flatnonzero(~np.isnan(dice)), np.nan_to_num(dice), count)
-
-
-def nearly_right(result: Evaluation, count: int = CASES) -> list[int]:
-    """Refused answers that share at least half of their words with the reference, the most alike first."""
-    marks, graded = result.scored.scores["answer_match"], np.nan_to_num(result.scored.scores["token_f1"])
-    return _varied(result, np.flatnonzero((marks == 0.0) & (graded >= 0.5)), -graded, count)
-
-
-def uncertain_cases(result: Evaluation, count: int = CASES) -> list[int]:
-    """Questions whose samples agree least; nothing without samples, or where all agree."""
-    if not result.sample_answers:
-        return []
-    agreement = np.array(
-        [max(Counter(texts).values()) / len(texts) if texts else math.nan for texts in result.sample_answers]
-    )
-    return _varied(result, np.flatnonzero(agreement < 1.0), agreement, count)
-
-
-def _varied(result: Evaluation, candidates: Any, order: Any, count: int) -> list[int]:
-    ranked = sorted(candidates.tolist(), key=lambda index: (order[index], index))
-    seen: set[Any] = set()
-    first: list[int] = []
-    again: list[int] = []
-    for index in ranked:
-        cluster = result.scored.clusters[index]
-        (again if cluster in seen else first).append(index)
-        seen.add(cluster)
-    return (first + again)[:count]
 
 
 def _case(result: Evaluation, index: int) -> str:

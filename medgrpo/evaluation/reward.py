@@ -38,9 +38,10 @@ def reward_of(
         MedgrpoError: the run's configuration cannot be read.
     """
     from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.rewards.contained import TIMEOUT_S
 
     if weights is not None:
-        return CompositeReward(weights)
+        return CompositeReward(weights, timeout_s=TIMEOUT_S)
     stated = _of_run(run)
     if run is not None:
         for name in _code_of(stated, run, trusted):
@@ -50,6 +51,7 @@ def reward_of(
     return CompositeReward(
         stated.get("weights", "detection" if "boxes" in tags and "answer" not in tags else "balanced"),
         gate=stated.get("gate"),
+        timeout_s=TIMEOUT_S,
         settings={} if threshold is None else {"caption_threshold": threshold},
     )
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from medgrpo.data.clusters import cluster_labels
 from medgrpo.data.prompts import reward_settings
-from medgrpo.data.schema import Row, is_yes_or_no
+from medgrpo.data.schema import is_yes_or_no
 from medgrpo.figures import Bounds, figure
+from medgrpo.rows import Row
 
 Floats = NDArray[np.float64]
 

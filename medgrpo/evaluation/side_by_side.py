@@ -11,6 +11,7 @@ from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.figures import Bounds, figure
+from medgrpo.rows import as_row
 from medgrpo.runs.answers import Answer, Difference, ModelScore, Question, SideBySide
 
 SHOWN_QUESTIONS = 60
@@ -158,7 +159,7 @@ def _stored_scores(path: Path, name: str) -> Model | None:
         {key: [math.nan if value is None else float(value) for value in columns[key]] for key in numeric},
         columns["rule"],
         columns["reference"],
-        cluster_labels(rows)[0],
+        cluster_labels([as_row(row) for row in rows])[0],
         _stated_bounds(table.schema.metadata),
     )
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from medgrpo.data.schema import Row, guess_language, new_row
+from medgrpo.data.schema import guess_language, new_row
 from medgrpo.errors import UsageError
 from medgrpo.generation.generate import Sampling, encode_prompts, generate
 from medgrpo.generation.subject import Subject, load_subject
+from medgrpo.models.families import image_token_of
+from medgrpo.rows import Row
 
 IMAGE_TOKENS = ("<|image_pad|>", "<image_soft_token>", "<IMG_CONTEXT>", "<image>")
 """Tokens that stand for a piece of a picture, in the families of models."""
@@ -122,7 +124,7 @@ def _rendered(processor: Any, row: Row, template: Any) -> str:
 def _image_tokens(loaded: Any, tokens: Any) -> int | None:
     vocabulary = loaded.tokenizer.get_vocab()
     known = [vocabulary[token] for token in IMAGE_TOKENS if token in vocabulary]
-    stated = getattr(loaded.model.config, "image_token_id", None)
+    stated = image_token_of(loaded.model)
     if stated is not None:
         known = [stated]
     return sum(int((tokens == token).sum()) for token in known) if known else None

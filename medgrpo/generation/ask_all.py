@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import PromptTemplate
-from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
 from medgrpo.generation.generate import Sampling
 from medgrpo.generation.other_pictures import Counterfactual, counterfactual_rows
 from medgrpo.generation.resumable import Completed, generate_resumably
 from medgrpo.generation.subject import Subject
 from medgrpo.masking import without_credentials
+from medgrpo.rows import Row
 
 
 class Engine(Protocol):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.prompts import PromptTemplate
-from medgrpo.data.schema import Row
 from medgrpo.errors import choice_error
 from medgrpo.generation.generate import Generated, Sampling, generate
+from medgrpo.rows import Row
 
 if TYPE_CHECKING:
     from medgrpo.generation.subject import Subject

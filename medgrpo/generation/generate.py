@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prompts import PromptTemplate, build_messages
-from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError
+from medgrpo.rows import Row
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class Sampling:
     top_k: int = 0
     num_generations: int = 1
     """Completions per row; with greedy decoding they would all be the same, so 1 is made."""
+    min_p: float | None = None
+    """Leave out tokens less likely than this share of the likeliest."""
+    repetition_penalty: float = 1.0
+    """Above 1 tokens that were there already are less likely; greedy decoding does without."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,8 @@ def _complete(
         temperature=1.0 if greedy else sampling.temperature,
         top_p=1.0 if greedy else sampling.top_p,
         top_k=0 if not greedy and sampling.top_k == 0 else (sampling.top_k or 50),
-        repetition_penalty=1.0,
+        min_p=None if greedy else sampling.min_p,
+        repetition_penalty=1.0 if greedy else sampling.repetition_penalty,
         num_beams=1,
         num_return_sequences=copies,
         eos_token_id=ends,

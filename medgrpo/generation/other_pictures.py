@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from medgrpo.data.clusters import cluster_labels
-from medgrpo.data.schema import Row
 from medgrpo.errors import choice_error
+from medgrpo.rows import Row
 
 Counterfactual = Literal["blank", "shuffle", "noise"]
 KINDS: tuple[Counterfactual, ...] = ("blank", "shuffle", "noise")
@@ -59,7 +59,7 @@ def counterfactual_rows(
     for path in dict.fromkeys(path for row in rows for path in row["images"]):
         names[path] = f"{len(names):06d}.png"
         _write(image_path(path), folder / names[path], kind, seed + len(names))
-    changed = [{**row, "images": [names[path] for path in row["images"]]} for row in rows]
+    changed: list[Row] = [{**row, "images": [names[path] for path in row["images"]]} for row in rows]
     return changed, lambda name: folder / name
 
 
@@ -88,7 +88,7 @@ def _shuffled(rows: Sequence[Row], seed: int) -> list[Row]:
     donor = {
         order[permutation[place]]: order[permutation[(place + 1) % len(order)]] for place in range(len(order))
     }
-    changed = []
+    changed: list[Row] = []
     for row, label in zip(rows, labels, strict=True):
         given = pictures[donor[label]] if row["images"] else []
         wanted = len(row["images"])

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medgrpo.data.schema import Row
 from medgrpo.files import append_lines, write_lines
+from medgrpo.rows import Row
 
 Completed = dict[str, Any]
 """`key`, `completions`, `truncated`, `lengths` of one row."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prompts import PromptTemplate, build_messages
-from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError
 from medgrpo.generation.generate import Generated, Sampling
 from medgrpo.masking import without_credentials
+from medgrpo.rows import Row
 from medgrpo.web import ask_json
 
 
@@ -96,6 +96,13 @@ class ServerEngine:
         }
         if sampling.top_k > 0:
             body["top_k"] = sampling.top_k
+        if sampling.temperature > 0:  # names that vLLM and its like take, beyond OpenAI's own
+            body |= {} if sampling.min_p is None else {"min_p": sampling.min_p}
+            body |= (
+                {}
+                if sampling.repetition_penalty == 1
+                else {"repetition_penalty": sampling.repetition_penalty}
+            )
         choices = ask_server(self.url, "chat/completions", body)["choices"]
         texts = [str(choice["message"].get("content") or "") for choice in choices]
         return Generated(index, row, texts, [choice.get("finish_reason") == "length" for choice in choices])

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.prompts import PromptTemplate, load_template, recorded_template
-from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
 from medgrpo.models.coordinates import BoxCoordinates, box_coordinates, recorded_coordinates
 from medgrpo.models.folders import METADATA
 from medgrpo.models.quiet import quiet_libraries
 from medgrpo.models.weights import check_fingerprints, check_trust, find_weights
+from medgrpo.rows import Row
 
 if TYPE_CHECKING:
     from medgrpo.data.prepared import PreparedDataset
@@ -54,7 +54,7 @@ class Subject:
 
     def shown(self, rows: Sequence[Row]) -> list[Row]:
         """The rows as its prompts show them: image titles only if it was trained with them, coordinates in its own form."""
-        shown = [dict(row) for row in rows]
+        shown: list[Row] = [row.copy() for row in rows]
         if not self.metadata.get("use_image_title"):
             shown = [{**row, "image_title": None} for row in shown]
         if any(row.get("boxes") or row.get("mask") for row in shown):
@@ -108,9 +108,9 @@ class Subject:
         return seed if isinstance(seed, int) else None
 
     def has_learnt(self, dataset: PreparedDataset) -> bool:
-        """Whether it was trained on training rows of this dataset, or of a part that both mixtures share."""
+        """Whether it was trained on training rows of this dataset, of a part that both share, or on pairs made of them."""
         provenance = self.metadata.get("provenance") or {}
-        learnt = {provenance.get("data_hash"), *(provenance.get("part_hashes") or [])}
+        learnt = {str(provenance.get("data_hash")), *(provenance.get("part_hashes") or [])}
         return bool(learnt & dataset.hashes)
 
     @property

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.prompts import PromptTemplate
-from medgrpo.data.schema import Row
 from medgrpo.errors import MedgrpoError, missing_extra
 from medgrpo.generation.generate import Generated, Sampling, load_image, template_ids
+from medgrpo.rows import Row
 
 if TYPE_CHECKING:
     from medgrpo.generation.subject import Subject
@@ -50,7 +50,8 @@ class VllmEngine:
             top_k=sampling.top_k if sampling.top_k > 0 and not greedy else -1,
             max_tokens=sampling.max_new_tokens,
             seed=None if greedy else self.seed,
-            repetition_penalty=1.0,
+            min_p=0.0 if greedy else sampling.min_p or 0.0,
+            repetition_penalty=1.0 if greedy else sampling.repetition_penalty,
             skip_special_tokens=True,
         )
         for start in range(0, len(rows), CHUNK):

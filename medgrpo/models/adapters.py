@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medgrpo.alarm import limited
 from medgrpo.errors import MedgrpoError, missing_extra
-from medgrpo.models.adapter_files import read_adapter
+from medgrpo.models.adapter_files import adapter_config, read_adapter
 from medgrpo.models.tensor_files import listed
 
+PATTERN_S = 10.0
+"""Longest time for the patterns of an adapter; honest ones take milliseconds."""
 _OTHER = (
     "is this the base model it was trained on? Versions of PEFT and Transformers also rename modules: "
     "pip install the versions it was saved with"
@@ -29,6 +33,7 @@ def load_adapter(model: Any, folder: Path, *, base: str, is_trainable: bool = Fa
     except ImportError as error:
         raise missing_extra("peft", "train", "an adapter") from error
     files = read_adapter(folder)
+    check_patterns(folder, [name for name, _ in model.named_modules()])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # missing keys: we refuse them below
@@ -44,6 +49,34 @@ def load_adapter(model: Any, folder: Path, *, base: str, is_trainable: bool = Fa
     _refuse(folder, base, "has no tensor for", missing, len(files.tensors))
     _refuse(folder, base, "has tensors that find no place:", list(result.unexpected_keys), len(files.tensors))
     return adapted
+
+
+def check_patterns(folder: Path, names: Sequence[str]) -> None:
+    """Try the patterns of an adapter on the names of a model, so that one made to take for ever says so.
+
+    Raises:
+        MedgrpoError: a pattern takes longer than `PATTERN_S`, or is no regular expression.
+    """
+    settings = adapter_config(folder)
+    for key in ("target_modules", "exclude_modules", "layers_pattern"):
+        pattern = settings.get(key)
+        if not isinstance(pattern, str):
+            continue
+
+        def late(key: str = key) -> MedgrpoError:
+            return MedgrpoError(
+                f"the pattern {key} in {folder / 'adapter_config.json'} takes longer than {PATTERN_S:g} s on the names of "
+                f"this model's {len(names)} modules",
+                expected="a list of names, or a pattern that ends",
+            )
+
+        with limited(PATTERN_S, late):
+            try:
+                any(re.fullmatch(pattern, name) for name in names)
+            except re.error as error:
+                raise MedgrpoError(
+                    f"the pattern {key} in {folder / 'adapter_config.json'} is no regular expression: {error}"
+                ) from error
 
 
 def _prefix(kind: str) -> str:

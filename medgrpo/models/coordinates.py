@@ -7,28 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import UsageError
-from medgrpo.models.image_tokens import image_family, smart_resize
+from medgrpo.models.families import family_named, family_of_processor
+from medgrpo.models.image_tokens import PictureGrid
 
 if TYPE_CHECKING:
     from medgrpo.rewards.boxes import BoxFormat
 
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class PictureGrid:
-    """What a processor that scales by area makes of a picture's size (the Qwen-VL family)."""
-
-    factor: int
-    """Width and height become multiples of this many pixels."""
-    min_pixels: int
-    max_pixels: int
-
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of the picture that the model sees."""
-        return smart_resize(
-            width, height, factor=self.factor, min_pixels=self.min_pixels, max_pixels=self.max_pixels
-        )
+from medgrpo.rows import Row
 
 
 @dataclass(frozen=True)
@@ -66,25 +51,19 @@ def box_coordinates(model_type: str, processor: Any, box_format: BoxFormat | Non
     chosen = box_format or family_box_format(model_type)
     if chosen != "pixel":
         return BoxCoordinates(chosen)
-    images: Any = getattr(processor, "image_processor", None)
-    limits = dict(getattr(images, "size", None) or {})
-    if not {"shortest_edge", "longest_edge"} <= set(limits):
+    grid = family_of_processor(processor).pixel_grid(getattr(processor, "image_processor", None))
+    if grid is None:
         raise UsageError(
             f"boxes in pixels do not suit {model_type}: it sees no picture at a size of its own",
-            hint="--set data.box_format=thousand",
+            hint="--box-format thousand (train: --set data.box_format=thousand)",
         )
-    factor = int(images.patch_size * images.merge_size)
-    return BoxCoordinates(
-        "pixel", PictureGrid(factor, int(limits["shortest_edge"]), int(limits["longest_edge"]))
-    )
+    return BoxCoordinates("pixel", grid)
 
 
 def family_box_format(model_type: str) -> BoxFormat:
     """How models of this type were trained to write boxes; 0–1000 where that is not known."""
-    try:
-        return image_family(model_type).box_format
-    except UsageError:
-        return "thousand"
+    family = family_named(model_type)
+    return "thousand" if family is None else family.images.box_format
 
 
 def recorded_coordinates(metadata: Mapping[str, Any]) -> BoxCoordinates | None:

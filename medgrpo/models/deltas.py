@@ -171,10 +171,13 @@ def _check_complete(
     from peft import PeftConfig
     from peft.tuners.tuners_utils import check_target_module_exists
 
+    from medgrpo.models.adapters import check_patterns
+
     try:
         config = PeftConfig.from_pretrained(str(files.folder))
     except (ValueError, KeyError, TypeError) as error:
         raise _unfit(files, f"has settings that PEFT does not take: {str(error).splitlines()[0]}") from error
+    check_patterns(files.folder, list(skeleton.modules))
     targets: Any = getattr(config, "target_modules", None)
     missing = []
     if targets is not None and targets != "all-linear":

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
+
+from medgrpo.errors import UsageError
 
 WEIGHT_FOLDERS = ("best_lora", "best_model", "final_lora", "final_model")
 """Where a run folder has its weights, the ones that count first."""
 METADATA = "medgrpo.json"
 """Beside every set of weights: prompt template, tags, picture limits, generation settings, provenance."""
+
+
+def refuse_mistyped(path: str, what: str) -> None:
+    """Refuse what is not there but lies in a folder that is: a slip of the keys must not ask the network.
+
+    Raises:
+        UsageError: names what is nearest in that folder.
+    """
+    given = Path(path).expanduser()
+    folder = given.parent
+    if given.exists() or len(given.parts) < 2 or not folder.is_dir():
+        return
+    near = get_close_matches(given.name, [inside.name for inside in folder.iterdir()], n=1)
+    hub = f"; {path} on the hub: call from a directory without {given.parts[0]}/" if is_hub_name(path) else ""
+    raise UsageError(
+        f"no {what} at {path}: the folder {folder} has nothing called {given.name}",
+        hint=(f"did you mean {folder / near[0]}?" if near else "check the path") + hub,
+    )
 
 
 def is_hub_name(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""How many language-model tokens an image becomes, per model family. Plain arithmetic, no torch.
+"""How many language-model tokens an image becomes. Plain arithmetic, no torch; which family does what: `families/`.
 
 Qwen models cut the image into patches and merge 2x2 of them into one token, so the count follows the
 size; InternVL and Gemma 3 resize to a square and spend a fixed number on it (InternVL on each tile).
@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from medgrpo.errors import UsageError, choice_error
+from medgrpo.errors import UsageError
 
 Layout = Literal["patches", "tiles", "fixed"]
 
@@ -45,43 +45,6 @@ class ImageFamily:
         return self.patch_px * self.merge
 
 
-FAMILIES: dict[str, ImageFamily] = {
-    "qwen2-vl": ImageFamily("qwen2-vl", "patches", 14, 2, 56 * 56, 28 * 28 * 16384),
-    "qwen2.5-vl": ImageFamily("qwen2.5-vl", "patches", 14, 2, 56 * 56, 28 * 28 * 16384, box_format="pixel"),
-    "qwen3-vl": ImageFamily("qwen3-vl", "patches", 16, 2, 256 * 256, 4096 * 4096),
-    "internvl": ImageFamily("internvl", "tiles", 14, 2, tile_px=448, tile_tokens=256, max_tiles=12),
-    "gemma-3": ImageFamily("gemma-3", "fixed", 14, 4, tile_px=896, tile_tokens=256),
-}
-"""Values of the published preprocessor configurations. Gemma 3 includes MedGemma."""
-
-_MODEL_TYPES = {
-    "qwen2_vl": "qwen2-vl",
-    "qwen2_5_vl": "qwen2.5-vl",
-    "qwen3_vl": "qwen3-vl",
-    "qwen3_vl_moe": "qwen3-vl",
-    "internvl": "internvl",
-    "gemma3": "gemma-3",
-}
-
-
-def image_family(name: str) -> ImageFamily:
-    """The family of a model, from its family name, `model_type` or path (`Qwen/Qwen2.5-VL-3B-Instruct`).
-
-    Raises:
-        UsageError: the name belongs to none of the families.
-    """
-    folded = name.lower()
-    if folded in FAMILIES:
-        return FAMILIES[folded]
-    if folded in _MODEL_TYPES:
-        return FAMILIES[_MODEL_TYPES[folded]]
-    plain = folded.replace("_", "").replace("-", "").replace(".", "")
-    for family in ("qwen3-vl", "qwen2.5-vl", "qwen2-vl", "internvl", "gemma-3"):
-        if family.replace("-", "").replace(".", "") in plain:
-            return FAMILIES[family]
-    raise choice_error("model family", name, FAMILIES)
-
-
 def smart_resize(
     width: int, height: int, *, factor: int, min_pixels: int = 1, max_pixels: int | None = None
 ) -> tuple[int, int]:
@@ -110,6 +73,22 @@ def smart_resize(
         columns = math.ceil(width * grow / factor) * factor
         lines = math.ceil(height * grow / factor) * factor
     return columns, lines
+
+
+@dataclass(frozen=True)
+class PictureGrid:
+    """What a processor that scales by area makes of a picture's size (the Qwen-VL family)."""
+
+    factor: int
+    """Width and height become multiples of this many pixels."""
+    min_pixels: int
+    max_pixels: int
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) of the picture that the model sees."""
+        return smart_resize(
+            width, height, factor=self.factor, min_pixels=self.min_pixels, max_pixels=self.max_pixels
+        )
 
 
 def model_size(
@@ -146,9 +125,10 @@ def image_tokens(
 ) -> int:
     """Language-model tokens of one image, without the markers around it; arguments as in `model_size`.
 
-    >>> image_tokens(1024, 1024, image_family("qwen2.5-vl"))
+    >>> qwen = ImageFamily("qwen2.5-vl", "patches", 14, 2, 56 * 56)
+    >>> image_tokens(1024, 1024, qwen)
     1369
-    >>> image_tokens(1024, 1024, image_family("qwen2.5-vl"), max_pixels=602112)
+    >>> image_tokens(1024, 1024, qwen, max_pixels=602112)
     729
     """
     columns, lines = model_size(width, height, family, max_pixels, min_pixels)

@@ -11,28 +11,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 from medgrpo.models.adapter_files import check_finite
+from medgrpo.models.families import (
+    family_of_model,
+    family_of_processor,
+    is_lora_target,
+    tower_layers,
+    tower_of,
+)
+from medgrpo.models.families.base import Tower
 from medgrpo.models.folders import is_hub_name
-from medgrpo.models.image_tokens import tile_limit
 from medgrpo.models.tensor_files import check_files, listed
-
-Tower = Literal["language", "vision", "aligner"]
-
-_PROJECTIONS = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
-_VISION_PROJECTIONS = f"qkv|proj|out_proj|projection_layer|fc1|fc2|linear_fc1|linear_fc2|{_PROJECTIONS}"
-LORA_TARGETS: dict[Tower, str] = {
-    # By path, not by name: q_proj or gate_proj alone would also hit the vision tower's MLP.
-    "language": rf"(?:.*\.)?layers\.\d+\.(?:self_attn|mlp)\.(?:{_PROJECTIONS})",
-    "vision": r"(?:.*\.)?(?:visual|vision_tower|vision_model)\.(?:.*\.)?(?:blocks|layers?)\.\d+\."
-    rf"(?:attn|self_attn|attention|mlp)\.(?:{_VISION_PROJECTIONS})",
-    "aligner": r"(?:.*\.)?(?:visual\.(?:merger|deepstack_merger_list\.\d+)\.(?:mlp\.[02]|linear_fc\d)"
-    r"|multi_modal_projector\.(?:.*\.)?linear\w*)",
-}
-VISION_WORDS = ("visual", "vision_tower", "vision_model", "multi_modal_projector")
-"""Names of modules that belong to the picture's side of a model."""
 
 
 @dataclass(frozen=True)
@@ -305,30 +297,14 @@ def set_thinking(processor: Any, *, is_on: bool) -> None:
 def limit_pixels(processor: Any, *, max_pixels: int | None = None, min_pixels: int | None = None) -> None:
     """Sets the largest and smallest picture, in pixels.
 
-    Qwen-VL processors scale by area and take both; InternVL's cuts into as many tiles as fit into the largest
-    area; Gemma-3's sees every picture at one size, so nothing is set.
+    Which of them a processor knows, and how, is its family's matter (`families/`).
 
     Raises:
         UsageError: the smallest is larger than the largest.
     """
-    image_processor: Any = getattr(processor, "image_processor", None)
-    if max_pixels is not None and hasattr(image_processor, "max_patches"):
-        side = dict(image_processor.size)["height"]
-        image_processor.max_patches = tile_limit(side, image_processor.max_patches, max_pixels)
-    size: Any = getattr(image_processor, "size", None) or {}
-    if not {"shortest_edge", "longest_edge"} <= set(dict(size)):
-        return
-    # Despite their names these two are areas in the Qwen-VL family.
-    smallest = min_pixels if min_pixels is not None else int(size["shortest_edge"])
-    largest = max_pixels if max_pixels is not None else int(size["longest_edge"])
-    if smallest > largest:
-        if min_pixels is not None and max_pixels is not None:
-            raise UsageError(
-                f"min_pixels ({min_pixels}) is larger than max_pixels ({max_pixels})",
-                hint="--set model.min_pixels=3136",
-            )
-        smallest = min(smallest, largest)
-    image_processor.size = {"shortest_edge": smallest, "longest_edge": largest}
+    family_of_processor(processor).limit_pixels(
+        getattr(processor, "image_processor", None), max_pixels, min_pixels
+    )
 
 
 def is_vision_config(config: Any) -> bool:
@@ -355,34 +331,16 @@ def lora_targets(model: Any, towers: Sequence[Tower] = ("language",)) -> str:
     import torch
 
     linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    family = family_of_model(model)
     for tower in towers:
-        if not any(is_lora_target(name, tower) for name in linear):
+        if not any(is_lora_target(name, tower, family) for name in linear):
             examples = ", ".join(linear[:3])
             raise UsageError(
                 f"this model has no layers that look like its {tower} tower",
                 expected=f"linear layers named as in Qwen-VL, InternVL or Gemma-3; here they are {examples}, …",
-                hint="give a regular expression: --set tuning.target_modules='…'",
+                hint="give train a regular expression: --set tuning.target_modules='…'",
             )
-    return "|".join(f"(?:{_target(tower)})" for tower in towers)
-
-
-def is_lora_target(name: str, tower: Tower) -> bool:
-    """Whether the module of this name belongs to the tower's adapted layers."""
-    return re.fullmatch(_target(tower), name) is not None
-
-
-def _target(tower: Tower) -> str:
-    if tower == "language":
-        return rf"(?!.*\b(?:{'|'.join(VISION_WORDS)})\b){LORA_TARGETS['language']}"
-    return LORA_TARGETS[tower]
-
-
-def tower_of(name: str) -> Tower:
-    """The tower that a parameter or module of this name belongs to."""
-    parts = name.split(".")
-    if "multi_modal_projector" in parts or ("visual" in parts and any("merger" in part for part in parts)):
-        return "aligner"
-    return "vision" if any(word in parts for word in VISION_WORDS) else "language"
+    return "|".join(f"(?:{tower_layers(tower, family)})" for tower in towers)
 
 
 def freeze_towers(model: Any, trained: Sequence[Tower]) -> int:
@@ -399,7 +357,7 @@ def _not_loadable(path: str, error: Exception, trust_remote_code: bool) -> Medgr
     text = str(error).strip()
     hint = None
     if "trust_remote_code" in text and not trust_remote_code:
-        hint = "it comes with Python code of its own; read that, then: --set model.trust_remote_code=true"
+        hint = "it comes with Python code of its own; read that, then: --trust-remote-code (train: --set model.trust_remote_code=true)"
     elif "gated" in text or "401" in text:
         hint = "it needs an account with access: `hf auth login`"
     elif not Path(path).expanduser().exists():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.files import rename_folder
 from medgrpo.models.adapter_files import AdapterFiles, check_finite, is_adapter, is_finite, read_adapter
+from medgrpo.models.families import tower_of
 from medgrpo.models.fingerprint import adapter_fingerprint, base_fingerprint
 from medgrpo.models.folders import METADATA
 from medgrpo.models.tensor_files import INDEX, listed, read_config
@@ -453,13 +454,6 @@ def _most_common(plan: _Plan) -> str:
             sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.nbytes
     stored = max(sizes, key=lambda name: sizes[name])
     return {short: name for name, short in DTYPES.items()}.get(stored, "float32")
-
-
-def tower_of(name: str) -> str:
-    """language, vision or aligner: the part of the model that a weight belongs to, by its name."""
-    if any(part in name for part in ("merger", "multi_modal_projector", "aligner", "connector")):
-        return "aligner"
-    return "vision" if any(part in name for part in ("visual", "vision")) else "language"
 
 
 def _by_tower(names: Any) -> dict[str, int]:

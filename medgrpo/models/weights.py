@@ -10,7 +10,13 @@ from typing import Any
 from medgrpo.errors import UsageError
 from medgrpo.models.adapter_files import CONFIG, adapter_config, is_adapter, recorded_metadata
 from medgrpo.models.fingerprint import adapter_fingerprint, base_fingerprint, check_adapter, check_base
-from medgrpo.models.folders import BUILT_IN_MASK_MODELS, METADATA, WEIGHT_FOLDERS, is_hub_name
+from medgrpo.models.folders import (
+    BUILT_IN_MASK_MODELS,
+    METADATA,
+    WEIGHT_FOLDERS,
+    is_hub_name,
+    refuse_mistyped,
+)
 
 _NAMED_IN = "write where it lies now as base_model_name_or_path into {}"
 
@@ -57,6 +63,7 @@ def find_weights(
     folder = Path(path).expanduser().absolute()  # an adapter names its base for callers from anywhere
     if adapter is not None:
         return _with_adapter(path, folder, Path(adapter).expanduser().absolute())
+    refuse_mistyped(path, "model")
     if not folder.exists() and is_hub_name(path):
         return Weights(path)  # whether it exists is found when it is loaded
     if folder.is_file():

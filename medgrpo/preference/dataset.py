@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
-from medgrpo.data.schema import FILE_COLUMNS, Row
+from medgrpo.data.schema import FILE_COLUMNS
 from medgrpo.errors import MedgrpoError
 from medgrpo.files import link_or_copy
 from medgrpo.preference.pairs import Pair, PairSet
 from medgrpo.preference.review import pair_key
+from medgrpo.rows import Row, as_row, columns
 
 VALIDATION_SHARE = 0.1
 LEAST_FOR_VALIDATION = 50
@@ -82,8 +83,8 @@ def _brought(row: Row, dataset: PreparedDataset, folder: Path) -> Row:
             link_or_copy(source, target)
         return name
 
-    files = {column: bring(row[column]) for column in FILE_COLUMNS if row.get(column)}
-    return {**row, "images": [bring(image) for image in row["images"]], **files}
+    files = {column: bring(columns(row)[column]) for column in FILE_COLUMNS if row.get(column)}
+    return as_row({**row, "images": [bring(image) for image in row["images"]], **files})
 
 
 def _hash(pairs: PairSet) -> str:

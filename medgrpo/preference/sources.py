@@ -12,11 +12,11 @@ from typing import Any
 from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
-from medgrpo.data.schema import Row
 from medgrpo.errors import UsageError
 from medgrpo.models.weights import metadata_file
 from medgrpo.preference.pairs import Candidate
 from medgrpo.rewards.composite import CompositeReward
+from medgrpo.rows import Row, as_row, columns
 
 SPLIT = "train"
 HELD_OUT = "test"
@@ -61,7 +61,9 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
             expected="runs of one dataset",
             hint="make the pairs of each by themselves",
         )
-    return _with_rows(candidates, open_data(datasets.pop()), _template_of(runs[0]))
+    configured = tomllib.loads((runs[0] / "config.toml").read_text(encoding="utf-8"))
+    seed = configured.get("run", {}).get("seed", 0)  # decides a mixture's hash
+    return _with_rows(candidates, open_data(datasets.pop(), seed=seed), _template_of(runs[0]))
 
 
 def candidates_of_run(run: Path) -> list[Candidate]:
@@ -204,7 +206,7 @@ def _template_of(folder: Path) -> dict[str, Any] | None:
 
 def _score(reward: CompositeReward, completions: Sequence[str], rows: Sequence[Row]) -> list[float]:
     names = rows[0].keys()
-    table = reward.score(list(completions), {name: [row[name] for row in rows] for name in names})
+    table = reward.score(list(completions), {name: [columns(row)[name] for row in rows] for name in names})
     return [float(total) for total in table.total]
 
 
@@ -227,4 +229,4 @@ def _answers(path: Path) -> Iterator[tuple[str, str, str, Row]]:
     for place, (row_id, completion, more) in enumerate(zip(ids, found.completions, samples, strict=True)):
         form = {name: found.columns[name][place] if name in found.columns else None for name in WRITTEN_FORM}
         for text in [completion, *(more if isinstance(more, list) else [])]:
-            yield str(row_id), completion_text(text), source, form
+            yield str(row_id), completion_text(text), source, as_row(form)

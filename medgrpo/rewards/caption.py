@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from medgrpo import _reward_core as core
 from medgrpo.errors import MedgrpoError, missing_extra
-from medgrpo.files import written_aside
+from medgrpo.files import cache_folder, written_aside
 from medgrpo.rewards.text import Completion, Scores, completion_text
 
 Floats = NDArray[np.float32]
@@ -166,11 +165,6 @@ def caption_embeddings(captions: Sequence[str], model: str | None = None) -> Flo
             _save(path, embedding)
     loaded = [np.load(path) for path in paths]
     return np.stack(loaded) if loaded else np.zeros((0, 0), dtype=np.float32)
-
-
-def cache_folder() -> Path:
-    """Where embeddings are kept between runs."""
-    return Path(os.environ.get("MEDGRPO_CACHE") or Path.home() / ".cache" / "medgrpo")
 
 
 def default_model() -> str:

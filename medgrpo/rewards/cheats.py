@@ -183,6 +183,35 @@ def _all_answers(row: Row, known: Knowledge) -> str:
     return form(known, ("、" if is_chinese(row) else ", ").join(known.answers[:LISTED_ANSWERS]))
 
 
+def _letters(joint: str, most: int | None) -> Callable[[Row, Knowledge], str | None]:
+    """Names option letters without choosing: the first `most`, or all."""
+
+    def write(row: Row, known: Knowledge) -> str | None:
+        from medgrpo.rewards.text import parse_options
+
+        letters = [letter for letter, _ in parse_options(row.get("options")) or []]
+        return form(known, joint.join(letters[:most])) if len(letters) > 1 else None
+
+    return write
+
+
+def _unclaimed(row: Row, known: Knowledge) -> str:
+    """Names the truth and claims nothing: what a reward for shared words pays."""
+    right = truth(row)
+    if is_chinese(row):
+        return form(known, f"需要判断是否为{right}。请仔细观察图像。")
+    return form(known, f"We have to find out whether it is {right}. Please look at the image carefully.")
+
+
+def _taken_back(row: Row, known: Knowledge) -> str:
+    """Says the truth first and another answer in the end."""
+    right = truth(row)
+    wrong = next((answer for answer in known.answers if answer != right.casefold()), "something else")
+    if right.casefold() in YES | NO:
+        wrong = negated(right, chinese=is_chinese(row))
+    return form(known, f"{right}。更正：{wrong}。" if is_chinese(row) else f"{right}. Correction: {wrong}.")
+
+
 def _hedge(row: Row, known: Knowledge) -> str:
     right = truth(row)
     wrong = [answer for answer in known.answers if answer != right.casefold()][:2] or ["something else"]
@@ -291,6 +320,10 @@ TEXT_CHEATS = (
     Cheat("always_no", "always says no", _constant("no", "没有")),
     Cheat("always_yes", "always says yes", _constant("yes", "是")),
     Cheat("all_answers", "lists every option, or the most frequent answers", _all_answers),
+    Cheat("two_letters", "names the first two option letters", _letters(" or ", 2)),
+    Cheat("letters_with_or", "names every option letter, joined by or", _letters(" or ", None)),
+    Cheat("unclaimed_truth", "names the truth without claiming it", _unclaimed),
+    Cheat("taken_back", "says the truth and takes it back", _taken_back),
     Cheat("verbose_hedge", "names the truth among other possibilities", _hedge),
     Cheat("negated_truth", "says the opposite of the truth", _negated),
     Cheat("side_flipped", "the truth with left and right exchanged", _flipped),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
 
@@ -46,6 +47,14 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "generated",
         "output",
         "completions",
+        "filtered_resps",  # lm-evaluation-harness, lmms-eval
+        "resps",
+        "generation",
+        "generations",
+        "responses",
+        "outputs",
+        "predictions",
+        "result",
     ),
     "answer": (
         "answer",
@@ -61,6 +70,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "correct_answer",
         "reference_answer",
         "target",
+        "gts",  # verl's dumps of rollouts
         "labels",  # ms-swift, with `response`
         "label",
     ),
@@ -79,6 +89,23 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "language": ("language", "q_lang"),
 }
 """Column → the names under which it is found, the first that a file has; `Ground Truth` is `ground_truth`."""
+
+
+OWN_NAMES = {
+    "answer": ("solution", "ground_truth", "gt", "target", "reference"),
+    "question": ("problem",),
+}
+"""Column → the names by which rewards written for other trainers ask for it."""
+
+
+def with_own_names(columns: Mapping[str, Any], asked: Iterable[str]) -> dict[str, Any]:
+    """The columns, and each also under a name of `OWN_NAMES` that a reward asks for and no column has."""
+    wanted = set(asked) - columns.keys()
+    found = dict(columns)
+    for ours, names in OWN_NAMES.items():
+        if ours in columns:
+            found |= dict.fromkeys(wanted.intersection(names), columns[ours])
+    return found
 
 
 def parse_columns(text: str | None) -> dict[str, str]:

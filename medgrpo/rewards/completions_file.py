@@ -14,8 +14,9 @@ from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 from medgrpo.files import check_regular
 from medgrpo.records import BadRow, are_json_lines, csv_rows, decoded, json_lines, json_value, listed_rows
 from medgrpo.rewards.columns import ALIASES, RESERVED, find_columns
+from medgrpo.rewards.completion_values import reference_in, samples_in
 
-Row = dict[str, Any]
+Record = dict[str, Any]
 
 PARQUET_MAGIC = b"PAR1"
 ROLLOUT_HEADER = re.compile(r"^## === Rollout Step (\d+)", re.MULTILINE)
@@ -37,7 +38,7 @@ class CompletionRows:
     path: Path
     format: str
     """`JSON lines`, `JSON list`, `CSV`, `parquet` or `Markdown rollouts`: what it is, not what it is called."""
-    rows: list[Row]
+    rows: list[Record]
     """As in the file."""
     completions: list[Any]
     """(n,) strings, or lists of chat messages."""
@@ -95,7 +96,8 @@ def read_completions(
             expected=f"one of {', '.join(ALIASES['completion'])}",
             hint="name it: --columns completion=NAME",
         )
-    taken = {theirs for ours, theirs in names.items() if ours != theirs}
+    own = ALIASES["answer"]  # a reward may ask for the reference by the file's own name
+    taken = {theirs for ours, theirs in names.items() if ours != theirs and theirs not in own}
     taken |= {ours for ours, theirs in (columns or {}).items() if not theirs}
     values = {name: [row.get(name) for row in rows] for name in present if name not in taken}
     values |= {ours: [row.get(theirs) for row in rows] for ours, theirs in names.items()}
@@ -114,7 +116,21 @@ def read_completions(
     elif join is not None:
         raise UsageError("--join is given without --references", hint="name the file: --references FILE")
     values = {name: column[:limit] for name, column in values.items()}
-    completions = [_completion(value) for value in values.pop("completion", [])]
+    rows = rows[:limit]
+    for name in ("answer", "answers"):
+        if name in values:
+            values[name] = [reference_in(v, f"{path}, row {n}") for n, v in enumerate(values[name], start=1)]
+    cells = values.pop("completion", [])
+    if not require_completions:
+        cells = ["" if cell is None else cell for cell in cells]
+    samples = [samples_in(cell, f"{path}, row {n}") for n, cell in enumerate(cells, start=1)]
+    completions = [sample for found in samples for sample in found]
+    if len(completions) > len(samples):
+        rows, values = _one_row_a_sample(rows, values, samples, names["completion"])
+        several = sum(len(found) > 1 for found in samples)
+        notes.append(
+            f"{several} rows hold several completions: each is a row of its own, a sample of one question"
+        )
     references_found = ("answer", "answers", "caption", "plane", "modality", "boxes")
     known = {name for name in references_found if any(_filled(value) for value in values.get(name, ()))}
     if require_references and not known:
@@ -124,14 +140,10 @@ def read_completions(
             hint="--references FILE --join row (row i of both) or --join key[=key]; "
             "or --columns answer=NAME if the answers are here under another name",
         )
-    missing = sum(not isinstance(completion, str | list) for completion in completions)
-    if missing:
-        notes.append(f"{missing} rows have no completion; scored as empty")
-    completions = [item if isinstance(item, str | list) else "" for item in completions]
-    return CompletionRows(path, kind, rows[:limit], completions, values, names, unmatched, notes)
+    return CompletionRows(path, kind, rows, completions, values, names, unmatched, notes)
 
 
-def read_rows(path: Path) -> tuple[list[Row], str]:
+def read_rows(path: Path) -> tuple[list[Record], str]:
     """The rows of a file and what kind of file it is, told from its content.
 
     Raises:
@@ -158,7 +170,7 @@ def read_rows(path: Path) -> tuple[list[Row], str]:
     return _csv_rows(path, text), "CSV"
 
 
-def _json_rows(path: Path, text: str) -> tuple[list[Row], str]:
+def _json_rows(path: Path, text: str) -> tuple[list[Record], str]:
     if are_json_lines(text):
         return _json_lines(path, text), "JSON lines"
     try:
@@ -178,7 +190,7 @@ def _json_rows(path: Path, text: str) -> tuple[list[Row], str]:
     return [whole], "JSON lines"
 
 
-def _json_lines(path: Path, text: str) -> list[Row]:
+def _json_lines(path: Path, text: str) -> list[Record]:
     rows = []
     for number, value in json_lines(text):
         if isinstance(value, BadRow):
@@ -187,7 +199,7 @@ def _json_lines(path: Path, text: str) -> list[Row]:
     return rows
 
 
-def _row(path: Path, index: int, item: Any) -> Row:
+def _row(path: Path, index: int, item: Any) -> Record:
     if not isinstance(item, dict):
         raise MedgrpoError(
             f"{path}, row {index}: {type(item).__name__}", expected="an object with named fields"
@@ -195,7 +207,7 @@ def _row(path: Path, index: int, item: Any) -> Row:
     return item
 
 
-def _csv_rows(path: Path, text: str) -> list[Row]:
+def _csv_rows(path: Path, text: str) -> list[Record]:
     rows = []
     for line, row in csv_rows(text, str(path)):
         if isinstance(row, BadRow):
@@ -204,18 +216,18 @@ def _csv_rows(path: Path, text: str) -> list[Row]:
     return rows
 
 
-def _parquet_rows(path: Path) -> list[Row]:
+def _parquet_rows(path: Path) -> list[Record]:
     try:
         from pyarrow import parquet
     except ImportError as error:
         raise missing_extra("pyarrow", "data", f"reading {path}") from error
-    rows: list[Row] = parquet.read_table(path).to_pylist()
+    rows: list[Record] = parquet.read_table(path).to_pylist()
     return rows
 
 
-def _rollout_rows(text: str) -> list[Row]:
+def _rollout_rows(text: str) -> list[Record]:
     """Samples of a Markdown dump of GRPO rollouts: prompt, completion, solution, step, and the rewards line."""
-    rows: list[Row] = []
+    rows: list[Record] = []
     steps = [(match.start(), int(match[1])) for match in ROLLOUT_HEADER.finditer(text)]
     samples = list(ROLLOUT_SAMPLE.finditer(text))
     ends = [*(match.start() for match in samples[1:]), len(text)]
@@ -224,19 +236,23 @@ def _rollout_rows(text: str) -> list[Row]:
         if parts is None:
             continue
         step = max((number for start, number in steps if start < sample.start()), default=None)
-        row: Row = {name: parts[name].strip() for name in ("prompt", "completion", "solution")}
+        row: Record = {name: parts[name].strip() for name in ("prompt", "completion", "solution")}
         row |= {"step": step, "sample": int(sample[1])}
         row["logged_rewards"] = (parts["rewards"] or "").strip() or None
         rows.append(row)
     return rows
 
 
-def _completion(value: Any) -> Any:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, Mapping):
-        return [value]
-    return value if isinstance(value, str | list) else str(value)
+def _one_row_a_sample(
+    rows: Sequence[Record], values: Mapping[str, list[Any]], samples: Sequence[list[Any]], column: str
+) -> tuple[list[Record], dict[str, list[Any]]]:
+    """Rows and columns repeated for each sample; where they have no `id`, the number of the row becomes it."""
+    places = [index for index, found in enumerate(samples) for _ in found]
+    texts = [sample for found in samples for sample in found]
+    repeated = [{**rows[index], column: text} for index, text in zip(places, texts, strict=True)]
+    found = {name: [kept[index] for index in places] for name, kept in values.items()}
+    found.setdefault("id", [f"row {index + 1}" for index in places])
+    return repeated, found
 
 
 def _filled(value: Any) -> bool:
@@ -258,7 +274,7 @@ class _Joined:
 
 
 def _join(
-    path: Path, rows: Sequence[Row], values: Mapping[str, list[Any]], other: Path, join: str
+    path: Path, rows: Sequence[Record], values: Mapping[str, list[Any]], other: Path, join: str
 ) -> _Joined:
     references, _ = read_rows(other)
     present = list(dict.fromkeys(name for row in references for name in row))
@@ -282,7 +298,7 @@ def _join(
                     else f"{', '.join(rows[0])} = {', '.join(present)}"
                 ),
             )
-        matched: list[Row | None] = list(references)
+        matched: list[Record | None] = list(references)
     else:
         matched, notes = _by_key(path, values, references, present, other, join)
     unmatched = sum(row is None for row in matched)
@@ -298,11 +314,11 @@ def _join(
 def _by_key(
     path: Path,
     values: Mapping[str, list[Any]],
-    references: Sequence[Row],
+    references: Sequence[Record],
     present: Sequence[str],
     other: Path,
     join: str,
-) -> tuple[list[Row | None], list[str]]:
+) -> tuple[list[Record | None], list[str]]:
     ours, _, theirs = join.partition("=")
     theirs = theirs or ours
     if ours not in values:
@@ -313,7 +329,7 @@ def _by_key(
             expected=f"one of {', '.join(present)}",
             hint=f"--join {ours}=NAME",
         )
-    by_key: dict[str, Row] = {}
+    by_key: dict[str, Record] = {}
     ambiguous: set[str] = set()
     answer = find_columns(present).get("answer")
     for row in references:

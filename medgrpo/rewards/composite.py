@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.figures import Bounds, figure
 from medgrpo.rewards import text
-from medgrpo.rewards.columns import RESERVED, SETTINGS, is_leaked_field
-from medgrpo.rewards.plugins import FileReward, RewardError, as_column, failing_row, one_row
-from medgrpo.rewards.registry import BUILT_IN, RewardFunction, is_text, label, load_reward
+from medgrpo.rewards.columns import RESERVED, SETTINGS, is_leaked_field, with_own_names
+from medgrpo.rewards.contained import call_contained
+from medgrpo.rewards.plugins import FileReward, RewardError, as_column, failing_row, one_row, parameters
+from medgrpo.rewards.registry import BUILT_IN, RewardFunction, brings_code, is_text, label, load_reward
 from medgrpo.rewards.weights import check_weights, normalised, resolve_weights
 
 Aggregation = Literal["sum", "normalize_then_sum"]
@@ -97,6 +98,7 @@ class CompositeReward:
             row as not judged by that reward.
         rewards: functions for names that no registry knows (to use a function without a file).
         settings: further arguments for every reward, the same for all rows (`tags`, `plain`, …).
+        timeout_s: longest time of one call of a reward that does not come with medgrpo; None: no limit.
     Raises:
         UsageError: unknown reward, negative or all-zero weights, an unknown gate or option.
     """
@@ -110,6 +112,7 @@ class CompositeReward:
         on_error: OnError = "stop",
         rewards: Mapping[str, RewardFunction] | None = None,
         settings: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         given = resolve_weights(weights)
         check_weights(given)
@@ -136,6 +139,12 @@ class CompositeReward:
             functions[source] if source in functions else load_reward(source) for source in sources
         )
         self.settings = dict(settings or {})
+        self.timeout_s = timeout_s or None
+        self._own = frozenset(
+            name
+            for name, source in zip(labels, sources, strict=True)
+            if source in functions or brings_code(source)
+        )
         self.__name__ = "reward"
         self._first_state = self.state_dict()
         self._texts = [i for i, source in enumerate(sources) if source not in functions and is_text(source)]
@@ -149,6 +158,10 @@ class CompositeReward:
         other = copy(self)
         other.settings = {**self.settings, **settings}
         return other
+
+    def alone(self, reward: str) -> CompositeReward:
+        """One reward, of this sum or not, judged with this sum's settings and its way to handle errors."""
+        return CompositeReward({reward: 1.0}, on_error=self.on_error, settings=self.settings)
 
     def bounds(self, name: str = "total") -> Bounds | None:
         """The range of a component for one row, or of the total; None where a user's own reward sets it."""
@@ -231,7 +244,8 @@ class CompositeReward:
         for index, (name, function) in enumerate(zip(self.names, self.functions, strict=True)):
             if together is not None and index in self._texts:
                 continue
-            given = built_in if self.sources[index] in BUILT_IN else offered
+            own = self.sources[index] not in BUILT_IN
+            given = with_own_names(offered, parameters(function)) if own else built_in
             values, failures = self._component(name, function, completions, given)
             components[:, index] = values
             if failures:
@@ -303,6 +317,7 @@ class CompositeReward:
     def _component(
         self, name: str, function: RewardFunction, completions: Sequence[Any], columns: Mapping[str, Any]
     ) -> tuple[list[float], list[str]]:
+        function = self._as_called(name, function, self.timeout_s)
         try:
             returned = function(completions=completions, **columns, **self.settings)
             return as_column(name, returned, len(completions)), []
@@ -322,7 +337,19 @@ class CompositeReward:
                     hint=f"{where}--on-reward-error skip counts such rows and goes on",
                 ) from error
             first = RewardError(name, f"{type(error).__name__}: {error}")
+        if self.timeout_s is not None:  # all rows together get about as long as the batch had
+            function = self._as_called(name, function, max(1.0, self.timeout_s / max(1, len(completions))))
         return _row_by_row(name, partial(function, **self.settings), completions, columns, first)
+
+    def _as_called(self, name: str, function: RewardFunction, timeout_s: float | None) -> RewardFunction:
+        """The function as it is where it is ours; a user's own so that what goes wrong in it stays in it."""
+        if name not in self._own:
+            return function
+
+        def contained(completions: Sequence[Any], **columns: Any) -> Any:
+            return call_contained(name, function, completions, columns, timeout_s=timeout_s)
+
+        return contained
 
     def _total(self, components: Floats) -> Floats:
         return self._weighted(components) * self._gate_factor(components)

@@ -101,6 +101,15 @@ def accepted(function: Callable[..., Any], columns: Mapping[str, Any]) -> dict[s
     return {name: value for name, value in columns.items() if name in names}
 
 
+def parameters(function: Callable[..., Any]) -> list[str]:
+    """The names of a reward's arguments; empty where it does not tell them."""
+    judge = function.judge if isinstance(function, FileReward) else function
+    try:
+        return list(inspect.signature(judge).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
 def _load_function(path: Path, function: str) -> Callable[..., Any]:
     if not path.is_file():
         raise UsageError(f"no file {path} for the reward {function!r}", expected="path/to/file.py:function")
@@ -112,7 +121,7 @@ def _load_function(path: Path, function: str) -> Callable[..., Any]:
     sys.modules[module_name] = module  # dataclasses and pickle look the module up by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise MedgrpoError(f"{path} does not import: {type(error).__name__}: {error}") from error
     found = getattr(module, function, None)
@@ -127,7 +136,7 @@ def _load_function(path: Path, function: str) -> Callable[..., Any]:
     if isinstance(found, type):
         try:
             found = found()
-        except TypeError as error:
+        except (TypeError, SystemExit) as error:
             raise UsageError(
                 f"the class {function!r} in {path} cannot be made: {error}",
                 expected="a class without arguments",
@@ -154,8 +163,9 @@ def as_column(reward: str, values: Any, count: int) -> list[float]:
             number = float(value)
         except (TypeError, ValueError):
             number = math.inf
-        if isinstance(value, str) or math.isinf(number):
-            raise RewardError(reward, f"it returned {value!r}", row=row)
+        if isinstance(value, str) or not math.isfinite(number):
+            hint = "None says that it cannot judge a row" if math.isnan(number) else None
+            raise RewardError(reward, f"it returned {value!r}", row=row, hint=hint)
         column.append(number)
     return column
 

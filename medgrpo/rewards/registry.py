@@ -111,7 +111,7 @@ def _entry_points() -> dict[str, EntryPoint]:
 def _load_entry_point(point: EntryPoint) -> RewardFunction:
     try:
         loaded = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MedgrpoError(
             f"the reward {point.name!r} ({point.value}) does not import: {type(error).__name__}: {error}"
         ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import UsageError, missing_extra
-from medgrpo.files import written_aside
+from medgrpo.files import json_line, written_aside
 from medgrpo.rewards.columns import RESERVED, SETTINGS
 from medgrpo.rewards.weights import resolve_weights
 from medgrpo.sheets import write_sheet
@@ -133,9 +133,9 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         elif suffix == ".csv":
             _write_csv(rows, partial)
         else:
-            lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+            lines = [json_line(row) for row in rows]
             text = "\n".join(lines) if suffix == ".jsonl" else "[\n" + ",\n".join(lines) + "\n]"
-            partial.write_text(text + "\n", encoding="utf-8")
+            partial.write_bytes(f"{text}\n".encode("utf-8", errors="replace"))
 
 
 def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -296,6 +296,14 @@ def synonyms() -> dict[str, Any]:
     return core.synonyms()
 
 
+def claims_text(explained: Mapping[str, Any]) -> str:
+    """The claims of one row of `explain` in a line: `left lung [beside the point] · right lung abnormal`."""
+    return " · ".join(
+        words if standing == "stands" else f"{words} [{standing}]"
+        for words, _, standing in explained["claims"]
+    )
+
+
 def explain(
     completions: Sequence[Completion],
     *,
@@ -311,8 +319,9 @@ def explain(
 
     Returns:
         one dict a row: `rule` (one of `core.ANSWER_RULES`), `answer_match`, `answer_match_graded`, `field` (the
-        text that was scored), `tags` (state of each), `reference` (the nearest accepted one), `read` (spelling,
-        meaning and negation of each token). Both scores are None where the row has no reference.
+        text that was scored), `tags` (state of each), `reference` (the nearest accepted one), `claims` (each clause:
+        its words, what it says, and whether the answer stands by it), `read` (spelling, meaning and negation of each
+        token). Both scores are None where the row has no reference.
     """
     columns = {"answer": answer, "answers": answers, "question": question, "options": options}
     return core.explain_answers(_texts(completions), _columns(columns), list(tags), plain)

@@ -10,9 +10,16 @@ from medgrpo.runs.said import Clause, in_words
 from medgrpo.runs.words import REMEDIES, Language
 
 Severity = Literal["info", "warning", "abnormal"]
-Verdict = Literal["normal", "warning", "abnormal", "insufficient_data"]
+Verdict = Literal["normal", "warning", "abnormal", "insufficient_data", "not_understood"]
 
-ORDER: dict[str, int] = {"info": 0, "normal": 0, "insufficient_data": 0, "warning": 1, "abnormal": 2}
+ORDER: dict[str, int] = {
+    "info": 0,
+    "normal": 0,
+    "insufficient_data": 0,
+    "not_understood": 0,
+    "warning": 1,
+    "abnormal": 2,
+}
 """How bad a severity or verdict is."""
 
 MIN_ENTRIES = 10

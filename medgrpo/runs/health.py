@@ -6,7 +6,7 @@ from typing import Any
 
 from medgrpo.methods import SAMPLING
 from medgrpo.runs.findings import ORDER, Finding, Health, Severity, judge
-from medgrpo.runs.metric_names import canonical_entry
+from medgrpo.runs.metric_names import JUDGED, canonical_entry
 from medgrpo.runs.record import RunRecord
 from medgrpo.runs.rules import findings_of
 from medgrpo.runs.said import say
@@ -25,6 +25,8 @@ def assess(run: RunRecord, *, completions: bool = False) -> Health:
         run: the run.
         completions: look at the completions in its run folder too, for repetition; takes half a second.
     """
+    if run.history and not run.keys & JUDGED and not run.components:
+        return Health("not_understood", [])
     entries = sum(any(key in entry for key in MEASUREMENTS[:2]) for entry in run.history)
     return judge([*findings_of(run), *(_stored_findings(run) if completions else [])], entries)
 

@@ -10,6 +10,25 @@ from medgrpo.errors import UsageError
 NAME = ".lock"
 
 
+def is_held(run: Path) -> bool:
+    """Whether another process writes the run folder; False where that cannot be told (a file system without locks)."""
+    import fcntl
+
+    try:
+        file = os.open(run / NAME, os.O_RDWR)
+    except OSError:  # never begun, or not ours to write
+        return False
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return False
+
+
 class RunLock:
     """Holds a run folder until `release`, or until the process ends in whatever way.
 

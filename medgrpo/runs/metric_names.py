@@ -57,11 +57,61 @@ RENAMED = {
     "val_response_length/mean": "eval_completions/mean_length",
     "val_response_length/clip_ratio": "eval_completions/clipped_ratio",
     "training/rollout_probs_diff_mean": "sampling/sampling_logp_difference/mean",
+    # OpenRLHF
+    "policy_loss": "loss",
+    "policy_lr": "learning_rate",
+    "actor_lr": "learning_rate",
+    "actor_grad_norm": "grad_norm",
+    "response_length": "completions/mean_length",
+    "truncated": "completions/clipped_ratio",
+    "entropy_loss": "entropy",
+    # NeMo-RL and prime-rl, as their consoles write them, in lower case
+    "avg_reward": "reward",
+    "avg_total_reward": "reward",
+    "mean_reward": "reward",
+    "mean_generation_length": "completions/mean_length",
+    "total_step_time": "step_time",
+    "grad._norm": "grad_norm",
+    "val._reward": "eval_reward",
+    "time": "step_time",
+    "loss/mean": "loss",
+    "entropy/mean": "entropy",
+    "reward/mean": "reward",
+    "reward/std": "reward_std",
+    "reward/all/mean": "reward",
+    "optim/grad_norm": "grad_norm",
+    "optim/lr": "learning_rate",
+    # tables of notebooks, Lightning
+    "training_loss": "loss",
+    "validation_loss": "eval_loss",
+    "val_loss": "eval_loss",
+    "val/loss": "eval_loss",
 }
 """What a key is called elsewhere -> TRL's name for it. An earlier match in the entry wins."""
 
+PLAIN = {
+    *("loss", "reward", "reward_std", "kl", "entropy", "grad_norm", "learning_rate", "epoch", "step"),
+    *("frac_reward_zero_std", "mean_token_accuracy", "elapsed_s", "stage", "event", "beta", "s_per_prompt"),
+}
+"""TRL's and our own names that no table renames."""
+
 DPO_REWARDS = {"chosen", "rejected", "margins", "accuracies"}
 """`rewards/<these>` are DPO's implicit rewards, not reward functions."""
+
+WRAPPERS = ("data", "metrics", "logs", "log", "values", "scalars", "stats", "payload")
+"""Keys under which loggers put the metrics of a step: what lies below counts as if it stood above."""
+
+JUDGED = {
+    *("loss", "reward", "kl", "entropy", "grad_norm", "eval_loss", "eval_reward", "frac_reward_zero_std"),
+    *("completions/mean_length", "completions/clipped_ratio", "mean_token_accuracy", "rewards/margins"),
+    *("rewards/accuracies", "clip_ratio/region_mean"),
+}
+"""Metrics that a verdict can rest on: a log without any of them says nothing about its run."""
+
+_UNDERSTOOD = re.compile(
+    r"(eval_)?(rewards?|completions|clip_ratio|sampling|time|tokens|logps|logits|dynamic_sampling|profiling|phases)/"
+    r"|eval_|train_|step_|num_|total_|memory|peak_"
+)
 
 TEXT_KEYS = {"stage", "event", "elapsed_time"}
 """Keys whose strings are kept; any other string that is no number is dropped."""
@@ -76,10 +126,19 @@ _COMPONENT = re.compile(r"(eval_)?rewards/([^/]+)(?:/(mean|std|coverage|.+))?$")
 _EASYR1_COMPONENT = re.compile(r"(reward|val)/(\w+?)(_reward)?$")
 
 
+_KNOWN = set(RENAMED.values()) | JUDGED
+
+
 @lru_cache(maxsize=4096)
 def canonical(key: str) -> str:
     """TRL's name of a metric; the key itself where TRL has none."""
     key = key.removeprefix("train/")
+    if " " in key or not key.islower():
+        folded = re.sub(r"\s*/\s*", "/", key.strip()).lower().replace(" ", "_")
+        if folded in RENAMED or folded in PLAIN:
+            key = folded
+        elif " / " in key:  # a notebook's table
+            key = key.strip().replace(" / ", "/")
     if key.startswith("eval/"):
         key = "eval_" + key.removeprefix("eval/")
     if key.startswith(("val-core/", "val-aux/")):  # verl: val-core/<data source>/acc/mean@1
@@ -95,6 +154,22 @@ def canonical(key: str) -> str:
     if match and match[3] is None and match[2] not in DPO_REWARDS:
         return f"{key}/mean"  # TRL before 0.16 logged rewards/<name> alone
     return key
+
+
+def is_understood(key: str) -> bool:
+    """Whether a metric, by TRL's name, is one that is known here; others are kept and listed."""
+    return key in PLAIN or key in _KNOWN or bool(_UNDERSTOOD.match(key))
+
+
+def unwrapped(raw: dict[str, Any]) -> dict[str, Any]:
+    """The entry with what loggers wrap (`WRAPPERS`) laid beside the rest: {"step": 1, "data": {"loss": 2}}."""
+    found: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key in WRAPPERS and isinstance(value, dict):
+            found |= {inner: item for inner, item in unwrapped(value).items() if inner not in raw}
+        else:
+            found[key] = value
+    return found
 
 
 def flatten(entry: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -175,7 +250,7 @@ def _plain_names(keys: tuple[str, ...]) -> tuple[tuple[str, ...] | None, tuple[i
 
 def _each_value_read(raw: dict[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {}
-    flat = flatten(raw) if any(isinstance(value, dict) for value in raw.values()) else raw
+    flat = flatten(unwrapped(raw)) if any(isinstance(value, dict) for value in raw.values()) else raw
     for key, value in flat.items():
         if key == "global_step/max_steps" and isinstance(value, str) and "/" in value:
             done, total = value.split("/", 1)

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from medgrpo.runs.metric_names import DPO_REWARDS, reward_components
+from medgrpo.runs.metric_names import DPO_REWARDS, is_understood, reward_components
 from medgrpo.runs.readers import read
 from medgrpo.runs.readers.parsed import Overlap, Stage
 from medgrpo.runs.said import Clause, in_words
@@ -61,6 +61,11 @@ class RunRecord:
     def keys(self) -> set[str]:
         """Every metric that some entry holds."""
         return {key for keys in set(map(tuple, self.history)) for key in keys} - EARLIER_KEYS
+
+    @cached_property
+    def unknown(self) -> list[str]:
+        """Metrics that no rule and no curve knows by their name, in alphabetical order."""
+        return sorted(key for key in self.keys if not is_understood(key))
 
     @property
     def steps(self) -> int:

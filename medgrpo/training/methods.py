@@ -69,6 +69,16 @@ class StageMethod:
 
         return rows_that_fit(self.facts, source, policy, settings, reporter)
 
+    def fitting_plan(
+        self, plan: StagePlan, settings: RunConfig, policy: Policy, source: RowSource, longest: int
+    ) -> StagePlan:
+        """The plan, its passes cut as this method and model take them.
+
+        Args:
+            longest: number of the largest row.
+        """
+        return plan
+
     def validator(self, run: Run, settings: RunConfig, policy: Policy) -> Validator | None:
         """What measures the stage on held-out rows; None where nothing is to be measured."""
         from medgrpo.training.run.before_after import stage_validator

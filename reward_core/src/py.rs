@@ -1,6 +1,8 @@
 //! The border to Python: check shapes, release the GIL, call the core, return arrays.
 
 mod boxes;
+mod columns;
+mod completions;
 mod masks;
 mod text;
 

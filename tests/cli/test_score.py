@@ -204,3 +204,28 @@ def test_a_plugin_that_fails_is_named_with_its_row_or_skipped(file, tmp_path):
     assert "'stumbles' failed at row 1: ZeroDivisionError" in str(error)
     document = run_json(*arguments[1:], "--on-reward-error", "skip")
     assert document["errors"] == {"stumbles": 1}
+
+
+def test_an_audit_without_completions_refuses_what_only_they_could_use(tmp_path):
+    from medgrpo.data.demo import DemoSize, write_demo_dataset
+
+    write_demo_dataset(tmp_path / "demo", size=DemoSize(train=8, validation=2, test=2))
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(json.dumps({"question": "Is it CT?", "answer": "yes"}) + "\n")
+    for place, option in (
+        (tmp_path / "demo", ["--output", "x.jsonl"]),
+        (tmp_path / "demo", ["--references", "r.jsonl"]),
+        (questions, ["--explain"]),
+        (questions, ["--group-size", "2"]),
+    ):
+        with pytest.raises(UsageError, match=rf"{option[0]} belongs to completions"):
+            runner.invoke(app, ["score", str(place), "--audit", *option], catch_exceptions=False)
+
+
+def test_written_rows_hold_no_nan_and_no_half_characters(tmp_path, file):
+    rows = [{**row, "weight": float("nan"), "note": "x\ud83d"} for row in ROWS]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run_json(file, "--output", tmp_path / "out.jsonl")
+    text = (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+    assert "NaN" not in text
+    assert [json.loads(line)["note"] for line in text.splitlines()] == ["x?"] * 2

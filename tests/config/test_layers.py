@@ -173,6 +173,8 @@ def test_a_model_that_medgrpo_trained_brings_its_prompt_and_picture_limits(tmp_p
     folder.mkdir(parents=True)
     described = {"prompt_template": TEMPLATES["answer"].to_dict(), "max_pixels": 12_544, "min_pixels": 3136}
     (folder / "medgrpo.json").write_text(json.dumps(described))
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"")
     resolved, notes = resolve_run(model=str(tmp_path / "run"))
     assert load_template(resolved.config.data.prompt_template).tags == ("think", "answer")
     assert resolved.config.model.max_pixels == 12_544

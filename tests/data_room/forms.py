@@ -326,7 +326,7 @@ RECORDS = (
         {"question": Q, "answer": "yes"},
         (
             "input (not in dataset_info.json) not read",
-            "note: the entry 'else' of dataset_info.json names no file that is here: not read",
+            "note: entry of dataset_info.json that names no file that is here",
         ),
     ),
     Form(
@@ -460,6 +460,27 @@ RECORDS = (
         "R1 cold start: the reply reasons in <think>",
         lines("a.jsonl", _chat(Q, THINK), _chat(Q2, "<think>Clear.</think>no")),
         {"answer": "yes", "answer_type": "closed", "chosen": THINK},
+    ),
+    Form(
+        "LLaMA-Factory v1: messages of parts with value, reasoning parts",
+        lines(
+            "a.jsonl",
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "text", "value": Q}], "loss_weight": 0.0},
+                    {
+                        "role": "assistant",
+                        "content": [
+                            {"type": "reasoning", "value": "Broken."},
+                            {"type": "text", "value": "yes"},
+                        ],
+                        "loss_weight": 1.0,
+                    },
+                ]
+            },
+        ),
+        {"question": Q, "answer": "yes", "chosen": "<think>Broken.</think>\nyes"},
+        rows=1,
     ),
     Form(
         "OpenAI chat with parts",
@@ -883,6 +904,42 @@ FOLDERS = (
         both(pictures("images/a.png"), text("labels/a.txt", YOLO_LINE), text("labels/b.txt", YOLO_LINE)),
         {"boxes": BOXED},
         ("skipped: labels without a picture",),
+        rows=1,
+    ),
+    Form(
+        "Pascal VOC: JPEGImages, Annotations/*.xml",
+        both(
+            pictures("JPEGImages/a.png"),
+            text(
+                "Annotations/a.xml",
+                "<annotation><filename>a.png</filename><size><width>32</width><height>24</height></size><object><name>cyst</name><difficult>1</difficult><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>12</xmax><ymax>15</ymax></bndbox></object></annotation>",
+            ),
+        ),
+        {"answer": "cyst", "boxes": [[2, 3, 12, 15]]},
+        ("note: box marked as difficult: kept",),
+        rows=1,
+    ),
+    Form(
+        "LabelMe: a JSON file a picture",
+        both(
+            pictures("a.png"),
+            text(
+                "a.json",
+                json.dumps(
+                    {
+                        "imagePath": "..\\\\x\\\\a.png",
+                        "imageWidth": 32,
+                        "imageHeight": 24,
+                        "shapes": [
+                            {"label": "cyst", "shape_type": "polygon", "points": [[2, 3], [12, 3], [12, 15]]},
+                            {"label": "tip", "shape_type": "point", "points": [[1, 1]]},
+                        ],
+                    }
+                ),
+            ),
+        ),
+        {"answer": "cyst", "boxes": [[2, 3, 12, 15]]},
+        ("note: box taken around a polygon", "note: shape of the kind point has no area: left out"),
         rows=1,
     ),
     Form(

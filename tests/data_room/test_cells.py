@@ -94,6 +94,27 @@ def test_a_hub_name_without_a_network_is_one_clear_error(tmp_path):
         prepare("someone/no-such-dataset-here", tmp_path / "out", PrepareOptions())
 
 
+def test_a_mistyped_folder_is_said_and_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "data" / "vqa_rad").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="the folder data has nothing called vqa_rd") as refused:
+        prepare("data/vqa_rd", tmp_path / "out", PrepareOptions())
+    assert "did you mean data/vqa_rad?" in refused.value.hint
+    assert "call from a directory without data/" in refused.value.hint  # where the hub was meant
+
+
+def test_what_comes_from_the_hub_is_kept_in_the_cache_that_was_named(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    from medgrpo.data.prepare import local_source
+
+    asked = []
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **options: asked.append(options))
+    monkeypatch.setenv("MEDGRPO_CACHE", str(tmp_path / "kept"))
+    assert local_source("someone/some-set") == tmp_path / "kept" / "hub" / "someone--some-set"
+    assert asked[0]["local_dir"] == tmp_path / "kept" / "hub" / "someone--some-set"
+
+
 def test_parquet_that_is_none_says_so(tmp_path):
     from medgrpo.errors import MedgrpoError
 

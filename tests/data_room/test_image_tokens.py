@@ -3,7 +3,8 @@
 import pytest
 
 from medgrpo.errors import UsageError
-from medgrpo.models.image_tokens import FAMILIES, image_family, image_tokens, smart_resize
+from medgrpo.models.families import image_family
+from medgrpo.models.image_tokens import image_tokens, smart_resize
 
 SIZES = [
     (1024, 1024),
@@ -42,7 +43,7 @@ def test_tokens_of_known_sizes(size, family, max_pixels, tokens):
 def test_qwen_counts_equal_those_of_the_image_processor(size, max_pixels, name):
     from transformers import Qwen2VLImageProcessor
 
-    family = FAMILIES[name]
+    family = image_family(name)
     cap = min(family.max_pixels, max_pixels or family.max_pixels)
     processor = Qwen2VLImageProcessor(
         patch_size=family.patch_px,
@@ -62,14 +63,14 @@ def test_a_processed_picture_has_as_many_tokens_as_counted():
     processor = Qwen2VLImageProcessor(size={"shortest_edge": 56 * 56, "longest_edge": 602112})
     picture = Image.fromarray(np.zeros((300, 1000, 3), np.uint8))
     grid = processor(images=[picture], return_tensors="np")["image_grid_thw"][0]
-    assert grid.prod() // 4 == image_tokens(1000, 300, FAMILIES["qwen2.5-vl"], 602112)
+    assert grid.prod() // 4 == image_tokens(1000, 300, image_family("qwen2.5-vl"), 602112)
 
 
 @pytest.mark.parametrize("size", [*SIZES, (896, 448), (448, 1344), (1344, 896)])
 def test_internvl_counts_equal_those_of_the_image_processor(size):
     from transformers import GotOcr2ImageProcessor
 
-    family = FAMILIES["internvl"]
+    family = image_family("internvl")
     processor = GotOcr2ImageProcessor(
         crop_to_patches=True,
         min_patches=1,
@@ -84,7 +85,7 @@ def test_internvl_counts_equal_those_of_the_image_processor(size):
 def test_gemma_spends_its_fixed_number_of_tokens():
     from transformers.models.gemma3.configuration_gemma3 import Gemma3Config
 
-    assert Gemma3Config().mm_tokens_per_image == FAMILIES["gemma-3"].tile_tokens
+    assert Gemma3Config().mm_tokens_per_image == image_family("gemma-3").tile_tokens
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,18 @@ def splits_of(dataset, column):
     return {split: {json.dumps(row[column]) for row in dataset.rows(split)} for split in dataset.splits}
 
 
+def test_image_tokens_are_those_of_the_first_picture_as_the_table_of_columns_says(vqa_folder, tmp_path):
+    from medgrpo.models.families import image_family
+    from medgrpo.models.image_tokens import image_tokens
+
+    rows = [{"question": "Compare.", "answer": "same", "images": ["case00.jpg", "case01.jpg"]}]
+    (vqa_folder / "rows.jsonl").write_text(json.dumps(rows[0]) + "\n", encoding="utf-8")
+    dataset, _ = prepare(vqa_folder, tmp_path / "out", PrepareOptions(split="1,0,0"), workers=1)
+    (row,) = dataset.rows("train")
+    assert len(row["images"]) == 2
+    assert row["image_tokens"] == image_tokens(row["width"], row["height"], image_family("qwen2.5-vl"))
+
+
 def test_every_row_arrives_once_and_no_picture_in_two_splits(vqa_folder, tmp_path):
     dataset, is_new = prepare(vqa_folder, tmp_path / "out", SMALL, workers=1)
     assert is_new

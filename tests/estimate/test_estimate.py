@@ -161,3 +161,34 @@ def test_the_bare_command_says_what_it_took(capsys):
     assert found["rows"] == 1797
     assert "1797 rows taken" in captured.err
     assert len(found["alternatives"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "active"),
+    [("Qwen/Qwen3-VL-30B-A3B-Instruct", 30.5e9, 3.3e9), ("Qwen3-VL-235B-A22B-Thinking", 235e9, 22e9)],
+)
+def test_a_mixture_of_experts_weighs_all_of_them_and_computes_with_a_few(name, total, active):
+    from medgrpo.estimate.shapes import find_shape
+
+    shape = find_shape(name)
+    assert shape.language_parameters == pytest.approx(total, rel=0.02)
+    assert shape.active_parameters == pytest.approx(active, rel=0.06)
+    assert shape.active_parameters <= shape.read_parameters(1) * 1.001
+    assert shape.read_parameters(1) < shape.read_parameters(64) < shape.language_parameters
+
+
+def test_a_mixture_of_experts_is_read_from_its_config(tmp_path):
+    from medgrpo.estimate.shapes import find_shape
+
+    text = {
+        **{"num_hidden_layers": 48, "hidden_size": 2048, "num_attention_heads": 32, "num_key_value_heads": 4},
+        **{"head_dim": 128, "intermediate_size": 6144, "moe_intermediate_size": 768, "vocab_size": 151_936},
+        **{"num_experts": 128, "num_experts_per_tok": 8},
+    }
+    vision = {"hidden_size": 1152, "depth": 27, "intermediate_size": 4304}
+    config = {"model_type": "qwen3_vl_moe", "text_config": text, "vision_config": vision}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    read, known = find_shape(str(tmp_path)), find_shape("Qwen3-VL-30B-A3B")
+    assert read.language_parameters == known.language_parameters
+    assert read.active_parameters == known.active_parameters
+    assert read.patches_per_token == known.patches_per_token

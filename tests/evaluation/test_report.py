@@ -5,11 +5,12 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
+from medgrpo.evaluation.cases import nearly_right, uncertain_cases, worst_cases
 from medgrpo.evaluation.counterfactual import compare_with_real
 from medgrpo.evaluation.evaluate import evaluate_predictions
 from medgrpo.evaluation.outputs import write_outputs
 from medgrpo.evaluation.predictions import Predictions
-from medgrpo.evaluation.report import nearly_right, report_html, uncertain_cases, worst_cases
+from medgrpo.evaluation.report import report_html
 from medgrpo.evaluation.targets import Target
 
 HOSTILE = [

@@ -7,7 +7,7 @@ import pytest
 
 from medgrpo.data.prompts import TEMPLATES
 from medgrpo.errors import UsageError
-from medgrpo.generation.subject import find_subject
+from medgrpo.generation.subject import Subject, find_subject
 
 NO_TENSORS = struct.pack("<Q", 2) + b"{}"
 
@@ -114,3 +114,25 @@ def test_the_section_of_the_rewards_is_the_configurations_own():
     from medgrpo.config.sections import RunConfig
 
     assert {"weights", "gate"} <= RunConfig.model_fields["rewards"].annotation.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("provenance", "info", "is_learnt"),
+    [
+        ({"data_hash": "a"}, {"hash": "a"}, True),
+        ({"data_hash": "a"}, {"hash": "b"}, False),
+        ({"data_hash": "m", "part_hashes": ["a", "b"]}, {"hash": "b"}, True),
+        ({"data_hash": "a"}, {"hash": "m", "parts": [{"hash": "a"}, {"hash": "c"}]}, True),
+        ({"data_hash": "pairs", "part_hashes": ["a"]}, {"hash": "a"}, True),  # DPO on pairs of its rows
+        ({"data_hash": "a"}, {"hash": "pairs", "made_from_dataset": "a"}, True),
+        ({}, {"hash": "a"}, False),
+        ({}, {}, False),
+    ],
+)
+def test_rows_that_a_model_has_learnt_are_known_through_mixtures_and_pairs(
+    tmp_path, provenance, info, is_learnt
+):
+    from medgrpo.data.prepared import PreparedDataset
+
+    subject = Subject("model", "model", metadata={"provenance": provenance})
+    assert subject.has_learnt(PreparedDataset(tmp_path, info)) is is_learnt

@@ -33,9 +33,9 @@ def lora(**changes: Any) -> Any:
     """LoRA on attention and MLP of the language model, as training makes it."""
     from peft import LoraConfig
 
-    from medgrpo.models.loading import LORA_TARGETS
+    from medgrpo.models.families.base import LANGUAGE_LAYERS
 
-    settings = {"r": 4, "lora_alpha": 8, "target_modules": LORA_TARGETS["language"], "task_type": "CAUSAL_LM"}
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": LANGUAGE_LAYERS, "task_type": "CAUSAL_LM"}
     return LoraConfig(**(settings | changes))
 
 

@@ -146,7 +146,7 @@ def test_pixels_are_refused_where_the_model_sees_tiles():
     tiles = SimpleNamespace(image_processor=GotOcr2ImageProcessor(size={"height": 448, "width": 448}))
     with pytest.raises(UsageError, match="do not suit internvl") as caught:
         box_coordinates("internvl", tiles, "pixel")
-    assert caught.value.hint == "--set data.box_format=thousand"
+    assert caught.value.hint == "--box-format thousand (train: --set data.box_format=thousand)"
 
 
 def test_the_form_is_recorded_and_read_back():

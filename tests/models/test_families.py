@@ -13,7 +13,7 @@ from medgrpo.data.schema import new_row
 from medgrpo.errors import UsageError
 from medgrpo.estimate.estimate import Facts, estimate
 from medgrpo.generation.generate import encode_prompts
-from medgrpo.models.image_tokens import image_family
+from medgrpo.models.families import image_family
 from medgrpo.models.loading import freeze_towers, limit_pixels, load_model, load_processor, lora_targets
 from medgrpo.training.before.datasets import RowSource, open_image, prompt_lengths
 from medgrpo.training.trainers.vllm import picture_tokens, pictures_for_vllm, prompts_for_vllm

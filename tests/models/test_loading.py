@@ -4,15 +4,14 @@ import shutil
 import pytest
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.models.families import is_lora_target, tower_of
 from medgrpo.models.loading import (
     check_model,
     freeze_towers,
-    is_lora_target,
     limit_pixels,
     load_model,
     load_processor,
     lora_targets,
-    tower_of,
 )
 
 

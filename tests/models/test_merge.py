@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from medgrpo.errors import MedgrpoError, UsageError
-from medgrpo.models.loading import LORA_TARGETS
-from medgrpo.models.merge import adapter_folder, base_of, merge_adapter, merge_adapters, tower_of
+from medgrpo.models.families import tower_of
+from medgrpo.models.families.base import LANGUAGE_LAYERS
+from medgrpo.models.merge import adapter_folder, base_of, merge_adapter, merge_adapters
 from tests.models import adapters
 from tests.models.adapters import edit_json, edit_tensors, load_plain, logits, lora
 
@@ -135,7 +136,7 @@ def kinds():
             target_modules=r".*layers\.\d+\.(self_attn\.[kv]_proj|mlp\.down_proj)",
             feedforward_modules=r".*\.mlp\.down_proj",
         ),
-        "loha": LoHaConfig(r=4, alpha=8, target_modules=LORA_TARGETS["language"]),
+        "loha": LoHaConfig(r=4, alpha=8, target_modules=LANGUAGE_LAYERS),
         "norms saved": lora(modules_to_save=["norm"]),
         "biases": lora(
             bias="lora_only", lora_bias=True, target_modules=r".*language_model.*self_attn\.[qkv]_proj"

@@ -149,3 +149,12 @@ def test_broken_settings_are_worded(tmp_path, text):
     (folder / "adapter_config.json").write_text(text)
     with pytest.raises(MedgrpoError, match=r"adapter_config\.json"):
         find_weights(str(folder))
+
+
+def test_a_mistyped_model_folder_is_said_and_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "models" / "qwen-3b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no model at models/qwen-b") as refused:
+        find_weights("models/qwen-b")
+    assert "did you mean models/qwen-3b?" in refused.value.hint
+    assert find_weights("Qwen/Qwen2.5-VL-3B-Instruct").base == "Qwen/Qwen2.5-VL-3B-Instruct"

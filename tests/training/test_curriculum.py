@@ -113,8 +113,8 @@ def test_a_row_that_joins_does_not_crowd_the_others_out():
 def test_the_log_says_how_hard_a_step_is_by_rank():
     order = curriculum([10, 20, 20, 1000], schedule="sorted", chunk=2, chunks=2)
     # Ranks 0, 1.5, 1.5, 3 of 3: the first chunk is the row at 10 and one at 20.
-    assert order.told(1) == {"curriculum/difficulty": pytest.approx(0.25), "curriculum/available": 1.0}
-    assert order.told(2)["curriculum/difficulty"] == pytest.approx(0.75)
+    assert order.log_entries(1) == {"curriculum/difficulty": pytest.approx(0.25), "curriculum/available": 1.0}
+    assert order.log_entries(2)["curriculum/difficulty"] == pytest.approx(0.75)
 
 
 # ------------------------------------------------------------------------------------------ what is hard

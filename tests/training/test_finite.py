@@ -11,7 +11,7 @@ from medgrpo.errors import MedgrpoError
 from medgrpo.files import read_json
 from medgrpo.runs.writer import StageFolder
 from medgrpo.training.run.checkpoints import complete_checkpoints
-from medgrpo.training.watch.finite import worded
+from medgrpo.training.watch.finite import non_finite_outputs_in_words
 from tests.training.conftest import StopsAt, losses, run
 
 SHORT = ("stages.sft.enabled=false", "training.max_steps=4", "training.lr_scheduler_type=constant")
@@ -50,8 +50,9 @@ def test_a_model_whose_weights_are_no_numbers_is_refused_before_the_first_step(t
     name = next(name for name in tensors if name.endswith("q_proj.weight"))
     tensors[name][0, 0] = torch.nan
     save_file(tensors, weights, {"format": "pt"})
-    with pytest.raises(MedgrpoError, match=r"q_proj\.\S*weight are .*before the first step"):
+    with pytest.raises(MedgrpoError, match=r"NaN or infinity in .*q_proj\.\S*weight"):
         run(tiny_config(*SHORT, f"model.path={path}"), tmp_path / "next")
+    assert not (tmp_path / "next" / "log.jsonl").is_file()
 
 
 def test_what_a_gpu_says_of_it_is_worded_too_and_other_errors_pass(tmp_path):
@@ -63,10 +64,10 @@ def test_what_a_gpu_says_of_it_is_worded_too_and_other_errors_pass(tmp_path):
     trainer = SimpleNamespace(state=SimpleNamespace(global_step=7))
     with (
         pytest.raises(MedgrpoError, match=r"step 7, .* outputs are NaN"),
-        worded(context, trainer),
+        non_finite_outputs_in_words(context, trainer),
     ):
         raise RuntimeError(
             "CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later"
         )
-    with pytest.raises(RuntimeError, match="shape"), worded(context, trainer):
+    with pytest.raises(RuntimeError, match="shape"), non_finite_outputs_in_words(context, trainer):
         raise RuntimeError("shape mismatch")

@@ -80,32 +80,54 @@ def test_passes_get_their_rows_as_in_trl(tiny_config, tmp_path, monkeypatch):
 
     from medgrpo.training.trainers.grpo import PolicyTrainer
 
-    config = tiny_config(*PICTURES)
+    config = tiny_config(*PICTURES, "engine.shared_prompt=off")
     ours = json_objects(run(config, tmp_path / "ours").log)
     monkeypatch.setattr(PolicyTrainer, "_prepare_inputs", GRPOTrainer._prepare_inputs)
     trls = json_objects(run(config, tmp_path / "trls").log)
     assert [entry["loss"] for entry in ours] == [entry["loss"] for entry in trls]
 
 
-def test_each_row_goes_into_one_pass_with_its_own_pictures():
-    # Row i has i % 3 pictures of 1 × 2 × 2 patches, each patch saying its row.
-    count = [number % 3 for number in range(8)]
-    of_row = torch.arange(8).repeat_interleave(torch.tensor(count))
+@pytest.mark.parametrize("keeps_groups", [False, True])
+def test_each_row_goes_into_one_pass_with_its_own_prompt(keeps_groups):
+    prompts = [{"number": number} for number in range(4)]
     generated = {
         "completion_ids": torch.arange(8)[:, None].expand(8, 5),
-        "pixel_values": of_row.repeat_interleave(4)[:, None].float(),
-        "image_grid_thw": torch.tensor([1, 2, 2]).expand(len(of_row), 3),
-        "num_images": count,
+        "shown": [prompts[row // 2] for row in range(8)],
+        "group_ids": torch.arange(8) // 2,
         "num_items_in_batch": torch.tensor(40),
     }
     torch.manual_seed(0)
-    batches = batches_of_passes(generated, 4)
-    rows = [batch["completion_ids"][:, 0] for batch in batches]
-    assert sorted(torch.cat(rows).tolist()) == list(range(8))
+    batches = batches_of_passes(generated, 4, keeps_groups=keeps_groups)
+    rows = [batch["completion_ids"][:, 0].tolist() for batch in batches]
+    assert sorted(number for numbers in rows for number in numbers) == list(range(8))
     assert [len(batch) for batch in rows] == [2, 2, 2, 2]
     for batch, numbers in zip(batches, rows, strict=True):
-        pictures = torch.tensor([count[number] for number in numbers])
-        assert batch["num_images"] == pictures.tolist()
-        assert batch["pixel_values"][:, 0].tolist() == numbers.repeat_interleave(4 * pictures).tolist()
-        assert len(batch["image_grid_thw"]) == pictures.sum()
+        assert [one["number"] for one in batch["shown"]] == [number // 2 for number in numbers]
+        assert batch["group_ids"].tolist() == [number // 2 for number in numbers]
         assert batch["num_items_in_batch"] == 40
+    if keeps_groups:
+        assert all(one // 2 == other // 2 for one, other in rows)
+        assert rows != [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("training.beta=0.05", "training.num_iterations=2", "training.per_device_train_batch_size=2"),
+        ("tuning.method=dora", "tuning.rank=4", "training.beta=0.05"),
+        ("training.loss_type=grpo", "training.max_steps=2"),
+        ('tuning.towers=["language", "vision", "aligner"]',),
+    ],
+    ids=["two iterations, passes of half a group", "dora", "a mean over completions", "the tower trains"],
+)
+def test_a_run_learns_the_same_with_prompts_computed_once(settings, tiny_config, tmp_path):
+    logs = []
+    for mode in ("on", "off"):
+        config = tiny_config(*PICTURES[:1], *PICTURES[4:], *settings, f"engine.shared_prompt={mode}")
+        logs.append(json_objects(run(config, tmp_path / mode).log))
+    assert len({entry["grad_norm"] for entry in logs[0]} - {0}) > 1
+    for key in ("loss", "kl", "entropy", "grad_norm", "reward"):
+        both = [[entry[key] for entry in log if key in entry] for log in logs]
+        # Steps of Adam make much of the last digits of a gradient: what comes after the first differs more.
+        assert both[0][:1] == pytest.approx(both[1][:1], rel=2e-3, abs=1e-5), key
+        assert both[0] == pytest.approx(both[1], rel=0.05, abs=1e-4), key

@@ -97,7 +97,9 @@ def test_no_room_compares_with_the_name_of_a_method():
             if not isinstance(node, ast.Compare):
                 continue
             names = [one for one in ast.walk(node) if isinstance(one, ast.Constant) and one.value in METHODS]
-            is_other = any(word in ast.unparse(node) for word in ("loss_type", "'masks' in given"))  # an option of eval
+            is_other = any(
+                word in ast.unparse(node) for word in ("loss_type", "'masks' in given")
+            )  # an option of eval
             if names and not is_other:
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
     assert not found, "ask the method's entry in medgrpo/methods.py instead"

@@ -10,7 +10,7 @@ from medgrpo.errors import MedgrpoError
 from medgrpo.files import read_json
 from medgrpo.records import json_objects
 from medgrpo.training.run.train import train
-from medgrpo.training.watch.oom import explained, memory_advice
+from medgrpo.training.watch.oom import memory_advice, memory_and_disk_in_words
 from medgrpo.training.watch.reporter import SilentReporter
 from tests.training.conftest import losses, prompt_order
 
@@ -23,15 +23,18 @@ def run(config, path, reporter=None):
 
 @contextmanager
 def device_with_room_for(samples, *, after=0):
-    """Every forward pass with gradients on more samples raises what torch raises on a full device."""
-    passes = 0
+    """Every forward pass with gradients on more samples raises what torch raises on a full device.
+
+    A group of completions is one row of such a pass.
+    """
+    passes, group = 0, 4
 
     def full(module, arguments):
         nonlocal passes
         if not isinstance(module, torch.nn.Embedding) or not torch.is_grad_enabled():
             return
         passes += 1
-        if arguments[0].shape[0] > samples and passes > after:
+        if group * arguments[0].shape[0] > samples and passes > after:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     hook = torch.nn.modules.module.register_module_forward_pre_hook(full)
@@ -109,5 +112,5 @@ def test_what_does_not_fit_fails_before_the_first_step(tiny_config, tmp_path):
     ],
 )
 def test_a_full_disk_is_known_by_what_python_and_torch_raise(tiny_config, error):
-    with pytest.raises(MedgrpoError, match="the disk is full"), explained(tiny_config()):
+    with pytest.raises(MedgrpoError, match="the disk is full"), memory_and_disk_in_words(tiny_config()):
         raise error

@@ -20,7 +20,7 @@ def weights(folder):
 
 @pytest.mark.parametrize("towers", [("language",), ("vision", "aligner")])
 def test_full_tuning_changes_the_chosen_towers_and_no_other_weight(tiny_config, tmp_path, towers):
-    from medgrpo.models.loading import tower_of
+    from medgrpo.models.families import tower_of
 
     chosen = ", ".join(f'"{tower}"' for tower in towers)
     run(tiny_config(*QUICK, f"tuning.towers=[{chosen}]", "training.max_steps=2"), tmp_path / "run")
@@ -40,7 +40,7 @@ def test_full_tuning_changes_the_chosen_towers_and_no_other_weight(tiny_config, 
 def test_adapters_sit_on_the_chosen_towers_alone(tiny_config, tmp_path, method, towers, expected):
     from safetensors.torch import load_file
 
-    from medgrpo.models.loading import tower_of
+    from medgrpo.models.families import tower_of
 
     config = tiny_config(
         *QUICK, f"tuning.method={method}", f"tuning.towers={towers}", "tuning.rank=4", "training.max_steps=2"
@@ -56,7 +56,8 @@ def test_adapters_sit_on_the_chosen_towers_alone(tiny_config, tmp_path, method, 
 
 def test_the_vision_side_has_parameter_groups_with_its_own_learning_rate(tmp_path):
     from medgrpo.models.demo import build_demo_model
-    from medgrpo.models.loading import load_model, tower_of
+    from medgrpo.models.families import tower_of
+    from medgrpo.models.loading import load_model
     from medgrpo.training.trainers.optimizer import separate_rates
 
     model = load_model(str(build_demo_model(tmp_path / "m", ["a question"], seed=0))).model

@@ -5,7 +5,8 @@ import inspect
 import pytest
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.training.trainers.vllm import PictureTokens, check_gap, collapse_image_tokens, prompts_for_vllm
+from medgrpo.models.picture_tokens import PictureTokens, collapse_image_tokens
+from medgrpo.training.trainers.vllm import check_gap, prompts_for_vllm
 
 IMAGE = 9
 

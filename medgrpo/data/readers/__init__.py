@@ -24,6 +24,7 @@ from medgrpo.data.readers.records import first_record, read_records
 from medgrpo.data.readers.slake import SlakeReader
 from medgrpo.data.readers.texts import InstructionReader, PubMedReader
 from medgrpo.data.readers.verl import VerlReader
+from medgrpo.data.readers.voc import LabelMeReader, VocReader
 from medgrpo.data.readers.volumes import DicomReader, NiftiReader
 from medgrpo.data.readers.vqa_med import VqaMedReader
 from medgrpo.data.readers.vqa_rad import VqaRadReader
@@ -52,6 +53,8 @@ FORMATS: tuple[RecordReader, ...] = (
 FOLDERS: tuple[FolderReader, ...] = (
     CocoReader(),
     YoloReader(),
+    VocReader(),
+    LabelMeReader(),
     DicomReader(),
     NiftiReader(),
     MaskFolderReader(),

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from medgrpo.data.fields import Account
-from medgrpo.data.schema import Row, Task
+from medgrpo.data.schema import Task
 from medgrpo.data.source import ImageRef, Source
 from medgrpo.errors import MedgrpoError
 from medgrpo.records import BadRow
+from medgrpo.rows import Row
 
 __all__ = ["BadRow", "FolderReader", "Item", "Policy", "Problems", "Reader", "Record", "RecordReader"]
 

@@ -115,6 +115,9 @@ def _part(part: Any, name: str, chat: Chat) -> str | None:
         kind = str(part.get("type") or ("text" if "text" in part else "")).lower()
         if kind in ("text", "input_text", "output_text"):
             return text_of(part.get("text", part.get("value", part.get("content"))))
+        if kind in ("reasoning", "thinking"):
+            said = text_of(part.get("text", part.get("value", part.get("thinking", part.get("content")))))
+            return said and f"<think>{said}</think>"
         if "image" in kind or "image" in part or "image_url" in part:
             named = next(
                 (

@@ -97,7 +97,7 @@ def layouts(source: Source, problems: Problems) -> dict[Path, Layout]:
             files = sorted(file.iterdir()) if place and file.is_dir() else [file]
             named = [each for each in files if each in source.record_files]
             if not named and source.only_file is None:
-                problems.notes[f"the entry {name!r} of {NAME} names no file that is here: not read"] += 1
+                problems.notes[f"entry of {NAME} that names no file that is here"] += 1
             for key in entry.keys() & {"num_samples", "subset", "split"}:
                 if named:
                     problems.notes[

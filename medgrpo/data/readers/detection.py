@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from medgrpo.data.boxes import boxes_column
-from medgrpo.data.schema import Row, new_row
+from medgrpo.data.schema import new_row
+from medgrpo.rows import Row
 
 Box = dict[str, Any]
 

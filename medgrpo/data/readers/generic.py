@@ -13,8 +13,9 @@ from medgrpo.data.cells import CELL
 from medgrpo.data.readers.answers import ANSWER, answer_field, answers_of, full_reply, named_options
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
 from medgrpo.data.readers.values import folded, optional, required, text_of
-from medgrpo.data.schema import Row, Task, guess_language, is_yes_or_no, new_row
+from medgrpo.data.schema import Task, guess_language, is_yes_or_no, new_row
 from medgrpo.data.source import ImageRef, MissingImage, Source, split_of_name
+from medgrpo.rows import Row
 
 QUESTION = (
     *("question", "query", "problem", "prompt", "ask", "open-ended verifiable question", "text_input"),

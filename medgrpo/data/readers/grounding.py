@@ -10,8 +10,8 @@ from medgrpo.data.readers.base import BadRow
 from medgrpo.data.readers.detection import detection_row
 from medgrpo.data.readers.geometry import checked_box, stored_size
 from medgrpo.data.readers.values import text_of
-from medgrpo.data.schema import Row
 from medgrpo.data.source import ImageRef, Source
+from medgrpo.rows import Row
 
 BOX, NAME = "<bbox>", "<ref-object>"
 _MARK = re.compile(rf"{BOX}|{NAME}")

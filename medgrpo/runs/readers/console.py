@@ -15,7 +15,9 @@ from medgrpo.runs.said import say
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _DICT = re.compile(r"\{['\"][^{}\n\r]*\}")
 _BARE_NUMBER = re.compile(r"(?<=[:\[, ])(-?(?:nan|inf))\b", re.IGNORECASE)
-_PROGRESS = re.compile(r"(\d+)/(\d+) \[([\d:]+)<")
+_PROGRESS = re.compile(
+    r"(?<!\d)(\d{1,15})/(\d{1,15}) \[([\d:]{1,20})<"
+)  # bounded: digits without end took quadratic time
 _HEADER = re.compile(r"^- ([A-Z][\w ]{1,30}): (.+)$", re.MULTILINE)
 _VERL_LINE = re.compile(r"\bstep:(\d+) - (\S+:.+)")
 _VERL_VALUE = re.compile(r"(\S+):(?:np\.\w+\()?([-+\w.]+)\)?$")

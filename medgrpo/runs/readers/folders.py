@@ -9,9 +9,18 @@ from medgrpo.errors import MedgrpoError
 from medgrpo.runs.readers.files import read_file
 from medgrpo.runs.readers.parsed import Parsed
 from medgrpo.runs.readers.run_folder import read_run_folder
+from medgrpo.runs.readers.trackers import event_files, read_events, read_mlflow
 from medgrpo.runs.said import say
 
 LOG_NAMES = ("logging.jsonl", "trainer_log.jsonl", "training_metrics.jsonl")
+WANDB_FILES = (
+    "files/output.log",
+    "output.log",
+    "history.jsonl",
+    "files/wandb-summary.json",
+    "wandb-summary.json",
+)
+"""Where wandb's folder of a run holds the console, and the last value of each metric."""
 
 
 def read_folder(path: Path) -> Parsed:
@@ -26,10 +35,23 @@ def read_folder(path: Path) -> Parsed:
     states = [path / "trainer_state.json", *path.glob("checkpoint-*/trainer_state.json")]
     if states := [state for state in states if state.is_file()]:
         return _named_after_folder(read_file(max(states, key=_checkpoint_step)), path)
+    return _tracked(path)
+
+
+def _tracked(path: Path) -> Parsed:
+    """The log that a tracker left: TensorBoard, mlflow, wandb."""
+    if events := event_files(path):
+        return read_events(events, path.resolve().name)
+    if (mlflow := read_mlflow(path, path.resolve().name)) is not None:
+        return mlflow
+    for name in WANDB_FILES:
+        if (path / name).is_file():
+            return _named_after_folder(read_file(path / name), path)
     raise MedgrpoError(
         f"no training log in the folder {str(path)!r}",
         expected="log.jsonl (a run of medgrpo), trainer_state.json, "
-        "checkpoint-*/trainer_state.json, logging.jsonl, trainer_log.jsonl or experiment_log*.jsonl",
+        "checkpoint-*/trainer_state.json, logging.jsonl, trainer_log.jsonl, experiment_log*.jsonl, "
+        "events.out.tfevents.*, metrics/ (mlflow) or output.log (wandb)",
         hint="name the log file itself",
     )
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from medgrpo.records import lines
-from medgrpo.runs.metric_names import canonical_entry
+from medgrpo.runs.metric_names import JUDGED, canonical_entry
 from medgrpo.runs.readers.decode import decoded
 from medgrpo.runs.readers.parsed import Parsed
+from medgrpo.runs.readers.trackers import is_wandb_row, wandb_entries
 from medgrpo.runs.said import Clause, say
 
 LINE_FORMATS: list[tuple[str, Callable[[dict[str, Any]], bool]]] = [
@@ -20,8 +21,10 @@ LINE_FORMATS: list[tuple[str, Callable[[dict[str, Any]], bool]]] = [
     ),
     ("EasyR1/verl JSONL", lambda row: any(key.startswith(("actor/", "critic/")) for key in row)),
     ("medgrpo log.jsonl", lambda row: "stage" in row and "step" in row),
+    ("wandb history", is_wandb_row),
     ("JSONL of strings", lambda row: isinstance(row.get("loss"), str)),
     ("JSONL", lambda row: "step" in row or "global_step" in row or "loss" in row or "reward" in row),
+    ("JSONL", lambda row: bool({"step", *JUDGED} & canonical_entry(row).keys())),
 ]
 """(name, whether a row looks like it); the first that fits one of the first rows is taken."""
 
@@ -57,7 +60,8 @@ def read_lines(
     rows: list[dict[str, Any]], unreadable: list[int], line_count: int, name: str, source_format: str
 ) -> Parsed:
     """The log that the rows hold; unreadable lines are counted in its remarks."""
-    entries = [canonical_entry(row) for row in rows if not _is_summary(row)]
+    kept = [row for row in rows if not _is_summary(row)]
+    entries = wandb_entries(kept) if source_format == "wandb history" else list(map(canonical_entry, kept))
     finished = True if any(_is_summary(row) or "train_runtime" in row for row in rows) else None
     coefficients = [entry["kl_coef"] for entry in entries if "kl_coef" in entry]
     return Parsed(

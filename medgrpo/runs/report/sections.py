@@ -18,6 +18,7 @@ VERDICTS = {
     "warning": ("▲", "warning", "警告"),
     "abnormal": ("✕", "abnormal", "异常"),
     "insufficient_data": ("…", "too short to judge", "数据不足"),
+    "not_understood": ("?", "not understood", "无法理解"),
     "info": ("i", "note", "提示"),
 }
 GROUPS = {
@@ -149,7 +150,7 @@ def health_section(comparison: Comparison) -> str:
     if not comparison.runs:
         return ""
     parts = []
-    severity = {"abnormal": 0, "warning": 1, "insufficient_data": 2, "normal": 3}
+    severity = {"abnormal": 0, "warning": 1, "not_understood": 2, "insufficient_data": 3, "normal": 4}
     alone = len(comparison.runs) == 1
     for index, run in sorted(enumerate(comparison.runs), key=lambda pair: severity[pair[1].health.verdict]):
         findings = sorted(

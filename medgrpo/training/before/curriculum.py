@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.files import written_aside
+from medgrpo.rows import columns
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from medgrpo.config.sections import CurriculumConfig
-    from medgrpo.data.schema import Row
+    from medgrpo.rows import Row
 
 FILE_NAME = "curriculum.parquet"
 COLUMN = "column:"
@@ -123,7 +124,7 @@ class Curriculum:
                 heapq.heapreplace(waiting, (math.floor(place) + 1 + draw(), row))
                 yield row
 
-    def told(self, step: int) -> dict[str, float]:
+    def log_entries(self, step: int) -> dict[str, float]:
         """Log entries of a step: the share available, and how hard its rows are by rank (0: the easiest of
         all, 1: the hardest, 0.5 on average without a curriculum).
 
@@ -205,7 +206,7 @@ def check_column(rows: Sequence[Row], settings: CurriculumConfig) -> list[str]:
 def _number(row: Row, column: str, settings: CurriculumConfig) -> float:
     if column not in row:
         raise choice_error("column for curriculum.by", column, row)
-    value = row[column]
+    value = columns(row)[column]
     if value is None:
         return math.nan
     if settings.levels:

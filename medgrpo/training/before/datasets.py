@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from medgrpo.methods import METHODS
+from medgrpo.models.families import family_of_processor
+from medgrpo.rows import columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from medgrpo.data.prompts import PromptTemplate
     from medgrpo.models.coordinates import BoxCoordinates
 
-Row = dict[str, Any]
+from medgrpo.rows import Row
+
 Messages = list[dict[str, Any]]
 IMAGE_CACHE = 128
 """Decoded images kept: a group asks for the same picture G times in a row."""
@@ -185,9 +188,11 @@ def dpo_dataset(source: RowSource, tokenizer: Any) -> Dataset:
     def example(row: Row) -> dict[str, Any]:
         prompt = messages_of(row, source)
         if source.is_vision:
-            answers = {name: _assistant(row[name]) for name in ("chosen", "rejected")}
+            answers = {name: _assistant(columns(row)[name]) for name in ("chosen", "rejected")}
             return {"prompt": prompt, **answers}
-        start, (chosen, rejected) = tokenised(tokenizer, prompt, row["chosen"], row["rejected"])
+        start, (chosen, rejected) = tokenised(
+            tokenizer, prompt, columns(row)["chosen"], columns(row)["rejected"]
+        )
         return {"prompt_ids": start, "chosen_ids": chosen, "rejected_ids": rejected}
 
     return _lazy(source, example)
@@ -276,7 +281,7 @@ def learned_answers(row: Row, source: RowSource, method: str) -> list[str]:
     from medgrpo.data.prompts import build_target
 
     return [
-        build_target(source.placed(row), source.template) if what == "target" else row[what]
+        build_target(source.placed(row), source.template) if what == "target" else columns(row)[what]
         for what in METHODS[method].teaches
     ]
 
@@ -285,8 +290,7 @@ def prompt_lengths(source: RowSource, processor: Any, *, method: str = "grpo") -
     """Tokens of each prompt, image tokens included, and of the longest answer that it teaches; no picture is decoded."""
     tokenizer = getattr(processor, "tokenizer", processor)
     tokens_of_size = lru_cache(maxsize=4096)(partial(_tokens_of_size, processor))
-    # Gemma-3: every picture alike, and its line breaks merge with those beside it, so that it counts with the text.
-    whole = getattr(processor, "full_image_sequence", None)
+    family = family_of_processor(processor)
     for start in range(0, len(source.rows), BLOCK):
         rows = [source.rows[number] for number in range(start, min(start + BLOCK, len(source.rows)))]
         texts = [
@@ -295,12 +299,12 @@ def prompt_lengths(source: RowSource, processor: Any, *, method: str = "grpo") -
             )
             for row in rows
         ]
-        if whole is not None:
-            texts = [text.replace(processor.boi_token, whole) for text in texts]
+        whole = [family.expanded(text, processor) for text in texts]
+        texts = [text if one is None else one for text, one in zip(texts, whole, strict=True)]
         encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        for row, ids in zip(rows, encoded, strict=True):
+        for row, ids, one in zip(rows, encoded, whole, strict=True):
             # The placeholder is one token in the text and becomes as many as the image has.
-            sizes = picture_sizes(row, source) if source.is_vision and whole is None else []
+            sizes = picture_sizes(row, source) if source.is_vision and one is None else []
             taught = learned_answers(row, source, method)
             answers = tokenizer(taught, add_special_tokens=False)["input_ids"] if taught else []
             yield (
@@ -315,8 +319,9 @@ def picture_sizes(row: Row, source: RowSource) -> list[tuple[int, int]]:
     from PIL import Image
 
     names = row.get("images") or []
-    if len(names) == 1 and row.get("width") and row.get("height"):
-        return [(row["width"], row["height"])]
+    width, height = row.get("width"), row.get("height")
+    if len(names) == 1 and width and height:
+        return [(width, height)]
     sizes = []
     for name in names:
         with Image.open(source.folder / name) as image:

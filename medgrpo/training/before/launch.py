@@ -71,6 +71,34 @@ def deepspeed_file(name: str) -> Path:
     raise choice_error("DeepSpeed configuration", name, shipped)
 
 
+def host_memory_needed(launch: LaunchConfig, model: Path | None) -> list[str]:
+    """A warning where weights are shared out (ZeRO-3, FSDP) only after every process has read all of them.
+
+    Args:
+        model: folder of the weights; None, or a name on the hub: their size is not known.
+    """
+    processes = launch.gpus or 1
+    if processes == 1 or launch.cpu or not (launch.fsdp or _is_stage_three(launch.deepspeed)):
+        return []
+    held = sum(file.stat().st_size for file in model.glob("*.safetensors")) / 2**30 if model else 0.0
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    size = f"{processes} × {held:.2f} GiB" if held else "as many whole copies"
+    kind = "FSDP" if launch.fsdp else "ZeRO-3"
+    return [
+        f"{kind} shares the weights out after each of the {processes} processes has read the whole model: while loading "
+        f"this machine's memory ({here:.0f} GiB) holds {size}"
+    ]
+
+
+def _is_stage_three(deepspeed: str | None) -> bool:
+    import json
+
+    if deepspeed is None:
+        return False
+    settings = json.loads(deepspeed_file(deepspeed).read_text("utf-8"))
+    return bool(settings.get("zero_optimization", {}).get("stage") == 3)
+
+
 def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> dict[str, Any]:
     """What `accelerate launch --config_file` reads.
 
@@ -106,7 +134,7 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
     if launch.deepspeed:
         config["deepspeed_config"] = {
             "deepspeed_config_file": str(deepspeed_file(launch.deepspeed)),
-            "zero3_init_flag": False,
+            "zero3_init_flag": False,  # the policy is loaded before the trainer (see `host_memory_needed`)
         }
     else:
         config["mixed_precision"] = (

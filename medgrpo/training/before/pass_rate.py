@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.hashing import combined_hash, file_hash, settings_hash
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import cache_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +53,13 @@ def measured_pass_rates(
 
     process, rollout, samples = PartialState(), config.rollout, config.curriculum.samples
     sampling = Sampling(
-        rollout.max_completion_length, rollout.temperature, rollout.top_p, rollout.top_k, samples
+        rollout.max_completion_length,
+        rollout.temperature,
+        rollout.top_p,
+        rollout.top_k,
+        samples,
+        min_p=rollout.min_p,
+        repetition_penalty=rollout.repetition_penalty,
     )
     if torch.cuda.is_available() and not getattr(policy.model, "is_quantized", False):
         policy.model.to("cuda")
@@ -103,7 +110,6 @@ def cached_pass_rates(
     import numpy as np
     from accelerate import PartialState
 
-    from medgrpo.rewards.caption import cache_folder
     from medgrpo.training.before.curriculum import read_difficulty, write_difficulty
 
     path = cache_folder() / "pass_rate" / f"{key}.parquet"
@@ -129,6 +135,10 @@ def cache_key(
     data_hash: str, source: RowSource, weights: Weights, config: RunConfig, composite: CompositeReward
 ) -> str:
     """Hash of all that a pass rate depends on: data, rows, weights, prompt, rewards, sampling."""
+    rollout = config.rollout
+    once_dropped = (
+        bool(rollout.min_p) or rollout.repetition_penalty != 1
+    )  # rates kept before are of other answers
     plugins = {source.rpartition(":")[0] for source in composite.sources if ":" in source}
     return settings_hash(
         {
@@ -142,7 +152,8 @@ def cache_key(
             "coordinates": None if source.coordinates is None else source.coordinates.to_dict(),
             "rewards": [config.rewards.model_dump(mode="json"), composite.weights],
             "plugins": [file_hash(Path(name)) for name in sorted(plugins) if Path(name).is_file()],
-            "rollout": config.rollout.model_dump(
+            **({"sampling": 2} if once_dropped else {}),
+            "rollout": rollout.model_dump(
                 mode="json", exclude={"num_generations", "engine", "dynamic_sampling"}
             ),
             "samples": config.curriculum.samples,

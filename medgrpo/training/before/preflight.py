@@ -13,7 +13,8 @@ from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.methods import METHODS
-from medgrpo.training.before.launch import deepspeed_file
+from medgrpo.rows import as_row
+from medgrpo.training.before.launch import deepspeed_file, host_memory_needed
 
 if TYPE_CHECKING:
     from medgrpo.data.prepared import PreparedDataset
@@ -67,6 +68,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         aggregation=config.rewards.aggregation,
         on_error=config.rewards.on_error,
         rewards=_written_masks(config),
+        timeout_s=config.rewards.timeout_s,
         settings={
             **template.reward_settings,
             "caption_threshold": config.rewards.caption_threshold,
@@ -87,7 +89,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     with TemporaryDirectory() as folder:
         sample = dataset or _some_of_the_demo(Path(folder), config)
         warnings += _check_curriculum(config, sample, plans)
-        warnings += _check_metric(config, sample, template)
+        warnings += _check_metric(config, sample, template, composite)
         if any(METHODS[plan.method].samples for plan in plans):
             if any(METHODS[plan.method].samples_texts for plan in plans):
                 probe = trial_rows(sample.rows("train"))
@@ -95,8 +97,10 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
             warnings += _audit(composite, sample, config.rewards.audit_limit)
     if config.training.early_stopping_patience is not None and not config.validation.steps:
         warnings.append("training.early_stopping_patience waits for validations: set validation.steps")
+    base = None
     if config.model.path is not None:
-        _check_model(config.model.path, config.model.thinking, config.model.force_base)
+        base = _check_model(config.model.path, config.model.thinking, config.model.force_base)
+    warnings += host_memory_needed(config.launch, None if base is None else Path(base).expanduser())
     return Preflight(dataset, composite, template, plans, warnings)
 
 
@@ -179,12 +183,13 @@ def _check_names(config: RunConfig, composite: CompositeReward) -> None:
             ) from error
 
 
-def _check_metric(config: RunConfig, dataset: PreparedDataset, template: PromptTemplate) -> list[str]:
+def _check_metric(
+    config: RunConfig, dataset: PreparedDataset, template: PromptTemplate, composite: CompositeReward
+) -> list[str]:
     """A metric that can judge no row would choose no weights and stop nothing, without a word."""
     import numpy as np
 
     from medgrpo.data.prompts import build_target
-    from medgrpo.rewards.composite import CompositeReward
     from medgrpo.rewards.registry import BUILT_IN
     from medgrpo.training.trainers.scoring import row_columns
 
@@ -193,9 +198,8 @@ def _check_metric(config: RunConfig, dataset: PreparedDataset, template: PromptT
     if not (config.validation.steps and cheap and dataset.count("validation")):
         return []
     rows = list(dataset.rows("validation", limit=AUDITED_ROWS))
-    targets = [build_target({**row, "chosen": None}, template) for row in rows]
-    judged = CompositeReward({metric: 1.0}, settings=template.reward_settings)
-    if not np.isnan(judged.score(targets, row_columns(rows)).total).all():
+    targets = [build_target(as_row({**row, "chosen": None}), template) for row in rows]
+    if not np.isnan(composite.alone(metric).score(targets, row_columns(rows)).total).all():
         return []
     return [
         f"validation.metric = {metric} judges none of the first {len(rows)} validation rows: without a value there are "
@@ -212,7 +216,7 @@ def _try_rewards(
     from medgrpo.rewards.trial import try_rewards
     from medgrpo.training.trainers.scoring import row_columns
 
-    targets = [build_target({**row, "chosen": None}, template) for row in rows]
+    targets = [build_target(as_row({**row, "chosen": None}), template) for row in rows]
     try:
         table, notes = try_rewards(composite, targets, row_columns(rows))
     except RewardError as error:
@@ -286,7 +290,8 @@ def _check_curriculum(config: RunConfig, dataset: PreparedDataset, plans: list[S
     return warnings
 
 
-def _check_model(path: str, thinking: str, force_base: bool) -> None:
+def _check_model(path: str, thinking: str, force_base: bool) -> str:
+    """The base model's folder or name."""
     from medgrpo.models.folders import BUILT_IN_MASK_MODELS
     from medgrpo.models.loading import check_model, check_thinking
     from medgrpo.models.weights import check_fingerprints, find_weights
@@ -294,11 +299,12 @@ def _check_model(path: str, thinking: str, force_base: bool) -> None:
     weights = find_weights(path)
     base = weights.base
     if base in BUILT_IN_MASK_MODELS:
-        return
+        return base
     check_model(base)
     check_fingerprints(weights, force=force_base)
     if thinking != "template":
         check_thinking(Path(base))
+    return base
 
 
 def _some_of_the_demo(folder: Path, config: RunConfig) -> PreparedDataset:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medgrpo.training.run.context import gathered
 from medgrpo.training.run.validation import Measures, Validator, choose_rows
+from medgrpo.training.run.weight_folders import best_name, final_name
 
 if TYPE_CHECKING:
     from medgrpo.config.sections import RunConfig
     from medgrpo.training.run.context import StageContext
     from medgrpo.training.run.state import Run
     from medgrpo.training.trainers.policy import Policy
+
+
+def say_what_is_kept(run: Run, settings: RunConfig, validator: Validator | None) -> None:
+    """Whether there will be best weights: they need validations during training."""
+    if validator is None or not settings.validation.steps:
+        why = "no validation in between" if run.dataset.count("validation") else "no validation rows"
+        run.reporter.note(
+            f"{final_name(settings)}/ will hold the last weights; no {best_name(settings)}/: {why}"
+            + (" (--set validation.steps=N keeps the best of every N steps)" if "between" in why else "")
+        )
 
 
 def stage_validator(run: Run, settings: RunConfig, policy: Policy) -> Validator | None:
@@ -36,18 +48,22 @@ def measure_before(run: Run, validator: Validator, policy: Policy) -> None:
     """The blind baseline and the start of the main stage; once, also over resumes."""
     import torch
 
-    if "before" in run.validation or not run.is_main_process:
+    if gathered("before" in run.validation)[0]:  # what the main process knows
         return
     if torch.cuda.is_available():
         policy.model.to("cuda")
+    # All processes share the rows: one alone would keep the others waiting, past the time that collectives allow.
+    measures = validator.measure(policy.model, policy.processor)
+    if not run.is_main_process:
+        return
     run.validation["blind"] = validator.blind_baseline(run.rows)
-    run.validation["before"] = validator.measure(policy.model, policy.processor)
+    run.validation["before"] = measures
     run.writer.update_info(validation=run.validation)
     run.reporter.note(
-        f"validation ({len(validator.rows)} rows, greedy): {_told('blind baseline', run.validation['blind'])}"
+        f"validation ({len(validator.rows)} rows, greedy): {_in_words('blind baseline', run.validation['blind'])}"
     )
     run.reporter.note(
-        f"validation: {_told('before ' + run.config.training.method, run.validation['before'])}"
+        f"validation: {_in_words('before ' + run.config.training.method, run.validation['before'])}"
     )
 
 
@@ -58,10 +74,10 @@ def keep_after(run: Run, context: StageContext, last: tuple[int, Measures] | Non
         return
     run.validation["after"] = last[1]
     run.writer.update_info(validation=run.validation)
-    run.reporter.note(f"validation: {_told('after ' + run.config.training.method, last[1])}")
+    run.reporter.note(f"validation: {_in_words('after ' + run.config.training.method, last[1])}")
 
 
-def _told(what: str, measures: Measures) -> str:
+def _in_words(what: str, measures: Measures) -> str:
     return f"{what}: " + ", ".join(
         f"{name} {one['value']:.3f}" for name, one in measures.items() if one["value"] is not None
     )

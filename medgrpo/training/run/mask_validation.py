@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from medgrpo.training.run.validation import Measures
     from medgrpo.training.trainers.policy import Policy
 
-Row = dict[str, Any]
+from medgrpo.rows import Row
 
 
 @dataclass

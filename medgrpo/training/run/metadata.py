@@ -40,13 +40,15 @@ def stage_metadata(
             "temperature": settings.rollout.temperature,
             "top_p": settings.rollout.top_p,
             "top_k": settings.rollout.top_k,
+            "min_p": settings.rollout.min_p,
+            "repetition_penalty": settings.rollout.repetition_penalty,
         },
         "provenance": {
             "run": run.writer.name,
             "run_folder": run.writer.path.absolute(),
             "data": run.dataset.location,
             "data_hash": run.dataset.info.get("hash"),
-            "part_hashes": [part["hash"] for part in run.dataset.info.get("parts", [])],
+            "part_hashes": sorted(run.dataset.hashes - {str(run.dataset.info.get("hash"))}),
             "seed": settings.run.seed,
         },
     }

@@ -11,7 +11,7 @@ from medgrpo.training.before.difficulty import stage_curriculum
 from medgrpo.training.before.own_pairs import NoPairs
 from medgrpo.training.before.stage_rows import plan_of_rows, row_source, stage_dataset
 from medgrpo.training.methods import stage_method
-from medgrpo.training.run.before_after import keep_after, measure_before
+from medgrpo.training.run.before_after import keep_after, measure_before, say_what_is_kept
 from medgrpo.training.run.build import build_trainer
 from medgrpo.training.run.checkpoints import publish_copy
 from medgrpo.training.run.context import StageContext
@@ -33,7 +33,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
     """Train one stage; whether it came to its end."""
     from medgrpo.training.trainers.largest_first import LargestFirst, is_wanted
     from medgrpo.training.watch.callbacks import Validation
-    from medgrpo.training.watch.finite import worded
+    from medgrpo.training.watch.finite import non_finite_outputs_in_words
 
     method = stage_method(settings.training.method)
     try:
@@ -45,6 +45,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
     source = row_source(run, settings, policy, dataset)
     source, longest = method.fitting_rows(source, policy, settings, run.reporter)
     plan = plan_of_rows(run, name, settings, source, dataset)
+    plan = method.fitting_plan(plan, settings, policy, source, longest)
     curriculum = None
     if name is MAIN:
         curriculum = stage_curriculum(run, settings, plan, source, policy, weights, dataset)
@@ -71,6 +72,8 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
     if all_done:
         policy = method.load_policy(trained_weights(Path(str(checkpoint)), weights), settings)
     validator = method.validator(run, settings, policy) if name is MAIN else None
+    if name is MAIN:
+        say_what_is_kept(run, settings, validator)
     if validator is not None and settings.validation.before_and_after:
         measure_before(run, validator, policy)
     trainer = build_trainer(context, policy, source, run.checks)
@@ -85,7 +88,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
         if all_done:
             trainer.state.global_step = step_of(checkpoint)
         else:
-            with worded(context, trainer):
+            with non_finite_outputs_in_words(context, trainer):
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         run.reporter.stage_ends()
@@ -98,10 +101,10 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
 
 def _close_stage(run: Run, context: StageContext, trainer: Any, measured: Validation | None) -> bool:
     """The final weights of a stage that came to its end; False where it did not."""
-    from medgrpo.training.watch.finite import stopped
+    from medgrpo.training.watch.finite import stop_error
 
     if context.is_sick:
-        raise stopped(context, trainer.state.global_step, context.is_sick)
+        raise stop_error(context, trainer.state.global_step, context.is_sick)
     was_ended = trainer.state.global_step >= context.plan.steps or context.is_out_of_patience
     if context.was_stopped and not was_ended:
         return False

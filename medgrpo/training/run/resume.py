@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from medgrpo.config.reach import refuse_foreign_settings, rewards_with_code
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.files import read_json
+from medgrpo.runs.lock import is_held
 from medgrpo.training.before.places import check_places, with_absolute_places
 from medgrpo.training.run.checkpoints import PREFIX, checkpoint_step, complete_checkpoints
 
@@ -36,6 +38,12 @@ FIXED = (
     "rewards.overlong_share",
     "rewards.overlong_penalty",
     "rewards.caption_threshold",
+    "rollout.engine",
+    "rollout.temperature",
+    "rollout.top_p",
+    "rollout.top_k",
+    "rollout.min_p",
+    "rollout.repetition_penalty",
     "stages.",
     "training.method",
     "training.prompts_per_step",
@@ -50,6 +58,8 @@ FIXED = (
     "run.name",
 )
 """Settings that a checkpoint depends on: another value would make it another run."""
+CUTS = re.compile(r"stages\.[^.]+\.(per_device_train_batch_size|gradient_accumulation_steps)")
+"""Settings of a stage that only cut its step, as those of `training` may, and as `retry_on_oom` does by itself."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,8 @@ class ResumePoint:
 def find_run(wanted: str, output: str | None = None) -> ResumePoint | None:
     """The run that `--resume` means: `auto`, a run folder, or a checkpoint in one.
 
-    `auto` is the `--output` folder where that is given, else the newest unfinished run under `runs/`. None
-    where that folder has no run yet, so that one command both starts a run and takes it up again.
+    `auto` is the `--output` folder where that is given, else the newest unfinished run under `runs/` that no
+    process writes. None where that folder has no run yet, so that one command both starts a run and takes it up again.
 
     Raises:
         UsageError: there is none.
@@ -82,7 +92,13 @@ def find_run(wanted: str, output: str | None = None) -> ResumePoint | None:
         raise UsageError(
             "no unfinished run under runs/", expected="a run folder", hint="--resume PATH names one elsewhere"
         )
-    return ResumePoint(max(unfinished, key=lambda info: info.stat().st_mtime).parent)
+    waiting = [info for info in unfinished if not is_held(info.parent)]
+    if not waiting:
+        raise UsageError(
+            f"the unfinished runs under runs/ are going on in other processes: {', '.join(info.parent.name for info in unfinished)}",
+            hint="wait for them, or stop one with CTRL-C or kill",
+        )
+    return ResumePoint(max(waiting, key=lambda info: info.stat().st_mtime).parent)
 
 
 def _named(path: Path) -> ResumePoint:
@@ -139,7 +155,8 @@ def resume_config(
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) == new.get(key):
             continue
-        if key.startswith(FIXED) and not (key == "model.path" and has_moved):
+        may_change = CUTS.fullmatch(key) or (key == "model.path" and has_moved)
+        if key.startswith(FIXED) and not may_change:
             raise UsageError(
                 f"{key} cannot change on resume: it was {old.get(key)!r}, now {new.get(key)!r}",
                 hint="leave it out, or start a new run (it may start from this run's weights: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medgrpo.config.layers import to_toml
-from medgrpo.config.plan import plan_stage, stage_settings, with_training
+from medgrpo.config.plan import plan_stage, section_of, stage_settings, with_training
 from medgrpo.files import write_text
 from medgrpo.training.run.one_stage import run_stage
 from medgrpo.training.run.resume import ResumePoint
@@ -32,14 +32,16 @@ def run_stage_that_fits(
             what = str(error).splitlines()[0]
         # Here the error is gone, and with it the trainer that it held.
         _free_memory()
-        run.config = with_training(run.config, name, per_device_train_batch_size=size)
+        run.config = with_training(
+            run.config, name, per_device_train_batch_size=size, gradient_accumulation_steps=None
+        )
         settings = stage_settings(run.config, name)
         run.resume = ResumePoint(run.writer.path)
         retry = {"stage": stage.name, "per_device_train_batch_size": size, "error": what}
         run.writer.update_info(retries=[*run.writer.info.get("retries", []), retry])
         write_text(run.writer.path / "config.toml", to_toml(run.config))
         run.reporter.warn(
-            f"{what}: going on with training.per_device_train_batch_size = {size} (same result)"
+            f"{what}: going on with {section_of(name)}.per_device_train_batch_size = {size} (same result)"
         )
 
 
@@ -47,8 +49,7 @@ def _retry_size(run: Run, name: str | None, settings: RunConfig, error: Exceptio
     # With several processes the others wait for the one that failed: the launcher has to end them.
     if not settings.training.retry_on_oom or run.world_size > 1 or not is_out_of_memory(error):
         return None
-    plan = plan_stage(run.config, len(run.rows), stage=name)
-    return smaller_batch(plan, settings.training.per_device_train_batch_size)
+    return smaller_batch(plan_stage(run.config, len(run.rows), stage=name))
 
 
 def _free_memory() -> None:

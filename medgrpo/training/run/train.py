@@ -28,7 +28,7 @@ from medgrpo.training.run.smaller_passes import run_stage_that_fits
 from medgrpo.training.run.state import MAIN, Run
 from medgrpo.training.run.weight_folders import final_name
 from medgrpo.training.trainers.policy import trained_weights
-from medgrpo.training.watch.oom import explained
+from medgrpo.training.watch.oom import memory_and_disk_in_words
 
 if TYPE_CHECKING:
     from medgrpo.config.sections import RunConfig
@@ -73,7 +73,7 @@ def train(
     if not process.is_main_process:
         own_log(path, process.process_index)
     try:
-        with StopRequest() as stop, explained(config), quiet_libraries():
+        with StopRequest() as stop, memory_and_disk_in_words(config), quiet_libraries():
             dataset = checks.dataset or demo_dataset(path, config, is_main_process=process.is_main_process)
             process.wait_for_everyone()
             if resume:

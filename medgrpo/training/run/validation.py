@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from medgrpo.training.run.context import gathered
 
 if TYPE_CHECKING:
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.data.prompts import PromptTemplate
     from medgrpo.rewards.composite import CompositeReward
 
-Row = dict[str, Any]
+from medgrpo.rows import Row
+
 Measures = dict[str, dict[str, Any]]
 """Metric -> value, low, high, n."""
 
@@ -29,28 +33,36 @@ class Validator:
     batch_size: int = 32
 
     def measure(self, model: Any, processor: Any) -> Measures:
-        """Greedy completions of the rows, each metric with its interval, clustered as `medgrpo eval` does."""
-        return self.score(self._complete(model, processor, self.rows))
+        """Greedy completions of the rows, each metric with its interval, clustered as `medgrpo eval` does.
+
+        The processes share the rows out, every one gets the result.
+        """
+        return self.score(self._shared(model, processor))
 
     def measure_trainer(self, trainer: Any) -> Measures:
-        """The same for a policy in training; its processes share the rows out, every one gets the result."""
-        from accelerate.utils import gather_object
+        """The same for a policy in training."""
         from trl.models import unwrap_model_for_generation
 
         from medgrpo.training.trainers.sharding import whole_weights
 
-        processes, rank = trainer.accelerator.num_processes, trainer.accelerator.process_index
         with (
             whole_weights(trainer.model_wrapped),
             unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model,
         ):
-            own = self._complete(model, trainer.processing_class, self.rows[rank::processes])
-        if processes == 1:
-            return self.score(own)
-        texts = [""] * len(self.rows)
-        for place, shared in enumerate(gather_object([own])):
-            texts[place::processes] = shared
+            texts = self._shared(model, trainer.processing_class)
         return self.score(texts)
+
+    def _shared(self, model: Any, processor: Any) -> list[str]:
+        """A completion for each row; this process makes those of every so many rows."""
+        from accelerate import PartialState
+
+        processes, rank = PartialState().num_processes, PartialState().process_index
+        texts = [""] * len(self.rows)
+        for place, shared in enumerate(
+            gathered(self._complete(model, processor, self.rows[rank::processes]))
+        ):
+            texts[place::processes] = shared
+        return texts
 
     def _complete(self, model: Any, processor: Any, rows: Sequence[Row]) -> list[str]:
         from medgrpo.generation.generate import Sampling, generate
@@ -68,13 +80,17 @@ class Validator:
             texts[done.index] = done.completions[0]
         return texts
 
+    @cached_property
+    def _chooser(self) -> CompositeReward:
+        """The metric that chooses, where it is no component of the reward."""
+        return self.composite.alone(self.metric)
+
     def score(self, texts: Sequence[str]) -> Measures:
         """`reward`, every component, and the metric that chooses the best checkpoint."""
         import numpy as np
 
         from medgrpo.data.clusters import cluster_labels
         from medgrpo.evaluation.statistics import estimate
-        from medgrpo.rewards.composite import CompositeReward
         from medgrpo.training.trainers.scoring import row_columns
 
         columns = row_columns(self.rows)
@@ -82,7 +98,7 @@ class Validator:
             table = self.composite.score(texts, columns)
         values = {"reward": table.total} | {name: table.column(name) for name in table.names}
         if self.metric not in values:
-            values[self.metric] = CompositeReward({self.metric: 1.0}).score(texts, columns).total
+            values[self.metric] = self._chooser.score(texts, columns).total
         clusters, _ = cluster_labels(self.rows)
         return {
             name: estimate(np.asarray(scores), clusters, bounds=self._bounds(name)).as_dict()
@@ -91,11 +107,9 @@ class Validator:
 
     def _bounds(self, name: str) -> tuple[float, float] | None:
         """The range of a metric for one row; None where a user's own reward sets it."""
-        from medgrpo.figures import figure
-
         if name == "reward":
             return self.composite.bounds()
-        return self.composite.bounds(name) if name in self.composite.names else figure(name).bounds
+        return self.composite.bounds(name) if name in self.composite.names else self._chooser.bounds()
 
     def blind_baseline(self, train_rows: Sequence[Row]) -> Measures:
         """What perfect form and the majority answer reach without looking at any picture."""

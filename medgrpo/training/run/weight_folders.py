@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from medgrpo.training.run.context import StageContext
 
 
+REFERENCE = "ref"
+"""Adapter in which TRL 1.16 keeps what a stage began with; PEFT would save it inside of the weights that it became."""
+
+
 def best_name(settings: RunConfig) -> str:
     """Folder of the best weights: `best_lora` for an adapter, `best_model` for a whole model."""
     return "best_model" if settings.tuning.method == "full" else "best_lora"
@@ -28,6 +32,7 @@ def save_weights(trainer: Any, context: StageContext, target: Path, *, keep_prev
     try:
         trainer.save_model(str(partial))
         if trainer.args.should_save:
+            discard(partial / REFERENCE)
             context.write_metadata(partial)
             record = {
                 "step": trainer.state.global_step,

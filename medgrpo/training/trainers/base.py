@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.training.run.checkpoints import PREFIX, partial_of, publish, rotate
-from medgrpo.training.trainers.optimizer import apply_settings, group_settings, separate_rates
+from medgrpo.training.trainers.optimizer import (
+    apply_settings,
+    group_settings,
+    separate_rates,
+    start_above_zero,
+)
 from medgrpo.training.trainers.sampler import EpochOrder
 
 if TYPE_CHECKING:
@@ -76,13 +81,21 @@ class RunTrainer:
             separate_rates(optimizer, self.model if model is None else model, rate)  # type: ignore[attr-defined]
         return optimizer
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Transformers' schedule, whose warm-up begins above 0."""
+        is_new = self.lr_scheduler is None
+        scheduler = super().create_scheduler(num_training_steps, optimizer)  # type: ignore[misc]
+        if is_new:
+            start_above_zero(scheduler, self.args.get_warmup_steps(num_training_steps))
+        return scheduler
+
     # --------------------------------------------------------------------------------------- log
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """TRL's log, joined by what the step's callbacks measured."""
         logs.update(self.context.take_pending())
         if self.context.curriculum is not None and "loss" in logs:
-            logs.update(self.context.curriculum.told(self.state.global_step))
+            logs.update(self.context.curriculum.log_entries(self.state.global_step))
         super().log(logs, start_time)  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
@@ -126,7 +139,7 @@ class RunTrainer:
             (folder / STATE_FILE).write_text(state, encoding="utf-8")
 
     def load_extra_state(self, folder: Path) -> None:
-        """Take up what `save_extra_state` wrote; the stage's own state was taken up before (`rewind.py`)."""
+        """Take up what `save_extra_state` wrote; the stage's own state was taken up before (`go_back.py`)."""
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         # A checkpoint brings its learning rate and weight decay along, and a change on resume would have no

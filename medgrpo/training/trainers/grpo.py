@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,9 +12,11 @@ import torch
 from accelerate.utils import gather_object, send_to_device
 from trl import GRPOTrainer
 
+from medgrpo.engine.shown import picture_inputs
 from medgrpo.files import read_json, write_json
+from medgrpo.rewards.text import completion_text
 from medgrpo.runs.store import Completion
-from medgrpo.training.before.datasets import RowSource, grpo_dataset
+from medgrpo.training.before.datasets import RowSource, grpo_dataset, prompt_lengths
 from medgrpo.training.methods import StageMethod
 from medgrpo.training.run.checkpoints import checkpoint_step
 from medgrpo.training.run.context import StageContext
@@ -21,20 +24,23 @@ from medgrpo.training.trainers.arguments import grpo_arguments
 from medgrpo.training.trainers.base import RunTrainer
 from medgrpo.training.trainers.batches import batches_of_passes
 from medgrpo.training.trainers.dynamic_sampling import FreshPrompts, dead_groups, share_of
-from medgrpo.training.trainers.logprobs import LogProbFunction, LogProbs, Sequences, trl_logprobs
+from medgrpo.training.trainers.engine import Engine, shared_logprobs
+from medgrpo.training.trainers.group_sampling import sampled_by_group, why_not_sampled_by_group
+from medgrpo.training.trainers.logprobs import LogProbFunction, LogProbs, Sequences
+from medgrpo.training.trainers.passes import whole_groups
 from medgrpo.training.trainers.pictures import accept_empty_pictures
-from medgrpo.training.trainers.rollout import Rollout, prompts_of
+from medgrpo.training.trainers.rollout import Rollout, group_numbers
 from medgrpo.training.trainers.sampler import EpochOrder
 from medgrpo.training.trainers.scoring import (
     Overlong,
     Sample,
     Scored,
-    completion_text,
     joined,
     reward_metrics,
     row_columns,
 )
 from medgrpo.training.trainers.sharding import whole_weights
+from medgrpo.training.trainers.shown_prompts import Asked, ask
 from medgrpo.training.trainers.vllm import (
     GAP_KEY,
     check_gap,
@@ -42,6 +48,8 @@ from medgrpo.training.trainers.vllm import (
     pictures_for_vllm,
     prompts_for_vllm,
 )
+from medgrpo.training.trainers.vllm_gap import SamplerGap
+from medgrpo.training.trainers.vllm_sync import can_send_adapter, send_weights, several_each
 from medgrpo.training.watch.samples import write_samples
 
 if TYPE_CHECKING:
@@ -49,6 +57,7 @@ if TYPE_CHECKING:
     from medgrpo.config.sections import RunConfig
     from medgrpo.rewards.composite import CompositeReward, Floats
     from medgrpo.training.before.preflight import Preflight
+    from medgrpo.training.trainers.policy import Policy
 
 
 class Grpo(StageMethod):
@@ -66,6 +75,13 @@ class Grpo(StageMethod):
         """See `grpo_dataset`."""
         return grpo_dataset(source)
 
+    def fitting_plan(
+        self, plan: StagePlan, settings: RunConfig, policy: Policy, source: RowSource, longest: int
+    ) -> StagePlan:
+        """Whole groups in a pass, as many as the budget of tokens holds."""
+        (tokens,) = prompt_lengths(source.with_rows([source.rows[longest]]), policy.processor)
+        return whole_groups(plan, settings, policy.model, tokens)
+
     def further_options(self, checks: Preflight) -> dict[str, Any]:
         """What rewards them."""
         return {"composite": checks.composite}
@@ -77,13 +93,18 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     Overridden besides what `RunTrainer` does: `_generate_and_score_completions` (dynamic sampling before
     it; after it completions are stored, the log's reward statistics are ours), `_generate` and
     `_calculate_rewards` (the composite sums; what dynamic sampling made already is not made twice),
-    `_generate_single_turn` (what vLLM is given), `_prepare_inputs` (which rows a pass learns from),
-    `_get_per_token_logps_and_entropies` (`logprobs` computes them).
+    `_tokenize_prompts` (each prompt once), `_generate_single_turn` (what vLLM is given), `_prepare_inputs` (which
+    rows a pass learns from), `_compute_loss` and `_get_per_token_logps_and_entropies` (`logprobs` computes them).
+
+    TRL sees no pictures in between: a group's prompt and pictures are processed once, kept once (`shown`, an entry
+    for each row, the same for all of a group), and handed to whoever computes log probabilities.
     """
 
-    logprobs: ClassVar[LogProbFunction] = staticmethod(trl_logprobs)
+    logprobs: ClassVar[LogProbFunction] = staticmethod(shared_logprobs)
     """Computes every log probability: of the policy that sampled, the reference, and the policy that learns."""
     _buffered_inputs: list[dict[str, Any]] | None
+    _last_loaded_step: int
+    vllm_importance_sampling_correction: bool
 
     def __init__(self, context: StageContext, composite: CompositeReward, **options: Any) -> None:
         self.context = context
@@ -98,7 +119,13 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self._fresh: FreshPrompts | None = None
         self._rollout: Rollout | None = None
         self._scored: Scored | None = None
+        self._asked: Asked | None = None
+        self._learned: dict[str, Any] | None = None  # the batch of the pass under way
+        self._syncs_adapter: bool | None = None
+        self._was_synced = False
+        self._latest: torch.Tensor | None = None  # log probabilities of the pass under way
         super().__init__(reward_funcs=[composite], **options)
+        self.engine = Engine(self, context)
         for model in (self.model, self.ref_model):
             if model is not None:
                 accept_empty_pictures(model)
@@ -126,19 +153,51 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     # ---------------------------------------------------------------------------- rollout and reward
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._rollout = self._scored = None
         if self.context.is_probing:
-            tried: dict[str, Any] = super()._generate_and_score_completions(inputs)
-            return tried
+            return self._generated(inputs)
         with self.context.clock.phase("logprobs"):
             return self._sample_and_score(inputs)
 
+    def _generated(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's batch, made from what `_rollout` holds or from a new rollout; each row with its prompt and group."""
+        if self._rollout is None:
+            self._rollout = self._sampled(inputs)
+        shown = self._rollout.shown
+        with self.context.clock.phase("vision"):
+            self.engine.keep_features(self, shown)
+        blind = [{name: value for name, value in one.items() if name != "images"} for one in inputs]
+        with self._without_old_pass():
+            output: dict[str, Any] = super()._generate_and_score_completions(blind)
+        output["shown"] = list(shown)
+        output["group_ids"] = torch.tensor(group_numbers(shown), device=output["prompt_ids"].device)
+        return output
+
+    @contextmanager
+    def _without_old_pass(self) -> Iterator[None]:
+        """Inside, TRL computes no log probabilities to compare the sampler's with, where the update gives the same."""
+        before = self.vllm_importance_sampling_correction
+        if self.use_vllm and self.model.training and self.old_are_current:
+            self.vllm_importance_sampling_correction = False
+        try:
+            yield
+        finally:
+            self.vllm_importance_sampling_correction = before
+
+    @property
+    def old_are_current(self) -> bool:
+        """Whether every pass sees the policy that sampled: one update for each batch, and nothing left to chance."""
+        is_chance = any(
+            isinstance(module, torch.nn.Dropout) and module.p > 0 for module in self.model.modules()
+        )
+        return self.num_iterations == 1 and not is_chance
+
     def _sample_and_score(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._rollout = self._scored = None
         drawn: Scored | None = None
         sampling: dict[str, float] = {}
         if self.context.config.rollout.dynamic_sampling and self.model.training:
             inputs, drawn, sampling = self._sample_for_spread(inputs)
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        output = self._generated(inputs)
         metrics = self._metrics["train" if self.model.training else "eval"]
         for key in [key for key in metrics if key.startswith("rewards/")]:
             del metrics[key]  # TRL's statistics of the one sum it sees
@@ -167,7 +226,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         assert self._fresh is not None
         group, processes = self.num_generations, self.accelerator.num_processes
         inputs = list(inputs)
-        self._rollout = self._sampled(prompts_of(inputs))
+        self._rollout = self._sampled(inputs)
         drawn = scored = self._score(inputs, self._rollout)
         lengths = {key: len(values) for key, values in self._metrics["train"].items()}
         rounds = replaced = 0
@@ -184,7 +243,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
                 samples=len(inputs),
             )
             examples = [self.train_dataset[row] for row in share.rows]
-            again = self._sampled(prompts_of(examples))
+            again = self._sampled(examples)
             for place, example in zip(share.places, examples, strict=False):
                 inputs[place] = example
             self._rollout = self._rollout.with_places(share.places, again)
@@ -204,13 +263,27 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             },
         )
 
-    def _sampled(self, prompts: list[Any]) -> Rollout:
+    def _sampled(self, examples: Sequence[dict[str, Any]]) -> Rollout:
+        group = self.num_generations if self.model.training else self.num_generations_eval
+        with self.context.clock.phase("prepare"):
+            self._asked = ask(self, examples, group)
         with self.context.clock.phase("rollout"):
-            return Rollout.of(super()._generate(prompts))
+            try:
+                generated = super()._generate([example["prompt"] for example in examples])
+                return Rollout.of(generated, self._asked.rows)
+            finally:
+                self._asked = None
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """Ids of each row's prompt; what belongs to the pictures is in `_asked`."""
+        assert self._asked is not None
+        ids = [one["prompt_ids"].tolist() for one in self._asked.shown]
+        return [ids[group] for group in self._asked.of_row], None, {}
 
     def _generate(self, prompts: list[Any]) -> Any:
-        """The rollout; where dynamic sampling made it, that one."""
-        return (self._rollout or self._sampled(prompts)).as_trl()
+        """The rollout that was made before."""
+        assert self._rollout is not None
+        return self._rollout.as_trl()
 
     def _calculate_rewards(
         self,
@@ -225,7 +298,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
                 len(prompts) * self.accelerator.num_processes, 1, device=self.accelerator.device
             )
         if self._scored is None:
-            self._scored = self._score(inputs, Rollout([], completion_ids_list, completions, None, None))
+            self._scored = self._score(inputs, Rollout([], completion_ids_list, completions, None, []))
         signal = self._signal(self._scored)
         return torch.tensor(signal, dtype=torch.float32, device=self.accelerator.device).unsqueeze(1)
 
@@ -253,24 +326,55 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         return scored.signal(self.composite, self._overlong, self.num_generations)
 
     def _generate_single_turn(
-        self,
-        prompt_ids: list[list[int]],
-        images: Any,
-        multimodal_fields: Any,
-        num_generations: int,
-        **rest: Any,
+        self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Any, num_generations: int, **_: Any
     ) -> Any:
         """The rollout. vLLM gets pictures of the trainer's size, and colocated each of them as one token (see `vllm.py`)."""
+        assert self._asked is not None
         if self.use_vllm:
-            if self.vllm_mode == "colocate":
-                written = picture_tokens(self.model, self.processing_class)
-                prompt_ids = prompts_for_vllm(prompt_ids, images, written)
-            images = pictures_for_vllm(images, self.processing_class)
-        options = (prompt_ids, images, multimodal_fields, num_generations)
-        if self.use_vllm:
-            return super()._generate_single_turn(*options, **rest)
+            return self._sampled_by_vllm(self._asked, prompt_ids, num_generations)
+        if why_not_sampled_by_group(self) is None:
+            return sampled_by_group(self, self._asked), None
+        fields = picture_inputs(
+            self._asked.rows, max(len(ids) for ids in prompt_ids), 0, self.accelerator.device
+        )
+        for name in ("num_images", "num_tiles"):
+            fields.pop(name, None)
         with whole_weights(self.model_wrapped):
-            return super()._generate_single_turn(*options, **rest)
+            return super()._generate_single_turn(prompt_ids, None, fields, num_generations)
+
+    def _sampled_by_vllm(self, asked: Asked, prompt_ids: list[list[int]], num_generations: int) -> Any:
+        """One request with G completions for each prompt where all of them are on this process; else one for each."""
+        is_colocated = self.vllm_mode == "colocate"
+        each = asked.is_even if is_colocated and self.vllm_generation.tensor_parallel_size == 1 else 0
+        images: Any = list(asked.images) if each else [asked.images[group] for group in asked.of_row]
+        if each:
+            prompt_ids = [one["prompt_ids"].tolist() for one in asked.shown]
+        images = [pictures or None for pictures in images] if any(images) else None
+        if is_colocated:
+            written = picture_tokens(self.model, self.processing_class)
+            prompt_ids = prompts_for_vllm(prompt_ids, images, written)
+        images = pictures_for_vllm(images, self.processing_class)
+        with self.context.clock.phase("sync"):
+            self._sync_vllm()
+        with several_each(self.vllm_generation, each):
+            return super()._generate_single_turn(prompt_ids, images, {}, num_generations)
+
+    def _sync_vllm(self) -> None:
+        """The policy's weights to vLLM, once for each update; after the first time only those that change."""
+        if self.state.global_step == self._last_loaded_step:
+            return
+        if self._syncs_adapter is None:
+            self._syncs_adapter = can_send_adapter(self)
+            if self._syncs_adapter:
+                self.context.reporter.note(
+                    "vLLM: only the weights under the adapter are sent after the first time"
+                )
+        if self._syncs_adapter:
+            send_weights(self.vllm_generation, self.model, is_first=not self._was_synced)
+        else:
+            self.vllm_generation.sync_weights()
+        self._was_synced = True
+        self._last_loaded_step = self.state.global_step
 
     # ------------------------------------------------------------------------ batches and log probabilities
 
@@ -281,8 +385,21 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         passes = self.args.steps_per_generation
         if self._buffered_inputs is None or not self._is_inside_cycle():
             generated = self._generate_and_score_completions(generation_batch)
-            self._buffered_inputs = batches_of_passes(generated, passes)
+            self._buffered_inputs = batches_of_passes(generated, passes, keeps_groups=self.engine.is_on)
         return self._buffered_inputs[self._step % passes]
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """TRL's loss. TRL 1.16 logs its KL term as `kl`, weighted by the policy ratio wherever a batch is used again:
+        8.56 where the policy had moved by 2.13. The log says how far it has moved."""
+        self._learned = inputs
+        try:
+            loss: torch.Tensor = super()._compute_loss(model, inputs)
+        finally:
+            self._learned = None
+        if self.beta != 0.0:
+            mode = "train" if self.model.training else "eval"
+            self._metrics[mode]["kl"][-1] = self._moved_by(inputs)
+        return loss
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -293,18 +410,62 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         batch_size: int | None = None,
         compute_entropy: bool = False,
         compute_aux_loss: bool = False,
-        **pictures: Any,
+        **_: Any,
     ) -> LogProbs:
         """TRL asks here for every log probability (its names of the arguments)."""
-        given = {name: value for name, value in pictures.items() if value is not None}
-        return self.logprobs(
+        if self._learned is None:
+            assert self._rollout is not None
+            shown = self._rollout.shown
+            groups = group_numbers(shown)
+        else:
+            shown, groups = self._learned["shown"], self._learned["group_ids"].tolist()
+        found = self.logprobs(
             self,
             model,
-            Sequences(input_ids, attention_mask, logits_to_keep, given),
+            Sequences(input_ids, attention_mask, logits_to_keep, shown, groups),
             rows_at_once=batch_size,
             with_entropies=compute_entropy,
             with_aux_loss=compute_aux_loss,
         )
+        if self._learned is not None and self._lacks_ratio(self._learned):
+            self._learned["importance_sampling_ratio"] = self._ratio_to_sampler(self._learned, found.logprobs)
+        self._latest = found.logprobs.detach()
+        return found
+
+    def _lacks_ratio(self, batch: dict[str, Any]) -> bool:
+        return (
+            self.use_vllm
+            and self.vllm_importance_sampling_correction
+            and "importance_sampling_ratio" not in batch
+            and "sampling_per_token_logps" in batch
+        )
+
+    def _ratio_to_sampler(self, batch: dict[str, Any], logprobs: torch.Tensor) -> torch.Tensor:
+        """How much likelier the trainer finds what vLLM sampled, from the update's own pass; a large gap stops the run."""
+        gap = SamplerGap(logprobs.detach(), batch["sampling_per_token_logps"], batch["completion_mask"])
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        ratio = gap.ratio(
+            self.vllm_importance_sampling_mode,
+            self.vllm_importance_sampling_clip_min,
+            self.vllm_importance_sampling_clip_max,
+        )
+        for key, value in gap.metrics(ratio, self.accelerator).items():
+            metrics[key].append(value)
+        if not self.context.is_probing:
+            check_gap(metrics[GAP_KEY][-1], self.context.config.vllm.max_logprob_gap)
+        return ratio
+
+    def _moved_by(self, inputs: dict[str, Any]) -> float:
+        """Mean over the tokens of all processes of exp(r) - r - 1, r the reference's log probability less the policy's.
+
+        Source: Schulman's estimator k3, as TRL's term has it.
+        """
+        mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
+        assert self._latest is not None
+        apart = inputs["ref_per_token_logps"] - self._latest
+        each = (torch.exp(apart) - apart - 1) * mask
+        total = self.accelerator.reduce(torch.stack([each.sum(), mask.sum().float()]), reduction="sum")
+        return float(total[0] / total[1].clamp(min=1.0))
 
     # ------------------------------------------------------------------- the cycle, over a resume
 
@@ -338,7 +499,9 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             self._step = checkpoint_step(folder) * self.args.gradient_accumulation_steps
             is_same = cycle["shape"] == self._batch_shape()
             batches = cycle["batches"] if is_same else None
-            self._buffered_inputs = send_to_device(batches, self.accelerator.device)
+            self._buffered_inputs = (
+                None if batches is None else [_on_device(one, self.accelerator.device) for one in batches]
+            )
             if self._fresh is not None and cycle.get("fresh") is not None:
                 self._fresh.load_state_dict(cycle["fresh"])
 
@@ -403,6 +566,14 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     def _all(self, items: list[Any]) -> list[Any]:
         """The items of all processes, in their order."""
         return gather_object(items) if self.accelerator.num_processes > 1 else items
+
+
+def _on_device(batch: dict[str, Any], device: Any) -> dict[str, Any]:
+    """A batch from a checkpoint; what is moved is copied, and a group's rows must share one prompt again."""
+    shown, groups = batch["shown"], batch["group_ids"].tolist()
+    firsts = {group: shown[groups.index(group)] for group in set(groups)}
+    rows = send_to_device({name: value for name, value in batch.items() if name != "shown"}, device)
+    return {**rows, "shown": [firsts[group] for group in groups]}
 
 
 def _places(groups: Sequence[int], group_size: int) -> list[int]:

@@ -1,13 +1,17 @@
 """Log probabilities of completions: the one function through which GRPO gets them, and TRL's way to compute them.
 
-Old, reference and current log probabilities all come from `PolicyTrainer.logprobs`, a `LogProbFunction`. Another way
-(a group's shared prompt and picture once, say) is another such function, set there.
+Old, reference and current log probabilities all come from `PolicyTrainer.logprobs`, a `LogProbFunction`. The usual
+one is `engine.shared_logprobs` (a group's prompt and pictures once), which goes to `trl_logprobs` where it must.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from medgrpo.engine.shown import Shown, picture_inputs
 
 if TYPE_CHECKING:
     import torch
@@ -24,9 +28,29 @@ class Sequences:
     """int64, (R, P + C): 1 at tokens; 0 at padding, and over a completion that is not learned from."""
     completion_length: int
     """C, the last columns."""
-    pictures: dict[str, Any]
-    """What the model's processor made of the pictures, by the model's names for it, and `num_images` (and `num_tiles`):
-    how many each row has. Empty where no row has any. Most are indexed by picture or patch, not by row."""
+    shown: Sequence[Shown]
+    """Prompt and pictures of each row; rows of one group share the very same entry."""
+    groups: Sequence[int]
+    """Number of each row's group."""
+
+    @cached_property
+    def pictures(self) -> dict[str, Any]:
+        """What the model's processor made of the pictures, by the model's names for it, a copy for each row, and
+        `num_images` (and `num_tiles`): how many each row has. Empty where no row has any. Most are indexed by picture
+        or patch, not by row."""
+        prompt_columns = self.input_ids.shape[1] - self.completion_length
+        return picture_inputs(self.shown, prompt_columns, self.completion_length, self.input_ids.device)
+
+    def rows(self, places: Sequence[int]) -> Sequences:
+        """Some of the rows."""
+        taken = list(places)
+        return Sequences(
+            self.input_ids[taken],
+            self.attention_mask[taken],
+            self.completion_length,
+            [self.shown[place] for place in taken],
+            [self.groups[place] for place in taken],
+        )
 
 
 class LogProbs(NamedTuple):

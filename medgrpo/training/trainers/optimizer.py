@@ -15,7 +15,7 @@ def separate_rates(optimizer: Any, model: Any, vision_rate: float) -> None:
         optimizer: new, without state.
         vision_rate: peak learning rate of vision tower and aligner.
     """
-    from medgrpo.models.loading import tower_of
+    from medgrpo.models.families import tower_of
 
     of_pictures = {
         id(parameter) for name, parameter in model.named_parameters() if tower_of(name) != "language"
@@ -28,6 +28,34 @@ def separate_rates(optimizer: Any, model: Any, vision_rate: float) -> None:
             if own:
                 groups.append({**group, "params": own, "lr": rate})
     optimizer.param_groups[:] = [*language, *vision]
+
+
+def start_above_zero(scheduler: Any, warmup_steps: int) -> None:
+    """Let the first step of a warm-up learn: step s of w takes (s + 1) / (w + 1) of the peak instead of s / w.
+
+    Transformers' schedules begin with a rate of 0, so that the first batch is sampled and scored for nothing, and
+    a run of one step learns nothing at all. After the warm-up the schedule is Transformers'.
+
+    Args:
+        scheduler: new, before its first step; one without warm-up is left alone.
+        warmup_steps: w.
+    """
+    if not warmup_steps or not hasattr(scheduler, "lr_lambdas"):
+        return
+
+    def raised(share: Any) -> Any:
+        return lambda step: (step + 1) / (warmup_steps + 1) if step < warmup_steps else share(step)
+
+    if any(share(0) for share in scheduler.lr_lambdas):  # such as a constant rate, which has none
+        return
+    scheduler.lr_lambdas = [raised(share) for share in scheduler.lr_lambdas]
+    rates = [
+        peak * share(scheduler.last_epoch)
+        for peak, share in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    ]
+    scheduler._last_lr = rates
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
 
 
 def group_settings(optimizer: Any) -> list[dict[str, Any]]:

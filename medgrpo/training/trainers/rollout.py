@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from medgrpo.engine.shown import Shown
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -21,21 +23,20 @@ class Rollout:
     """Chat messages, or strings."""
     logprobs: list[list[float]] | None
     """Of the sampler, per token; None where Transformers generates."""
-    images: list[list[Any] | None] | None
-    """Pictures of each prompt; None where no prompt has one."""
+    shown: list[Shown]
+    """Prompt and pictures of each; the completions of a group share one."""
 
     @classmethod
-    def of(cls, generated: Sequence[Any]) -> Rollout:
+    def of(cls, generated: Sequence[Any], shown: list[Shown]) -> Rollout:
         """From what TRL's `_generate` returns; tools and custom rollouts are not used here."""
-        prompt_ids, completion_ids, _, completions, logprobs, _, images, _ = generated
-        return cls(prompt_ids, completion_ids, completions, logprobs, images)
+        prompt_ids, completion_ids, _, completions, logprobs, _, _, _ = generated
+        return cls(prompt_ids, completion_ids, completions, logprobs, shown)
 
     def as_trl(self) -> tuple[Any, ...]:
-        """As TRL's `_generate` returns it, save that a prompt without picture beside others has an empty list.
+        """As TRL's `_generate` returns it, without pictures: those are kept here, once for a group.
 
-        TRL 1.16 says None there, which it hands to the processor, and no processor takes it.
+        TRL would process every completion's copy again, and carry as many copies of the pixels.
         """
-        images = None if self.images is None else [pictures or [] for pictures in self.images]
         return (
             self.prompt_ids,
             self.completion_ids,
@@ -43,7 +44,7 @@ class Rollout:
             self.completions,
             self.logprobs,
             {},
-            images,
+            None,
             [],
         )
 
@@ -56,9 +57,6 @@ class Rollout:
                 result[place] = theirs[source]
             return result
 
-        images = exchanged(
-            self.images or [None] * len(self.completions), other.images or [None] * len(other.completions)
-        )
         return replace(
             self,
             prompt_ids=exchanged(self.prompt_ids, other.prompt_ids),
@@ -67,17 +65,11 @@ class Rollout:
             logprobs=None
             if self.logprobs is None or other.logprobs is None
             else exchanged(self.logprobs, other.logprobs),
-            images=images if any(images) else None,
+            shown=exchanged(self.shown, other.shown),
         )
 
 
-def prompts_of(examples: Sequence[dict[str, Any]]) -> list[Any]:
-    """The prompts with their pictures in the messages, as TRL 1.16 makes them before it generates."""
-    from trl.data_utils import prepare_multimodal_messages
-
-    if not any(example.get("images") for example in examples):
-        return [example["prompt"] for example in examples]
-    return [
-        prepare_multimodal_messages(example["prompt"], images=example.get("images") or [])
-        for example in examples
-    ]
+def group_numbers(shown: Sequence[Shown]) -> list[int]:
+    """Number of each completion's prompt: completions with one prompt share the very same entry."""
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(id(one), len(numbers)) for one in shown]

@@ -2,7 +2,7 @@
 
 TRL 1.16's `RepeatSampler` draws its permutations from one generator and has no `set_epoch`: a resumed
 run replays epoch 0. This one restarts the generator for each epoch, and the trainers of this package
-tell it the epoch (`ExactOrder` in `trainers.py`).
+tell it the epoch (`RunTrainer` in `base.py`).
 """
 
 from __future__ import annotations

@@ -109,14 +109,6 @@ def row_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in rows[0]} if rows else {}
 
 
-def completion_text(completion: Any) -> str:
-    """The text of a completion: a string, or chat messages whose last one is the answer."""
-    if isinstance(completion, str):
-        return completion
-    content = completion[-1]["content"]
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
-
-
 def joined(parts: Sequence[RewardTable]) -> RewardTable:
     """The tables of all processes as one, in the order of the processes."""
     if len(parts) == 1:

@@ -13,99 +13,20 @@ gets pictures of the size that the trainer's processor makes of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.models.coordinates import PictureGrid
-from medgrpo.models.image_tokens import ImageFamily, model_size
+from medgrpo.models.families import family_of_processor, image_token_of
+from medgrpo.models.picture_tokens import PictureTokens
 
 GAP_KEY = "sampling/sampling_logp_difference/mean"
-
-
-@dataclass(frozen=True)
-class PictureTokens:
-    """How a processor writes pictures into a prompt, and how the chat template does, which is what vLLM expects."""
-
-    image: int
-    """Id that is repeated, once for each piece of the picture."""
-    around: tuple[int, int] | None = None
-    """Ids that the processor, and not the template, puts before and after the run (InternVL)."""
-    processor: Any = None
-    """Set where line breaks that the processor adds merge with those beside them into other tokens (Gemma-3): such
-    prompts are taken back to the template's text."""
-
-    def collapsed(self, prompt_ids: Sequence[int], images: int) -> list[int]:
-        """The prompt with each picture as the template writes it.
-
-        Args:
-            prompt_ids: the processor's ids.
-            images: pictures of the prompt.
-        Raises:
-            MedgrpoError: there are not as many pictures in it (a model family that writes them otherwise).
-        """
-        if self.processor is not None:
-            return self._from_text(prompt_ids, images)
-        return collapse_image_tokens(prompt_ids, self.image, images, self.around)
-
-    def _from_text(self, prompt_ids: Sequence[int], images: int) -> list[int]:
-        tokenizer, sequence = self.processor.tokenizer, self.processor.full_image_sequence
-        text = tokenizer.decode(prompt_ids, skip_special_tokens=False)
-        encoded = tokenizer(text, add_special_tokens=False)["input_ids"]
-        if text.count(sequence) != images or list(encoded) != list(prompt_ids):
-            raise _other_prompt(images, text.count(sequence))
-        template = text.replace(sequence, self.processor.boi_token)
-        return list(tokenizer(template, add_special_tokens=False)["input_ids"])
 
 
 def picture_tokens(model: Any, processor: Any) -> PictureTokens | None:
     """How this model's pictures stand in its prompts; None for a text model."""
     image = image_token_of(model)
-    if image is None:
-        return None
-    if hasattr(processor, "full_image_sequence"):
-        return PictureTokens(image, processor=processor)
-    around = (
-        getattr(processor, "start_image_token_id", None),
-        getattr(processor, "end_image_token_id", None),
-    )
-    return PictureTokens(image, None if None in around else (int(around[0]), int(around[1])))  # type: ignore[arg-type]
-
-
-def collapse_image_tokens(
-    prompt_ids: Sequence[int], image_token: int, images: int, around: tuple[int, int] | None = None
-) -> list[int]:
-    """The prompt with each run of the image token as one token.
-
-    Args:
-        prompt_ids: the processor's ids, one run of `image_token` for each picture.
-        images: pictures of the prompt.
-        around: ids before and after each run that go with it.
-    Raises:
-        MedgrpoError: there are not as many runs as pictures (a model family that writes them otherwise).
-    """
-    collapsed: list[int] = []
-    for place, token in enumerate(prompt_ids):
-        if token != image_token:
-            is_end = around is not None and token == around[1] and collapsed[-1:] == [image_token]
-            if not is_end:
-                collapsed.append(token)
-        elif place == 0 or prompt_ids[place - 1] != image_token:
-            if around is not None and collapsed[-1:] == [around[0]]:
-                collapsed.pop()
-            collapsed.append(token)
-    runs = collapsed.count(image_token)
-    if runs != images:
-        raise _other_prompt(images, runs)
-    return collapsed
-
-
-def _other_prompt(images: int, runs: int) -> MedgrpoError:
-    return MedgrpoError(
-        f"a prompt with {images} pictures has {runs} runs of image tokens; vLLM would see another prompt",
-        hint="--set rollout.engine=transformers, or --vllm server",
-    )
+    return None if image is None else family_of_processor(processor).picture_tokens(image, processor)
 
 
 def prompts_for_vllm(
@@ -130,8 +51,7 @@ def pictures_for_vllm(
     Qwen-VL's processors scale by area, InternVL's to a grid of tiles; both by a limit that a run sets. A picture
     of exactly that size stays as it is under any larger limit.
     """
-    image_processor: Any = getattr(processor, "image_processor", None)
-    size_of = _seen_size(image_processor)
+    size_of = family_of_processor(processor).seen_size(getattr(processor, "image_processor", None))
     if images is None or size_of is None:
         return images
 
@@ -142,28 +62,6 @@ def pictures_for_vllm(
         )  # 3: bicubic, as the processor
 
     return [pictures and [resized(picture) for picture in pictures] for pictures in images]
-
-
-def _seen_size(image_processor: Any) -> Callable[[int, int], tuple[int, int]] | None:
-    """(width, height) → that of the picture as the model sees it; None where no limit of a run decides it."""
-    limits = dict(getattr(image_processor, "size", None) or {})
-    if {"shortest_edge", "longest_edge"} <= set(limits):
-        factor = image_processor.patch_size * image_processor.merge_size
-        return PictureGrid(factor, limits["shortest_edge"], limits["longest_edge"]).size
-    if hasattr(image_processor, "max_patches"):
-        side, most = limits["height"], image_processor.max_patches
-        family = ImageFamily("tiles", "tiles", 1, 1, tile_px=side, max_tiles=most)
-        return lambda width, height: model_size(width, height, family)
-    return None
-
-
-def image_token_of(model: Any) -> int | None:
-    """The id that stands for a picture in the model's prompts; None for a text model."""
-    config = model.config
-    for name in ("image_token_id", "image_token_index"):
-        if getattr(config, name, None) is not None:
-            return int(getattr(config, name))
-    return None
 
 
 def check_gap(gap: float | None, limit: float) -> None:

@@ -34,9 +34,9 @@ class FiniteWeights(TrainerCallback):
         if name is None:
             return
         if state.global_step:
-            raise stopped(self._context, state.global_step, _told(name))
+            raise stop_error(self._context, state.global_step, _bad_weights(name))
         raise MedgrpoError(
-            f"{_told(name)} before the first step",
+            f"{_bad_weights(name)} before the first step",
             expected="a model whose weights are numbers",
             hint="load the model anew, or --set model.dtype=float32 where float16 is too small for it",
         )
@@ -45,10 +45,10 @@ class FiniteWeights(TrainerCallback):
         """Let the run stop after this step's log line, before anything is saved."""
         name = next(filter(None, gathered(_first_bad(model, learning_only=True))), None)
         if name is not None:
-            self._context.is_sick = _told(name)
+            self._context.is_sick = _bad_weights(name)
 
 
-def stopped(context: StageContext, step: int, reason: str) -> MedgrpoError:
+def stop_error(context: StageContext, step: int, reason: str) -> MedgrpoError:
     """The error for a stage whose step `step` is not to be trusted: why, and from which checkpoint to go on."""
     rate = context.config.training.learning_rate / 2
     sound = [path for path in complete_checkpoints(context.stage.checkpoints) if checkpoint_step(path) < step]
@@ -68,7 +68,7 @@ def stopped(context: StageContext, step: int, reason: str) -> MedgrpoError:
 
 
 @contextmanager
-def worded(context: StageContext, trainer: Any) -> Iterator[None]:
+def non_finite_outputs_in_words(context: StageContext, trainer: Any) -> Iterator[None]:
     """Say in words where a rollout fails because the model's outputs are no numbers."""
     try:
         yield
@@ -79,10 +79,10 @@ def worded(context: StageContext, trainer: Any) -> Iterator[None]:
             reason = "and in the next a CUDA kernel gave up, as it does where the model's outputs are NaN or infinite"
         else:
             raise
-        raise stopped(context, trainer.state.global_step, reason) from error
+        raise stop_error(context, trainer.state.global_step, reason) from error
 
 
-def _told(name: str) -> str:
+def _bad_weights(name: str) -> str:
     return f"the weights {name} are NaN or infinite"
 
 

@@ -15,7 +15,7 @@ FULL_DISK = ("no space left on device", "disk quota exceeded", "errno 28", "os e
 
 
 @contextmanager
-def explained(config: RunConfig) -> Iterator[None]:
+def memory_and_disk_in_words(config: RunConfig) -> Iterator[None]:
     """Turn an out-of-memory error of torch, or a full disk, into a MedgrpoError with what to change."""
     try:
         yield
@@ -88,14 +88,11 @@ def memory_advice(config: RunConfig) -> list[str]:
     ]
 
 
-def smaller_batch(plan: StagePlan, per_device: int | None) -> int | None:
+def smaller_batch(plan: StagePlan) -> int | None:
     """Half the batch per device, rounded down to a divisor of the step's share; None where it is 1 already.
 
     The result is the same: the step is taken in more passes.
-
-    Args:
-        per_device: the batch now, where it is not the plan's.
     """
-    now = per_device or plan.per_device_train_batch_size
-    share = plan.per_device_train_batch_size * plan.gradient_accumulation_steps
+    now = plan.per_device_train_batch_size
+    share = now * plan.gradient_accumulation_steps
     return next((size for size in range(now // 2, 0, -1) if share % size == 0), None)

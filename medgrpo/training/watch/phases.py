@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PHASES = ("rollout", "reward", "logprobs", "update")
+PHASES = ("prepare", "sync", "prefill", "rollout", "reward", "vision", "logprobs", "update")
 """Of a GRPO step, in this order; what is in none of the others is the update."""
 
 
@@ -31,19 +31,19 @@ class PhaseClock:
 
     def stop(self) -> dict[str, float]:
         """Seconds in each phase since `start`; they add up to the time in between."""
-        self._turn_to("update")
+        self.turn_to("update")
         return dict(self._seconds)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """What runs inside belongs to this phase, then to the one before again."""
-        before = self._turn_to(name)
+        before = self.turn_to(name)
         try:
             yield
         finally:
-            self._turn_to(before)
+            self.turn_to(before)
 
-    def _turn_to(self, name: str) -> str:
+    def turn_to(self, name: str) -> str:
         """Book the time so far on the phase that ends; which one it was."""
         if self._waits_for_device:
             _wait_for_device()

@@ -24,7 +24,8 @@ fuzz_target!(
         let measures = vec![Measure::AnswerMatch, Measure::AnswerMatchGraded];
         let scorer = Scorer::new(measures, set, plain).expect("a set with answer");
         let mut scratch = Scratch::default();
-        let (explained, _, field) = scorer.explain(Source::Utf8(completion), &prompt, &mut scratch);
+        let found = scorer.explain(Source::Utf8(completion), &prompt, &mut scratch);
+        let (explained, field) = (found.verdict, found.answer);
         let row = Row {
             prompt: Some(&prompt),
             ..Row::default()

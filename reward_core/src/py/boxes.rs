@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rayon::prelude::*;
 
-use super::text::Text;
+use super::completions::Text;
 use crate::boxes::assignment::maximise;
 use crate::boxes::parse::parse;
 use crate::boxes::precision::mean_average;

@@ -4,9 +4,11 @@
 //! (side, negation, plane, modality, opposite words, extra items, hedges) win over any overlap.
 
 use super::choices::Options;
+use super::claims::Kinds;
+use super::clauses::says_of_place;
 use super::lexicon::{Category, Role};
 use super::numbers::{quantities, Dimension, Quantity};
-use super::polarity::{is_bare, polarity, Polarity};
+use super::polarity::{is_bare, is_possible, polarity, Polarity};
 use super::question::{is_normal, Question};
 use super::relations::is_related;
 use super::statements;
@@ -20,6 +22,12 @@ pub struct Prompt {
     question: Option<Question>,
     references: Vec<Reference>,
     options: Options,
+    /// What kinds of things the references name.
+    kinds: Kinds,
+    /// The same where one of several places is asked for.
+    places: Kinds,
+    /// "Lateral" is a view here.
+    asks_view: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -37,15 +45,36 @@ impl Prompt {
             _ => options,
         };
         let question = question.filter(|q| !q.trim().is_empty()).map(Question::new);
-        let references = references
+        let is_view = |text: &str| {
+            Parsed::new(text)
+                .content()
+                .any(|t| t.category == Category::Plane)
+        };
+        let asks_view = match &question {
+            Some(question) => question.asks_view,
+            None => true,
+        } || references.iter().any(|r| is_view(r.as_ref()));
+        let references: Vec<Reference> = references
             .iter()
             .flat_map(|r| alternatives(r.as_ref()))
-            .map(|r| Reference::new(r, question.as_ref(), &options))
+            .map(|r| Reference::new(r, question.as_ref(), &options, asks_view))
             .collect();
+        let required = || references.iter().flat_map(|r| r.named(&options));
+        let kinds = Kinds::of(required());
+        let is_new = |t: &&Token| question.as_ref().is_none_or(|q| !q.names(t) || q.offers(t));
+        let named = Kinds::of(required().filter(is_new));
+        let places = if named.is_places() {
+            named
+        } else {
+            Kinds::default()
+        };
         Self {
             question,
             references,
             options,
+            kinds,
+            places,
+            asks_view,
         }
     }
 
@@ -55,13 +84,14 @@ impl Prompt {
         self.references.is_empty()
     }
 
-    /// Judges one answer; `scratch` only saves allocations.
+    /// Judges one answer; `scratch` only saves allocations and holds what was read of the answer.
     #[must_use]
     pub fn judge(&self, answer: &str, scratch: &mut Parsed) -> Verdict {
         if self.references.is_empty() {
             return Verdict::reject(Rule::NoReference);
         }
         scratch.read(answer);
+        self.settle(scratch);
         let answer_parsed = &*scratch;
         if answer_parsed.tokens.is_empty() {
             return Verdict::reject(Rule::Empty);
@@ -88,6 +118,34 @@ impl Prompt {
             }
         }
         best.unwrap_or(Verdict::reject(Rule::NoReference))
+    }
+
+    /// Sets aside what the answer does not stand by, or what does not speak to the question.
+    fn settle(&self, answer: &mut Parsed) {
+        if self.asks_view {
+            answer.read_lateral_as_view();
+        }
+        let is_polar = self
+            .references
+            .iter()
+            .all(|r| matches!(r.target, Target::YesNo(_)));
+        if is_polar {
+            answer.settle_polar_conclusion();
+            return;
+        }
+        if self
+            .references
+            .iter()
+            .any(|r| matches!(r.target, Target::Quantities(_)))
+        {
+            answer.settle_total();
+        }
+        answer.settle_image_side();
+        answer.retract_at_no();
+        if let Some(question) = &self.question {
+            answer.settle_selection(question, self.places);
+        }
+        answer.settle_conclusion(self.question.as_ref(), self.kinds);
     }
 
     fn judge_one(&self, raw: &str, answer: &Parsed, reference: &Reference) -> Verdict {
@@ -129,14 +187,20 @@ impl Prompt {
     ) -> Verdict {
         let letters = self.options.letters_in(raw);
         let named = self.options_named(answer);
-        if !letters.is_empty() {
-            let disagrees = named.iter().any(|n| !letters.contains(n))
-                && !named.iter().any(|n| letters.contains(n));
-            return match (letters == wanted, disagrees) {
+        if !letters.options.is_empty() {
+            let chosen = &letters.options;
+            let disagrees = named.iter().any(|n| !chosen.contains(n))
+                && !named.iter().any(|n| chosen.contains(n));
+            return match (chosen == wanted, disagrees) {
+                _ if chosen.len() > wanted.len() => Verdict::reject(Rule::ChoiceAmbiguous),
+                (true, _) if letters.is_hedged => Verdict::reject(Rule::Hedged),
                 (true, false) => Verdict::accept(Rule::ChoiceLetter),
                 (true, true) => Verdict::reject(Rule::ChoiceAmbiguous),
                 (false, _) => Verdict::reject(Rule::ChoiceLetter),
             };
+        }
+        if letters.are_named && named != wanted {
+            return Verdict::reject(Rule::ChoiceOpen);
         }
         if let Some(rule) = open_rule(answer, &reference.parsed, self.question.as_ref()) {
             return Verdict::reject(rule);
@@ -201,10 +265,22 @@ pub fn alternatives(reference: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Reference {
-    fn new(raw: &str, question: Option<&Question>, options: &Options) -> Self {
-        let parsed = Parsed::new(raw);
+    fn new(raw: &str, question: Option<&Question>, options: &Options, asks_view: bool) -> Self {
+        let mut parsed = Parsed::new(raw);
+        if asks_view {
+            parsed.read_lateral_as_view();
+        }
         let target = target_of(raw, &parsed, question, options);
         Self { parsed, target }
+    }
+
+    /// The tokens that name what is wanted; of a choice, those of every option.
+    fn named<'a>(&'a self, options: &'a Options) -> Box<dyn Iterator<Item = &'a Token> + 'a> {
+        match &self.target {
+            Target::Text(target) => Box::new(target.required.iter()),
+            Target::Choice(_) => Box::new(options.items.iter().flat_map(|item| item.1.content())),
+            _ => Box::new(std::iter::empty()),
+        }
     }
 }
 
@@ -222,6 +298,11 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
     let first = first_sentence(answer);
     for token in &answer.tokens {
         if !matches!(token.role, Role::Hedge | Role::Refusal) || is_shared(token) {
+            continue;
+        }
+        if is_possible(answer, token)
+            && question.is_some_and(|q| q.proposition.is_modal && q.is_polar)
+        {
             continue;
         }
         let segment = &answer.segments[token.segment as usize];
@@ -262,6 +343,7 @@ fn is_catalogue(answer: &Parsed, reference: &Parsed, question: Option<&Question>
     for segment in &answer.segments {
         let tokens = answer.of(segment);
         let is_item = !segment.has_verb
+            && !says_of_place(tokens)
             && tokens.iter().filter(|t| t.is_content()).count() <= LONGEST_ITEM
             && !tokens.iter().any(belongs);
         let Some(kind) = tokens.iter().find_map(item_kind).filter(|_| is_item) else {
@@ -287,6 +369,7 @@ fn item_kind(token: &Token) -> Option<u32> {
         (_, Category::Modality | Category::Sequence) => 16,
         (_, Category::Organ) => 32,
         (_, Category::Finding | Category::Other) => 64,
+        (_, Category::Level | Category::Scale) => 256,
         (Role::Content, _) => 128,
         _ => return None,
     })
@@ -308,8 +391,13 @@ fn first_sentence(answer: &Parsed) -> u32 {
     let says = |t: &&Token| {
         !matches!(
             t.role,
-            Role::Filler | Role::Determiner | Role::Preposition | Role::Verb
-        )
+            Role::Filler
+                | Role::Determiner
+                | Role::Preposition
+                | Role::Verb
+                | Role::Conclude
+                | Role::Retract
+        ) && !t.is_aside
     };
     answer.tokens.iter().find(says).map_or(0, |t| t.sentence)
 }

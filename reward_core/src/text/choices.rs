@@ -1,6 +1,7 @@
 //! Multiple choice: option letters and option texts.
 
 use super::tokens::Parsed;
+use super::wrappers::unwrapped;
 
 /// The options of one question.
 #[derive(Clone, Debug, Default)]
@@ -70,84 +71,624 @@ impl Options {
         Self::new(&items)
     }
 
-    /// Letters that an answer names, sorted; empty where it names none.
+    /// The options whose letters an answer chooses, sorted.
     ///
-    /// A letter counts alone ("B"), marked ("B)", "(B)", "B.", "B:"), or after "answer", "option", "选", "答案是".
+    /// A letter that is denied ("A is wrong", "not A", "排除A") is not chosen; one that is taken back is not either; the
+    /// letters of a conclusion ("the answer is B") and those called the best win over letters that are only discussed.
     #[must_use]
-    pub fn letters_in(&self, answer: &str) -> Vec<usize> {
-        let answer: String = answer.chars().map(wide_to_plain).collect();
-        let chars: Vec<char> = answer.trim().chars().collect();
-        let mut found = Vec::new();
-        for (at, &character) in chars.iter().enumerate() {
-            let Some(option) = self.position(character.to_ascii_uppercase()) else {
-                continue;
-            };
-            let before = at.checked_sub(1).map(|i| chars[i]);
-            let after = chars.get(at + 1).copied();
-            let is_word = |c: Option<char>| {
-                c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '\'' || c == '-')
-            };
-            if is_word(before) || is_word(after) {
-                continue;
-            }
-            let is_mark = |c: &&char| c.is_whitespace() || "(:：*\"'[\\{（".contains(**c);
-            let marks = chars[..at].iter().rev().take_while(is_mark).count();
-            let lead = &chars[..at - marks];
-            let lead = &lead[lead.len().saturating_sub(LONGEST_LEAD)..];
-            let lead = lead.iter().collect::<String>().to_lowercase();
-            let is_opened = lead.is_empty() || lead.ends_with(['.', '!', '?', '。', '\n']);
-            let is_called = [
-                "answer",
-                "answer is",
-                "option",
-                "choice",
-                "选",
-                "选项",
-                "选择",
-                "答案",
-                "答案是",
-                "答案为",
-                "应选",
-                "故选",
-                "boxed",
-                "和",
-                "and",
-                ",",
-                "、",
-                "，",
-                "&",
-                "is",
-            ]
+    pub fn letters_in(&self, answer: &str) -> Letters {
+        let plain: String = unwrapped(answer).chars().map(wide_to_plain).collect();
+        let words = words(plain.trim());
+        let mut groups = self.groups(&words);
+        if groups.is_empty() {
+            return Letters::default();
+        }
+        if let Some(start) = last_retraction(&words, &groups) {
+            groups.retain(|g| g.start >= start);
+        }
+        let mut chosen = Letters {
+            are_named: true,
+            ..Letters::default()
+        };
+        let best = groups.iter().filter(|g| !g.is_denied).map(|g| g.rank).max();
+        for group in groups
             .iter()
-            .any(|w| lead.ends_with(w));
-            let is_marked = after.is_none_or(|c| ").:、,;]}*，。；\n".contains(c))
-                || (after.is_some_and(char::is_whitespace) && is_closed_after(&chars[at + 1..]))
-                || after.is_some_and(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
-            let is_upper = character.is_ascii_uppercase() || chars.len() <= 3;
-            if is_upper && is_marked && (is_opened || is_called) {
-                found.push(option);
+            .filter(|g| !g.is_denied && Some(g.rank) == best)
+        {
+            chosen.options.extend(&group.options);
+            chosen.is_hedged |= group.is_hedged;
+        }
+        chosen.options.sort_unstable();
+        chosen.options.dedup();
+        chosen
+    }
+
+    /// Runs of letters joined by commas and conjunctions, each with what is said of it.
+    fn groups(&self, words: &[Word<'_>]) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (at, word) in words.iter().enumerate() {
+            let Some(options) = self.letters_of(words, at, word) else {
+                continue;
+            };
+            let joins = groups.last().is_some_and(|g| {
+                let between = &words[g.end..at];
+                let is_list = between.iter().all(|w| is_connective(w.text))
+                    && words[g.end..=at].iter().all(|w| w.before < Stop::Sentence);
+                // "A. liver or B. spleen"
+                let is_named_list = between.len() <= LONGEST_OPTION
+                    && between
+                        .last()
+                        .is_some_and(|w| matches!(w.text, "or" | "and" | "或" | "和"))
+                    && between
+                        .iter()
+                        .skip(1)
+                        .chain([word])
+                        .all(|w| w.before < Stop::Sentence)
+                    && !between
+                        .iter()
+                        .any(|w| is_predicate(w.text) || DENIALS_AFTER.contains(&w.text));
+                is_list || is_named_list
+            });
+            if joins {
+                let group = groups.last_mut().expect("joins looks at the last group");
+                group.options.extend(options);
+                group.end = at + 1;
+            } else {
+                groups.push(Group {
+                    options,
+                    start: at,
+                    end: at + 1,
+                    ..Group::default()
+                });
             }
         }
-        found.sort_unstable();
-        found.dedup();
-        found
+        for index in 0..groups.len() {
+            let from = index.checked_sub(1).map_or(0, |i| groups[i].end);
+            let to = groups.get(index + 1).map_or(words.len(), |g| g.start);
+            let (start, end) = (groups[index].start, groups[index].end);
+            let lead = &words[from + clause_start(&words[from..=start], from > 0)..start];
+            let rest = &words[end..to];
+            let tail = &rest[..clause_end(rest, to < words.len())];
+            groups[index].judge(lead, tail, words[start].before);
+        }
+        groups
+    }
+
+    /// The options that a word names as letters: "B", "(b)", "AC" alone.
+    fn letters_of(&self, words: &[Word<'_>], at: usize, word: &Word<'_>) -> Option<Vec<usize>> {
+        let text = word.text;
+        if !text.is_ascii() || text.len() > 5 {
+            return None;
+        }
+        let letters: Option<Vec<usize>> = text
+            .chars()
+            .map(|c| self.position(c.to_ascii_uppercase()))
+            .collect();
+        let letters = letters?;
+        let previous = at.checked_sub(1).map(|i| words[i].text);
+        if text.len() > 1 {
+            let is_all = words.len() == 1 || words.len() <= 4 && previous.is_none_or(is_lead);
+            let is_upper = text.bytes().all(|b| b.is_ascii_uppercase());
+            let are_new = letters
+                .iter()
+                .enumerate()
+                .all(|(i, l)| !letters[..i].contains(l));
+            return (is_all && is_upper && are_new && words.len() - at <= 2).then_some(letters);
+        }
+        let next = words.get(at + 1);
+        let is_upper = text.as_bytes()[0].is_ascii_uppercase();
+        let is_marked = word.is_bracketed || word.is_marked || next.is_none();
+        let is_called = previous.is_some_and(is_lead);
+        let opens = word.before >= Stop::Clause || at == 0;
+        if !is_upper {
+            let is_named = previous.is_some_and(|p| {
+                matches!(
+                    p,
+                    "answer" | "option" | "choice" | "letter" | "选" | "项" | "案"
+                ) || p == "is"
+                    && at >= 2
+                    && matches!(words[at - 2].text, "answer" | "option" | "choice")
+            });
+            return (words.len() == 1
+                || word.is_bracketed && word.is_closed
+                || (opens || is_named) && (word.is_marked || is_named && next.is_none())
+                || is_named && text != "a")
+                .then_some(letters);
+        }
+        let is_predicated = next.is_some_and(|n| n.before <= Stop::Blank && is_predicate(n.text));
+        let is_listed =
+            next.is_some_and(|n| is_connective(n.text)) || previous.is_some_and(is_connective);
+        let is_before_han = next.is_some_and(|n| !n.text.is_ascii());
+        let is_article = text == "A"
+            && next.is_some_and(|n| {
+                n.before == Stop::Blank
+                    && !is_predicate(n.text)
+                    && !is_connective(n.text)
+                    && n.text.is_ascii()
+            });
+        let is_pronoun =
+            text == "I" && next.is_some_and(|n| n.before == Stop::Blank && n.text.is_ascii());
+        if is_article && !word.is_bracketed || is_pronoun {
+            return None;
+        }
+        let is_it = is_marked && (opens || is_called || is_listed || word.is_bracketed)
+            || is_called
+            || is_predicated && !previous.is_some_and(is_lettered)
+            || is_listed
+                && (opens
+                    || previous.is_some_and(|p| is_connective(p) || is_lead(p))
+                    || next.is_some_and(|n| n.before >= Stop::Clause))
+            || is_before_han
+            || opens && next.is_some_and(|n| n.before >= Stop::Clause || n.is_after_dash);
+        is_it.then_some(letters)
     }
 }
 
-/// Characters that are looked at beside a letter.
-const LONGEST_LEAD: usize = 16;
+/// What the letters of an answer say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Letters {
+    /// Positions of the chosen options, sorted.
+    pub options: Vec<usize>,
+    /// Letters are named at all, chosen or denied.
+    pub are_named: bool,
+    /// The choice is only held possible.
+    pub is_hedged: bool,
+}
 
-/// After blanks comes "and"/"or" with another letter, or nothing more.
-fn is_closed_after(rest: &[char]) -> bool {
-    let blanks = rest.iter().take_while(|c| c.is_whitespace()).count();
-    let rest: String = rest[blanks..].iter().take(LONGEST_LEAD).collect();
-    let rest = rest.to_lowercase();
-    rest.is_empty()
-        || rest.starts_with("and ")
-        || rest.starts_with("or ")
-        || rest.starts_with("is ")
-        || rest.starts_with('-')
-        || rest.starts_with("和")
+/// What stands before a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stop {
+    #[default]
+    Joined,
+    Blank,
+    Clause,
+    Sentence,
+}
+
+/// A word of an answer, upper and lower case kept.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
+struct Word<'a> {
+    text: &'a str,
+    before: Stop,
+    /// A bracket opens before it.
+    is_bracketed: bool,
+    /// A bracket closes after it.
+    is_closed: bool,
+    /// A bracket, full stop or colon follows at once.
+    is_marked: bool,
+    is_after_dash: bool,
+}
+
+/// Words of the text; each Chinese character is one.
+fn words(text: &str) -> Vec<Word<'_>> {
+    let mut found: Vec<Word<'_>> = Vec::new();
+    let (mut before, mut is_bracketed, mut is_after_dash) = (Stop::Sentence, false, false);
+    let mut chars = text.char_indices().peekable();
+    while let Some((start, character)) = chars.next() {
+        if !character.is_alphanumeric() {
+            let is_close = matches!(character, ')' | ']' | '）' | '】' | '}');
+            if let Some(last) = found.last_mut().filter(|_| before == Stop::Joined) {
+                last.is_marked |= is_close
+                    || matches!(
+                        character,
+                        '.' | ':'
+                            | '、'
+                            | ','
+                            | ';'
+                            | '。'
+                            | '，'
+                            | '；'
+                            | '：'
+                            | '!'
+                            | '*'
+                            | '"'
+                            | '?'
+                    );
+                last.is_closed |= is_close;
+            }
+            is_bracketed |= matches!(character, '(' | '[' | '（' | '【' | '{');
+            is_after_dash |= matches!(character, '-' | '—' | '–');
+            before = before.max(match character {
+                '.' | '!' | '?' | '。' | '！' | '？' | '\n' | ';' | '；' => Stop::Sentence,
+                ',' | '，' | '、' | ':' | '：' | '—' | '–' | '(' | '（' | '>' | '*' | '"' | '#' => {
+                    Stop::Clause
+                }
+                '\'' | '’' | '-' => before,
+                _ => Stop::Blank,
+            });
+            if matches!(character, '-') && chars.peek().is_some_and(|c| c.1 == ' ') {
+                before = before.max(Stop::Clause);
+            }
+            continue;
+        }
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '\'' || c == '’';
+        let is_quote = |c: char| c == '\'' || c == '’';
+        let mut end = start + character.len_utf8();
+        if character.is_ascii() {
+            while let Some(&(at, c)) = chars.peek().filter(|(_, c)| is_word(*c)) {
+                end = at + c.len_utf8();
+                chars.next();
+            }
+            if text[..end].ends_with(is_quote) && !text[end..].starts_with(char::is_alphanumeric) {
+                end -= text[..end].chars().next_back().map_or(0, char::len_utf8);
+            }
+            // "B-cell", "X-ray" are no letters
+            let rest = &text[end..];
+            if rest.starts_with('-') && rest[1..].starts_with(|c: char| c.is_ascii_alphanumeric()) {
+                while let Some(&(at, c)) = chars.peek().filter(|(_, c)| is_word(*c) || *c == '-') {
+                    end = at + c.len_utf8();
+                    chars.next();
+                }
+            }
+        }
+        let word = Word {
+            text: &text[start..end],
+            before,
+            is_bracketed,
+            is_closed: false,
+            is_marked: false,
+            is_after_dash,
+        };
+        found.push(word);
+        (before, is_bracketed, is_after_dash) = (Stop::Joined, false, false);
+    }
+    found
+}
+
+/// Letters named together, and what is said of them.
+#[derive(Clone, Debug, Default)]
+struct Group {
+    options: Vec<usize>,
+    start: usize,
+    end: usize,
+    is_denied: bool,
+    is_hedged: bool,
+    /// 0: only discussed; 1: named; 2: called the best; 3: the conclusion.
+    rank: u8,
+}
+
+impl Group {
+    fn judge(&mut self, lead: &[Word<'_>], tail: &[Word<'_>], before: Stop) {
+        let count = |words: &[Word<'_>], list: &[&str]| {
+            words
+                .iter()
+                .filter(|w| {
+                    list.iter().any(|l| l.eq_ignore_ascii_case(w.text)) || w.text.ends_with("n't")
+                })
+                .count()
+        };
+        let has = |words: &[Word<'_>], list: &[&str]| {
+            words
+                .iter()
+                .any(|w| list.iter().any(|l| l.eq_ignore_ascii_case(w.text)))
+        };
+        let has_run = |words: &[Word<'_>], runs: &[&str]| {
+            let text: String = words.iter().map(|w| w.text).collect();
+            runs.iter().any(|r| text.contains(r))
+        };
+        let mut denials = count(lead, &DENIALS_BEFORE) + count(tail, &DENIALS_AFTER);
+        denials += usize::from(has_run(
+            lead,
+            &["不选", "不是", "排除", "而非", "除了", "并非"],
+        ));
+        denials += usize::from(has_run(
+            tail,
+            &[
+                "错",
+                "不对",
+                "不正确",
+                "不符",
+                "排除",
+                "不是",
+                "不成立",
+                "不合",
+            ],
+        ));
+        self.is_denied = denials % 2 == 1;
+        self.is_hedged = has(lead, &["maybe", "perhaps", "possibly", "might", "probably"])
+            || has(tail, &["maybe", "perhaps", "possibly", "might", "unsure"])
+                && !has(tail, &["not"])
+            || has_run(lead, &["可能", "也许", "大概", "或许"]);
+        let concludes = has(
+            lead,
+            &[
+                "answer",
+                "therefore",
+                "thus",
+                "hence",
+                "so",
+                "choose",
+                "pick",
+                "select",
+                "final",
+                "conclusion",
+            ],
+        ) || lead
+            .last()
+            .is_some_and(|w| matches!(w.text.to_ascii_lowercase().as_str(), "option" | "choice"))
+            && before <= Stop::Blank
+            || has_run(
+                lead,
+                &["答案", "故选", "应选", "选择", "因此", "所以", "综上", "选"],
+            );
+        let is_best = has(
+            tail,
+            &[
+                "best", "correct", "right", "fits", "true", "answer", "matches",
+            ],
+        ) || has_run(tail, &["正确", "最", "符合", "对"]);
+        let is_considered = has(
+            lead,
+            &[
+                "considered",
+                "considering",
+                "thought",
+                "initially",
+                "consider",
+                "tempting",
+                "suspected",
+            ],
+        ) || has_run(lead, &["考虑过", "起初", "最初", "一开始"]);
+        let is_discussed = is_considered
+            || tail
+                .iter()
+                .any(|w| is_predicate(w.text) || matches!(w.text, "as" | "because"));
+        self.rank = match (concludes, is_best && !self.is_denied) {
+            (true, _) => 3,
+            (_, true) => 2,
+            _ if lead.is_empty() && before >= Stop::Sentence && !is_discussed => {
+                if tail.is_empty() {
+                    3
+                } else {
+                    2
+                }
+            }
+            _ => u8::from(!is_discussed),
+        };
+        if is_considered {
+            self.rank = 0;
+        }
+        if self.rank == 2 && is_best && !lead.iter().any(|w| is_lead(w.text)) {
+            self.rank = 3;
+        }
+    }
+}
+
+const DENIALS_BEFORE: [&str; 14] = [
+    "not",
+    "nor",
+    "neither",
+    "than",
+    "instead",
+    "unlike",
+    "exclude",
+    "excluding",
+    "excludes",
+    "eliminate",
+    "eliminating",
+    "rule",
+    "ruling",
+    "except",
+];
+
+const DENIALS_AFTER: [&str; 15] = [
+    "wrong",
+    "incorrect",
+    "false",
+    "excluded",
+    "eliminated",
+    "ruled",
+    "not",
+    "unlikely",
+    "cannot",
+    "inconsistent",
+    "rejected",
+    "implausible",
+    "impossible",
+    "out",
+    "isnt",
+];
+
+/// A word after which a letter is an option.
+fn is_lead(word: &str) -> bool {
+    const LEADS: [&str; 34] = [
+        "answer",
+        "option",
+        "options",
+        "choice",
+        "is",
+        "be",
+        "as",
+        "pick",
+        "choose",
+        "select",
+        "chose",
+        "picked",
+        "therefore",
+        "thus",
+        "hence",
+        "so",
+        "not",
+        "letter",
+        "either",
+        "neither",
+        "both",
+        "than",
+        "boxed",
+        "with",
+        "remains",
+        "leaves",
+        "leaving",
+        "out",
+        "eliminate",
+        "exclude",
+        "ruling",
+        "excluding",
+        "eliminating",
+        "for",
+    ];
+    const CHINESE: [&str; 11] = [
+        "选", "案", "是", "为", "项", "除", "即", "故", "和", "或", "非",
+    ];
+    LEADS.iter().any(|l| l.eq_ignore_ascii_case(word)) || CHINESE.contains(&word)
+}
+
+/// A word that takes a letter of its own: "vitamin C", "hepatitis B".
+fn is_lettered(word: &str) -> bool {
+    [
+        "vitamin",
+        "hepatitis",
+        "type",
+        "group",
+        "class",
+        "factor",
+        "stage",
+        "grade",
+        "influenza",
+        "protein",
+        "line",
+        "segment",
+        "level",
+        "figure",
+        "panel",
+        "image",
+        "streptococcus",
+    ]
+    .iter()
+    .any(|w| w.eq_ignore_ascii_case(word))
+}
+
+fn is_connective(word: &str) -> bool {
+    [
+        "and", "or", "nor", "to", "possibly", "maybe", "perhaps", "either", "also", "then",
+    ]
+    .iter()
+    .any(|c| c.eq_ignore_ascii_case(word))
+        || matches!(word, "和" | "或" | "与" | "及" | "还" | "是" | "者")
+}
+
+/// A word that says something of a letter.
+fn is_predicate(word: &str) -> bool {
+    [
+        "is",
+        "are",
+        "was",
+        "were",
+        "isn't",
+        "aren't",
+        "fits",
+        "fit",
+        "seems",
+        "can",
+        "could",
+        "would",
+        "cannot",
+        "can't",
+        "looks",
+        "matches",
+        "describes",
+        "does",
+        "doesn't",
+        "has",
+        "should",
+        "must",
+        "shows",
+        "appears",
+        "remains",
+        "may",
+        "might",
+        "best",
+        "because",
+        "since",
+        "wrong",
+        "correct",
+        "right",
+        "incorrect",
+    ]
+    .iter()
+    .any(|p| p.eq_ignore_ascii_case(word))
+}
+
+/// Where the clause of a letter begins, counted from the start of `words`, whose last is the letter.
+///
+/// After another letter a new clause begins at the last mark or conjunction.
+fn clause_start(words: &[Word<'_>], follows: bool) -> usize {
+    let count = words.len();
+    let limit = count.saturating_sub(LONGEST_SIDE);
+    let sentence = (limit..count)
+        .rev()
+        .find(|&i| words[i].before >= Stop::Sentence && i > 0 || i == 0 && !follows);
+    let from = sentence.unwrap_or(limit);
+    if !follows || words[from].before >= Stop::Sentence && from > 0 {
+        return if count > 0 && words[count - 1].before >= Stop::Sentence {
+            count - 1
+        } else {
+            from
+        };
+    }
+    let is_border = |i: &usize| words[*i].before >= Stop::Clause || is_border_word(words[*i].text);
+    (from..count).rev().find(is_border).unwrap_or(count - 1)
+}
+
+/// Where what is said of a letter ends: at the end of its sentence, and before the clause of the next letter.
+fn clause_end(words: &[Word<'_>], is_followed: bool) -> usize {
+    let words = &words[..words.len().min(LONGEST_SIDE)];
+    let sentence = words
+        .iter()
+        .position(|w| w.before >= Stop::Sentence)
+        .unwrap_or(words.len());
+    if !is_followed || sentence < words.len() {
+        return sentence;
+    }
+    let is_border = |w: &Word<'_>| w.before >= Stop::Clause || is_border_word(w.text);
+    words.iter().rposition(is_border).unwrap_or(words.len())
+}
+
+fn is_border_word(word: &str) -> bool {
+    [
+        "and",
+        "but",
+        "so",
+        "therefore",
+        "thus",
+        "hence",
+        "while",
+        "whereas",
+        "rather",
+        "instead",
+        "not",
+        "unlike",
+        "leaving",
+        "than",
+    ]
+    .iter()
+    .any(|b| b.eq_ignore_ascii_case(word))
+        || matches!(word, "而" | "但" | "故" | "所" | "因")
+}
+
+/// Words of an option's text between two letters.
+const LONGEST_OPTION: usize = 8;
+
+/// Words before and after a letter that are looked at.
+const LONGEST_SIDE: usize = 24;
+
+/// Where the part of the answer begins that takes back what was before.
+fn last_retraction(words: &[Word<'_>], groups: &[Group]) -> Option<usize> {
+    let is_word = |i: usize| {
+        let word = words[i].text.to_ascii_lowercase();
+        matches!(
+            word.as_str(),
+            "wait" | "correction" | "sorry" | "oops" | "actually"
+        ) || word == "mean" && i > 0 && words[i - 1].text == "I"
+            || matches!(
+                (words[i].text, words.get(i + 1).map(|w| w.text)),
+                ("更", Some("正")) | ("不", Some("对")) | ("等", Some("等")) | ("纠", Some("正"))
+            )
+    };
+    let first = groups.first()?.start;
+    let last = groups.last()?.start;
+    (first + 1..last).rev().find(|&i| is_word(i))
 }
 
 fn wide_to_plain(character: char) -> char {

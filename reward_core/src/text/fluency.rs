@@ -1,7 +1,7 @@
 //! Fluency without a model: repetition, language, length and shape of a completion.
 
 use super::normalise::{is_plain_han, normalise};
-use super::tokens::{raw_words, word_key};
+use super::words::{raw_words, word_key};
 
 /// What `fluency` measures, each in [0, 1] with 1 the best.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use serde::Deserialize;
 
 use super::normalise::normalise;
-use super::tokens::{raw_words, word_key};
+use super::words::{raw_words, word_key};
 
 const SYNONYMS: &str = include_str!("../../data/synonyms.toml");
 const FUNCTION_WORDS: &str = include_str!("../../data/function_words.toml");
@@ -71,6 +71,14 @@ pub enum Role {
     List,
     /// "Near", "adjacent to": opens a landmark.
     Near,
+    /// "Certainly", "of course": a yes where nothing else is said.
+    Assent,
+    /// "Correction", "wait": takes back what was said before.
+    Retract,
+    /// "At first glance", "I thought": opens what is not claimed in the end.
+    Concede,
+    /// "Therefore", "the answer": opens the conclusion.
+    Conclude,
     /// Any other word that carries no answer.
     Filler,
 }
@@ -104,6 +112,10 @@ pub enum Category {
     Attribute,
     /// Everything else with synonyms.
     Other,
+    /// A vertebra or another numbered level: "L4", "Th12".
+    Level,
+    /// A value on a named scale: "stage II", "grade 3".
+    Scale,
 }
 
 /// One group of synonyms.
@@ -147,6 +159,8 @@ pub struct Lexicon {
     pub concepts: Vec<Concept>,
     by_id: FxHashMap<String, ConceptId>,
     edges: FxHashMap<(u32, u64), u32>,
+    /// Key of "the".
+    article: u64,
     entries: Vec<Option<Entry>>,
 }
 
@@ -230,6 +244,7 @@ impl Lexicon {
             concepts: Vec::with_capacity(file.groups.len()),
             by_id,
             edges: FxHashMap::default(),
+            article: word_key("the"),
             entries: vec![None],
         };
         for row in &functions.roles {
@@ -248,6 +263,15 @@ impl Lexicon {
         for (index, row) in file.groups.into_iter().enumerate() {
             for term in &row.terms {
                 lexicon.insert(term, Entry::Concepts(vec![index as ConceptId]));
+                if let Some((first, second)) = pairs_of(term) {
+                    for spelling in [
+                        format!("{second} and {first}"),
+                        format!("{first} & {second}"),
+                        format!("{second} & {first}"),
+                    ] {
+                        lexicon.insert(&spelling, Entry::Concepts(vec![index as ConceptId]));
+                    }
+                }
             }
             let concept = Concept {
                 category: category_of(&row.id)?,
@@ -278,12 +302,17 @@ impl Lexicon {
     }
 
     /// Longest known spelling at the start of `words` (keys of raw words): its entry and number of words.
+    ///
+    /// An article inside a term is passed over: "the heart and the great vessels".
     #[must_use]
     pub fn longest(&self, words: impl Iterator<Item = u64>) -> Option<(&Entry, usize)> {
         let mut node = 0;
         let mut best = None;
         for (position, key) in words.enumerate() {
             let Some(&next) = self.edges.get(&(node, key)) else {
+                if node != 0 && key == self.article {
+                    continue;
+                }
                 break;
             };
             node = next;
@@ -350,6 +379,11 @@ impl Lexicon {
             self.concepts[index].broader = all;
         }
     }
+}
+
+/// The two parts of a term such as "heart and great vessels", which may come in either order.
+fn pairs_of(term: &str) -> Option<(&str, &str)> {
+    term.split_once(" and ")
 }
 
 fn category_of(id: &str) -> Result<Category, String> {

@@ -6,12 +6,16 @@
 
 pub mod answers;
 pub mod choices;
+pub mod claims;
+pub mod clauses;
 pub mod fluency;
 pub mod labels;
 pub mod lexicon;
 pub mod normalise;
+pub mod notation;
 pub mod numbers;
 pub mod polarity;
+pub mod proposition;
 pub mod question;
 pub mod relations;
 pub mod scores;
@@ -22,3 +26,5 @@ pub mod tags;
 pub mod targets;
 pub mod tokens;
 pub mod verdict;
+pub mod words;
+pub mod wrappers;

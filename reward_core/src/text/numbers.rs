@@ -1,7 +1,7 @@
 //! Quantities: a number with its unit, compared after conversion.
 
 use super::lexicon::Role;
-use super::tokens::{Parsed, Token};
+use super::tokens::{Bound, Parsed, Token};
 
 /// What a unit measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Quantity {
     pub token: usize,
     /// Tokens that spell the unit.
     pub unit_tokens: usize,
+    /// What is said of it: "less than", "at least".
+    pub bound: Bound,
 }
 
 /// Largest relative difference at which two lengths, areas or volumes still agree.
@@ -48,7 +50,7 @@ impl Quantity {
     /// Whether both name the same amount: counts exactly, measured sizes within [`TOLERANCE`].
     #[must_use]
     pub fn agrees_with(&self, other: &Self) -> bool {
-        if self.dimension != other.dimension {
+        if self.dimension != other.dimension || direction(self.bound) != direction(other.bound) {
             return false;
         }
         let tolerance = match self.dimension {
@@ -66,6 +68,44 @@ impl Quantity {
     }
 }
 
+/// 0 for the number itself, -1 for less, 1 for more.
+const fn direction(bound: Bound) -> i8 {
+    match bound {
+        Bound::Exact => 0,
+        Bound::Below | Bound::AtMost => -1,
+        Bound::Above | Bound::AtLeast => 1,
+    }
+}
+
+/// Whether an amount `said` lies within what `asked` allows; None where they cannot be compared.
+#[must_use]
+pub fn fulfils(said: &Quantity, asked: &Quantity) -> Option<bool> {
+    if said.dimension != asked.dimension {
+        return None;
+    }
+    let (value, limit) = (said.value, asked.value);
+    match (said.bound, asked.bound) {
+        (Bound::Exact, Bound::Exact) => Some(said.agrees_with(asked)),
+        (Bound::Exact, Bound::Below) => Some(value < limit),
+        (Bound::Exact, Bound::AtMost) => Some(value <= limit),
+        (Bound::Exact, Bound::Above) => Some(value > limit),
+        (Bound::Exact, Bound::AtLeast) => Some(value >= limit),
+        (Bound::Below | Bound::AtMost, Bound::Below | Bound::AtMost) if value <= limit => {
+            Some(true)
+        }
+        (Bound::Above | Bound::AtLeast, Bound::Above | Bound::AtLeast) if value >= limit => {
+            Some(true)
+        }
+        (Bound::Below | Bound::AtMost, Bound::Above | Bound::AtLeast) if value <= limit => {
+            Some(false)
+        }
+        (Bound::Above | Bound::AtLeast, Bound::Below | Bound::AtMost) if value >= limit => {
+            Some(false)
+        }
+        _ => None,
+    }
+}
+
 /// Quantities of an answer, in order, denied ones left out.
 #[must_use]
 pub fn quantities(parsed: &Parsed) -> Vec<Quantity> {
@@ -74,7 +114,11 @@ pub fn quantities(parsed: &Parsed) -> Vec<Quantity> {
     while at < parsed.tokens.len() {
         let token = &parsed.tokens[at];
         if token.role == Role::Number && !token.is_negated && !token.is_aside {
-            let (dimension, factor, unit_tokens) = unit_after(parsed, at);
+            let (mut dimension, factor, unit_tokens) = unit_after(parsed, at);
+            if at > 0 && word(parsed, &parsed.tokens[at - 1]) == "百分之" {
+                dimension = Dimension::Percent;
+            }
+            let bound = bound_after(parsed, at + unit_tokens).unwrap_or(token.bound);
             let value = if factor.is_nan() {
                 (token.value - 32.0) / 1.8
             } else {
@@ -85,6 +129,7 @@ pub fn quantities(parsed: &Parsed) -> Vec<Quantity> {
                 dimension,
                 token: at,
                 unit_tokens,
+                bound,
             });
             at += unit_tokens;
         }
@@ -95,7 +140,7 @@ pub fn quantities(parsed: &Parsed) -> Vec<Quantity> {
         let next = found[index + 1];
         let is_product = parsed.tokens[found[index].token + 1..next.token]
             .iter()
-            .all(|t| is_times(parsed, t));
+            .all(|t| is_times(parsed, t) || is_range_and(parsed, found[index].token, t));
         if found[index].dimension == Dimension::Count
             && next.dimension == Dimension::Length
             && is_product
@@ -106,6 +151,33 @@ pub fn quantities(parsed: &Parsed) -> Vec<Quantity> {
         }
     }
     found
+}
+
+/// "Or more", "以上" after a number and its unit.
+fn bound_after(parsed: &Parsed, last: usize) -> Option<Bound> {
+    let tail = parsed.text[parsed.tokens[last].end as usize..].trim_start();
+    let starts = |words: &[&str]| words.iter().any(|w| tail.starts_with(w));
+    if starts(&[
+        "or less",
+        "or smaller",
+        "or fewer",
+        "or below",
+        "以下",
+        "以内",
+        "之内",
+    ]) {
+        return Some(Bound::AtMost);
+    }
+    starts(&["or more", "or larger", "or greater", "or above", "以上"]).then_some(Bound::AtLeast)
+}
+
+/// The "and" of "between 5 and 10".
+fn is_range_and(parsed: &Parsed, first: usize, token: &Token) -> bool {
+    let lead = first
+        .checked_sub(1)
+        .map(|i| word(parsed, &parsed.tokens[i]));
+    matches!(word(parsed, token), "and" | "和" | "与")
+        && matches!(lead, Some("between" | "介于" | "在"))
 }
 
 /// Whether the token stands between the sides of a size ("3 x 4 cm", "2 to 3 cm").

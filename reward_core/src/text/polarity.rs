@@ -4,9 +4,16 @@
 //! "an effusion is seen" is yes and "the pleura is clear of effusion" is no. Where both are given they must agree.
 
 use super::lexicon::{Category, Role};
+use super::numbers::{fulfils, quantities, Dimension, Quantity};
 use super::question::{is_normal, Question};
-use super::relations::{are_opposite, is_part, is_related};
-use super::tokens::{Opener, Parsed, Token};
+use super::relations::{
+    are_neighbours, are_opposite, is_change, is_finding_like, is_part, is_related, is_same_word,
+    lies_under, side_bits,
+};
+use std::cell::OnceCell;
+
+use super::clauses::Opener;
+use super::tokens::{Bound, Parsed, Token};
 
 /// What an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +58,30 @@ pub fn polarity(answer: &Parsed, question: Option<&Question>) -> Polarity {
     };
     let stated = statement(answer, question);
     match (lead, stated) {
-        (Some(lead), Some((said, is_sure))) if lead != said && is_sure => Polarity::Contradictory,
+        (_, Stated::Both) => Polarity::Contradictory,
+        (Some(lead), Stated::Firm(said)) if lead != said => Polarity::Contradictory,
         (Some(lead), _) => Polarity::of(lead),
-        (None, Some((said, _))) => Polarity::of(said),
-        (None, None) => Polarity::Open,
+        (None, Stated::Firm(said) | Stated::Weak(said)) => Polarity::of(said),
+        (None, Stated::Nothing) if assents(answer) => Polarity::Yes,
+        (None, Stated::Nothing) => Polarity::Open,
     }
+}
+
+/// "Certainly." with nothing else said.
+fn assents(answer: &Parsed) -> bool {
+    let Some(at) = answer
+        .tokens
+        .iter()
+        .rposition(|t| t.role == Role::Assent && !t.is_aside)
+    else {
+        return false;
+    };
+    let segment = &answer.segments[answer.tokens[at].segment as usize];
+    let is_alone = !answer.of(segment).iter().any(Token::is_content);
+    is_alone
+        && !answer.tokens[at..]
+            .iter()
+            .any(|t| t.is_content() && !t.is_aside)
 }
 
 /// A "yes" that is not "not true", "not correct".
@@ -103,151 +129,530 @@ pub fn is_bare(answer: &Parsed) -> bool {
         && answer.tokens.iter().any(|t| {
             matches!(
                 t.role,
-                Role::Yes | Role::No | Role::Negation | Role::NegationBack | Role::Affirm
+                Role::Yes
+                    | Role::No
+                    | Role::Negation
+                    | Role::NegationBack
+                    | Role::Affirm
+                    | Role::Difficult
             ) || t.category == Category::Normality
         })
 }
 
-/// What the sentences state, without an explicit yes or no; the flag says that the match is a firm one.
-fn statement(answer: &Parsed, question: Option<&Question>) -> Option<(bool, bool)> {
-    answer
-        .sentences()
-        .find_map(|sentence| sentence_says(answer, sentence, question))
+/// What the sentences state, without an explicit yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stated {
+    /// Nothing of what is asked.
+    Nothing,
+    /// Yes or no, by what may be inferred.
+    Weak(bool),
+    /// Yes or no, in the words of the question or their opposites.
+    Firm(bool),
+    /// Yes and no, in the same words.
+    Both,
 }
 
-fn sentence_says(
-    answer: &Parsed,
-    sentence: &[Token],
-    question: Option<&Question>,
-) -> Option<(bool, bool)> {
-    let tokens: Vec<&Token> = sentence
-        .iter()
-        .filter(|t| {
-            let opener = answer.segments[t.segment as usize].opener;
-            !t.is_aside || opener == Opener::Than && question.is_some_and(Question::compares)
-        })
-        .collect();
-    let content: Vec<&&Token> = tokens.iter().filter(|t| t.is_content()).collect();
-    if let Some(question) = question {
-        let asked = question
-            .normality
-            .and_then(|asked| normality_says(&content, asked));
-        if let Some(found) = asked.or_else(|| overlap_says(&content, question)) {
-            // "what is wrong?" can be denied, but restating it affirms nothing
-            return Some(found).filter(|(said, _)| !(question.asks_for_content && *said));
+/// A clause: its tokens, those that carry meaning, and whether it says more than a name.
+struct Clause<'a> {
+    tokens: Vec<&'a Token>,
+    content: Vec<&'a Token>,
+    is_statement: bool,
+    is_further: bool,
+}
+
+impl<'a> Clause<'a> {
+    fn new(answer: &'a Parsed, tokens: &'a [Token], question: Option<&Question>) -> Self {
+        let compares = question.is_some_and(Question::compares);
+        let tokens: Vec<&Token> = tokens
+            .iter()
+            .filter(|t| {
+                !t.is_aside
+                    || answer.segments[t.segment as usize].opener == Opener::Than && compares
+            })
+            .collect();
+        let content: Vec<&Token> = tokens.iter().filter(|t| t.is_content()).copied().collect();
+        let says = |t: &&Token| {
+            matches!(
+                t.role,
+                Role::Verb
+                    | Role::Affirm
+                    | Role::Negation
+                    | Role::NegationBack
+                    | Role::No
+                    | Role::Yes
+            )
+        };
+        let is_statement = tokens.iter().any(|t| says(t));
+        let is_further = tokens.iter().any(|t| {
+            matches!(
+                &answer.text[t.start as usize..t.end as usize],
+                "other"
+                    | "another"
+                    | "additional"
+                    | "further"
+                    | "new"
+                    | "else"
+                    | "其他"
+                    | "其它"
+                    | "另"
+                    | "新"
+            )
+        });
+        Self {
+            tokens,
+            content,
+            is_statement,
+            is_further,
         }
     }
-    if content.is_empty() {
-        return bare_says(&tokens).map(|said| (said, false));
-    }
-    if question.is_none() && content.iter().all(|t| t.is_negated) {
-        return Some((false, true));
-    }
-    None
 }
 
-fn normality_says(content: &[&&Token], asked: bool) -> Option<(bool, bool)> {
+/// Tokens of each clause of a sentence: a segment with a verb of its own begins a new one.
+fn clauses<'a>(answer: &'a Parsed, sentence: &'a [Token]) -> impl Iterator<Item = &'a [Token]> {
+    sentence.chunk_by(move |a, b| {
+        let segment = &answer.segments[b.segment as usize];
+        a.segment == b.segment
+            || !(segment.opener == Opener::Contrast
+                || segment.opener == Opener::Start
+                || segment.has_verb
+                    && matches!(
+                        segment.opener,
+                        Opener::And | Opener::List | Opener::Relative
+                    ))
+    })
+}
+
+fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
+    let mut found = Found::default();
+    let said = OnceCell::new();
+    for sentence in answer.sentences() {
+        let whole = Clause::new(answer, sentence, question);
+        if whole.tokens.is_empty() {
+            continue;
+        }
+        let mut of_sentence = Stated::Nothing;
+        if let Some(question) = question {
+            for tokens in clauses(answer, sentence) {
+                let clause = Clause::new(answer, tokens, Some(question));
+                let says = clause_says(answer, &clause, question, &said);
+                match says {
+                    Stated::Firm(_) if found.add(says, &clause, question) => return Stated::Both,
+                    Stated::Weak(_) if of_sentence == Stated::Nothing => of_sentence = says,
+                    _ => {}
+                }
+            }
+            if of_sentence == Stated::Nothing && !found.is_firm() {
+                of_sentence = clause_says(answer, &whole, question, &said);
+                if matches!(of_sentence, Stated::Firm(_))
+                    && found.add(of_sentence, &whole, question)
+                {
+                    return Stated::Both;
+                }
+            }
+        }
+        if of_sentence == Stated::Nothing && found.stated == Stated::Nothing {
+            of_sentence = bare_statement(answer, &whole, question);
+        }
+        if found.stated == Stated::Nothing {
+            found.stated = of_sentence;
+        }
+    }
+    found.stated
+}
+
+/// What has been found so far, and whether it is said of the subject of the question and in its words alone.
+#[derive(Debug)]
+struct Found {
+    stated: Stated,
+    names_subject: bool,
+    is_plain: bool,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self {
+            stated: Stated::Nothing,
+            names_subject: false,
+            is_plain: false,
+        }
+    }
+}
+
+impl Found {
+    const fn is_firm(&self) -> bool {
+        matches!(self.stated, Stated::Firm(_))
+    }
+
+    /// Takes over a firm statement; true where it says the opposite of the one before in the same words.
+    fn add(&mut self, says: Stated, clause: &Clause<'_>, question: &Question) -> bool {
+        let asked = &question.proposition;
+        let is_subject =
+            |t: &&Token| asked.is_of_subject && asked.place.iter().any(|a| a.key == t.key);
+        let names_subject = clause.content.iter().any(|t| is_subject(&t));
+        let is_plain = clause.content.iter().all(|t| question.names(t));
+        if self.is_firm() && (self.names_subject || !names_subject) {
+            return self.stated != says
+                && self.is_plain
+                && is_plain
+                && self.names_subject == names_subject;
+        }
+        (self.stated, self.names_subject, self.is_plain) = (says, names_subject, is_plain);
+        false
+    }
+}
+
+/// What a sentence says that names nothing of the question.
+fn bare_statement(answer: &Parsed, sentence: &Clause<'_>, question: Option<&Question>) -> Stated {
+    let content = &sentence.content;
+    let is_pronoun = |t: &Token| {
+        t.role == Role::Number
+            && matches!(
+                &answer.text[t.start as usize..t.end as usize],
+                "one" | "ones" | "some"
+            )
+    };
+    let asks_number = question.is_some_and(|q| !q.proposition.amounts.is_empty());
+    if content.iter().all(|t| is_pronoun(t)) && !asks_number {
+        if let Some(one) = content.first() {
+            return if sentence.is_statement {
+                Stated::Weak(!one.is_negated)
+            } else {
+                Stated::Nothing
+            };
+        }
+        if let Some(said) = bare_says(&sentence.tokens) {
+            return Stated::Weak(said);
+        }
+        if question.is_some_and(|q| q.proposition.is_modal) && says_possible(answer, sentence) {
+            return Stated::Weak(true);
+        }
+        return if is_short_yes(answer, sentence) {
+            Stated::Weak(true)
+        } else {
+            Stated::Nothing
+        };
+    }
+    if question.is_none() && content.iter().all(|t| t.is_negated) {
+        return Stated::Firm(false);
+    }
+    Stated::Nothing
+}
+
+/// "There is.", "It does."
+fn is_short_yes(answer: &Parsed, sentence: &Clause<'_>) -> bool {
+    let last = sentence
+        .tokens
+        .last()
+        .is_some_and(|t| answer.is_auxiliary(t));
+    let has_subject = sentence.tokens.iter().any(|t| t.role == Role::Determiner);
+    last && has_subject
+        && sentence.tokens.iter().all(|t| {
+            matches!(
+                t.role,
+                Role::Determiner | Role::Verb | Role::Filler | Role::Assent | Role::Yes
+            )
+        })
+}
+
+/// "It is possible."
+fn says_possible(answer: &Parsed, sentence: &Clause<'_>) -> bool {
+    sentence.tokens.iter().any(|t| is_possible(answer, t))
+}
+
+/// "Possible", which answers "Can X cause Y?".
+#[must_use]
+pub fn is_possible(answer: &Parsed, token: &Token) -> bool {
+    token.role == Role::Hedge
+        && matches!(
+            &answer.text[token.start as usize..token.end as usize],
+            "possible" | "有可能"
+        )
+}
+
+/// What a clause says to the proposition of the question.
+fn clause_says(
+    answer: &Parsed,
+    clause: &Clause<'_>,
+    question: &Question,
+    said: &OnceCell<Vec<Quantity>>,
+) -> Stated {
+    let says = proposition_says(answer, clause, question, said);
+    match says {
+        // "what is wrong?" can be denied, but restating it affirms nothing
+        Stated::Firm(true) | Stated::Weak(true) if question.asks_for_content => Stated::Nothing,
+        _ => says,
+    }
+}
+
+fn proposition_says(
+    answer: &Parsed,
+    clause: &Clause<'_>,
+    question: &Question,
+    said: &OnceCell<Vec<Quantity>>,
+) -> Stated {
+    let asked = &question.proposition;
+    if clause.content.is_empty() {
+        return Stated::Nothing;
+    }
+    if names_other_organ(&clause.content, question) {
+        let names_kind = clause
+            .content
+            .iter()
+            .any(|t| t.is_stated() && question.names(t) && t.category == Category::Modality);
+        return match asked.is_identity && names_kind {
+            true => Stated::Firm(question.is_negated), // an MRI of another part
+            false => Stated::Nothing,
+        };
+    }
+    if !asked.amounts.is_empty() {
+        if let Some(said) = amount_says(answer, clause, question, said) {
+            return said;
+        }
+    }
+    if let Some(normal) = asked.normality {
+        return normality_says(&clause.content, normal, question);
+    }
+    core_says(answer, clause, question)
+}
+
+/// The clause is about an organ that has nothing to do with the one asked about.
+fn names_other_organ(content: &[&Token], question: &Question) -> bool {
+    let mut said = content
+        .iter()
+        .filter(|t| t.category == Category::Organ && !t.is_modifier)
+        .peekable();
+    if said.peek().is_none() || question.proposition.organs().next().is_none() {
+        return false;
+    }
+    said.all(|t| {
+        !question
+            .proposition
+            .organs()
+            .any(|a| a.key == t.key || is_related(a, t) || are_neighbours(a, t))
+    })
+}
+
+/// More than ten ribs?
+fn amount_says(
+    answer: &Parsed,
+    clause: &Clause<'_>,
+    question: &Question,
+    said: &OnceCell<Vec<Quantity>>,
+) -> Option<Stated> {
+    let (first, last) = (clause.tokens.first()?.start, clause.tokens.last()?.start);
+    let said = said.get_or_init(|| quantities(answer));
+    let from = said.partition_point(|q| answer.tokens[q.token].start < first);
+    let mut compared = None;
+    for quantity in said[from..]
+        .iter()
+        .take_while(|q| answer.tokens[q.token].start <= last)
+    {
+        for asked in &question.proposition.amounts {
+            if let Some(fits) = fulfils(quantity, asked) {
+                compared = Some(compared.unwrap_or(true) && fits);
+            }
+        }
+    }
+    if let Some(fits) = compared {
+        return Some(Stated::Firm(fits != question.is_negated));
+    }
+    let counts = question
+        .proposition
+        .amounts
+        .iter()
+        .any(|q| q.dimension == Dimension::Count && q.bound != Bound::Exact);
+    counts.then_some(Stated::Nothing)
+}
+
+fn normality_says(content: &[&Token], asked: bool, question: &Question) -> Stated {
     let token = content.iter().find(|t| t.category == Category::Normality);
     if let Some(token) = token {
         let says_normal = is_normal(token) != token.is_negated;
-        return Some((says_normal == asked, true));
+        return Stated::Firm(says_normal == asked);
     }
-    let has_finding = content
-        .iter()
-        .any(|t| t.category == Category::Finding && !t.is_negated);
-    has_finding.then_some((!asked, false))
+    let is_wrong =
+        |t: &&&Token| t.category == Category::Finding && !t.is_negated && !question.names(t);
+    if content.iter().any(|t| is_wrong(&t)) {
+        return Stated::Weak(!asked);
+    }
+    Stated::Nothing
 }
 
-/// Compares what the sentence states with what the question asks about.
-fn overlap_says(content: &[&&Token], question: &Question) -> Option<(bool, bool)> {
-    let asked: Vec<&Token> = question
-        .parsed
-        .content()
-        .filter(|t| t.category != Category::Normality)
-        .collect();
-    if asked.is_empty() {
-        return None;
+/// Compares what the clause states with the core of the question.
+fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> Stated {
+    let content = &clause.content;
+    let (core, place) = (&question.proposition.core, &question.proposition.place);
+    if core.is_empty() {
+        return Stated::Nothing;
     }
+    let is_meant = |t: &Token, a: &Token| {
+        t.key == a.key
+            || is_same_word((answer, t), (&question.parsed, a))
+            || lies_under(t, a) && t.category == a.category && a.category != Category::Organ
+            || t.category != Category::Organ && is_part(t, a)
+            || is_part(a, t)
+    };
+    let differs = |t: &Token| {
+        core.iter()
+            .any(|a| is_meant(t, a) && t.is_negated != a.is_negated)
+    };
+    let is_denied = content.iter().any(|t| differs(t));
+    let says_normal = content
+        .iter()
+        .any(|t| t.category == Category::Normality && is_normal(t) && !t.is_negated);
     let news = || {
         content
             .iter()
             .filter(|t| t.is_stated() && !question.names(t))
     };
-    let opposes = news().any(|t| asked.iter().any(|a| are_opposite(a, t)));
+    let opposes = news().any(|t| core.iter().chain(place).any(|a| are_opposite(a, t)));
     let replaces = [Category::Plane, Category::Modality]
         .iter()
         .any(|&category| {
             let is_other = |t: &Token, a: &Token| a.category == category && !is_related(a, t);
-            news().any(|t| t.category == category && asked.iter().any(|a| is_other(t, a)))
-                && !names_asked(content, &asked, category, Token::is_stated)
+            news().any(|t| {
+                t.category == category
+                    && !is_referred_to(answer, t)
+                    && core.iter().any(|a| is_other(t, a))
+            }) && !core.iter().any(|a| {
+                a.category == category && content.iter().any(|t| t.is_stated() && t.key == a.key)
+            })
         });
-    let is_other_side = asked.iter().any(|a| a.category == Category::Side)
-        && news().any(|t| t.category == Category::Side)
-        && !names_asked(content, &asked, Category::Side, |_| true);
-    if opposes || replaces || is_other_side {
-        return Some((question.is_negated, true));
+    let asked_side = core
+        .iter()
+        .chain(place)
+        .fold(0, |bits, t| bits | side_bits(t));
+    let said_side = content.iter().fold(0, |bits, t| bits | side_bits(t));
+    let is_other_side = asked_side != 0 && said_side != 0 && asked_side & said_side == 0;
+    if is_other_side && (is_denied || says_normal) {
+        return Stated::Nothing; // of the other side
     }
-    let is_meant =
-        |t: &Token, a: &Token| t.key == a.key || (t.category != Category::Organ && is_part(t, a));
-    let named = asked
+    if (opposes || replaces || is_other_side) && !is_denied {
+        return Stated::Firm(question.is_negated);
+    }
+    let denies_opposite = content.iter().any(|t| {
+        t.is_negated
+            && matches!(t.category, Category::Attribute | Category::Side)
+            && side_bits(t) == 0
+            && core.iter().any(|a| are_opposite(a, t))
+    });
+    if denies_opposite && !is_denied {
+        return Stated::Weak(!question.is_negated); // "not midline" where a deviation is asked
+    }
+    let is_gone = clause.tokens.iter().any(|t| t.role == Role::NegationBack)
+        && content.iter().all(|t| {
+            t.is_negated
+                && place
+                    .iter()
+                    .any(|a| a.key == t.key && a.category == Category::Organ)
+        });
+    if is_gone {
+        return Stated::Weak(question.is_negated); // "the gallbladder was removed" where its stones are asked
+    }
+    let named = core
         .iter()
         .filter(|a| content.iter().any(|t| is_meant(t, a)))
         .count();
+    let asks_finding = core.iter().any(is_finding_like);
     if named == 0 {
-        return None;
+        return match asks_finding && says_normal && speaks_of_place(answer, content, question) {
+            true => Stated::Weak(question.is_negated),
+            false => Stated::Nothing,
+        };
     }
-    let asks_finding = asked
-        .iter()
-        .any(|a| a.category == Category::Finding || a.category == Category::Unknown);
     if asks_finding
-        && content
+        && says_normal
+        && !content
             .iter()
-            .any(|t| t.category == Category::Normality && is_normal(t))
+            .any(|t| t.category == Category::Finding && t.is_stated() && question.names(t))
     {
-        // "the heart size is normal" where enlargement is asked
-        let affirms = content
-            .iter()
-            .any(|t| t.category == Category::Finding && t.is_stated() && question.names(t));
-        if !affirms {
-            return Some((question.is_negated, false));
-        }
+        return Stated::Weak(question.is_negated); // "the heart size is normal" where enlargement is asked
     }
-    let matching: Vec<&&&Token> = content
+    let matching: Vec<&&Token> = content
         .iter()
-        .filter(|t| t.category != Category::Normality && asked.iter().any(|a| is_meant(t, a)))
+        .filter(|t| core.iter().any(|a| is_meant(t, a)))
         .collect();
-    let is_denied = matching.iter().any(|t| t.is_negated);
-    let is_stated = matching.iter().any(|t| !t.is_negated);
-    let is_sure = named * 2 > asked.len() && !(is_denied && is_stated);
-    let is_weak = if asked.len() > 3 {
-        named * 2 <= asked.len()
+    let is_stated = matching.iter().any(|t| !differs(t));
+    let is_sure = named * 2 > core.len() && !(is_denied && is_stated);
+    let is_weak = if core.len() > 3 {
+        named * 2 <= core.len()
     } else {
-        named * 2 < asked.len()
+        named * 2 < core.len()
     };
-    if is_weak && !is_denied {
-        return None;
+    let misses_last = question.proposition.needs_last
+        && named * 2 <= core.len()
+        && core
+            .last()
+            .is_some_and(|a| !content.iter().any(|t| is_meant(t, a)));
+    if (is_weak || misses_last) && !is_denied || is_denied && clause.is_further {
+        return Stated::Nothing;
     }
-    Some((is_denied == question.is_negated, is_sure))
+    let is_echo = question.proposition.is_existence
+        && !clause.is_statement
+        && !content.iter().any(|t| is_change(t))
+        && content.iter().all(|t| question.names(t))
+        && content.iter().any(|t| {
+            matches!(
+                t.category,
+                Category::Finding | Category::Unknown | Category::Organ | Category::Other
+            )
+        });
+    if is_echo && !is_denied {
+        return Stated::Nothing;
+    }
+    let said = !is_denied;
+    if is_sure {
+        Stated::Firm(said)
+    } else {
+        Stated::Weak(said)
+    }
 }
 
-/// Whether `content` names one of the `asked` tokens of this category, in a token that `counts`.
-fn names_asked(
-    content: &[&&Token],
-    asked: &[&Token],
-    category: Category,
-    counts: fn(&Token) -> bool,
-) -> bool {
-    let mut wanted = asked.iter().filter(|a| a.category == category);
-    wanted.any(|a| content.iter().any(|t| t.key == a.key && counts(t)))
+/// "Referring to the chest X-ray": the token only says where something was seen.
+fn is_referred_to(answer: &Parsed, token: &Token) -> bool {
+    let at = answer.tokens.partition_point(|t| t.start < token.start);
+    let lead = answer.tokens[..at]
+        .iter()
+        .rev()
+        .take(4)
+        .find(|t| !t.is_content() && t.role != Role::Determiner && t.role != Role::Filler);
+    lead.is_some_and(|t| {
+        matches!(
+            &answer.text[t.start as usize..t.end as usize],
+            "to" | "in" | "on"
+        )
+    })
+}
+
+/// The clause says "normal" of what the question is about, or of everything.
+fn speaks_of_place(answer: &Parsed, content: &[&Token], question: &Question) -> bool {
+    let names_place = content
+        .iter()
+        .any(|t| question.proposition.place.iter().any(|a| t.key == a.key));
+    let is_all = question.proposition.is_existence
+        && content.iter().all(|t| t.category == Category::Normality)
+        && content.iter().any(|t| {
+            let word = &answer.text[t.start as usize..t.end as usize];
+            !matches!(
+                word,
+                "normal" | "clear" | "healthy" | "intact" | "正常" | "健康" | "良好"
+            )
+        });
+    names_place || is_all
 }
 
 fn bare_says(tokens: &[&Token]) -> Option<bool> {
-    let denies = tokens.iter().any(|t| {
-        matches!(t.role, Role::Negation | Role::NegationBack)
-            || (t.role == Role::No && !t.is_answer_no())
-    });
-    if denies {
-        return Some(false);
+    let denials = tokens
+        .iter()
+        .filter(|t| {
+            matches!(
+                t.role,
+                Role::Negation | Role::NegationBack | Role::Difficult
+            ) || (t.role == Role::No && !t.is_answer_no())
+        })
+        .count();
+    if denials > 0 {
+        return Some(denials % 2 == 0);
     }
     tokens
         .iter()

@@ -1,8 +1,12 @@
 //! What a question asks, as far as the answer's meaning depends on it.
 
+use super::claims::{Kinds, Standing};
+use super::clauses::Opener;
 use super::lexicon::{Category, Role};
+use super::proposition::Proposition;
 use super::relations::sides;
-use super::tokens::{Break, Opener, Parsed, Token};
+use super::tokens::{Parsed, Token};
+use super::words::Break;
 
 /// A question, read once for all its completions.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +24,14 @@ pub struct Question {
     pub is_polar: bool,
     /// It asks what, where, how many: restating it answers nothing.
     pub asks_for_content: bool,
-    /// `Some(true)`: asks whether something is normal; `Some(false)`: whether it is abnormal.
-    pub normality: Option<bool>,
+    /// What it asks to be confirmed.
+    pub proposition: Proposition,
     /// Its statement is negative ("Is there no effusion?").
     pub is_negated: bool,
+    /// It asks for an organ.
+    pub asks_organ: bool,
+    /// It asks for a plane or view.
+    pub asks_view: bool,
 }
 
 const POLAR_OPENERS: &[&str] = &[
@@ -60,6 +68,9 @@ impl Question {
         for token in &mut parsed.tokens {
             token.is_aside = false; // a question mark sets an answer aside, not a question
         }
+        for segment in &mut parsed.segments {
+            segment.standing = Standing::Stands;
+        }
         let mut keys: Vec<u64> = parsed.content().map(|t| t.key).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -68,25 +79,39 @@ impl Question {
             .split(|c: char| !c.is_ascii_alphanumeric())
             .find(|w| !w.is_empty())
             .unwrap_or("");
-        let has_alternatives = parsed
-            .segments
-            .iter()
-            .any(|s| s.opener == Opener::Or && has_content(&parsed, s));
+        let has_alternatives = parsed.segments.iter().enumerate().any(|(i, s)| {
+            (s.opener == Opener::Or || s.opener == Opener::And && names_pair(&parsed, i))
+                && has_content(&parsed, s)
+        });
         let is_polar =
             POLAR_OPENERS.contains(&first) || POLAR_MARKS.iter().any(|m| parsed.text.contains(m));
-        let asks_for_content = !is_polar
-            && (CONTENT_OPENERS.contains(&first)
-                || CONTENT_MARKS.iter().any(|m| parsed.text.contains(m)));
-        let normality = parsed
+        let asks_which = parsed
             .tokens
             .iter()
-            .rev()
-            .find(|t| t.category == Category::Normality)
-            .map(is_normal);
+            .take(4)
+            .any(|t| matches!(parsed.word(t), "which" | "what" | "where"));
+        let asks_for_content = !is_polar
+            && (asks_which
+                || CONTENT_OPENERS.contains(&first)
+                || CONTENT_MARKS.iter().any(|m| parsed.text.contains(m)));
+        let proposition = Proposition::new(&parsed);
         let is_negated = parsed
             .content()
             .any(|t| t.is_negated && t.category != Category::Normality);
         let offered = alternatives(&parsed);
+        let has = |words: &[&str]| words.iter().any(|w| parsed.text.contains(w));
+        let asks_organ = has(&["organ", "body part", "器官", "脏器"]);
+        let asks_view = has(&[
+            "view",
+            "projection",
+            "plane",
+            "orientation",
+            "投照",
+            "体位",
+            "切面",
+            "平面",
+            "视图",
+        ]);
         Self {
             parsed,
             keys,
@@ -94,8 +119,10 @@ impl Question {
             has_alternatives,
             is_polar,
             asks_for_content,
-            normality,
+            proposition,
             is_negated,
+            asks_organ,
+            asks_view,
         }
     }
 
@@ -133,6 +160,103 @@ impl Question {
             .any(|s| s.opener == Opener::Than)
     }
 
+    /// What the question says of the thing that it asks for: "abnormal" in "Which lung is abnormal?".
+    ///
+    /// `kinds` are the categories of the answer; words of these kinds, and alternatives, are no property.
+    #[must_use]
+    pub fn property(&self, kinds: Kinds) -> Vec<Token> {
+        if !(self.asks_for_content || self.has_alternatives) {
+            return Vec::new();
+        }
+        let is_property = |t: &&Token| {
+            !kinds.has(t.category)
+                && !self.offers(t)
+                && !t.is_modifier
+                && !matches!(
+                    t.category,
+                    Category::Organ
+                        | Category::Side
+                        | Category::Plane
+                        | Category::Modality
+                        | Category::Sequence
+                )
+        };
+        let tokens = &self.parsed.tokens[self.frame()..];
+        let is_repeated = |t: &Token| self.parsed.content().filter(|o| o.key == t.key).count() > 1;
+        let property: Vec<Token> = tokens
+            .iter()
+            .filter(|t| t.is_content())
+            .filter(is_property)
+            .filter(|t| !is_repeated(t))
+            .copied()
+            .collect();
+        // "On which side is the parathyroid necrotic?": the last word is said of the others
+        let is_said = |t: &Token| {
+            matches!(
+                t.category,
+                Category::Unknown | Category::Finding | Category::Normality | Category::Attribute
+            )
+        };
+        match property.as_slice() {
+            [.., before, last]
+                if !last.is_han
+                    && !last.is_joined
+                    && before.category == Category::Unknown
+                    && is_said(last)
+                    && self.asks_be() =>
+            {
+                vec![*last]
+            }
+            _ => property,
+        }
+    }
+
+    /// Where the words begin that say something of what is asked: after the verb of "which maxillary sinus is …".
+    fn frame(&self) -> usize {
+        let tokens = &self.parsed.tokens;
+        let asks = |t: &Token| matches!(self.parsed.word(t), "which" | "what");
+        tokens.iter().take(4).position(asks).map_or(0, |which| {
+            let is_verb =
+                |t: &Token| matches!(t.role, Role::Verb | Role::Affirm | Role::Preposition);
+            tokens[which..]
+                .iter()
+                .position(is_verb)
+                .map_or(0, |verb| which + verb)
+        })
+    }
+
+    /// The verb is "is" or "are".
+    fn asks_be(&self) -> bool {
+        self.parsed.tokens.iter().any(|t| {
+            matches!(
+                self.parsed.word(t),
+                "is" | "are" | "was" | "were" | "looks" | "appears"
+            )
+        })
+    }
+
+    /// Where the first sentence begins that answers in the words of the question: "The cause of the obstruction is …".
+    #[must_use]
+    pub fn restated_in(&self, answer: &Parsed) -> Option<usize> {
+        let is_link = |t: &Token| {
+            matches!(
+                answer.word(t),
+                "is" | "are" | "was" | "were" | "located" | "lies" | "为" | "是" | "位于" | "在"
+            )
+        };
+        let mut first = 0;
+        for sentence in answer.sentences() {
+            let verb = sentence.iter().position(is_link);
+            let lead = &sentence[..verb.unwrap_or(0)];
+            let mut content = lead.iter().filter(|t| t.is_content()).peekable();
+            if content.peek().is_some() && content.all(|t| self.names(t) && t.is_stated()) {
+                return Some(first);
+            }
+            first += sentence.len();
+        }
+        None
+    }
+
     /// Keys of the content tokens, sorted.
     #[must_use]
     pub fn keys(&self) -> &[u64] {
@@ -159,7 +283,8 @@ impl Question {
 fn alternatives(parsed: &Parsed) -> Vec<u64> {
     let mut keys = Vec::new();
     for (index, segment) in parsed.segments.iter().enumerate() {
-        if segment.opener != Opener::Or {
+        let is_pair = segment.opener == Opener::And && names_pair(parsed, index);
+        if segment.opener != Opener::Or && !is_pair {
             continue;
         }
         let after: Vec<&Token> = parsed
@@ -169,6 +294,7 @@ fn alternatives(parsed: &Parsed) -> Vec<u64> {
             .collect();
         let Some(first) = after.first() else { continue };
         keys.push(first.key);
+        keys.extend(run_after(&after));
         for earlier in (0..index).rev() {
             let before: Vec<&Token> = parsed
                 .of(&parsed.segments[earlier])
@@ -184,6 +310,10 @@ fn alternatives(parsed: &Parsed) -> Vec<u64> {
                     .filter(|t| is_item && !is_shared(t))
                     .map(|t| t.key),
             );
+            keys.extend(run_before(&before).filter(|_| is_item));
+            if is_item && first.category == Category::Unknown && !first.is_han {
+                keys.extend(name_of(&parsed.tokens, &before, &after));
+            }
             let same_kind =
                 |t: &&&Token| t.category == first.category && t.category != Category::Unknown;
             keys.extend(before.iter().filter(same_kind).map(|t| t.key));
@@ -197,12 +327,64 @@ fn alternatives(parsed: &Parsed) -> Vec<u64> {
     keys
 }
 
-fn has_content(parsed: &Parsed, segment: &super::tokens::Segment) -> bool {
+/// "肝脏和脾脏中哪个…": two names between which to choose.
+fn names_pair(parsed: &Parsed, index: usize) -> bool {
+    let segment = &parsed.segments[index];
+    let from = parsed.tokens[segment.first as usize].start as usize;
+    let end = parsed.tokens[segment.end as usize - 1].end as usize;
+    let text = &parsed.text[from..end];
+    (text.contains('中') || text.contains("之间")) && text.contains('哪')
+}
+
+/// Words of the name before "or" that the name after it has not: "nasogastric" in "nasogastric tube or endotracheal tube".
+fn name_of<'t>(
+    tokens: &'t [Token],
+    before: &'t [&'t Token],
+    after: &'t [&'t Token],
+) -> impl Iterator<Item = u64> + 't {
+    let is_close = |left: &Token, right: &Token| {
+        let at = tokens.partition_point(|t| t.start < left.end);
+        tokens.get(at).is_some_and(|t| t.start == right.start)
+    };
+    let joined = before
+        .windows(2)
+        .rev()
+        .take_while(move |w| is_close(w[0], w[1]))
+        .count();
+    let name = &before[before.len().saturating_sub(joined + 1)..];
+    name.iter()
+        .filter(move |t| !after.iter().any(|a| a.key == t.key))
+        .map(|t| t.key)
+}
+
+/// Chinese characters outside the table that follow the first one at once: they make one word with it.
+fn run_after<'t>(after: &'t [&'t Token]) -> impl Iterator<Item = u64> + 't {
+    let is_run = after.first().is_some_and(|t| t.is_han);
+    let joined = after
+        .windows(2)
+        .take_while(|w| w[1].is_han && w[0].end == w[1].start)
+        .map(|w| w[1].key);
+    joined.take(if is_run { 2 } else { 0 })
+}
+
+/// The same before the last one.
+fn run_before<'t>(before: &'t [&'t Token]) -> impl Iterator<Item = u64> + 't {
+    let last = before.len().saturating_sub(1);
+    let is_run = before.last().is_some_and(|t| t.is_han && t.is_joined);
+    let joined = before[..last]
+        .iter()
+        .rev()
+        .take_while(|t| t.is_han)
+        .map(|t| t.key);
+    joined.take(if is_run { 2 } else { 0 })
+}
+
+fn has_content(parsed: &Parsed, segment: &super::clauses::Segment) -> bool {
     parsed.of(segment).iter().any(Token::is_content)
 }
 
 fn is_speaker(parsed: &Parsed, token: &Token) -> bool {
-    token.role == Role::Filler
+    matches!(token.role, Role::Filler | Role::Conclude)
         && matches!(
             &parsed.text[token.start as usize..token.end as usize],
             "human" | "assistant" | "answer" | "question" | "user"

@@ -14,6 +14,8 @@ pub const fn is_exclusive(category: Category) -> bool {
             | Category::Organ
             | Category::Finding
             | Category::Color
+            | Category::Level
+            | Category::Scale
     )
 }
 
@@ -34,15 +36,33 @@ pub fn is_general(token: &Token) -> bool {
         )
 }
 
+/// Whether the token names something that a healthy organ has not.
+#[must_use]
+pub const fn is_finding_like(token: &Token) -> bool {
+    matches!(
+        token.category,
+        Category::Finding
+            | Category::Unknown
+            | Category::Normality
+            | Category::Attribute
+            | Category::Other
+    )
+}
+
 /// Whether naming `token` names `want` as well: "T2" names MRI, "gallstone" the gallbladder.
 ///
 /// An organ does not stand for the region it lies in, nor does a finding.
 #[must_use]
 pub fn entails(token: &Token, want: &Token) -> bool {
-    if token.category == Category::Organ || !lies_under(token, want) {
+    if !lies_under(token, want) || token.category == Category::Organ && !is_sort(want) {
         return false;
     }
     want.category != Category::Organ || is_part(want, token)
+}
+
+/// A sort of organ, not a region: an artery is a vessel.
+fn is_sort(want: &Token) -> bool {
+    Lexicon::get().concept("organ.vessel") == Some(want.concept)
 }
 
 /// Whether `part` is one of the concepts that spell out `whole`.
@@ -68,6 +88,63 @@ pub fn lies_under(token: &Token, broad: &Token) -> bool {
         && Lexicon::get().concepts[token.concept as usize]
             .broader
             .contains(&broad.concept)
+}
+
+/// Whether the finding is a change of an organ, told of it like a verb: "肝脏增大".
+#[must_use]
+pub fn is_change(token: &Token) -> bool {
+    let lexicon = Lexicon::get();
+    let id = lexicon
+        .concepts
+        .get(token.concept as usize)
+        .map_or("", |c| c.id.as_str());
+    matches!(
+        id,
+        "finding.enlargement"
+            | "finding.atrophy"
+            | "finding.dilation"
+            | "finding.thickening"
+            | "finding.swelling"
+            | "finding.deviation"
+            | "finding.stenosis"
+    )
+}
+
+/// Whether a finding of the one may be told of the other: the pleura and the lung it covers.
+#[must_use]
+pub fn are_neighbours(left: &Token, right: &Token) -> bool {
+    let lexicon = Lexicon::get();
+    let id = |t: &Token| {
+        lexicon
+            .concepts
+            .get(t.concept as usize)
+            .map_or("", |c| c.id.as_str())
+    };
+    let is_lung = |id: &str| {
+        matches!(
+            id,
+            "organ.lung"
+                | "organ.pleura"
+                | "organ.chest"
+                | "organ.hilum"
+                | "organ.base"
+                | "organ.apex"
+                | "organ.lobe"
+        )
+    };
+    let is_any = |id: &str| {
+        matches!(
+            id,
+            "organ.vessel"
+                | "organ.bone"
+                | "organ.muscle"
+                | "organ.lobe"
+                | "organ.fat"
+                | "organ.artery"
+                | "organ.vein"
+        )
+    };
+    is_lung(id(left)) && is_lung(id(right)) || is_any(id(left)) || is_any(id(right))
 }
 
 /// 1 for left, 2 for right, 3 for both, 0 for any other token.
@@ -103,16 +180,6 @@ pub fn are_opposite(left: &Token, right: &Token) -> bool {
                 .contains(&right.concept)
 }
 
-/// Whether the token is a level such as "L4" or "T12".
-#[must_use]
-pub fn is_level(parsed: &Parsed, token: &Token) -> bool {
-    let word = &parsed.text.as_bytes()[token.start as usize..token.end as usize];
-    token.concept == NO_CONCEPT
-        && (2..=3).contains(&word.len())
-        && matches!(word[0], b'c' | b't' | b'l' | b's')
-        && word[1..].iter().all(u8::is_ascii_digit)
-}
-
 /// Whether two words outside the table are forms of one word, or one a slip of the other.
 ///
 /// Forms share a stem of five letters or more ("enhancing", "enhancement"). A slip is one edit in a word of seven
@@ -132,13 +199,24 @@ pub fn is_same_word(left: (&Parsed, &Token), right: (&Parsed, &Token)) -> bool {
         return false;
     }
     let (stem_a, stem_b) = (stem(a), stem(b));
-    stem_a == stem_b || (a.len().min(b.len()) >= 7 && is_one_edit(a.as_bytes(), b.as_bytes()))
+    stem_a == stem_b
+        || latin_stem(a).is_some_and(|stem| Some(stem) == latin_stem(b))
+        || (a.len().min(b.len()) >= 7 && is_one_edit(a.as_bytes(), b.as_bytes()))
 }
 
 const SUFFIXES: [&str; 22] = [
     "ations", "ation", "ating", "ated", "ments", "ment", "ings", "ing", "ions", "ion", "ally",
     "ates", "ate", "ous", "ive", "ed", "al", "ly", "es", "e", "s", "y",
 ];
+
+/// "Eroded" and "erosion", "protruding" and "protrusion" have one stem.
+fn latin_stem(word: &str) -> Option<&str> {
+    [
+        "sions", "sion", "sive", "ding", "ded", "des", "de", "sing", "sed", "ses", "se",
+    ]
+    .iter()
+    .find_map(|suffix| word.strip_suffix(suffix).filter(|rest| rest.len() >= 3))
+}
 
 fn stem(word: &str) -> &str {
     SUFFIXES

@@ -1,12 +1,13 @@
 //! Every text reward of a completion from one look at it: tags are scanned once, each field is read once.
 
 use super::answers::Prompt;
+use super::claims::Claim;
 use super::fluency::fluency;
 use super::labels::Label;
 use super::lexicon::ConceptId;
 use super::similarity::Words;
 use super::source::Source;
-use super::tags::{Scan, TagReport, TagSet};
+use super::tags::{Scan, TagReport, TagSet, TagState};
 use super::tokens::Parsed;
 use super::verdict::{Rule, Verdict};
 
@@ -127,6 +128,19 @@ pub struct Scorer {
     plain: bool,
 }
 
+/// Why an answer scores what it scores.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// What decided.
+    pub verdict: Verdict,
+    /// The tags.
+    pub report: TagReport,
+    /// The range of what was judged.
+    pub answer: Option<(usize, usize)>,
+    /// What it claims, clause by clause.
+    pub claims: Vec<Claim>,
+}
+
 /// A completion whose tags are found.
 struct Opened<'a> {
     text: Source<'a>,
@@ -190,7 +204,7 @@ impl Scorer {
                 | Measure::TokenF1
                 | Measure::Levenshtein => {
                     if !has_words {
-                        let (start, end) = self.answer(&opened).unwrap_or((0, 0));
+                        let (start, end) = self.answer(&opened, &scratch.scan).unwrap_or((0, 0));
                         let answer = completion.slice(start, end).text(&mut scratch.text);
                         scratch.words.read(answer);
                         has_words = true;
@@ -201,28 +215,44 @@ impl Scorer {
         }
     }
 
-    /// What the matcher says of `completion`, with its tags and the range of its answer.
+    /// What the matcher says of `completion`, with its tags, the range of its answer and the claims that were read.
     #[must_use]
     pub fn explain(
         &self,
         completion: Source<'_>,
         prompt: &Prompt,
         scratch: &mut Scratch,
-    ) -> (Verdict, TagReport, Option<(usize, usize)>) {
+    ) -> Explained {
         let report = self.set.parse(completion, &mut scratch.scan);
         let opened = Opened {
             text: completion,
             report,
         };
         let verdict = self.verdict(&opened, Some(prompt), scratch);
-        (verdict, report, self.answer(&opened))
+        let answer = self.answer(&opened, &scratch.scan).ok();
+        let is_read = answer.is_some() && !prompt.is_unanswerable();
+        Explained {
+            verdict,
+            report,
+            answer,
+            claims: if is_read {
+                scratch.parsed.claims()
+            } else {
+                Vec::new()
+            },
+        }
     }
 
     /// The range of what is judged as the answer.
-    fn answer(&self, opened: &Opened<'_>) -> Option<(usize, usize)> {
-        self.set
-            .field(&opened.report, self.answer, opened.text, self.plain)
-            .ok()
+    fn answer(&self, opened: &Opened<'_>, scan: &Scan) -> Result<(usize, usize), Rule> {
+        let field = self
+            .set
+            .field(&opened.report, self.answer, opened.text, self.plain, scan);
+        field.map_err(|state| match (state, opened.report.states[self.answer]) {
+            (TagState::Unclosed, TagState::Missing) => Rule::UnfinishedThought,
+            (TagState::Repeated, _) => Rule::SeveralAnswerTags,
+            _ => Rule::NoAnswerTag,
+        })
     }
 
     fn verdict(
@@ -234,8 +264,9 @@ impl Scorer {
         let Some(prompt) = prompt.filter(|p| !p.is_unanswerable()) else {
             return Verdict::reject(Rule::NoReference);
         };
-        let Some((start, end)) = self.answer(opened) else {
-            return Verdict::reject(Rule::NoAnswerTag);
+        let (start, end) = match self.answer(opened, &scratch.scan) {
+            Ok(range) => range,
+            Err(rule) => return Verdict::reject(rule),
         };
         let answer = opened.text.slice(start, end).text(&mut scratch.text);
         prompt.judge(answer, &mut scratch.parsed)

@@ -1,7 +1,7 @@
 //! Overlap of two answers: exact match, token recall, token F1 and normalised Levenshtein distance.
 
 use super::normalise::normalise;
-use super::tokens::raw_words;
+use super::words::raw_words;
 
 /// An answer as the overlap measures see it.
 #[derive(Clone, Debug, Default)]

@@ -4,17 +4,18 @@ use std::cell::OnceCell;
 
 use rustc_hash::FxHashSet;
 
+use super::clauses::{Opener, Segment};
 use super::lexicon::{Category, Lexicon, Role};
 use super::numbers::{quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
 use super::question::Question;
 use super::relations::{
-    are_opposite, entails, is_exclusive, is_general, is_level, is_related, is_same_word, side_bits,
-    sides,
+    are_opposite, entails, is_exclusive, is_general, is_related, is_same_word, side_bits, sides,
 };
 use super::targets::TextTarget;
-use super::tokens::{Opener, Parsed, Segment, Token, NO_CONCEPT};
+use super::tokens::{Parsed, Token, NO_CONCEPT};
 use super::verdict::{Rule, Verdict, REJECTED_MAXIMUM};
+use super::words::Break;
 
 /// Judges `answer` against one reference in words.
 ///
@@ -33,36 +34,46 @@ pub fn judge(
         return Verdict::reject(Rule::Different);
     }
     let said = OnceCell::new();
+    let sentences: Vec<&[Segment]> = answer
+        .segments
+        .chunk_by(|a, b| a.sentence == b.sentence)
+        .collect();
+    let scope = |sentence| Scope {
+        answer,
+        sentence,
+        said: &said,
+        question,
+        reference,
+        target,
+        takes_examples: false,
+        is_strict: true,
+    };
     let mut nearest = Verdict::reject(Rule::Different);
-    let mut sentences = answer.segments.chunk_by(|a, b| a.sentence == b.sentence);
-    while let Some(sentence) = sentences.next() {
-        let mut scope = Scope {
-            answer,
-            sentence,
-            said: &said,
-            question,
-            reference,
-            target,
-            takes_examples: false,
-        };
-        let mut covered = scope.covered();
-        if covered < 1.0 {
-            scope.takes_examples = true;
-            covered = scope.covered();
-        }
-        let answers = covered > 0.0 || scope.answers();
-        if !answers {
+    for (index, sentence) in sentences.iter().enumerate() {
+        let scope = scope(*sentence).with_examples_if_needed();
+        let covered = scope.covered();
+        if covered < 1.0
+            && (Scope {
+                is_strict: false,
+                ..scope
+            })
+            .covered()
+                >= 1.0
+        {
+            nearest = Verdict::reject(Rule::TooSpecific);
             continue;
         }
-        if let Some(rule) = scope.contradiction() {
-            return Verdict::reject(rule);
+        let answers = !scope.only_says_normal() && scope.answers();
+        if covered == 0.0 && !answers {
+            continue;
         }
-        if covered >= 1.0 {
-            let is_taken_back = sentences.any(|later| {
-                Scope {
-                    sentence: later,
+        let contradiction = scope.contradiction();
+        if covered >= 1.0 && contradiction.is_none() {
+            let is_taken_back = sentences[index + 1..].iter().any(|later| {
+                (Scope {
+                    sentence: *later,
                     ..scope
-                }
+                })
                 .denies_all()
             });
             return if is_taken_back {
@@ -71,6 +82,40 @@ pub fn judge(
                 Verdict::accept(Rule::Complete)
             };
         }
+        if contradiction.is_some() || answers {
+            let rest = &sentences[index + 1..];
+            let may_go_on = matches!(
+                contradiction,
+                None | Some(Rule::ExtraItem | Rule::Different)
+            );
+            if may_go_on
+                && rest.iter().any(|later| {
+                    (Scope {
+                        sentence: *later,
+                        ..scope
+                    })
+                    .takes_up()
+                })
+            {
+                return Verdict::accept(Rule::Complete);
+            }
+            if let Some(rule) = contradiction {
+                return Verdict::reject(rule);
+            }
+            let restates = |later: &&[Segment]| {
+                (Scope {
+                    sentence: *later,
+                    ..scope
+                })
+                .restates_and_covers()
+            };
+            if covered == 0.0
+                && !scope.names_question()
+                && rest.iter().any(|later| restates(&later))
+            {
+                return Verdict::accept(Rule::Complete);
+            }
+        }
         let graded = REJECTED_MAXIMUM * covered;
         if graded > nearest.graded {
             nearest = Verdict {
@@ -78,7 +123,7 @@ pub fn judge(
                 ..Verdict::reject(Rule::Incomplete)
             };
         }
-        if scope.answers() {
+        if answers {
             break;
         }
     }
@@ -98,9 +143,116 @@ struct Scope<'a> {
     target: &'a TextTarget,
     /// Examples ("such as …") belong to the answer: they do where the rest does not cover the reference.
     takes_examples: bool,
+    /// A disease of an organ does not name the organ that is asked for.
+    is_strict: bool,
 }
 
 impl<'a> Scope<'a> {
+    /// "Both lungs are clear." where something else is asked.
+    fn only_says_normal(&self) -> bool {
+        let mut normal = self
+            .main()
+            .filter(|t| t.is_stated() && t.category == Category::Normality)
+            .peekable();
+        let denies = self
+            .target
+            .required
+            .iter()
+            .any(|w| w.category == Category::Finding)
+            && self.main().any(|t| t.is_negated)
+            && !self
+                .target
+                .required
+                .iter()
+                .any(|w| w.is_negated || self.main().any(|t| t.key == w.key));
+        (normal.peek().is_some() || denies)
+            && normal.all(super::question::is_normal)
+            && !self
+                .main()
+                .any(|t| t.category == Category::Finding && t.is_stated())
+            && !self
+                .target
+                .required
+                .iter()
+                .any(|w| w.category == Category::Normality)
+    }
+
+    /// The same, with the examples of the sentence where the rest does not cover the reference.
+    fn with_examples_if_needed(mut self) -> Self {
+        self.takes_examples = self.covered() < 1.0;
+        self
+    }
+
+    /// "This represents pneumonia.", "这是一个肾囊肿。" after what was seen: says what it is, completely.
+    fn takes_up(&self) -> bool {
+        let names_thing = self
+            .target
+            .required
+            .iter()
+            .any(|w| kind_of(w.category) == Kind::Thing);
+        let tokens = self.sentence.first().map_or(&[][..], |s| self.answer.of(s));
+        names_thing
+            && tokens.first().is_some_and(|t| t.role == Role::Determiner)
+            && tokens
+                .iter()
+                .take(5)
+                .any(|t| t.role == Role::Verb || t.role == Role::Affirm)
+            && self.covered() >= 1.0
+            && self.contradiction().is_none()
+    }
+
+    /// A word of the question is named, or what it asks for by its property.
+    fn names_question(&self) -> bool {
+        let verbs = |parsed: &'a Parsed| {
+            parsed
+                .tokens
+                .iter()
+                .filter(|t| t.role == Role::Verb && !parsed.is_auxiliary(t))
+        };
+        let shares_verb = || {
+            let repeats = |t: &Token| {
+                t.role == Role::Verb
+                    && self
+                        .question
+                        .is_some_and(|q| verbs(&q.parsed).any(|v| v.key == t.key))
+            };
+            self.segments().any(|s| {
+                self.answer
+                    .of(s)
+                    .iter()
+                    .any(|t| !t.is_aside && !self.answer.is_auxiliary(t) && repeats(t))
+            })
+        };
+        self.segments().any(|s| s.is_firm)
+            || self.main().any(|t| !t.is_modifier && self.is_restated(t))
+            || shares_verb()
+    }
+
+    /// A later sentence that answers completely in words of the question.
+    fn restates_and_covers(&self) -> bool {
+        let is_new = |w: &Token| !self.is_restated(w);
+        self.names_question()
+            && self.target.required.iter().any(is_new)
+            && self.covered() >= 1.0
+            && self.contradiction().is_none()
+    }
+
+    /// "Abscess" after "liver": the words name the disease, not the organ.
+    fn names_disease(&self, token: &Token) -> bool {
+        let at = self.answer.tokens.partition_point(|t| t.start < token.end);
+        let next = self
+            .answer
+            .tokens
+            .get(at)
+            .filter(|n| n.before <= Break::Hyphen && n.segment == token.segment);
+        let is_disease = |t: &Token| {
+            t.category == Category::Finding
+                && !self.question.is_some_and(|q| q.names(t))
+                && !self.is_wanted(t)
+        };
+        token.category == Category::Finding && is_disease(token) || next.is_some_and(is_disease)
+    }
+
     fn segments(&self) -> impl Iterator<Item = &'a Segment> + 'a {
         let takes_examples = self.takes_examples;
         self.sentence
@@ -168,8 +320,30 @@ impl<'a> Scope<'a> {
                 Category::Organ => wants_unknown || wants(Kind::Place),
                 category => wants(kind_of(category)),
             };
-            fits && !self.is_restated(t) && !t.is_modifier && (!t.is_negated || wants_denial)
+            fits && !self.is_measure(t)
+                && !self.is_restated(t)
+                && !t.is_modifier
+                && (!t.is_negated || wants_denial)
         })
+    }
+
+    /// A number or its unit, where no amount is asked for.
+    fn is_measure(&self, token: &Token) -> bool {
+        if !self.target.amounts.is_empty() {
+            return false;
+        }
+        token.role == Role::Number
+            || token.category == Category::Unknown && {
+                let said = self.said.get_or_init(|| quantities(self.answer));
+                let before =
+                    said.partition_point(|q| self.answer.tokens[q.token].start < token.start);
+                before > 0 && {
+                    let last = &said[before - 1];
+                    self.answer.tokens[last.token..=last.token + last.unit_tokens]
+                        .iter()
+                        .any(|t| t.start == token.start)
+                }
+            }
     }
 
     /// Share of what is required that is there, with its negation.
@@ -183,6 +357,16 @@ impl<'a> Scope<'a> {
                 .fold(0.0, f64::max);
         }
         let share = self.share(&target.required);
+        let says_present = |t: &Token| matches!(t.role, Role::Affirm | Role::Yes);
+        let is_echo = target.required.iter().all(|w| self.is_restated(w))
+            && self.reference.tokens.iter().any(says_present);
+        if is_echo
+            && !self
+                .segments()
+                .any(|s| self.answer.of(s).iter().any(says_present))
+        {
+            return share / 2.0; // "fetus present" is more than the word of the question
+        }
         if share >= 1.0 && target.must_pair() && !self.pairs() {
             return 0.5;
         }
@@ -216,13 +400,20 @@ impl<'a> Scope<'a> {
             || self
                 .question
                 .is_some_and(|q| q.parsed.tokens.iter().any(|t| t.role == Role::Near));
+        let asks_organ = self.is_strict
+            && want.category == Category::Organ
+            && self.question.is_some_and(|q| q.asks_organ);
         let mut tokens = self
             .tokens()
             .filter(|t| !(skips_modifiers && t.is_modifier))
             .filter(|t| takes_landmarks || !self.is_landmark(t))
             .peekable();
         while let Some(token) = tokens.next() {
-            let is_it = token.is_negated == want.is_negated && self.means(token, want);
+            let is_own_word = token.key != want.key && self.is_restated(token);
+            let is_it = token.is_negated == want.is_negated
+                && !is_own_word
+                && !(asks_organ && self.names_disease(token))
+                && self.means(token, want);
             let run_goes_on = !is_run
                 || tokens
                     .peek()
@@ -325,10 +516,6 @@ impl<'a> Scope<'a> {
     /// A stated word that is the opposite of a wanted one, or another value of the same kind.
     fn rival(&self) -> Option<Rule> {
         let names_picture = self.reference.content().any(|w| w.is_modifier);
-        let has_level = self
-            .reference
-            .content()
-            .any(|w| is_level(self.reference, w));
         for token in self.main().filter(|t| t.is_stated()) {
             if self.is_wanted(token)
                 || self.is_restated(token)
@@ -338,9 +525,6 @@ impl<'a> Scope<'a> {
                 continue;
             }
             if token.category == Category::Unknown {
-                if has_level && is_level(self.answer, token) {
-                    return Some(Rule::ExtraItem);
-                }
                 continue;
             }
             let is_opposite = self
@@ -370,7 +554,8 @@ impl<'a> Scope<'a> {
 
     /// The token follows "near", "adjacent to" in its segment: it places the answer and is not it.
     fn is_landmark(&self, token: &Token) -> bool {
-        self.answer.segments[token.segment as usize].near < token.start
+        token.category != Category::Level
+            && self.answer.segments[token.segment as usize].near < token.start
     }
 
     /// A list item or alternative beside the right one.
@@ -475,7 +660,19 @@ impl<'a> Scope<'a> {
     }
 
     fn names_wanted(&self, segment: &Segment) -> bool {
-        self.answer.of(segment).iter().any(|t| {
+        let tokens = self.answer.of(segment);
+        // in "the fever is spread by ticks, mice and dogs" the list is about the ticks
+        let verb = tokens
+            .iter()
+            .rposition(|t| t.role == Role::Verb)
+            .unwrap_or(0);
+        let is_list_head = tokens[verb..].iter().any(Token::is_content);
+        let tokens = if is_list_head {
+            &tokens[verb..]
+        } else {
+            tokens
+        };
+        tokens.iter().any(|t| {
             t.is_stated()
                 && self
                     .target
@@ -488,6 +685,16 @@ impl<'a> Scope<'a> {
     /// The segment names something and nothing of it belongs to the reference or the question.
     fn is_foreign(&self, segment: &Segment) -> bool {
         let tokens = self.answer.of(segment);
+        // beside "the right kidney is compressed" words of no known kind name no other candidate
+        let is_plain = |t: &Token| {
+            !t.is_content() || matches!(t.category, Category::Unknown | Category::Other)
+        };
+        if !segment.is_firm
+            && self.sentence.iter().any(|s| s.is_firm)
+            && tokens.iter().all(is_plain)
+        {
+            return false;
+        }
         let is_adverbial = tokens
             .iter()
             .find(|t| t.role != Role::And)
@@ -554,8 +761,10 @@ const fn kind_of(category: Category) -> Kind {
     match category {
         Category::Plane => Kind::Plane,
         Category::Modality | Category::Sequence => Kind::Modality,
-        Category::Side | Category::Direction | Category::Organ => Kind::Place,
-        Category::Color | Category::Attribute | Category::Normality => Kind::Property,
+        Category::Side | Category::Direction | Category::Organ | Category::Level => Kind::Place,
+        Category::Color | Category::Attribute | Category::Normality | Category::Scale => {
+            Kind::Property
+        }
         Category::Unknown | Category::Finding | Category::Other => Kind::Thing,
     }
 }

@@ -6,6 +6,7 @@
 use memchr::memchr;
 
 use super::source::Source;
+use super::wrappers::is_only_stop_tokens;
 
 /// How one tag was found in a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,37 +170,77 @@ impl TagSet {
             report.is_clean_outside &= text.slice(at, start).is_blank();
             at = end;
         }
-        report.is_clean_outside &= text.slice(at, text.len()).is_blank();
+        report.is_clean_outside &= is_clean_end(text.slice(at, text.len()));
         report
     }
 
     /// The part of `text` that is scored for the tag at `position`, as a range: its content, or with `plain` a
     /// completion without that tag itself, save what it thought.
     ///
+    /// A tag inside the thought is no answer, one that is written twice with the same content is one; `scan` is that of
+    /// [`TagSet::parse`]. A thought that opened in the prompt ends at `</think>`; one that never ends answers nothing.
+    ///
     /// # Errors
-    /// The state that prevents it.
+    /// The state that prevents it: `Unclosed` for a thought without an end, too.
     pub fn field(
         &self,
         report: &TagReport,
         position: usize,
         text: Source<'_>,
         plain: bool,
+        scan: &Scan,
     ) -> Result<(usize, usize), TagState> {
         match (report.contents[position], report.states[position]) {
             (Some(range), _) => Ok(range),
             (None, TagState::Missing) if plain => {
-                let thought = self
-                    .position("think")
-                    .and_then(|think| report.contents[think]);
-                let start = thought.map_or(0, |(_, end)| {
-                    let mut memory = Vec::new();
-                    let rest = text.slice(end, text.len());
-                    memchr(b'>', rest.marks(&mut memory)).map_or(end, |mark| end + mark + 1)
-                });
-                Ok((start, text.len()))
+                let think = self.position("think");
+                let mut of_thought = scan.events.iter().filter(|e| Some(e.tag) == think);
+                match of_thought.next_back() {
+                    Some(last) if last.is_close => Ok((last.end, text.len())),
+                    Some(_) => Err(TagState::Unclosed),
+                    None => Ok((0, text.len())),
+                }
             }
-            (None, state) => Err(state),
+            (None, state) => self
+                .outside_thought(position, text, &scan.events)
+                .ok_or(state),
         }
+    }
+
+    /// The content of the tag where it stands outside the thought: once, or each time with the same content.
+    fn outside_thought(
+        &self,
+        position: usize,
+        text: Source<'_>,
+        events: &[Event],
+    ) -> Option<(usize, usize)> {
+        let think = self.position("think");
+        let mut is_thinking = events
+            .iter()
+            .find(|e| Some(e.tag) == think)
+            .is_some_and(|e| e.is_close);
+        let (mut open, mut found) = (None, None);
+        for event in events {
+            if Some(event.tag) == think {
+                is_thinking = !event.is_close;
+                continue;
+            }
+            if event.tag != position || is_thinking {
+                continue;
+            }
+            match (event.is_close, open.take()) {
+                (false, None) => open = Some(event.end),
+                (true, Some(start)) => {
+                    let range = text.trimmed(start, event.start);
+                    if found.is_some_and(|first| !is_same_text(text, first, range)) {
+                        return None;
+                    }
+                    found = found.or(Some(range));
+                }
+                _ => return None,
+            }
+        }
+        found.filter(|_| open.is_none())
     }
 
     fn find_events(&self, bytes: &[u8], events: &mut Vec<Event>) {
@@ -252,6 +293,22 @@ impl TagSet {
     }
 }
 
+/// Whether both ranges hold the same words, whatever their case.
+fn is_same_text(text: Source<'_>, left: (usize, usize), right: (usize, usize)) -> bool {
+    let (mut one, mut other) = (String::new(), String::new());
+    let left = text.slice(left.0, left.1).text(&mut one).to_lowercase();
+    left == text.slice(right.0, right.1).text(&mut other).to_lowercase()
+}
+
+/// Whether nothing but blanks and stop tokens is left of the text.
+fn is_clean_end(rest: Source<'_>) -> bool {
+    let mut memory = String::new();
+    rest.is_blank() || rest.len() <= LONGEST_END && is_only_stop_tokens(rest.text(&mut memory))
+}
+
+/// Characters of stop tokens that may stand after the last tag.
+const LONGEST_END: usize = 256;
+
 /// The next `<` from `at` on: as a rule it follows the tag before at once, after a line break, or far away.
 fn next_opening(bytes: &[u8], at: usize) -> Option<usize> {
     let near = bytes[at..].iter().take(2).position(|&b| b == b'<');
@@ -290,7 +347,7 @@ fn report_of_pairs(text: Source<'_>, events: &[Event]) -> Option<TagReport> {
         report.is_clean_outside &= text.slice(at, open.start).is_blank();
         (at, last) = (close.end, tag);
     }
-    report.is_clean_outside &= text.slice(at, text.len()).is_blank();
+    report.is_clean_outside &= is_clean_end(text.slice(at, text.len()));
     Some(report)
 }
 

@@ -1,12 +1,13 @@
 //! What a reference asks of an answer.
 
 use super::choices::Options;
+use super::clauses::Opener;
 use super::lexicon::{Category, Role};
 use super::numbers::{is_times, quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
 use super::question::{is_normal, Question};
 use super::relations::entails;
-use super::tokens::{Opener, Parsed, Token};
+use super::tokens::{Parsed, Token};
 
 /// What an answer must say to match a reference.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ pub fn target_of(
     options: &Options,
 ) -> Target {
     if !options.is_empty() {
-        let letters = options.letters_in(raw);
+        let letters = options.letters_in(raw).options;
         if !letters.is_empty() {
             return Target::Choice(letters);
         }
@@ -214,8 +215,13 @@ pub fn is_same(left: &Parsed, right: &Parsed) -> bool {
     let is_framing = |t: &&Token| {
         !matches!(
             t.role,
-            Role::Determiner | Role::Filler | Role::Preposition | Role::Verb
-        )
+            Role::Determiner
+                | Role::Filler
+                | Role::Preposition
+                | Role::Verb
+                | Role::Conclude
+                | Role::Retract
+        ) && !t.is_aside
     };
     let key = |t: &Token| (t.key, t.is_negated);
     let mut left_words = left.tokens.iter().filter(is_framing).peekable();

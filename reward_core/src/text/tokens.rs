@@ -2,8 +2,12 @@
 
 use memchr::memmem;
 
+use super::clauses::Segment;
 use super::lexicon::{Category, ConceptId, Entry, Lexicon, Role};
 use super::normalise::{is_plain_han, normalise};
+use super::notation;
+use super::words::{raw_words, word_key, Break};
+use super::wrappers::unwrapped;
 
 /// Marks a token whose word is in no group of synonyms.
 pub const NO_CONCEPT: ConceptId = ConceptId::MAX;
@@ -13,270 +17,6 @@ const LONGEST_TERM: usize = 24;
 
 /// What follows repeats the options of a question.
 const CHOOSE_FROM: &str = "please choose from";
-
-/// Tokens after a negation in which its verb or its object is looked for.
-const LONGEST_PREDICATE: usize = 64;
-
-/// A word of normalised text before it is looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawWord<'a> {
-    /// The spelling; a single character for Chinese.
-    pub text: &'a str,
-    /// Byte offset of the spelling.
-    pub start: usize,
-    /// Punctuation that stands between the previous word and this one, the strongest if there are several.
-    pub before: Break,
-}
-
-/// What separates two words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Break {
-    /// Nothing at all: the two are written together.
-    Joined,
-    /// A blank, or a mark without meaning here.
-    Blank,
-    /// A hyphen.
-    Hyphen,
-    /// `/` between words.
-    Slash,
-    /// A bracket, opening or closing.
-    Bracket,
-    /// A comma or `、`.
-    Comma,
-    /// `;`, `:` or a dash.
-    Semicolon,
-    /// The end of a sentence or of a line.
-    Sentence,
-}
-
-/// Splits normalised text into raw words.
-#[must_use]
-pub fn raw_words(text: &str) -> RawWords<'_> {
-    RawWords { text, at: 0 }
-}
-
-/// Iterator made by [`raw_words`].
-#[derive(Clone)]
-pub struct RawWords<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Iterator for RawWords<'a> {
-    type Item = RawWord<'a>;
-
-    fn next(&mut self) -> Option<RawWord<'a>> {
-        let bytes = self.text.as_bytes();
-        let mut before = Break::Joined;
-        loop {
-            let &byte = bytes.get(self.at)?;
-            let start = self.at;
-            if byte.is_ascii_digit() {
-                self.at = number_end(bytes, start);
-                return Some(self.word(start, before));
-            }
-            if byte.is_ascii_lowercase() {
-                self.at += bytes[start..]
-                    .iter()
-                    .take_while(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-                    .count();
-                // a following letter outside ASCII belongs to the word unless it is Chinese
-                while let Some(c) = self.text[self.at..]
-                    .chars()
-                    .next()
-                    .filter(|&c| is_word_character(c))
-                {
-                    self.at += c.len_utf8();
-                }
-                return Some(self.word(start, before));
-            }
-            if byte == b'<' {
-                if let Some(length) = markup_length(&bytes[start..]) {
-                    self.at += length;
-                    before = before.max(Break::Blank);
-                    continue;
-                }
-            }
-            if byte.is_ascii() {
-                self.at += 1;
-                before = before.max(self.break_of(byte, start));
-                continue;
-            }
-            let character = self.text[start..].chars().next()?;
-            self.at += character.len_utf8();
-            if is_plain_han(character) {
-                return Some(self.word(start, before));
-            }
-            if is_word_character(character) {
-                while let Some(c) = self.text[self.at..]
-                    .chars()
-                    .next()
-                    .filter(|&c| is_word_character(c))
-                {
-                    self.at += c.len_utf8();
-                }
-                return Some(self.word(start, before));
-            }
-            before = before.max(match character {
-                '。' | '！' | '？' | '…' | '\u{2028}' | '\u{2029}' => Break::Sentence,
-                '、' | '，' | '·' => Break::Comma,
-                '；' | '：' => Break::Semicolon,
-                '（' | '）' | '【' | '】' | '《' | '》' => Break::Bracket,
-                _ => Break::Blank,
-            });
-        }
-    }
-}
-
-impl<'a> RawWords<'a> {
-    fn word(&self, start: usize, before: Break) -> RawWord<'a> {
-        RawWord {
-            text: &self.text[start..self.at],
-            start,
-            before,
-        }
-    }
-
-    fn break_of(&self, byte: u8, at: usize) -> Break {
-        let next = self.text.as_bytes().get(at + 1).copied();
-        let is_followed_by_letter = next.is_some_and(|b| b.is_ascii_alphanumeric());
-        match byte {
-            b'.' if is_followed_by_letter => Break::Blank,
-            b'.' | b'!' | b'?' | b'\n' => Break::Sentence,
-            b',' => Break::Comma,
-            b';' | b':' => Break::Semicolon,
-            b'/' => Break::Slash,
-            b'(' | b')' | b'[' | b']' => Break::Bracket,
-            b'-' if is_followed_by_letter => Break::Hyphen,
-            _ => Break::Blank,
-        }
-    }
-}
-
-/// Length of a short markup tag such as `<b>` or `</p>` at the start of `bytes`.
-fn markup_length(bytes: &[u8]) -> Option<usize> {
-    let end = bytes.iter().take(24).position(|&b| b == b'>')?;
-    let name = &bytes[1..end];
-    let name = name.strip_prefix(b"/").unwrap_or(name);
-    let is_name = name.first().is_some_and(u8::is_ascii_alphabetic)
-        && name
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || *b == b'/' || *b == b' ');
-    is_name.then_some(end + 1)
-}
-
-fn is_word_character(character: char) -> bool {
-    !character.is_ascii() && character.is_alphanumeric() && !is_plain_han(character)
-}
-
-fn number_end(bytes: &[u8], start: usize) -> usize {
-    let mut at = start;
-    loop {
-        at += bytes[at..]
-            .iter()
-            .take_while(|b| b.is_ascii_digit())
-            .count();
-        let is_inner_mark = matches!(bytes.get(at), Some(b'.' | b','))
-            && bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
-            && (bytes[at] == b'.' || has_three_digits(&bytes[at + 1..]));
-        if !is_inner_mark {
-            break;
-        }
-        at += 1;
-    }
-    for suffix in [&b"st"[..], b"nd", b"rd", b"th", b"d"] {
-        let end = at + suffix.len();
-        let is_last = bytes.get(end).is_none_or(|b| !b.is_ascii_alphanumeric());
-        if bytes[at..].starts_with(suffix) && is_last {
-            return end;
-        }
-    }
-    at
-}
-
-fn has_three_digits(bytes: &[u8]) -> bool {
-    bytes.len() >= 3
-        && bytes[..3].iter().all(u8::is_ascii_digit)
-        && bytes.get(3).is_none_or(|b| !b.is_ascii_digit())
-}
-
-/// Key under which a raw word is looked up and compared: equal for singular and plural.
-#[must_use]
-pub fn word_key(word: &str) -> u64 {
-    let bytes = word.as_bytes();
-    let length = bytes.len();
-    let (stem, ending): (&[u8], &[u8]) =
-        if length < 4 || !word.is_ascii() || bytes[length - 1] != b's' || is_singular_in_s(word) {
-            (bytes, b"")
-        } else if length > 4 && word.ends_with("ies") {
-            (&bytes[..length - 3], b"y")
-        } else if length > 4
-            && ["ses", "xes", "ches", "shes", "zes"]
-                .iter()
-                .any(|e| word.ends_with(e))
-        {
-            match IS_PLURALS.contains(&word) {
-                true => (&bytes[..length - 2], b"is"),
-                false if word.ends_with("sses") || !word.ends_with("ses") => {
-                    (&bytes[..length - 2], b"")
-                }
-                false => (&bytes[..length - 1], b""),
-            }
-        } else {
-            (&bytes[..length - 1], b"")
-        };
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for &byte in stem.iter().chain(ending) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash ^ (hash >> 29)
-}
-
-const IS_PLURALS: [&str; 12] = [
-    "diagnoses",
-    "metastases",
-    "stenoses",
-    "thromboses",
-    "necroses",
-    "fibroses",
-    "sclerosises",
-    "analyses",
-    "hypotheses",
-    "prognoses",
-    "psychoses",
-    "anastomoses",
-];
-
-fn is_singular_in_s(word: &str) -> bool {
-    let bytes = word.as_bytes();
-    matches!(bytes[bytes.len() - 2], b's' | b'u' | b'i')
-        || matches!(
-            word,
-            "pancreas"
-                | "gas"
-                | "biceps"
-                | "triceps"
-                | "lens"
-                | "always"
-                | "ascites"
-                | "diabetes"
-                | "rabies"
-                | "scabies"
-                | "caries"
-                | "facies"
-                | "herpes"
-                | "series"
-                | "pubes"
-                | "mumps"
-                | "pons"
-                | "yes"
-                | "does"
-                | "has"
-                | "was"
-                | "rights"
-                | "lefts"
-        )
-}
 
 /// One token of an answer.
 #[derive(Clone, Copy, Debug)]
@@ -312,58 +52,72 @@ pub struct Token {
     pub end: u32,
     /// Value of a number.
     pub value: f64,
+    /// What was said of the number: "more than", "at most".
+    pub bound: Bound,
 }
 
-/// What opens a segment.
+/// How a number limits what is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opener {
-    /// The start of a sentence, or `;` and `:`.
-    Start,
-    /// A comma or a slash.
-    List,
-    /// "Such as", "including".
-    Examples,
-    /// "And".
-    And,
-    /// "Or".
-    Or,
-    /// A bracket.
-    Bracket,
-    /// "But".
-    Contrast,
-    /// "Because", "which" after a comma.
-    Relative,
-    /// "Specifically", a participle after a comma.
-    Detail,
-    /// "Than", "compared to".
-    Than,
-    /// "Rather than", "instead of".
-    Instead,
+pub enum Bound {
+    /// The number itself.
+    Exact,
+    /// "Less than".
+    Below,
+    /// "At most".
+    AtMost,
+    /// "More than".
+    Above,
+    /// "At least".
+    AtLeast,
 }
 
-/// A stretch of tokens between separators.
-#[derive(Clone, Copy, Debug)]
-#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
-pub struct Segment {
-    /// Index of its first token.
-    pub first: u32,
-    /// Index after its last token.
-    pub end: u32,
-    /// What opened it.
-    pub opener: Opener,
-    /// Sentence it belongs to.
-    pub sentence: u32,
-    /// It holds a verb, so it is a clause rather than a list item.
-    pub has_verb: bool,
-    /// It explains or compares and is no part of the answer proper.
-    pub is_side_remark: bool,
-    /// It describes more closely what was just said.
-    pub is_detail: bool,
-    /// It lists parts or examples of what was just said.
-    pub is_example: bool,
-    /// Where its first "near" or "adjacent to" begins; what follows only places the answer.
-    pub near: u32,
-}
+/// Words before a number that make it a bound; the longest first where one ends like another.
+const BOUNDS: [(&[&str], Bound); 44] = [
+    (&["no", "more", "than"], Bound::AtMost),
+    (&["not", "more", "than"], Bound::AtMost),
+    (&["no", "larger", "than"], Bound::AtMost),
+    (&["not", "larger", "than"], Bound::AtMost),
+    (&["no", "less", "than"], Bound::AtLeast),
+    (&["not", "less", "than"], Bound::AtLeast),
+    (&["no", "fewer", "than"], Bound::AtLeast),
+    (&["less", "than"], Bound::Below),
+    (&["fewer", "than"], Bound::Below),
+    (&["smaller", "than"], Bound::Below),
+    (&["lower", "than"], Bound::Below),
+    (&["shorter", "than"], Bound::Below),
+    (&["more", "than"], Bound::Above),
+    (&["greater", "than"], Bound::Above),
+    (&["larger", "than"], Bound::Above),
+    (&["bigger", "than"], Bound::Above),
+    (&["higher", "than"], Bound::Above),
+    (&["longer", "than"], Bound::Above),
+    (&["in", "excess", "of"], Bound::Above),
+    (&["at", "least"], Bound::AtLeast),
+    (&["at", "most"], Bound::AtMost),
+    (&["up", "to"], Bound::AtMost),
+    (&["under"], Bound::Below),
+    (&["below"], Bound::Below),
+    (&["over"], Bound::Above),
+    (&["above"], Bound::Above),
+    (&["exceeding"], Bound::Above),
+    (&["exceeds"], Bound::Above),
+    (&["小", "于"], Bound::Below),
+    (&["少", "于"], Bound::Below),
+    (&["低", "于"], Bound::Below),
+    (&["不", "到"], Bound::Below),
+    (&["不", "足"], Bound::Below),
+    (&["不", "超", "过"], Bound::AtMost),
+    (&["不", "大", "于"], Bound::AtMost),
+    (&["不", "小", "于"], Bound::AtLeast),
+    (&["不", "少", "于"], Bound::AtLeast),
+    (&["至", "少"], Bound::AtLeast),
+    (&["至", "多"], Bound::AtMost),
+    (&["大", "于"], Bound::Above),
+    (&["超", "过"], Bound::Above),
+    (&["多", "于"], Bound::Above),
+    (&["高", "于"], Bound::Above),
+    (&["未", "超", "过"], Bound::AtMost),
+];
 
 /// An answer, read.
 #[derive(Clone, Debug, Default)]
@@ -389,7 +143,7 @@ impl Parsed {
     /// Reads `text` into this value, reusing its memory.
     pub fn read(&mut self, text: &str) {
         let mut normal = std::mem::take(&mut self.text);
-        normalise(text, &mut normal);
+        normalise(&unwrapped(text), &mut normal);
         self.text = normal;
         self.read_normalised();
     }
@@ -416,11 +170,13 @@ impl Parsed {
         self.split_words();
         self.look_up();
         self.mark_modifiers();
+        self.join_directions();
         self.split_segments();
         self.mark_negation();
         self.turn_denied_normality();
         self.mark_refusals();
         self.set_aside_questions();
+        self.settle_discourse();
     }
 
     /// "No abnormality" says normal, "not normal" says abnormal.
@@ -519,6 +275,8 @@ impl Parsed {
         while at < self.words.len() {
             let (key, start, end, before) = self.words[at];
             let text = &self.text[start as usize..end as usize];
+            let number = parse_number(text);
+            let is_han = text.chars().next().is_some_and(is_plain_han);
             let mut token = Token {
                 key,
                 concept: NO_CONCEPT,
@@ -535,11 +293,24 @@ impl Parsed {
                 start,
                 end,
                 value: f64::NAN,
+                bound: Bound::Exact,
             };
-            if let Some(number) = parse_number(text) {
+            if let Some(read) = notation::read(&self.text, &self.words, at) {
+                token.category = read.category;
+                token.end = self.words[at + read.words - 1].2;
+                for key in read.keys.into_iter().flatten() {
+                    token.key = key;
+                    self.tokens.push(token);
+                }
+                at += read.words;
+                continue;
+            }
+            if let Some(number) = number {
                 token.role = Role::Number;
                 token.value = number;
                 token.key = number.to_bits();
+                token.bound = self.bound_before(at);
+                token.key ^= bound_mark(token.bound);
             }
             // a term does not reach over punctuation stronger than a hyphen or slash
             let reach = self.words[at + 1..]
@@ -566,8 +337,9 @@ impl Parsed {
                 at += length;
                 continue;
             }
+            let found = found.or_else(|| glued(&self.text[start as usize..end as usize], lexicon));
             let Some((entry, length)) = found else {
-                token.is_han = text.chars().next().is_some_and(is_plain_han);
+                token.is_han = is_han;
                 self.tokens.push(token);
                 at += 1;
                 continue;
@@ -582,10 +354,17 @@ impl Parsed {
                     token.role = Role::Number;
                     token.value = *value;
                     token.key = value.to_bits();
+                    if token.before != Break::Joined
+                        || !self.tokens.last().is_some_and(|t| t.role == Role::Number)
+                    {
+                        token.bound = self.bound_before(at);
+                        token.key ^= bound_mark(token.bound);
+                    }
                     self.push_number(token);
                 }
                 Entry::Ordinal(value) => {
                     token.key = ordinal_key(*value);
+                    token.category = Category::Level;
                     self.tokens.push(token);
                 }
                 Entry::Concepts(concepts) => {
@@ -646,12 +425,61 @@ impl Parsed {
         }
     }
 
+    /// What is said of the number at `at`, whose words before become part of it.
+    fn bound_before(&mut self, at: usize) -> Bound {
+        let gap_start = at.checked_sub(1).map_or(0, |i| self.words[i].2 as usize);
+        let gap = &self.text[gap_start..self.words[at].1 as usize];
+        let sign = match gap.trim().trim_end_matches('=') {
+            "<" if gap.contains('=') => Some(Bound::AtMost),
+            ">" if gap.contains('=') => Some(Bound::AtLeast),
+            "<" => Some(Bound::Below),
+            ">" => Some(Bound::Above),
+            "≤" | "⩽" => Some(Bound::AtMost),
+            "≥" | "⩾" => Some(Bound::AtLeast),
+            _ => None,
+        };
+        if let Some(bound) = sign {
+            return bound;
+        }
+        let word = |i: usize| &self.text[self.words[i].1 as usize..self.words[i].2 as usize];
+        let mut end = at;
+        if end > 0
+            && matches!(
+                word(end - 1),
+                "about" | "approximately" | "around" | "a" | "the" | "约"
+            )
+        {
+            end -= 1;
+        }
+        let found = BOUNDS.iter().find(|(words, _)| {
+            words.len() <= end
+                && words
+                    .iter()
+                    .rev()
+                    .enumerate()
+                    .all(|(i, w)| word(end - 1 - i) == *w)
+        });
+        let Some(&(words, bound)) = found else {
+            return Bound::Exact;
+        };
+        let start = self.words[end - words.len()].1;
+        while self.tokens.last().is_some_and(|t| t.start >= start) {
+            self.tokens.pop();
+        }
+        bound
+    }
+
     /// "Twenty five" is one number.
     fn push_number(&mut self, token: Token) {
         if let Some(last) = self.tokens.last_mut().filter(|t| t.role == Role::Number) {
+            let unit = if last.value % 100.0 == 0.0 {
+                100.0
+            } else {
+                10.0
+            };
             let is_sum = last.value >= 20.0
                 && last.value % 10.0 == 0.0
-                && token.value < 10.0
+                && token.value < unit
                 && token.value > 0.0;
             if is_sum && token.before <= Break::Hyphen {
                 last.value += token.value;
@@ -661,6 +489,33 @@ impl Parsed {
             }
         }
         self.tokens.push(token);
+    }
+
+    /// "上" in "上颌窦" is no direction where the word around it is not in the table.
+    fn join_directions(&mut self) {
+        for at in 0..self.tokens.len() {
+            let token = self.tokens[at];
+            let is_bone = token.category == Category::Organ
+                && &self.text[token.start as usize..token.end as usize] == "骨";
+            if token.category != Category::Direction && !is_bone
+                || token.end - token.start > 3
+                || self.text.as_bytes()[token.start as usize].is_ascii()
+            {
+                continue;
+            }
+            let before = at > 0 && token.is_joined && self.tokens[at - 1].is_han;
+            let after = self
+                .tokens
+                .get(at + 1)
+                .is_some_and(|t| t.is_joined && t.is_han);
+            if before || after && !is_bone {
+                let token = &mut self.tokens[at];
+                token.concept = NO_CONCEPT;
+                token.category = Category::Unknown;
+                token.is_han = true;
+                token.key = word_key(&self.text[token.start as usize..token.end as usize]);
+            }
+        }
     }
 
     fn mark_modifiers(&mut self) {
@@ -681,259 +536,6 @@ impl Parsed {
             }
         }
     }
-
-    fn split_segments(&mut self) {
-        let mut sentence = 0;
-        let mut is_list = true; // so far, of the sentence
-        let mut open: Option<Segment> = None;
-        for index in 0..self.tokens.len() {
-            if is_list && self.continues_list(index) {
-                self.tokens[index].before = Break::Comma;
-            }
-            let token = self.tokens[index];
-            let opener = match (token.before, token.role) {
-                (Break::Sentence | Break::Semicolon, _) => Some(Opener::Start),
-                (_, Role::And) => Some(Opener::And),
-                (_, Role::Or) => Some(Opener::Or),
-                (_, Role::Contrast) => Some(Opener::Contrast),
-                (_, Role::Relative) | (Break::Comma, Role::Pronoun) => Some(Opener::Relative),
-                (_, Role::Detail) => Some(Opener::Detail),
-                (_, Role::List) => Some(Opener::Examples),
-                (Break::Comma, _) if self.is_participle(&token) => Some(Opener::Detail),
-                (_, Role::Than) => Some(Opener::Than),
-                (_, Role::Instead) => Some(Opener::Instead),
-                (Break::Comma | Break::Slash, _) => Some(Opener::List),
-                (Break::Bracket, _) => Some(Opener::Bracket),
-                _ => None,
-            };
-            if token.before == Break::Sentence && index > 0 {
-                sentence += 1;
-                is_list = true;
-            }
-            is_list &= is_bare_line(&token);
-            if opener.is_some() || open.is_none() {
-                self.segments.extend(open.take());
-                let opener = if index == 0 {
-                    Opener::Start
-                } else {
-                    opener.unwrap_or(Opener::Start)
-                };
-                open = Some(self.segment_from(index, opener, sentence));
-            }
-            let token = &mut self.tokens[index];
-            token.sentence = sentence;
-            token.segment = self.segments.len() as u32;
-            if let Some(segment) = &mut open {
-                segment.end = index as u32 + 1;
-                segment.has_verb |= matches!(token.role, Role::Verb);
-                if token.role == Role::Near {
-                    segment.near = segment.near.min(token.start);
-                }
-            }
-        }
-        self.segments.extend(open);
-    }
-
-    /// A segment that begins at token `index`; a side remark lasts until a verb or a contrast takes up the thread.
-    fn segment_from(&self, index: usize, opener: Opener, sentence: u32) -> Segment {
-        let before = self.segments.last().filter(|s| s.sentence == sentence);
-        let resumes = self.tokens[index].role == Role::Verb
-            || matches!(opener, Opener::Contrast | Opener::Start);
-        let is_side = matches!(opener, Opener::Relative | Opener::Than | Opener::Instead);
-        let continues = before.is_some_and(|s| {
-            s.is_side_remark && !matches!(s.opener, Opener::Than | Opener::Instead)
-        });
-        let is_detail =
-            opener == Opener::Detail || (before.is_some_and(|s| s.is_detail) && !resumes);
-        Segment {
-            first: index as u32,
-            end: index as u32,
-            opener,
-            sentence,
-            has_verb: false,
-            is_side_remark: is_side || (continues && !resumes),
-            is_detail,
-            is_example: opener == Opener::Examples
-                || (before.is_some_and(|s| s.is_example) && !resumes),
-            near: u32::MAX,
-        }
-    }
-
-    /// Bare lines ("1. lung", "2. liver") are the items of one list, not sentences; the line before is a bare one.
-    fn continues_list(&self, index: usize) -> bool {
-        let (earlier, later) = self.tokens.split_at(index);
-        let Some(last) = earlier
-            .last()
-            .filter(|_| later[0].before == Break::Sentence)
-        else {
-            return false;
-        };
-        let gap = &self.text[last.end as usize..later[0].start as usize];
-        let mut after = later
-            .iter()
-            .enumerate()
-            .take_while(|(i, t)| *i == 0 || t.before != Break::Sentence);
-        !gap.contains('?') && after.all(|(_, t)| is_bare_line(t))
-    }
-
-    /// "…, showing the lungs": a participle opens a closer description.
-    fn is_participle(&self, token: &Token) -> bool {
-        let word = &self.text[token.start as usize..token.end as usize];
-        word.ends_with("ing")
-            && (token.role == Role::Verb
-                || token.concept == NO_CONCEPT && token.role == Role::Content)
-    }
-
-    fn mark_negation(&mut self) {
-        self.settle_leading_no();
-        let mut is_denied = false;
-        let mut reach = DenialReach::default();
-        for index in 0..self.segments.len() {
-            reach.enter(&self.segments, index);
-            let segment = self.segments[index];
-            let is_list_item = !segment.has_verb
-                && matches!(segment.opener, Opener::List | Opener::And | Opener::Bracket);
-            let continues =
-                segment.opener == Opener::Or || segment.opener == Opener::Relative || is_list_item;
-            if !continues {
-                is_denied = false;
-            }
-            let range = segment.first as usize..segment.end as usize;
-            let mut is_aside = matches!(segment.opener, Opener::Than | Opener::Instead);
-            for at in range.clone() {
-                match self.tokens[at].role {
-                    Role::Negation => {
-                        is_denied = true;
-                        if self.denies_backwards(at, range.end) {
-                            reach.deny_before(at, &mut self.tokens);
-                        }
-                    }
-                    Role::No => is_denied = self.tokens[at].key != ANSWER_NO,
-                    Role::Condition => is_aside = true,
-                    Role::NegationBack => reach.deny_before(at, &mut self.tokens),
-                    Role::Content | Role::Number => {
-                        self.tokens[at].is_negated |= is_denied;
-                        self.tokens[at].is_aside |= is_aside;
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    /// Tells "no" that answers ("No, …", "no it is …") from "no" that denies ("no effusion").
-    fn settle_leading_no(&mut self) {
-        if self.tokens.len() > 1
-            && self.tokens[0].role == Role::Negation
-            && self.tokens[1].before >= Break::Comma
-        {
-            self.tokens[0].role = Role::No; // "不，…"
-        }
-        for at in 0..self.tokens.len() {
-            if self.tokens[at].role != Role::No {
-                continue;
-            }
-            let follows_or = at > 0 && self.tokens[at - 1].role == Role::Or;
-            let answers = follows_or
-                || self.tokens.get(at + 1).is_none_or(|next| {
-                    next.before > Break::Hyphen
-                        || matches!(
-                            next.role,
-                            Role::Determiner
-                                | Role::Verb
-                                | Role::Yes
-                                | Role::No
-                                | Role::Or
-                                | Role::And
-                                | Role::Contrast
-                                | Role::Relative
-                                | Role::Negation
-                        )
-                });
-            if answers {
-                self.tokens[at].key = ANSWER_NO;
-            }
-        }
-    }
-
-    /// "Not seen", "not visible in the lung": the negation denies what was named before it.
-    fn denies_backwards(&self, at: usize, end: usize) -> bool {
-        let mut has_verb = false;
-        for token in self.tokens[at + 1..end].iter().take(LONGEST_PREDICATE) {
-            match token.role {
-                Role::Affirm => return true,
-                Role::Preposition if has_verb => return true,
-                Role::Content | Role::Number => return false,
-                Role::Verb => has_verb |= !self.is_auxiliary(token),
-                _ => {}
-            }
-        }
-        true
-    }
-
-    fn is_auxiliary(&self, token: &Token) -> bool {
-        matches!(
-            &self.text[token.start as usize..token.end as usize],
-            "is" | "are"
-                | "was"
-                | "were"
-                | "be"
-                | "been"
-                | "being"
-                | "has"
-                | "have"
-                | "had"
-                | "do"
-                | "does"
-                | "did"
-                | "can"
-                | "could"
-                | "will"
-                | "would"
-                | "should"
-                | "为"
-                | "呈"
-        )
-    }
-}
-
-/// What a denial that follows ("… are not seen") denies: its segment so far and the list items that lead up to it.
-#[derive(Clone, Copy, Default)]
-struct DenialReach {
-    /// First token of the list.
-    first: usize,
-    /// Tokens before this one, from `first` on, are denied already.
-    done: usize,
-}
-
-impl DenialReach {
-    /// Goes on to segment `index`, the one after the last.
-    fn enter(&mut self, segments: &[Segment], index: usize) {
-        let segment = &segments[index];
-        let is_in_list = matches!(
-            segment.opener,
-            Opener::And | Opener::Or | Opener::List | Opener::Bracket
-        ) && index > 0
-            && !segments[index - 1].has_verb
-            && segments[index - 1].sentence == segment.sentence;
-        if !is_in_list {
-            self.first = segment.first as usize;
-        }
-    }
-
-    fn deny_before(&mut self, at: usize, tokens: &mut [Token]) {
-        for token in &mut tokens[self.first.max(self.done)..at] {
-            token.is_negated |= token.is_content();
-        }
-        self.done = at;
-    }
-}
-
-fn is_bare_line(token: &Token) -> bool {
-    matches!(
-        token.role,
-        Role::Content | Role::Number | Role::Filler | Role::Preposition | Role::Determiner
-    )
 }
 
 /// Key of the concept that a single word names, or of the word itself.
@@ -970,12 +572,52 @@ impl Token {
     }
 }
 
+/// Tells "less than 1" from "1".
+const fn bound_mark(bound: Bound) -> u64 {
+    match bound {
+        Bound::Exact => 0,
+        Bound::Below | Bound::AtMost => 1,
+        Bound::Above | Bound::AtLeast => 2,
+    }
+}
+
+impl Parsed {
+    /// "Lateral" names the view where views are asked for, not the outer side.
+    pub(super) fn read_lateral_as_view(&mut self) {
+        let lexicon = Lexicon::get();
+        let (Some(side), Some(view)) = (
+            lexicon.concept("direction.lateral"),
+            lexicon.concept("plane.lateral"),
+        ) else {
+            return;
+        };
+        for token in self.tokens.iter_mut().filter(|t| t.concept == side) {
+            token.concept = view;
+            token.category = Category::Plane;
+            token.key = concept_key(view);
+        }
+    }
+}
+
 const fn concept_key(concept: ConceptId) -> u64 {
     (1 << 62) | concept as u64
 }
 
-const fn ordinal_key(value: u32) -> u64 {
+pub(super) const fn ordinal_key(value: u32) -> u64 {
     (3 << 61) | value as u64
+}
+
+/// "Iscalcified", "thelung": a blank is missing before a word of the table.
+fn glued<'l>(text: &str, lexicon: &'l Lexicon) -> Option<(&'l Entry, usize)> {
+    if text.len() < 6 || !text.as_bytes()[0].is_ascii_lowercase() {
+        return None;
+    }
+    let rest = ["is", "the", "are", "of"]
+        .iter()
+        .find_map(|w| text.strip_prefix(w))
+        .filter(|r| r.len() >= 4)?;
+    let found = lexicon.longest(std::iter::once(word_key(rest)))?;
+    matches!(found.0, Entry::Concepts(_)).then_some(found)
 }
 
 fn parse_number(text: &str) -> Option<f64> {

@@ -6,7 +6,7 @@
 pub enum Rule {
     /// There is no reference: the row is not judged.
     NoReference,
-    /// The answer tag is missing, repeated, nested or unclosed.
+    /// The answer tag is missing, nested in another or unclosed.
     NoAnswerTag,
     /// The answer has no words.
     Empty,
@@ -56,10 +56,16 @@ pub enum Rule {
     Refused,
     /// The answer only asks in return.
     AsksBack,
+    /// There are several answer tags, and they differ.
+    SeveralAnswerTags,
+    /// The thought has no end, so nothing is answered.
+    UnfinishedThought,
+    /// Names more than was asked: a disease of the organ where the organ is asked.
+    TooSpecific,
 }
 
 /// Names of the rules, in the order of their numbers.
-pub const RULES: [&str; 26] = [
+pub const RULES: [&str; 29] = [
     "no_reference",
     "no_answer_tag",
     "empty",
@@ -86,6 +92,9 @@ pub const RULES: [&str; 26] = [
     "hedged",
     "refused",
     "asks_back",
+    "several_answer_tags",
+    "unfinished_thought",
+    "too_specific",
 ];
 
 impl Rule {

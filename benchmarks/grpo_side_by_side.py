@@ -1,0 +1,261 @@
+"""GRPO step by step beside stock TRL: the same model, data, seed and machine, one after the other in one process.
+
+    python benchmarks/random_model.py PROCESSOR model-3b
+    python benchmarks/grpo_side_by_side.py model-3b vllm:1024:8:8:3 vllm:1024:8:1:4 transformers:1024:8:1:2
+
+A case is ENGINE:PIXELS:COMPLETIONS:PROMPTS:STEPS; the first step of each run is left out (warm-up). Stock is TRL's
+`GRPOTrainer` with the same arguments and one thing mended by hand: with vLLM in the trainer's process its prompts have
+each image token once (trl#6294), without which nothing is learned. Both share one vLLM, so that it starts once.
+Prints a JSON line for each run and a table at the end. Pictures are noise and the weights random: completions run to
+their limit, which is the worst case.
+"""
+
+import argparse
+import dataclasses
+import gc
+import json
+import statistics
+import sys
+import time
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import gpu_training
+import torch
+
+from medgrpo.config.plan import plan_stage
+from medgrpo.config.presets import resolve_run
+from medgrpo.training.watch.phases import PHASES, PhaseClock
+
+LETTERS = Path(gpu_training.__file__).resolve()
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One comparison."""
+
+    engine: str
+    size: int
+    group: int
+    prompts: int
+    steps: int
+
+    @classmethod
+    def read(cls, text: str) -> "Case":
+        engine, *numbers = text.split(":")
+        return cls(engine, *map(int, numbers))
+
+    def __str__(self) -> str:
+        return f"{self.engine}, {self.size} px, G={self.group}, {self.prompts} prompts a step"
+
+
+def configuration(case: Case, model: str, data: Path, tokens: int, more: list[str]):
+    settings = [
+        f"data.path={data}",
+        f"rollout.num_generations={case.group}", f"training.prompts_per_step={case.prompts}",
+        f"rollout.max_completion_length={tokens}", f"rollout.engine={case.engine}",
+        f"training.max_steps={case.steps}", "training.save_steps=1000",
+        "model.max_pixels=1048576", "model.context_length=4096",
+        "validation.before_and_after=false", "logging.report_to=[]", "training.largest_first=false",
+        f'rewards.weights={{"{LETTERS}:letters" = 1.0}}', "data.shuffle=false",
+        *more,
+    ]  # fmt: skip
+    return resolve_run("balanced", model=model, assignments=tuple(settings))[0].config
+
+
+# ------------------------------------------------------------------------------------------------ stock TRL
+
+
+def run_stock(case: Case, config, folder: Path) -> dict:
+    """TRL's own trainer on medgrpo's model, data and arguments."""
+    from transformers import TrainerCallback
+    from trl import GRPOTrainer
+
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.prompts import load_template
+    from medgrpo.models.weights import find_weights
+    from medgrpo.training.before.datasets import RowSource, grpo_dataset
+    from medgrpo.training.trainers import arguments
+    from medgrpo.training.trainers.policy import load_policy
+    from medgrpo.training.trainers.vllm import picture_tokens, pictures_for_vllm, prompts_for_vllm
+
+    clock, steps = PhaseClock(), []
+
+    class Stock(GRPOTrainer):
+        def _generate_and_score_completions(self, inputs):
+            with clock.phase("logprobs"):
+                return super()._generate_and_score_completions(inputs)
+
+        def _generate(self, prompts):
+            with clock.phase("rollout"):
+                return super()._generate(prompts)
+
+        def _generate_single_turn(self, prompt_ids, images, fields, num_generations, **rest):
+            if self.use_vllm:
+                written = picture_tokens(self.model, self.processing_class)
+                prompt_ids = prompts_for_vllm(prompt_ids, images, written)
+                images = pictures_for_vllm(images, self.processing_class)
+                self._timed_sync()
+            return super()._generate_single_turn(prompt_ids, images, fields, num_generations, **rest)
+
+        def _timed_sync(self):
+            if self.state.global_step != self._last_loaded_step:
+                with clock.phase("sync"):
+                    self.vllm_generation.sync_weights()
+                self._last_loaded_step = self.state.global_step
+
+    class Clock(TrainerCallback):
+        def on_epoch_begin(self, *_, **__):
+            clock.start()
+
+        def on_step_end(self, *_, **__):
+            steps.append(clock.stop())
+            clock.start()
+
+    plan = plan_stage(config, 60)
+    policy = load_policy(find_weights(config.model.path), config)
+    dataset = PreparedDataset.open(Path(config.data.path))
+    source = RowSource(
+        dataset.view("train"), dataset.path, load_template(config.data.prompt_template), policy.is_vision
+    )
+    trainer = Stock(
+        model=policy.model,
+        processing_class=policy.processor,
+        peft_config=policy.peft_config,
+        reward_funcs=[gpu_training.letters],
+        args=arguments.grpo_arguments(config, plan, folder),
+        train_dataset=grpo_dataset(source),
+        callbacks=[Clock()],
+    )
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return {"steps": steps, "log": logs}
+
+
+# -------------------------------------------------------------------------------------------------- medgrpo
+
+
+def run_medgrpo(case: Case, config, folder: Path) -> dict:
+    from medgrpo.training.run.train import train
+    from medgrpo.training.watch.reporter import SilentReporter
+
+    reporter = SilentReporter()
+    train(config, name="medgrpo", reporter=reporter, output=folder, logs=None)
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    steps = [{phase: entry.get(f"time/{phase}", 0.0) for phase in PHASES} for entry in log]
+    return {"steps": steps, "log": log, "notes": reporter.notes + reporter.warnings}
+
+
+# ---------------------------------------------------------------------------------------------- both in turn
+
+
+@contextmanager
+def one_vllm():
+    """Both sides get the first vLLM that is made; what they sync into it is their own."""
+    from trl.generation import vllm_generation
+
+    if not hasattr(vllm_generation, "LLM"):
+        yield
+        return
+    made, original = [], vllm_generation.LLM
+
+    def shared(*args, **kwargs):
+        if not made:  # TRL sizes it by the first run's batch, and a later, larger one would wait in turns
+            kwargs["max_num_seqs"] = max(64, kwargs.get("max_num_seqs") or 0)
+            made.append(original(*args, **kwargs))
+        return made[0]
+
+    vllm_generation.LLM = shared
+    try:
+        yield
+    finally:
+        vllm_generation.LLM = original
+
+
+def measured(side: str, case: Case, config, folder: Path) -> dict:
+    gc.collect()
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated() if on_gpu else 0
+    begin = time.perf_counter()
+    run = {"stock": run_stock, "medgrpo": run_medgrpo}[side]
+    found = run(case, config, folder)
+    steps = found["steps"][1:] or found["steps"]
+    seconds = [sum(step.values()) / case.prompts for step in steps]
+    peak = (torch.cuda.max_memory_allocated() - held) / 2**30 if on_gpu else 0.0
+    keys = ("loss", "grad_norm", "reward", "sampling/sampling_logp_difference/mean")
+    return {
+        "side": side,
+        "case": str(case),
+        "s_per_prompt": round(statistics.median(seconds), 3),
+        "each": [round(one, 3) for one in seconds],
+        "phases_s": {
+            phase: round(statistics.median(step[phase] for step in steps), 3)
+            for phase in PHASES
+            if any(step[phase] for step in steps)
+        },
+        "peak_gib": round(peak, 2),
+        "wall_s": round(time.perf_counter() - begin, 1),
+        "last": {key: [entry.get(key) for entry in found["log"]] for key in keys},
+        "notes": found.get("notes", []),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("cases", nargs="+", type=Case.read)
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--sides", default="medgrpo,stock")
+    parser.add_argument("--work", type=Path, default=Path("side-by-side"))
+    parser.add_argument("--report", type=Path)
+    parser.add_argument("--set", action="append", default=[], help="for medgrpo alone")
+    arguments = parser.parse_args()
+    found = []
+    with one_vllm():
+        for case in arguments.cases:
+            data = arguments.work / f"noise-{case.size}"
+            if not data.exists():
+                gpu_training.write_dataset(data, case.size, 64, 1, 0.0, 0)
+            for side in arguments.sides.split(","):
+                config = configuration(
+                    case, arguments.model, data, arguments.tokens, arguments.set if side == "medgrpo" else []
+                )
+                folder = arguments.work / f"{side}-{len(found)}-{time.time():.0f}"
+                try:
+                    found.append(measured(side, case, config, folder))
+                except Exception:  # noqa: BLE001 the other runs are still worth having
+                    found.append({"side": side, "case": str(case), "error": traceback.format_exc()[-1500:]})
+                print(json.dumps(found[-1]), flush=True)
+                if arguments.report:
+                    arguments.report.write_text(json.dumps(found, indent=1))
+    table(found)
+
+
+def table(found: list[dict]) -> None:
+    by_case: dict[str, dict[str, SimpleNamespace]] = {}
+    for one in found:
+        if "error" not in one:
+            by_case.setdefault(one["case"], {})[one["side"]] = SimpleNamespace(**one)
+    print("| case | stock, s a prompt | medgrpo | ratio | GiB, stock | medgrpo |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for case, sides in by_case.items():
+        stock, ours = sides.get("stock"), sides.get("medgrpo")
+        cells = [
+            f"{stock.s_per_prompt:.2f}" if stock else "–",
+            f"{ours.s_per_prompt:.2f}" if ours else "–",
+            f"{stock.s_per_prompt / ours.s_per_prompt:.1f}" if stock and ours else "–",
+            f"{stock.peak_gib:.1f}" if stock else "–",
+            f"{ours.peak_gib:.1f}" if ours else "–",
+        ]
+        print(f"| {case} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

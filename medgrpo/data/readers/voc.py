@@ -1,0 +1,191 @@
+"""Boxes in a file for each picture: Pascal VOC (XML) and LabelMe (JSON)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+from xml.etree import ElementTree
+
+from medgrpo.data.readers.base import BadRow, FolderReader, Item, Problems
+from medgrpo.data.readers.detection import detection_row
+from medgrpo.data.readers.generic import find_image
+from medgrpo.data.readers.geometry import Placing, enclosing, frame_of
+from medgrpo.data.readers.values import text_of
+from medgrpo.data.schema import Task
+from medgrpo.data.source import ImageRef, Source
+from medgrpo.errors import MedgrpoError
+from medgrpo.records import json_value, read_text
+
+Found = tuple[str, tuple[float, float] | None, list[tuple[str, list[float]]], list[str]]
+"""Name of the picture, the size that the file states, (label, edges) of each box, and what to tell."""
+
+
+class _OneFileAPicture(FolderReader):
+    """Annotation files that each name their picture."""
+
+    task: ClassVar[Task] = "detection"
+
+    @abstractmethod
+    def files(self, source: Source) -> list[Path]:
+        """The annotation files."""
+
+    @abstractmethod
+    def annotations(self, file: Path) -> Found:
+        """What a file says.
+
+        Raises:
+            BadRow: it is broken.
+        """
+
+    def matches(self, source: Source) -> bool:
+        """Annotation files, and pictures."""
+        return bool(source.pictures) and bool(self.files(source))
+
+    def read(self, source: Source, problems: Problems) -> Iterator[Item]:
+        """A row per annotation file; all classes of the folder are asked for."""
+        read: list[tuple[Path, Found | BadRow]] = []
+        for file in self.files(source):
+            try:
+                read.append((file, self.annotations(file)))
+            except BadRow as fault:
+                read.append((file, fault))
+        labels = sorted({label for _, found in read if isinstance(found, tuple) for label, _ in found[2]})
+        for number, (file, found) in enumerate(read, start=1):
+            name = source.relative(file)
+            try:
+                if isinstance(found, BadRow):
+                    raise found
+                item = self._item(source, file, found, labels, problems)
+            except BadRow as fault:
+                problems.bad(name, number, fault)
+                continue
+            item.row |= {"source_file": name, "source_row": number}
+            yield item
+
+    def _item(self, source: Source, file: Path, found: Found, labels: list[str], problems: Problems) -> Item:
+        name, stated, boxes, notes = found
+        image = _picture(name, source, file)
+        problems.notes.update(notes)
+        placed = []
+        if boxes and image.part != "missing":
+            placing = Placing(stated, frame_of(source, image), "size")
+            placed = [{"box": placing.box(edges, "box"), "label": label} for label, edges in boxes]
+            if placing.note:
+                problems.notes[placing.note] += 1
+        split = source.split_of(file) or source.split_of(source.root / image.path)
+        return Item(detection_row(placed, labels, image.path), [image], split=split)
+
+
+def _picture(name: str, source: Source, file: Path) -> ImageRef:
+    """The picture beside the annotation file, or the one that the file names."""
+    beside = [p for p in source.pictures if p.stem == file.stem and p.parent == file.parent]
+    if len(beside) == 1:
+        return ImageRef(source.relative(beside[0]))
+    return find_image(name.replace("\\", "/").rpartition("/")[2], source, file)
+
+
+class VocReader(_OneFileAPicture):
+    """Pascal VOC: `Annotations/*.xml` with filename, size and objects."""
+
+    name: ClassVar[str] = "voc"
+    describe: ClassVar[str] = "Pascal VOC: XML files with filename, size, object (name, bndbox)"
+
+    def files(self, source: Source) -> list[Path]:
+        """XML files that open with an annotation."""
+        if source.only_file:
+            return []
+        found = [path for path in source.files if path.suffix.lower() == ".xml"]
+        return [path for path in found if b"<annotation" in _start(path)]
+
+    def annotations(self, file: Path) -> Found:
+        """Filename, size, and the boxes of the objects; VOC counts pixels from 1."""
+        text = read_text(file).text
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise BadRow("XML with entities", "xml", f"{file.name} declares entities", "plain XML")
+        try:
+            root = ElementTree.fromstring(text)
+        except ElementTree.ParseError as error:
+            raise BadRow("not XML", "xml", f"{file.name}: {error}", "an annotation of Pascal VOC") from error
+        sides = [_number(root.findtext(f"size/{side}")) for side in ("width", "height")]
+        stated = (sides[0], sides[1]) if sides[0] and sides[1] else None
+        boxes: list[tuple[str, list[float]]] = []
+        notes: list[str] = []
+        for part in root.iter("object"):
+            label = (part.findtext("name") or "").strip()
+            edges = [_number(part.findtext(f"bndbox/{edge}")) for edge in ("xmin", "ymin", "xmax", "ymax")]
+            if not label or any(edge is None for edge in edges):
+                raise BadRow("object without a box", "object", f"{label!r}: {edges}", "a name and a bndbox")
+            if _number(part.findtext("difficult")):
+                notes.append("box marked as difficult: kept")
+            boxes.append((label, [float(edge or 0) for edge in edges]))
+        return root.findtext("filename") or file.stem, stated, boxes, notes
+
+
+class LabelMeReader(_OneFileAPicture):
+    """LabelMe: a JSON file a picture with `shapes` and `imagePath`."""
+
+    name: ClassVar[str] = "labelme"
+    describe: ClassVar[str] = "LabelMe: a JSON file a picture with shapes (rectangle, polygon, circle)"
+
+    def files(self, source: Source) -> list[Path]:
+        """JSON files with shapes."""
+        if source.only_file:
+            return []
+        found = [path for path in source.files if path.suffix.lower() == ".json"]
+        return [path for path in found if _is_labelme(path)]
+
+    def annotations(self, file: Path) -> Found:
+        """The picture, its size, and the boxes around the shapes."""
+        content = json_value(read_text(file).text)
+        sides = [_number(content.get(side)) for side in ("imageWidth", "imageHeight")]
+        stated = (sides[0], sides[1]) if sides[0] and sides[1] else None
+        boxes: list[tuple[str, list[float]]] = []
+        notes: list[str] = []
+        for shape in content["shapes"]:
+            label, kind = text_of(shape.get("label")), shape.get("shape_type") or "polygon"
+            edges = _edges(shape.get("points") or [], kind)
+            if label is None or edges is None:
+                notes.append(f"shape of the kind {kind} has no area: left out")
+                continue
+            if kind != "rectangle":
+                notes.append(f"box taken around a {kind}")
+            boxes.append((label, edges))
+        return str(content.get("imagePath") or file.stem), stated, boxes, notes
+
+
+def _start(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(4096)
+
+
+def _is_labelme(file: Path) -> bool:
+    start = _start(file)
+    if start.lstrip()[:1] != b"{" or not (b'"shapes"' in start or b'"imagePath"' in start):
+        return False
+    try:
+        content = json_value(read_text(file).text)
+    except (ValueError, MedgrpoError):
+        return False
+    return isinstance(content, dict) and isinstance(content.get("shapes"), list)
+
+
+def _edges(points: list[Any], kind: str) -> list[float] | None:
+    """The box around a shape; None for points and lines."""
+    flat = [float(value) for point in points for value in point]
+    if kind == "rectangle" and len(flat) == 4:
+        return [min(flat[::2]), min(flat[1::2]), max(flat[::2]), max(flat[1::2])]
+    if kind == "circle" and len(flat) == 4:
+        radius = ((flat[2] - flat[0]) ** 2 + (flat[3] - flat[1]) ** 2) ** 0.5
+        return [flat[0] - radius, flat[1] - radius, flat[0] + radius, flat[1] + radius]
+    if kind in ("polygon", "rectangle", "rotation", "rotated_rectangle") and len(flat) >= 6:
+        return enclosing(flat, "points")
+    return None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value in (None, "") else float(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""A group's prompt and picture computed once: the stream that holds them, its attention, positions, features."""

@@ -1,0 +1,118 @@
+"""What a frozen vision tower makes of a picture, computed once and handed to every pass that shows the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+from medgrpo.engine.shown import Shown, joined_pictures
+
+AT_ONCE = 8
+"""Prompts whose pictures go through the tower together."""
+
+
+def is_frozen(inner: Any) -> bool:
+    """Whether nothing of vision tower and aligner is trained, adapters included.
+
+    Args:
+        inner: the model without its head.
+    """
+    language = {id(weight) for weight in inner.get_decoder().parameters()}
+    return not any(weight.requires_grad and id(weight) not in language for weight in inner.parameters())
+
+
+def keep_features(inner: Any, shown: Sequence[Shown], device: Any, autocast: Any = nullcontext) -> None:
+    """Put the features of each prompt's pictures beside it, on the device; those that are there stay.
+
+    Args:
+        inner: the model without its head; its tower is frozen.
+        autocast: gives a context in which the model is called.
+    """
+    import torch
+
+    unique = {id(one): one for one in shown}.values()  # rows of a group share theirs
+    new = [one for one in unique if one["pictures"] and "features" not in one]
+    for start in range(0, len(new), AT_ONCE):
+        part = new[start : start + AT_ONCE]
+        pictures = {name: value.to(device) for name, value in joined_pictures(part).items()}
+        known = _known_names(inner)
+        with torch.no_grad(), autocast():
+            made = inner.get_image_features(
+                **{name: value for name, value in pictures.items() if name in known}, return_dict=True
+            )
+        for one, features in zip(part, _split(made, part), strict=True):
+            one["features"] = features
+
+
+@contextmanager
+def handed_over(inner: Any, shown: Sequence[Shown]) -> Iterator[dict[str, Any]]:
+    """Inside, the model takes the kept features for those of these prompts' pictures, in this order.
+
+    Gives what stands for the pictures in the call.
+    """
+    import torch
+
+    kept = [one["features"] for one in shown if one["pictures"]]
+    device = kept[0]["pooled"][0].device
+    output = _joined(kept)
+    inner.get_image_features = lambda *_, **__: output
+    try:
+        yield {"pixel_values": torch.zeros(1, 1, device=device)}
+    finally:
+        del inner.get_image_features
+
+
+def with_pictures(inner: Any, shown: Sequence[Shown], device: Any) -> AbstractContextManager[dict[str, Any]]:
+    """The inputs that show these prompts' pictures once each: kept features, or the pictures themselves."""
+    if not any(one["pictures"] for one in shown):
+        return nullcontext({})
+    if all("features" in one for one in shown if one["pictures"]):
+        return handed_over(inner, shown)
+    return nullcontext({name: value.to(device) for name, value in joined_pictures(shown).items()})
+
+
+def _known_names(inner: Any) -> set[str]:
+    import inspect
+
+    return set(inspect.signature(inner.get_image_features).parameters)
+
+
+def _split(made: Any, shown: Sequence[Shown]) -> Iterator[dict[str, Any]]:
+    """The tower's output by prompt. Families give a list by picture, or one tensor by tile."""
+    is_list = isinstance(made.pooler_output, list | tuple)
+    deep = getattr(made, "deepstack_features", None) or []
+    start = seen = 0
+    for one in shown:
+        count = one["images"] if is_list else len(one["pictures"]["pixel_values"])
+        part = slice(start, start + count)
+        pooled = list(made.pooler_output[part]) if is_list else [made.pooler_output[part]]
+        tokens = sum(len(picture) for picture in pooled)
+        yield {
+            "pooled": pooled,
+            "is_list": is_list,
+            # Transformers before 5.20 gives what Qwen3-VL adds to deeper layers for all pictures in one
+            "deep": [
+                [layer[seen : seen + tokens]] if hasattr(layer, "shape") else list(layer[part])
+                for layer in deep
+            ],
+            "deep_is_list": not any(hasattr(layer, "shape") for layer in deep),
+        }
+        start, seen = start + count, seen + tokens
+
+
+def _joined(kept: Sequence[dict[str, Any]]) -> SimpleNamespace:
+    import torch
+
+    pooled = [part for one in kept for part in one["pooled"]]
+    deep: list[Any] = [
+        [part for one in kept for part in one["deep"][layer]] for layer in range(len(kept[0]["deep"]))
+    ]
+    if not kept[0]["deep_is_list"]:
+        deep = [torch.cat(layer) for layer in deep]
+    return SimpleNamespace(
+        pooler_output=pooled if kept[0]["is_list"] else torch.cat(pooled),
+        deepstack_features=deep or None,
+        last_hidden_state=None,
+    )

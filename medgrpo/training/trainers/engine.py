@@ -1,0 +1,189 @@
+"""The engine of GRPO's log probabilities: prompts and pictures once for a group, checked against TRL's own way.
+
+`engine.shared_prompt`: on takes it as it is; auto compares both ways on the first rows and goes back to TRL's,
+loudly, where they differ; off is TRL's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.engine.adapters import fuse
+from medgrpo.engine.features import is_frozen, keep_features
+from medgrpo.engine.inner import inner_of
+from medgrpo.engine.packed import packed_scores
+from medgrpo.engine.shown import Shown
+from medgrpo.engine.support import attends_by_kernel, use_kernel, why_not
+from medgrpo.training.trainers.logprobs import LogProbs, Sequences, trl_logprobs
+
+if TYPE_CHECKING:
+    import torch
+    from trl import GRPOTrainer
+
+    from medgrpo.training.run.context import StageContext
+
+LARGEST_DIFFERENCE = 1e-3
+"""Between both ways in float32: most |Δ log probability| of a token."""
+MEAN_DIFFERENCE = 0.05
+"""In bfloat16 and float16: mean |Δ log probability|. vLLM and a trainer differ by about 0.03."""
+ROWS_COMPARED = 2
+"""Of one group with pictures and one without."""
+
+
+class Engine:
+    """Which way log probabilities are computed in this run, and why.
+
+    Args:
+        trainer: built, its model wrapped by nothing yet.
+    """
+
+    def __init__(self, trainer: GRPOTrainer, context: StageContext) -> None:
+        self._context = context
+        self._wanted = context.config.engine.shared_prompt
+        reason = "engine.shared_prompt = off" if self._wanted == "off" else why_not(trainer.model)
+        if reason is None and trainer.aux_loss_enabled:
+            reason = "the load balancing loss counts rows"
+        self.is_on = reason is None
+        by_kernel = False
+        if self.is_on:
+            is_half = trainer.args.bf16 or trainer.args.fp16
+            by_kernel = use_kernel(trainer.model, is_half=is_half)
+            if trainer.ref_model is not None:
+                use_kernel(trainer.ref_model, is_half=is_half)
+        if context.config.engine.fused_adapters and trainer.accelerator.device.type == "cuda":
+            is_whole = not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
+            fused = fuse(trainer.model) if is_whole else 0
+            if fused:
+                context.reporter.note(f"engine: {fused} adapters are added inside their matrix product")
+        self._is_checked = self._wanted == "on"
+        self._keeps_features: bool | None = None
+        if reason is None:
+            how = "torch's kernel over segments" if by_kernel else "a dense mask"
+            context.reporter.note(f"engine: each prompt and its pictures once for its completions, by {how}")
+        else:
+            context.reporter.note(f"engine: every completion with its own prompt and pictures: {reason}")
+
+    def logprobs(
+        self,
+        trainer: GRPOTrainer,
+        model: torch.nn.Module,
+        sequences: Sequences,
+        *,
+        rows_at_once: int | None,
+        with_entropies: bool,
+        with_aux_loss: bool,
+    ) -> LogProbs:
+        """A `LogProbFunction`."""
+        options = {"with_entropies": with_entropies, "with_aux_loss": with_aux_loss}
+        if self.is_on and not self._is_checked:
+            self._check(trainer, model, sequences)
+        if not self.is_on or with_aux_loss:
+            return trl_logprobs(trainer, model, sequences, rows_at_once=rows_at_once, **options)
+        return self._packed(trainer, model, sequences, rows_at_once, with_entropies=with_entropies)
+
+    def keep_features(self, trainer: GRPOTrainer, shown: list[Shown]) -> None:
+        """Look at each picture once for the whole step, where the vision tower learns nothing and is whole here."""
+        inner = inner_of(trainer.model)
+        if self._keeps_features is None:
+            is_whole = not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
+            self._keeps_features = is_whole and hasattr(inner, "get_image_features") and is_frozen(inner)
+        if self._keeps_features and self.is_on:
+            keep_features(inner, shown, trainer.accelerator.device, trainer.accelerator.autocast)
+
+    def _packed(
+        self,
+        trainer: GRPOTrainer,
+        model: torch.nn.Module,
+        sequences: Sequences,
+        rows_at_once: int | None,
+        *,
+        with_entropies: bool,
+    ) -> LogProbs:
+        import torch
+
+        count = len(sequences.input_ids)
+        parts = [
+            packed_scores(
+                model,
+                part.input_ids,
+                part.attention_mask,
+                part.completion_length,
+                part.shown,
+                trainer.accelerator.autocast,
+                by_kernel=attends_by_kernel(model),
+            )
+            for start in range(0, count, rows_at_once or count)
+            for part in [sequences.rows(range(start, min(count, start + (rows_at_once or count))))]
+        ]
+        entropies = [part.entropies for part in parts if part.entropies is not None]
+        return LogProbs(
+            torch.cat([part.logprobs for part in parts]),
+            torch.cat(entropies) if with_entropies and entropies else None,
+            None,
+        )
+
+    def _check(self, trainer: GRPOTrainer, model: torch.nn.Module, sequences: Sequences) -> None:
+        """Both ways on a few rows; back to TRL's on every process where they differ on any."""
+        import torch
+
+        self._is_checked = True
+        few = sequences.rows(_few_rows(sequences))
+        with torch.no_grad():
+            ours = self._packed(trainer, model, few, None, with_entropies=False).logprobs
+            stock = trl_logprobs(
+                trainer, model, few, rows_at_once=None, with_entropies=False, with_aux_loss=False
+            ).logprobs
+        counted = few.attention_mask[:, -few.completion_length :].bool()
+        difference = (ours.float() - stock.float()).abs()[counted]
+        is_half = next(trainer.model.parameters()).dtype != torch.float32 or trainer.args.bf16
+        if not len(difference):  # every completion is left out
+            difference = ours.new_zeros(1)
+        found = torch.nan_to_num(difference.mean() if is_half else difference.max(), nan=torch.inf)
+        worst = float(trainer.accelerator.gather(found.reshape(1)).max())
+        limit, what = (MEAN_DIFFERENCE, "mean") if is_half else (LARGEST_DIFFERENCE, "largest")
+        if self._context.is_main_process:
+            self._context.writer.update_info(
+                engine={"difference": worst, "limit": limit, "measure": what, "shared_prompt": worst <= limit}
+            )
+        if worst > limit:
+            self.is_on = False
+            self._context.reporter.warn(
+                f"engine: a shared prompt gave other log probabilities than TRL ({what} difference {worst:.2g} a "
+                f"token, allowed {limit:g}): every completion is computed with its own prompt and pictures"
+            )
+        else:
+            self._context.reporter.note(
+                f"engine: log probabilities as TRL's ({what} difference {worst:.1e} a token, allowed {limit:g})"
+            )
+
+
+def shared_logprobs(
+    trainer: Any,
+    model: torch.nn.Module,
+    sequences: Sequences,
+    *,
+    rows_at_once: int | None,
+    with_entropies: bool,
+    with_aux_loss: bool,
+) -> LogProbs:
+    """By the trainer's engine."""
+    found: LogProbs = trainer.engine.logprobs(
+        trainer,
+        model,
+        sequences,
+        rows_at_once=rows_at_once,
+        with_entropies=with_entropies,
+        with_aux_loss=with_aux_loss,
+    )
+    return found
+
+
+def _few_rows(sequences: Sequences) -> list[int]:
+    """Rows of a group with pictures and of one without, as far as there are; those with tokens to score first."""
+    lengths = sequences.attention_mask[:, -sequences.completion_length :].sum(1).tolist()
+    chosen: list[int] = []
+    for has_picture in (True, False):
+        rows = [row for row, one in enumerate(sequences.shown) if bool(one["pictures"]) == has_picture]
+        rows.sort(key=lambda row: lengths[row] == 0)
+        chosen += [row for row in rows if sequences.groups[row] == sequences.groups[rows[0]]][:ROWS_COMPARED]
+    return sorted(chosen)

@@ -1,0 +1,168 @@
+"""From the trainer's weights to a colocated vLLM's: what an adapter changes, and nothing else.
+
+TRL 1.16 merges the adapter into the trainer's own weights, sends all of them one by one, and takes the adapter out
+again, which leaves bfloat16 rounding behind in every step. Here base and adapter are added in a tensor of their own, and
+after the first time only the weights under the adapter are sent, in one call, from memory to memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from medgrpo.engine.features import is_frozen
+from medgrpo.engine.inner import inner_of
+from medgrpo.errors import MedgrpoError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def can_send_adapter(trainer: Any) -> bool:
+    """Whether the trainer's model is one that `send_weights` knows: whole on this GPU, plain LoRA on unquantised weights."""
+    from peft import PeftModel
+
+    generation = trainer.vllm_generation
+    if generation.mode != "colocate" or generation.tensor_parallel_size > 1 or generation.enable_sleep_mode:
+        return False
+    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled or not isinstance(trainer.model, PeftModel):
+        return False
+    configs = trainer.model.peft_config.values()
+    layers = [layer for _, layer in adapted_layers(trainer.model)]
+    return (
+        all(
+            config.peft_type == "LORA"
+            and not config.use_dora
+            and config.bias == "none"
+            and not config.modules_to_save
+            for config in configs
+        )
+        and bool(layers)
+        and all(layer.get_base_layer().weight.is_floating_point() for layer in layers)
+    )
+
+
+def adapted_layers(model: Any) -> Iterator[tuple[str, Any]]:
+    """Layers under the adapter, with the names that the model has without it."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            yield plain_name(name), module
+
+
+def plain_name(name: str) -> str:
+    """A weight's name without what PEFT adds to it."""
+    return name.removeprefix("base_model.model.").replace(".base_layer", "")
+
+
+def merged_weight(layer: Any) -> torch.Tensor:
+    """Base and adapter of a layer added, in the base's type; neither is changed."""
+    import torch
+
+    base = layer.get_base_layer().weight.data
+    with torch.no_grad():
+        total = base.float()
+        for adapter in layer.active_adapters:
+            if adapter in layer.lora_A:
+                total = total + layer.get_delta_weight(adapter).float()
+    merged: torch.Tensor = total.to(base.dtype)
+    return merged
+
+
+def policy_weights(model: Any, *, only_adapted: bool) -> Iterator[tuple[str, torch.Tensor]]:
+    """The policy's weights, adapter added, by the names of the model's folder.
+
+    Args:
+        only_adapted: those under the adapter alone.
+    """
+    for name, layer in adapted_layers(model):
+        yield f"{name}.weight", merged_weight(layer)
+    if only_adapted:
+        return
+    adapted = {f"{name}.weight" for name, _ in adapted_layers(model)}
+    for name, weight in model.named_parameters():
+        plain = plain_name(name)
+        if "lora_" not in name and plain not in adapted:
+            yield plain, weight.data
+
+
+def send_weights(generation: Any, model: Any, *, is_first: bool) -> None:
+    """Put the policy's weights into a colocated vLLM.
+
+    Args:
+        generation: TRL's `VLLMGeneration`.
+        is_first: all weights; vLLM's are those of the folder, which a warm start may have changed.
+    Raises:
+        MedgrpoError: vLLM did not take what it was given.
+    """
+    runner = generation.llm.llm_engine.model_executor.driver_worker.model_runner
+    seen: dict[str, torch.Tensor] = {}
+
+    def noted() -> Iterator[tuple[str, torch.Tensor]]:
+        for name, weight in policy_weights(model, only_adapted=not is_first):
+            kept = sum(one is not _NOTHING for one in seen.values())
+            seen[name] = weight if name.endswith(UNFUSED) and kept < MOST_CHECKED else _NOTHING
+            yield name, weight
+
+    loaded = runner.model.load_weights(noted())
+    check_taken(
+        {name: weight for name, weight in seen.items() if weight is not _NOTHING},
+        dict(runner.model.named_parameters()),
+        taken=None if loaded is None else len(loaded),
+    )
+    generation.llm.reset_prefix_cache()
+    if not is_frozen(inner_of(model)):
+        _forget_pictures(generation.llm)
+
+
+UNFUSED = ("o_proj.weight", "down_proj.weight")
+"""Weights that vLLM holds as they are given, and not joined with others."""
+MOST_CHECKED = 4
+_NOTHING: Any = object()
+
+
+def check_taken(given: dict[str, torch.Tensor], held: dict[str, torch.Tensor], *, taken: int | None) -> None:
+    """Stop where vLLM holds other weights than it was given: it would sample from an old policy.
+
+    Args:
+        given: some of the weights sent.
+        held: vLLM's.
+        taken: how many vLLM says that it took; None where it does not say.
+    Raises:
+        MedgrpoError: it does.
+    """
+    import torch
+
+    hint = "--set rollout.engine=transformers, or report the model's family"
+    if taken == 0:
+        raise MedgrpoError("vLLM took none of the weights that it was given", hint=hint)
+    for name, weight in given.items():
+        ending = ".".join(name.split(".")[-5:])
+        match = next((one for other, one in held.items() if other.endswith(ending)), None)
+        if match is not None and match.shape == weight.shape and not torch.equal(match.to(weight), weight):
+            raise MedgrpoError(
+                f"vLLM does not hold the weights that it was given ({name}): it would sample from an old policy",
+                hint=hint,
+            )
+
+
+def _forget_pictures(llm: Any) -> None:
+    """A tower that learns makes other features of the same picture; vLLM keeps those of the last steps."""
+    for holder in (llm, llm.llm_engine):
+        for name in ("reset_encoder_cache", "reset_mm_cache"):
+            if hasattr(holder, name):
+                getattr(holder, name)()
+
+
+@contextmanager
+def several_each(generation: Any, each: int) -> Iterator[None]:
+    """Inside, a colocated vLLM gives so many completions for each request; 0: one, as TRL asks for."""
+    before = generation.generation_kwargs
+    if each:
+        generation.generation_kwargs = {**before, "n": each}
+    try:
+        yield
+    finally:
+        generation.generation_kwargs = before

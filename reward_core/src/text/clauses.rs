@@ -1,0 +1,484 @@
+//! An answer as clauses: where each begins, what opens it, and what is denied in it.
+
+use super::claims::Standing;
+use super::lexicon::{Category, Role};
+use super::tokens::{Parsed, Token, ANSWER_NO, NO_CONCEPT};
+use super::words::Break;
+
+/// Bytes of a Chinese line that may be an item of a list.
+const LONGEST_CHINESE_ITEM: u32 = 12;
+
+/// Tokens after a negation in which its verb or its object is looked for.
+const LONGEST_PREDICATE: usize = 64;
+
+/// What opens a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opener {
+    /// The start of a sentence, or `;` and `:`.
+    Start,
+    /// A comma or a slash.
+    List,
+    /// "Such as", "including".
+    Examples,
+    /// "And".
+    And,
+    /// "Or".
+    Or,
+    /// A bracket.
+    Bracket,
+    /// "But".
+    Contrast,
+    /// "Because", "which" after a comma.
+    Relative,
+    /// "Specifically", a participle after a comma.
+    Detail,
+    /// "Than", "compared to".
+    Than,
+    /// "Rather than", "instead of".
+    Instead,
+    /// A colon: what follows is the value of what stands before.
+    Value,
+}
+
+/// A stretch of tokens between separators.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
+pub struct Segment {
+    /// Index of its first token.
+    pub first: u32,
+    /// Index after its last token.
+    pub end: u32,
+    /// What opened it.
+    pub opener: Opener,
+    /// Sentence it belongs to.
+    pub sentence: u32,
+    /// It holds a verb, so it is a clause rather than a list item.
+    pub has_verb: bool,
+    /// It explains or compares and is no part of the answer proper.
+    pub is_side_remark: bool,
+    /// It describes more closely what was just said.
+    pub is_detail: bool,
+    /// It lists parts or examples of what was just said.
+    pub is_example: bool,
+    /// Where its first "near" or "adjacent to" begins; what follows only places the answer.
+    pub near: u32,
+    /// Whether the answer stands by it.
+    pub standing: Standing,
+    /// It says of what it names that it has the property asked for.
+    pub is_firm: bool,
+}
+
+impl Parsed {
+    pub(super) fn split_segments(&mut self) {
+        let mut sentence = 0;
+        let mut is_list = true; // so far, of the sentence
+        let mut open: Option<Segment> = None;
+        for index in 0..self.tokens.len() {
+            if is_list && self.continues_list(index) {
+                self.tokens[index].before = Break::Comma;
+            }
+            let token = self.tokens[index];
+            let opener = match (token.before, token.role) {
+                (Break::Sentence | Break::Semicolon, _) => Some(Opener::Start),
+                (Break::Colon, _) => Some(Opener::Value),
+                (_, Role::And) => Some(Opener::And),
+                (_, Role::Or) => Some(Opener::Or),
+                (_, Role::Contrast) => Some(Opener::Contrast),
+                (_, Role::Relative) | (Break::Comma, Role::Pronoun) => Some(Opener::Relative),
+                (_, Role::Detail) => Some(Opener::Detail),
+                (_, Role::List) => Some(Opener::Examples),
+                (Break::Comma, Role::Preposition) if self.word(&token) == "as" => {
+                    Some(Opener::Relative)
+                }
+                (Break::Comma, _) if self.is_participle(&token) => Some(Opener::Detail),
+                (_, Role::Than) => Some(Opener::Than),
+                (_, Role::Instead) => Some(Opener::Instead),
+                (Break::Comma | Break::Slash, _) => Some(Opener::List),
+                (Break::Bracket, _) => Some(Opener::Bracket),
+                _ => None,
+            };
+            if token.before == Break::Sentence && index > 0 {
+                sentence += 1;
+                is_list = true;
+            }
+            is_list &= is_bare_line(&token);
+            if opener.is_some() || open.is_none() {
+                self.segments.extend(open.take());
+                let opener = if index == 0 {
+                    Opener::Start
+                } else {
+                    opener.unwrap_or(Opener::Start)
+                };
+                open = Some(self.segment_from(index, opener, sentence));
+            }
+            let token = &mut self.tokens[index];
+            token.sentence = sentence;
+            token.segment = self.segments.len() as u32;
+            if let Some(segment) = &mut open {
+                segment.end = index as u32 + 1;
+                segment.has_verb |= matches!(token.role, Role::Verb);
+                if token.role == Role::Near {
+                    segment.near = segment.near.min(token.start);
+                }
+            }
+        }
+        self.segments.extend(open);
+    }
+
+    /// A segment that begins at token `index`; a side remark lasts until a verb or a contrast takes up the thread.
+    fn segment_from(&self, index: usize, opener: Opener, sentence: u32) -> Segment {
+        let before = self.segments.last().filter(|s| s.sentence == sentence);
+        let resumes = self.tokens[index].role == Role::Verb
+            || matches!(opener, Opener::Contrast | Opener::Start | Opener::Value);
+        let is_side = matches!(opener, Opener::Relative | Opener::Than | Opener::Instead);
+        let continues = before.is_some_and(|s| {
+            s.is_side_remark && !matches!(s.opener, Opener::Than | Opener::Instead)
+        });
+        let is_detail =
+            opener == Opener::Detail || (before.is_some_and(|s| s.is_detail) && !resumes);
+        Segment {
+            first: index as u32,
+            end: index as u32,
+            opener,
+            sentence,
+            has_verb: false,
+            is_side_remark: is_side || (continues && !resumes),
+            is_detail,
+            is_example: opener == Opener::Examples
+                || (before.is_some_and(|s| s.is_example) && !resumes),
+            near: u32::MAX,
+            standing: Standing::Stands,
+            is_firm: false,
+        }
+    }
+
+    /// Bare lines ("1. lung", "2. liver") are the items of one list, not sentences; the line before is a bare one.
+    fn continues_list(&self, index: usize) -> bool {
+        let (earlier, later) = self.tokens.split_at(index);
+        let Some(last) = earlier
+            .last()
+            .filter(|_| later[0].before == Break::Sentence)
+        else {
+            return false;
+        };
+        let gap = &self.text[last.end as usize..later[0].start as usize];
+        // a Chinese sentence needs no verb: only short ones are items
+        let item = later
+            .iter()
+            .enumerate()
+            .take_while(|(i, t)| *i == 0 || t.before != Break::Sentence)
+            .last();
+        let length = item.map_or(0, |(_, t)| t.end - later[0].start);
+        let count = item.map_or(1, |(i, _)| i + 1);
+        let is_clause = says_of_place(&later[..count]);
+        let is_chinese = self.text.as_bytes()[later[0].start as usize] >= 0x80;
+        if is_chinese && (length > LONGEST_CHINESE_ITEM || is_clause) && !gap.contains('\n') {
+            return false;
+        }
+        let mut after = later
+            .iter()
+            .enumerate()
+            .take_while(|(i, t)| *i == 0 || t.before != Break::Sentence);
+        !gap.contains('?') && after.all(|(_, t)| is_bare_line(t))
+    }
+
+    /// "…, showing the lungs": a participle opens a closer description.
+    fn is_participle(&self, token: &Token) -> bool {
+        let word = &self.text[token.start as usize..token.end as usize];
+        word.ends_with("ing")
+            && (token.role == Role::Verb
+                || token.concept == NO_CONCEPT && token.role == Role::Content)
+    }
+
+    /// Marks what is denied. Two denials with nothing between them cancel ("not absent", "not true that there is no").
+    pub(super) fn mark_negation(&mut self) {
+        self.settle_leading_no();
+        self.settle_free();
+        let mut is_denied = false;
+        let mut reach = DenialReach::default();
+        for index in 0..self.segments.len() {
+            reach.enter(&self.segments, &self.tokens, index);
+            let segment = self.segments[index];
+            let is_list_item = !segment.has_verb
+                && matches!(segment.opener, Opener::List | Opener::And | Opener::Bracket);
+            let continues =
+                segment.opener == Opener::Or || segment.opener == Opener::Relative || is_list_item;
+            if !continues || segment.opener == Opener::List && self.begins_anew(index) {
+                is_denied = false;
+            }
+            let range = segment.first as usize..segment.end as usize;
+            let mut is_aside = matches!(segment.opener, Opener::Than | Opener::Instead);
+            let mut is_condition = false;
+            let mut is_pending = false; // a denial has been read, and no word that it could deny
+            for at in range.clone() {
+                self.tokens[at].is_aside |= is_condition;
+                match self.tokens[at].role {
+                    Role::Negation => {
+                        is_denied = !(is_pending && is_denied);
+                        if self.denies_backwards(at, range.end) {
+                            if is_denied {
+                                reach.deny_before(at, &mut self.tokens);
+                            } else {
+                                reach.undo(at, &mut self.tokens);
+                            }
+                        }
+                        is_pending = true;
+                    }
+                    Role::No if self.tokens[at].key == ANSWER_NO => {
+                        (is_denied, is_pending) = (false, false);
+                    }
+                    Role::No => {
+                        is_denied = !(is_pending && is_denied);
+                        is_pending = true;
+                    }
+                    Role::Condition => (is_aside, is_condition) = (true, true),
+                    Role::NegationBack if is_pending => {
+                        reach.undo(at, &mut self.tokens);
+                        is_denied = false;
+                    }
+                    Role::NegationBack => reach.deny_before(at, &mut self.tokens),
+                    Role::Content | Role::Number => {
+                        is_pending = false;
+                        self.tokens[at].is_negated |= is_denied;
+                        self.tokens[at].is_aside |= is_aside;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// "右肾可见结石" after "左肾未见结石", "in the right" after "not in the left": the list item says something of its own.
+    fn begins_anew(&self, index: usize) -> bool {
+        let is_place = |t: &Token| {
+            matches!(
+                t.category,
+                Category::Side | Category::Organ | Category::Direction
+            )
+        };
+        let tokens = self.of(&self.segments[index]);
+        let before = index
+            .checked_sub(1)
+            .map_or(&[][..], |i| self.of(&self.segments[i]));
+        let denial = before.iter().position(|t| t.role == Role::Negation);
+        let has_denial = tokens
+            .iter()
+            .any(|t| matches!(t.role, Role::Negation | Role::NegationBack));
+        if let Some(denial) = denial.filter(|_| !has_denial) {
+            let is_in = |t: &Token| t.role == Role::Preposition;
+            if tokens.first().is_some_and(is_in) && before[denial..].iter().any(is_in) {
+                return true;
+            }
+            let own_place = tokens.iter().find(|t| t.is_content()).is_some_and(is_place);
+            let says = tokens.iter().any(|t| t.is_content() && !is_place(t));
+            if own_place && says && before[..denial].iter().any(is_place) {
+                return true;
+            }
+        }
+        let affirms = tokens.iter().position(|t| t.role == Role::Affirm);
+        affirms.is_some_and(|at| at > 0 && tokens[at + 1..].iter().any(Token::is_content))
+            && !has_denial
+    }
+
+    /// "Nodule-free", "the lung is nodule free": the word denies what stands before it.
+    fn settle_free(&mut self) {
+        if !self.text.contains("free") {
+            return;
+        }
+        for at in 1..self.tokens.len() {
+            let token = self.tokens[at];
+            let is_free = &self.text[token.start as usize..token.end as usize] == "free";
+            let is_last = self
+                .tokens
+                .get(at + 1)
+                .is_none_or(|next| next.segment != token.segment || !next.is_content());
+            if is_free
+                && is_last
+                && token.segment == self.tokens[at - 1].segment
+                && self.tokens[at - 1].is_content()
+            {
+                self.tokens[at].role = Role::NegationBack;
+            }
+        }
+    }
+
+    /// Tells "no" that answers ("No, …", "no it is …") from "no" that denies ("no effusion").
+    fn settle_leading_no(&mut self) {
+        if self.tokens.len() > 1
+            && self.tokens[0].role == Role::Negation
+            && self.tokens[1].before >= Break::Comma
+        {
+            self.tokens[0].role = Role::No; // "不，…"
+        }
+        for at in 0..self.tokens.len() {
+            // "absolutely not"
+            let next = self.tokens.get(at + 1).copied();
+            if matches!(self.tokens[at].role, Role::Yes | Role::Assent)
+                && next.is_some_and(|n| {
+                    matches!(n.role, Role::Negation | Role::No) && n.before <= Break::Hyphen
+                })
+            {
+                self.tokens[at].role = Role::Filler;
+            }
+            if self.tokens[at].role != Role::No {
+                continue;
+            }
+            if next.is_some_and(|n| {
+                n.role == Role::Negation && n.before <= Break::Hyphen && self.is_noun_of_denial(&n)
+            }) {
+                continue; // "no absence of"
+            }
+            let follows_or = at > 0 && self.tokens[at - 1].role == Role::Or;
+            let answers = follows_or
+                || self.tokens.get(at + 1).is_none_or(|next| {
+                    next.before > Break::Hyphen
+                        || matches!(
+                            next.role,
+                            Role::Determiner
+                                | Role::Verb
+                                | Role::Yes
+                                | Role::No
+                                | Role::Or
+                                | Role::And
+                                | Role::Contrast
+                                | Role::Relative
+                                | Role::Negation
+                        )
+                });
+            if answers {
+                self.tokens[at].key = ANSWER_NO;
+            }
+        }
+    }
+
+    /// "Absence", "lack": a noun that "no" can deny.
+    fn is_noun_of_denial(&self, token: &Token) -> bool {
+        let word = &self.text[token.start as usize..token.end as usize];
+        word.starts_with("absence") || word.starts_with("lack")
+    }
+
+    /// "Not seen", "not visible in the lung": the negation denies what was named before it.
+    fn denies_backwards(&self, at: usize, end: usize) -> bool {
+        let mut has_verb = false;
+        for token in self.tokens[at + 1..end].iter().take(LONGEST_PREDICATE) {
+            match token.role {
+                Role::Affirm => return true,
+                Role::Preposition if has_verb => return true,
+                Role::Content | Role::Number => return false,
+                Role::Verb => has_verb |= !self.is_auxiliary(token),
+                _ => {}
+            }
+        }
+        true
+    }
+
+    pub(super) fn is_auxiliary(&self, token: &Token) -> bool {
+        matches!(
+            &self.text[token.start as usize..token.end as usize],
+            "is" | "are"
+                | "was"
+                | "were"
+                | "be"
+                | "been"
+                | "being"
+                | "has"
+                | "have"
+                | "had"
+                | "do"
+                | "does"
+                | "did"
+                | "can"
+                | "could"
+                | "will"
+                | "would"
+                | "should"
+                | "为"
+                | "呈"
+        )
+    }
+}
+
+/// What a denial that follows ("… are not seen") denies: its segment so far and the list items that lead up to it.
+#[derive(Clone, Copy, Default)]
+struct DenialReach {
+    /// First token of the list.
+    first: usize,
+    /// Tokens before this one, from `first` on, are denied already.
+    done: usize,
+    /// Where the last denial begins.
+    from: usize,
+}
+
+impl DenialReach {
+    /// Goes on to segment `index`, the one after the last.
+    fn enter(&mut self, segments: &[Segment], tokens: &[Token], index: usize) {
+        let segment = &segments[index];
+        let is_in_list = matches!(
+            segment.opener,
+            Opener::And | Opener::Or | Opener::List | Opener::Bracket | Opener::Value
+        ) && index > 0
+            && !segments[index - 1].has_verb
+            && segments[index - 1].sentence == segment.sentence
+            && (segment.opener != Opener::List || !is_own_clause(segments, tokens, index));
+        if !is_in_list {
+            self.first = segment.first as usize;
+        }
+    }
+
+    fn deny_before(&mut self, at: usize, tokens: &mut [Token]) {
+        self.from = self.first.max(self.done);
+        for token in &mut tokens[self.from..at] {
+            token.is_negated |= token.is_content();
+        }
+        self.done = at;
+    }
+
+    /// Takes back the last denial: "not absent".
+    fn undo(&mut self, at: usize, tokens: &mut [Token]) {
+        for token in &mut tokens[self.from..at] {
+            token.is_negated = false;
+        }
+        self.done = at;
+    }
+}
+
+/// "双肺清晰": says something of a place, so it is a clause though it has no verb.
+#[must_use]
+pub fn says_of_place(tokens: &[Token]) -> bool {
+    let is_place = |t: &Token| matches!(t.category, Category::Organ | Category::Side);
+    let is_said = |t: &Token| {
+        t.role == Role::Number
+            || matches!(
+                t.category,
+                Category::Finding | Category::Normality | Category::Attribute
+            )
+    };
+    tokens.iter().any(|t| t.is_content() && is_place(t)) && tokens.iter().any(is_said)
+}
+
+/// "左肾没有" after "结石在右肾": the one before says where something is, this one only names a place.
+fn is_own_clause(segments: &[Segment], tokens: &[Token], index: usize) -> bool {
+    let of = |s: &Segment| &tokens[s.first as usize..s.end as usize];
+    let is_place = |t: &Token| {
+        matches!(
+            t.category,
+            Category::Side | Category::Organ | Category::Direction
+        )
+    };
+    let before = of(&segments[index - 1]);
+    let mut content = of(&segments[index])
+        .iter()
+        .filter(|t| t.is_content())
+        .peekable();
+    content.peek().is_some()
+        && content.all(is_place)
+        && before.iter().any(is_place)
+        && before.iter().any(|t| t.is_content() && !is_place(t))
+}
+
+fn is_bare_line(token: &Token) -> bool {
+    matches!(
+        token.role,
+        Role::Content | Role::Number | Role::Filler | Role::Preposition | Role::Determiner
+    )
+}

@@ -1,0 +1,468 @@
+//! Things that are written in many ways: levels of the spine, values on a scale, dates.
+//!
+//! Each becomes one token whose key is its value, so that "L4/5" and "L4-L5", "stage II" and "Stage 2",
+//! "12 March 2019" and "2019-03-12" are the same.
+
+use super::lexicon::Category;
+use super::tokens::ordinal_key;
+use super::words::Break;
+
+/// A raw word as [`super::tokens::Parsed`] holds it: key, start, end, what stands before.
+pub type Word = (u64, u32, u32, Break);
+
+/// What was read, and how many raw words spell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notation {
+    /// Keys of one or two tokens.
+    pub keys: [Option<u64>; 2],
+    /// Their category.
+    pub category: Category,
+    /// Raw words.
+    pub words: usize,
+}
+
+const LEVEL: u64 = 5 << 60;
+const SCALE: u64 = 6 << 60;
+const DATE: u64 = 7 << 60;
+
+/// The words from `at` on as a level, a value on a scale, or a date.
+#[must_use]
+pub fn read(text: &str, words: &[Word], at: usize) -> Option<Notation> {
+    let reader = Reader { text, words };
+    let first = reader.word(at)?;
+    let byte = first.as_bytes()[0];
+    if byte.is_ascii_digit() {
+        return reader
+            .date(at)
+            .or_else(|| reader.ordinal_level(at))
+            .or_else(|| reader.chinese_scale(at));
+    }
+    if byte.is_ascii_lowercase() {
+        let found = match byte {
+            b'c' | b't' | b'l' | b's' if first.len() <= 4 => reader.letter_level(at),
+            _ => None,
+        };
+        return found
+            .or_else(|| reader.region_level(at))
+            .or_else(|| reader.ordinal_level(at))
+            .or_else(|| reader.scale(at))
+            .or_else(|| reader.chinese_scale(at))
+            .or_else(|| reader.date(at));
+    }
+    match first {
+        "颈" | "胸" | "腰" | "骶" => reader.region_level(at),
+        "第" => reader.chinese_ordinal(at),
+        "一" | "二" | "三" | "四" | "五" | "六" => reader.chinese_scale(at),
+        _ => None,
+    }
+}
+
+/// The scale that a question asks for ("What stage …?"), as the word that names it.
+#[must_use]
+pub fn scale_asked(text: &str, words: &[Word]) -> Option<&'static str> {
+    let reader = Reader { text, words };
+    (0..words.len()).find_map(|at| {
+        let word = reader.word(at)?;
+        SCALES
+            .iter()
+            .find(|(name, _)| *name == word)
+            .map(|(name, _)| *name)
+            .filter(|_| read(text, words, at).is_none())
+            .filter(|name| !matches!(*name, "type" | "class" | "category"))
+    })
+}
+
+/// Whether the text is nothing but a number, in digits, words or Roman.
+#[must_use]
+pub fn is_bare_value(text: &str) -> bool {
+    let text = text.trim().trim_end_matches(['.', '。']);
+    !text.is_empty() && value_of(&text.to_lowercase()).is_some()
+}
+
+/// Names of scales and the scale that each means.
+const SCALES: [(&str, u64); 10] = [
+    ("stage", 1),
+    ("grade", 2),
+    ("type", 3),
+    ("class", 4),
+    ("category", 5),
+    ("birads", 5),
+    ("rads", 5),
+    ("tirads", 5),
+    ("score", 6),
+    ("phase", 7),
+];
+
+const CHINESE_SCALES: [(&str, u64); 5] = [("期", 1), ("级", 2), ("型", 3), ("类", 5), ("度", 8)];
+
+const MONTHS: [&str; 12] = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+];
+
+const ORDINALS: [&str; 12] = [
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
+    "eleventh", "twelfth",
+];
+
+const NUMBERS: [&str; 12] = [
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve",
+];
+
+const ROMANS: [&str; 12] = [
+    "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii",
+];
+
+const CHINESE_NUMBERS: [&str; 12] = [
+    "一", "二", "三", "四", "五", "六", "七", "八", "九", "十", "十一", "十二",
+];
+
+struct Reader<'a> {
+    text: &'a str,
+    words: &'a [Word],
+}
+
+impl<'a> Reader<'a> {
+    fn word(&self, at: usize) -> Option<&'a str> {
+        let word = self.words.get(at)?;
+        Some(&self.text[word.1 as usize..word.2 as usize])
+    }
+
+    /// Whether the word stands close to the one before: a blank, a hyphen, a slash or nothing between them.
+    fn is_near(&self, at: usize) -> bool {
+        self.words.get(at).is_some_and(|w| w.3 <= Break::Slash)
+    }
+
+    /// "L4", "Th12", "L4/5", "L4-L5", "L 4", "C-3".
+    fn letter_level(&self, at: usize) -> Option<Notation> {
+        let first = self.word(at)?;
+        let (letters, digits) = split_digits(first);
+        let region = region_of_letters(letters)?;
+        let (number, mut used) = if digits.is_empty() {
+            let next = self.word(at + 1).filter(|_| self.is_near(at + 1))?;
+            // "t 2" is a sequence, "s 3" may be a heart sound: only a hyphen makes them a level
+            let is_certain = letters == "l"
+                || letters == "th"
+                || letters == "c"
+                || self.words[at + 1].3 == Break::Hyphen;
+            (next.parse().ok().filter(|_| is_certain)?, 2)
+        } else {
+            (digits.parse().ok()?, 1)
+        };
+        if !is_level(region, number) || (letters == "t" && number <= 2) {
+            return None;
+        }
+        let mut second = None;
+        if let Some((key, more)) = self.second_level(at + used, region) {
+            second = Some(key);
+            used += more;
+        }
+        Some(self.level(level_key(region, number), second, at, used))
+    }
+
+    /// "/5", "-L5", "/S1" after a level.
+    fn second_level(&self, at: usize, region: u64) -> Option<(u64, usize)> {
+        let is_joined = matches!(self.words.get(at)?.3, Break::Hyphen | Break::Slash);
+        let word = self.word(at).filter(|_| is_joined)?;
+        let (letters, digits) = split_digits(word);
+        let region = if letters.is_empty() {
+            region
+        } else {
+            region_of_letters(letters)?
+        };
+        let number = digits.parse().ok().filter(|&n| is_level(region, n))?;
+        Some((level_key(region, number), 1))
+    }
+
+    /// "腰4", "lumbar vertebra 4", "第四腰椎" is read elsewhere.
+    fn region_level(&self, at: usize) -> Option<Notation> {
+        let region = region_of_word(self.word(at)?)?;
+        let mut next = at + 1;
+        while self.word(next).is_some_and(is_vertebra) && self.is_near(next) {
+            next += 1;
+        }
+        let value = value_of(self.word(next).filter(|_| self.is_near(next))?)?;
+        if !is_level(region, value) {
+            return None;
+        }
+        let mut used = next + 1 - at;
+        let second = self.second_level(at + used, region);
+        used += second.map_or(0, |(_, more)| more);
+        Some(self.level(level_key(region, value), second.map(|s| s.0), at, used))
+    }
+
+    /// "fourth lumbar vertebra", "4th lumbar vertebral body".
+    fn ordinal_level(&self, at: usize) -> Option<Notation> {
+        let value = ordinal_of(self.word(at)?)?;
+        let region = region_of_word(self.word(at + 1).filter(|_| self.is_near(at + 1))?)?;
+        let is_bone = self.word(at + 2).is_some_and(is_vertebra) && self.is_near(at + 2);
+        (is_bone && is_level(region, value))
+            .then(|| self.level(level_key(region, value), None, at, 2))
+    }
+
+    /// "第四腰椎", "第12胸椎", "第二期".
+    fn chinese_ordinal(&self, at: usize) -> Option<Notation> {
+        let (value, used) = self.chinese_number(at + 1)?;
+        let next = at + 1 + used;
+        if let Some(region) = region_of_word(self.word(next)?) {
+            let is_bone = self.word(next + 1).is_some_and(is_vertebra);
+            return (is_bone && is_level(region, value))
+                .then(|| self.level(level_key(region, value), None, at, used + 2));
+        }
+        if let Some(found) = self.chinese_scale(at + 1) {
+            return Some(Notation {
+                words: found.words + 1,
+                ..found
+            });
+        }
+        let is_digits = self.word(at + 1)?.bytes().all(|b| b.is_ascii_digit());
+        let key = ordinal_key(u32::try_from(value).ok().filter(|_| is_digits)?);
+        Some(Notation {
+            keys: [Some(key), None],
+            category: Category::Level,
+            words: 2,
+        })
+    }
+
+    /// A number in digits or one to two Chinese characters, and its words.
+    fn chinese_number(&self, at: usize) -> Option<(u64, usize)> {
+        let first = self.word(at)?;
+        if first == "十" {
+            if let Some(unit) = self.word(at + 1).and_then(value_of_han).filter(|&v| v < 10) {
+                return Some((10 + unit, 2));
+            }
+        }
+        value_of(first).map(|value| (value, 1))
+    }
+
+    /// A level; the words for the bone that follow belong to it.
+    fn level(&self, key: u64, second: Option<u64>, at: usize, used: usize) -> Notation {
+        let mut words = used;
+        while self
+            .word(at + words)
+            .is_some_and(|w| is_vertebra(w) || w == "level" || w == "disc" && second.is_some())
+            && self.is_near(at + words)
+        {
+            words += 1;
+        }
+        Notation {
+            keys: [Some(key), second],
+            category: Category::Level,
+            words,
+        }
+    }
+
+    /// "stage II", "grade 3b", "BI-RADS 4".
+    fn scale(&self, at: usize) -> Option<Notation> {
+        let scale = SCALES
+            .iter()
+            .find(|(name, _)| self.word(at) == Some(name))?
+            .1;
+        let word = self.word(at + 1).filter(|_| self.is_near(at + 1))?;
+        let (value, mut suffix) = value_with_suffix(word)?;
+        let mut words = 2;
+        // "3a" is two raw words
+        if let Some(letter) = self
+            .word(at + 2)
+            .filter(|w| w.len() == 1 && self.words[at + 2].3 == Break::Joined)
+        {
+            if suffix == 0 && (b'a'..=b'd').contains(&letter.as_bytes()[0]) {
+                (suffix, words) = (u64::from(letter.as_bytes()[0]), 3);
+            }
+        }
+        let key = SCALE | scale << 32 | value << 8 | suffix;
+        Some(Notation {
+            keys: [Some(key), None],
+            category: Category::Scale,
+            words,
+        })
+    }
+
+    /// "II期", "3级", "三型".
+    fn chinese_scale(&self, at: usize) -> Option<Notation> {
+        let next = self.word(at + 1).filter(|_| self.is_near(at + 1))?;
+        let scale = CHINESE_SCALES.iter().find(|(name, _)| *name == next)?.1;
+        let (value, suffix) = value_with_suffix(self.word(at)?)?;
+        let key = SCALE | scale << 32 | value << 8 | suffix;
+        Some(Notation {
+            keys: [Some(key), None],
+            category: Category::Scale,
+            words: 2,
+        })
+    }
+
+    /// "2019-03-12", "12 March 2019", "March 12, 2019", "12.03.2019", "2019年3月12日".
+    fn date(&self, at: usize) -> Option<Notation> {
+        let (year, month, day, words) = self
+            .numeric_date(at)
+            .or_else(|| self.dotted_date(at))
+            .or_else(|| self.worded_date(at))?;
+        let is_date =
+            (1900..2100).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+        let key = DATE | year << 16 | month << 8 | day;
+        is_date.then_some(Notation {
+            keys: [Some(key), None],
+            category: Category::Other,
+            words,
+        })
+    }
+
+    fn number(&self, at: usize) -> Option<u64> {
+        self.word(at)?
+            .trim_end_matches(char::is_alphabetic)
+            .parse()
+            .ok()
+    }
+
+    fn numeric_date(&self, at: usize) -> Option<(u64, u64, u64, usize)> {
+        if self.word(at + 1)? == "年" {
+            let is_date = self.word(at + 3)? == "月";
+            let words = if matches!(self.word(at + 5), Some("日" | "号")) {
+                6
+            } else {
+                5
+            };
+            return Some((
+                self.number(at)?,
+                self.number(at + 2)?,
+                self.number(at + 4)?,
+                words,
+            ))
+            .filter(|_| is_date);
+        }
+        let is_joined = |i: usize| {
+            self.words
+                .get(i)
+                .is_some_and(|w| matches!(w.3, Break::Hyphen | Break::Slash))
+        };
+        if !is_joined(at + 1) || !is_joined(at + 2) {
+            return None;
+        }
+        let (first, middle, last) = (self.number(at)?, self.number(at + 1)?, self.number(at + 2)?);
+        match (first > 31, last > 31) {
+            (true, _) => Some((first, middle, last, 3)),
+            (_, true) if middle > 12 => Some((last, first, middle, 3)),
+            (_, true) if first > 12 => Some((last, middle, first, 3)),
+            _ => None,
+        }
+    }
+
+    fn dotted_date(&self, at: usize) -> Option<(u64, u64, u64, usize)> {
+        let mut parts = self.word(at)?.split('.').map(|p| p.parse::<u64>().ok());
+        let (first, middle, last) = (parts.next()??, parts.next()??, parts.next()??);
+        if parts.next().is_some() {
+            return None;
+        }
+        Some(if first > 31 {
+            (first, middle, last, 1)
+        } else {
+            (last, middle, first, 1)
+        })
+    }
+
+    fn worded_date(&self, at: usize) -> Option<(u64, u64, u64, usize)> {
+        let month_at = |i: usize| {
+            let word = self.word(i)?;
+            let is_it = |m: &&&str| **m == word || word.len() == 3 && m.starts_with(word);
+            MONTHS.iter().position(|m| is_it(&&m)).map(|m| m as u64 + 1)
+        };
+        if let Some(month) = month_at(at) {
+            return Some((self.number(at + 2)?, month, self.number(at + 1)?, 3));
+        }
+        let of = usize::from(self.word(at + 1)? == "of");
+        Some((
+            self.number(at + 2 + of)?,
+            month_at(at + 1 + of)?,
+            self.number(at)?,
+            3 + of,
+        ))
+    }
+}
+
+/// Letters and the digits after them.
+fn split_digits(word: &str) -> (&str, &str) {
+    let letters = word.bytes().take_while(u8::is_ascii_lowercase).count();
+    let (letters, digits) = word.split_at(letters);
+    let is_number = digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit());
+    (letters, if is_number { digits } else { "x" })
+}
+
+fn region_of_letters(letters: &str) -> Option<u64> {
+    Some(match letters {
+        "c" => 1,
+        "t" | "th" => 2,
+        "l" => 3,
+        "s" => 4,
+        _ => return None,
+    })
+}
+
+fn region_of_word(word: &str) -> Option<u64> {
+    Some(match word {
+        "cervical" | "颈" => 1,
+        "thoracic" | "dorsal" | "胸" => 2,
+        "lumbar" | "腰" => 3,
+        "sacral" | "骶" => 4,
+        _ => return None,
+    })
+}
+
+const fn is_level(region: u64, number: u64) -> bool {
+    number >= 1 && number <= [0, 7, 12, 5, 5][region as usize]
+}
+
+fn is_vertebra(word: &str) -> bool {
+    matches!(
+        word,
+        "vertebra" | "vertebrae" | "vertebral" | "body" | "bodies" | "椎" | "体" | "spine"
+    )
+}
+
+const fn level_key(region: u64, number: u64) -> u64 {
+    LEVEL | region << 8 | number
+}
+
+fn ordinal_of(word: &str) -> Option<u64> {
+    if let Some(position) = ORDINALS.iter().position(|o| *o == word) {
+        return Some(position as u64 + 1);
+    }
+    let digits = word.trim_end_matches(char::is_alphabetic);
+    digits.parse().ok().filter(|_| digits.len() < word.len())
+}
+
+fn value_of_han(word: &str) -> Option<u64> {
+    CHINESE_NUMBERS
+        .iter()
+        .position(|n| *n == word)
+        .map(|p| p as u64 + 1)
+}
+
+/// The value of a number in digits, words, Roman or Chinese, up to 12.
+fn value_of(word: &str) -> Option<u64> {
+    let position = |list: &[&str; 12]| list.iter().position(|n| *n == word).map(|p| p as u64 + 1);
+    word.parse()
+        .ok()
+        .or_else(|| position(&NUMBERS))
+        .or_else(|| position(&ROMANS))
+        .or_else(|| value_of_han(word))
+}
+
+/// "3b" is 3 and b, "iia" 2 and a.
+fn value_with_suffix(word: &str) -> Option<(u64, u64)> {
+    if let Some(value) = value_of(word) {
+        return Some((value, 0));
+    }
+    let last = word.bytes().last().filter(|b| (b'a'..=b'd').contains(b))?;
+    value_of(&word[..word.len() - 1]).map(|value| (value, u64::from(last)))
+}

@@ -1,0 +1,268 @@
+//! Normalised text as raw words: where each begins, what stands before it, and the key it is looked up by.
+
+use super::normalise::is_plain_han;
+
+/// A word of normalised text before it is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawWord<'a> {
+    /// The spelling; a single character for Chinese.
+    pub text: &'a str,
+    /// Byte offset of the spelling.
+    pub start: usize,
+    /// Punctuation that stands between the previous word and this one, the strongest if there are several.
+    pub before: Break,
+}
+
+/// What separates two words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Break {
+    /// Nothing at all: the two are written together.
+    Joined,
+    /// A blank, or a mark without meaning here.
+    Blank,
+    /// A hyphen.
+    Hyphen,
+    /// `/` between words.
+    Slash,
+    /// A bracket, opening or closing.
+    Bracket,
+    /// A comma or `、`.
+    Comma,
+    /// A colon.
+    Colon,
+    /// A semicolon.
+    Semicolon,
+    /// The end of a sentence or of a line.
+    Sentence,
+}
+
+/// Splits normalised text into raw words.
+#[must_use]
+pub fn raw_words(text: &str) -> RawWords<'_> {
+    RawWords { text, at: 0 }
+}
+
+/// Iterator made by [`raw_words`].
+#[derive(Clone)]
+pub struct RawWords<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Iterator for RawWords<'a> {
+    type Item = RawWord<'a>;
+
+    fn next(&mut self) -> Option<RawWord<'a>> {
+        let bytes = self.text.as_bytes();
+        let mut before = Break::Joined;
+        loop {
+            let &byte = bytes.get(self.at)?;
+            let start = self.at;
+            if byte.is_ascii_digit() {
+                self.at = number_end(bytes, start);
+                return Some(self.word(start, before));
+            }
+            if byte.is_ascii_lowercase() {
+                self.at += bytes[start..]
+                    .iter()
+                    .take_while(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+                    .count();
+                // a following letter outside ASCII belongs to the word unless it is Chinese
+                while let Some(c) = self.text[self.at..]
+                    .chars()
+                    .next()
+                    .filter(|&c| is_word_character(c))
+                {
+                    self.at += c.len_utf8();
+                }
+                return Some(self.word(start, before));
+            }
+            if byte == b'<' {
+                if let Some(length) = markup_length(&bytes[start..]) {
+                    self.at += length;
+                    before = before.max(Break::Blank);
+                    continue;
+                }
+            }
+            if byte.is_ascii() {
+                self.at += 1;
+                before = before.max(self.break_of(byte, start));
+                continue;
+            }
+            let character = self.text[start..].chars().next()?;
+            self.at += character.len_utf8();
+            if is_plain_han(character) {
+                return Some(self.word(start, before));
+            }
+            if is_word_character(character) {
+                while let Some(c) = self.text[self.at..]
+                    .chars()
+                    .next()
+                    .filter(|&c| is_word_character(c))
+                {
+                    self.at += c.len_utf8();
+                }
+                return Some(self.word(start, before));
+            }
+            before = before.max(match character {
+                '。' | '！' | '？' | '…' | '\u{2028}' | '\u{2029}' => Break::Sentence,
+                '、' | '，' | '·' => Break::Comma,
+                '；' => Break::Semicolon,
+                '：' => Break::Colon,
+                '（' | '）' | '【' | '】' | '《' | '》' => Break::Bracket,
+                _ => Break::Blank,
+            });
+        }
+    }
+}
+
+impl<'a> RawWords<'a> {
+    fn word(&self, start: usize, before: Break) -> RawWord<'a> {
+        RawWord {
+            text: &self.text[start..self.at],
+            start,
+            before,
+        }
+    }
+
+    fn break_of(&self, byte: u8, at: usize) -> Break {
+        let next = self.text.as_bytes().get(at + 1).copied();
+        let is_followed_by_letter = next.is_some_and(|b| b.is_ascii_alphanumeric());
+        match byte {
+            b'.' if is_followed_by_letter => Break::Blank,
+            b'.' | b'!' | b'?' | b'\n' => Break::Sentence,
+            b',' => Break::Comma,
+            b':' => Break::Colon,
+            b';' => Break::Semicolon,
+            b'/' => Break::Slash,
+            b'(' | b')' | b'[' | b']' => Break::Bracket,
+            b'-' if is_followed_by_letter => Break::Hyphen,
+            _ => Break::Blank,
+        }
+    }
+}
+
+/// Length of a short markup tag such as `<b>` or `</p>` at the start of `bytes`.
+fn markup_length(bytes: &[u8]) -> Option<usize> {
+    let end = bytes.iter().take(24).position(|&b| b == b'>')?;
+    let name = &bytes[1..end];
+    let name = name.strip_prefix(b"/").unwrap_or(name);
+    let is_name = name.first().is_some_and(u8::is_ascii_alphabetic)
+        && name
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || *b == b'/' || *b == b' ');
+    is_name.then_some(end + 1)
+}
+
+fn is_word_character(character: char) -> bool {
+    !character.is_ascii() && character.is_alphanumeric() && !is_plain_han(character)
+}
+
+fn number_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start;
+    loop {
+        at += bytes[at..]
+            .iter()
+            .take_while(|b| b.is_ascii_digit())
+            .count();
+        let is_inner_mark = matches!(bytes.get(at), Some(b'.' | b','))
+            && bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
+            && (bytes[at] == b'.' || has_three_digits(&bytes[at + 1..]));
+        if !is_inner_mark {
+            break;
+        }
+        at += 1;
+    }
+    for suffix in [&b"st"[..], b"nd", b"rd", b"th", b"d"] {
+        let end = at + suffix.len();
+        let is_last = bytes.get(end).is_none_or(|b| !b.is_ascii_alphanumeric());
+        if bytes[at..].starts_with(suffix) && is_last {
+            return end;
+        }
+    }
+    at
+}
+
+fn has_three_digits(bytes: &[u8]) -> bool {
+    bytes.len() >= 3
+        && bytes[..3].iter().all(u8::is_ascii_digit)
+        && bytes.get(3).is_none_or(|b| !b.is_ascii_digit())
+}
+
+/// Key under which a raw word is looked up and compared: equal for singular and plural.
+#[must_use]
+pub fn word_key(word: &str) -> u64 {
+    let bytes = word.as_bytes();
+    let length = bytes.len();
+    let (stem, ending): (&[u8], &[u8]) =
+        if length < 4 || !word.is_ascii() || bytes[length - 1] != b's' || is_singular_in_s(word) {
+            (bytes, b"")
+        } else if length > 4 && word.ends_with("ies") {
+            (&bytes[..length - 3], b"y")
+        } else if length > 4
+            && ["ses", "xes", "ches", "shes", "zes"]
+                .iter()
+                .any(|e| word.ends_with(e))
+        {
+            match IS_PLURALS.contains(&word) {
+                true => (&bytes[..length - 2], b"is"),
+                false if word.ends_with("sses") || !word.ends_with("ses") => {
+                    (&bytes[..length - 2], b"")
+                }
+                false => (&bytes[..length - 1], b""),
+            }
+        } else {
+            (&bytes[..length - 1], b"")
+        };
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for &byte in stem.iter().chain(ending) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash ^ (hash >> 29)
+}
+
+const IS_PLURALS: [&str; 12] = [
+    "diagnoses",
+    "metastases",
+    "stenoses",
+    "thromboses",
+    "necroses",
+    "fibroses",
+    "sclerosises",
+    "analyses",
+    "hypotheses",
+    "prognoses",
+    "psychoses",
+    "anastomoses",
+];
+
+fn is_singular_in_s(word: &str) -> bool {
+    let bytes = word.as_bytes();
+    matches!(bytes[bytes.len() - 2], b's' | b'u' | b'i')
+        || matches!(
+            word,
+            "pancreas"
+                | "gas"
+                | "biceps"
+                | "triceps"
+                | "lens"
+                | "always"
+                | "ascites"
+                | "diabetes"
+                | "rabies"
+                | "scabies"
+                | "caries"
+                | "facies"
+                | "herpes"
+                | "series"
+                | "pubes"
+                | "mumps"
+                | "pons"
+                | "yes"
+                | "does"
+                | "has"
+                | "was"
+                | "rights"
+                | "lefts"
+        )
+}

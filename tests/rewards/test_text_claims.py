@@ -1,0 +1,126 @@
+"""Answers judged by what they claim: hand-written cases by kind, realistic completions, and a grammar of cases."""
+
+import importlib.util
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medgrpo.rewards import text
+
+DATA = Path(__file__).parents[1] / "data"
+CASES = 20_000
+SEED = 20
+
+
+def load_module(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def read_cases(path: Path) -> list[dict[str, Any]]:
+    """The cases of a file in the form that `claim_cases.txt` describes."""
+    cases: list[dict[str, Any]] = []
+    kind = question = reference = ""
+    options = None
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        mark, rest = line[:2].strip(), line[2:].strip()
+        if not line.strip() or mark == "#":
+            continue
+        if mark == "==":
+            kind = rest
+        elif mark == "?":
+            question, _, reference = rest.rpartition(" = ")
+            options = None
+        elif mark == "@":
+            options = dict(part.strip().split(": ", 1) for part in rest.split(";"))
+        else:
+            assert mark in {"+", "-"}, f"{path.name}:{number}: {line}"
+            completion = rest.replace("\\n", "\n")
+            cases.append(
+                {
+                    "line": number,
+                    "kind": kind,
+                    "question": question,
+                    "answer": reference,
+                    "options": options,
+                    "completion": completion,
+                    "expected": int(mark == "+"),
+                }
+            )
+    return cases
+
+
+def wrong(cases: list[dict[str, Any]], **settings: Any) -> list[str]:
+    columns = {name: [case[name] for case in cases] for name in ("question", "answer", "options")}
+    rows = text.explain([case["completion"] for case in cases], plain=True, **columns, **settings)
+    return [
+        f"line {case['line']} wanted {case['expected']} by {row['rule']}: {case['question']} = {case['answer']} | "
+        f"{case['completion']!r} | {text.claims_text(row)}"
+        for case, row in zip(cases, rows, strict=True)
+        if row["answer_match"] != case["expected"]
+    ]
+
+
+@pytest.mark.parametrize("name", ["claim_cases.txt", "realistic_completions.txt"])
+def test_every_written_case_is_decided_as_a_careful_reader_would(name):
+    found = wrong(read_cases(DATA / name))
+    assert not found, "\n".join(found)
+
+
+def test_every_kind_of_fault_has_at_least_twenty_cases():
+    kinds = Counter(case["kind"][0] for case in read_cases(DATA / "claim_cases.txt"))
+    assert set(kinds) == set("ABCDEFGHI")
+    assert min(kinds.values()) >= 20
+
+
+def test_the_grammar_is_decided_as_it_was_constructed():
+    grammar = load_module("claim_grammar")
+    cases = [{**vars(case), "line": index} for index, case in enumerate(grammar.cases(CASES, SEED))]
+    found = wrong(cases)
+    assert not found, f"{len(found)} of {CASES}\n" + "\n".join(found[:20])
+    languages = Counter(case["language"] for case in cases)
+    assert min(languages["en"], languages["zh"]) >= CASES / 5
+    assert CASES / 4 <= sum(case["expected"] for case in cases) <= 3 * CASES / 4
+
+
+def test_claims_show_what_decided():
+    row = text.explain(
+        ["The left lung is normal. The right lung is abnormal."],
+        answer=["right lung"],
+        question=["Which lung is abnormal?"],
+        plain=True,
+    )[0]
+    assert [(words, standing) for words, _, standing in row["claims"]] == [
+        ("the left lung is normal", "contrast"),
+        ("the right lung is abnormal", "stands"),
+    ]
+
+
+def test_rules_name_what_happened_to_the_tags():
+    completions = [
+        "<answer>yes</answer><answer>no</answer>",
+        "<think>yes",
+        "liver abscess",
+        "<answer>yes</answer><answer>Yes</answer>",
+    ]
+    rows = text.explain(
+        completions,
+        answer=["yes", "yes", "liver", "yes"],
+        question=["Is it?", "Is it?", "Which organ is affected?", "Is it?"],
+        plain=True,
+    )
+    assert [row["rule"] for row in rows[:3]] == ["several_answer_tags", "unfinished_thought", "too_specific"]
+    assert rows[3]["answer_match"] == 1
+    assert text.format(completions[3:], tags=["answer"]) == [0]  # the form is still wrong
+
+
+def test_a_stop_token_is_no_word_and_no_fault_of_form():
+    completion = "<think>x</think><answer>left lung</answer><|im_end|>"
+    assert text.format([completion], tags=["think", "answer"]) == [1]
+    assert text.answer_match([completion], answer=["left lung<|im_end|>\n"]) == [1]

@@ -1,0 +1,167 @@
+"""Small files that claim to be large, and patterns made to take for ever: refused by what they claim."""
+
+import gzip
+import json
+import struct
+import time
+import tracemalloc
+import zlib
+
+import nibabel
+import numpy as np
+import pytest
+
+from medgrpo.data.decode import open_picture
+from medgrpo.data.nifti import read_nifti_header
+from medgrpo.data.opened import Unusable
+from medgrpo.data.prepare import PrepareOptions, prepare
+from medgrpo.data.source import ImageRef
+from medgrpo.data.volumes import open_volume_slice
+from medgrpo.errors import MedgrpoError
+
+
+def bomb_of_zeros(path, shape, *, size):
+    """A .nii.gz with a header of this shape, and `size` zeros packed behind it."""
+    header = nibabel.Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_data_dtype(np.int16)
+    header.set_sform(np.eye(4), code=1)
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    data = packer.compress(bytes(header.binaryblock) + bytes(4))
+    block = bytes(2**20)
+    data += b"".join(packer.compress(block) for _ in range(size // len(block))) + packer.flush()
+    path.write_bytes(data)
+    return path
+
+
+def peak_of(call):
+    tracemalloc.start()
+    try:
+        call()
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return peak
+
+
+def test_a_volume_over_the_limit_is_refused_by_its_header(tmp_path):
+    file = bomb_of_zeros(tmp_path / "bomb.nii.gz", (2000, 2000, 2000), size=2**26)
+    content = file.read_bytes()
+
+    def look():
+        with pytest.raises(
+            Unusable, match=r"claims 2000 × 2000 × 2000 voxels, over the limit of 536 million"
+        ):
+            read_nifti_header(file)
+        with pytest.raises(Unusable, match="over the limit of 536 million"):
+            open_volume_slice(content, ImageRef("bomb.nii.gz", "slice:axial/3"))
+
+    assert peak_of(look) < 2**23
+
+
+def test_of_a_packed_volume_no_more_is_unpacked_than_its_header_says(tmp_path):
+    file = bomb_of_zeros(tmp_path / "long.nii.gz", (40, 40, 40), size=2**28)
+    content = file.read_bytes()
+    assert peak_of(lambda: read_nifti_header(file)) < 2**22
+    assert peak_of(lambda: open_volume_slice(content, ImageRef("long.nii.gz", "slice:axial/3"))) < 2**25
+
+
+def test_a_source_with_a_bomb_is_read_without_it(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    bomb_of_zeros(source / "bomb.nii.gz", (2000, 2000, 2000), size=2**22)
+    volume = np.random.default_rng(0).integers(0, 99, (30, 30, 30)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), source / "fine.nii.gz")
+    dataset, _ = prepare(source, tmp_path / "out", PrepareOptions(on_bad_row="skip"), workers=1)
+    assert dataset.info["skipped"] == {"image too large": 1}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_scaled_several_and_oblique_volumes_are_read_as_before(tmp_path, packed):
+    rng = np.random.default_rng(1)
+    data = rng.integers(0, 900, (7, 8, 9, 3)).astype(np.int16)
+    affine = np.array([[0, 0, 2, 1], [0, -1, 0.1, 2], [1.5, 0, 0, 3], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(data, affine)
+    image.header.set_slope_inter(0.5, -3)
+    file = tmp_path / ("a.nii.gz" if packed else "a.nii")
+    nibabel.save(image, file)
+    whole = nibabel.as_closest_canonical(nibabel.load(file))
+    assert read_nifti_header(file).shape == whole.shape[:3]
+    from medgrpo.data.nifti import _volume
+
+    volume, _, _ = _volume(file.read_bytes())
+    np.testing.assert_allclose(volume, np.asarray(whole.dataobj)[..., 0], rtol=1e-6)
+
+
+def png_of(width, height):
+    """A PNG of one grey value and this size."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    row = bytes(1 + width)
+    data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def test_the_limit_of_a_picture_is_the_one_that_is_documented():
+    assert open_picture(png_of(10_000, 19_000), ImageRef("a.png")).size == (10_000, 19_000)  # 190 megapixels
+    with pytest.raises(Unusable, match="over the limit of 200 megapixels"):
+        open_picture(png_of(10_000, 20_001), ImageRef("a.png"))
+
+
+def test_a_pattern_of_an_adapter_that_never_ends_says_so(tmp_path, monkeypatch):
+    from medgrpo.models import adapters
+
+    monkeypatch.setattr(adapters, "PATTERN_S", 0.3)
+    names = [f"model.layers.{n}.self_attn.q_proj" + "a" * 40 for n in range(4)]
+    file = tmp_path / "adapter_config.json"
+    for key in ("target_modules", "exclude_modules", "layers_pattern"):
+        file.write_text(json.dumps({"peft_type": "LORA", key: r".*(a+)+b"}))
+        started = time.monotonic()
+        with pytest.raises(MedgrpoError, match=f"the pattern {key} in .* takes longer than 0.3 s"):
+            adapters.check_patterns(tmp_path, names)
+        assert time.monotonic() - started < 10
+    file.write_text(json.dumps({"peft_type": "LORA", "target_modules": "(unclosed"}))
+    with pytest.raises(MedgrpoError, match="no regular expression"):
+        adapters.check_patterns(tmp_path, names)
+    file.write_text(json.dumps({"peft_type": "LORA", "target_modules": ["q_proj"]}))
+    adapters.check_patterns(tmp_path, names)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 50_000, "9" * 50_000, '[{"question": 1e999}]'])
+def test_deep_json_and_long_numbers_are_worded(tmp_path, text, capsys):
+    from medgrpo.cli.main import main
+
+    file = tmp_path / "rows.json"
+    file.write_text(text)
+    for words in (
+        ["preprocess", str(file), str(tmp_path / "out")],
+        ["score", str(file)],
+        ["health", str(file)],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code in (1, 2), words
+        assert "bug" not in capsys.readouterr().err, words
+
+
+def test_a_long_cell_of_a_table_is_read(tmp_path):
+    from medgrpo.rewards.completions_file import read_rows
+
+    file = tmp_path / "rows.csv"
+    file.write_text("id,completion,answer\n1," + "x" * (10 * 2**20) + ",yes\n")
+    rows, _ = read_rows(file)
+    assert len(rows[0]["completion"]) == 10 * 2**20
+
+
+def test_a_packed_picture_is_not_taken_for_small(tmp_path):
+    """A gzip of many members is unpacked as far as the header says."""
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((4, 4, 4))
+    header.set_data_dtype(np.uint8)
+    members = [bytes(header.binaryblock) + bytes(4), bytes(range(64)), bytes(2**24)]
+    content = b"".join(gzip.compress(one) for one in members)
+    assert peak_of(lambda: open_volume_slice(content, ImageRef("a.nii.gz", "slice:axial/1"))) < 2**22
