@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -148,42 +149,46 @@ def evaluate(
     """
     from medgrpo.cli.eval_tables import print_figures
     from medgrpo.evaluation.targets import load_targets
+    from medgrpo.runs.lock import held
 
     out = Output(as_json=as_json, quiet=quiet)
     _refuse_useless(context)
     wanted = load_targets(targets) if targets else []
     form = _box_format(box_format)
-    if masks is not None:
-        result = _of_masks(data or model, masks, split, limit, wanted, seed)
-    elif predictions is not None:
-        result = _of_predictions(
-            data or model,
-            predictions,
-            split,
-            references,
-            join,
-            columns,
-            limit,
-            plain,
-            weights,
-            wanted,
-            form,
-            seed,
-        )
-    else:
-        if model is None:
-            raise UsageError(
-                "eval needs a model and a dataset",
-                expected="medgrpo eval MODEL DATA, or medgrpo eval --predictions FILE",
-                hint="medgrpo preprocess SOURCE DATA makes a dataset",
+    with ExitStack() as stack:
+        if output is not None:
+            stack.enter_context(held(output))
+        if masks is not None:
+            result = _of_masks(data or model, masks, split, limit, wanted, seed)
+        elif predictions is not None:
+            result = _of_predictions(
+                data or model,
+                predictions,
+                split,
+                references,
+                join,
+                columns,
+                limit,
+                plain,
+                weights,
+                wanted,
+                form,
+                seed,
             )
-        if _answers_with_masks(model, adapter):
+        elif model is not None and _answers_with_masks(model, adapter):
             result, output = _of_mask_model(
                 out, model, data, adapter, split, limit, dtype, wanted, output, seed, force_base=force_base
             )
         else:
+            if model is None:
+                raise UsageError(
+                    "eval needs a model and a dataset",
+                    expected="medgrpo eval MODEL DATA, or medgrpo eval --predictions FILE",
+                    hint="medgrpo preprocess SOURCE DATA makes a dataset",
+                )
             result, output = _of_model(
                 out,
+                stack,
                 model,
                 data,
                 adapter,
@@ -209,23 +214,23 @@ def evaluate(
                 force_base=force_base,
                 trust_remote_code=trust_remote_code,
             )
-    if judge is not None:
-        from medgrpo.evaluation.judge import judge_answers
+        if judge is not None:
+            from medgrpo.evaluation.judge import judge_answers
 
-        with out.progress("judging", total=len(result.scored)) as advance:
-            cache = output / "judged.jsonl" if output else None
-            result.document["judge"] = judge_answers(
-                result.scored, judge, model=judge_model, cache=cache, advance=advance
-            )
-    if import_review is not None:
-        from medgrpo.evaluation.review import read_review
+            with out.progress("judging", total=len(result.scored)) as advance:
+                cache = output / "judged.jsonl" if output else None
+                result.document["judge"] = judge_answers(
+                    result.scored, judge, model=judge_model, cache=cache, advance=advance
+                )
+        if import_review is not None:
+            from medgrpo.evaluation.review import read_review
 
-        result.document["review"] = read_review(import_review, result.scored)
-    if output is not None:
-        from medgrpo.evaluation.outputs import write_outputs
+            result.document["review"] = read_review(import_review, result.scored)
+        if output is not None:
+            from medgrpo.evaluation.outputs import write_outputs
 
-        result.document["output"] = str(output)
-        write_outputs(result, output, review_rows=review, seed=seed)
+            result.document["output"] = str(output)
+            write_outputs(result, output, review_rows=review, seed=seed)
     for note in result.predictions.notes:
         out.note(f"note: {note}")
     print_figures(out, result)
@@ -471,6 +476,7 @@ def _of_predictions(
 
 def _of_model(
     out: Output,
+    stack: ExitStack,
     model: str,
     data: Path | None,
     adapter: Path | None,
@@ -493,6 +499,7 @@ def _of_model(
     from medgrpo.generation.engines import choose_engine
     from medgrpo.generation.other_pictures import parse_kinds
     from medgrpo.generation.subject import find_subject
+    from medgrpo.runs.lock import held
 
     kinds = parse_kinds(counterfactual)
     dataset = open_data(data) if data is not None else None
@@ -509,6 +516,8 @@ def _of_model(
         out.warn(note)
     template = subject.template(plan["prompt"], dataset.info.get("prompt_template"))
     folder = output or Path("evaluation") / f"{subject.name.replace('/', '--')}-{plan['split']}"
+    if output is None:
+        stack.enter_context(held(folder))
     reward = _reward_of_training(out, weights, subject.run_folder, template.tags, trusted)
     asked = Plan(**plan, counterfactuals=kinds)
     answers = answer_rows(subject, dataset, load, asked, out, output=folder)

@@ -103,6 +103,11 @@ def _print_extras(out: Output, document: dict[str, Any]) -> None:
             f"judge {found['model']}: {_share(found['accuracy'])} right; agrees with answer_match on "
             f"{_share(found['agreement'])} of {found['n']} (kappa {_decimals(found['kappa'])})"
             + (f"; {found['unclear']} of its replies say neither right nor wrong" if found["unclear"] else "")
+            + (
+                f"; {found['unanswered']} rows got no reply ({found['unanswered_because']})"
+                if found["unanswered"]
+                else ""
+            )
         )
     if "review" in document:
         found = document["review"]

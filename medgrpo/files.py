@@ -177,3 +177,46 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def folder_replaced(folder: Path) -> Iterator[Path]:
+    """The folder to write into; when the block ends without an error it takes the place of `folder` in one step.
+
+    What `folder` holds is there too, by hard link, so that what is not written again stays. A kill at any moment leaves
+    the old folder or the new one; what it leaves beside is removed by the next call. The working directory and mount
+    points cannot be replaced: they are written in place.
+    """
+    target = folder.resolve()
+    target.mkdir(parents=True, exist_ok=True)
+    if target == Path.cwd() or target in Path.cwd().parents or os.path.ismount(target):
+        yield target
+        return
+    for left in target.parent.glob(f".{target.name}.*{PARTIAL}"):
+        shutil.rmtree(left, ignore_errors=True)
+    aside = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL}")
+    try:
+        shutil.copytree(target, aside, copy_function=link_or_copy, symlinks=True)
+        yield aside
+        sync(aside)  # the files are on the disk already, each as it was written
+        _exchange(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)  # the old folder by now, or what was not finished
+    sync(target.parent)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Two folders exchange their names in one step where the system can (Linux), else in three."""
+    import ctypes
+
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+        at_folder, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+        if rename(at_folder, os.fsencode(one), at_folder, os.fsencode(other), exchange) == 0:
+            return
+    except (AttributeError, OSError):
+        pass  # another system
+    old = other.with_name(f".{other.name}.old.{os.getpid()}{PARTIAL}")
+    other.rename(old)
+    one.rename(other)
+    old.rename(one)

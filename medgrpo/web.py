@@ -11,6 +11,7 @@ import json
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -57,13 +58,20 @@ class _TryAgain(Exception):
         self.after_s = after_s
 
 
-def ask_json(url: str, body: dict[str, Any] | None = None, *, limits: Limits = Limits()) -> Any:
-    """The JSON document that a server answers.
+def ask_json(
+    url: str,
+    body: dict[str, Any] | None = None,
+    *,
+    limits: Limits = Limits(),
+    read: Callable[[Any], Any] | None = None,
+) -> Any:
+    """The JSON document that a server answers, or what `read` takes from it.
 
     Args:
         url: http or https. User and password in it are sent to its host alone and shown nowhere.
         body: posted as JSON; None: a GET. The key of `OPENAI_API_KEY` goes with it.
         limits: of tries, time and size.
+        read: takes what is wanted from the document; what it cannot read is an odd reply, which is worth another try.
     Raises:
         UsageError: it is no such URL.
         NoAnswer: no answer after all tries, a refusal, a redirect to another origin, or an answer that is no JSON,
@@ -74,7 +82,7 @@ def ask_json(url: str, body: dict[str, Any] | None = None, *, limits: Limits = L
     reason = ""
     for attempt in range(limits.tries):
         try:
-            return _document(asyncio.run(_ask(url, data, limits)))
+            return _read(_document(asyncio.run(_ask(url, data, limits))), read)
         except _TryAgain as error:
             reason = str(error)
             if attempt + 1 < limits.tries:
@@ -169,6 +177,16 @@ def _document(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _TryAgain(f"its answer is no JSON: {text[:80]!r}") from error
+
+
+def _read(document: Any, read: Callable[[Any], Any] | None) -> Any:
+    if read is None:
+        return document
+    try:
+        return read(document)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        shown = json.dumps(document)[:80]
+        raise _TryAgain(f"its answer is not what was asked for: {shown}") from error
 
 
 def _headers() -> dict[str, str]:

@@ -170,7 +170,10 @@ def _adds(name: str, value: Any) -> str | None:
 def _is_picture(value: Any) -> bool:
     if isinstance(value, Mapping):
         return "cell" in value or _is_picture(value.get("path"))
-    return isinstance(value, str) and len(value) < 500 and bool(_PICTURE.search(value.strip()))
+    is_path = (
+        isinstance(value, str) and len(value) < 500 and "://" not in value
+    )  # an address only tells the origin
+    return is_path and bool(_PICTURE.search(value.strip()))
 
 
 def _is_empty(value: Any) -> bool:

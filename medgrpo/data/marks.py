@@ -53,7 +53,7 @@ def settle_marks(row: Row, pictures: int) -> list[str]:
                 notes.append("an end of turn was taken off the answer")
                 columns(row)[column] = cut
     row["answers"] = [END.sub("", text) for text in row["answers"]]
-    for column in (*ASKING, *ANSWERING):
+    for column in (*ASKING, *ANSWERING, "options"):
         _refuse(column, columns(row)[column])
     return notes
 
@@ -69,7 +69,7 @@ def _refuse(column: str, text: str | None) -> None:
                 f"{found[0]} stands for {meaning}",
                 "plain text, or a format that reads such marks (docs/data.md lists them)",
             )
-    if column in ANSWERING and IMAGE.search(text):
+    if column not in ASKING and IMAGE.search(text):
         raise BadRow(
             "picture inside the answer", column, f"{text[:60]!r} marks a picture", "pictures in the question"
         )

@@ -55,6 +55,42 @@ SPLIT_FOLDER = re.compile(
 """Names of folders that hold the files of one split."""
 
 
+UNREAD_SUFFIXES = (
+    *(
+        ".xlsx",
+        ".xls",
+        ".ods",
+        ".zip",
+        ".tar",
+        ".tgz",
+        ".7z",
+        ".rar",
+        ".npy",
+        ".npz",
+        ".h5",
+        ".hdf5",
+        ".mat",
+        ".pkl",
+    ),
+    *(
+        ".mha",
+        ".mhd",
+        ".nrrd",
+        ".tfrecord",
+        ".lmdb",
+        ".db",
+        ".sqlite",
+        ".mp4",
+        ".avi",
+        ".mov",
+        ".svs",
+        ".heic",
+        ".pt",
+    ),
+)
+"""Files that may hold data and that nothing here reads; they are counted, so that none is lost without a word."""
+
+
 @dataclass(frozen=True)
 class ImageRef:
     """Where the pixels of a picture are in the source.
@@ -161,6 +197,14 @@ class Source:
         if self.only_file is not None:
             return [self.only_file]
         return [path for path in self.files if path.suffix.lower() in RECORD_SUFFIXES]
+
+    @cached_property
+    def other_kinds(self) -> Counter[str]:
+        """Suffix -> number of files that may hold data and are of a kind that nothing here reads."""
+        if self.only_file is not None:
+            return Counter()
+        suffixes = (path.suffix.lower() for path in self.files)
+        return Counter(suffix for suffix in suffixes if suffix in UNREAD_SUFFIXES)
 
     @cached_property
     def pictures(self) -> list[Path]:

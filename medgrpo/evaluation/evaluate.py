@@ -20,6 +20,7 @@ from medgrpo.evaluation.score import Scored, is_segmentation, observed_tags, sco
 from medgrpo.evaluation.statistics import MIN_CLUSTERS
 from medgrpo.evaluation.targets import Target, judge_targets
 from medgrpo.generation.ask_all import Answers
+from medgrpo.generation.resumable import Completed
 from medgrpo.generation.subject import Subject
 from medgrpo.rows import Row
 
@@ -98,11 +99,23 @@ def evaluate_answers(
         "max_new_tokens": answers.max_new_tokens,
         "wall_s": answers.wall_s + time.perf_counter() - started,
     }
+    result.warnings += _without_answer(greedy)
     if plan.split == "train" and subject.has_learnt(dataset):
         result.warnings.append("these rows are what the model was trained on")
     _add_targets(result, targets)
     result.image_file = lambda row: dataset.image_path(row["images"][0]) if row.get("images") else None
     return result
+
+
+def _without_answer(greedy: Sequence[Completed]) -> list[str]:
+    """What is said of rows that a server did not answer: they count as empty answers."""
+    failed = [one for one in greedy if one.get("failed")]
+    if not failed:
+        return []
+    return [
+        f"{len(failed)} of {len(greedy)} rows got no answer and count as empty ones; the first, {failed[0]['key']!r}: "
+        f"{failed[0]['failed']}; the same command asks them again"
+    ]
 
 
 def _without_the_picture(result: Evaluation, answers: Answers) -> dict[str, Any]:

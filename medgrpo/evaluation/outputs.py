@@ -12,7 +12,7 @@ import numpy as np
 from medgrpo.evaluation.evaluate import Evaluation
 from medgrpo.evaluation.predictions import Predictions, write_predictions
 from medgrpo.evaluation.score import BOX_COLUMNS, LABELS
-from medgrpo.files import write_json, write_text
+from medgrpo.files import folder_replaced, write_json, write_text
 from medgrpo.records import BadRow, csv_rows, read_text
 
 COPIED = (
@@ -30,22 +30,25 @@ COPIED = (
 
 
 def write_outputs(result: Evaluation, folder: Path, *, review_rows: int, seed: int = 0) -> None:
-    """Writes all files, each whole or not at all. A review sheet that someone has begun is not replaced."""
+    """Writes all files together: whenever it is killed, those in the folder are all of one evaluation.
+
+    A review sheet that someone has begun is not replaced, and whatever else lies there stays.
+    """
     from medgrpo.evaluation.report import report_html
     from medgrpo.evaluation.review import review_sheet
 
-    folder.mkdir(parents=True, exist_ok=True)
     document = {**result.document, "warnings": result.warnings, "notes": result.predictions.notes}
-    write_json(folder / "metrics.json", document)
-    write_predictions(
-        folder / "predictions.parquet",
-        prediction_columns(result),
-        bounds={"reward": result.scored.reward_bounds},
-    )
-    write_text(folder / "report.html", report_html(result))
-    sheet = folder / "review.csv"
-    if review_rows and not _is_begun(sheet):
-        write_text(sheet, "\ufeff" + review_sheet(result.scored, review_rows, seed=seed))
+    with folder_replaced(folder) as place:
+        write_json(place / "metrics.json", document)
+        write_predictions(
+            place / "predictions.parquet",
+            prediction_columns(result),
+            bounds={"reward": result.scored.reward_bounds},
+        )
+        write_text(place / "report.html", report_html(result))
+        sheet = place / "review.csv"
+        if review_rows and not _is_begun(sheet):
+            write_text(sheet, "\ufeff" + review_sheet(result.scored, review_rows, seed=seed))
 
 
 def _is_begun(sheet: Path) -> bool:

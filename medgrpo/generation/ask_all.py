@@ -89,7 +89,7 @@ class Answers:
     without_picture: dict[Counterfactual, list[Completed]] = field(default_factory=dict)
     """The answers with pictures that cannot help."""
     engine: str | None = None
-    """What ran the model; None where nothing had to be generated."""
+    """What ran the model, in this call or in the one that it took up."""
     wall_s: float = 0.0
 
 
@@ -159,9 +159,11 @@ class _Session:
         self._engine: Engine | None = None
 
     @property
-    def engine_name(self) -> str | None:
-        """What ran the model; None where nothing had to be generated."""
-        return self._engine.name if self._engine else None
+    def engine_name(self) -> str:
+        """What ran the model; where all was answered before, what it was asked with (another engine is asked anew)."""
+        if self._engine is not None:
+            return self._engine.name
+        return "server" if self.plan.engine.startswith(("http://", "https://")) else self.plan.engine
 
     def complete(
         self,

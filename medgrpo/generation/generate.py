@@ -46,6 +46,8 @@ class Generated:
     """Which completions hit the length limit before ending."""
     lengths: list[int] = field(default_factory=list)
     """Tokens of each completion, the end token included."""
+    failed: str | None = None
+    """Why there is no answer, where a server gave none after all tries; the completions are then empty."""
 
 
 def generate(

@@ -12,7 +12,7 @@ from medgrpo.files import append_lines, write_lines
 from medgrpo.rows import Row
 
 Completed = dict[str, Any]
-"""`key`, `completions`, `truncated`, `lengths` of one row."""
+"""`key`, `completions`, `truncated`, `lengths` of one row; `failed`, a reason, where there is no answer."""
 
 
 Generate = Callable[[Sequence[Row]], Iterable[Any]]
@@ -74,6 +74,7 @@ def _generated(
             "completions": result.completions,
             "truncated": result.truncated,
             "lengths": result.lengths,
+            **({"failed": result.failed} if result.failed else {}),
         }
 
 
@@ -126,5 +127,6 @@ def _appended(
     entries = (head, *done.values())  # rewritten whole: a line that was cut off goes
     write_lines(file, entries)
     for completed in results:
-        append_lines(file, [completed], is_data=True)
+        if "failed" not in completed:  # asked again by the next call
+            append_lines(file, [completed], is_data=True)
         yield completed

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import mimetypes
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,32 +16,64 @@ from medgrpo.errors import MedgrpoError
 from medgrpo.generation.generate import Generated, Sampling
 from medgrpo.masking import without_credentials
 from medgrpo.rows import Row
-from medgrpo.web import ask_json
+from medgrpo.web import NoAnswer, ask_json
+
+GIVE_UP = 24
+"""So many rows in a row without an answer: the server is gone, and the night is not spent on asking it."""
 
 
-def ask_server(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """The JSON that a server answers; tried again while it is busy or starting.
+def ask_server(
+    url: str, path: str, body: dict[str, Any] | None = None, read: Callable[[Any], Any] | None = None
+) -> Any:
+    """The JSON that a server answers, or what `read` takes from it; tried again while it is busy or starting.
 
     Args:
         url: up to and with `/v1`, or without it.
         path: below `/v1`, as `chat/completions`.
         body: posted; None: a GET.
+        read: see `medgrpo.web.ask_json`.
     Raises:
         NoAnswer: no answer after all tries, or a refusal; says which (see `medgrpo.web`).
     """
     base, mark, query = url.partition("?")
     base = base.rstrip("/")
-    return ask_json(f"{base if base.endswith('/v1') else base + '/v1'}/{path}{mark}{query}", body)
+    return ask_json(f"{base if base.endswith('/v1') else base + '/v1'}/{path}{mark}{query}", body, read=read)
+
+
+def texts_of(document: Any) -> list[tuple[str, bool]]:
+    """Text of each choice of a chat completion, and whether it hit the length limit; surrogates become question marks.
+
+    Raises:
+        LookupError, TypeError, ValueError: there are none, or they are no texts.
+    """
+    found = []
+    for choice in document["choices"]:
+        content = choice["message"].get("content")
+        if content is not None and not isinstance(content, str):
+            raise TypeError("the content is no text")
+        text = (content or "").encode("utf-8", "replace").decode("utf-8")
+        found.append((text, choice.get("finish_reason") == "length"))
+    if not found:
+        raise LookupError("no choices")
+    return found
 
 
 def first_model(url: str) -> str:
     """The name of the first model that a server offers."""
-    offered = ask_server(url, "models").get("data") or []
+    offered = offered_models(url)
     if not offered:
         raise MedgrpoError(
             f"the server {without_credentials(url)} offers no model", hint="name it: --judge-model NAME"
         )
-    return str(offered[0]["id"])
+    return offered[0]
+
+
+def offered_models(url: str) -> list[str]:
+    """The names of the models that a server offers."""
+    found: list[str] = ask_server(
+        url, "models", read=lambda document: [str(one["id"]) for one in document.get("data") or []]
+    )
+    return found
 
 
 @dataclass
@@ -63,17 +96,28 @@ class ServerEngine:
         on_batch: Callable[[int], None] | None,
     ) -> Iterator[Generated]:
         """The completions of each row, in the order given."""
-        offered = [one["id"] for one in ask_server(self.url, "models").get("data") or []]
-        model = self.model if self.model in offered else first_model(self.url)
+        model = self.model if self.model in offered_models(self.url) else first_model(self.url)
+
+        copies = sampling.num_generations if sampling.temperature > 0 else 1
 
         def one(index: int) -> Generated:
-            return self._complete(index, rows[index], model, template, image_path, sampling)
+            try:
+                return self._complete(index, rows[index], model, template, image_path, sampling)
+            except NoAnswer as error:
+                return Generated(index, rows[index], [""] * copies, [False] * copies, failed=error.problem)
 
-        with ThreadPoolExecutor(self.parallel) as pool:
-            for result in pool.map(one, range(len(rows))):
-                yield result
-                if on_batch is not None:
-                    on_batch(1)
+        in_a_row = 0
+        for result in _in_order(one, len(rows), self.parallel):
+            in_a_row = 0 if result.failed is None else in_a_row + 1
+            if in_a_row >= GIVE_UP:
+                raise NoAnswer(
+                    f"{in_a_row} rows in a row got no answer; the last: {result.failed}",
+                    expected="an OpenAI-compatible server that answers",
+                    hint="what was answered is kept: run the same command again when it does",
+                )
+            yield result
+            if on_batch is not None:
+                on_batch(1)
 
     def _complete(
         self,
@@ -103,9 +147,24 @@ class ServerEngine:
                 if sampling.repetition_penalty == 1
                 else {"repetition_penalty": sampling.repetition_penalty}
             )
-        choices = ask_server(self.url, "chat/completions", body)["choices"]
-        texts = [str(choice["message"].get("content") or "") for choice in choices]
-        return Generated(index, row, texts, [choice.get("finish_reason") == "length" for choice in choices])
+        choices = ask_server(self.url, "chat/completions", body, texts_of)
+        return Generated(index, row, [text for text, _ in choices], [is_cut for _, is_cut in choices])
+
+
+def _in_order(work: Callable[[int], Generated], count: int, parallel: int) -> Iterator[Generated]:
+    """The results of 0, 1, … in order, `parallel` at a time and only a few ahead: what fails for good stops the rest."""
+    with ThreadPoolExecutor(parallel) as pool:
+        waiting: deque[Future[Generated]] = deque()
+        try:
+            for index in range(count):
+                waiting.append(pool.submit(work, index))
+                if len(waiting) >= 4 * parallel:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def server_messages(

@@ -20,7 +20,8 @@ def four_bit(weight: torch.Tensor) -> torch.Tensor:
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
     values, state = quantize_4bit(weight.to(torch.bfloat16), quant_type="nf4", compress_statistics=True)
-    return dequantize_4bit(values, state).float().reshape(weight.shape)
+    whole: torch.Tensor = dequantize_4bit(values, state)
+    return whole.float().reshape(weight.shape)
 
 
 def four_bit_error(weight: torch.Tensor) -> torch.Tensor:

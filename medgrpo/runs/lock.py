@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medgrpo.errors import UsageError
@@ -29,6 +31,26 @@ def is_held(run: Path) -> bool:
     return False
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Within it no other process writes this folder of results, which is made where it is absent.
+
+    Raises:
+        UsageError: another process writes it.
+    """
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = RunLock(folder, what="evaluation into")
+    try:
+        yield
+    finally:
+        (folder / NAME).unlink(missing_ok=True)
+        lock.release()
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()  # nothing came of it
+
+
 class RunLock:
     """Holds a run folder until `release`, or until the process ends in whatever way.
 
@@ -38,7 +60,7 @@ class RunLock:
         UsageError: another process writes the folder.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, *, what: str = "run") -> None:
         import fcntl
 
         self._file = os.open(run / NAME, os.O_RDWR | os.O_CREAT, 0o644)
@@ -48,7 +70,7 @@ class RunLock:
             holder = os.read(self._file, 100).decode("utf-8", "replace").strip()
             os.close(self._file)
             raise UsageError(
-                f"the run {run} is going on in another process ({holder})",
+                f"the {what} {run} is going on in another process ({holder})",
                 hint="wait for it, stop it with CTRL-C or kill, or choose another --output",
             ) from error
         except OSError:

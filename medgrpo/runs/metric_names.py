@@ -98,7 +98,9 @@ PLAIN = {
 DPO_REWARDS = {"chosen", "rejected", "margins", "accuracies"}
 """`rewards/<these>` are DPO's implicit rewards, not reward functions."""
 
-WRAPPERS = ("data", "metrics", "logs", "log", "values", "scalars", "stats", "payload")
+WRAPPERS = re.compile(
+    r"(train(ing)?_?)?(metrics?|logs?|stats?|statistics|scalars?|values?|data|results?|info|summary|payload|monitor)"
+)
 """Keys under which loggers put the metrics of a step: what lies below counts as if it stood above."""
 
 JUDGED = {
@@ -162,10 +164,15 @@ def is_understood(key: str) -> bool:
 
 
 def unwrapped(raw: dict[str, Any]) -> dict[str, Any]:
-    """The entry with what loggers wrap (`WRAPPERS`) laid beside the rest: {"step": 1, "data": {"loss": 2}}."""
+    """The entry with what loggers wrap (`WRAPPERS`) laid beside the rest: {"step": 1, "data": {"loss": 2}}, also as
+    a list of {"name": "loss", "value": 2}."""
     found: dict[str, Any] = {}
-    for key, value in raw.items():
-        if key in WRAPPERS and isinstance(value, dict):
+    for key, written in raw.items():
+        value = written
+        if isinstance(value, list) and WRAPPERS.fullmatch(key):
+            pairs = [item for item in value if isinstance(item, dict) and "value" in item]
+            value = {str(item.get("name", item.get("key", item.get("tag")))): item["value"] for item in pairs}
+        if isinstance(value, dict) and WRAPPERS.fullmatch(key):
             found |= {inner: item for inner, item in unwrapped(value).items() if inner not in raw}
         else:
             found[key] = value
@@ -250,7 +257,8 @@ def _plain_names(keys: tuple[str, ...]) -> tuple[tuple[str, ...] | None, tuple[i
 
 def _each_value_read(raw: dict[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {}
-    flat = flatten(unwrapped(raw)) if any(isinstance(value, dict) for value in raw.values()) else raw
+    nested = any(isinstance(value, dict | list) for value in raw.values())
+    flat = flatten(unwrapped(raw)) if nested else raw
     for key, value in flat.items():
         if key == "global_step/max_steps" and isinstance(value, str) and "/" in value:
             done, total = value.split("/", 1)

@@ -157,12 +157,16 @@ def read_rows(run: Path, columns: Sequence[str] = ROW_COLUMNS) -> list[dict[str,
 RECENT_STEPS = 16
 
 
+TRL_PLAIN = ("step", "advantage")
+"""Numbers in TRL's files of completions that are no rewards."""
+
+
 def read_recent_rows(run: Path) -> list[dict[str, Any]]:
     """Those of the last steps: of what is not in a part yet, or else of the newest part."""
     parts, spools = _files(run)
     if rows := _rows_of_spools(spools):
         return rows
-    rows = _rows_of(parts[-1:], ROW_COLUMNS)
+    rows = _rows_of(parts[-1:], ROW_COLUMNS) or _rows_of_trl(run / "completions")
     last = max((row["step"] for row in rows), default=0)
     return [row for row in rows if row["step"] > last - RECENT_STEPS]
 
@@ -184,6 +188,23 @@ def _rows_of(parts: Sequence[Path], columns: Sequence[str]) -> list[dict[str, An
         file = pq.ParquetFile(part)
         present = [name for name in (*columns, "abandoned") if name in file.schema_arrow.names]
         rows += file.read(columns=present).to_pylist()
+    return list(filter(_counts, rows))
+
+
+def _rows_of_trl(folder: Path) -> list[dict[str, Any]]:
+    """The completions that TRL itself stores (`log_completions`): a file a step, a column for each reward; the reward
+    is their sum, as TRL's weights are 1 unless set."""
+    files = sorted(folder.glob("completions_*.parquet"))[-RECENT_STEPS:]
+    if not files or find_spec("pyarrow") is None:
+        return []
+    import pyarrow.parquet as pq
+
+    rows = []
+    for row in (row for file in files for row in pq.read_table(file).to_pylist()):
+        values = [value for name, value in row.items() if name not in TRL_PLAIN and isinstance(value, float)]
+        prompt = str(row.get("prompt"))
+        told = {"prompt_id": prompt, "question": prompt, "completion": row.get("completion")}
+        rows.append({"step": int(row.get("step") or 0), "reward": sum(values) if values else None, **told})
     return list(filter(_counts, rows))
 
 

@@ -94,6 +94,78 @@ Q, Q2 = "Is there a fracture?", "Is there an effusion?"
 THINK = "<think>The line is broken.</think>\n<answer>yes</answer>"
 INFO = "dataset_info.json"
 
+
+def blob(
+    path: Path, *boxes: tuple[int, int, int, int], size: tuple[int, int] = (32, 24), value: int = 255
+) -> None:
+    """A mask of rectangles."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = Image.new("L", size, 0)
+    for box in boxes:
+        mask.paste(value, box)
+    mask.save(path)
+
+
+def text(name: str, content: str) -> Callable[[Path], None]:
+    """A text file."""
+
+    def write(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+
+    return write
+
+
+def pictures(*names: str, **options: Any) -> Callable[[Path], None]:
+    """Pictures of 32 x 24 px."""
+    return lambda folder: (
+        [picture(folder / name, value=30 + 20 * n, **options) for n, name in enumerate(names)] and None
+    )
+
+
+def masks(*names: str) -> Callable[[Path], None]:
+    """Masks with one spot each."""
+    return lambda folder: [blob(folder / name, (4, 4, 12, 12)) for name in names] and None
+
+
+def exif(name: str, orientation: int, size: tuple[int, int] = (32, 24)) -> Callable[[Path], None]:
+    """A JPEG that says how it is to be turned."""
+
+    def write(folder: Path) -> None:
+        from PIL import Image
+
+        options = Image.Exif()
+        options[0x0112] = orientation
+        picture(folder / name, size, exif=options)
+
+    return write
+
+
+def coco(
+    name: str,
+    picture_names: tuple[str, ...],
+    size: tuple[int, int],
+    *annotations: dict[str, Any],
+    categories: Any = None,
+) -> Callable[[Path], None]:
+    """A COCO file; annotations have image_id 0 and category 1 unless they say other."""
+    listed = [
+        {"id": n, "file_name": file, "width": size[0], "height": size[1]}
+        for n, file in enumerate(picture_names)
+    ]
+    found = [
+        {"id": n, "image_id": 0, "category_id": 1, **annotation} for n, annotation in enumerate(annotations)
+    ]
+    content = {
+        "images": listed,
+        "annotations": found,
+        "categories": categories or [{"id": 1, "name": "cyst"}],
+    }
+    return text(name, json.dumps(content))
+
+
 RECORDS = (
     Form(
         "question, answer (JSON lines)",
@@ -105,6 +177,48 @@ RECORDS = (
         "question, answer (CSV)",
         lines("a.csv", "question,answer", f'"{Q}",yes', f"{Q2},no"),
         {"question": Q, "answer": "yes"},
+    ),
+    Form(
+        "JSON lines named .json, with pictures",
+        both(
+            pictures("p0.png"),
+            text(
+                "a.json",
+                "".join(
+                    json.dumps({"images": ["p0.png"], "problem": f"<image>{q}", "answer": "yes"}) + "\n"
+                    for q in (Q, Q2)
+                ),
+            ),
+        ),
+        {"question": Q, "images": 1},
+    ),
+    Form(
+        "one JSON object with a list for each split",
+        text(
+            "a.json",
+            json.dumps(
+                {"train": [{"question": Q, "answer": "yes"}], "val": [{"question": Q2, "answer": "no"}]}
+            ),
+        ),
+        {"question": Q, "split": "train"},
+    ),
+    Form(
+        "a table beside files of kinds that are not read",
+        both(lines("a.csv", "question,answer", f"{Q},yes"), text("more.xlsx", "x"), text("scans.npz", "x")),
+        {"question": Q},
+        ("note: file of a kind that is not read (.xlsx)", "note: file of a kind that is not read (.npz)"),
+        rows=1,
+    ),
+    Form(
+        "questions beside a COCO file",
+        both(
+            pictures("images/a.png"),
+            coco("b.json", ("a.png",), (32, 24), {"bbox": [2, 3, 10, 12]}),
+            lines("q.jsonl", {"question": Q, "answer": "yes"}),
+        ),
+        {"answer": "cyst"},
+        ("note: q.jsonl was left out: the folder was read as coco",),
+        rows=1,
     ),
     Form(
         "EasyR1: problem with <image>, answer, images",
@@ -265,6 +379,52 @@ RECORDS = (
             "context": "user: Hello\nassistant: Hi",
         },
         ("note: system prompt not used: the prompt template has its own (--prompt)",),
+        rows=1,
+    ),
+    Form(
+        "Dolly: instruction, context, response",
+        lines(
+            "a.jsonl",
+            {"instruction": "Is it normal?", "context": "No fracture.", "response": "yes", "category": "qa"},
+        ),
+        {"question": "Is it normal?\nNo fracture.", "answer": "yes"},
+        ("category not read",),
+        rows=1,
+    ),
+    Form(
+        "a label that is the answer (BoolQ)",
+        lines(
+            "a.jsonl",
+            {"question": Q, "passage": "The line is broken.", "label": True},
+            {"question": Q2, "label": False},
+        ),
+        {"question": Q, "answer": "yes", "context": "The line is broken."},
+    ),
+    Form(
+        "options that are pictures (MMMU)",
+        lines(
+            "a.jsonl",
+            {
+                "question": f"<image 1>{Q}",
+                "options": ["<image 1>", "none"],
+                "answer": "B",
+                "image_1": "p0.png",
+            },
+            pictures=1,
+        ),
+        {},
+        ("skipped: picture inside the answer",),
+        rows=0,
+    ),
+    Form(
+        "the address that a picture is from",
+        lines(
+            "a.jsonl",
+            {"question": Q, "answer": "yes", "image": "p0.png", "flickr_url": "http://x.org/7.jpg"},
+            pictures=1,
+        ),
+        {"question": Q, "images": 1},
+        ("flickr_url not read",),
         rows=1,
     ),
     Form(
@@ -633,77 +793,6 @@ RECORDS = (
 )
 
 
-def blob(
-    path: Path, *boxes: tuple[int, int, int, int], size: tuple[int, int] = (32, 24), value: int = 255
-) -> None:
-    """A mask of rectangles."""
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mask = Image.new("L", size, 0)
-    for box in boxes:
-        mask.paste(value, box)
-    mask.save(path)
-
-
-def text(name: str, content: str) -> Callable[[Path], None]:
-    """A text file."""
-
-    def write(folder: Path) -> None:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content, encoding="utf-8")
-
-    return write
-
-
-def pictures(*names: str, **options: Any) -> Callable[[Path], None]:
-    """Pictures of 32 x 24 px."""
-    return lambda folder: (
-        [picture(folder / name, value=30 + 20 * n, **options) for n, name in enumerate(names)] and None
-    )
-
-
-def masks(*names: str) -> Callable[[Path], None]:
-    """Masks with one spot each."""
-    return lambda folder: [blob(folder / name, (4, 4, 12, 12)) for name in names] and None
-
-
-def exif(name: str, orientation: int, size: tuple[int, int] = (32, 24)) -> Callable[[Path], None]:
-    """A JPEG that says how it is to be turned."""
-
-    def write(folder: Path) -> None:
-        from PIL import Image
-
-        options = Image.Exif()
-        options[0x0112] = orientation
-        picture(folder / name, size, exif=options)
-
-    return write
-
-
-def coco(
-    name: str,
-    picture_names: tuple[str, ...],
-    size: tuple[int, int],
-    *annotations: dict[str, Any],
-    categories: Any = None,
-) -> Callable[[Path], None]:
-    """A COCO file; annotations have image_id 0 and category 1 unless they say other."""
-    listed = [
-        {"id": n, "file_name": file, "width": size[0], "height": size[1]}
-        for n, file in enumerate(picture_names)
-    ]
-    found = [
-        {"id": n, "image_id": 0, "category_id": 1, **annotation} for n, annotation in enumerate(annotations)
-    ]
-    content = {
-        "images": listed,
-        "annotations": found,
-        "categories": categories or [{"id": 1, "name": "cyst"}],
-    }
-    return text(name, json.dumps(content))
-
-
 YOLO_LINE = "0 0.5 0.5 0.25 0.5\n"  # 12 6 20 18 of 32 x 24
 BOXED = [[12, 6, 20, 18]]
 GROUPS = [
@@ -970,7 +1059,10 @@ FOLDERS = (
             ),
         ),
         {"mask": "labelsTr/v_001.png", "split": "train"},
-        ("skipped: picture of a set without masks",),
+        (
+            "note: dataset.json was left out: the folder was read as masks",
+            "skipped: picture of a set without masks",
+        ),
         rows=1,
     ),
     Form(
@@ -1001,6 +1093,18 @@ FOLDERS = (
         both(*(nifti(f"case_{n}/case_{n}_{kind}.nii.gz") for n in (1, 2) for kind in ("t1", "t2", "seg"))),
         {"patient_id": "volume-0001", "answer": "sagittal"},
         ("note: NIfTI file left out: a map of labels",),
+        rows=48,
+    ),
+    Form(
+        "NIfTI: several visits of a patient (BraTS 2023)",
+        both(
+            *(
+                nifti(f"BraTS-GLI-0000{p}-00{v}/BraTS-GLI-0000{p}-00{v}-t1n.nii.gz")
+                for p in (1, 2)
+                for v in (0, 1)
+            )
+        ),
+        {"patient_id": "volume-0001"},
         rows=48,
     ),
     Form(

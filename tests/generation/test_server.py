@@ -154,3 +154,99 @@ def test_an_unclear_verdict_is_counted_and_not_guessed(endpoint):
 )
 def test_a_verdict_is_one_word(reply, verdict):
     assert read_verdict(reply) == verdict
+
+
+ODD = [
+    b"{}",
+    b"null",
+    b"[]",
+    b'{"choices": []}',
+    b'{"choices": null}',
+    b'{"choices": [null]}',
+    b'{"choices": [{"message": null}]}',
+    b'{"choices": [{"message": {"content": ["x"]}}]}',
+    b'{"choices": [{"finish_reason": "stop"}]}',
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_reply_costs_a_retry_and_no_more(endpoint, odd):
+    replies = [odd]
+    usual = Handler.reply
+
+    def reply(self, document):
+        if self.command == "POST" and replies:
+            data = replies.pop()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+            return
+        usual(self, document)
+
+    Handler.reply = reply
+    try:
+        rows = [{"id": 1, "question": "q", "images": [], "language": "en"}]
+        engine = ServerEngine(endpoint.url, "served")
+        (done,) = engine.generate(rows, load_template("answer"), str, Sampling(8), None)
+    finally:
+        Handler.reply = usual
+    assert (done.completions, done.failed) == (["<answer>yes</answer>"], None)
+    assert len(endpoint.bodies) == 2
+
+
+def test_a_row_without_an_answer_is_one_row_with_its_reason(endpoint, tmp_path):
+    from medgrpo.generation.resumable import generate_resumably
+
+    endpoint.is_well = False
+    rows = [{"id": i, "question": f"question{i}", "images": [], "language": "en"} for i in range(9)]
+    engine = ServerEngine(endpoint.url, "served", parallel=1)
+
+    def do_POST(self):  # the row fails at every try
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.bodies.append(body)
+        if "question5" in str(body["messages"]) and not endpoint.is_well:
+            self.send_error(500)
+            return
+        self.reply({"choices": [{"message": {"content": "yes \ud800"}, "finish_reason": "stop"}]})
+
+    before, Handler.do_POST = Handler.do_POST, do_POST
+    try:
+
+        def ask():
+            return generate_resumably(
+                rows,
+                lambda missing: engine.generate(missing, load_template("answer"), str, Sampling(8), None),
+                tmp_path / "said.jsonl",
+                {},
+            )
+
+        done = ask()
+        assert [one["completions"] for one in done] == [["yes ?"]] * 5 + [[""]] + [["yes ?"]] * 3
+        assert "500" in done[5]["failed"]
+        asked = len(endpoint.bodies)
+        endpoint.is_well = True
+        again = ask()
+        assert [one.get("failed") for one in again] == [None] * 9
+        assert len(endpoint.bodies) == asked + 1  # what was answered is kept, what failed is asked again
+    finally:
+        Handler.do_POST = before
+
+
+def test_a_server_that_is_gone_does_not_take_the_night(endpoint):
+    endpoint.failures = [500] * 10_000
+    rows = [{"id": i, "question": "q", "images": [], "language": "en"} for i in range(400)]
+    engine = ServerEngine(endpoint.url, "served", parallel=2)
+    with pytest.raises(MedgrpoError, match="24 rows in a row got no answer"):
+        list(engine.generate(rows, load_template("answer"), str, Sampling(8), None))
+    assert len(endpoint.bodies) < 40 * 5
+
+
+def test_a_judge_that_drops_a_row_judges_the_others(endpoint, tmp_path):
+    endpoint.failures = [400]
+    cache = tmp_path / "judged.jsonl"
+    endpoint.answer = lambda _: "right"
+    found = judge_answers(judged_rows(), endpoint.url, cache=cache)
+    assert found["unanswered"] == 1
+    assert "400" in found["unanswered_because"]
+    assert judge_answers(judged_rows(), endpoint.url, cache=cache)["unanswered"] == 0

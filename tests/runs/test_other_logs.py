@@ -35,10 +35,20 @@ def falls(run):
     assert assess(run).verdict == "abnormal"
 
 
-@pytest.mark.parametrize("wrapper", ["data", "metrics", "logs", "values", "scalars"])
+@pytest.mark.parametrize(
+    "wrapper", ["data", "metrics", "logs", "values", "scalars", "train_metrics", "training_stats"]
+)
 def test_metrics_under_a_wrapper_are_read(tmp_path, wrapper):
     rows = [
         {"step": n, wrapper: {"critic/rewards/mean": r, "actor/grad_norm": 0.3}}
+        for n, r in zip(STEPS, FALLING, strict=True)
+    ]
+    falls(read_run(jsonl(tmp_path / "run.jsonl", rows)))
+
+
+def test_metrics_as_a_list_of_names_and_values_are_read(tmp_path):
+    rows = [
+        {"step": n, "metrics": [{"name": "train/reward", "value": r}]}
         for n, r in zip(STEPS, FALLING, strict=True)
     ]
     falls(read_run(jsonl(tmp_path / "run.jsonl", rows)))
@@ -233,3 +243,34 @@ def test_what_is_not_understood_beside_known_metrics_is_listed(tmp_path):
 def test_names_of_rewards_keep_their_case(tmp_path):
     rows = [{"step": n, "reward": 0.5, "rewards/CosineReward/mean": 0.5} for n in STEPS]
     assert read_run(jsonl(tmp_path / "run.jsonl", rows)).components == ["CosineReward"]
+
+
+def test_completions_that_trl_stored_beside_its_state_are_looked_at(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    history = [
+        {"step": n, "reward": 0.3 + 0.01 * n, "loss": 0.0, "kl": 0.1, "frac_reward_zero_std": 0.1}
+        for n in STEPS
+    ]
+    written(
+        tmp_path / "checkpoint-20" / "trainer_state.json",
+        json.dumps({"log_history": history, "max_steps": 20}),
+    )
+    (tmp_path / "completions").mkdir()
+    for step in STEPS:
+        rows = [
+            {
+                "step": step,
+                "prompt": f"Q{n // 4}",
+                "completion": "the same",
+                "mine": 0.1 * n,
+                "advantage": 0.5,
+            }
+            for n in range(16)
+        ]
+        pq.write_table(
+            pa.Table.from_pylist(rows), tmp_path / "completions" / f"completions_{step:05d}.parquet"
+        )
+    judged = assess(read_run(tmp_path), completions=True)
+    assert "repetition" in {finding.rule for finding in judged.findings}

@@ -70,6 +70,8 @@ def read_source(source: Source, problems: Problems, task: Task | None = None) ->
         MedgrpoError: a file cannot be read, or a row is bad and the policy is `stop`.
     """
     found = _read_source(source, problems, task)
+    for suffix, count in source.other_kinds.items():
+        problems.notes[f"file of a kind that is not read ({suffix})"] += count
     for kind, count in source.no_files.items():
         problems.skipped[f"{kind}, not a file"] += count
     return found
@@ -82,6 +84,11 @@ def _read_source(source: Source, problems: Problems, task: Task | None) -> tuple
                 continue
             found = list(folder.read(source, problems))
             problems.notes.update(source.notes)
+            used = set(folder.annotation_files(source))
+            for file in source.record_files:
+                if file not in used and file.suffix.lower() != ".txt":
+                    left = f"{source.relative(file)} was left out: the folder was read as {folder.name}"
+                    problems.notes[left] += 1
             return found, [folder.name]
     items: list[Item] = []
     formats: list[str] = []

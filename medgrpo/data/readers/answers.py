@@ -14,8 +14,8 @@ from medgrpo.data.readers.values import required, text_of, texts_of
 from medgrpo.records import lines
 
 ANSWER = (
-    *("answer", "answers", "gt_answer", "solution", "ground-true answer", "ground_truth", "gt", "label"),
-    *("output", "response", "答案", "回答", "completion", "target", "reference", "reference_answer"),
+    *("answer", "answers", "gt_answer", "solution", "ground-true answer", "ground_truth", "gt"),
+    *("completion", "label", "output", "response", "答案", "回答", "target", "reference", "reference_answer"),
     *("correct_answer", "final_answer", "expected_answer", "cop", "correct_option", "answer_idx"),
 )
 INDEX = ("cop", "answer_idx", "answer_index", "correct_index", "correct_option", "correct_choice", "gold")

@@ -120,6 +120,10 @@ class FolderReader(Reader):
     def matches(self, source: Source) -> bool:
         """True if the source has this shape."""
 
+    def annotation_files(self, source: Source) -> list[Path]:
+        """The data files that the format reads; other data files of the folder are told as left out."""
+        return []
+
     @abstractmethod
     def read(self, source: Source, problems: Problems) -> Iterator[Item]:
         """All rows of the folder, with `source_file` and `source_row`."""

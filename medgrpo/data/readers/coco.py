@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from medgrpo.data.readers.geometry import Placing, enclosing, frame_of
 from medgrpo.data.readers.values import required, text_of
 from medgrpo.data.schema import Task
 from medgrpo.data.source import Source
+from medgrpo.errors import MedgrpoError
 from medgrpo.records import json_value, read_text
 
 PARTS = ("images", "annotations", "categories")
@@ -30,6 +32,10 @@ class CocoReader(FolderReader):
         """A JSON file that opens with COCO's three lists."""
         return bool(_coco_files(source))
 
+    def annotation_files(self, source: Source) -> list[Path]:
+        """All COCO files."""
+        return _coco_files(source)
+
     def read(self, source: Source, problems: Problems) -> Iterator[Item]:
         """A row per picture, also those without boxes; `source_row` is the place in `images`."""
         for file in _coco_files(source):
@@ -37,16 +43,22 @@ class CocoReader(FolderReader):
 
 
 def _coco_files(source: Source) -> list[Path]:
-    found = []
-    for file in source.record_files:
-        if file.suffix.lower() == ".json":
-            with file.open("rb") as opened:
-                start = opened.read(1 << 20)
-            if start.lstrip()[:1] == b"{" and any(f'"{key}"'.encode() in start for key in PARTS):
-                content = json_value(read_text(file).text)
-                if all(isinstance(content.get(key), list) for key in PARTS):
-                    found.append(file)
-    return found
+    named = (file for file in source.record_files if file.suffix.lower() == ".json")
+    return [file for file in named if _is_coco(file, file.stat().st_mtime_ns)]
+
+
+@lru_cache(maxsize=256)
+def _is_coco(file: Path, stamp: int) -> bool:
+    """Whether a file has COCO's three lists; `stamp`, its time of change, makes a changed file another one."""
+    with file.open("rb") as opened:
+        start = opened.read(1 << 20)
+    if start.lstrip()[:1] != b"{" or not any(f'"{key}"'.encode() in start for key in PARTS):
+        return False
+    try:
+        content = json_value(read_text(file).text)
+    except (ValueError, RecursionError, MedgrpoError):
+        return False  # lines of JSON, or broken: the record formats say so
+    return all(isinstance(content.get(key), list) for key in PARTS)
 
 
 class _CocoFile:

@@ -186,7 +186,8 @@ def _asked(fields: Fields) -> tuple[str, str | None]:
         return instruction_of(fields)
     question = required(fields, "prompt", "question", "instruction", "query")
     extra = optional(fields, "input")
-    return f"{question}\n{extra}" if extra else question, history_of(fields)
+    before = "\n".join(text for text in (optional(fields, "context"), history_of(fields)) if text)
+    return f"{question}\n{extra}" if extra else question, before or None
 
 
 def _last_reply(fields: Fields, side: str) -> str:

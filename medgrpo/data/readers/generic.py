@@ -82,8 +82,12 @@ def refuse_unwanted(fields: Mapping[str, Any]) -> None:
     Raises:
         BadRow: `label` or `kto_tag` is false.
     """
+    replies = ("completion", "response", "output", "answer", "messages", "conversations")
+    has_reply = any(name in fields for name in replies)
     for name in ("label", "kto_tag", "desirable"):
-        if isinstance(fields.get(name) if name in fields else None, bool) and not fields[name]:
+        value = fields[name] if name in fields and has_reply else None
+        beside = isinstance(value, bool) or (value == 0 and "completion" in fields and "prompt" in fields)
+        if beside and not value:
             raise BadRow(
                 "answer that is not wanted",
                 name,

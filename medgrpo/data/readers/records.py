@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from medgrpo.data.source import split_word
 from medgrpo.errors import MedgrpoError
 from medgrpo.records import (
     BadRow,
@@ -91,12 +92,24 @@ def _json(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]
         listed = listed_rows(content)
         if listed is not None:
             content = listed
+        elif _are_splits(content):
+            content = [{"split": split, **row} for split, rows in content.items() for row in rows]
         elif content and all(isinstance(value, dict) for value in content.values()):
             content = [{KEY_FIELD: key, **value} for key, value in content.items()]
         else:
             content = [content]
     for number, value in enumerate(content, start=1):
         yield number, _object(value)
+
+
+def _are_splits(content: dict[str, Any]) -> bool:
+    """Whether an object is one list of rows for each split: {"train": […], "test": […]}."""
+    rows = [
+        value
+        for value in content.values()
+        if isinstance(value, list) and all(isinstance(r, dict) for r in value)
+    ]
+    return bool(rows) and len(rows) == len(content) and all(split_word(name) for name in content)
 
 
 def _csv(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:

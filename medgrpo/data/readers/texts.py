@@ -19,18 +19,22 @@ class InstructionReader(RecordReader):
 
     name: ClassVar[str] = "instruction"
     task: ClassVar[Task] = "text"
-    describe: ClassVar[str] = "Alpaca: instruction, input, output, history"
+    describe: ClassVar[str] = (
+        "Alpaca: instruction, input, output, history; Dolly: instruction, context, response"
+    )
 
     def accepts(self, record: Record) -> bool:
-        """An instruction and an output."""
-        return {"instruction", "output"} <= record.keys()
+        """An instruction and an output, or Dolly's response."""
+        return "instruction" in record and ("output" in record or "response" in record)
 
     def convert(self, record: Record, source: Source, file: Path) -> Item:
         """The row; a non-empty input follows the instruction on a line of its own."""
         fields = folded(record)
         refuse_unwanted(fields)
         question, context = instruction_of(record)
-        reply = required(record, "output")
+        reply = (
+            required(fields, "output", "response") if "output" not in fields else required(fields, "output")
+        )
         answer = answer_part(reply, "output")
         row = new_row(
             question=question,
@@ -46,7 +50,7 @@ class InstructionReader(RecordReader):
 def instruction_of(record: Record) -> tuple[str, str | None]:
     """Instruction and input as one question, and what was said before it (LLaMA-Factory's `history`)."""
     fields = folded(record)
-    parts = [optional(fields, "instruction"), optional(fields, "input")]
+    parts = [optional(fields, "instruction"), optional(fields, "input"), optional(fields, "context")]
     question = "\n".join(part for part in parts if part) or required(fields, "instruction")
     if optional(fields, "system"):
         fields.notes.append("system prompt not used: the prompt template has its own (--prompt)")

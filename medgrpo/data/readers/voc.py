@@ -39,6 +39,10 @@ class _OneFileAPicture(FolderReader):
             BadRow: it is broken.
         """
 
+    def annotation_files(self, source: Source) -> list[Path]:
+        """One for each picture."""
+        return self.files(source)
+
     def matches(self, source: Source) -> bool:
         """Annotation files, and pictures."""
         return bool(source.pictures) and bool(self.files(source))

@@ -43,6 +43,8 @@ SHARED_FOLDER = re.compile(
     re.IGNORECASE,
 )
 """Folders that do not name a case: kinds of files, series and sessions."""
+VISIT = re.compile(r"(?<=\d)[-_](\d{3}|(visit|tp|timepoint|week|month)[-_]?\d+)$", re.IGNORECASE)
+"""The end of a case's name that numbers its visits."""
 LARGEST_CASE = 24
 """Volumes that one case may have."""
 
@@ -140,7 +142,7 @@ def _cases(source: Source, volumes: Sequence[Path]) -> dict[Path, str]:
     sizes = Counter(folder for folder in folder_of.values() if folder)
     found = {}
     for path, folder in folder_of.items():
-        own = SERIES.sub("", _stem(path)) or _stem(path)
+        own = VISIT.sub("", SERIES.sub("", _stem(path)) or _stem(path))
         # one folder with many volumes of other names is that of a whole set, not of a case
         is_case = folder is not None and len(sizes) > 1 and sizes[folder] <= LARGEST_CASE
         found[path] = f"folder {folder}" if is_case else f"{folder or ''} {own.lower()}"
@@ -148,10 +150,11 @@ def _cases(source: Source, volumes: Sequence[Path]) -> dict[Path, str]:
 
 
 def _case_folder(source: Source, path: Path) -> str | None:
+    """The folder of the case; several visits of a patient (`BraTS-GLI-00008-000`, `-001`) are one."""
     parts = Path(source.relative(path)).parts[:-1]
     for index in range(len(parts) - 1, -1, -1):
         if not SHARED_FOLDER.fullmatch(parts[index]) and not split_of_name(parts[index]):
-            return "/".join(parts[: index + 1])
+            return "/".join((*parts[:index], VISIT.sub("", parts[index])))
     return None
 
 

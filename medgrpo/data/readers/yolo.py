@@ -119,7 +119,7 @@ def _paired(source: Source, labels: Sequence[Path]) -> dict[Path, Path]:
 
 def _about(source: Source, problems: Problems) -> About:
     for file in source.files:
-        if file.suffix in (".yaml", ".yml"):
+        if file.suffix in (".yaml", ".yml") and "names" in read_text(file).text:
             content = read_yaml(file)
             if isinstance(content, dict) and "names" in content:
                 return _from_yaml(content, file, problems)

@@ -34,7 +34,10 @@ def read_folder(path: Path) -> Parsed:
             return _named_after_folder(read_file(path / name), path)
     states = [path / "trainer_state.json", *path.glob("checkpoint-*/trainer_state.json")]
     if states := [state for state in states if state.is_file()]:
-        return _named_after_folder(read_file(max(states, key=_checkpoint_step)), path)
+        parsed = _named_after_folder(read_file(max(states, key=_checkpoint_step)), path)
+        if any(path.glob("completions/completions_*.parquet")):
+            parsed.folder = path  # TRL's log_completions
+        return parsed
     return _tracked(path)
 
 

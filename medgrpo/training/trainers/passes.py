@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.methods import METHODS
+
 if TYPE_CHECKING:
     from medgrpo.config.plan import StagePlan
     from medgrpo.config.sections import RunConfig
@@ -36,7 +38,7 @@ def whole_groups(plan: StagePlan, config: RunConfig, model: Any, longest_prompt:
     group = plan.samples_per_step // plan.prompts_per_step
     is_cut_by_user = training.per_device_train_batch_size or training.gradient_accumulation_steps
     if (
-        plan.method != "grpo"
+        not METHODS[plan.method].samples_texts
         or config.engine.shared_prompt == "off"
         or (is_cut_by_user and config.engine.tokens_per_pass is None)
         or share % group

@@ -3,10 +3,13 @@
 //! Rules are tried from the surest to the loosest; the one that decided is part of the verdict. Contradictions
 //! (side, negation, plane, modality, opposite words, extra items, hedges) win over any overlap.
 
+use std::borrow::Cow;
+
 use super::choices::Options;
-use super::claims::Kinds;
+use super::claims::{is_comparative, Kinds};
 use super::clauses::says_of_place;
 use super::lexicon::{Category, Role};
+use super::notation::is_bare_value;
 use super::numbers::{quantities, Dimension, Quantity};
 use super::polarity::{is_bare, is_possible, polarity, Polarity};
 use super::question::{is_normal, Question};
@@ -26,6 +29,8 @@ pub struct Prompt {
     kinds: Kinds,
     /// The same where one of several places is asked for.
     places: Kinds,
+    /// What is said of the place that is asked for: "abnormal" in "Which lung is abnormal?".
+    property: Vec<Token>,
     /// "Lateral" is a view here.
     asks_view: bool,
 }
@@ -54,10 +59,12 @@ impl Prompt {
             Some(question) => question.asks_view,
             None => true,
         } || references.iter().any(|r| is_view(r.as_ref()));
+        let scale = question.as_ref().and_then(|q| q.scale);
         let references: Vec<Reference> = references
             .iter()
             .flat_map(|r| alternatives(r.as_ref()))
-            .map(|r| Reference::new(r, question.as_ref(), &options, asks_view))
+            .map(|r| on_scale(scale, r))
+            .map(|r| Reference::new(&r, question.as_ref(), &options, asks_view))
             .collect();
         let required = || references.iter().flat_map(|r| r.named(&options));
         let kinds = Kinds::of(required());
@@ -68,12 +75,19 @@ impl Prompt {
         } else {
             Kinds::default()
         };
+        let mut property = question
+            .as_ref()
+            .map_or_else(Vec::new, |q| q.property(places));
+        if property.iter().any(is_comparative) {
+            property.retain(is_comparative); // "Which lung has the larger effusion?"
+        }
         Self {
             question,
             references,
             options,
             kinds,
             places,
+            property,
             asks_view,
         }
     }
@@ -90,7 +104,10 @@ impl Prompt {
         if self.references.is_empty() {
             return Verdict::reject(Rule::NoReference);
         }
-        scratch.read(answer);
+        scratch.read(&on_scale(
+            self.question.as_ref().and_then(|q| q.scale),
+            answer,
+        ));
         self.settle(scratch);
         let answer_parsed = &*scratch;
         if answer_parsed.tokens.is_empty() {
@@ -125,27 +142,37 @@ impl Prompt {
         if self.asks_view {
             answer.read_lateral_as_view();
         }
-        let is_polar = self
-            .references
-            .iter()
-            .all(|r| matches!(r.target, Target::YesNo(_)));
-        if is_polar {
-            answer.settle_polar_conclusion();
-            return;
-        }
+        let has_parts = answer.segments.len() > 1;
         if self
             .references
             .iter()
-            .any(|r| matches!(r.target, Target::Quantities(_)))
+            .all(|r| matches!(r.target, Target::YesNo(_)))
+        {
+            if has_parts {
+                answer.settle_polar_conclusion();
+            }
+            return;
+        }
+        if has_parts
+            && self
+                .references
+                .iter()
+                .any(|r| matches!(r.target, Target::Quantities(_)))
         {
             answer.settle_total();
         }
-        answer.settle_image_side();
-        answer.retract_at_no();
-        if let Some(question) = &self.question {
-            answer.settle_selection(question, self.places);
+        if has_parts && self.kinds.has(Category::Side) {
+            answer.settle_image_side();
         }
-        answer.settle_conclusion(self.question.as_ref(), self.kinds);
+        if has_parts {
+            answer.retract_at_no();
+        }
+        if let Some(question) = &self.question {
+            answer.settle_selection(question, &self.property, self.places);
+        }
+        if has_parts {
+            answer.settle_conclusion(self.question.as_ref(), self.kinds);
+        }
     }
 
     fn judge_one(&self, raw: &str, answer: &Parsed, reference: &Reference) -> Verdict {
@@ -153,7 +180,7 @@ impl Prompt {
         if let Target::Choice(wanted) = &reference.target {
             return self.judge_choice(raw, answer, wanted, reference);
         }
-        if is_same(answer, &reference.parsed) {
+        if is_same(answer, &reference.parsed) && has_same_amounts(answer, &reference.parsed) {
             return Verdict::accept(Rule::Exact);
         }
         if let Some(rule) = open_rule(answer, &reference.parsed, question) {
@@ -256,6 +283,23 @@ impl Prompt {
             })
         });
         named
+    }
+}
+
+/// Whether the numbers agree with their signs and units.
+fn has_same_amounts(answer: &Parsed, reference: &Parsed) -> bool {
+    if !reference.tokens.iter().any(|t| t.role == Role::Number) {
+        return true;
+    }
+    let (said, wanted) = (quantities(answer), quantities(reference));
+    said.len() == wanted.len() && said.iter().zip(&wanted).all(|(s, w)| s.agrees_with(w))
+}
+
+/// A bare "II" where the stage is asked means "stage II".
+fn on_scale<'a>(scale: Option<&str>, text: &'a str) -> Cow<'a, str> {
+    match scale {
+        Some(scale) if is_bare_value(text) => Cow::Owned(format!("{scale} {}", text.trim())),
+        _ => Cow::Borrowed(text),
     }
 }
 
@@ -430,7 +474,9 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
     let agrees = Quantity::agrees_with;
     let all_there = wanted.iter().all(|w| said.iter().any(|s| agrees(s, w)));
     let none_else = said.iter().all(|s| wanted.iter().any(|w| agrees(s, w)));
-    if all_there && none_else {
+    let is_size = wanted.len() > 1 && wanted.iter().all(|w| w.dimension == Dimension::Length);
+    let has_all_sides = !is_size || said.len() >= wanted.len();
+    if all_there && none_else && has_all_sides {
         Verdict::accept(Rule::Number)
     } else {
         Verdict::reject(Rule::Number)

@@ -200,6 +200,7 @@ impl Options {
             next.is_some_and(|n| is_connective(n.text)) || previous.is_some_and(is_connective);
         let is_before_han = next.is_some_and(|n| !n.text.is_ascii());
         let is_article = text == "A"
+            && !word.is_marked
             && next.is_some_and(|n| {
                 n.before == Stop::Blank
                     && !is_predicate(n.text)
@@ -291,7 +292,7 @@ fn words(text: &str) -> Vec<Word<'_>> {
             is_after_dash |= matches!(character, '-' | '—' | '–');
             before = before.max(match character {
                 '.' | '!' | '?' | '。' | '！' | '？' | '\n' | ';' | '；' => Stop::Sentence,
-                ',' | '，' | '、' | ':' | '：' | '—' | '–' | '(' | '（' | '>' | '*' | '"' | '#' => {
+                ',' | '，' | '、' | '—' | '–' | '(' | '（' | '>' | '*' | '"' | '#' => {
                     Stop::Clause
                 }
                 '\'' | '’' | '-' => before,
@@ -386,7 +387,10 @@ impl Group {
             ],
         ));
         self.is_denied = denials % 2 == 1;
-        self.is_hedged = has(lead, &["maybe", "perhaps", "possibly", "might", "probably"])
+        let may_be = lead
+            .windows(2)
+            .any(|w| matches!(w[0].text.to_ascii_lowercase().as_str(), "could" | "may") && w[1].text == "be");
+        self.is_hedged = may_be || has(lead, &["maybe", "perhaps", "possibly", "might", "probably"])
             || has(tail, &["maybe", "perhaps", "possibly", "might", "unsure"])
                 && !has(tail, &["not"])
             || has_run(lead, &["可能", "也许", "大概", "或许"]);
@@ -404,11 +408,7 @@ impl Group {
                 "final",
                 "conclusion",
             ],
-        ) || lead
-            .last()
-            .is_some_and(|w| matches!(w.text.to_ascii_lowercase().as_str(), "option" | "choice"))
-            && before <= Stop::Blank
-            || has_run(
+        ) || has_run(
                 lead,
                 &["答案", "故选", "应选", "选择", "因此", "所以", "综上", "选"],
             );
@@ -492,7 +492,7 @@ const DENIALS_AFTER: [&str; 15] = [
 
 /// A word after which a letter is an option.
 fn is_lead(word: &str) -> bool {
-    const LEADS: [&str; 34] = [
+    const LEADS: &[&str] = &[
         "answer",
         "option",
         "options",
@@ -527,6 +527,15 @@ fn is_lead(word: &str) -> bool {
         "excluding",
         "eliminating",
         "for",
+        "of",
+        "on",
+        "to",
+        "supports",
+        "suggests",
+        "indicates",
+        "favors",
+        "favours",
+        "towards",
     ];
     const CHINESE: [&str; 11] = [
         "选", "案", "是", "为", "项", "除", "即", "故", "和", "或", "非",

@@ -83,28 +83,31 @@ impl Says {
     }
 }
 
-/// Words at the head of a sentence that make it a request.
-const REQUESTS: [&str; 19] = [
-    "please",
-    "kindly",
-    "describe",
-    "assess",
-    "evaluate",
-    "analyze",
-    "analyse",
-    "explain",
-    "determine",
-    "examine",
-    "provide",
-    "give",
-    "tell",
-    "请",
-    "描述",
-    "评估",
-    "分析",
-    "请问",
-    "请描述",
-];
+/// A word at the head of a sentence that makes it a request.
+fn is_request_word(word: &str) -> bool {
+    matches!(
+        word,
+        "please"
+            | "kindly"
+            | "describe"
+            | "assess"
+            | "evaluate"
+            | "analyze"
+            | "analyse"
+            | "explain"
+            | "determine"
+            | "examine"
+            | "provide"
+            | "give"
+            | "tell"
+            | "请"
+            | "描述"
+            | "评估"
+            | "分析"
+            | "请问"
+            | "请描述"
+    )
+}
 
 /// Retractions that are looked at in one answer.
 const MOST_RETRACTIONS: usize = 8;
@@ -185,8 +188,24 @@ impl Parsed {
     /// Sets aside what is requested, conceded or taken back.
     pub(super) fn settle_discourse(&mut self) {
         self.set_aside_requests();
-        self.set_aside_hypotheses();
-        if self.tokens.iter().any(|t| matches!(t.role, Role::Concede)) {
+        let mut roles = 0_u64;
+        for token in &self.tokens {
+            roles |= 1 << token.role as u64;
+        }
+        let has = |list: &[Role]| list.iter().any(|&role| roles >> role as u64 & 1 == 1);
+        if !has(&[
+            Role::Concede,
+            Role::Condition,
+            Role::Retract,
+            Role::Refusal,
+            Role::No,
+        ]) {
+            return;
+        }
+        if has(&[Role::Condition]) {
+            self.set_aside_hypotheses();
+        }
+        if has(&[Role::Concede]) {
             self.set_aside_concessions();
         }
         let words: Vec<usize> = (1..self.tokens.len())
@@ -226,7 +245,11 @@ impl Parsed {
                 .count();
             let end = first + length;
             let word = self.word(&self.tokens[first]);
-            let is_request = length > 1 && REQUESTS.contains(&word);
+            let is_request = length > 1 && is_request_word(word);
+            if !is_request {
+                first = end;
+                continue;
+            }
             let next = self.tokens.get(first + 1).map(|t| self.word(t));
             let is_label = self
                 .tokens
@@ -241,9 +264,6 @@ impl Parsed {
 
     /// "A pneumothorax would show a pleural line.": the whole clause is only thought.
     fn set_aside_hypotheses(&mut self) {
-        if !self.text.contains("would") {
-            return;
-        }
         for at in 1..self.tokens.len() {
             let token = self.tokens[at];
             let segment = self.segments[token.segment as usize];
@@ -591,19 +611,20 @@ impl Parsed {
 
     /// Where one of several is asked for by a property ("Which lung is abnormal?"), sets aside the clauses that say
     /// of another that it has not the property, or something else of it.
-    pub(super) fn settle_selection(&mut self, question: &Question, kinds: Kinds) {
-        let mut property = question.property(kinds);
-        if property.iter().any(is_comparative) {
-            property.retain(is_comparative); // "Which lung has the larger effusion?"
-        }
+    pub(super) fn settle_selection(
+        &mut self,
+        question: &Question,
+        property: &[Token],
+        kinds: Kinds,
+    ) {
         if property.is_empty() || kinds.is_empty() && !question.has_alternatives {
             return;
         }
-        let clauses = self.clauses(question, &property, kinds);
+        let clauses = self.clauses(question, property, kinds);
         let is_meant = clauses
             .iter()
             .any(|c| c.has_subject && matches!(c.says, Says::Has | Says::Nothing));
-        self.settle_comparison(&clauses, &property, kinds);
+        self.settle_comparison(&clauses, property, kinds);
         for clause in clauses {
             for index in clause.first..clause.end {
                 let names = self
@@ -752,6 +773,11 @@ impl Parsed {
         let observes = (segment.has_verb && tokens.first().is_some_and(is_observer)
             || tokens.iter().any(is_looking))
             && !tokens.iter().any(points);
+        // "the kidney contains it"
+        let has_it = names_only && has_subject && tokens.iter().skip(1).any(|t| matches!(self.word(t), "it" | "one" | "this"));
+        if says == Says::Nothing && has_it {
+            says = Says::Has;
+        }
         if says == Says::Nothing && (names_only || observes) {
             says = Says::Other;
         }
@@ -917,7 +943,8 @@ fn names_organ(token: &Token) -> bool {
 }
 
 /// "Larger", "smaller".
-fn is_comparative(token: &Token) -> bool {
+#[must_use]
+pub fn is_comparative(token: &Token) -> bool {
     use super::lexicon::Lexicon;
     let id = Lexicon::get()
         .concepts

@@ -194,6 +194,7 @@ impl Parsed {
     pub(super) fn mark_negation(&mut self) {
         self.settle_leading_no();
         self.settle_free();
+        self.settle_removed();
         let mut is_denied = false;
         let mut reach = DenialReach::default();
         for index in 0..self.segments.len() {
@@ -260,7 +261,18 @@ impl Parsed {
         let before = index
             .checked_sub(1)
             .map_or(&[][..], |i| self.of(&self.segments[i]));
-        let denial = before.iter().position(|t| t.role == Role::Negation);
+        let denial = before
+            .iter()
+            .position(|t| matches!(t.role, Role::Negation | Role::No));
+        let is_only = |t: &Token| {
+            matches!(
+                self.word(t),
+                "only" | "just" | "merely" | "仅" | "只" | "只有" | "仅有"
+            )
+        };
+        if tokens.first().is_some_and(is_only) {
+            return true; // "no right effusion, only a left one"
+        }
         let has_denial = tokens
             .iter()
             .any(|t| matches!(t.role, Role::Negation | Role::NegationBack));
@@ -280,13 +292,37 @@ impl Parsed {
             && !has_denial
     }
 
+    /// "The resected specimen", "removed from the patient": no denial of what is shown.
+    fn settle_removed(&mut self) {
+        for at in 0..self.tokens.len() {
+            let token = self.tokens[at];
+            if token.role != Role::NegationBack {
+                continue;
+            }
+            let is_participle = matches!(
+                self.word(&token),
+                "resected" | "removed" | "excised" | "extracted" | "evacuated" | "resolved" | "cut out" | "taken out"
+            );
+            let next = self.tokens.get(at + 1).filter(|n| n.segment == token.segment);
+            let is_attribute = next.is_some_and(|n| {
+                n.is_content() || n.role == Role::Filler || self.word(n) == "from"
+            });
+            if is_participle && is_attribute {
+                self.tokens[at].role = Role::Filler;
+            }
+        }
+    }
+
     /// "Nodule-free", "the lung is nodule free": the word denies what stands before it.
     fn settle_free(&mut self) {
-        if !self.text.contains("free") {
-            return;
-        }
         for at in 1..self.tokens.len() {
             let token = self.tokens[at];
+            let is_word = token.end - token.start == 4
+                && token.role == Role::Content
+                && token.category == Category::Unknown;
+            if !is_word {
+                continue;
+            }
             let is_free = &self.text[token.start as usize..token.end as usize] == "free";
             let is_last = self
                 .tokens

@@ -1,8 +1,9 @@
 //! Rewards on text: what a completion says, and whether a careful reader would accept it.
 //!
-//! `tags` finds the parts of a completion, `normalise` and `tokens` turn an answer into concepts of the
-//! `lexicon`, `answers` decides whether it is right, and `similarity` gives the usual overlap
-//! scores. `scores` gives all of them from one look at a completion.
+//! `tags` finds the parts of a completion, `wrappers` and `normalise` unwrap an answer, `words`, `notation` and `tokens`
+//! turn it into concepts of the `lexicon`, `clauses` and `claims` into what it stands by; `question` and `proposition` say
+//! what a claim has to speak to, `answers` decides whether it is right, and `similarity` gives the usual overlap scores.
+//! `scores` gives all of them from one look at a completion.
 
 pub mod answers;
 pub mod choices;

@@ -38,16 +38,24 @@ pub fn read(text: &str, words: &[Word], at: usize) -> Option<Notation> {
             .or_else(|| reader.chinese_scale(at));
     }
     if byte.is_ascii_lowercase() {
-        let found = match byte {
-            b'c' | b't' | b'l' | b's' if first.len() <= 4 => reader.letter_level(at),
-            _ => None,
+        let next = words.get(at + 1).map(|w| text.as_bytes()[w.1 as usize]);
+        if first.len() <= 4 && matches!(byte, b'c' | b't' | b'l' | b's') {
+            if let Some(found) = reader.letter_level(at) {
+                return Some(found);
+            }
+        }
+        return match next {
+            Some(next) if next >= 0x80 => reader.chinese_scale(at),
+            Some(next) if next.is_ascii_digit() => reader
+                .region_level(at)
+                .or_else(|| reader.scale(at))
+                .or_else(|| reader.date(at)),
+            Some(_) => reader
+                .ordinal_level(at)
+                .or_else(|| reader.region_level(at))
+                .or_else(|| reader.scale(at)),
+            None => None,
         };
-        return found
-            .or_else(|| reader.region_level(at))
-            .or_else(|| reader.ordinal_level(at))
-            .or_else(|| reader.scale(at))
-            .or_else(|| reader.chinese_scale(at))
-            .or_else(|| reader.date(at));
     }
     match first {
         "颈" | "胸" | "腰" | "骶" => reader.region_level(at),
@@ -434,6 +442,13 @@ const fn level_key(region: u64, number: u64) -> u64 {
 }
 
 fn ordinal_of(word: &str) -> Option<u64> {
+    let is_ordinal = word.ends_with("th")
+        || word.ends_with("rd")
+        || word.ends_with("nd")
+        || word.ends_with("st");
+    if !is_ordinal {
+        return None;
+    }
     if let Some(position) = ORDINALS.iter().position(|o| *o == word) {
         return Some(position as u64 + 1);
     }

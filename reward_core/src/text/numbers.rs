@@ -119,11 +119,16 @@ pub fn quantities(parsed: &Parsed) -> Vec<Quantity> {
                 dimension = Dimension::Percent;
             }
             let bound = bound_after(parsed, at + unit_tokens).unwrap_or(token.bound);
-            let value = if factor.is_nan() {
-                (token.value - 32.0) / 1.8
-            } else {
-                token.value * factor
-            };
+            let is_below_zero =
+                matches!(dimension, Dimension::Attenuation | Dimension::Temperature)
+                    && has_minus(&parsed.text[..token.start as usize]);
+            let sign = if is_below_zero { -1.0 } else { 1.0 };
+            let value = sign
+                * if factor.is_nan() {
+                    (token.value - 32.0) / 1.8
+                } else {
+                    token.value * factor
+                };
             found.push(Quantity {
                 value,
                 dimension,
@@ -151,6 +156,12 @@ pub fn quantities(parsed: &Parsed) -> Vec<Quantity> {
         }
     }
     found
+}
+
+/// A minus sign ends the text, and no word stands before it.
+fn has_minus(text: &str) -> bool {
+    text.strip_suffix('-')
+        .is_some_and(|rest| !rest.ends_with(|c: char| c.is_alphanumeric()))
 }
 
 /// "Or more", "以上" after a number and its unit.
@@ -281,6 +292,9 @@ const UNITS: &[(&str, Dimension, f64)] = &[
     ("year old", Dimension::Time, 365.25),
     ("years old", Dimension::Time, 365.25),
     ("yo", Dimension::Time, 365.25),
+    ("y/o", Dimension::Time, 365.25),
+    ("yrs", Dimension::Time, 365.25),
+    ("yr", Dimension::Time, 365.25),
     ("岁", Dimension::Time, 365.25),
     ("年", Dimension::Time, 365.25),
     ("%", Dimension::Percent, 1.0),

@@ -157,7 +157,6 @@ struct Clause<'a> {
     tokens: Vec<&'a Token>,
     content: Vec<&'a Token>,
     is_statement: bool,
-    is_further: bool,
 }
 
 impl<'a> Clause<'a> {
@@ -183,28 +182,31 @@ impl<'a> Clause<'a> {
             )
         };
         let is_statement = tokens.iter().any(|t| says(t));
-        let is_further = tokens.iter().any(|t| {
-            matches!(
-                &answer.text[t.start as usize..t.end as usize],
-                "other"
-                    | "another"
-                    | "additional"
-                    | "further"
-                    | "new"
-                    | "else"
-                    | "其他"
-                    | "其它"
-                    | "另"
-                    | "新"
-            )
-        });
         Self {
             tokens,
             content,
             is_statement,
-            is_further,
         }
     }
+}
+
+/// "No other nodules": the denial is not of what is asked.
+fn names_others(answer: &Parsed, clause: &Clause<'_>) -> bool {
+    clause.tokens.iter().any(|t| {
+        matches!(
+            answer.word(t),
+            "other"
+                | "another"
+                | "additional"
+                | "further"
+                | "new"
+                | "else"
+                | "其他"
+                | "其它"
+                | "另"
+                | "新"
+        )
+    })
 }
 
 /// Tokens of each clause of a sentence: a segment with a verb of its own begins a new one.
@@ -456,6 +458,17 @@ fn amount_says(
     if let Some(fits) = compared {
         return Some(Stated::Firm(fits != question.is_negated));
     }
+    let is_many = |t: &&Token| {
+        t.is_stated()
+            && matches!(
+                answer.word(t),
+                "multiple" | "several" | "many" | "numerous" | "多发" | "多个" | "许多"
+            )
+    };
+    let asks_many = |q: &Quantity| q.bound == Bound::Above && q.value <= 1.0 || q.bound == Bound::AtLeast && q.value <= 2.0;
+    if clause.content.iter().any(|t| is_many(t)) && question.proposition.amounts.iter().any(asks_many) {
+        return Some(Stated::Firm(!question.is_negated));
+    }
     let counts = question
         .proposition
         .amounts
@@ -523,6 +536,17 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         .chain(place)
         .fold(0, |bits, t| bits | side_bits(t));
     let said_side = content.iter().fold(0, |bits, t| bits | side_bits(t));
+    if asked_side == 3 && (said_side == 1 || said_side == 2) {
+        let is_only = clause.tokens.iter().any(|t| {
+            let word = answer.word(t);
+            word.starts_with("only")
+                || matches!(word, "just" | "single" | "仅" | "只" | "只有" | "仅有")
+        });
+        return match is_denied || is_only {
+            true => Stated::Firm(question.is_negated), // "only the left kidney" where both are asked
+            false => Stated::Nothing,
+        };
+    }
     let is_other_side = asked_side != 0 && said_side != 0 && asked_side & said_side == 0;
     if is_other_side && (is_denied || says_normal) {
         return Stated::Nothing; // of the other side
@@ -584,7 +608,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         && core
             .last()
             .is_some_and(|a| !content.iter().any(|t| is_meant(t, a)));
-    if (is_weak || misses_last) && !is_denied || is_denied && clause.is_further {
+    if (is_weak || misses_last) && !is_denied || is_denied && names_others(answer, clause) {
         return Stated::Nothing;
     }
     let is_echo = question.proposition.is_existence
@@ -598,6 +622,9 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             )
         });
     if is_echo && !is_denied {
+        return Stated::Nothing;
+    }
+    if question.proposition.is_existence && !is_denied && is_definition(answer, clause, core) {
         return Stated::Nothing;
     }
     let said = !is_denied;
@@ -622,6 +649,25 @@ fn is_referred_to(answer: &Parsed, token: &Token) -> bool {
             "to" | "in" | "on"
         )
     })
+}
+
+/// "Pneumonia is an infection of the lungs": tells what the thing is, not that it is there.
+fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
+    let tokens = &clause.tokens;
+    let Some(at) = tokens.iter().position(|t| t.is_content()) else {
+        return false;
+    };
+    let opens_bare = tokens[..at].iter().all(|t| t.role != Role::Determiner && answer.word(t) != "a" && answer.word(t) != "an");
+    let last = tokens[at..].iter().take_while(|t| core.iter().any(|a| a.key == t.key) || t.category == Category::Organ).count();
+    let Some(verb) = tokens.get(at + last) else { return false };
+    let is_be = matches!(answer.word(verb), "is" | "are" | "是" | "can" | "may");
+    let defines = tokens.get(at + last + 1).is_some_and(|t| {
+        matches!(
+            answer.word(t),
+            "a" | "an" | "one of" | "usually" | "commonly" | "typically" | "often" | "defined" | "caused" | "cause" | "common"
+        ) || answer.word(verb) == "是"
+    });
+    opens_bare && last > 0 && is_be && defines && !tokens[at..].iter().any(|t| t.role == Role::Affirm && answer.word(t) != "是")
 }
 
 /// The clause says "normal" of what the question is about, or of everything.

@@ -99,8 +99,10 @@ impl Proposition {
     pub fn new(parsed: &Parsed) -> Self {
         let first = first_words(parsed);
         let is_existence = is_existence(parsed, &first);
-        let phrases = phrases_of_place(parsed);
-        let normality = normality(parsed, &phrases);
+        let is_be = matches!(first.0, "is" | "are" | "was" | "were" | "isn" | "aren");
+        let phrases = phrases_of_place(parsed, is_be || is_existence);
+        let is_pronoun = matches!(first.1, "this" | "it" | "that" | "these" | "they");
+        let normality = normality(parsed, &phrases, is_be && is_pronoun);
         let mut proposition = Self {
             is_existence,
             is_modal: matches!(first.0, "can" | "could" | "may" | "might")
@@ -243,8 +245,9 @@ fn is_existence(parsed: &Parsed, first: &(&str, &str)) -> bool {
 }
 
 /// For each token, whether it stands in a phrase such as "in the left lung".
-fn phrases_of_place(parsed: &Parsed) -> Vec<bool> {
+fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
     let mut inside = false;
+    let mut has_site = false;
     let mut phrases = Vec::with_capacity(parsed.tokens.len());
     let existential =
         |t: &Token| t.role == Role::Affirm && EXISTING_CHINESE.contains(&word(parsed, t));
@@ -267,9 +270,11 @@ fn phrases_of_place(parsed: &Parsed) -> Vec<bool> {
             }
             _ => {}
         }
-        if token.before >= Break::Colon {
+        // "can a mass in the pancreatic head cause …": the verb ends the phrase
+        if token.before >= Break::Colon || !is_be && has_site && token.is_content() && token.category == Category::Unknown {
             inside = false;
         }
+        has_site |= inside && matches!(token.category, Category::Organ | Category::Side | Category::Direction);
         let is_site = matches!(
             token.category,
             Category::Organ
@@ -296,12 +301,13 @@ fn is_site_phrase(parsed: &Parsed, phrases: &[bool]) -> bool {
 }
 
 /// Normality where it is what is asked, not where it only describes ("the normal kidney").
-fn normality(parsed: &Parsed, phrases: &[bool]) -> Option<bool> {
+fn normality(parsed: &Parsed, phrases: &[bool], is_pronoun: bool) -> Option<bool> {
     let last = parsed
         .tokens
         .iter()
         .rposition(|t| t.category == Category::Normality)?;
-    let is_last = parsed
+    // "Are these normal kidneys?"
+    let is_last = is_pronoun || parsed
         .tokens
         .iter()
         .zip(phrases)

@@ -32,6 +32,8 @@ pub struct Question {
     pub asks_organ: bool,
     /// It asks for a plane or view.
     pub asks_view: bool,
+    /// The scale on which it asks for a value: "stage" in "What stage is it?".
+    pub scale: Option<&'static str>,
 }
 
 const POLAR_OPENERS: &[&str] = &[
@@ -101,6 +103,7 @@ impl Question {
         let offered = alternatives(&parsed);
         let has = |words: &[&str]| words.iter().any(|w| parsed.text.contains(w));
         let asks_organ = has(&["organ", "body part", "器官", "脏器"]);
+        let scale = parsed.scale_asked();
         let asks_view = has(&[
             "view",
             "projection",
@@ -123,6 +126,7 @@ impl Question {
             is_negated,
             asks_organ,
             asks_view,
+            scale,
         }
     }
 

@@ -53,6 +53,7 @@ pub fn judge(
         let scope = scope(*sentence).with_examples_if_needed();
         let covered = scope.covered();
         if covered < 1.0
+            && question.is_some_and(|q| q.asks_organ)
             && (Scope {
                 is_strict: false,
                 ..scope
@@ -88,10 +89,12 @@ pub fn judge(
                 contradiction,
                 None | Some(Rule::ExtraItem | Rule::Different)
             );
+            let names_thing = contradiction.is_none() || scope.names_thing();
             if may_go_on
+                && names_thing
                 && rest.iter().any(|later| {
                     (Scope {
-                        sentence: *later,
+                        sentence: later,
                         ..scope
                     })
                     .takes_up()
@@ -179,26 +182,28 @@ impl<'a> Scope<'a> {
 
     /// The same, with the examples of the sentence where the rest does not cover the reference.
     fn with_examples_if_needed(mut self) -> Self {
-        self.takes_examples = self.covered() < 1.0;
+        self.takes_examples = self.sentence.iter().any(|s| s.is_example) && self.covered() < 1.0;
         self
     }
 
     /// "This represents pneumonia.", "这是一个肾囊肿。" after what was seen: says what it is, completely.
     fn takes_up(&self) -> bool {
-        let names_thing = self
-            .target
-            .required
-            .iter()
-            .any(|w| kind_of(w.category) == Kind::Thing);
         let tokens = self.sentence.first().map_or(&[][..], |s| self.answer.of(s));
-        names_thing
-            && tokens.first().is_some_and(|t| t.role == Role::Determiner)
+        tokens.first().is_some_and(|t| t.role == Role::Determiner)
             && tokens
                 .iter()
                 .take(5)
                 .any(|t| t.role == Role::Verb || t.role == Role::Affirm)
             && self.covered() >= 1.0
             && self.contradiction().is_none()
+    }
+
+    /// A disease or another thing is wanted, not a place.
+    fn names_thing(&self) -> bool {
+        self.target
+            .required
+            .iter()
+            .any(|w| kind_of(w.category) == Kind::Thing)
     }
 
     /// A word of the question is named, or what it asks for by its property.
@@ -250,7 +255,17 @@ impl<'a> Scope<'a> {
                 && !self.question.is_some_and(|q| q.names(t))
                 && !self.is_wanted(t)
         };
-        token.category == Category::Finding && is_disease(token) || next.is_some_and(is_disease)
+        let run = self.answer.tokens[at..]
+            .iter()
+            .take(4)
+            .take_while(|t| t.is_joined && t.is_content());
+        let names_in_run = || {
+            run.filter(|t| t.category == Category::Finding)
+                .any(is_disease)
+        };
+        token.category == Category::Finding && is_disease(token)
+            || next.is_some_and(is_disease)
+            || names_in_run()
     }
 
     fn segments(&self) -> impl Iterator<Item = &'a Segment> + 'a {

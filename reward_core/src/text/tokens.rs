@@ -154,6 +154,12 @@ impl Parsed {
         &self.tokens[segment.first as usize..segment.end as usize]
     }
 
+    /// The scale that a question asks for.
+    #[must_use]
+    pub fn scale_asked(&self) -> Option<&'static str> {
+        notation::scale_asked(&self.text, &self.words)
+    }
+
     /// Tokens of each sentence, in order.
     pub fn sentences(&self) -> impl Iterator<Item = &[Token]> {
         self.tokens.chunk_by(|a, b| a.sentence == b.sentence)
@@ -397,6 +403,9 @@ impl Parsed {
             ("non", Some(next)) if known <= 1 => Some((meaning_key(next.0) ^ NON, 2)),
             (_, _) if known == 0 && text.len() > 7 && text.starts_with("non") => {
                 Some((meaning_key(word_key(&text[3..])) ^ NON, 1))
+            }
+            (_, _) if known == 0 && text.len() > 6 && text.starts_with("un") => {
+                Some((meaning_key(word_key(&text[2..])) ^ NON, 1))
             }
             _ => None,
         }
