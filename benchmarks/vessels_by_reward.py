@@ -223,6 +223,7 @@ class Trial:
             "arguments": {**vars(options), "data": str(options.data), "output": str(options.output)},
         }
         document["methods"] = {"warm start": {**self.result(self.start), **made}}
+        self.tell("warm start", document)
         document["observer"] = self.observer()
         for name in options.methods:
             network = deepcopy(self.start)
@@ -237,13 +238,19 @@ class Trial:
             made = self.learn(network, loss, options.seconds, options.rate)
             metric = "recall_focused" if name == "recall_focused" else "reward"
             document["methods"][name] = {**self.result(network, metric), **made}
-            means = {key: float(np.mean(value)) for key, value in document["methods"][name]["test"].items()}
-            print(
-                f"seed {self.seed} {name}: {made['steps']} steps",
-                {key: round(means[key], 3) for key in SHOWN},
-                flush=True,
-            )
+            self.tell(name, document)
         return document
+
+    def tell(self, name: str, document: dict[str, Any]) -> None:
+        """A line for the person, and what is known so far on the disk: a call that is cut off loses one method."""
+        found = document["methods"][name]
+        means = {key: round(float(np.mean(found["test"][key])), 3) for key in SHOWN}
+        print(
+            f"seed {self.seed} {name}: {found['steps']} steps, threshold {found['threshold']}",
+            means,
+            flush=True,
+        )
+        (self.arguments.output / f"seed-{self.seed}.json").write_text(json.dumps(document))
 
     def observer(self) -> dict[str, list[float]]:
         """The second observer on the test pictures that have one."""
