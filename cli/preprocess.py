@@ -54,6 +54,9 @@ def preprocess(
     missing_image: Annotated[
         str, typer.Option(help="A row whose picture is not there: bad (see --on-bad-row), or kept as text.")
     ] = "bad",
+    mask_parts: Annotated[
+        str, typer.Option(help="Several masks of one picture: one mask (union), or a row each (instances).")
+    ] = "union",
     conflicts: Annotated[
         str,
         typer.Option(help="Same picture and question, other answers: keep, drop, or accept each (multi)."),
@@ -110,6 +113,7 @@ def preprocess(
         seed=seed,
         on_bad_row=on_bad_row,
         missing_image=missing_image,
+        mask_parts=mask_parts,
         conflicts=conflicts,
         keep_names=keep_names,
         prompt=prompt,
@@ -153,6 +157,7 @@ def _options(**given: Any) -> Any:
         ("image format", given["image_format"], ("auto", "jpeg", "png", "webp")),
         ("--on-bad-row", given["on_bad_row"], ("skip", "stop")),
         ("--missing-image", given["missing_image"], ("bad", "text")),
+        ("--mask-parts", given["mask_parts"], ("union", "instances")),
         ("--conflicts", given["conflicts"], ("keep", "drop", "multi")),
         ("--over-budget", given["over_budget"], ("drop", "downscale", "keep")),
     ):
@@ -195,6 +200,7 @@ def _options(**given: Any) -> Any:
         on_bad_row=given["on_bad_row"],
         keep_names=given["keep_names"],
         missing_image=given["missing_image"],
+        mask_parts=given["mask_parts"],
         conflicts=given["conflicts"],
         prompt=given["prompt"],
         name=given["name"],

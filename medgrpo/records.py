@@ -121,7 +121,7 @@ def _guesses(content: bytes) -> tuple[str, ...]:
         else:
             alone += 1
             position += 1
-    return ("gb18030", "cp1252") if pairs >= alone else ("cp1252",)
+    return ("gb18030", "cp1252") if pairs > 4 * alone else ("cp1252",)
 
 
 def lines(text: str) -> list[str]:
@@ -163,9 +163,21 @@ def json_value(text: str) -> Any:
             be lost).
     """
     try:
-        return json.loads(text, object_pairs_hook=_without_repeats)
+        value = json.loads(text, object_pairs_hook=_without_repeats)
+        return _whole(value) if "\\ud" in text or "\\uD" in text else value
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def _whole(value: Any) -> Any:
+    """The value with halves of surrogate pairs, which no file can hold, as U+FFFD."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    if isinstance(value, dict):
+        return {_whole(name): _whole(one) for name, one in value.items()}
+    return value
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

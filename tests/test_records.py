@@ -91,6 +91,7 @@ def test_the_header_tells_the_separator(separator):
         ("question,answer\n右肺有结节吗？,有。\n", "gb18030", "GB18030"),
         ("Ödem im linken Oberlappen, Größe 5 mm; à gauche, lésion", "cp1252", "Windows-1252"),
         ("Is the size 5 µm? é", "cp1252", "Windows-1252"),
+        ("Größe und Ödem", "cp1252", "Windows-1252"),
     ],
 )
 def test_the_encoding_is_told_from_the_bytes(text, encoding, name):

@@ -244,9 +244,9 @@ class EngineConfig(Section):
     tokens_per_pass: int | None = Field(None, ge=1)
     """Most tokens of one pass of the update, prompts counted once; groups are kept whole. none: as many as take the
     memory of up to 8 completions that each have their own prompt and pictures, as TRL computes them."""
-    fused_adapters: bool = True
+    fused_adapters: bool = False
     """Add a LoRA adapter in the matrix product that spreads it, in the base's type, instead of in four steps around it;
-    only where it is the same: plain LoRA without dropout, with CUDA."""
+    plain LoRA without dropout, with CUDA. Off until `benchmarks/update_of_a_group.py` has shown what it gains."""
 
 
 class MasksConfig(Section):
@@ -295,6 +295,20 @@ class MasksConfig(Section):
     """Which drawn masks the completion store keeps: all, the best and the worst of each group, or none."""
     overlays: int = Field(4, ge=0)
     """Pictures with their masks that are written at each validation."""
+
+
+class DpoConfig(Section):
+    """What DPO learns from a pair."""
+
+    loss_type: Literal[
+        "sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot",
+        "apo_zero", "apo_down",
+    ] = "sigmoid"  # fmt: skip
+    """TRL's loss; sigmoid is DPO's own, ipo bounds the margin, robust takes label_smoothing for the share of wrong pairs."""
+    sft_weight: float = Field(0.0, ge=0)
+    """Weight of the likelihood of the chosen answer beside the loss (RPO): keeps it from falling with the rejected one."""
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Share of pairs taken to be the wrong way round; for sigmoid and robust."""
 
 
 class TrainingConfig(Section):
@@ -467,6 +481,7 @@ class RunConfig(Section):
     vllm: VllmConfig = VllmConfig()
     engine: EngineConfig = EngineConfig()
     masks: MasksConfig = MasksConfig()
+    dpo: DpoConfig = DpoConfig()
     training: TrainingConfig = TrainingConfig()
     stages: dict[str, StageConfig] = Field(default_factory=dict)
     """Stages before the main one, in order, by name."""

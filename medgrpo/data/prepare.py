@@ -63,6 +63,8 @@ class PrepareOptions:
     split: str = "auto"
     seed: int = 0
     on_bad_row: Policy = "stop"
+    mask_parts: Literal["union", "instances"] = "union"
+    """Several masks of one picture are one mask, or a row each."""
     missing_image: Literal["bad", "text"] = "bad"
     """A row whose picture is not there is a bad row, or is kept as a row without picture."""
     conflicts: Literal["keep", "drop", "multi"] = "keep"
@@ -85,6 +87,8 @@ class PrepareOptions:
         identity = asdict(self)
         if not self.keep_names:  # as before there was the choice
             del identity["keep_names"]
+        if self.mask_parts == "union":
+            del identity["mask_parts"]
         return identity
 
 
@@ -124,6 +128,7 @@ def prepare(
     """
     started = time.monotonic()
     source = open_source(source_path, keep_missing=options.missing_image == "text")
+    source.mask_parts = options.mask_parts
     target = Path(output).expanduser().absolute()
     real = target.resolve()
     inputs = [source.only_file or source.base, *source.folders[:-1]]

@@ -169,6 +169,8 @@ class Source:
             raise UsageError(f"no folder of pictures at {image_root}", expected="the folder they lie in")
         self.folders = [self.base] if image_root is None else [image_root.resolve(), self.base]
         """What may be read from, where pictures are looked for first in front."""
+        self.mask_parts = "union"
+        """Several masks of one picture are one mask, or (`instances`) a row each."""
         self.notes: Counter[str] = Counter()
         """What to tell of how pictures were found."""
         self.root = Path(os.path.commonpath(self.folders))

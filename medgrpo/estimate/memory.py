@@ -27,13 +27,17 @@ def memory_gib(work: Workload) -> dict[str, float]:
         gradients, optimizer = gradients / work.gpus, optimizer / work.gpus
         if config.launch.deepspeed == "zero3" or config.launch.fsdp:
             weights /= work.gpus
-    micro = work.plan.per_device_train_batch_size * work.method.sequences
+    micro: float = work.plan.per_device_train_batch_size * work.method.sequences
     tokens = micro * (work.prompt_tokens + config.rollout.max_completion_length)
+    pictures = micro
+    if work.shares_prompt:
+        pictures, micro = work.groups_per_pass, work.groups_per_pass * work.generations
+        tokens = pictures * work.prompt_tokens + micro * config.rollout.max_completion_length
     one_layer = tokens * (10 * shape.hidden + 4 * shape.mlp_used) * 2
     kept = tokens * shape.hidden * 2 * shape.layers
     activations = kept + one_layer if work.checkpoints_activations else one_layer * shape.layers
     patches = shape.patches_per_token * work.image_tokens
-    vision = micro * patches * (10 * shape.vision_hidden + 4 * shape.vision_mlp) * 2
+    vision = pictures * patches * (10 * shape.vision_hidden + 4 * shape.vision_mlp) * 2
     # Logits of the completion in bf16, their fp32 copy and its gradient.
     logits = micro * config.rollout.max_completion_length * shape.vocab * 10
     engine = config.rollout.engine if work.method.samples_texts else None

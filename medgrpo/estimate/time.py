@@ -10,6 +10,9 @@ TRL 1.16 reaches. The shares were fitted to four measured runs (Qwen2.5-VL-3B, L
 | 1024 px | 8 | Transformers | 21.7 |
 | 512 px | 4 | vLLM | 1.7 |
 | 1024 px | 8 | vLLM | 8.0 |
+
+With a group's prompt and pictures computed once (`engine.shared_prompt`) the shares are fitted to medgrpo's own runs
+beside stock TRL (BENCHMARKS.md): .66 and 2.02 s with vLLM at eight prompts a step and one, 3.97 with Transformers.
 """
 
 from __future__ import annotations
@@ -20,6 +23,11 @@ from typing import NamedTuple
 from medgrpo.estimate.workload import COMPLETION_SHARE, Workload
 
 TRAINING_EFFICIENCY = 0.085  # share of the bf16 peak in forward and backward passes of stock TRL
+SHARED_EFFICIENCY = 0.2  # the same where prompts are shared, and small passes do not wait for launches
+SHARED_IMAGE_EFFICIENCY = 0.16  # a picture through the vision tower, without gradient
+SHARED_PASS_S_PER_LAYER = 0.014  # least of a pass, forward and backward: its launches
+SHARED_S_PER_LAYER = 0.34e-3  # one token through a decoder layer from a recorded step
+SHARED_SYNC_S = 0.1  # the weights under an adapter to a colocated vLLM
 PREFILL_EFFICIENCY = 0.35
 BANDWIDTH_EFFICIENCY = 0.6
 TRANSFORMERS_S_PER_LAYER = 1.8e-3  # Python and kernel launches of one decoder layer with an unmerged LoRA
@@ -67,6 +75,14 @@ def phases(work: Workload) -> Phases:
     # LoRA needs gradients of activations only; full tuning also those of the weights.
     backward_factor = (1 if work.has_lora else 2) + (1 if work.checkpoints_activations else 0)
     share = 1 / work.gpus
+    if work.shares_prompt:
+        passes -= uses_vllm and updates == 1  # the update's own pass gives them
+        completions = work.sequence_tokens - work.prompt_tokens
+        tokens = work.prompt_tokens + generations * completions
+        compute = tokens * (token_flops + attention) / (flops * SHARED_EFFICIENCY)
+        least = work.shape.layers * SHARED_PASS_S_PER_LAYER / work.groups_per_pass / (1 + backward_factor)
+        forward_once = max(compute, least)
+        image_once = _image_flops(work) / (flops * SHARED_IMAGE_EFFICIENCY) / passes
     return Phases(
         generate=(_generate(work, uses_vllm=uses_vllm) if method.samples_texts else 0.0) * share,
         image=image_once * passes * share,
@@ -99,6 +115,8 @@ def _generate(work: Workload, *, uses_vllm: bool) -> float:
     """Seconds per prompt on one GPU: the step's prompts at once, then what dynamic sampling draws again."""
     first = _round(work, 1.0, uses_vllm=uses_vllm)
     sync = 2 * work.shape.parameters / (WEIGHT_SYNC_GB_S * 1e9) if uses_vllm else 0.0
+    if uses_vllm and work.shares_prompt and work.config.tuning.method == "lora":
+        sync = SHARED_SYNC_S
     seconds = first + sync / _prompts_together(work)
     for share in work.resampled:
         any_dead = 1 - (1 - share) ** work.plan.prompts_per_step  # else there is no such round
@@ -109,9 +127,11 @@ def _generate(work: Workload, *, uses_vllm: bool) -> float:
 
 def _round(work: Workload, share: float, *, uses_vllm: bool) -> float:
     """Seconds per prompt of the step for sampling a share of its prompts: prefill, then one decoding step per token."""
-    prefills = 1 if uses_vllm else work.generations  # vLLM caches the shared prompt
+    prefills = 1 if uses_vllm or work.shares_prompt else work.generations  # vLLM caches the shared prompt
     together = share * work.plan.samples_per_step / work.gpus
-    decode = work.config.rollout.max_completion_length * _token_seconds(work, together, uses_vllm=uses_vllm)
+    decode = work.config.rollout.max_completion_length * _token_seconds(
+        work, together, uses_vllm=uses_vllm, is_recorded=work.shares_prompt
+    )
     return share * prefills * _prefill_seconds(work) + decode / _prompts_together(work)
 
 
@@ -126,7 +146,7 @@ def _prefill_seconds(work: Workload) -> float:
     return flops / (work.gpu.bf16_tflops * 1e12 * PREFILL_EFFICIENCY)
 
 
-def _token_seconds(work: Workload, together: float, *, uses_vllm: bool) -> float:
+def _token_seconds(work: Workload, together: float, *, uses_vllm: bool, is_recorded: bool = False) -> float:
     """Seconds for one more token of `together` completions: weights and cache are read once."""
     gpu, shape = work.gpu, work.shape
     context = work.prompt_tokens + COMPLETION_SHARE * work.config.rollout.max_completion_length / 2
@@ -137,6 +157,8 @@ def _token_seconds(work: Workload, together: float, *, uses_vllm: bool) -> float
     if uses_vllm:
         return read + VLLM_S_PER_TOKEN
     per_layer = TRANSFORMERS_S_PER_LAYER if work.has_lora else TRANSFORMERS_S_PER_LAYER_PLAIN
+    if is_recorded:
+        per_layer = SHARED_S_PER_LAYER
     return max(read, shape.layers * per_layer)
 
 

@@ -23,6 +23,10 @@ DEAD_SHARE, DEAD_SHARE_LOW, DEAD_SHARE_HIGH = 0.4, 0.0, 0.8
 range that an estimate spans."""
 
 
+STREAM_TOKENS = 1.4
+"""Tokens with shared prompts that take the memory of one of TRL's pass (`training.trainers.passes`)."""
+
+
 @dataclass(frozen=True)
 class Workload:
     """One run.
@@ -79,6 +83,27 @@ class Workload:
     def sequence_tokens(self) -> float:
         """Tokens of one prompt with its completion, on average."""
         return self.prompt_tokens + COMPLETION_SHARE * self.config.rollout.max_completion_length
+
+    @property
+    def shares_prompt(self) -> bool:
+        """Whether a group's prompt and pictures are computed once (`engine.shared_prompt`)."""
+        is_dense = self.shape.experts <= 1
+        return self.method.samples_texts and is_dense and self.config.engine.shared_prompt != "off"
+
+    @property
+    def groups_per_pass(self) -> float:
+        """Prompts of one pass of the update, where each is in it once; below 1 for a part of a group."""
+        training, engine = self.config.training, self.config.engine
+        longest, rows = self.config.rollout.max_completion_length, self.plan.per_device_train_batch_size
+        is_cut = training.per_device_train_batch_size or training.gradient_accumulation_steps
+        if is_cut and engine.tokens_per_pass is None:
+            return rows / self.generations
+        budget = engine.tokens_per_pass or STREAM_TOKENS * rows * (self.prompt_tokens + longest)
+        most = self.plan.samples_per_step / self.gpus / self.generations
+        return max(
+            1 / self.generations,
+            min(most, budget // (self.prompt_tokens + self.generations * longest)),
+        )
 
     @property
     def has_lora(self) -> bool:

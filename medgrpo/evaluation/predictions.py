@@ -10,6 +10,7 @@ from typing import Any
 
 from medgrpo.data.schema import guess_language
 from medgrpo.errors import UsageError
+from medgrpo.evaluation.foreign_rows import checked
 from medgrpo.evaluation.mask_files import COLUMN, listed_masks
 from medgrpo.figures import Bounds
 from medgrpo.files import written_aside
@@ -100,7 +101,9 @@ def read_predictions(
         matched, matched_notes = _match(path, present, rows, join)
         notes += matched_notes
     else:
-        matched = [_completed(row, index) for index, row in enumerate(present)]
+        matched = [
+            _completed(as_row(checked(str(path), index, row)), index) for index, row in enumerate(present)
+        ]
     matched = [
         row and as_row({**row, **_box_form(extra)}) for row, extra in zip(matched, present, strict=True)
     ]

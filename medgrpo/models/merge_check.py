@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ PROMPTS = (
     "Where is the lesion, left or right?",
 )
 ANSWER_TOKENS = 8
+LARGE, TOKENS_OF_LARGE = 1_000_000_000, 4
+"""Of a model with so many weights the answers are shorter: each token reads all of them again."""
 MOST = {"float32": 1e-3, "float16": 0.03, "bfloat16": 0.2}
 """Largest difference that rounding to a type explains, root mean square over the spread of the logits. Above it the
 merged model is refused."""
@@ -43,7 +46,7 @@ class Check:
         effect_rms, rounding_rms: the same as root mean squares.
         spread: standard deviation of the logits, which `rounding_rms` is held against.
         top1_agreement: share of positions where both would choose the same token.
-        equal_answers: prompts whose greedy answer (8 tokens) is the same.
+        equal_answers: prompts whose greedy answer (`ANSWER_TOKENS` long) is the same.
         peft: largest difference between PEFT and the unrounded adapter; None where not compared.
         quantization: largest difference between the written files and the adapter on the 4-bit base it was trained on.
     """
@@ -113,7 +116,8 @@ def check_merge(
     inputs = model_inputs(merged, own.is_vision, prompts, trust=trust)
     length = inputs["input_ids"].shape[1]
     with own.running(adapted) as model:
-        inputs, wanted = _answered(model, inputs)
+        is_large = sum(prod(shape) for shape in own.shapes.values()) > LARGE
+        inputs, wanted = _answered(model, inputs, TOKENS_OF_LARGE if is_large else ANSWER_TOKENS)
     before = _with(skeleton, base, inputs)
     after = _with(own, written, inputs)
     check = _compared(before, wanted, after, inputs, length, dtype)
@@ -162,13 +166,15 @@ def _drawn_image(index: int) -> Any:
     return Image.fromarray(pixels)
 
 
-def _answered(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def _answered(
+    model: Any, inputs: dict[str, torch.Tensor], tokens: int
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """The prompts with the model's greedy answers, and its logits on all of it."""
     import torch
 
     with torch.inference_mode():
         whole = model.generate(
-            **inputs, max_new_tokens=ANSWER_TOKENS, min_new_tokens=ANSWER_TOKENS, do_sample=False, num_beams=1
+            **inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, num_beams=1
         )
         added = whole.shape[1] - inputs["input_ids"].shape[1]
         longer = {**inputs, "input_ids": whole}
@@ -255,7 +261,6 @@ def _with_peft(
     trust: bool,
 ) -> Check:
     from dataclasses import replace
-    from math import prod
 
     from medgrpo.models.adapters import load_adapter
     from medgrpo.models.loading import load_model

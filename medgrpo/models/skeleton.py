@@ -102,12 +102,14 @@ class Skeleton:
         placed: list[tuple[Any, str]] = []
         hooks = []
         kept: dict[str, torch.nn.Parameter] = {}
+        room: dict[Any, torch.Tensor] = {}  # used again by each layer: new memory each time frays the heap
 
-        def put(module: Any, key: str, name: str) -> None:
+        def put(module: Any, key: str, name: str, slot: Any = None) -> None:
             source = self.source_of(name)
             value = kept.get(source)
             if value is None:
-                value = torch.nn.Parameter(fetch(source).float(), requires_grad=False)
+                found = fetch(source).float() if slot is None else _into(room, slot, fetch(source))
+                value = torch.nn.Parameter(found, requires_grad=False)
                 if source in self.ties.values():
                     kept[source] = value
             if key in module._parameters:
@@ -116,15 +118,12 @@ class Skeleton:
                 module._buffers[key] = value.data
 
         def load(layer: Any, *_: Any) -> None:
-            for module, key, name in layer._medgrpo_weights:
-                put(module, key, name)
+            for module, key, name, slot in layer._medgrpo_weights:
+                put(module, key, name, slot)
 
         def free(layer: Any, *_: Any) -> None:
-            for module, key, _name in layer._medgrpo_weights:
-                if key in module._parameters:
-                    module._parameters[key] = torch.nn.Parameter(
-                        module._parameters[key].to("meta"), requires_grad=False
-                    )
+            for module, key, *_rest in layer._medgrpo_weights:
+                _empty(module, key)
 
         for layer in inside:
             layer._medgrpo_weights = []
@@ -135,7 +134,8 @@ class Skeleton:
                     put(module, key, name)
                     placed.append((module, key))
                 else:
-                    layer._medgrpo_weights.append((module, key, name))
+                    weights = layer._medgrpo_weights
+                    weights.append((module, key, name, (type(layer), len(weights), self.shapes[name])))
         try:
             for layer in inside:
                 hooks += [layer.register_forward_pre_hook(load), layer.register_forward_hook(free)]
@@ -147,10 +147,23 @@ class Skeleton:
                 free(layer)
                 del layer._medgrpo_weights
             for module, key in placed:
-                if key in module._parameters:
-                    module._parameters[key] = torch.nn.Parameter(
-                        module._parameters[key].to("meta"), requires_grad=False
-                    )
+                _empty(module, key)
+
+
+def _into(room: dict[Any, torch.Tensor], slot: Any, value: torch.Tensor) -> torch.Tensor:
+    """The value in float32, in the memory of this slot."""
+    import torch
+
+    if slot not in room:
+        room[slot] = torch.empty(value.shape, dtype=torch.float32)
+    return room[slot].copy_(value)
+
+
+def _empty(module: Any, key: str) -> None:
+    import torch
+
+    if key in module._parameters:
+        module._parameters[key] = torch.nn.Parameter(module._parameters[key].to("meta"), requires_grad=False)
 
 
 def _own(module: Any, prefix: str, shapes: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.data.schema import FILE_COLUMNS
 from medgrpo.errors import MedgrpoError
 from medgrpo.files import link_or_copy
-from medgrpo.preference.pairs import Pair, PairSet
+from medgrpo.preference.pairs import Candidate, Pair, PairSet
 from medgrpo.preference.review import pair_key
 from medgrpo.rows import Row, as_row, columns
 
@@ -36,12 +36,49 @@ def write_pairs(
         UsageError: the output exists.
         MedgrpoError: an image or mask of the dataset is gone.
     """
+    made = [(pair.prompt_id, _pair_row(pair, rows[pair.prompt_id])) for pair in pairs.pairs]
+    return _write(output, made, dataset, rows, _hash(pairs), prompt_template, made_from)
+
+
+def write_best(
+    output: Path,
+    best: Sequence[Candidate],
+    dataset: PreparedDataset,
+    rows: Mapping[str, Row],
+    *,
+    prompt_template: dict[str, Any] | None,
+    made_from: list[str],
+) -> PreparedDataset:
+    """Best completions as rows of a new prepared dataset, which `train --method sft` learns word for word.
+
+    Raises:
+        UsageError: the output exists.
+        MedgrpoError: an image or mask of the dataset is gone.
+    """
+    made = [(one.prompt_id, _best_row(one, rows[one.prompt_id])) for one in best]
+    keys = "\n".join(sorted(f"{one.prompt_id} {one.text}" for one in best))
+    digest = blake2b(keys.encode("utf-8", "replace"), digest_size=16).hexdigest()
+    return _write(output, made, dataset, rows, digest, prompt_template, made_from)
+
+
+def _best_row(one: Candidate, row: Row) -> Row:
+    return {**row, "id": one.prompt_id, "chosen": one.text, "rejected": None}
+
+
+def _write(
+    output: Path,
+    made: Sequence[tuple[str, Row]],
+    dataset: PreparedDataset,
+    rows: Mapping[str, Row],
+    digest: str,
+    prompt_template: dict[str, Any] | None,
+    made_from: list[str],
+) -> PreparedDataset:
     splits: dict[str, list[Row]] = {"train": [], "validation": []}
     with PreparedWriter(output) as writer:
-        for pair in pairs.pairs:
-            row = _brought(rows[pair.prompt_id], dataset, writer.folder)
-            held_out = len(pairs.pairs) >= LEAST_FOR_VALIDATION and _is_held_out(row)
-            splits["validation" if held_out else "train"].append(_pair_row(pair, row))
+        for prompt_id, row in made:
+            held_out = len(made) >= LEAST_FOR_VALIDATION and _is_held_out(rows[prompt_id])
+            splits["validation" if held_out else "train"].append(_brought(row, dataset, writer.folder))
         for split, own in splits.items():
             if own:
                 writer.write(split, own)
@@ -49,7 +86,7 @@ def write_pairs(
             "name": output.name,
             "task": dataset.info.get("task", "vqa"),
             "source": made_from,
-            "hash": _hash(pairs),
+            "hash": digest,
             "images": len({image for own in splits.values() for row in own for image in row["images"]}),
             "image_tokens": dataset.info.get("image_tokens"),
             "prompt_template": prompt_template,

@@ -9,9 +9,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from medgrpo.errors import UsageError
-from medgrpo.preference.pairs import Pair, PairSet
+from medgrpo.preference.pairs import Pair, PairSet, without
 from medgrpo.records import BadRow, csv_rows, read_text
 from medgrpo.sheets import write_sheet
 
@@ -53,31 +54,154 @@ def export_review(path: Path, pairs: Sequence[Pair], rows: Mapping[str, Mapping[
         write_sheet(file, COLUMNS, lines)
 
 
+def export_pictures(
+    path: Path, pairs: Sequence[Pair], rows: Mapping[str, Mapping[str, object]], picture_of: Any
+) -> None:
+    """The same sheet as a page with the pictures in it, to look at while the CSV is filled in.
+
+    Args:
+        path: of the page.
+        picture_of: an image's path as a dataset names it → its file.
+    """
+    from medgrpo.files import write_text
+    from medgrpo.pages.markup import quoted, text
+
+    blocks = []
+    for pair in pairs:
+        row = rows.get(pair.prompt_id, {})
+        images = row.get("images") or []
+        assert isinstance(images, list)
+        pictures = "".join(f'<img alt="" src="{_thumbnail(picture_of(image))}">' for image in images)
+        first, second = _blind(pair)
+        blocks.append(
+            f"<section><h2>{pair_key(pair)}</h2>{pictures}<p>{quoted(row.get('question', ''))}</p>"
+            f"<p>{text('reference')}: {quoted(row.get('answer', ''))}</p>"
+            f"<div class='two'><div><b>A</b> {quoted(first)}</div><div><b>B</b> {quoted(second)}</div></div></section>"
+        )
+    style = (
+        "body{font:16px/1.45 system-ui,sans-serif;max-width:70rem;margin:auto;padding:1rem}img{max-width:20rem}"
+        "section{border-bottom:1px solid #8886;padding:1rem 0}.two{display:grid;grid-template-columns:1fr 1fr;gap:1rem}"
+        ".quoted{white-space:pre-wrap}h2{font-size:1rem;font-weight:normal;color:gray}"
+    )
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    write_text(
+        path,
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><meta http-equiv='Content-Security-Policy' content=\"{policy}\">"
+        f"<title>Review</title><style>{style}</style><h1>Which answer is better?</h1>{''.join(blocks)}</html>",
+    )
+
+
+def _thumbnail(file: Path) -> str:
+    import base64
+    import io
+
+    from PIL import Image
+
+    with Image.open(file) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail((480, 480))
+        stream = io.BytesIO()
+        small.save(stream, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
 def import_review(path: Path, pairs: PairSet) -> tuple[PairSet, float | None]:
     """The pairs in the order that people chose, and the share of choices that agree with the reward.
 
     Raises:
         UsageError: a choice is none of a, b, tie, skip; or no pair of the sheet is among the pairs.
     """
-    choices = _read_choices(path)
+    reviewed, figures = import_reviews([path], pairs)
+    return reviewed, figures["agreement_with_reward"]
+
+
+def import_reviews(paths: Sequence[Path], pairs: PairSet) -> tuple[PairSet, dict[str, Any]]:
+    """The pairs in the order that people chose, and how far people agree with the reward and with each other.
+
+    Pairs on which two people chose differently are left out. Gives `agreement_with_reward` and `kappa_with_reward` (Cohen's
+    kappa of side A or B, over pairs that were chosen), `reviewers`, `kappa_between_reviewers` (the mean over pairs of
+    people) and `disagreements` (pair, question's id, what people chose, what the reward prefers).
+
+    Raises:
+        UsageError: a choice is none of a, b, tie, skip; or no pair of a sheet is among the pairs.
+    """
+    keys = {pair_key(pair) for pair in pairs.pairs}
+    sheets = []
+    for path in paths:
+        choices = _read_choices(path)
+        if choices and not keys & set(choices):
+            raise UsageError(
+                f"no pair of {path} is among the {len(pairs.pairs)} pairs of this call",
+                hint="give the same sources, --margin and --per-prompt as for --export-review",
+            )
+        sheets.append(choices)
     kept: list[Pair] = []
-    dropped = Counter(pairs.dropped)
-    agreed = 0
+    left_out: list[tuple[Pair, str]] = []
+    sides: list[tuple[str, str]] = []
+    disagreements = []
     for pair in pairs.pairs:
-        choice = choices.get(pair_key(pair), "")
-        if choice not in {"a", "b"}:
-            dropped["not reviewed" if choice == "" else f"reviewed as {choice}"] += 1
-            continue
-        chosen_text = _blind(pair)[0 if choice == "a" else 1]
-        agrees = chosen_text == pair.chosen.text
-        agreed += agrees
-        kept.append(pair if agrees else Pair(pair.prompt_id, pair.rejected, pair.chosen))
-    if choices and not any(pair_key(pair) in choices for pair in pairs.pairs):
-        raise UsageError(
-            f"no pair of {path} is among the {len(pairs.pairs)} pairs of this call",
-            hint="give the same sources, --margin and --per-prompt as for --export-review",
-        )
-    return PairSet(kept, dropped), agreed / len(kept) if kept else None
+        key = pair_key(pair)
+        given = [choice for choice in (sheet.get(key, "") for sheet in sheets) if choice]
+        chosen = {choice for choice in given if choice in ("a", "b")}
+        preferred = "a" if _blind(pair)[0] == pair.chosen.text else "b"
+        if len(chosen) != 1:
+            left_out.append((pair, _why_not(given, chosen)))
+        else:
+            side = chosen.pop()
+            sides.append((side, preferred))
+            kept.append(pair if side == preferred else Pair(pair.prompt_id, pair.rejected, pair.chosen))
+        if set(given) & {"a", "b"} - {preferred}:
+            disagreements.append(
+                {"pair": key, "prompt_id": pair.prompt_id, "people": given, "reward": preferred}
+            )
+    agreed = sum(side == preferred for side, preferred in sides)
+    figures = {
+        "reviewers": len(sheets),
+        "reviewed": len(sides),
+        "agreement_with_reward": agreed / len(sides) if sides else None,
+        "kappa_with_reward": kappa(sides),
+        "kappa_between_reviewers": _between(sheets, keys),
+        "disagreements": disagreements,
+    }
+    dropped = Counter(reason for _, reason in left_out)
+    counted = pairs
+    for reason in dropped:
+        counted = without(counted, [pair for pair, why in left_out if why == reason], reason)
+    return PairSet(kept, counted.dropped, counted.completions, counted.prompts), figures
+
+
+def _why_not(given: Sequence[str], chosen: set[str]) -> str:
+    if len(chosen) > 1:
+        return "reviewers disagree"
+    return f"reviewed as {given[0]}" if given else "not reviewed"
+
+
+def kappa(choices: Sequence[tuple[str, str]]) -> float | None:
+    """Cohen's kappa of two judges' choices: agreement beyond chance; None without choices, or where chance alone agrees.
+
+    Source: Cohen 1960, doi:10.1177/001316446002000104.
+    """
+    if not choices:
+        return None
+    count = len(choices)
+    seen = sum(one == other for one, other in choices) / count
+    first, second = (Counter(side) for side in zip(*choices, strict=True))
+    chance = sum(first[name] * second[name] for name in first) / count**2
+    return None if chance == 1 else (seen - chance) / (1 - chance)
+
+
+def _between(sheets: Sequence[Mapping[str, str]], keys: set[str]) -> float | None:
+    found = []
+    for place, one in enumerate(sheets):
+        for other in sheets[place + 1 :]:
+            both = [
+                (one[key], other[key])
+                for key in keys
+                if one.get(key) in ("a", "b") and other.get(key) in ("a", "b")
+            ]
+            value = kappa(both)
+            found += [] if value is None else [value]
+    return sum(found) / len(found) if found else None
 
 
 def _blind(pair: Pair) -> tuple[str, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
 from medgrpo.errors import UsageError
 from medgrpo.models.weights import metadata_file
-from medgrpo.preference.pairs import Candidate
+from medgrpo.preference.pairs import Candidate, answer_of, are_alike
 from medgrpo.rewards.composite import CompositeReward
 from medgrpo.rows import Row, as_row, columns
 
@@ -31,27 +32,53 @@ class Candidates:
     dataset: PreparedDataset
     rows: dict[str, Row]
     prompt_template: dict[str, Any] | None
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Completions that belong to no row, or to none for certain, by reason."""
+    shows_title: bool = False
+    """Whether the prompts named the picture's title."""
 
 
-def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
-    """Every stored completion of GRPO runs, with the reward that it earned then; nothing is sampled.
+def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward | None = None) -> Candidates:
+    """Every stored completion of runs, with the reward that it earned then; nothing is sampled.
 
     Args:
-        data: the dataset the runs trained on, where it has moved.
+        runs: run folders of medgrpo, or what TRL (`completions/*.parquet`), ms-swift (`completions.jsonl`) and verl
+            (`<step>.jsonl`) wrote.
+        data: the dataset the runs trained on, where it has moved or the run does not say.
+        reward: scores other trainers' completions anew; None: their own score, else the sum of their rewards.
 
     Raises:
         UsageError: a folder is no run, stored no completions, or trained on another dataset than the first.
     """
+    from medgrpo.preference.rollouts import candidates_of_rollouts, is_rollouts, read_rollouts
+
     candidates: list[Candidate] = []
+    left_out: Counter[str] = Counter()
     datasets = set()
+    foreign = [run for run in runs if not (run / "config.toml").is_file()]
     for run in runs:
-        if not (run / "config.toml").is_file():
-            raise UsageError(
-                f"{run} is no run folder: it holds no config.toml",
-                expected="a folder that `medgrpo train` wrote",
-            )
-        datasets.add(data or dataset_of_run(run))
-        found = candidates_of_run(run)
+        if run in foreign:
+            if not is_rollouts(run):
+                raise UsageError(
+                    f"{run} is no run folder: it holds no config.toml",
+                    expected="a folder that `medgrpo train` wrote, or completions of TRL, ms-swift or verl",
+                )
+            if data is None:
+                raise UsageError(
+                    f"{run} does not say which rows its completions answer",
+                    hint="--data DATASET, the one it was trained on",
+                )
+            datasets.add(data)
+            found, lost = candidates_of_rollouts(read_rollouts(run), open_data(data), run.name)
+            left_out += lost
+            if not found:
+                reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
+                raise UsageError(f"no completion of {run} belongs to a row of {data}: {reasons}")
+            if reward is not None:
+                found = _scored_anew(found, reward, open_data(data))
+        else:
+            datasets.add(data or dataset_of_run(run))
+            found = candidates_of_run(run)
         if not found:
             raise UsageError(f"{run} stored no completions", expected="a run with --method grpo")
         candidates += found
@@ -61,22 +88,50 @@ def from_runs(runs: Sequence[Path], data: Path | None) -> Candidates:
             expected="runs of one dataset",
             hint="make the pairs of each by themselves",
         )
-    configured = tomllib.loads((runs[0] / "config.toml").read_text(encoding="utf-8"))
+    described = _described(runs[0])
+    config = runs[0] / "config.toml"
+    configured = tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     seed = configured.get("run", {}).get("seed", 0)  # decides a mixture's hash
-    return _with_rows(candidates, open_data(datasets.pop(), seed=seed), _template_of(runs[0]))
+    dataset = open_data(datasets.pop(), seed=seed)
+    template = described.get("prompt_template")
+    if not isinstance(template, dict):
+        template = recorded_template(dataset.info.get("prompt_template")).to_dict() if foreign else None
+    result = _with_rows(candidates, dataset, template)
+    result.left_out.update(left_out)
+    return replace(result, shows_title=bool(described.get("use_image_title")))
+
+
+def _scored_anew(
+    found: list[Candidate], reward: CompositeReward, dataset: PreparedDataset
+) -> list[Candidate]:
+    rows = dataset.find(one.prompt_id for one in found)
+    template = recorded_template(dataset.info.get("prompt_template"))
+    reward = reward.with_settings(**template.reward_settings)
+    table = _table(reward, [one.text for one in found], [rows[one.prompt_id] for one in found])
+    return [
+        replace(one, reward=total, components=parts) for one, (total, parts) in zip(found, table, strict=True)
+    ]
 
 
 def candidates_of_run(run: Path) -> list[Candidate]:
-    """Every stored completion of a run that counts, with its reward."""
+    """Every stored completion of a run that counts, with its reward and what each component gave."""
     from medgrpo.runs.store import read_completions
 
-    columns = read_completions(run).select(["prompt_id", "completion", "reward", "step", "stage"])
+    table = read_completions(run)
+    parts = [name for name in table.column_names if name.startswith("rewards/")]
+    columns = table.select(
+        ["prompt_id", "completion", "reward", "step", "stage", "tokens", "truncated", *parts]
+    )
     return [
         Candidate(
             row["prompt_id"],
             row["completion"],
             float("nan") if row["reward"] is None else row["reward"],
             f"{run.name}:{row['stage']}:{row['step']}",
+            tokens=row["tokens"],
+            truncated=row["truncated"],
+            step=row["step"],
+            components={name.removeprefix("rewards/"): row[name] for name in parts},
         )
         for row in columns.to_pylist()
     ]
@@ -112,12 +167,12 @@ def from_files(
         )
     template = load_template(prompt) if prompt else recorded_template(dataset.info.get("prompt_template"))
     reward = reward.with_settings(**template.reward_settings)
-    totals = _score(
+    scored = _table(
         reward, [text for _, text, *_ in known], [{**rows[row_id], **form} for row_id, *_, form in known]
     )
     candidates = [
-        Candidate(row_id, text, total, source)
-        for (row_id, text, source, _), total in zip(known, totals, strict=True)
+        Candidate(row_id, text, total, source, components=parts)
+        for (row_id, text, source, _), (total, parts) in zip(known, scored, strict=True)
     ]
     return Candidates(candidates, dataset, rows, template.to_dict())
 
@@ -161,10 +216,15 @@ def from_sampling(
         batch_size=max(16, samples),
         on_batch=on_rows,
     ):
-        totals = _score(reward, made.completions, [made.row] * len(made.completions))
+        scored = _table(reward, made.completions, [made.row] * len(made.completions))
+        lengths: Sequence[int | None] = made.lengths or [None] * len(made.completions)
         candidates += [
-            Candidate(made.row["id"], text, total, subject.name)
-            for text, total in zip(made.completions, totals, strict=True)
+            Candidate(
+                made.row["id"], text, total, subject.name, tokens=length, truncated=cut, components=parts
+            )
+            for text, (total, parts), length, cut in zip(
+                made.completions, scored, lengths, made.truncated, strict=True
+            )
         ]
     return Candidates(candidates, dataset, {row["id"]: row for row in rows}, template.to_dict())
 
@@ -198,16 +258,43 @@ def _with_rows(
     return Candidates(candidates, dataset, rows, template)
 
 
-def _template_of(folder: Path) -> dict[str, Any] | None:
+def _described(folder: Path) -> dict[str, Any]:
     file = metadata_file(folder)
-    described = json.loads(file.read_text(encoding="utf-8")).get("prompt_template") if file else None
-    return described if isinstance(described, dict) else None
+    described = json.loads(file.read_text(encoding="utf-8")) if file else {}
+    return described if isinstance(described, dict) else {}
 
 
-def _score(reward: CompositeReward, completions: Sequence[str], rows: Sequence[Row]) -> list[float]:
+def _table(
+    reward: CompositeReward, completions: Sequence[str], rows: Sequence[Row]
+) -> list[tuple[float, dict[str, float | None]]]:
+    """(total, what each component gave) of each completion."""
     names = rows[0].keys()
     table = reward.score(list(completions), {name: [columns(row)[name] for row in rows] for name in names})
-    return [float(total) for total in table.total]
+    return [
+        (float(total), {name: float(value) for name, value in zip(table.names, parts, strict=True)})
+        for total, parts in zip(table.total, table.components, strict=True)
+    ]
+
+
+def agreement(candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """How far several models give the same answer: over all prompts that each of them answered.
+
+    Gives `models`, `prompts`, `all_agree` (share) and `pairs` (share by "a / b"); None where one source answered alone.
+    """
+    by_prompt: dict[str, dict[str, str]] = {}
+    for one in candidates:
+        by_prompt.setdefault(one.prompt_id, {}).setdefault(one.source, answer_of(one.text))
+    models = sorted({one.source for one in candidates})
+    shared = [answers for answers in by_prompt.values() if len(answers) == len(models)]
+    if len(models) < 2 or not shared:
+        return {"models": models, "prompts": len(shared), "all_agree": None, "pairs": {}}
+    same = {
+        f"{a} / {b}": sum(are_alike(answers[a], answers[b]) for answers in shared) / len(shared)
+        for place, a in enumerate(models)
+        for b in models[place + 1 :]
+    }
+    everyone = sum(all(are_alike(one, answers[models[0]]) for one in answers.values()) for answers in shared)
+    return {"models": models, "prompts": len(shared), "all_agree": everyone / len(shared), "pairs": same}
 
 
 def _answers(path: Path) -> Iterator[tuple[str, str, str, Row]]:

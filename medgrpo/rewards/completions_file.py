@@ -12,7 +12,16 @@ from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 from medgrpo.files import check_regular
-from medgrpo.records import BadRow, are_json_lines, csv_rows, decoded, json_lines, json_value, listed_rows
+from medgrpo.records import (
+    BadRow,
+    are_json_lines,
+    csv_rows,
+    decoded,
+    json_lines,
+    json_value,
+    listed_rows,
+    read_text,
+)
 from medgrpo.rewards.columns import ALIASES, RESERVED, find_columns
 from medgrpo.rewards.completion_values import reference_in, samples_in
 
@@ -105,6 +114,8 @@ def read_completions(
     notes = [
         f"the column {name!r} is handed to no reward: the name is that of an argument" for name in reserved
     ]
+    if kind != "parquet" and (guessed := read_text(path).note):
+        notes.append(guessed)
     values = {name: column for name, column in values.items() if name not in RESERVED}
     unmatched = 0
     if references is not None:

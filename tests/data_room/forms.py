@@ -108,12 +108,12 @@ def blob(
     mask.save(path)
 
 
-def text(name: str, content: str) -> Callable[[Path], None]:
+def text(name: str, content: str, encoding: str = "utf-8") -> Callable[[Path], None]:
     """A text file."""
 
     def write(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content, encoding="utf-8")
+        (folder / name).write_text(content, encoding=encoding)
 
     return write
 
@@ -177,6 +177,20 @@ RECORDS = (
         "question, answer (CSV)",
         lines("a.csv", "question,answer", f'"{Q}",yes', f"{Q2},no"),
         {"question": Q, "answer": "yes"},
+    ),
+    Form(
+        "CSV in Windows-1252, semicolons",
+        text("a.csv", "question;answer\nWo ist das Ödem?;Größe 5 mm\n", "cp1252"),
+        {"question": "Wo ist das Ödem?", "answer": "Größe 5 mm"},
+        ("note: a.csv: read as Windows-1252, as it is no UTF-8",),
+        rows=1,
+    ),
+    Form(
+        "CSV in GB18030",
+        text("a.csv", "问题,答案\n右肺有结节吗？,有\n", "gb18030"),
+        {"question": "右肺有结节吗？", "answer": "有", "language": "zh"},
+        ("note: a.csv: read as GB18030, as it is no UTF-8",),
+        rows=1,
     ),
     Form(
         "JSON lines named .json, with pictures",

@@ -39,6 +39,19 @@ def test_a_form_is_read_and_the_rest_is_said(form: Form, tmp_path):
     assert {name: found[name] for name in form.reads} == dict(form.reads)
 
 
+def test_several_masks_of_a_picture_are_a_row_each_where_that_is_asked_for(tmp_path):
+    next(form for form in FORMS if form.name.startswith("BUSI")).write(tmp_path / "set")
+    source = Source(tmp_path / "set")
+    source.mask_parts = "instances"
+    items, _ = read_source(source, Problems())
+    assert [item.mask.key for item in items] == [
+        "benign/b (1)_mask.png",
+        "benign/b (1)_mask_1.png",
+        "benign/b (2)_mask.png",
+    ]
+    assert "number 2 of 2" in items[1].row["question"]
+
+
 def test_the_table_of_forms_in_the_documentation_is_the_one_that_was_tried(request):
     text = (request.config.rootpath / "docs" / "data.md").read_text(encoding="utf-8")
     assert table() in text, "print it anew: python tests/data_room/forms.py"

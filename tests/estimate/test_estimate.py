@@ -47,19 +47,25 @@ def test_a_folder_is_read_from_its_config(shared_data):
 
 
 @pytest.mark.parametrize(
-    ("size", "generations", "prompts", "engine", "measured"),
+    ("size", "generations", "prompts", "engine", "shared", "measured"),
     [
-        (512, 4, 1, "transformers", 17.5),
-        (1024, 8, 1, "transformers", 21.7),
-        (512, 4, 2, "vllm", 1.7),
-        (1024, 8, 1, "vllm", 8.0),
+        (512, 4, 1, "transformers", "off", 17.5),
+        (1024, 8, 1, "transformers", "off", 21.7),
+        (512, 4, 2, "vllm", "off", 1.7),
+        (1024, 8, 1, "vllm", "off", 8.0),
+        (1024, 8, 1, "transformers", "auto", 3.97),
+        (1024, 8, 1, "vllm", "auto", 2.02),
+        (1024, 8, 8, "vllm", "auto", 0.66),
     ],
 )
-def test_the_fitted_runs_lie_within_the_stated_range(size, generations, prompts, engine, measured):  # S5.1
+def test_the_fitted_runs_lie_within_the_stated_range(
+    size, generations, prompts, engine, shared, measured
+):  # S5.1
     found = document(
         f"num_generations={generations}",
         f"prompts_per_step={prompts}",
         f"engine={engine}",
+        f"engine.shared_prompt={shared}",
         "max_pixels=1048576",
         size=size,
         gpu="H200",

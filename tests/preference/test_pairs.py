@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medgrpo.preference.pairs import Candidate, Pair, PairSet, choose_pairs
+from medgrpo.errors import UsageError
+from medgrpo.preference.pairs import (
+    Candidate,
+    Pair,
+    PairSet,
+    Rule,
+    are_alike,
+    balance_length,
+    balance_types,
+    best_completions,
+    choose_pairs,
+    hardness,
+)
 
 
 def candidates(prompt, *texts_and_rewards):
@@ -76,3 +88,159 @@ def test_every_pair_keeps_the_margin_and_uses_a_text_once(rows, margin, per_prom
     )
     assert all(count == 1 for count in used.values())
     assert all(count <= per_prompt for count in Counter(pair.prompt_id for pair in found.pairs).values())
+
+
+def scored(text, reward, **components):
+    truncated = components.pop("truncated", None)
+    return Candidate("p", text, reward, "run:grpo:3", truncated=truncated, step=3, components=components)
+
+
+def test_the_nearest_pair_is_the_hardest_that_keeps_the_margin():
+    rows = [scored(text, reward) for text, reward in (("a", 1.0), ("b", 0.95), ("c", 0.6), ("d", 0.0))]
+    found = choose_pairs(rows, margin=0.2, per_prompt=1, choose="nearest").pairs[0]
+    assert (found.chosen.text, found.rejected.text) == ("a", "c")
+
+
+def test_hard_negatives_are_in_the_right_form_and_those_on_the_wrong_side_come_first():
+    rows = [
+        scored("<answer>left lung</answer>", 1.0, format=1.0, answer_match=1.0),
+        scored("<answer>spleen</answer>", 0.1, format=1.0, answer_match=0.0),
+        scored("<answer>right lung</answer>", 0.2, format=0.0, answer_match=0.0),
+        scored("spleen", 0.0, format=0.0, answer_match=0.0),
+    ]
+    found = choose_pairs(rows, margin=0.1, per_prompt=1, choose="hard").pairs[0]
+    assert found.rejected.text == "<answer>right lung</answer>"
+    assert hardness(found.chosen, found.rejected) == "wrong side"
+    rest = choose_pairs([rows[0], rows[1], rows[3]], margin=0.1, per_prompt=2, choose="hard").pairs
+    assert [pair.rejected.text for pair in rest] == ["<answer>spleen</answer>"]
+    none = choose_pairs([rows[0], rows[3]], margin=0.1, per_prompt=1, choose="hard")
+    assert none.dropped == {"prompt without a pair of this kind": 1}
+
+
+def test_hard_negatives_without_components_are_refused():
+    with pytest.raises(UsageError, match="no completion has a component 'format'"):
+        choose_pairs(candidates("p", ("a", 1.0), ("b", 0.0)), margin=0.1, per_prompt=1, choose="hard")
+
+
+def test_texts_that_differ_in_case_and_punctuation_make_no_pair():
+    found = choose_pairs(candidates("p", ("Yes.", 1.0), ("yes", 0.0)), margin=0.1, per_prompt=1)
+    assert found.dropped == {"prompt with near-duplicates only": 1}
+    found = choose_pairs(candidates("p", ("左。", 1.0), ("右", 0.0)), margin=0.1, per_prompt=1)
+    assert len(found.pairs) == 1
+
+
+def test_completions_that_were_cut_off_are_avoided_or_dropped():
+    rows = [scored("good", 1.0), scored("bad", 0.1), scored("cut", 0.0, truncated=True)]
+
+    def rejected(truncated):
+        return choose_pairs(rows, margin=0.1, per_prompt=1, truncated=truncated).pairs[0].rejected.text
+
+    assert rejected("keep") == "cut"
+    assert rejected("avoid") == rejected("drop") == "bad"
+    only_cut = [rows[0], rows[2]]
+    found = choose_pairs(only_cut, margin=0.1, per_prompt=1, truncated="avoid")
+    assert found.pairs[0].rejected.text == "cut"
+    assert found.truncation_bias() == {"chosen": None, "rejected": 1.0}
+    assert (
+        choose_pairs(only_cut, margin=0.1, per_prompt=1, truncated="drop").dropped["completion cut off"] == 1
+    )
+
+
+def test_rules_hold_for_the_side_they_name():
+    rows = [
+        scored("a", 1.0, format=0.0),
+        scored("b", 0.8, format=1.0),
+        scored("c", 0.1, format=0.0),
+        scored("d", 0.0, format=1.0),
+    ]
+    rules = [Rule.parse("chosen:format>=1"), Rule.parse("rejected: format < 1")]
+    pair = choose_pairs(rows, margin=0.1, per_prompt=1, rules=rules).pairs[0]
+    assert (pair.chosen.text, pair.rejected.text) == ("b", "c")
+    with pytest.raises(UsageError, match="no completion has a component 'formt'"):
+        choose_pairs(rows, margin=0.1, per_prompt=1, rules=[Rule.parse("chosen:formt>=1")])
+    with pytest.raises(UsageError, match="is no rule"):
+        Rule.parse("format>1")
+
+
+def test_only_completions_of_the_steps_asked_for_count():
+    rows = [Candidate("p", f"t{step}", step / 10, "r", step=step) for step in range(10)]
+    found = choose_pairs(rows, margin=0.05, per_prompt=9, steps=(3, 6))
+    assert {pair.chosen.text for pair in found.pairs} == {"t6", "t5"}
+    assert found.completions["completion of another step"] == 6
+
+
+def test_lengths_are_balanced_by_leaving_out_the_longest():
+    def pair(prompt, chosen, rejected):
+        return Pair(
+            prompt, Candidate(prompt, "c" * chosen, 1.0, ""), Candidate(prompt, "r" * rejected, 0.0, "")
+        )
+
+    pairs = PairSet([pair(f"l{n}", 10 + n, 2) for n in range(8)] + [pair(f"s{n}", 2, 5) for n in range(4)])
+    found = balance_length(pairs)
+    assert found.length_bias()["chosen_longer"] == pytest.approx(0.6)  # 6 of 10
+    assert {one.prompt_id for one in pairs.pairs} - {one.prompt_id for one in found.pairs} == {"l6", "l7"}
+    assert found.dropped == {"pair left out to balance lengths": 2}
+
+
+def test_types_get_no_more_than_an_even_share():
+    pairs = PairSet(
+        [
+            Pair(f"{kind}{n}", Candidate("", "a", 1.0 - n / 100, ""), Candidate("", "b", 0.0, ""))
+            for kind, count in (("x", 8), ("y", 1), ("z", 3))
+            for n in range(count)
+        ]
+    )
+    found = balance_types(pairs, {pair.prompt_id: pair.prompt_id[0] for pair in pairs.pairs})
+    assert Counter(pair.prompt_id[0] for pair in found.pairs) == {"x": 4, "y": 1, "z": 3}
+    assert {pair.prompt_id for pair in found.pairs if pair.prompt_id[0] == "x"} == {"x0", "x1", "x2", "x3"}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("pqr"),
+            st.text("abA. ", min_size=0, max_size=3),
+            st.one_of(st.floats(0, 1), st.just(float("nan"))),
+            st.booleans(),
+            st.floats(0, 1),
+        ),
+        max_size=40,
+    ),
+    st.floats(0, 1),
+    st.integers(1, 3),
+    st.sampled_from(["widest", "nearest", "hard"]),
+    st.sampled_from(["keep", "avoid", "drop"]),
+    st.booleans(),
+)
+def test_chosen_beats_rejected_and_all_counts_add_up(rows, margin, per_prompt, choose, truncated, balances):
+    made = [
+        Candidate(p, t, r, "", truncated=cut, components={"format": 1.0, "answer_match": match})
+        for p, t, r, cut, match in rows
+    ]
+    found = choose_pairs(made, margin=margin, per_prompt=per_prompt, choose=choose, truncated=truncated)
+    if balances:
+        found = balance_length(balance_types(found, {"p": "one", "q": "one", "r": "two"}))
+    for pair in found.pairs:
+        assert pair.chosen.prompt_id == pair.rejected.prompt_id == pair.prompt_id  # so never another picture
+        assert pair.margin >= margin
+        assert not are_alike(pair.chosen.text, pair.rejected.text)
+        assert pair.chosen.text.strip() != pair.rejected.text.strip()
+        assert not (truncated == "drop" and (pair.chosen.truncated or pair.rejected.truncated))
+    assert sum(found.completions.values()) == len(made)
+    assert sum(found.prompts.values()) == len({one.prompt_id for one in made})
+    assert found.completions["in pairs"] == 2 * len(found.pairs)
+    best, counted = best_completions(made, threshold=margin)
+    assert all(one.reward >= margin and not one.truncated for one in best)
+    assert len({one.prompt_id for one in best}) == len(best)
+    assert sum(counted.completions.values()) == len(made)
+    assert sum(counted.prompts.values()) == len({one.prompt_id for one in made})
+
+
+def test_the_best_completion_of_each_prompt_is_taken_once():
+    rows = [
+        *candidates("p", ("good", 0.9), ("good", 0.9), ("better", 1.0), ("bad", 0.1)),
+        *candidates("q", ("poor", 0.5)),
+    ]
+    best, counted = best_completions(rows, threshold=0.8)
+    assert [(one.prompt_id, one.text) for one in best] == [("p", "better")]
+    assert counted.dropped == {"prompt below the threshold": 1}

@@ -4,7 +4,7 @@ import pytest
 
 from medgrpo.errors import UsageError
 from medgrpo.preference.pairs import Candidate, Pair, PairSet
-from medgrpo.preference.review import export_review, import_review
+from medgrpo.preference.review import export_pictures, export_review, import_review, import_reviews, kappa
 
 
 def pair(number):
@@ -91,3 +91,38 @@ def test_an_existing_sheet_is_never_overwritten(tmp_path):
     with pytest.raises(UsageError, match="exists"):
         export_review(path, PAIRS.pairs, ROWS)
     assert path.read_text() == "mine"
+
+
+def test_kappa_is_agreement_beyond_chance():
+    # 3 of 4 the same; both say a in half of the cases: chance is .5, kappa (.75 - .5) / .5
+    assert kappa([("a", "a"), ("a", "a"), ("b", "b"), ("b", "a")]) == pytest.approx((0.75 - 0.5) / 0.5)
+    assert kappa([("a", "b"), ("b", "a")]) == -1
+    assert kappa([]) is None
+    assert kappa([("a", "a")]) is None  # chance alone agrees
+
+
+def test_two_reviewers_are_compared_and_their_disagreements_left_out(tmp_path):
+    first, second = tmp_path / "one.csv", tmp_path / "two.csv"
+    number = lambda row: int(row["image"].split()[1][:-4])  # noqa: E731
+    right = lambda row: "a" if "good" in row["a"] else "b"  # noqa: E731
+    wrong = lambda row: "b" if right(row) == "a" else "a"  # noqa: E731
+    filled(first, right)
+    filled(second, lambda row: wrong(row) if number(row) < 5 else right(row))
+    pairs, figures = import_reviews([first, second], PAIRS)
+    assert len(pairs.pairs) == 15
+    assert pairs.dropped == {"reviewers disagree": 5}
+    assert figures["agreement_with_reward"] == 1.0
+    assert figures["reviewers"] == 2
+    assert 0.3 < figures["kappa_between_reviewers"] < 0.6  # 15 of 20 the same
+    assert len(figures["disagreements"]) == 5
+
+
+def test_the_page_shows_pictures_and_hides_which_one_the_reward_prefers(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (900, 300), "red").save(tmp_path / "p.png")
+    export_pictures(tmp_path / "sheet.html", PAIRS.pairs, ROWS, lambda name: tmp_path / "p.png")
+    page = (tmp_path / "sheet.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == len(PAIRS.pairs)
+    sides = [block.index("good") < block.index("=bad") for block in page.split("<section>")[1:]]
+    assert 0 < sum(sides) < len(sides)

@@ -98,6 +98,25 @@ def test_lora_trains_the_language_tower_alone_and_dpo_goes_on_from_it(tiny_confi
     assert (tmp_path / "dpo" / "final_lora" / "adapter_config.json").is_file()
 
 
+def test_dpo_with_another_loss_and_the_likelihood_of_the_chosen_answer(tiny_config, tmp_path, dataset):
+    """Before the first update policy and reference are one: IPO is (1 / 2β)², and the SFT term is added with its weight."""
+    pairs = write_pairs(tmp_path / "pairs", dataset)
+    shared = (
+        "tuning.method=lora", "training.method=dpo", f"data.path={pairs}", "stages.sft.enabled=false",
+        "training.max_steps=1", "training.beta=0.5", "dpo.loss_type=ipo", "validation.before_and_after=false",
+    )  # fmt: skip
+    plain = json_objects(run(tiny_config(*shared), tmp_path / "ipo").log)[0]["loss"]
+    assert plain == pytest.approx((1 / (2 * 0.5)) ** 2, abs=1e-3)
+    more = [
+        json_objects(run(tiny_config(*shared, f"dpo.sft_weight={weight}"), tmp_path / f"sft-{weight}").log)[
+            0
+        ]["loss"]
+        for weight in (0.5, 1.0)
+    ]
+    assert more[1] - plain == pytest.approx(2 * (more[0] - plain), rel=1e-3)
+    assert more[0] > plain + 0.1
+
+
 def write_pairs(folder, dataset):
     """Preference pairs over the demo's training rows: the reference against a wrong form."""
     from medgrpo.data.prepared import PreparedDataset, PreparedWriter

@@ -32,6 +32,7 @@ from medgrpo.data.readers.yolo import YoloReader
 from medgrpo.data.schema import Task
 from medgrpo.data.source import Source, split_word
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.records import read_text
 from medgrpo.rewards.columns import is_leaked_field
 
 __all__ = ["FOLDERS", "FORMATS", "Item", "Policy", "Problems", "Reader", "Source", "read_source"]
@@ -162,6 +163,8 @@ def _read_file(
     reader: RecordReader, file: Path, layout: Layout | None, source: Source, problems: Problems
 ) -> Iterator[Item]:
     name = source.relative(file)
+    if file.suffix.lower() not in (".parquet", ".arrow") and (guessed := read_text(file).note):
+        problems.notes[f"{name}: {guessed}"] += 1
     base = _index_base(file)
     if base is not None:
         problems.notes[f"numbers of options count from {base}, as the whole file shows"] += 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from medgrpo.data.readers.base import BadRow, FolderReader, Item, Problems
 from medgrpo.data.schema import Task, new_row
-from medgrpo.data.source import UNION, ImageRef, Source
+from medgrpo.data.source import UNION, ImageRef, Source, union_of
 
 Role = Literal["image", "mask", "mask2", "fov", "stack"]
 
@@ -84,9 +85,9 @@ class MaskFolderReader(FolderReader):
                 except BadRow as fault:
                     problems.bad(folder or ".", number, fault)
                     continue
-                item.row["source_file"] = folder or "."
-                item.row["source_row"] = number
-                yield item
+                for part in _parts_of(item) if source.mask_parts == "instances" else [item]:
+                    part.row |= {"source_file": folder or ".", "source_row": number}
+                    yield part
 
     def _item(
         self, source: Source, parts: dict[Role, list[Path]], folder: str, key: str, problems: Problems
@@ -124,6 +125,18 @@ class MaskFolderReader(FolderReader):
         )
         split = split or (source.split_of(picture) if picture else None) or _split_of_folder(picture)
         return Item(row, [refs["image"]], refs["mask"], refs.get("mask2"), refs.get("fov"), split)
+
+
+def _parts_of(item: Item) -> list[Item]:
+    """A row for each mask of a picture that has several."""
+    paths = union_of(item.mask) if item.mask else []
+    if len(paths) < 2:
+        return [item]
+    found = []
+    for number, path in enumerate(paths, start=1):
+        asked = f"Segment one region in this image: number {number} of {len(paths)} that are marked."
+        found.append(replace(item, row={**item.row, "question": asked}, mask=ImageRef(path)))
+    return found
 
 
 def _split_of_folder(picture: Path | None) -> str | None:

@@ -52,7 +52,7 @@ def _stage_list(stages: Any) -> list[dict[str, Any]]:
             {"name": name, **(stage if isinstance(stage, dict) else {"history": stage})}
             for name, stage in stages.items()
         ]
-    return [stage for stage in stages or [] if isinstance(stage, dict)]
+    return [stage for stage in (stages if isinstance(stages, list) else []) if isinstance(stage, dict)]
 
 
 def read_trainer_state(document: dict[str, Any], name: str) -> Parsed:
@@ -69,4 +69,5 @@ def read_trainer_state(document: dict[str, Any], name: str) -> Parsed:
 
 def entries_of(rows: Any) -> list[dict[str, Any]]:
     """The rows that are objects, with TRL's keys."""
-    return [canonical_entry(row) for row in rows or [] if isinstance(row, dict)]
+    listed = rows if isinstance(rows, list) else []
+    return [canonical_entry(row) for row in listed if isinstance(row, dict)]

@@ -45,7 +45,7 @@ def pairs_of_run(
     if (folder / "dataset.json").is_file():
         return _enough(PreparedDataset.open(folder), at_least)
     candidates = candidates_of_run(run)
-    pairs = choose_pairs(candidates, margin=MARGIN, per_prompt=1)
+    pairs = choose_pairs(candidates, margin=MARGIN, per_prompt=1, truncated="avoid")
     if not pairs.pairs:
         dropped = ", ".join(f"{count} {reason}" for reason, count in pairs.dropped.most_common())
         raise NoPairs(f"no pairs: {dropped or 'the run sampled no completions'}")

@@ -77,8 +77,16 @@ def dpo_arguments(config: RunConfig, plan: StagePlan, output: Path) -> DPOConfig
     """Arguments of TRL's DPOTrainer."""
     from trl import DPOConfig
 
-    beta = config.training.beta or DPO_BETA
-    return DPOConfig(**shared_arguments(config, plan, output), beta=beta, max_length=None)
+    beta, dpo = config.training.beta or DPO_BETA, config.dpo
+    losses = [dpo.loss_type, *(["sft"] if dpo.sft_weight else [])]
+    return DPOConfig(
+        **shared_arguments(config, plan, output),
+        beta=beta,
+        max_length=None,
+        loss_type=losses,
+        loss_weights=[1.0, dpo.sft_weight] if dpo.sft_weight else None,
+        label_smoothing=dpo.label_smoothing,
+    )
 
 
 def grpo_arguments(config: RunConfig, plan: StagePlan, output: Path) -> GRPOConfig:

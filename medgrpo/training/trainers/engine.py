@@ -57,11 +57,14 @@ class Engine:
                 context.reporter.note(f"engine: {fused} adapters are added inside their matrix product")
         self._is_checked = self._wanted == "on"
         self._keeps_features: bool | None = None
+        self._facts: dict[str, Any] = {"shared_prompt": self.is_on, "reason": reason}
         if reason is None:
             how = "torch's kernel over segments" if by_kernel else "a dense mask"
+            self._facts["attention"] = how
             context.reporter.note(f"engine: each prompt and its pictures once for its completions, by {how}")
         else:
             context.reporter.note(f"engine: every completion with its own prompt and pictures: {reason}")
+        self._record()
 
     def logprobs(
         self,
@@ -141,12 +144,10 @@ class Engine:
         found = torch.nan_to_num(difference.mean() if is_half else difference.max(), nan=torch.inf)
         worst = float(trainer.accelerator.gather(found.reshape(1)).max())
         limit, what = (MEAN_DIFFERENCE, "mean") if is_half else (LARGEST_DIFFERENCE, "largest")
-        if self._context.is_main_process:
-            self._context.writer.update_info(
-                engine={"difference": worst, "limit": limit, "measure": what, "shared_prompt": worst <= limit}
-            )
+        self._facts |= {"difference": worst, "limit": limit, "measure": what, "shared_prompt": worst <= limit}
         if worst > limit:
             self.is_on = False
+            self._facts["reason"] = "other log probabilities than TRL's"
             self._context.reporter.warn(
                 f"engine: a shared prompt gave other log probabilities than TRL ({what} difference {worst:.2g} a "
                 f"token, allowed {limit:g}): every completion is computed with its own prompt and pictures"
@@ -155,6 +156,12 @@ class Engine:
             self._context.reporter.note(
                 f"engine: log probabilities as TRL's ({what} difference {worst:.1e} a token, allowed {limit:g})"
             )
+        self._record()
+
+    def _record(self) -> None:
+        """Which way it goes and why, into `training_info.json`."""
+        if self._context.is_main_process:
+            self._context.writer.update_info(engine=self._facts)
 
 
 def shared_logprobs(

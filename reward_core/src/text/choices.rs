@@ -387,10 +387,11 @@ impl Group {
             ],
         ));
         self.is_denied = denials % 2 == 1;
-        let may_be = lead
-            .windows(2)
-            .any(|w| matches!(w[0].text.to_ascii_lowercase().as_str(), "could" | "may") && w[1].text == "be");
-        self.is_hedged = may_be || has(lead, &["maybe", "perhaps", "possibly", "might", "probably"])
+        let may_be = lead.windows(2).any(|w| {
+            matches!(w[0].text.to_ascii_lowercase().as_str(), "could" | "may") && w[1].text == "be"
+        });
+        self.is_hedged = may_be
+            || has(lead, &["maybe", "perhaps", "possibly", "might", "probably"])
             || has(tail, &["maybe", "perhaps", "possibly", "might", "unsure"])
                 && !has(tail, &["not"])
             || has_run(lead, &["可能", "也许", "大概", "或许"]);
@@ -409,9 +410,9 @@ impl Group {
                 "conclusion",
             ],
         ) || has_run(
-                lead,
-                &["答案", "故选", "应选", "选择", "因此", "所以", "综上", "选"],
-            );
+            lead,
+            &["答案", "故选", "应选", "选择", "因此", "所以", "综上", "选"],
+        );
         let is_best = has(
             tail,
             &[

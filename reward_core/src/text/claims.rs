@@ -83,6 +83,14 @@ impl Says {
     }
 }
 
+/// "Would show", "was suspected": what the clause names is thought or asked for, not found.
+fn is_hypothesis(words: &str) -> bool {
+    words.starts_with("would")
+        || words.contains("suspected")
+        || words.starts_with("was ")
+        || words.starts_with("mention")
+}
+
 /// A word at the head of a sentence that makes it a request.
 fn is_request_word(word: &str) -> bool {
     matches!(
@@ -273,7 +281,7 @@ impl Parsed {
                 matches!(t.category, Category::Finding | Category::Unknown) && t.is_content()
             });
             let answers = subject.iter().any(|t| t.role == Role::Conclude);
-            if token.role == Role::Condition && self.word(&token).starts_with("would") {
+            if token.role == Role::Condition && is_hypothesis(self.word(&token)) {
                 if names && !answers {
                     self.set_aside(
                         segment.first as usize..segment.end as usize,
@@ -774,7 +782,12 @@ impl Parsed {
             || tokens.iter().any(is_looking))
             && !tokens.iter().any(points);
         // "the kidney contains it"
-        let has_it = names_only && has_subject && tokens.iter().skip(1).any(|t| matches!(self.word(t), "it" | "one" | "this"));
+        let has_it = names_only
+            && has_subject
+            && tokens
+                .iter()
+                .skip(1)
+                .any(|t| matches!(self.word(t), "it" | "one" | "this"));
         if says == Says::Nothing && has_it {
             says = Says::Has;
         }

@@ -301,9 +301,19 @@ impl Parsed {
             }
             let is_participle = matches!(
                 self.word(&token),
-                "resected" | "removed" | "excised" | "extracted" | "evacuated" | "resolved" | "cut out" | "taken out"
+                "resected"
+                    | "removed"
+                    | "excised"
+                    | "extracted"
+                    | "evacuated"
+                    | "resolved"
+                    | "cut out"
+                    | "taken out"
             );
-            let next = self.tokens.get(at + 1).filter(|n| n.segment == token.segment);
+            let next = self
+                .tokens
+                .get(at + 1)
+                .filter(|n| n.segment == token.segment);
             let is_attribute = next.is_some_and(|n| {
                 n.is_content() || n.role == Role::Filler || self.word(n) == "from"
             });

@@ -465,8 +465,12 @@ fn amount_says(
                 "multiple" | "several" | "many" | "numerous" | "多发" | "多个" | "许多"
             )
     };
-    let asks_many = |q: &Quantity| q.bound == Bound::Above && q.value <= 1.0 || q.bound == Bound::AtLeast && q.value <= 2.0;
-    if clause.content.iter().any(|t| is_many(t)) && question.proposition.amounts.iter().any(asks_many) {
+    let asks_many = |q: &Quantity| {
+        q.bound == Bound::Above && q.value <= 1.0 || q.bound == Bound::AtLeast && q.value <= 2.0
+    };
+    if clause.content.iter().any(|t| is_many(t))
+        && question.proposition.amounts.iter().any(asks_many)
+    {
         return Some(Stated::Firm(!question.is_negated));
     }
     let counts = question
@@ -657,17 +661,39 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
     let Some(at) = tokens.iter().position(|t| t.is_content()) else {
         return false;
     };
-    let opens_bare = tokens[..at].iter().all(|t| t.role != Role::Determiner && answer.word(t) != "a" && answer.word(t) != "an");
-    let last = tokens[at..].iter().take_while(|t| core.iter().any(|a| a.key == t.key) || t.category == Category::Organ).count();
-    let Some(verb) = tokens.get(at + last) else { return false };
+    let opens_bare = tokens[..at]
+        .iter()
+        .all(|t| t.role != Role::Determiner && answer.word(t) != "a" && answer.word(t) != "an");
+    let last = tokens[at..]
+        .iter()
+        .take_while(|t| core.iter().any(|a| a.key == t.key) || t.category == Category::Organ)
+        .count();
+    let Some(verb) = tokens.get(at + last) else {
+        return false;
+    };
     let is_be = matches!(answer.word(verb), "is" | "are" | "是" | "can" | "may");
     let defines = tokens.get(at + last + 1).is_some_and(|t| {
         matches!(
             answer.word(t),
-            "a" | "an" | "one of" | "usually" | "commonly" | "typically" | "often" | "defined" | "caused" | "cause" | "common"
+            "a" | "an"
+                | "one of"
+                | "usually"
+                | "commonly"
+                | "typically"
+                | "often"
+                | "defined"
+                | "caused"
+                | "cause"
+                | "common"
         ) || answer.word(verb) == "是"
     });
-    opens_bare && last > 0 && is_be && defines && !tokens[at..].iter().any(|t| t.role == Role::Affirm && answer.word(t) != "是")
+    opens_bare
+        && last > 0
+        && is_be
+        && defines
+        && !tokens[at..]
+            .iter()
+            .any(|t| t.role == Role::Affirm && answer.word(t) != "是")
 }
 
 /// The clause says "normal" of what the question is about, or of everything.

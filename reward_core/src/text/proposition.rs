@@ -271,10 +271,16 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
             _ => {}
         }
         // "can a mass in the pancreatic head cause …": the verb ends the phrase
-        if token.before >= Break::Colon || !is_be && has_site && token.is_content() && token.category == Category::Unknown {
+        if token.before >= Break::Colon
+            || !is_be && has_site && token.is_content() && token.category == Category::Unknown
+        {
             inside = false;
         }
-        has_site |= inside && matches!(token.category, Category::Organ | Category::Side | Category::Direction);
+        has_site |= inside
+            && matches!(
+                token.category,
+                Category::Organ | Category::Side | Category::Direction
+            );
         let is_site = matches!(
             token.category,
             Category::Organ
@@ -307,20 +313,21 @@ fn normality(parsed: &Parsed, phrases: &[bool], is_pronoun: bool) -> Option<bool
         .iter()
         .rposition(|t| t.category == Category::Normality)?;
     // "Are these normal kidneys?"
-    let is_last = is_pronoun || parsed
-        .tokens
-        .iter()
-        .zip(phrases)
-        .skip(last + 1)
-        .all(|(t, p)| {
-            !t.is_content()
-                || *p
-                || matches!(
-                    t.category,
-                    Category::Organ | Category::Modality | Category::Plane
-                ) && t.before >= Break::Blank
-                    && is_after_preposition(parsed, t)
-        });
+    let is_last = is_pronoun
+        || parsed
+            .tokens
+            .iter()
+            .zip(phrases)
+            .skip(last + 1)
+            .all(|(t, p)| {
+                !t.is_content()
+                    || *p
+                    || matches!(
+                        t.category,
+                        Category::Organ | Category::Modality | Category::Plane
+                    ) && t.before >= Break::Blank
+                        && is_after_preposition(parsed, t)
+            });
     is_last.then(|| super::question::is_normal(&parsed.tokens[last]))
 }
 

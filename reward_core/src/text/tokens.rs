@@ -72,7 +72,11 @@ pub enum Bound {
 }
 
 /// Words before a number that make it a bound; the longest first where one ends like another.
-const BOUNDS: [(&[&str], Bound); 44] = [
+const BOUNDS: [(&[&str], Bound); 48] = [
+    (&["小", "于", "等", "于"], Bound::AtMost),
+    (&["大", "于", "等", "于"], Bound::AtLeast),
+    (&["小", "于", "或", "等", "于"], Bound::AtMost),
+    (&["大", "于", "或", "等", "于"], Bound::AtLeast),
     (&["no", "more", "than"], Bound::AtMost),
     (&["not", "more", "than"], Bound::AtMost),
     (&["no", "larger", "than"], Bound::AtMost),

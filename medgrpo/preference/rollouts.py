@@ -1,0 +1,228 @@
+"""Scored completions that other trainers left behind: TRL's parquet, ms-swift's completions.jsonl, verl's dumps.
+
+They name no row of a dataset. A completion belongs to the row whose question stands in its prompt; where several rows
+ask the same, the reference decides, and what is still not certain is left out and counted: a pair must never be put
+beside another picture.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medgrpo.data.prepared import PreparedDataset
+from medgrpo.errors import UsageError
+from medgrpo.preference.pairs import Candidate
+from medgrpo.records import json_objects
+from medgrpo.rows import Row
+
+_NOT_REWARDS = {
+    "step", "gen_step", "prompt", "completion", "advantage", "advantages", "input", "output", "gts", "score", "solution",
+    "image", "images", "id", "prompt_id", "request_id", "tokens", "truncated", "is_truncated", "response_clip", "answer",
+    "acc", "completion_length", "trajectory_infos",
+}  # fmt: skip
+_IDS = ("prompt_id", "id")
+_SPACES = re.compile(r"\s+")
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One completion as another trainer recorded it."""
+
+    prompt: str
+    completion: str
+    reward: float
+    components: dict[str, float | None]
+    step: int | None
+    row_id: str | None
+    reference: str | None
+    truncated: bool | None
+
+
+def is_rollouts(path: Path) -> bool:
+    """Whether the path holds completions of TRL, ms-swift or verl."""
+    return bool(_files(path))
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path] if path.suffix in (".parquet", ".jsonl") else []
+    for pattern in ("completions_*.parquet", "completions/completions_*.parquet", "completions.jsonl"):
+        if found := sorted(path.glob(pattern)):
+            return found
+    dumps = [file for file in path.glob("*.jsonl") if file.stem.isdigit()]
+    return sorted(dumps, key=lambda file: int(file.stem))
+
+
+def read_rollouts(path: Path) -> list[Rollout]:
+    """Every completion of a folder or file.
+
+    Raises:
+        UsageError: it holds none.
+    """
+    found = [_rollout(row, path) for file in _files(path) for row in _rows(file)]
+    if not found:
+        raise UsageError(
+            f"{path} holds no completions",
+            expected="TRL's completions/*.parquet, ms-swift's completions.jsonl, or verl's <step>.jsonl",
+        )
+    return found
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    if file.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        yield from pq.read_table(file).to_pylist()
+        return
+    for line in json_objects(file):
+        completions = line.get("completion")
+        if not isinstance(completions, list) or (completions and isinstance(completions[0], dict)):
+            yield line
+            continue
+        count = len(completions)  # a table: one list per column
+        columns = {
+            name: values for name, values in line.items() if isinstance(values, list) and len(values) == count
+        }
+        same = {name: value for name, value in line.items() if not isinstance(value, list)}
+        for place in range(count):
+            yield same | {name: values[place] for name, values in columns.items()}
+
+
+def _rollout(row: Mapping[str, Any], where: Path) -> Rollout:
+    prompt, completion = row.get("prompt", row.get("input")), row.get("completion", row.get("output"))
+    if prompt is None or completion is None:
+        raise UsageError(
+            f"{where} has a row without prompt and completion: its columns are {', '.join(map(str, row))}",
+            expected="prompt and completion (TRL, ms-swift) or input and output (verl)",
+        )
+    components = {
+        str(name): None if value is None else float(value)
+        for name, value in row.items()
+        if name not in _NOT_REWARDS
+        and (value is None or (isinstance(value, int | float) and not isinstance(value, bool)))
+    }
+    score = row.get("score")
+    known = [value for value in components.values() if value is not None]
+    reward = float(score) if isinstance(score, int | float) else sum(known) if known else float("nan")
+    step = row.get("step", row.get("gen_step"))
+    cut = row.get("truncated", row.get("is_truncated"))
+    return Rollout(
+        as_text(prompt),
+        as_text(completion),
+        reward,
+        components,
+        int(step) if str(step).isdigit() else None,
+        next((str(row[name]) for name in _IDS if row.get(name) is not None), None),
+        _reference(row),
+        bool(cut) if isinstance(cut, bool | int) else None,
+    )
+
+
+def _reference(row: Mapping[str, Any]) -> str | None:
+    for name in ("answer", "solution", "gts"):
+        value = row.get(name)
+        if isinstance(value, Mapping):
+            value = value.get("ground_truth", value.get("answer"))
+        if isinstance(value, str) and value.strip():
+            return value
+    return None
+
+
+def as_text(messages: Any) -> str:
+    """A prompt or completion as one text: a string, or chat messages in any of their forms."""
+    if isinstance(messages, str):
+        if messages[:1] in "[{" and '"role"' in messages:
+            try:
+                return as_text(json.loads(messages))
+            except ValueError:
+                return messages
+        return messages
+    if isinstance(messages, Mapping):
+        return as_text(messages.get("content", messages.get("text") or ""))
+    if isinstance(messages, Sequence):
+        return "\n".join(filter(None, (as_text(one) for one in messages)))
+    return "" if messages is None else str(messages)
+
+
+def candidates_of_rollouts(
+    rollouts: Sequence[Rollout], dataset: PreparedDataset, source: str
+) -> tuple[list[Candidate], Counter[str]]:
+    """The completions with the rows that they answer, and those left out by reason.
+
+    Rows of the test split are left out: pairs train a model.
+    """
+    rows = {row["id"]: row for split in dataset.splits if split != "test" for row in dataset.rows(split)}
+    finder = _Finder(rows)
+    left_out: Counter[str] = Counter()
+    found = []
+    for one in rollouts:
+        row_id = finder.row_of(one)
+        if row_id is None:
+            left_out[finder.why] += 1
+            continue
+        label = f"{source}:{one.step}" if one.step is not None else source
+        found.append(
+            Candidate(
+                row_id,
+                one.completion,
+                one.reward,
+                label,
+                truncated=one.truncated,
+                step=one.step,
+                components=one.components,
+            )
+        )
+    return found, left_out
+
+
+class _Finder:
+    """The row that a prompt asks about."""
+
+    def __init__(self, rows: Mapping[str, Row]) -> None:
+        self._rows = rows
+        self._by_question: dict[str, list[str]] = defaultdict(list)
+        for row_id, row in rows.items():
+            self._by_question[_plain(row["question"])].append(row_id)
+        self._questions = sorted(self._by_question, key=len, reverse=True)
+        self._seen: dict[str, list[str]] = {}
+        self.why = ""
+
+    def row_of(self, one: Rollout) -> str | None:
+        """Its id; None where none or several are possible, and `why`."""
+        if one.row_id in self._rows:
+            return one.row_id
+        prompt = _plain(one.prompt)
+        if prompt not in self._seen:
+            # the longest question wins: a short one may stand inside another
+            hit = next((question for question in self._questions if question and question in prompt), None)
+            self._seen[prompt] = self._by_question[hit] if hit is not None else []
+        found = self._seen[prompt]
+        if one.reference is not None:
+            wanted = _plain(one.reference)
+            fitting = [
+                row_id
+                for row_id in found
+                if any(_plain(answer) in (wanted, _inner(wanted)) for answer in self._rows[row_id]["answers"])
+            ]
+            found = fitting or found
+        if len(found) == 1:
+            return found[0]
+        self.why = (
+            "completion whose prompt several rows ask" if found else "completion of no row of the dataset"
+        )
+        return None
+
+
+def _plain(text: str) -> str:
+    return _SPACES.sub(" ", str(text)).strip().casefold()
+
+
+def _inner(text: str) -> str:
+    match = re.search(r"<answer>(.*?)</answer>", text)
+    return match[1].strip() if match else text
