@@ -99,6 +99,39 @@ def test_llamafactorys_form_names_its_columns_and_every_picture_is_there(dataset
         assert (tmp_path / "lf" / row["images"][0]).is_file()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_llamafactorys_own_loader_keeps_question_picture_and_both_answers(
+    dataset, predictions, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DISABLE_VERSION_CHECK", "1")  # it names older versions of Transformers than ours
+    pytest.importorskip("llamafactory")
+    from types import SimpleNamespace
+
+    from llamafactory.data.loader import _load_single_dataset
+    from llamafactory.data.parser import get_dataset_list
+    from llamafactory.hparams import DataArguments
+
+    made = make(dataset, predictions, tmp_path / "lf", "--format", "llamafactory")
+    folder = str(tmp_path / "lf")
+    arguments = DataArguments(
+        dataset_dir=folder, dataset="medgrpo_pairs", template="qwen2_vl", media_dir=folder
+    )
+    rows = _load_single_dataset(
+        get_dataset_list(["medgrpo_pairs"], folder)[0],
+        SimpleNamespace(cache_dir=str(tmp_path / "cache"), hf_hub_token=None),
+        arguments,
+        SimpleNamespace(local_process_index=0, dataloader_num_workers=0, should_log=False),
+    )
+    assert len(rows) == made["pairs"]
+    questions = {row["question"] for row in dataset.rows("train")}
+    for row in rows:
+        assert any(question in row["_prompt"][0]["content"] for question in questions)
+        assert [answer["role"] for answer in row["_response"]] == ["assistant", "assistant"]
+        assert row["_response"][1]["content"] == "<answer>nothing</answer>"
+        assert len(row["_images"]) == 1
+        assert (tmp_path / "lf" / row["_images"][0]).is_file()
+
+
 def test_swifts_form_has_the_answer_last_and_the_rejected_one_beside_it(dataset, predictions, tmp_path):
     made = make(dataset, predictions, tmp_path / "swift", "--format", "swift")
     rows = [json.loads(line) for line in (tmp_path / "swift" / "pairs.jsonl").read_text().splitlines()]
