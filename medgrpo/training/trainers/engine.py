@@ -26,6 +26,8 @@ LARGEST_DIFFERENCE = 1e-3
 """Between both ways in float32: most |Δ log probability| of a token."""
 MEAN_DIFFERENCE = 0.05
 """In bfloat16 and float16: mean |Δ log probability|. vLLM and a trainer differ by about 0.03."""
+UNSHARED_ROWS = 8
+"""Most rows of a forward pass after going back to TRL's way."""
 ROWS_COMPARED = 2
 """Of one group with pictures and one without."""
 
@@ -55,7 +57,7 @@ class Engine:
             fused = fuse(trainer.model) if is_whole else 0
             if fused:
                 context.reporter.note(f"engine: {fused} adapters are added inside their matrix product")
-        self._is_checked = self._wanted == "on"
+        self._is_checked, self._fell_back = self._wanted == "on", False
         self._keeps_features: bool | None = None
         self._facts: dict[str, Any] = {"shared_prompt": self.is_on, "reason": reason}
         if reason is None:
@@ -81,7 +83,9 @@ class Engine:
         if self.is_on and not self._is_checked:
             self._check(trainer, model, sequences)
         if not self.is_on or with_aux_loss:
-            return trl_logprobs(trainer, model, sequences, rows_at_once=rows_at_once, **options)
+            # A pass that was cut for shared prompts holds more rows than one of TRL's.
+            at_once = rows_at_once or (UNSHARED_ROWS if self._fell_back else None)
+            return trl_logprobs(trainer, model, sequences, rows_at_once=at_once, **options)
         return self._packed(trainer, model, sequences, rows_at_once, with_entropies=with_entropies)
 
     def keep_features(self, trainer: GRPOTrainer, shown: list[Shown]) -> None:
@@ -128,10 +132,13 @@ class Engine:
     def _check(self, trainer: GRPOTrainer, model: torch.nn.Module, sequences: Sequences) -> None:
         """Both ways on a few rows; back to TRL's on every process where they differ on any."""
         import torch
+        from trl.models.utils import disable_gradient_checkpointing
 
         self._is_checked = True
         few = sequences.rows(_few_rows(sequences))
-        with torch.no_grad():
+        # Recomputation under no_grad warns of inputs without gradients.
+        again = disable_gradient_checkpointing(trainer.model, trainer.args.gradient_checkpointing_kwargs)
+        with torch.no_grad(), again:
             ours = self._packed(trainer, model, few, None, with_entropies=False).logprobs
             stock = trl_logprobs(
                 trainer, model, few, rows_at_once=None, with_entropies=False, with_aux_loss=False
@@ -139,14 +146,18 @@ class Engine:
         counted = few.attention_mask[:, -few.completion_length :].bool()
         difference = (ours.float() - stock.float()).abs()[counted]
         is_half = next(trainer.model.parameters()).dtype != torch.float32 or trainer.args.bf16
-        if not len(difference):  # every completion is left out
+        seen = trainer.accelerator.gather(torch.tensor([len(difference)], device=ours.device)).sum()
+        if not int(seen):  # every completion is left out: the next batch tells
+            self._is_checked = False
+            return
+        if not len(difference):
             difference = ours.new_zeros(1)
         found = torch.nan_to_num(difference.mean() if is_half else difference.max(), nan=torch.inf)
         worst = float(trainer.accelerator.gather(found.reshape(1)).max())
         limit, what = (MEAN_DIFFERENCE, "mean") if is_half else (LARGEST_DIFFERENCE, "largest")
         self._facts |= {"difference": worst, "limit": limit, "measure": what, "shared_prompt": worst <= limit}
         if worst > limit:
-            self.is_on = False
+            self.is_on, self._fell_back = False, True
             self._facts["reason"] = "other log probabilities than TRL's"
             self._context.reporter.warn(
                 f"engine: a shared prompt gave other log probabilities than TRL ({what} difference {worst:.2g} a "

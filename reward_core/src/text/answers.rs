@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::choices::Options;
-use super::claims::{is_comparative, Kinds};
+use super::claims::Kinds;
 use super::clauses::says_of_place;
 use super::lexicon::{Category, Role};
 use super::notation::is_bare_value;
@@ -14,6 +14,7 @@ use super::numbers::{quantities, Dimension, Quantity};
 use super::polarity::{is_bare, is_possible, polarity, Polarity};
 use super::question::{is_normal, Question};
 use super::relations::is_related;
+use super::selection::is_comparative;
 use super::statements;
 use super::targets::{is_same, target_of, Target};
 use super::tokens::{Parsed, Token};

@@ -350,6 +350,7 @@ struct Group {
 }
 
 impl Group {
+    #[allow(clippy::too_many_lines)] // mostly lists of words
     fn judge(&mut self, lead: &[Word<'_>], tail: &[Word<'_>], before: Stop) {
         let count = |words: &[Word<'_>], list: &[&str]| {
             words
@@ -693,7 +694,7 @@ fn last_retraction(words: &[Word<'_>], groups: &[Group]) -> Option<usize> {
         ) || word == "mean" && i > 0 && words[i - 1].text == "I"
             || matches!(
                 (words[i].text, words.get(i + 1).map(|w| w.text)),
-                ("更", Some("正")) | ("不", Some("对")) | ("等", Some("等")) | ("纠", Some("正"))
+                ("更" | "纠", Some("正")) | ("不", Some("对")) | ("等", Some("等"))
             )
     };
     let first = groups.first()?.start;

@@ -1,7 +1,7 @@
 //! Rewards on text: what a completion says, and whether a careful reader would accept it.
 //!
 //! `tags` finds the parts of a completion, `wrappers` and `normalise` unwrap an answer, `words`, `notation` and `tokens`
-//! turn it into concepts of the `lexicon`, `clauses` and `claims` into what it stands by; `question` and `proposition` say
+//! turn it into concepts of the `lexicon`, `clauses` and `claims` (with `discourse`, `selection`, `conclusions`) into what it stands by; `question` and `proposition` say
 //! what a claim has to speak to, `answers` decides whether it is right, and `similarity` gives the usual overlap scores.
 //! `scores` gives all of them from one look at a completion.
 
@@ -9,6 +9,8 @@ pub mod answers;
 pub mod choices;
 pub mod claims;
 pub mod clauses;
+pub mod conclusions;
+pub mod discourse;
 pub mod fluency;
 pub mod labels;
 pub mod lexicon;
@@ -20,6 +22,7 @@ pub mod proposition;
 pub mod question;
 pub mod relations;
 pub mod scores;
+pub mod selection;
 pub mod similarity;
 pub mod source;
 pub mod statements;

@@ -383,7 +383,7 @@ impl<'a> Reader<'a> {
         let month_at = |i: usize| {
             let word = self.word(i)?;
             let is_it = |m: &&&str| **m == word || word.len() == 3 && m.starts_with(word);
-            MONTHS.iter().position(|m| is_it(&&m)).map(|m| m as u64 + 1)
+            MONTHS.iter().position(|m| is_it(&m)).map(|m| m as u64 + 1)
         };
         if let Some(month) = month_at(at) {
             return Some((self.number(at + 2)?, month, self.number(at + 1)?, 3));

@@ -181,7 +181,7 @@ impl<'a> Clause<'a> {
                     | Role::Yes
             )
         };
-        let is_statement = tokens.iter().any(|t| says(t));
+        let is_statement = tokens.iter().any(says);
         Self {
             tokens,
             content,
@@ -290,7 +290,7 @@ impl Found {
         let asked = &question.proposition;
         let is_subject =
             |t: &&Token| asked.is_of_subject && asked.place.iter().any(|a| a.key == t.key);
-        let names_subject = clause.content.iter().any(|t| is_subject(&t));
+        let names_subject = clause.content.iter().any(is_subject);
         let is_plain = clause.content.iter().all(|t| question.names(t));
         if self.is_firm() && (self.names_subject || !names_subject) {
             return self.stated != says
@@ -401,9 +401,10 @@ fn proposition_says(
             .content
             .iter()
             .any(|t| t.is_stated() && question.names(t) && t.category == Category::Modality);
-        return match asked.is_identity && names_kind {
-            true => Stated::Firm(question.is_negated), // an MRI of another part
-            false => Stated::Nothing,
+        return if asked.is_identity && names_kind {
+            Stated::Firm(question.is_negated)
+        } else {
+            Stated::Nothing
         };
     }
     if !asked.amounts.is_empty() {
@@ -468,9 +469,7 @@ fn amount_says(
     let asks_many = |q: &Quantity| {
         q.bound == Bound::Above && q.value <= 1.0 || q.bound == Bound::AtLeast && q.value <= 2.0
     };
-    if clause.content.iter().any(|t| is_many(t))
-        && question.proposition.amounts.iter().any(asks_many)
-    {
+    if clause.content.iter().any(is_many) && question.proposition.amounts.iter().any(asks_many) {
         return Some(Stated::Firm(!question.is_negated));
     }
     let counts = question
@@ -496,6 +495,7 @@ fn normality_says(content: &[&Token], asked: bool, question: &Question) -> State
 }
 
 /// Compares what the clause states with the core of the question.
+#[allow(clippy::too_many_lines)] // one decision, read from top to bottom
 fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> Stated {
     let content = &clause.content;
     let (core, place) = (&question.proposition.core, &question.proposition.place);
@@ -546,9 +546,10 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             word.starts_with("only")
                 || matches!(word, "just" | "single" | "仅" | "只" | "只有" | "仅有")
         });
-        return match is_denied || is_only {
-            true => Stated::Firm(question.is_negated), // "only the left kidney" where both are asked
-            false => Stated::Nothing,
+        return if is_denied || is_only {
+            Stated::Firm(question.is_negated)
+        } else {
+            Stated::Nothing
         };
     }
     let is_other_side = asked_side != 0 && said_side != 0 && asked_side & said_side == 0;
@@ -583,9 +584,10 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         .count();
     let asks_finding = core.iter().any(is_finding_like);
     if named == 0 {
-        return match asks_finding && says_normal && speaks_of_place(answer, content, question) {
-            true => Stated::Weak(question.is_negated),
-            false => Stated::Nothing,
+        return if asks_finding && says_normal && speaks_of_place(answer, content, question) {
+            Stated::Weak(question.is_negated)
+        } else {
+            Stated::Nothing
         };
     }
     if asks_finding

@@ -10,6 +10,7 @@ use super::words::Break;
 
 /// A yes/no question, taken apart.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 pub struct Proposition {
     /// What has to be confirmed or denied.
     pub core: Vec<Token>,
@@ -96,6 +97,7 @@ const EXISTING_CHINESE: [&str; 15] = [
 impl Proposition {
     /// Takes the question apart.
     #[must_use]
+    #[allow(clippy::too_many_lines)] // one decision, read from top to bottom
     pub fn new(parsed: &Parsed) -> Self {
         let first = first_words(parsed);
         let is_existence = is_existence(parsed, &first);
@@ -257,7 +259,7 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
             Role::Preposition | Role::Near
                 if token.role == Role::Near || PLACES.contains(&word(parsed, token)) =>
             {
-                inside = true
+                inside = true;
             }
             Role::Verb | Role::Affirm | Role::Contrast => inside = false,
             Role::Content
@@ -363,7 +365,7 @@ fn predicate(
         };
     }
     let is_article = |t: &Token| matches!(word(parsed, t), "a" | "an");
-    let article = parsed.tokens.iter().rposition(|t| is_article(t));
+    let article = parsed.tokens.iter().rposition(is_article);
     let is_pronoun = matches!(first.1, "this" | "it" | "that" | "these" | "they");
     if is_pronoun && article == Some(2) {
         return core;

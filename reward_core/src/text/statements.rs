@@ -21,6 +21,7 @@ use super::words::Break;
 ///
 /// The first sentence that answers decides; what follows may only take it back.
 #[must_use]
+#[allow(clippy::too_many_lines)] // one decision, read from top to bottom
 pub fn judge(
     answer: &Parsed,
     reference: &Parsed,
@@ -72,7 +73,7 @@ pub fn judge(
         if covered >= 1.0 && contradiction.is_none() {
             let is_taken_back = sentences[index + 1..].iter().any(|later| {
                 (Scope {
-                    sentence: *later,
+                    sentence: later,
                     ..scope
                 })
                 .denies_all()
@@ -107,14 +108,12 @@ pub fn judge(
             }
             let restates = |later: &&[Segment]| {
                 (Scope {
-                    sentence: *later,
+                    sentence: later,
                     ..scope
                 })
                 .restates_and_covers()
             };
-            if covered == 0.0
-                && !scope.names_question()
-                && rest.iter().any(|later| restates(&later))
+            if covered == 0.0 && !scope.names_question() && rest.iter().any(restates)
             {
                 return Verdict::accept(Rule::Complete);
             }

@@ -279,6 +279,7 @@ impl Parsed {
         }
     }
 
+    #[allow(clippy::too_many_lines)] // one pass, read from top to bottom
     fn look_up(&mut self) {
         let lexicon = Lexicon::get();
         let mut at = 0;

@@ -58,7 +58,7 @@ fn stop_token_end(text: &str, start: usize) -> Option<usize> {
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        let length = text[start..end].find("|>")? + 2;
+        let length = text.get(start + 2..end)?.find("|>")? + 4;
         let is_mark = text[start + 2..start + length - 2]
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"_- ".contains(&b));
@@ -329,6 +329,7 @@ mod tests {
         assert_eq!(unwrapped("```json\n{\"answer\": \"B\"}\n```").trim(), "B");
         assert_eq!(unwrapped("3.5 cm. Left").as_ref(), "3.5 cm. Left");
         assert!(is_only_stop_tokens("<|im_end|>\n</s>"));
+        assert_eq!(unwrapped("<|>"), "<|>");
     }
 
     proptest! {

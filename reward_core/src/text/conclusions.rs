@@ -1,0 +1,201 @@
+//! Conclusions, totals and the patient's side: what gives way to what is said later or more exactly.
+
+use super::claims::{Kinds, Standing};
+use super::clauses::Segment;
+use super::lexicon::{Category, Role};
+use super::question::Question;
+use super::tokens::{Parsed, Token};
+
+/// Words before a mark that are looked at.
+const LONGEST_LEAD: usize = 8;
+
+/// "This represents", "these findings indicate": what follows says what the things seen before are.
+const INTERPRETING: [&str; 13] = [
+    "represents",
+    "represent",
+    "indicates",
+    "indicate",
+    "suggests",
+    "suggest",
+    "corresponds",
+    "correspond",
+    "reflects",
+    "reflect",
+    "means",
+    "mean",
+    "反映",
+];
+
+const INTERPRETING_PHRASES: [&str; 11] = [
+    "consistent with",
+    "compatible with",
+    "suggestive of",
+    "diagnostic of",
+    "indicative of",
+    "characteristic of",
+    "提示",
+    "符合",
+    "说明",
+    "表明",
+    "考虑",
+];
+
+impl Parsed {
+    /// Where the conclusion begins: the first "therefore" or "the answer" with something before and after it; where
+    /// there is none and `interprets`, the first "these findings indicate".
+    fn conclusion(&self, interprets: bool) -> Option<usize> {
+        let lead = |at: usize| {
+            let segment = &self.segments[self.tokens[at].segment as usize];
+            &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at]
+        };
+        let last = self
+            .tokens
+            .iter()
+            .rposition(|t| t.is_content() || matches!(t.role, Role::Yes | Role::No))?;
+        let concludes = |&at: &usize| {
+            let token = &self.tokens[at];
+            token.role == Role::Conclude
+                && !token.is_aside
+                && lead(at).iter().all(|t| {
+                    matches!(
+                        t.role,
+                        Role::Determiner | Role::Filler | Role::And | Role::Conclude
+                    )
+                })
+        };
+        let takes_up = |&at: &usize| {
+            let token = &self.tokens[at];
+            let is_verb = token.role == Role::Verb && INTERPRETING.contains(&self.word(token))
+                || matches!(token.role, Role::Filler | Role::Affirm | Role::Relative)
+                    && INTERPRETING_PHRASES.contains(&self.word(token));
+            let lead = lead(at);
+            is_verb
+                && !token.is_aside
+                && lead.first().is_some_and(|t| t.role == Role::Determiner)
+                && lead.iter().all(|t| {
+                    matches!(
+                        t.role,
+                        Role::Determiner | Role::Filler | Role::Verb | Role::And
+                    )
+                })
+        };
+        (1..last)
+            .find(concludes)
+            .or_else(|| (1..last).filter(|_| interprets).find(takes_up))
+    }
+
+    /// Sets aside the words before a conclusion that says something of one of the `kinds`.
+    pub(super) fn settle_conclusion(&mut self, question: Option<&Question>, kinds: Kinds) {
+        let restated = || {
+            question
+                .filter(|q| q.asks_for_content)
+                .and_then(|q| q.restated_in(self))
+        };
+        let Some(start) = self
+            .conclusion(kinds.has(Category::Finding))
+            .or_else(restated)
+        else {
+            return;
+        };
+        let says = |t: &Token| t.is_stated() && kinds.has(t.category) && !t.is_modifier;
+        if !self.tokens[start..].iter().any(says) {
+            return;
+        }
+        for at in 0..start {
+            let token = self.tokens[at];
+            let is_firm = self.segments[token.segment as usize].is_firm;
+            if token.is_content() && !token.is_aside && !is_firm {
+                self.set_aside(at..at + 1, Standing::Superseded);
+            }
+        }
+    }
+
+    /// Sets aside the numbers before a conclusion or a total ("there are 3 in total").
+    pub(super) fn settle_total(&mut self) {
+        let is_total = |t: &Token| {
+            matches!(
+                self.word(t),
+                "total" | "altogether" | "共" | "共有" | "总共" | "合计" | "总计"
+            )
+        };
+        let total = self.tokens.iter().find(|t| is_total(t)).map(|t| t.sentence);
+        let of_total = || self.tokens.iter().position(|t| Some(t.sentence) == total);
+        let Some(start) = self.conclusion(false).or_else(of_total) else {
+            return;
+        };
+        if !self.tokens[start..]
+            .iter()
+            .any(|t| t.role == Role::Number && !t.is_aside)
+        {
+            return;
+        }
+        for at in 0..start {
+            if self.tokens[at].role == Role::Number {
+                self.set_aside(at..at + 1, Standing::Superseded);
+            }
+        }
+    }
+
+    /// The same for a yes or no: what was observed before gives way to it, an explicit yes or no does not.
+    pub(super) fn settle_polar_conclusion(&mut self) {
+        let Some(start) = self.conclusion(false) else {
+            return;
+        };
+        if !self.tokens[start..]
+            .iter()
+            .any(|t| matches!(t.role, Role::Yes | Role::No) && !t.is_aside)
+        {
+            return;
+        }
+        for at in 0..start {
+            let token = self.tokens[at];
+            if !matches!(token.role, Role::Yes | Role::No) && !token.is_aside {
+                self.set_aside(at..at + 1, Standing::Superseded);
+            }
+        }
+    }
+
+    /// "Image right, that is the patient's left": the patient's side is meant.
+    pub(super) fn settle_image_side(&mut self) {
+        if !self.text.contains("patient")
+            && !self.text.contains("患者")
+            && !self.text.contains("病人")
+        {
+            return;
+        }
+        let owner = |parsed: &Self, segment: &Segment| {
+            let has = |words: &[&str]| {
+                parsed
+                    .of(segment)
+                    .iter()
+                    .any(|t| words.iter().any(|w| parsed.word(t).contains(w)))
+            };
+            let (patient, image) = (
+                has(&["patient", "患者", "病人"]),
+                has(&["image", "picture", "screen", "film", "图"]),
+            );
+            let has_side = parsed
+                .of(segment)
+                .iter()
+                .any(|t| t.category == Category::Side);
+            (has_side && patient && !image, has_side && image && !patient)
+        };
+        let owners: Vec<(bool, bool)> = self.segments.iter().map(|s| owner(self, s)).collect();
+        if !owners.iter().any(|o| o.0) || !owners.iter().any(|o| o.1) {
+            return;
+        }
+        for (index, (_, is_image)) in owners.into_iter().enumerate() {
+            let segment = self.segments[index];
+            if !is_image {
+                self.segments[index].is_detail = false;
+                self.segments[index].is_side_remark = false;
+                continue;
+            }
+            for at in segment.first as usize..segment.end as usize {
+                if self.tokens[at].category == Category::Side {
+                    self.set_aside(at..at + 1, Standing::Beside);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Requests, hypotheses, concessions and retractions: clauses that an answer does not stand by.
+
+use super::claims::Standing;
+use super::lexicon::{Category, Role};
+use super::relations::is_related;
+use super::tokens::{Parsed, Token};
+use super::words::Break;
+
+/// "Would show", "was suspected": what the clause names is thought or asked for, not found.
+fn is_hypothesis(words: &str) -> bool {
+    words.starts_with("would")
+        || words.contains("suspected")
+        || words.starts_with("was ")
+        || words.starts_with("mention")
+}
+
+/// A word at the head of a sentence that makes it a request.
+fn is_request_word(word: &str) -> bool {
+    matches!(
+        word,
+        "please"
+            | "kindly"
+            | "describe"
+            | "assess"
+            | "evaluate"
+            | "analyze"
+            | "analyse"
+            | "explain"
+            | "determine"
+            | "examine"
+            | "provide"
+            | "give"
+            | "tell"
+            | "请"
+            | "描述"
+            | "评估"
+            | "分析"
+            | "请问"
+            | "请描述"
+    )
+}
+
+/// Retractions that are looked at in one answer.
+const MOST_RETRACTIONS: usize = 8;
+
+/// Words after a retraction that may take the place of earlier ones, and words before a mark that are looked at.
+const LONGEST_CORRECTION: usize = 64;
+const LONGEST_LEAD: usize = 8;
+
+impl Parsed {
+    /// Sets aside what is requested, conceded or taken back.
+    pub(super) fn settle_discourse(&mut self) {
+        self.set_aside_requests();
+        let mut roles = 0_u64;
+        for token in &self.tokens {
+            roles |= 1 << token.role as u64;
+        }
+        let has = |list: &[Role]| list.iter().any(|&role| roles >> role as u64 & 1 == 1);
+        if !has(&[
+            Role::Concede,
+            Role::Condition,
+            Role::Retract,
+            Role::Refusal,
+            Role::No,
+        ]) {
+            return;
+        }
+        if has(&[Role::Condition]) {
+            self.set_aside_hypotheses();
+        }
+        if has(&[Role::Concede]) {
+            self.set_aside_concessions();
+        }
+        let words: Vec<usize> = (1..self.tokens.len())
+            .filter(|&at| is_retraction_word(&self.tokens[at]) || self.is_that_is_wrong(at))
+            .take(MOST_RETRACTIONS)
+            .collect();
+        for at in words {
+            if self.is_retraction(at) {
+                self.retract_before(at);
+            }
+        }
+    }
+
+    /// "Please describe …", "Assess the presence or absence of …".
+    fn set_aside_requests(&mut self) {
+        let mut first = 0;
+        while first < self.tokens.len() {
+            let sentence = self.tokens[first].sentence;
+            let length = self.tokens[first..]
+                .iter()
+                .take_while(|t| t.sentence == sentence)
+                .count();
+            let end = first + length;
+            let word = self.word(&self.tokens[first]);
+            let is_request = length > 1 && is_request_word(word);
+            if !is_request {
+                first = end;
+                continue;
+            }
+            let next = self.tokens.get(first + 1).map(|t| self.word(t));
+            let is_label = self
+                .tokens
+                .get(first + 1)
+                .is_some_and(|t| t.before == Break::Colon);
+            if is_request && !is_label && !matches!(next, Some("note" | "注意")) {
+                self.set_aside(first..end, Standing::Requests);
+            }
+            first = end;
+        }
+    }
+
+    /// "A pneumothorax would show a pleural line.": the whole clause is only thought.
+    fn set_aside_hypotheses(&mut self) {
+        for at in 1..self.tokens.len() {
+            let token = self.tokens[at];
+            let segment = self.segments[token.segment as usize];
+            let subject =
+                &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at];
+            let names = subject.iter().any(|t| {
+                matches!(t.category, Category::Finding | Category::Unknown) && t.is_content()
+            });
+            let answers = subject.iter().any(|t| t.role == Role::Conclude);
+            if token.role == Role::Condition && is_hypothesis(self.word(&token)) {
+                if names && !answers {
+                    self.set_aside(
+                        segment.first as usize..segment.end as usize,
+                        Standing::Conceded,
+                    );
+                } else {
+                    // "the diagnosis would be pneumonia" claims it
+                    for later in &mut self.tokens[at..segment.end as usize] {
+                        later.is_aside = false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// "At first glance the left lung is abnormal, but …": up to the contrast, the conclusion or the end of the sentence.
+    fn set_aside_concessions(&mut self) {
+        let mut at = 0;
+        while at < self.tokens.len() {
+            let token = self.tokens[at];
+            let segment = self.segments[token.segment as usize];
+            let lead =
+                &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at];
+            let opens = lead
+                .iter()
+                .all(|t| !t.is_content() && t.role != Role::Negation)
+                || self.word(&token).starts_with("mistaken");
+            if token.role != Role::Concede || !opens {
+                at += 1;
+                continue;
+            }
+            let is_over = |t: &Token| {
+                t.sentence != token.sentence
+                    || matches!(t.role, Role::Contrast | Role::Conclude | Role::Retract)
+                    || t.before == Break::Semicolon
+                    || t.before >= Break::Comma && matches!(self.word(t), "so" | "and" | "which")
+            };
+            let rest = self.tokens[at + 1..].iter().position(is_over);
+            let end = rest.map_or(self.tokens.len(), |r| at + 1 + r);
+            self.set_aside(at..end, Standing::Conceded);
+            at = end;
+        }
+    }
+
+    /// A word that may take back what came before: it opens its segment, and something follows.
+    fn is_retraction(&self, at: usize) -> bool {
+        let token = &self.tokens[at];
+        let word = self.word(token);
+        let is_weak = matches!(
+            word,
+            "actually"
+                | "in fact"
+                | "in reality"
+                | "其实"
+                | "实际上"
+                | "事实上"
+                | "准确地说"
+                | "准确来说"
+                | "确切地说"
+        );
+        let segment = &self.segments[token.segment as usize];
+        let opens = token.before >= Break::Bracket
+            || self.tokens[segment.first as usize..at].iter().all(|t| {
+                matches!(
+                    t.role,
+                    Role::Filler
+                        | Role::Determiner
+                        | Role::No
+                        | Role::Contrast
+                        | Role::And
+                        | Role::Or
+                        | Role::Retract
+                )
+            });
+        let refuses = token.role == Role::Refusal
+            && self.tokens[at + 1..]
+                .iter()
+                .any(|t| t.role == Role::Refusal);
+        let says = |t: &Token| {
+            t.is_content() || matches!(t.role, Role::Yes | Role::No | Role::Negation | Role::Affirm)
+        };
+        (opens || !is_weak)
+            && !token.is_aside
+            && !refuses
+            && self.tokens[at + 1..].iter().any(says)
+            && self.tokens[..at].iter().any(says)
+    }
+
+    /// "…，不对，…": a "no" amid the answer that says that it was wrong.
+    fn is_that_is_wrong(&self, at: usize) -> bool {
+        let token = &self.tokens[at];
+        token.role == Role::No
+            && token.before >= Break::Comma
+            && matches!(self.word(token), "不对" | "错误" | "incorrect")
+    }
+
+    /// Sets aside what the tokens after `at` replace.
+    fn retract_before(&mut self, at: usize) {
+        let end = self.tokens[at + 1..]
+            .iter()
+            .take(LONGEST_CORRECTION)
+            .position(is_retraction_word)
+            .map_or(self.tokens.len().min(at + 1 + LONGEST_CORRECTION), |p| {
+                at + 1 + p
+            });
+        let after = at + 1..end;
+        self.tokens[at].role = Role::Retract;
+        // "wait, no, it is in the spleen": that "no" only takes back
+        let lead = after
+            .clone()
+            .take_while(|&i| !self.tokens[i].is_content())
+            .collect::<Vec<_>>();
+        let has_content = self.tokens[after.clone()].iter().any(Token::is_content);
+        if has_content {
+            for &index in &lead {
+                if self.tokens[index].is_answer_no() {
+                    self.tokens[index].role = Role::Filler;
+                }
+            }
+        }
+        let new: Vec<Token> = self.tokens[after].to_vec();
+        let names =
+            |category: Category| new.iter().any(|t| t.is_content() && t.category == category);
+        let (names_organ, names_unknown) = (names(Category::Organ), names(Category::Unknown));
+        let is_bare = !has_content;
+        let says_yes_or_no = new
+            .iter()
+            .any(|t| matches!(t.role, Role::Yes | Role::No | Role::Negation | Role::Affirm));
+        for index in 0..at {
+            let old = self.tokens[index];
+            let is_replaced = if old.is_content() {
+                is_bare && says_yes_or_no
+                    || new.iter().any(|t| replaces(t, &old))
+                    || old.category == Category::Organ && !names_organ && names_unknown
+                    || old.category == Category::Unknown
+                        && names_organ
+                        && !names_unknown
+                        && old.role == Role::Content
+            } else {
+                matches!(
+                    old.role,
+                    Role::Yes
+                        | Role::No
+                        | Role::Negation
+                        | Role::NegationBack
+                        | Role::Affirm
+                        | Role::Hedge
+                )
+            };
+            if is_replaced {
+                self.set_aside(index..index + 1, Standing::Retracted);
+            }
+        }
+    }
+
+    /// "Liver. No, spleen.": a "no" that answers nothing takes back what came before.
+    pub(super) fn retract_at_no(&mut self) {
+        let first = self.tokens.iter().position(Token::is_content);
+        let last = self.tokens.iter().rposition(Token::is_content);
+        let (Some(first), Some(last)) = (first, last) else {
+            return;
+        };
+        let answers = |t: &Token| matches!(t.role, Role::Yes | Role::No);
+        let Some(at) = self
+            .tokens
+            .iter()
+            .position(answers)
+            .filter(|&at| first < at && at < last)
+        else {
+            return;
+        };
+        if self.tokens[at].is_answer_no() && self.tokens[at].before >= Break::Comma {
+            self.retract_before(at);
+        }
+    }
+}
+
+fn is_retraction_word(token: &Token) -> bool {
+    token.role == Role::Retract || token.role == Role::Refusal && token.key == sorry()
+}
+
+fn sorry() -> u64 {
+    super::words::word_key("sorry")
+}
+
+/// Whether a new word takes the place of an old one: of the same kind, with another value.
+fn replaces(new: &Token, old: &Token) -> bool {
+    let differs = new.key != old.key || new.is_negated != old.is_negated;
+    let kind = |t: &Token| match (t.role, t.category) {
+        (Role::Number, _) => 1,
+        (_, Category::Finding | Category::Unknown | Category::Other) => 2,
+        (_, Category::Modality | Category::Sequence) => 3,
+        (_, Category::Normality | Category::Attribute | Category::Color) => 4,
+        (_, category) => 16 + category as u8,
+    };
+    let states = |t: &Token| matches!(kind(t), 2 | 4);
+    new.is_content()
+        && !new.is_aside
+        && differs
+        && (kind(new) == kind(old) && !is_related(new, old)
+            || states(new) && states(old) && kind(new) != kind(old))
+}

@@ -1,0 +1,390 @@
+//! Which of several is meant: what each clause says of the property that the question asks about.
+
+use super::claims::{Kinds, Standing};
+use super::clauses::{Opener, Segment};
+use super::lexicon::{Category, Role};
+use super::question::{is_normal, Question};
+use super::relations::{
+    are_opposite, is_finding_like, is_general, is_part, is_same_word, lies_under,
+};
+use super::tokens::{Parsed, Token};
+
+/// What a clause says of the property that the question asks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    /// Nothing: "the left one".
+    Nothing,
+    /// Something else: "the left lung is visible".
+    Other,
+    /// That it has the property.
+    Has,
+    /// That it has not.
+    HasNot,
+}
+
+impl Says {
+    const fn turned(self) -> Self {
+        match self {
+            Self::Has => Self::HasNot,
+            Self::HasNot => Self::Has,
+            other => other,
+        }
+    }
+}
+
+impl Parsed {
+    /// Where one of several is asked for by a property ("Which lung is abnormal?"), sets aside the clauses that say
+    /// of another that it has not the property, or something else of it.
+    pub(super) fn settle_selection(
+        &mut self,
+        question: &Question,
+        property: &[Token],
+        kinds: Kinds,
+    ) {
+        if property.is_empty() || kinds.is_empty() && !question.has_alternatives {
+            return;
+        }
+        let clauses = self.clauses(question, property, kinds);
+        let is_meant = clauses
+            .iter()
+            .any(|c| c.has_subject && matches!(c.says, Says::Has | Says::Nothing));
+        self.settle_comparison(&clauses, property, kinds);
+        for clause in clauses {
+            for index in clause.first..clause.end {
+                let names = self
+                    .of(&self.segments[index])
+                    .iter()
+                    .any(|t| kinds.has(t.category) || question.offers(t));
+                self.segments[index].is_firm |= clause.says == Says::Has && names;
+            }
+            let standing = match clause.says {
+                Says::HasNot => Standing::Contrast,
+                Says::Other if is_meant && clause.has_subject => Standing::Beside,
+                _ => {
+                    if clause.is_turned {
+                        self.undo_denial(clause.first..clause.end);
+                    }
+                    continue;
+                }
+            };
+            for index in clause.first..clause.end {
+                let segment = self.segments[index];
+                self.set_aside(segment.first as usize..segment.end as usize, standing);
+            }
+        }
+    }
+
+    /// "The left kidney is smaller than the right": the other one is larger.
+    fn settle_comparison(&mut self, clauses: &[Clause], property: &[Token], kinds: Kinds) {
+        let compares = |t: &Token| matches!(t.category, Category::Attribute | Category::Direction);
+        if !property.iter().any(compares) {
+            return;
+        }
+        for clause in clauses
+            .iter()
+            .filter(|c| c.says == Says::HasNot && c.has_subject)
+        {
+            let Some(segment) = self.segments.get(clause.end).copied() else {
+                continue;
+            };
+            let tokens = segment.first as usize..segment.end as usize;
+            let names = self.tokens[tokens.clone()]
+                .iter()
+                .any(|t| kinds.has(t.category));
+            if segment.opener != Opener::Than || !names {
+                continue;
+            }
+            self.segments[clause.end].is_side_remark = false;
+            for token in &mut self.tokens[tokens] {
+                token.is_aside = false;
+                token.is_negated = false;
+            }
+        }
+    }
+
+    fn undo_denial(&mut self, segments: std::ops::Range<usize>) {
+        for index in segments {
+            let segment = self.segments[index];
+            for token in &mut self.tokens[segment.first as usize..segment.end as usize] {
+                token.is_negated = false;
+            }
+        }
+    }
+
+    /// The clauses of the answer, each with what it says of the property.
+    fn clauses(&self, question: &Question, property: &[Token], kinds: Kinds) -> Vec<Clause> {
+        let mut clauses: Vec<Clause> = Vec::new();
+        let mut last = Says::Nothing;
+        for (index, segment) in self.segments.iter().enumerate() {
+            if segment.is_side_remark || segment.standing != Standing::Stands {
+                continue;
+            }
+            let next = self.clause_of(index, segment, question, property, kinds, last);
+            if matches!(next.says, Says::Has | Says::HasNot) {
+                last = next.says;
+            }
+            match clauses.last_mut() {
+                Some(open)
+                    if open.sentence == next.sentence
+                        && open.end == index
+                        && self.joins(open, &next, segment) =>
+                {
+                    open.absorb(&next);
+                }
+                _ => clauses.push(next),
+            }
+        }
+        clauses
+    }
+
+    fn clause_of(
+        &self,
+        index: usize,
+        segment: &Segment,
+        question: &Question,
+        property: &[Token],
+        kinds: Kinds,
+        last: Says,
+    ) -> Clause {
+        let tokens = self.of(segment);
+        let is_subject = |t: &&Token| {
+            t.is_content()
+                && !t.is_modifier
+                && !t.is_aside
+                && (kinds.has(t.category)
+                    || question.offers(t)
+                    || kinds.has(Category::Organ) && names_organ(t))
+        };
+        let has_subject = tokens.iter().any(|t| is_subject(&t));
+        let mut says = Says::Nothing;
+        for token in tokens.iter().filter(|t| t.is_content() && !t.is_aside) {
+            // the last word decides: "the maxillary sinus is not displaced"
+            match self.says_of(token, property, kinds, question) {
+                Says::Nothing => {}
+                Says::Other => says = stronger(says, Says::Other),
+                of_property => says = of_property,
+            }
+        }
+        let names_only = tokens.iter().any(|t| {
+            t.role == Role::Affirm && self.word(t) != "是"
+                || t.role == Role::Verb
+                    && matches!(
+                        self.word(t),
+                        "shows"
+                            | "show"
+                            | "displays"
+                            | "demonstrates"
+                            | "depicts"
+                            | "reveals"
+                            | "contains"
+                            | "显示"
+                    )
+        });
+        // "I looked at both sides." points at nothing
+        let points = |t: &Token| {
+            matches!(
+                self.word(t),
+                "it" | "they" | "this" | "that" | "these" | "one" | "ones"
+            ) || t.role == Role::Conclude
+        };
+        let is_observer = |t: &Token| matches!(self.word(t), "i" | "we");
+        let is_looking = |t: &Token| {
+            matches!(
+                self.word(t),
+                "compare" | "inspect" | "examine" | "比较" | "观察" | "对比" | "查看" | "看"
+            )
+        };
+        let observes = (segment.has_verb && tokens.first().is_some_and(is_observer)
+            || tokens.iter().any(is_looking))
+            && !tokens.iter().any(points);
+        // "the kidney contains it"
+        let has_it = names_only
+            && has_subject
+            && tokens
+                .iter()
+                .skip(1)
+                .any(|t| matches!(self.word(t), "it" | "one" | "this"));
+        if says == Says::Nothing && has_it {
+            says = Says::Has;
+        }
+        if says == Says::Nothing && (names_only || observes) {
+            says = Says::Other;
+        }
+        // "… but the lung is not"
+        let ends_in_denial = tokens
+            .iter()
+            .rev()
+            .take_while(|t| !t.is_content())
+            .any(|t| t.role == Role::Negation);
+        let is_turned =
+            says == Says::Nothing && ends_in_denial && has_subject && last != Says::Nothing;
+        if is_turned {
+            says = last.turned();
+        }
+        Clause {
+            first: index,
+            end: index + 1,
+            sentence: segment.sentence,
+            says,
+            has_subject,
+            has_verb: segment.has_verb,
+            is_turned,
+        }
+    }
+
+    /// Whether the next segment goes on with the clause.
+    fn joins(&self, open: &Clause, next: &Clause, segment: &Segment) -> bool {
+        if !next.has_subject {
+            return !matches!(segment.opener, Opener::Start)
+                || !open.has_subject
+                || segment.opener == Opener::Value;
+        }
+        if !open.has_subject {
+            return open.says == Says::Nothing || !next.has_verb && next.says == Says::Nothing;
+        }
+        let is_list = matches!(
+            segment.opener,
+            Opener::And | Opener::Or | Opener::List | Opener::Examples
+        );
+        if next.says == Says::Nothing && !next.has_verb {
+            let has_value = self
+                .segments
+                .get(next.end)
+                .is_some_and(|s| s.opener == Opener::Value);
+            return is_list && !has_value;
+        }
+        let is_shared = self.of(segment).iter().any(|t| {
+            matches!(
+                self.word(t),
+                "are"
+                    | "were"
+                    | "appear"
+                    | "look"
+                    | "show"
+                    | "seem"
+                    | "have"
+                    | "both"
+                    | "都"
+                    | "均"
+                    | "皆"
+            )
+        });
+        let is_chinese_pair = segment.opener == Opener::And && !segment.has_verb;
+        is_list && open.says == Says::Nothing && !open.has_verb && (is_shared || is_chinese_pair)
+    }
+}
+
+/// A run of segments about one thing.
+#[derive(Clone, Copy, Debug)]
+struct Clause {
+    first: usize,
+    end: usize,
+    sentence: u32,
+    says: Says,
+    has_subject: bool,
+    has_verb: bool,
+    is_turned: bool,
+}
+
+impl Clause {
+    fn absorb(&mut self, next: &Self) {
+        self.end = next.end;
+        self.says = stronger(self.says, next.says);
+        self.has_subject |= next.has_subject;
+        self.has_verb |= next.has_verb;
+        self.is_turned |= next.is_turned;
+    }
+}
+
+const fn stronger(left: Says, right: Says) -> Says {
+    match (left, right) {
+        (Says::Has, _) | (_, Says::Has) => Says::Has,
+        (Says::HasNot, _) | (_, Says::HasNot) => Says::HasNot,
+        (Says::Other, _) | (_, Says::Other) => Says::Other,
+        _ => Says::Nothing,
+    }
+}
+
+impl Parsed {
+    /// What a word says of the property.
+    fn says_of(
+        &self,
+        token: &Token,
+        property: &[Token],
+        kinds: Kinds,
+        question: &Question,
+    ) -> Says {
+        let of = |has: bool| if has { Says::Has } else { Says::HasNot };
+        let asks_finding = property
+            .iter()
+            .any(|p| is_finding_like(p) && !(p.category == Category::Normality && is_normal(p)));
+        if token.category == Category::Normality {
+            if let Some(asked) = property.iter().find(|p| p.category == Category::Normality) {
+                return of((is_normal(asked) == is_normal(token)) != token.is_negated);
+            }
+            return if asks_finding {
+                of(is_normal(token) == token.is_negated)
+            } else {
+                Says::Other
+            };
+        }
+        for asked in property {
+            let is_it = token.key == asked.key
+                || lies_under(token, asked)
+                || is_part(asked, token)
+                || is_same_word((self, token), (&question.parsed, asked));
+            if is_it {
+                return of(token.is_negated == asked.is_negated);
+            }
+            if are_opposite(token, asked) {
+                return of(token.is_negated);
+            }
+            let is_any_finding =
+                is_general(asked) || asked.category == Category::Normality || is_affected(asked);
+            if is_any_finding && token.category == Category::Finding {
+                let wants_normal = asked.category == Category::Normality && is_normal(asked);
+                return of(token.is_negated == wants_normal);
+            }
+        }
+        if kinds.has(token.category) || question.names(token) || token.role == Role::Number {
+            return Says::Nothing;
+        }
+        match token.category {
+            Category::Finding | Category::Unknown | Category::Attribute | Category::Color
+                if !token.is_negated =>
+            {
+                Says::Other
+            }
+            _ => Says::Nothing,
+        }
+    }
+}
+
+/// "Cardiomegaly" names the heart.
+fn names_organ(token: &Token) -> bool {
+    use super::lexicon::Lexicon;
+    let concepts = &Lexicon::get().concepts;
+    let parts = concepts
+        .get(token.concept as usize)
+        .map_or(&[][..], |c| &c.parts);
+    parts
+        .iter()
+        .any(|&part| concepts[part as usize].category == Category::Organ)
+}
+
+/// "Larger", "smaller".
+#[must_use]
+pub fn is_comparative(token: &Token) -> bool {
+    use super::lexicon::Lexicon;
+    let id = Lexicon::get()
+        .concepts
+        .get(token.concept as usize)
+        .map_or("", |c| c.id.as_str());
+    matches!(id, "attribute.larger" | "attribute.smaller")
+}
+
+/// "Affected", "involved".
+fn is_affected(token: &Token) -> bool {
+    use super::lexicon::Lexicon;
+    Lexicon::get().concept("attribute.affected") == Some(token.concept)
+}
