@@ -175,6 +175,10 @@ def evaluate(
                 form,
                 seed,
             )
+        elif model is not None and _answers_with_masks(model, adapter):
+            result, output = _of_mask_model(
+                out, model, data, adapter, split, limit, dtype, wanted, output, seed, force_base=force_base
+            )
         else:
             if model is None:
                 raise UsageError(
@@ -308,6 +312,83 @@ def _refuse_useless(context: typer.Context) -> None:
         refuse_useless(context, {"batch_size"}, f"is for --engine transformers; {engine} batches by itself")
     if engine.startswith(("http://", "https://")):
         refuse_useless(context, {"dtype"}, f"cannot be chosen from here: {engine} holds the weights")
+
+
+def _answers_with_masks(model: str, adapter: Path | None) -> bool:
+    """Whether the model (under its adapter) is a mask model."""
+    from medgrpo.models.weights import find_weights
+    from medgrpo.segmentation.segmenters import is_mask_model
+
+    return is_mask_model(find_weights(model, adapter).base)
+
+
+def _of_mask_model(
+    out: Output,
+    model: str,
+    data: str | Path | None,
+    adapter: Path | None,
+    split: str,
+    limit: int | None,
+    dtype: str,
+    targets: list[Target],
+    output: Path | None,
+    seed: int,
+    *,
+    force_base: bool,
+) -> tuple[Evaluation, Path]:
+    """Masks of a mask model: written beside the report, then measured like any."""
+    from medgrpo.data.mixture import open_data
+    from medgrpo.evaluation.evaluate import evaluate_predictions
+    from medgrpo.evaluation.mask_files import MaskFiles
+    from medgrpo.evaluation.predictions import Predictions
+    from medgrpo.models.quiet import quiet_libraries
+    from medgrpo.models.weights import find_weights
+    from medgrpo.segmentation.predicting import overlays_of, predict_masks
+
+    weights = find_weights(model, adapter)
+    place = data or (weights.metadata.get("provenance") or {}).get("data")
+    if place is None:
+        raise UsageError("eval needs the dataset", expected="medgrpo eval MODEL DATA")
+    dataset = open_data(place, seed=seed)
+    folder = output or Path("evaluation") / f"{Path(model).name}-{split}"
+    rows = [row for row in dataset.rows(split) if row.get("mask")][:limit]
+    if not rows:
+        raise UsageError(
+            f"{dataset.path} has no reference masks in the split {split!r}", hint="--split train"
+        )
+    with quiet_libraries(), out.progress("segmenting", total=len(rows)) as advance:
+        found = predict_masks(
+            weights,
+            dataset,
+            split,
+            folder / "masks",
+            limit=limit,
+            dtype=dtype,
+            force_base=force_base,
+            on_row=advance,
+        )
+    predictions = Predictions(
+        rows=found.rows, completions=[""] * len(found.rows), source=model, notes=found.notes
+    )
+    files = MaskFiles(dataset.image_path, found.files)
+    result = _in_dataset(
+        evaluate_predictions(predictions, tags=(), targets=targets, masks=files), dataset, split
+    )
+    shown = overlays_of(found, dataset, folder / "overlays")
+    result.document |= {
+        "model": model,
+        "base_model": weights.base,
+        "adapter": str(weights.adapter) if weights.adapter else None,
+        "threshold": found.threshold,
+        "dice_ceiling": found.ceiling,
+        "overlays": [str(path) for path in shown],
+    }
+    out.note(
+        f"threshold {found.threshold:g}, as recorded beside the weights or 0.5; overlays in {folder / 'overlays'}"
+    )
+    if found.ceiling is not None:
+        out.note(f"ceiling of Dice by the resolution of the model's masks: {found.ceiling:.3f}")
+    return result, folder
 
 
 def _of_masks(

@@ -74,6 +74,9 @@ def merge_lora(
     weighted = [_weighted(text) for text in adapters]
     folder = adapter_folder(weighted[0][0])
     target = output or folder.with_name(f"{folder.name}-merged")
+    if _is_of_masks(folder, base):
+        _merge_masks(out, folder, base, target, weighted, dtype, verify, force_base=force_base)
+        return
     out.note(f"merging {', '.join(str(path) for path, _ in weighted)} …")
     with out.progress("writing", unit="tensors") as advance:
         merge = merge_adapters(
@@ -87,6 +90,57 @@ def merge_lora(
             on_tensor=advance,
         )
     _show(out, merge)
+
+
+def _is_of_masks(folder: Path, base: str | None) -> bool:
+    """Whether the adapter sits on a model that answers with masks."""
+    from medgrpo.models.weights import find_weights
+    from medgrpo.segmentation.segmenters import is_mask_model
+
+    return is_mask_model(find_weights(str(folder), base=base).base)
+
+
+def _merge_masks(
+    out: Output,
+    folder: Path,
+    base: str | None,
+    target: Path,
+    weighted: list[tuple[Path, float]],
+    dtype: Dtype,
+    verify: int,
+    *,
+    force_base: bool,
+) -> None:
+    from medgrpo.models.quiet import quiet_libraries
+    from medgrpo.models.weights import find_weights
+    from medgrpo.segmentation.merging import merge_mask_adapter
+
+    if len(weighted) > 1 or weighted[0][1] != 1.0:
+        raise UsageError(
+            "adapters of mask models are merged one at a time, as they are", expected="one ADAPTER"
+        )
+    with quiet_libraries():
+        merge = merge_mask_adapter(
+            find_weights(str(folder), base=base),
+            target,
+            dtype="float32" if dtype is Dtype.stored else dtype.value,
+            verify=verify,
+            force_base=force_base,
+        )
+    out.text(
+        f"{merge.changed_tensors} tensors changed; mask logits differ by at most {merge.max_logit_difference:.2g} from "
+        f"base and adapter, {merge.pixel_agreement:.3%} of pixels on the same side"
+    )
+    out.text(f"merged model in {merge.output}")
+    out.result(
+        {
+            "changed_tensors": merge.changed_tensors,
+            "max_logit_difference": merge.max_logit_difference,
+            "pixel_agreement": merge.pixel_agreement,
+            "base": merge.base,
+            "output": str(merge.output),
+        }
+    )
 
 
 def _weighted(text: str) -> tuple[Path, float]:

@@ -137,6 +137,11 @@ def _assumptions(work: Workload) -> list[str]:
             f"rollout.dynamic_sampling = {len(work.resampled)}: {100 * work.dead_share:.0f} % of the groups are assumed to "
             f"be without spread and drawn again; the range spans {100 * DEAD_SHARE_LOW:.0f} to {100 * DEAD_SHARE_HIGH:.0f} %"
         )
+    if work.method.samples and not work.method.samples_texts:
+        notes.append(
+            "masks: counted is the language model's reading of picture and prompt; SAM's pass, and models without a "
+            "language model, are not"
+        )
     if work.config.curriculum.by == "pass_rate":
         notes.append(
             f"curriculum.by = pass_rate: {work.plan.rows} rows × {work.config.curriculum.samples} completions are sampled "

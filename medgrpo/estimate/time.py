@@ -59,7 +59,8 @@ def phases(work: Workload) -> Phases:
     """What one prompt of the main stage costs, in seconds, all its completions and updates included, over all GPUs."""
     flops = work.gpu.bf16_tflops * 1e12
     generations, method = work.generations, work.method
-    samples = generations * method.sequences
+    # Masks are all drawn from one reading of the picture.
+    samples = (generations if method.samples_texts else 1) * method.sequences
     uses_vllm = method.samples_texts and work.config.rollout.engine == "vllm"
     token_flops = 2 * work.shape.active_parameters
     attention = (

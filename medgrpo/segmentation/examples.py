@@ -94,7 +94,7 @@ class Examples:
 def _read(picture: str, mask: str, fov: str, longest: int | None) -> tuple[NDArray[np.uint8], Truth | None]:
     from PIL import Image
 
-    from medgrpo.data.binary_masks import resize_mask
+    from medgrpo.data.binary_masks import binary, resize_mask
 
     with Image.open(picture) as opened:
         image = opened.convert("RGB")
@@ -102,18 +102,18 @@ def _read(picture: str, mask: str, fov: str, longest: int | None) -> tuple[NDArr
     if size != image.size:
         image = image.resize(size, Image.Resampling.LANCZOS)
 
-    def binary(name: str) -> Mask | None:
+    def inside_of(name: str) -> Mask | None:
         if not name:
             return None
         with Image.open(name) as stored:
-            found = stored.convert("L")
+            found = binary(stored)
         if found.size != size:
             found = resize_mask(found, size)
         inside: Mask = np.asarray(found) != 0
         return inside
 
-    reference = binary(mask)
-    truth = None if reference is None else Truth.of(reference, binary(fov))
+    reference = inside_of(mask)
+    truth = None if reference is None else Truth.of(reference, inside_of(fov))
     return np.asarray(image), truth
 
 

@@ -106,8 +106,8 @@ def draw_masks(objective: MaskObjective, logits: Tensor, generator: Generator) -
 def judged(
     objective: MaskObjective, draw: Draw, truth: Truth
 ) -> tuple[Floats, dict[str, Floats], Judged | None]:
-    """Rewards and measures of a group; masks leave the device once, as bytes."""
-    masks = draw.masks.cpu().numpy()
+    """Rewards and measures of a group; masks leave the device once, eight pixels a byte."""
+    masks = to_host(draw.masks)
     if objective.reward is not None:
         found = judge(masks, truth, objective.reward)
         return found.rewards, found.measures, found
@@ -117,6 +117,21 @@ def judged(
         columns["fov"] = [truth.fov] * count
     table = objective.composite.score(list(masks), columns)
     return table.total, {name: table.column(name) for name in table.names}, None
+
+
+def to_host(masks: Tensor) -> NDArray[np.bool_]:
+    """Masks (bool) on the CPU; from a GPU they come bit-packed."""
+    import torch
+
+    if masks.device.type == "cpu":
+        return np.asarray(masks.numpy())
+    flat = masks.flatten()
+    short = -flat.numel() % 8
+    if short:
+        flat = torch.cat([flat, flat.new_zeros(short)])
+    weights = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=masks.device)
+    packed = (flat.view(-1, 8) * weights).sum(1, dtype=torch.uint8).cpu().numpy()
+    return np.unpackbits(packed, count=masks.numel()).view(np.bool_).reshape(tuple(masks.shape))
 
 
 def drawn(

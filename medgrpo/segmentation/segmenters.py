@@ -181,9 +181,12 @@ class Sa2VASegmenter(Segmenter):
         return torch.cat(said) if said else None
 
     def answers(
-        self, model: Any, example: Example, count: int, *, max_new_tokens: int = 32
+        self, model: Any, example: Example, count: int, *, max_new_tokens: int = 32, is_greedy: bool = False
     ) -> list[tuple[int, ...]]:
-        """Answers drawn at temperature 1, as tokens, the end of the turn included. A placeholder of a picture is never drawn."""
+        """Answers drawn at temperature 1 (or the likeliest), as tokens, the end of the turn included.
+
+        A placeholder of a picture is never drawn.
+        """
         import torch
 
         from medgrpo.segmentation.sa2va.inputs import messages_of
@@ -196,13 +199,11 @@ class Sa2VASegmenter(Segmenter):
         inner = _inner(model)
         language = inner.config.vlm_config
         never = [getattr(language, name, None) for name in ("image_token_id", "video_token_id")]
+        drawing = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
         with torch.no_grad():
             drawn = inner.generate(
                 **inputs.to(_device(self.model)),
-                do_sample=True,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
+                **({"do_sample": False} if is_greedy else drawing),
                 num_return_sequences=count,
                 max_new_tokens=max_new_tokens,
                 suppress_tokens=[token for token in never if token is not None],

@@ -193,6 +193,39 @@ RECORDS = (
         rows=1,
     ),
     Form(
+        "a context of paragraphs, a caption that is an object",
+        lines(
+            "a.jsonl", {"question": Q, "answer": "yes", "context": ["One.", "Two."], "caption": {"en": "x"}}
+        ),
+        {"question": Q, "context": "One.\nTwo."},
+        ("caption not read",),
+        rows=1,
+    ),
+    Form(
+        "a context that is an object; answers that are objects (VQA v2)",
+        lines(
+            "a.jsonl",
+            {"question": Q, "answer": "yes", "context": {"text": "One."}},
+            {"question": Q2, "answers": [{"answer": "yes"}]},
+            {"question": Q, "answer": "no"},
+        ),
+        {"question": Q, "answer": "no"},
+        ("skipped: a field that changes the meaning is not read", "skipped: answer that is no text"),
+        rows=1,
+    ),
+    Form(
+        "image, mask and question in a table",
+        both(
+            pictures("a.png"),
+            masks("m.png"),
+            lines(
+                "a.jsonl", {"image": "a.png", "mask": "m.png", "question": "Segment it.", "answer": "[SEG]"}
+            ),
+        ),
+        {"question": "Segment it.", "images": 1, "mask": "m.png"},
+        rows=1,
+    ),
+    Form(
         "JSON lines named .json, with pictures",
         both(
             pictures("p0.png"),

@@ -142,6 +142,24 @@ def test_swifts_form_has_the_answer_last_and_the_rejected_one_beside_it(dataset,
         assert row["messages"][-2]["content"].count("<image>") == len(row["images"]) == 1
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_swifts_own_loader_keeps_question_picture_and_both_answers(
+    dataset, predictions, tmp_path, monkeypatch
+):
+    load_dataset = pytest.importorskip("swift.dataset").load_dataset
+    made = make(dataset, predictions, tmp_path / "swift", "--format", "swift")
+    monkeypatch.chdir(tmp_path / "swift")
+    rows, _ = load_dataset([str(tmp_path / "swift" / "pairs.jsonl")], num_proc=1, strict=True)
+    assert len(rows) == made["pairs"]
+    questions = {row["question"] for row in dataset.rows("train")}
+    for row in rows:
+        asked = row["messages"][-2]["content"]
+        assert asked.startswith("<image>")
+        assert any(question in asked for question in questions)
+        assert row["rejected_response"] == "<answer>nothing</answer>"
+        assert [(tmp_path / "swift" / image["path"]).is_file() for image in row["images"]] == [True]
+
+
 def test_the_plain_form_keeps_the_picture_of_the_question(dataset, predictions, tmp_path):
     make(dataset, predictions, tmp_path / "plain", "--format", "jsonl")
     by_question = {(row["question"], row["answer"]): set() for row in dataset.rows("train")}

@@ -115,7 +115,7 @@ def test_a_curriculum_beside_other_stages_is_said_to_be_of_the_main_one_alone(da
 
 @pytest.mark.parametrize("weights", ["multi_objective_guarded", {"simple_dice": 0.5, "format": 0.5}])
 def test_rewards_that_compare_masks_cannot_judge_texts(data, weights):
-    with pytest.raises(UsageError, match="compares masks, and a model in training writes texts"):
+    with pytest.raises(UsageError, match="compares masks, and the data has none"):
         checked(data, weights=weights)
 
 

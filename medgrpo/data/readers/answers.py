@@ -78,7 +78,10 @@ def answers_of(fields: Mapping[str, Any], options: Mapping[str, str]) -> list[st
         BadRow: there is no answer, or it is none of the options.
     """
     name = answer_field(fields)
-    answers = [peeled for text in texts_of(fields.get(name)) if (peeled := answer_part(text, name))]
+    value = fields.get(name)
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        raise BadRow("answer that is no text", name, f"{value!r:.60}", "a text, or a list of texts")
+    answers = [peeled for text in texts_of(value) if (peeled := answer_part(text, name))]
     if not answers:
         if isinstance(fields.get(name), list):
             raise BadRow(

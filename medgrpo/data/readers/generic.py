@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from medgrpo.data.cells import CELL
+from medgrpo.data.fields import Fields
 from medgrpo.data.readers.answers import ANSWER, answer_field, answers_of, full_reply, named_options
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
-from medgrpo.data.readers.values import folded, optional, required, text_of
+from medgrpo.data.readers.values import folded, optional, required, text_of, texts_of
 from medgrpo.data.schema import Task, guess_language, is_yes_or_no, new_row
 from medgrpo.data.source import ImageRef, MissingImage, Source, split_of_name
 from medgrpo.rows import Row
@@ -66,14 +67,30 @@ class QuestionAnswerReader(RecordReader):
             options=json.dumps(options, ensure_ascii=False) if options else None,
             caption=optional(fields, "caption"),
             image_title=optional(fields, "image_title", "case_title"),
-            context="\n".join(text for name in CONTEXT if (text := optional(fields, name))) or None,
+            context="\n".join(
+                text for name in CONTEXT if name in fields for text in _paragraphs(fields, name)
+            )
+            or None,
             chosen=None if options else full_reply(written, answers[0]),
             difficulty=difficulty_of(optional(fields, *DIFFICULTY)),
         )
         label_from_columns(row, fields)
-        mask = optional(fields, "mask", "mask_path", "mask_file") if images else None
-        found = None if mask is None else find_image(mask, source, file)
+        named = (
+            next((name for name in ("mask", "mask_path", "mask_file") if name in fields), None)
+            if images
+            else None
+        )
+        found = _found(fields[named], source, file) if named and fields[named] not in (None, "") else None
         return Item(row, images, found, split=optional(fields, "split") or split_of(file))
+
+
+def _paragraphs(fields: Mapping[str, Any], name: str) -> list[str]:
+    """A text, or the texts of a list of them."""
+    value = fields.peek(name) if isinstance(fields, Fields) else fields.get(name)
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return texts_of(fields[name])
+    text = optional(fields, name)
+    return [] if text is None else [text]
 
 
 def refuse_unwanted(fields: Mapping[str, Any]) -> None:

@@ -30,8 +30,14 @@ def text_of(value: Any) -> str | None:
 
 
 def optional(record: Mapping[str, Any], *names: str) -> str | None:
-    """The first of the fields that has a value."""
-    return next((text for name in names if (text := text_of(record.get(name))) is not None), None)
+    """The first of the fields that has a value; one that holds a list or an object is no text and counts as not read."""
+    for name in names:
+        value = record.peek(name) if isinstance(record, Fields) else record.get(name)
+        text = text_of(value)
+        if text is not None:
+            record.get(name)  # now it is read
+            return text
+    return None
 
 
 def required(record: Mapping[str, Any], *names: str) -> str:

@@ -139,7 +139,8 @@ class Sa2VA(PreTrainedModel):  # type: ignore[misc]
         needs = any(parameter.requires_grad for parameter in self.sam.vision_encoder.parameters())
         with torch.set_grad_enabled(needs and torch.is_grad_enabled()):
             pixels = sam_pixels.to(self.sam.no_memory_embedding.dtype)
-            maps = list(self.sam.get_image_features(pixels, return_dict=True).fpn_hidden_states)
+            seen = self.sam.get_image_features(pixels, return_dict=True)
+            maps = list(seen.fpn_hidden_states if hasattr(seen, "fpn_hidden_states") else seen[0])
             maps[-1] = maps[-1] + self.sam.no_memory_embedding
             return [
                 each.permute(1, 2, 0).reshape(len(pixels), -1, *size)

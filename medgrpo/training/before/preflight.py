@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from medgrpo.rewards.composite import CompositeReward
 
 AUDITED_ROWS = 200
+MASK_REWARDS = "medgrpo.rewards.masks"
 CHEAT_LIMIT = 0.8
 """Ratio of best cheat to references above which the run is warned of its reward."""
 
@@ -66,6 +67,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         gate=config.rewards.gate,
         aggregation=config.rewards.aggregation,
         on_error=config.rewards.on_error,
+        rewards=_written_masks(config),
         timeout_s=config.rewards.timeout_s,
         settings={
             **template.reward_settings,
@@ -74,6 +76,8 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     )
     _check_names(config, composite)
     dataset = None if config.data.path is None else open_data(config.data.path, seed=config.run.seed)
+    if reads_masks(composite):
+        composite = composite.with_settings(data_folder=_folder_of_masks(config, dataset))
     rows = _demo_rows() if dataset is None else dataset.count("train")
     if not rows:
         raise UsageError(f"{config.data.path} has no training rows")
@@ -118,6 +122,40 @@ def _check_gpus(config: RunConfig) -> None:
         )
 
 
+def _written_masks(config: RunConfig) -> dict[str, Any]:
+    """The mask rewards among the run's, for a model that writes masks as text; none for one that draws them."""
+    from medgrpo.rewards.registry import BUILT_IN, load_reward
+    from medgrpo.rewards.weights import resolve_weights
+    from medgrpo.rewards.written_masks import WrittenMasks
+
+    if METHODS[config.training.method].needs == ("mask",):
+        return {}
+    names = [name for name in resolve_weights(config.rewards.weights) if BUILT_IN.get(name) == MASK_REWARDS]
+    return {name: WrittenMasks(load_reward(name)) for name in names}  # type: ignore[arg-type]
+
+
+def reads_masks(composite: CompositeReward) -> bool:
+    """Whether a reward reads masks out of texts."""
+    from medgrpo.rewards.written_masks import WrittenMasks
+
+    return any(isinstance(reward, WrittenMasks) for reward in composite.functions)
+
+
+def _folder_of_masks(config: RunConfig, dataset: PreparedDataset | None) -> str:
+    """Where the rows' masks lie.
+
+    Raises:
+        UsageError: the data has none.
+    """
+    if dataset is None or not any(row.get("mask") for row in dataset.rows("train", limit=AUDITED_ROWS)):
+        raise UsageError(
+            f"rewards.weights = {config.rewards.weights} compares masks, and the data has none",
+            expected="a dataset of masks",
+            hint="medgrpo preprocess SOURCE OUTPUT --task vessels",
+        )
+    return str(dataset.path)
+
+
 def _check_names(config: RunConfig, composite: CompositeReward) -> None:
     """Names that are looked up during the run are known, and rewards can judge what a model writes."""
     from medgrpo.rewards.registry import BUILT_IN, load_reward
@@ -126,17 +164,11 @@ def _check_names(config: RunConfig, composite: CompositeReward) -> None:
     draws_masks = METHODS[config.training.method].needs == ("mask",)
     for name in composite.sources:
         module = BUILT_IN.get(name)
-        if draws_masks and module is not None and module != "medgrpo.rewards.masks":
+        if draws_masks and module is not None and module != MASK_REWARDS:
             raise UsageError(
                 f"the reward {name} judges texts, and {config.training.method} draws masks",
                 expected="multi_objective, simple_dice or recall_focused, each also _guarded, or a reward of your own",
                 hint="--set rewards.weights=multi_objective_guarded",
-            )
-        if not draws_masks and module == "medgrpo.rewards.masks":
-            raise UsageError(
-                f"the reward {name} compares masks, and a model in training writes texts",
-                expected="rewards of texts or boxes",
-                hint='--set rewards.weights=detection for boxes; masks are measured by "medgrpo eval" and "medgrpo score"',
             )
     rules = {rule.name for rule in RULES}
     for name in config.training.stop_on:

@@ -118,6 +118,16 @@ class Masks(StageMethod):
         settings = context.config
         examples = examples_of(source, settings)
         context.variation = examples
+        masks = settings.masks
+        context.metadata["masks"] = {
+            "image_size": masks.image_size,
+            "patch_size": masks.patch_size,
+            "prompt": masks.prompt,
+            "text": masks.text,
+            "sam": masks.sam,
+            "seed": settings.run.seed,
+            "threshold": masks.threshold,
+        }
         return self.trainer_class()(
             context=context,
             policy=policy,
