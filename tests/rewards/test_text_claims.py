@@ -124,3 +124,8 @@ def test_a_stop_token_is_no_word_and_no_fault_of_form():
     completion = "<think>x</think><answer>left lung</answer><|im_end|>"
     assert text.format([completion], tags=["think", "answer"]) == [1]
     assert text.answer_match([completion], answer=["left lung<|im_end|>\n"]) == [1]
+
+
+def test_a_pair_of_levels_after_a_sentence_is_read():
+    for completion in ("椎体完好。L3-4", "The disc bulges. L3-4", "<|>"):
+        assert text.answer_match([completion], answer=["L3/4"], plain=True)[0] in (0, 1)

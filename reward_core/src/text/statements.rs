@@ -113,8 +113,7 @@ pub fn judge(
                 })
                 .restates_and_covers()
             };
-            if covered == 0.0 && !scope.names_question() && rest.iter().any(restates)
-            {
+            if covered == 0.0 && !scope.names_question() && rest.iter().any(restates) {
                 return Verdict::accept(Rule::Complete);
             }
         }

@@ -312,6 +312,7 @@ impl Parsed {
                 for key in read.keys.into_iter().flatten() {
                     token.key = key;
                     self.tokens.push(token);
+                    token.before = Break::Blank; // the second level of "L3-4" stands in the same place
                 }
                 at += read.words;
                 continue;
