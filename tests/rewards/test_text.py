@@ -175,3 +175,18 @@ def test_a_list_that_was_asked_for_is_an_answer():
     organs = "liver, spleen, left kidney, right kidney, stomach, pancreas and gallbladder"
     assert verdict("Which organs are seen?", organs, organs.replace(" and ", ", ")) == 1
     assert verdict("How many lesions are there?", "3", "3 lesions: liver, spleen and left kidney") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "mark"),
+    [
+        ("右上肺", "右肺上叶", 1.0),
+        ("右肺上叶", "右上肺", 1.0),
+        ("病变位于左下肺", "左肺下叶", 1.0),
+        ("左上肺", "右肺上叶", 0.0),
+        ("右下肺", "右肺上叶", 0.0),
+        ("右肺", "右上肺", 0.0),
+    ],
+)
+def test_the_short_chinese_name_of_a_lobe_is_the_lobe(answer, reference, mark):
+    assert verdict("病变在哪里？", reference, answer) == mark
