@@ -27,6 +27,7 @@ MAIN_STAGE = {
     name: f"training.{name}" for name in StageConfig.model_fields if name not in {"rows", "enabled"}
 }
 MAIN_STAGE |= {"rows": "data.rows", "path": "model.path", "method": "training.method"}
+MAIN_STAGE["loss_type"] = "training.loss_type"  # GRPO's, as in TRL; that of DPO is typed whole, dpo.loss_type
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def _page(card: Mapping[str, Any]) -> str:
 
     bias, cut = card["length_bias"], card["truncation_bias"]
     figures = [
-        ("pairs" if card["kind"] == "dpo" else "best completions", number(card["pairs"] or card["best"])),
+        ("best completions" if card["best"] else "pairs", number(card["pairs"] or card["best"])),
         ("margin, 25 / 50 / 75 %", " / ".join(number(value) for value in card["margin"]) or "–"),
         ("chosen one is longer", share(bias["chosen_longer"])),
         ("cut off: chosen / rejected", f"{share(cut['chosen'])} / {share(cut['rejected'])}"),

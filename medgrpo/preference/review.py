@@ -64,6 +64,7 @@ def export_pictures(
         picture_of: an image's path as a dataset names it → its file.
     """
     from medgrpo.files import write_text
+    from medgrpo.pages.document import document
     from medgrpo.pages.markup import quoted, text
 
     blocks = []
@@ -71,7 +72,7 @@ def export_pictures(
         row = rows.get(pair.prompt_id, {})
         images = row.get("images") or []
         assert isinstance(images, list)
-        pictures = "".join(f'<img alt="" src="{_thumbnail(picture_of(image))}">' for image in images)
+        pictures = "".join(_thumbnail(picture_of(image)) for image in images)
         first, second = _blind(pair)
         blocks.append(
             f"<section><h2>{pair_key(pair)}</h2>{pictures}<p>{quoted(row.get('question', ''))}</p>"
@@ -83,26 +84,16 @@ def export_pictures(
         "section{border-bottom:1px solid #8886;padding:1rem 0}.two{display:grid;grid-template-columns:1fr 1fr;gap:1rem}"
         ".quoted{white-space:pre-wrap}h2{font-size:1rem;font-weight:normal;color:gray}"
     )
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    write_text(
-        path,
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><meta http-equiv='Content-Security-Policy' content=\"{policy}\">"
-        f"<title>Review</title><style>{style}</style><h1>Which answer is better?</h1>{''.join(blocks)}</html>",
-    )
+    write_text(path, document("Review", style, f"<h1>Which answer is better?</h1>{''.join(blocks)}"))
 
 
 def _thumbnail(file: Path) -> str:
-    import base64
-    import io
-
     from PIL import Image
 
+    from medgrpo.pages.pictures import thumbnail
+
     with Image.open(file) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail((480, 480))
-        stream = io.BytesIO()
-        small.save(stream, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+        return thumbnail(picture, 480)
 
 
 def import_review(path: Path, pairs: PairSet) -> tuple[PairSet, float | None]:

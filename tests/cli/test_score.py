@@ -228,4 +228,4 @@ def test_written_rows_hold_no_nan_and_no_half_characters(tmp_path, file):
     run_json(file, "--output", tmp_path / "out.jsonl")
     text = (tmp_path / "out.jsonl").read_text(encoding="utf-8")
     assert "NaN" not in text
-    assert [json.loads(line)["note"] for line in text.splitlines()] == ["x?"] * 2
+    assert [json.loads(line)["note"] for line in text.splitlines()] == ["x\ufffd"] * 2

@@ -11,8 +11,8 @@ import pytest
 
 FLOW = Path(__file__).parents[2] / "examples" / "flow.sh"
 TINY = (
-    "training.max_steps=4", "training.prompts_per_step=4", "rollout.num_generations=4", "rollout.max_completion_length=24",
-    "stages.sft.max_steps=20", "validation.before_and_after=false", "logging.report_to=[]",
+    "training.max_steps=4", "training.prompts_per_step=4", "rollout.num_generations=4", "rollout.max_completion_length=40",
+    "stages.sft.max_steps=80", "validation.before_and_after=false", "logging.report_to=[]",
 )  # fmt: skip
 
 
