@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import ForceBaseOption, JsonOption, Output, QuietOption, TrustOption
 from medgrpo.cli.typed import refuse_useless, typed
 from medgrpo.errors import UsageError
 
@@ -40,15 +40,8 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
-    force_base: Annotated[
-        bool,
-        typer.Option(
-            "--force-base", help="Take base and adapter although they differ from what was trained."
-        ),
-    ] = False,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
-    ] = False,
+    force_base: ForceBaseOption = False,
+    trust_remote_code: TrustOption = False,
     predictions: Annotated[
         Path | None, typer.Option(help="Score these ready completions; no model is loaded.")
     ] = None,
