@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import ForceBaseOption, JsonOption, Output, QuietOption, TrustOption
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -18,15 +18,8 @@ def ask(
     image: Annotated[Path, typer.Argument(help="Picture file; - for a question without a picture.")],
     question: Annotated[str, typer.Argument(help="In quotes; English or Chinese.")],
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
-    force_base: Annotated[
-        bool,
-        typer.Option(
-            "--force-base", help="Take base and adapter although they differ from what was trained."
-        ),
-    ] = False,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
-    ] = False,
+    force_base: ForceBaseOption = False,
+    trust_remote_code: TrustOption = False,
     option: Annotated[
         list[str] | None, typer.Option(help="A choice of a multiple-choice question; repeat it.")
     ] = None,

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import ForceBaseOption, JsonOption, Output, QuietOption, TrustOption
 from medgrpo.cli.typed import refuse_useless, typed
 from medgrpo.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.evaluation.evaluate import Evaluation
     from medgrpo.evaluation.targets import Target
-    from medgrpo.generation.subject import Subject
+    from medgrpo.models.weights import Weights
     from medgrpo.rewards.boxes import BoxFormat
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -40,15 +40,8 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
-    force_base: Annotated[
-        bool,
-        typer.Option(
-            "--force-base", help="Take base and adapter although they differ from what was trained."
-        ),
-    ] = False,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
-    ] = False,
+    force_base: ForceBaseOption = False,
+    trust_remote_code: TrustOption = False,
     predictions: Annotated[
         Path | None, typer.Option(help="Score these ready completions; no model is loaded.")
     ] = None,
@@ -175,17 +168,13 @@ def evaluate(
                 form,
                 seed,
             )
-        elif model is not None and _answers_with_masks(model, adapter):
-            result, output = _of_mask_model(
-                out, model, data, adapter, split, limit, dtype, wanted, output, seed, force_base=force_base
+        elif model is None:
+            raise UsageError(
+                "eval needs a model and a dataset",
+                expected="medgrpo eval MODEL DATA, or medgrpo eval --predictions FILE",
+                hint="medgrpo preprocess SOURCE DATA makes a dataset",
             )
         else:
-            if model is None:
-                raise UsageError(
-                    "eval needs a model and a dataset",
-                    expected="medgrpo eval MODEL DATA, or medgrpo eval --predictions FILE",
-                    hint="medgrpo preprocess SOURCE DATA makes a dataset",
-                )
             result, output = _of_model(
                 out,
                 stack,
@@ -314,42 +303,26 @@ def _refuse_useless(context: typer.Context) -> None:
         refuse_useless(context, {"dtype"}, f"cannot be chosen from here: {engine} holds the weights")
 
 
-def _answers_with_masks(model: str, adapter: Path | None) -> bool:
-    """Whether the model (under its adapter) is a mask model."""
-    from medgrpo.models.weights import find_weights
-    from medgrpo.segmentation.segmenters import is_mask_model
-
-    return is_mask_model(find_weights(model, adapter).base)
-
-
 def _of_mask_model(
     out: Output,
     model: str,
-    data: str | Path | None,
-    adapter: Path | None,
-    split: str,
-    limit: int | None,
-    dtype: str,
+    weights: Weights,
+    dataset: PreparedDataset | None,
+    plan: dict[str, Any],
     targets: list[Target],
     output: Path | None,
-    seed: int,
     *,
     force_base: bool,
 ) -> tuple[Evaluation, Path]:
     """Masks of a mask model: written beside the report, then measured like any."""
-    from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.evaluate import evaluate_predictions
     from medgrpo.evaluation.mask_files import MaskFiles
     from medgrpo.evaluation.predictions import Predictions
     from medgrpo.models.quiet import quiet_libraries
-    from medgrpo.models.weights import find_weights
     from medgrpo.segmentation.predicting import overlays_of, predict_masks
 
-    weights = find_weights(model, adapter)
-    place = data or (weights.metadata.get("provenance") or {}).get("data")
-    if place is None:
-        raise UsageError("eval needs the dataset", expected="medgrpo eval MODEL DATA")
-    dataset = open_data(place, seed=seed)
+    split, limit = plan["split"], plan["limit"]
+    dataset = _evaluated(out, dataset, Path(model).name, weights.metadata, plan["seed"])
     folder = output or Path("evaluation") / f"{Path(model).name}-{split}"
     rows = [row for row in dataset.rows(split) if row.get("mask")][:limit]
     if not rows:
@@ -363,7 +336,7 @@ def _of_mask_model(
             split,
             folder / "masks",
             limit=limit,
-            dtype=dtype,
+            dtype=plan["dtype"],
             force_base=force_base,
             on_row=advance,
         )
@@ -499,16 +472,19 @@ def _of_model(
     from medgrpo.generation.engines import choose_engine
     from medgrpo.generation.other_pictures import parse_kinds
     from medgrpo.generation.subject import find_subject
+    from medgrpo.models.weights import find_weights
     from medgrpo.runs.lock import held
+    from medgrpo.segmentation.segmenters import is_mask_model
 
     kinds = parse_kinds(counterfactual)
     dataset = open_data(data) if data is not None else None
+    if is_mask_model((found := find_weights(model, adapter)).base):
+        return _of_mask_model(out, model, found, dataset, plan, targets, output, force_base=force_base)
     subject = replace(
         find_subject(model, adapter, force_base=force_base, trust_remote_code=trust_remote_code),
         box_format=box_format,
     )
-    dataset = dataset or open_data(_trained_on(out, subject))
-    dataset = dataset.drawn_by(subject.data_seed if subject.data_seed is not None else plan["seed"])
+    dataset = _evaluated(out, dataset, subject.name, subject.metadata, plan["seed"])
     load = choose_engine(
         plan["engine"], subject, batch_size=batch_size, dtype=plan["dtype"], seed=plan["seed"]
     )
@@ -525,19 +501,25 @@ def _of_model(
     return result, folder
 
 
-def _trained_on(out: Output, subject: Subject) -> Path:
-    """The dataset that a run was trained on; its other splits are what eval reads."""
-    from medgrpo.data.mixture import is_mixture
+def _evaluated(
+    out: Output, dataset: PreparedDataset | None, name: str, metadata: Mapping[str, Any], seed: int
+) -> PreparedDataset:
+    """The dataset that was named, else the one that the model was trained on; a mixture as it was drawn then."""
+    from medgrpo.data.mixture import is_mixture, open_data
+    from medgrpo.models.weights import data_seed
 
-    stated = (subject.metadata.get("provenance") or {}).get("data")
-    if not stated or not (Path(stated).is_dir() or is_mixture(stated)):
-        raise UsageError(
-            f"eval {subject.name} needs a dataset",
-            expected="medgrpo eval MODEL DATA",
-            hint="medgrpo preprocess SOURCE DATA makes a dataset",
-        )
-    out.note(f"dataset: {stated}, which it was trained on")
-    return Path(stated)
+    if dataset is None:
+        stated = (metadata.get("provenance") or {}).get("data")
+        if not stated or not (Path(stated).is_dir() or is_mixture(stated)):
+            raise UsageError(
+                f"eval {name} needs a dataset",
+                expected="medgrpo eval MODEL DATA",
+                hint="medgrpo preprocess SOURCE DATA makes a dataset",
+            )
+        out.note(f"dataset: {stated}, which it was trained on")
+        dataset = open_data(Path(stated))
+    trained = data_seed(metadata)
+    return dataset.drawn_by(seed if trained is None else trained)
 
 
 def _reward(weights: str | None, tags: Sequence[str]) -> Any | None:

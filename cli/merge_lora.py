@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import ForceBaseOption, JsonOption, Output, QuietOption, TrustOption
 from medgrpo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,15 +49,8 @@ def merge_lora(
     verify: Annotated[
         int, typer.Option(min=0, help="Prompts on which merged model and adapter are compared; 0: none.")
     ] = 4,
-    force_base: Annotated[
-        bool,
-        typer.Option(
-            "--force-base", help="Take base and adapter although they differ from what was trained."
-        ),
-    ] = False,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
-    ] = False,
+    force_base: ForceBaseOption = False,
+    trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
+ForceBaseOption = Annotated[
+    bool,
+    typer.Option("--force-base", help="Take base and adapter although they differ from what was trained."),
+]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.")]
 
 

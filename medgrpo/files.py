@@ -98,6 +98,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a file of ours; empty where there is none, or no whole one."""
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
 def json_line(entry: Any) -> str:
     """The entry as one line of JSON without its line feed."""
     return json.dumps(finite(entry), ensure_ascii=False)

@@ -12,7 +12,7 @@ from medgrpo.errors import UsageError
 from medgrpo.models.coordinates import BoxCoordinates, box_coordinates, recorded_coordinates
 from medgrpo.models.folders import METADATA
 from medgrpo.models.quiet import quiet_libraries
-from medgrpo.models.weights import check_fingerprints, check_trust, find_weights
+from medgrpo.models.weights import check_fingerprints, check_trust, data_seed, find_weights
 from medgrpo.rows import Row
 
 if TYPE_CHECKING:
@@ -104,8 +104,7 @@ class Subject:
     @property
     def data_seed(self) -> int | None:
         """The seed that drew the training rows of its mixture; None where it is not recorded."""
-        seed = (self.metadata.get("provenance") or {}).get("seed")
-        return seed if isinstance(seed, int) else None
+        return data_seed(self.metadata)
 
     def has_learnt(self, dataset: PreparedDataset) -> bool:
         """Whether it was trained on training rows of this dataset, of a part that both share, or on pairs made of them."""

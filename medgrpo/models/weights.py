@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,12 @@ def metadata_file(path: Path) -> Path | None:
     except UsageError:
         return None
     return file if file.is_file() else None
+
+
+def data_seed(metadata: Mapping[str, Any]) -> int | None:
+    """The seed that drew the training rows of a mixture, as `medgrpo.json` recorded it; None where it did not."""
+    seed = (metadata.get("provenance") or {}).get("seed")
+    return seed if isinstance(seed, int) else None
 
 
 def check_fingerprints(weights: Weights, *, force: bool = False) -> list[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError
-from medgrpo.files import PARTIAL, append_lines, read_json, sync, write_json, write_text
+from medgrpo.files import PARTIAL, append_lines, read_json, read_toml, sync, write_json, write_text
 from medgrpo.records import json_objects, lines
 from medgrpo.runs import lock
 
@@ -203,7 +203,7 @@ class RunWriter:
                 "name": self.name,
                 "run": str(self.path.absolute()),
                 "finished": bool(self._info.get("finished")),
-                "config": _toml(self.path / "config.toml"),
+                "config": read_toml(self.path / "config.toml"),
                 "validation": self._info.get("validation", {}),
                 "history": json_objects(self.path / "log.jsonl"),
                 "stages": stages,
@@ -287,15 +287,6 @@ def _step_of(line: str) -> float:
         return float(entry["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    import tomllib
-
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _now() -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.files import read_json
 from medgrpo.models.folders import BUILT_IN_MASK_MODELS
 
 if TYPE_CHECKING:
@@ -221,13 +222,7 @@ def is_mask_model(path: str) -> bool:
     """Whether `--model` names something that answers with masks: built in, or a folder whose config.json says so."""
     if path in BUILT_IN:
         return True
-    folder = Path(path).expanduser()
-    if not (folder / "config.json").is_file():
-        return False
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-    except ValueError:
-        return False
+    config = read_json(Path(path).expanduser() / "config.json")
     kind = config.get("model_type")
     if kind in ("medgrpo_unet", "medgrpo_sa2va", "sa2va_chat", "clipseg", "sam2", "sam3_tracker"):
         return True

@@ -163,7 +163,7 @@ def test_a_file_is_joined_with_its_references(capsys, tmp_path):
     [
         (["eval"], "eval needs a model and a dataset"),
         (["eval", "somewhere"], "no model at somewhere"),
-        (["eval", "somewhere", "nowhere"], "no model at somewhere"),
+        (["eval", "somewhere", "nowhere"], "no dataset at nowhere"),
         (["eval", "--predictions", "none.jsonl"], "no file none.jsonl"),
         (["eval", "--references", "r.jsonl", "a", "b"], "--references belongs to --predictions"),
         (["ask", "nowhere", "a.png", "what?"], "no model at nowhere"),

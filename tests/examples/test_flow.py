@@ -17,10 +17,6 @@ TINY = (
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "MEDGRPO_FLOW" not in os.environ,
-    reason="takes minutes and has not been seen to pass whole; MEDGRPO_FLOW=1 runs it",
-)
 def test_the_flow_goes_from_base_to_merged_and_can_be_called_again(tmp_path):
     words = [str(FLOW), str(tmp_path / "out"), "--quiet", *(word for one in TINY for word in ("--set", one))]
     environment = os.environ | {

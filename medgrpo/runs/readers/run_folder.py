@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from pathlib import Path
-from typing import Any
 
-from medgrpo.files import check_regular
+from medgrpo.files import check_regular, read_json, read_toml
 from medgrpo.records import lines
 from medgrpo.runs.readers.documents import entries_of
 from medgrpo.runs.readers.lines import parse_lines, unreadable_lines
@@ -26,7 +23,7 @@ def read_run_folder(path: Path) -> Parsed:
         history, _ = parse_lines(file.read_text("utf-8", errors="replace"))
         folder = file.parent.name
         stages.append(Stage(folder, entries_of(history), folder.split("-", 1)[-1] or None))
-    info = _json(path / "training_info.json")
+    info = read_json(path / "training_info.json")
     remarks = unreadable_lines(unreadable, len(lines(text)))
     overlaps = []
     abandoned = path / "log.abandoned.jsonl"
@@ -41,7 +38,7 @@ def read_run_folder(path: Path) -> Parsed:
         name=str(info.get("name") or path.resolve().name),
         source_format="medgrpo run folder",
         entries=entries_of(rows),
-        config=_toml(path / "config.toml"),
+        config=read_toml(path / "config.toml"),
         stages=stages,
         finished=finished if isinstance(finished, bool) else None,
         total_steps=int(total) if isinstance(total, int | float) else None,
@@ -55,19 +52,3 @@ def read_run_folder(path: Path) -> Parsed:
 def _leading_number(name: str) -> tuple[int, str]:
     match = re.match(r"\d+", name)
     return (int(match[0]) if match else 0, name)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where there is none or it is half-written."""
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}

@@ -43,13 +43,19 @@ class RunTrainer:
 
     # -------------------------------------------------------------------------------- data order
 
+    @property
+    def uses_of_a_batch(self) -> int:
+        """Updates that learn from the same batch, one after the other."""
+        return 1
+
     def data_order(self, rows: int) -> EpochOrder:
-        """The order of one row per sample; GRPO repeats rows instead."""
+        """The order of one row per sample; GRPO repeats rows instead. A batch comes `uses_of_a_batch` times."""
         plan, config = self.context.plan, self.context.config
         return EpochOrder(
             rows,
             seed=config.run.seed,
             chunk=plan.prompts_per_step,
+            repeat_count=self.uses_of_a_batch,
             shuffle=config.data.shuffle,
             order=self.context.epoch_order,
         )

@@ -68,26 +68,6 @@ class Engine:
             context.reporter.note(f"engine: every completion with its own prompt and pictures: {reason}")
         self._record()
 
-    def logprobs(
-        self,
-        trainer: GRPOTrainer,
-        model: torch.nn.Module,
-        sequences: Sequences,
-        *,
-        rows_at_once: int | None,
-        with_entropies: bool,
-        with_aux_loss: bool,
-    ) -> LogProbs:
-        """A `LogProbFunction`."""
-        options = {"with_entropies": with_entropies, "with_aux_loss": with_aux_loss}
-        if self.is_on and not self._is_checked:
-            self._check(trainer, model, sequences)
-        if not self.is_on or with_aux_loss:
-            # A pass that was cut for shared prompts holds more rows than one of TRL's.
-            at_once = rows_at_once or (UNSHARED_ROWS if self._fell_back else None)
-            return trl_logprobs(trainer, model, sequences, rows_at_once=at_once, **options)
-        return self._packed(trainer, model, sequences, rows_at_once, with_entropies=with_entropies)
-
     def keep_features(self, trainer: GRPOTrainer, shown: list[Shown]) -> None:
         """Look at each picture once for the whole step, where the vision tower learns nothing and is whole here."""
         inner = inner_of(trainer.model)
@@ -97,7 +77,7 @@ class Engine:
         if self._keeps_features and self.is_on:
             keep_features(inner, shown, trainer.accelerator.device, trainer.accelerator.autocast)
 
-    def _packed(
+    def packed(
         self,
         trainer: GRPOTrainer,
         model: torch.nn.Module,
@@ -106,6 +86,7 @@ class Engine:
         *,
         with_entropies: bool,
     ) -> LogProbs:
+        """Each prompt and its pictures once for its rows."""
         import torch
 
         count = len(sequences.input_ids)
@@ -129,17 +110,24 @@ class Engine:
             None,
         )
 
-    def _check(self, trainer: GRPOTrainer, model: torch.nn.Module, sequences: Sequences) -> None:
+    @property
+    def rows_of_stock(self) -> int | None:
+        """Most rows of a pass of TRL's; None: all. One that was cut for shared prompts holds more than TRL's should."""
+        return UNSHARED_ROWS if self._fell_back else None
+
+    def check_once(self, trainer: GRPOTrainer, model: torch.nn.Module, sequences: Sequences) -> None:
         """Both ways on a few rows; back to TRL's on every process where they differ on any."""
         import torch
         from trl.models.utils import disable_gradient_checkpointing
 
+        if not self.is_on or self._is_checked:
+            return
         self._is_checked = True
         few = sequences.rows(_few_rows(sequences))
         # Recomputation under no_grad warns of inputs without gradients.
         again = disable_gradient_checkpointing(trainer.model, trainer.args.gradient_checkpointing_kwargs)
         with torch.no_grad(), again:
-            ours = self._packed(trainer, model, few, None, with_entropies=False).logprobs
+            ours = self.packed(trainer, model, few, None, with_entropies=False).logprobs
             stock = trl_logprobs(
                 trainer, model, few, rows_at_once=None, with_entropies=False, with_aux_loss=False
             ).logprobs
@@ -184,16 +172,19 @@ def shared_logprobs(
     with_entropies: bool,
     with_aux_loss: bool,
 ) -> LogProbs:
-    """By the trainer's engine."""
-    found: LogProbs = trainer.engine.logprobs(
+    """A `LogProbFunction`: by the trainer's engine, or as TRL where that is off or counts rows."""
+    engine: Engine = trainer.engine
+    engine.check_once(trainer, model, sequences)
+    if engine.is_on and not with_aux_loss:
+        return engine.packed(trainer, model, sequences, rows_at_once, with_entropies=with_entropies)
+    return trl_logprobs(
         trainer,
         model,
         sequences,
-        rows_at_once=rows_at_once,
+        rows_at_once=rows_at_once or engine.rows_of_stock,
         with_entropies=with_entropies,
         with_aux_loss=with_aux_loss,
     )
-    return found
 
 
 def _few_rows(sequences: Sequences) -> list[int]:

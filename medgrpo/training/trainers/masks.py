@@ -45,7 +45,6 @@ from medgrpo.training.trainers.arguments import shared_arguments
 from medgrpo.training.trainers.base import RunTrainer
 from medgrpo.training.trainers.mask_answers import spoken_loss
 from medgrpo.training.trainers.policy import Policy
-from medgrpo.training.trainers.sampler import EpochOrder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -286,17 +285,10 @@ class MaskTrainer(RunTrainer, Trainer):
         """Pictures of one forward pass."""
         return int(self.args.per_device_train_batch_size)
 
-    def data_order(self, rows: int) -> EpochOrder:
-        """The order of the rows; a batch comes again for each update that it is used for."""
-        plan, config = self.context.plan, self.context.config
-        return EpochOrder(
-            rows,
-            seed=config.run.seed,
-            chunk=plan.prompts_per_step,
-            repeat_count=plan.steps_per_batch,
-            shuffle=config.data.shuffle,
-            order=self.context.epoch_order,
-        )
+    @property
+    def uses_of_a_batch(self) -> int:
+        """One for each update of a draw."""
+        return int(self.context.plan.steps_per_batch)
 
     def _reference(self) -> Any:
         """The start model, where KL holds to it; an adapter is switched off instead."""

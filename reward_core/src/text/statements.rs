@@ -49,6 +49,8 @@ pub fn judge(
         takes_examples: false,
         is_strict: true,
     };
+    let takes_up = Last::default();
+    let restates = Last::default();
     let mut nearest = Verdict::reject(Rule::Different);
     for (index, sentence) in sentences.iter().enumerate() {
         let scope = scope(*sentence).with_examples_if_needed();
@@ -85,7 +87,6 @@ pub fn judge(
             };
         }
         if contradiction.is_some() || answers {
-            let rest = &sentences[index + 1..];
             let may_go_on = matches!(
                 contradiction,
                 None | Some(Rule::ExtraItem | Rule::Different)
@@ -93,27 +94,17 @@ pub fn judge(
             let names_thing = contradiction.is_none() || scope.names_thing();
             if may_go_on
                 && names_thing
-                && rest.iter().any(|later| {
-                    (Scope {
-                        sentence: later,
-                        ..scope
-                    })
-                    .takes_up()
-                })
+                && takes_up.is_after(index, &sentences, scope, Scope::takes_up)
             {
                 return Verdict::accept(Rule::Complete);
             }
             if let Some(rule) = contradiction {
                 return Verdict::reject(rule);
             }
-            let restates = |later: &&[Segment]| {
-                (Scope {
-                    sentence: later,
-                    ..scope
-                })
-                .restates_and_covers()
-            };
-            if covered == 0.0 && !scope.names_question() && rest.iter().any(restates) {
+            if covered == 0.0
+                && !scope.names_question()
+                && restates.is_after(index, &sentences, scope, Scope::restates_and_covers)
+            {
                 return Verdict::accept(Rule::Complete);
             }
         }
@@ -129,6 +120,28 @@ pub fn judge(
         }
     }
     nearest
+}
+
+/// The last sentence of which something holds, looked for once: without and with the examples of sentences.
+#[derive(Default)]
+struct Last([OnceCell<Option<usize>>; 2]);
+
+impl Last {
+    /// Whether it holds of a sentence after the one at `index`, whose scope is given.
+    fn is_after<'a>(
+        &self,
+        index: usize,
+        sentences: &[&'a [Segment]],
+        scope: Scope<'a>,
+        holds: fn(&Scope<'a>) -> bool,
+    ) -> bool {
+        let last = self.0[usize::from(scope.takes_examples)].get_or_init(|| {
+            sentences
+                .iter()
+                .rposition(|sentence| holds(&Scope { sentence, ..scope }))
+        });
+        last.is_some_and(|last| last > index)
+    }
 }
 
 /// One sentence of an answer, beside the reference.
@@ -574,6 +587,7 @@ impl<'a> Scope<'a> {
     /// A list item or alternative beside the right one.
     fn extra_item(&self) -> Option<Rule> {
         let segments: Vec<&Segment> = self.segments().collect();
+        let has_firm = self.sentence.iter().any(|s| s.is_firm);
         let lists = OnceCell::new();
         let is_beside_wanted = |position: usize| {
             lists
@@ -590,7 +604,7 @@ impl<'a> Scope<'a> {
             {
                 return Some(Rule::Alternatives);
             }
-            if !self.is_foreign(segment) {
+            if !self.is_foreign(segment, has_firm) {
                 continue;
             }
             let is_item = matches!(
@@ -696,16 +710,13 @@ impl<'a> Scope<'a> {
     }
 
     /// The segment names something and nothing of it belongs to the reference or the question.
-    fn is_foreign(&self, segment: &Segment) -> bool {
+    fn is_foreign(&self, segment: &Segment, has_firm: bool) -> bool {
         let tokens = self.answer.of(segment);
         // beside "the right kidney is compressed" words of no known kind name no other candidate
         let is_plain = |t: &Token| {
             !t.is_content() || matches!(t.category, Category::Unknown | Category::Other)
         };
-        if !segment.is_firm
-            && self.sentence.iter().any(|s| s.is_firm)
-            && tokens.iter().all(is_plain)
-        {
+        if !segment.is_firm && has_firm && tokens.iter().all(is_plain) {
             return false;
         }
         let is_adverbial = tokens

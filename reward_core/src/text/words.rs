@@ -68,13 +68,7 @@ impl<'a> Iterator for RawWords<'a> {
                     .take_while(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
                     .count();
                 // a following letter outside ASCII belongs to the word unless it is Chinese
-                while let Some(c) = self.text[self.at..]
-                    .chars()
-                    .next()
-                    .filter(|&c| is_word_character(c))
-                {
-                    self.at += c.len_utf8();
-                }
+                self.skip_word_characters();
                 return Some(self.word(start, before));
             }
             if byte == b'<' {
@@ -95,13 +89,7 @@ impl<'a> Iterator for RawWords<'a> {
                 return Some(self.word(start, before));
             }
             if is_word_character(character) {
-                while let Some(c) = self.text[self.at..]
-                    .chars()
-                    .next()
-                    .filter(|&c| is_word_character(c))
-                {
-                    self.at += c.len_utf8();
-                }
+                self.skip_word_characters();
                 return Some(self.word(start, before));
             }
             before = before.max(match character {
@@ -117,6 +105,15 @@ impl<'a> Iterator for RawWords<'a> {
 }
 
 impl<'a> RawWords<'a> {
+    /// Goes past letters outside ASCII that are not Chinese.
+    fn skip_word_characters(&mut self) {
+        self.at += self.text[self.at..]
+            .chars()
+            .take_while(|&c| is_word_character(c))
+            .map(char::len_utf8)
+            .sum::<usize>();
+    }
+
     fn word(&self, start: usize, before: Break) -> RawWord<'a> {
         RawWord {
             text: &self.text[start..self.at],
