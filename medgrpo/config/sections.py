@@ -243,7 +243,8 @@ class EngineConfig(Section):
     where they differ; on: unchecked; off: every completion with its own prompt and pictures, as TRL does."""
     tokens_per_pass: int | None = Field(None, ge=1)
     """Most tokens of one pass of the update, prompts counted once; groups are kept whole. none: as many as take the
-    memory of up to 8 completions that each have their own prompt and pictures, as TRL computes them."""
+    memory of up to 8 completions that each have their own prompt and pictures, as TRL computes them, and on a GPU
+    at least 12,288 where half of its free memory holds them."""
     fused_adapters: bool = False
     """Add a LoRA adapter in the matrix product that spreads it, in the base's type, instead of in four steps around it;
     plain LoRA without dropout, with CUDA. Off until `benchmarks/update_of_a_group.py` has shown what it gains."""
@@ -455,6 +456,8 @@ class LaunchConfig(Section):
     """Spread weights, gradients and optimiser over the GPUs with PyTorch's own FSDP2 instead of DeepSpeed ZeRO-3."""
     cpu: bool = False
     """Let `gpus` processes train on the CPU: slow, to try out a run of several processes."""
+    timeout_s: int = Field(1800, ge=10)
+    """Seconds that a process waits for the others before the run ends; a validation on one of them must fit in."""
 
 
 class RunSection(Section):
