@@ -212,6 +212,9 @@ class RolloutConfig(Section):
     """Above 1 tokens that were there already are less likely; biases the policy ratio as well."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What generates during training."""
+    ahead: int = Field(0, ge=0, le=1)
+    """1: sample the next batch before the policy learns from this one. A vLLM server then works while the policy learns;
+    completions come from a policy one update older, which the logged importance ratio weighs."""
     dynamic_sampling: int = Field(0, ge=0)
     """Replace groups whose rewards are all equal by other prompts' groups, up to N times a step (DAPO); 0: off."""
 

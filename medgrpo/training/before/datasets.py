@@ -168,8 +168,8 @@ def _seen(row: Row, source: RowSource) -> Row:
 
 
 def grpo_dataset(source: RowSource) -> Dataset:
-    """Examples `prompt`, `images` (vision models), `row` (all columns, for the rewards)."""
-    return _lazy(source, lambda row: {"prompt": messages_of(row, source), "row": row})
+    """Examples `prompt`, `images` (vision models), `row` (all columns, for the rewards), `number` (of the row)."""
+    return _lazy(source, lambda row: {"prompt": messages_of(row, source), "row": row}, with_number=True)
 
 
 def sft_dataset(source: RowSource, tokenizer: Any) -> Dataset:
@@ -235,7 +235,7 @@ def _assistant(text: str) -> Messages:
     return [{"role": "assistant", "content": text}]
 
 
-def _lazy(source: RowSource, build: Callable[[Row], dict[str, Any]]) -> Dataset:
+def _lazy(source: RowSource, build: Callable[[Row], dict[str, Any]], *, with_number: bool = False) -> Dataset:
     """A dataset of row numbers whose rows are built when they are asked for, each once per batch."""
     import numpy as np
     from datasets import Dataset
@@ -245,7 +245,7 @@ def _lazy(source: RowSource, build: Callable[[Row], dict[str, Any]]) -> Dataset:
         examples = []
         for number in batch["number"]:
             row, pictures = shown[number]
-            built = build(row)
+            built = {**build(row), "number": number} if with_number else build(row)
             examples.append({**built, "images": list(pictures)} if source.is_vision else built)
         return {key: [one[key] for one in examples] for key in examples[0]}
 

@@ -20,6 +20,7 @@ from medgrpo.training.before.datasets import RowSource, grpo_dataset, prompt_len
 from medgrpo.training.methods import StageMethod
 from medgrpo.training.run.checkpoints import checkpoint_step
 from medgrpo.training.run.context import StageContext
+from medgrpo.training.trainers.ahead import Ahead
 from medgrpo.training.trainers.arguments import grpo_arguments
 from medgrpo.training.trainers.base import RunTrainer
 from medgrpo.training.trainers.batches import batches_of_passes
@@ -124,6 +125,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self._learned: dict[str, Any] | None = None  # the batch of the pass under way
         self._syncs_adapter: bool | None = None
         self._was_synced = False
+        self._ahead = Ahead(self, settings.rollout.ahead)
         self._latest: torch.Tensor | None = None  # log probabilities of the pass under way
         super().__init__(reward_funcs=[composite], **options)
         self.engine = Engine(self, context)
@@ -389,9 +391,28 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             return super()._prepare_inputs(generation_batch)
         passes = self.args.steps_per_generation
         if self._buffered_inputs is None or not self._is_inside_cycle():
-            generated = self._generate_and_score_completions(generation_batch)
+            generated = self._next_batch(generation_batch)
             self._buffered_inputs = batches_of_passes(generated, passes, keeps_groups=self.engine.is_on)
         return self._buffered_inputs[self._step % passes]
+
+    def _next_batch(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """The batch of these examples, sampled now or ahead; with `rollout.ahead` the one after it is begun."""
+        if not self._ahead.is_on or self.context.is_probing:
+            return self._generate_and_score_completions(examples)
+        batch = self._ahead.take(examples) or self._generate_and_score_completions(examples)
+        self._ahead.begin(examples)
+        return batch
+
+    def logprobs_of(self, batch: dict[str, Any]) -> torch.Tensor:
+        """(rows, tokens): of the completions just sampled, under the policy as it is."""
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        rows = self.args.per_device_train_batch_size
+        with torch.no_grad(), self.context.clock.phase("logprobs"):
+            found = self._get_per_token_logps_and_entropies(
+                self.model, ids, mask, batch["completion_ids"].shape[1], rows
+            )
+        return found.logprobs
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """TRL's loss. TRL 1.16 logs its KL term as `kl`, weighted by the policy ratio wherever a batch is used again:
@@ -486,6 +507,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             "shape": self._batch_shape(),
             "batches": self._buffered_inputs if self._is_inside_cycle() else None,
             "fresh": self._fresh.state_dict() if self._fresh is not None else None,
+            "ahead": self._ahead.state_dict(),
         }
         torch.save(cycle, folder / f"generation_cycle_{self.args.process_index}.pt")
         if states := self.composite.state_dict():
@@ -507,17 +529,31 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             self._buffered_inputs = (
                 None if batches is None else [_on_device(one, self.accelerator.device) for one in batches]
             )
+            ahead = cycle.get("ahead") if is_same else None
+            if ahead is not None:
+                ahead["batch"] = _on_device(ahead["batch"], self.accelerator.device)
+            self._ahead.load_state_dict(ahead)
             if self._fresh is not None and cycle.get("fresh") is not None:
                 self._fresh.load_state_dict(cycle["fresh"])
 
     def _batch_shape(self) -> list[int]:
         args = self.args
-        return [args.per_device_train_batch_size, args.steps_per_generation, args.num_generations]
+        return [
+            args.per_device_train_batch_size,
+            args.steps_per_generation,
+            args.num_generations,
+            self.accelerator.num_processes,
+        ]
 
     def _is_inside_cycle(self) -> bool:
         return bool(self._step % (self.args.steps_per_generation * self.num_iterations))
 
     # -------------------------------------------------------------------------------------- store
+
+    @property
+    def _step_sampled_for(self) -> int:
+        """The step that learns from what is sampled now."""
+        return self.state.global_step + 1 + (self.num_iterations if self._ahead.is_sampling else 0)
 
     def _store(self, scored: Scored, advantages: list[float]) -> None:
         store = self.context.store
@@ -529,7 +565,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             [
                 Completion(
                     stage=self.context.stage.name,
-                    step=self.state.global_step + 1,
+                    step=self._step_sampled_for,
                     prompt_id=one.row["id"],
                     image_id=one.row.get("image_id"),
                     images=list(one.row.get("images") or []),
@@ -547,7 +583,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         )
 
     def _write_samples(self, scored: Scored) -> None:
-        settings, step = self.context.config.logging, self.state.global_step + 1
+        settings, step = self.context.config.logging, self._step_sampled_for
         if not self.accelerator.is_main_process or not settings.sample_steps or step % settings.sample_steps:
             return
         table = scored.table(self._overlong)
