@@ -232,6 +232,8 @@ class VllmConfig(Section):
     """Context of vLLM, in tokens; none: `model.context_length`."""
     server_base_url: str | None = None
     """Address of the vLLM server."""
+    server_timeout_s: int = Field(900, ge=1)
+    """Seconds that the vLLM server may take to sample a batch; one that does not answer at all ends the run sooner."""
     enable_sleep_mode: bool = False
     """Free vLLM's memory during the update."""
     max_logprob_gap: float = Field(0.3, gt=0)

@@ -322,6 +322,11 @@ def prompt_lengths(source: RowSource, processor: Any, *, method: str = "grpo") -
             )
 
 
+def tokens_of_rows(source: RowSource, processor: Any, numbers: Sequence[int]) -> list[int]:
+    """Tokens of the prompts of these rows."""
+    return list(prompt_lengths(source.with_rows([source.rows[number] for number in numbers]), processor))
+
+
 def picture_sizes(row: Row, source: RowSource) -> list[tuple[int, int]]:
     """(width, height) of each picture of a row, in pixels; a file is opened only where the row does not say."""
     from PIL import Image

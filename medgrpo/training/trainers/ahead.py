@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from accelerate.utils import gather_object
 
+from medgrpo.runs.store import Completion
 from medgrpo.training.trainers.shown_prompts import ask
 from medgrpo.training.trainers.vllm import pictures_for_vllm
 
@@ -29,6 +31,8 @@ class Waiting(NamedTuple):
     batch: dict[str, Any]
     metrics: dict[str, list[float]]
     """Log entries, kept for the step that learns from it."""
+    completions: list[dict[str, Any]]
+    """For the store, on the main process: what a checkpoint does not know of is taken out of it on resume."""
 
 
 class Ahead:
@@ -40,6 +44,8 @@ class Ahead:
         self.is_sampling = False
         """Whether what is sampled now is for a later step."""
         self.waiting: Waiting | None = None
+        self.completions: list[dict[str, Any]] = []
+        """Those of the batch that is sampled now."""
         self._request: Future[tuple[Any, Any]] | None = None
         self._requested: list[int] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
@@ -55,6 +61,8 @@ class Ahead:
             return None
         for key, values in waiting.metrics.items():
             self._trainer._metrics["train"][key].extend(values)
+        if waiting.completions:
+            self._trainer.context.store.add([Completion(**one) for one in waiting.completions])
         return waiting.batch
 
     def begin(self, taken: Sequence[Example]) -> None:
@@ -67,7 +75,7 @@ class Ahead:
             return
         trainer, metrics = self._trainer, self._trainer._metrics["train"]
         trainer._metrics["train"] = defaultdict(list)
-        self.is_sampling = True
+        self.is_sampling, self.completions = True, []
         try:
             batch = trainer._generate_and_score_completions(examples)
             if not trainer.use_vllm and batch.get("old_per_token_logps") is None:
@@ -75,7 +83,7 @@ class Ahead:
             found = dict(trainer._metrics["train"])
         finally:
             self.is_sampling, trainer._metrics["train"] = False, metrics
-        self.waiting = Waiting([one["number"] for one in examples], batch, found)
+        self.waiting = Waiting([one["number"] for one in examples], batch, found, self.completions)
 
     def state_dict(self) -> dict[str, Any] | None:
         """For a checkpoint; what a server was asked for is asked again after a resume."""
@@ -97,12 +105,13 @@ class Ahead:
             or len(numbers) % group
         ):
             return None
-        rows, chunk, share = order.order(order.epoch), order.chunk, len(own)
+        share = len(own)
         first = trainer.accelerator.process_index * share
-        for start in range(0, len(rows) - 2 * chunk + 1, chunk):
-            if rows[start + first : start + first + share] == own:
-                following = rows[start + chunk + first : start + chunk + first + share]
-                return [trainer.train_dataset[row] for row in following for _ in range(group)]
+        chunks = order.chunks(order.epoch)
+        for chunk, following in pairwise(chunks):
+            if set(own) <= set(chunk) and order.arranged(chunk)[first : first + share] == own:
+                rows = order.arranged(following)[first : first + share]
+                return [trainer.train_dataset[row] for row in rows for _ in range(group)]
         return None
 
     # ------------------------------------------------------------------------------------ a server
@@ -124,7 +133,8 @@ class Ahead:
     def _receive(self, *, is_this: bool) -> None:
         if self._request is None:
             return
-        with self._trainer.context.clock.phase("rollout"):
+        server = self._trainer._server
+        with self._trainer.context.clock.phase("rollout"), server.request():
             features, output = self._request.result()
         self._request = None
         if is_this:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,7 +33,7 @@ from medgrpo.training.trainers.logprobs import LogProbFunction, LogProbs, Sequen
 from medgrpo.training.trainers.passes import whole_groups
 from medgrpo.training.trainers.pictures import accept_empty_pictures
 from medgrpo.training.trainers.rollout import Rollout, group_numbers
-from medgrpo.training.trainers.sampler import EpochOrder
+from medgrpo.training.trainers.sampler import EpochOrder, balanced
 from medgrpo.training.trainers.scoring import (
     Overlong,
     Sample,
@@ -51,6 +53,7 @@ from medgrpo.training.trainers.vllm import (
     prompts_for_vllm,
 )
 from medgrpo.training.trainers.vllm_gap import SamplerGap
+from medgrpo.training.trainers.vllm_server import ServerWatch, end_with, no_server
 from medgrpo.training.trainers.vllm_sync import asked_for, can_send_adapter, send_weights
 from medgrpo.training.watch.samples import write_samples
 
@@ -127,7 +130,17 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self._was_synced = False
         self._ahead = Ahead(self, settings.rollout.ahead)
         self._latest: torch.Tensor | None = None  # log probabilities of the pass under way
-        super().__init__(reward_funcs=[composite], **options)
+        try:
+            super().__init__(reward_funcs=[composite], **options)
+        except ConnectionError as error:
+            raise no_server(settings.vllm.server_base_url) from error
+        self._server: ServerWatch | None = None
+        if self.use_vllm and self.vllm_mode == "server" and self.accelerator.is_main_process:
+            self._server = ServerWatch(
+                self.vllm_generation.vllm_client.base_url,
+                partial(end_with, context=context),
+                limit_s=settings.vllm.server_timeout_s,
+            )
         self.engine = Engine(self, context)
         for model in (self.model, self.ref_model):
             if model is not None:
@@ -145,9 +158,18 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             shuffle=config.data.shuffle,
             order=self.context.epoch_order,
             coming=self.look_ahead,
+            arrange=self._even_shares if self.accelerator.num_processes > 1 else None,
         )
         self._fresh = FreshPrompts(order, config.run.seed)
         return order
+
+    def _even_shares(self, rows: list[int]) -> list[int]:
+        """The prompts of a step, ordered so that the processes' shares have about as many tokens: none waits for the one
+        that has the large pictures. A share that is no whole number of groups stays as it was drawn."""
+        processes = self.accelerator.num_processes
+        if self.tokens_of_rows is None or len(rows) % processes:
+            return rows
+        return balanced(rows, self.tokens_of_rows(rows), processes)
 
     @property
     def rows_of_a_pass(self) -> int:
@@ -323,8 +345,21 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
                 if samples
                 else None
             )
+            self._wait_for_others()
             tables = [part for part in self._all([table]) if part is not None]
             return Scored(joined(tables), self._all(samples))
+
+    def _wait_for_others(self) -> None:
+        """Of several processes wait for the one that samples and scores longest, and log how long that was."""
+        if self.accelerator.num_processes == 1:
+            return
+        with self.context.clock.phase("wait"):
+            began = time.perf_counter()
+            self.accelerator.wait_for_everyone()
+            waited: list[float] = self._all([time.perf_counter() - began])
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        metrics["wait/mean_s"].append(sum(waited) / len(waited))
+        metrics["wait/longest_s"].append(max(waited))
 
     def _signal(self, scored: Scored) -> Floats:
         return scored.signal(self.composite, self._overlong, self.num_generations)
@@ -361,7 +396,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         with self.context.clock.phase("sync"):
             self._sync_vllm()
         if not is_colocated:
-            return super()._generate_single_turn(prompt_ids, images, {}, num_generations)
+            with self._server.request() if self._server is not None else nullcontext():
+                return super()._generate_single_turn(prompt_ids, images, {}, num_generations)
         generation = self.vllm_generation
         with asked_for(generation, each), prefill_apart(generation.llm, self.context.clock):
             return super()._generate_single_turn(prompt_ids, images, {}, num_generations)
@@ -455,6 +491,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         )
         if self._learned is not None and self._lacks_ratio(self._learned):
             self._learned["importance_sampling_ratio"] = self._ratio_to_sampler(self._learned, found.logprobs)
+        if self._learned is not None and self._ahead.is_on and not self.use_vllm:
+            self._log_age(self._learned, found.logprobs.detach())
         self._latest = found.logprobs.detach()
         return found
 
@@ -480,6 +518,13 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         if not self.context.is_probing:
             check_gap(metrics[GAP_KEY][-1], self.context.config.vllm.max_logprob_gap)
         return ratio
+
+    def _log_age(self, batch: dict[str, Any], logprobs: torch.Tensor) -> None:
+        """How far the policy has moved since it sampled this batch, under the names of the gap to vLLM."""
+        before = batch.get("old_per_token_logps")
+        gap = SamplerGap(logprobs, logprobs if before is None else before, batch["completion_mask"])
+        for key, value in gap.metrics(gap.ratio("token_truncate", None, None), self.accelerator).items():
+            self._metrics["train"][key].append(value)
 
     def _moved_by(self, inputs: dict[str, Any]) -> float:
         """Mean over the tokens of all processes of exp(r) - r - 1, r the reference's log probability less the policy's.
@@ -553,7 +598,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     @property
     def _step_sampled_for(self) -> int:
         """The step that learns from what is sampled now."""
-        return self.state.global_step + 1 + (self.num_iterations if self._ahead.is_sampling else 0)
+        return int(self.state.global_step) + 1 + (self.num_iterations if self._ahead.is_sampling else 0)
 
     def _store(self, scored: Scored, advantages: list[float]) -> None:
         store = self.context.store
@@ -561,26 +606,28 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             return
         table, samples = scored.table(self._overlong), scored.samples
         values = table.components.tolist()
-        store.add(
-            [
-                Completion(
-                    stage=self.context.stage.name,
-                    step=self._step_sampled_for,
-                    prompt_id=one.row["id"],
-                    image_id=one.row.get("image_id"),
-                    images=list(one.row.get("images") or []),
-                    question=one.row["question"],
-                    answer=one.row["answer"],
-                    completion=one.text,
-                    tokens=one.tokens,
-                    truncated=one.truncated,
-                    reward=float(table.total[index]),
-                    advantage=advantages[index],
-                    rewards=dict(zip(table.names, values[index], strict=True)),
-                )
-                for index, one in enumerate(samples)
-            ]
-        )
+        completions = [
+            Completion(
+                stage=self.context.stage.name,
+                step=self._step_sampled_for,
+                prompt_id=one.row["id"],
+                image_id=one.row.get("image_id"),
+                images=list(one.row.get("images") or []),
+                question=one.row["question"],
+                answer=one.row["answer"],
+                completion=one.text,
+                tokens=one.tokens,
+                truncated=one.truncated,
+                reward=float(table.total[index]),
+                advantage=advantages[index],
+                rewards=dict(zip(table.names, values[index], strict=True)),
+            )
+            for index, one in enumerate(samples)
+        ]
+        if self._ahead.is_sampling:  # they are stored with the step that learns from them
+            self._ahead.completions += [asdict(one) for one in completions]
+        else:
+            store.add(completions)
 
     def _write_samples(self, scored: Scored) -> None:
         settings, step = self.context.config.logging, self._step_sampled_for
