@@ -106,11 +106,12 @@ def train(
 
     Example: medgrpo train --preset balanced
     """
+    import os
     import time
 
     from medgrpo.config.reach import rewards_with_code
     from medgrpo.rewards.trust import grant
-    from medgrpo.training.before.launch import is_child, needs_launch, rank
+    from medgrpo.training.before.launch import is_child, machine_number, needs_launch, rank
     from medgrpo.training.before.preflight import preflight
     from medgrpo.training.run.resume import find_run
 
@@ -151,7 +152,9 @@ def train(
     if point is not None:
         _say_if_finished(said, point, checks)
     run_path = point.run if point else Path(settings.run.output or Path("runs") / name)
-    if point is None and not is_child():
+    if (
+        point is None and not is_child() and machine_number(settings.launch, os.environ) == 0
+    ):  # the first machine makes the folder
         from medgrpo.runs.writer import refuse_used_folder
 
         refuse_used_folder(run_path)

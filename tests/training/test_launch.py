@@ -6,7 +6,13 @@ import pytest
 
 from medgrpo.config.sections import LaunchConfig
 from medgrpo.errors import UsageError
-from medgrpo.training.before.launch import accelerate_config, deepspeed_file, needs_launch, use_one_gpu
+from medgrpo.training.before.launch import (
+    accelerate_config,
+    deepspeed_file,
+    machine_number,
+    needs_launch,
+    use_one_gpu,
+)
 
 
 def test_one_process_needs_no_launcher():
@@ -25,6 +31,13 @@ def test_two_machines_take_their_address_from_the_environment():
     assert config["num_processes"] == 8
     assert (config["machine_rank"], config["main_process_ip"]) == (1, "first")
     assert config["distributed_type"] == "MULTI_GPU"
+
+
+def test_one_machine_is_the_first_whatever_number_a_scheduler_gives_it():
+    slurm = {"SLURM_NODEID": "3"}
+    assert machine_number(LaunchConfig(gpus=2), slurm) == 0
+    assert machine_number(LaunchConfig(gpus=2, nodes=4), slurm) == 3
+    assert machine_number(LaunchConfig(nodes=4), {**slurm, "NODE_RANK": "1"}) == 1
 
 
 def test_two_machines_without_an_address_are_refused():

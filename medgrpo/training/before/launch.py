@@ -121,7 +121,7 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
         "distributed_type": kind,
         "num_machines": launch.nodes,
         "num_processes": gpus * launch.nodes,
-        "machine_rank": machine_number(environment),
+        "machine_rank": machine_number(launch, environment),
         "main_process_port": int(environment.get("MASTER_PORT", PORT)),
         "use_cpu": False,
     }
@@ -162,7 +162,7 @@ def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> tuple[MedgrpoErr
             command=[sys.executable, "-m", "medgrpo.cli.main", *arguments],
             local=launch.gpus or 1,
             nodes=launch.nodes,
-            node=machine_number(os.environ),
+            node=machine_number(launch, os.environ),
             address=address,
             port=port,
             config=config,
@@ -209,8 +209,10 @@ def _why(code: int, said: dict[str, Any] | None) -> MedgrpoError | None:
     return error
 
 
-def machine_number(environment: Mapping[str, str]) -> int:
-    """Of this machine among those of the run."""
+def machine_number(launch: LaunchConfig, environment: Mapping[str, str]) -> int:
+    """Of this machine among those of the run; 0 where there is one, whatever a scheduler says of its own job."""
+    if launch.nodes == 1:
+        return 0
     return int(environment.get("NODE_RANK", environment.get("SLURM_NODEID", "0")))
 
 
@@ -241,7 +243,7 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def own_log(run: Path, process: int) -> Path:
     """Send what this process prints, and what its libraries print, to `logs/rank-N.log` of the run folder."""
     path = run / "logs" / f"rank-{process}.log"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

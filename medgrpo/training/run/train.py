@@ -69,7 +69,8 @@ def train(
     config = with_absolute_places(config)
     wait = {"timeout": timedelta(seconds=config.launch.timeout_s)} if is_child() else {}
     process = PartialState(cpu=True, **wait) if config.launch.cpu else PartialState(**wait)
-    path = resume.run if resume else (output or Path("runs") / name)
+    # What the first process found: another machine looks a moment later, when the run is there already.
+    path, resume = gathered((resume.run if resume else (output or Path("runs") / name), resume))[0]
     writer = _open_writer(config, name, path, resume, logs, is_main_process=process.is_main_process)
     process.wait_for_everyone()
     if not process.is_main_process:
