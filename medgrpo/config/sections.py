@@ -249,10 +249,10 @@ class EngineConfig(Section):
     tokens_per_pass: int | None = Field(None, ge=1)
     """Most tokens of one pass of the update, prompts counted once; groups are kept whole. none: as many as take the
     memory of up to 8 completions that each have their own prompt and pictures, as TRL computes them, and on a GPU
-    at least 12,288 where half of its free memory holds them."""
-    fused_adapters: bool = False
+    at least 8,192 where half of its free memory holds them."""
+    fused_adapters: bool = True
     """Add a LoRA adapter in the matrix product that spreads it, in the base's type, instead of in four steps around it;
-    plain LoRA without dropout, with CUDA. Off until `benchmarks/update_of_a_group.py` has shown what it gains."""
+    plain LoRA without dropout, with CUDA, where every process has all weights."""
 
 
 class MasksConfig(Section):
