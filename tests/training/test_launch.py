@@ -13,6 +13,7 @@ from medgrpo.training.before.launch import (
     needs_launch,
     use_one_gpu,
 )
+from medgrpo.training.before.processes import kind_of_run
 
 
 def test_one_process_needs_no_launcher():
@@ -63,3 +64,22 @@ def test_one_gpu_is_the_first_of_those_allowed():
     environment = {"CUDA_VISIBLE_DEVICES": "2,3"}
     use_one_gpu(environment)
     assert environment["CUDA_VISIBLE_DEVICES"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("launch", "expected"),
+    [
+        (LaunchConfig(gpus=2), {"ACCELERATE_MIXED_PRECISION": "no"}),
+        (LaunchConfig(gpus=2, fsdp=True), {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}),
+        (LaunchConfig(gpus=2, deepspeed="zero2"), {"ACCELERATE_USE_DEEPSPEED": "true"}),
+        (LaunchConfig(gpus=2, nodes=2, deepspeed="zero3"), {"ACCELERATE_USE_DEEPSPEED": "true"}),
+    ],
+)
+def test_accelerate_says_what_each_kind_needs_in_its_environment(launch, expected, tmp_path):
+    file = tmp_path / "accelerate.json"
+    file.write_text(json.dumps(accelerate_config(launch, {"MASTER_ADDR": "127.0.0.1"})))
+    found = kind_of_run(str(file), ["python", "-m", "medgrpo.cli.main", "train", "--gpus", "2"])
+    assert expected.items() <= found.items()
+    if launch.deepspeed:
+        assert found["ACCELERATE_DEEPSPEED_CONFIG_FILE"] == str(deepspeed_file(launch.deepspeed))
+        assert "deepspeed_config_file" in found["ACCELERATE_CONFIG_DS_FIELDS"]

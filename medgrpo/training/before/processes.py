@@ -179,11 +179,16 @@ def kind_of_run(config: str, command: list[str]) -> dict[str, str]:
     parsed = launch_command_parser().parse_args(
         ["--config_file", config, "--deepspeed_multinode_launcher", "standard", "-m", *command[2:]]
     )
-    arguments, _, _ = _validate_launch_command(parsed)
+    arguments, defaults, is_mixed = _validate_launch_command(parsed)
     arguments.main_process_port = 0  # the port is chosen already, and not looked for again
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if arguments.use_deepspeed:
+            fields = [
+                *(defaults.deepspeed_config if defaults else []),
+                *(["mixed_precision"] if is_mixed else []),
+            ]
+            arguments.deepspeed_fields_from_accelerate_config = ",".join(fields)
             return dict(prepare_deepspeed_cmd_env(arguments)[1])
         return dict(prepare_multi_gpu_env(arguments))
 
