@@ -189,8 +189,14 @@ def kind_of_run(config: str, command: list[str]) -> dict[str, str]:
                 *(["mixed_precision"] if is_mixed else []),
             ]
             arguments.deepspeed_fields_from_accelerate_config = ",".join(fields)
-            return dict(prepare_deepspeed_cmd_env(arguments)[1])
-        return dict(prepare_multi_gpu_env(arguments))
+            found = dict(prepare_deepspeed_cmd_env(arguments)[1])
+        else:
+            found = dict(prepare_multi_gpu_env(arguments))
+    # For DeepSpeed it adds the working folder, where a file may be called as a library is.
+    places = os.environ.get("PYTHONPATH")
+    return {name: value for name, value in found.items() if name != "PYTHONPATH"} | (
+        {"PYTHONPATH": places} if places else {}
+    )
 
 
 def end_with_parent() -> Callable[[], None] | None:
