@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.runs.store import read_completions
 from medgrpo.training.before.failures import Failure, cause_of, write_down, written_down
 from medgrpo.training.before.processes import CAUSE, Spec
 
@@ -221,3 +222,5 @@ def test_a_killed_process_ends_the_run_and_one_process_goes_on_with_it(dataset, 
     assert done.returncode == 0, done.stderr
     steps = [json.loads(line)["step"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
+    asked = {(row["step"], row["prompt_id"]) for row in read_completions(tmp_path / "run").to_pylist()}
+    assert len({prompt for step, prompt in asked if step <= 3}) == 6  # every row of the epoch, each once
