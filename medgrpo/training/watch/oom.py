@@ -75,7 +75,7 @@ def memory_advice(config: RunConfig) -> list[str]:
     data = None if config.data.path is None else Path(config.data.path)
     try:
         facts = Facts(model=model, data=data, gpus=(config.launch.gpus or 1) * config.launch.nodes)
-        found = advise(estimate(config, facts).work, is_short=True)
+        found = advise(estimate(config, facts), is_short=True)
     except UsageError:  # a model or data that the estimate does not know
         found = []
     if not found:
