@@ -148,10 +148,6 @@ def _assumptions(work: Workload) -> list[str]:
         )
     elif work.gpu.maker == "amd":
         notes.append(f"{work.gpu.name}: figures by data sheet; medgrpo was never measured on ROCm")
-    if not work.is_half and not work.gpu.is_cpu:
-        notes.append(
-            f"{work.gpu.name} has no bf16: counted is float32; --set model.dtype=float16 is faster and takes half"
-        )
     if work.gpu.is_cpu:
         notes.append("processor hours: rough; --probe measures a few steps here")
     return notes

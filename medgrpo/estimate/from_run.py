@@ -21,6 +21,8 @@ from medgrpo.files import read_json
 from medgrpo.records import json_objects
 
 NAMES = tuple(Phases().of_the_log())
+LEAST_STEPS = 4
+"""Steps below which a run says nothing of its pace."""
 WORTH_SAYING = 0.1
 """Share of the step below which a phase's difference is not explained."""
 WHY = {
@@ -51,6 +53,7 @@ class Comparison:
     peak_gib: float | None
     estimated_gib: float
     completion_share: float | None
+    steps: int
 
     @property
     def estimated_s(self) -> float:
@@ -82,6 +85,7 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """For the JSON document."""
         return {
+            "steps": self.steps,
             "s_per_prompt": self.s_per_prompt,
             "estimated_s_per_prompt": self.estimated_s,
             "with_its_lengths_s_per_prompt": self.informed_s,
@@ -143,6 +147,7 @@ def compare_with_estimate(run: Path) -> Comparison:
         peak,
         Memory(found.work).torch_peak / GIB,
         share,
+        len(entries),
     )
 
 

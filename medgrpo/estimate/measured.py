@@ -34,6 +34,8 @@ class Measured:
     gib: float | None
     source: str
     note: str
+    phases: dict[str, float]
+    """Seconds a prompt by phase of the log; empty where they were not kept."""
 
     @property
     def is_own(self) -> bool:
@@ -110,6 +112,12 @@ def rows() -> tuple[Measured, ...]:
                 float(row["gib"]) if row["gib"] else None,
                 row["source"],
                 row["note"],
+                {
+                    name: float(seconds)
+                    for name, _, seconds in (
+                        word.partition("=") for word in filter(None, (row["phases"] or "").split(";"))
+                    )
+                },
             )
         )
     return tuple(found)

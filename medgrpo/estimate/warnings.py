@@ -26,9 +26,13 @@ def plan_warnings(work: Workload, *, is_here: bool = False) -> list[str]:
             else "--set rollout.engine=transformers"
         )
         found.append(f"{memory.verdict()}: {hint}")
-    if not work.gpu.is_cpu and not work.gpu.has_bf16 and work.config.model.dtype in {"auto", "bfloat16"}:
+    if not work.gpu.is_cpu and not work.gpu.has_bf16 and work.config.model.dtype == "bfloat16":
         found.append(
             f"{work.gpu.name} computes bfloat16 by emulation, many times slower: --set model.dtype=float16 (or float32)"
+        )
+    if not work.gpu.is_cpu and not work.gpu.has_bf16 and work.config.model.dtype == "auto":
+        found.append(
+            f"{work.gpu.name} has no bfloat16, so this run computes in float32: --set model.dtype=float16 takes half the memory"
         )
     if work.shape.family == "internvl" and work.image_tokens and work.config.model.max_pixels < TILES_WORTH:
         found.append("InternVL sees one tile of 448 px at this model.max_pixels")
