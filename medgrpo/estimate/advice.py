@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -16,9 +15,6 @@ from medgrpo.estimate.memory import GIB, Memory
 from medgrpo.estimate.time import hours
 from medgrpo.estimate.workload import Workload
 from medgrpo.models.families import image_family
-
-if TYPE_CHECKING:
-    from medgrpo.estimate.estimate import Estimate
 
 WORTH = 0.05  # changes that save less than this share are not listed
 MOST = 8
@@ -64,20 +60,22 @@ class Advice:
         }
 
 
-def advise(found: Estimate, *, is_short: bool | None = None) -> list[Advice]:
+def advise(
+    config: RunConfig, facts: Facts, before: Workload, *, is_short: bool | None = None, factor: float = 1.0
+) -> list[Advice]:
     """Changes worth making: where memory is short those that make it fit first, else the largest saving of time first.
 
     Args:
+        before: the workload of configuration and facts.
         is_short: whether memory is short, where that was found out; None: as estimated.
+        factor: what the hours are multiplied with, where earlier runs of this machine correct them.
     """
-    before = found.work
     memory = Memory(before)
     short = not memory.fits if is_short is None else is_short
-    factor = sum(found.hours) / max(1e-12, sum(hours(before)))
     now = sum(hours(before))
     advice = []
     for change in _changes(before):
-        after = applied(found.config, found.facts, change)
+        after = applied(config, facts, change)
         if after is None:
             continue
         then = Memory(after)

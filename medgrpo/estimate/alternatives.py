@@ -77,7 +77,8 @@ def pareto(table: list[dict[str, Any]]) -> set[int]:
             and one["image_tokens"] >= other["image_tokens"]
             and one["generations"] >= other["generations"]
         )
-        return no_worse and (one["hours"] < other["hours"] or one["peak_gib"] < other["peak_gib"])
+        is_better: bool = one["hours"] < other["hours"] or one["peak_gib"] < other["peak_gib"]
+        return bool(no_worse) and is_better
 
     fitting = [number for number, entry in enumerate(table) if entry["fits"]]
     return {

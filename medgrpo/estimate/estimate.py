@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from medgrpo.config.sections import RunConfig
+from medgrpo.estimate.advice import Advice, advise
 from medgrpo.estimate.facts import DEFAULT_ROWS, DEFAULT_SIZE, Facts, situation_of
 from medgrpo.estimate.history import Calibration, calibration_of
 from medgrpo.estimate.interval import spread_of
@@ -61,10 +62,13 @@ class Estimate:
         """What it needs on the fullest GPU."""
         return Memory(self.work)
 
+    def advice(self, *, is_short: bool | None = None) -> list[Advice]:
+        """What would save most (`advise`)."""
+        factor = sum(self.hours) / max(1e-12, sum(hours(self.work)))
+        return advise(self.config, self.facts, self.work, is_short=is_short, factor=factor)
+
     def document(self, *, with_advice: bool = True) -> dict[str, Any]:
         """The JSON document of `medgrpo estimate-time`."""
-        from medgrpo.estimate.advice import advise
-
         work, memory = self.work, self.memory
         spent, plan, per_phase = self.hours, work.plan, self.phases
         low, high = self.hours_range
@@ -91,7 +95,7 @@ class Estimate:
             "vllm_needs_gib": memory.vllm_needs / GIB,
             "fits": fits(work),
             "verdict": memory.verdict(),
-            "advice": [advice.as_dict() for advice in advise(self)] if with_advice else [],
+            "advice": [advice.as_dict() for advice in self.advice()] if with_advice else [],
             "phases": vars(per_phase),
             "source": "model",
             "calibration": self.calibration.as_dict(),
@@ -137,9 +141,11 @@ def _assumptions(work: Workload) -> list[str]:
         notes.append(
             "masks: SAM 2's pass and the drawn masks are counted; a U-Net's, which has no language model, are not"
         )
-    if work.config.curriculum.by == "pass_rate":
+    curriculum = work.config.curriculum
+    if curriculum.by == "pass_rate" or curriculum.drop:
+        what = "curriculum.by = pass_rate" if curriculum.by == "pass_rate" else "curriculum.drop"
         notes.append(
-            f"curriculum.by = pass_rate: {work.plan.rows} rows × {work.config.curriculum.samples} completions are sampled "
+            f"{what}: {work.plan.rows} rows × {curriculum.samples} completions are sampled "
             f"before training ({60 * hours(work).pass_rate:.0f} min, once: they are kept for later runs)"
         )
     if work.gpu.maker == "huawei":

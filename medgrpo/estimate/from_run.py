@@ -10,7 +10,7 @@ from statistics import mean, median
 from typing import Any
 
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import UsageError
+from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.estimate.facts import Facts, Situation, situation_of
 from medgrpo.estimate.hardware import CPU, match_card
 from medgrpo.estimate.history import remember
@@ -191,7 +191,10 @@ def base_of(model: str) -> str:
     """Name or folder of the weights that a path means, an adapter's base."""
     from medgrpo.models.weights import find_weights
 
-    return find_weights(model).base
+    try:
+        return find_weights(model).base
+    except MedgrpoError:  # weights that lie elsewhere by now: the name may say enough
+        return model
 
 
 def read_rows(data: Path) -> bool:

@@ -83,7 +83,10 @@ def _read_cards() -> dict[str, Gpu]:
     return {
         row["name"]: Gpu(
             row["name"],
-            *(float(row[key]) for key in ("memory_gib", "bandwidth_gb_s", "bf16_tflops", "fp32_tflops")),
+            memory_gib=float(row["memory_gib"]),
+            bandwidth_gb_s=float(row["bandwidth_gb_s"]),
+            bf16_tflops=float(row["bf16_tflops"]),
+            fp32_tflops=float(row["fp32_tflops"]),
             link_gb_s=float(row["link_gb_s"]),
             maker=row["maker"],
             has_bf16=row["has_bf16"] == "yes",

@@ -52,7 +52,7 @@ class Phases:
     @property
     def total(self) -> float:
         """Their sum."""
-        return sum(vars(self).values())
+        return float(sum(vars(self).values()))
 
     def of_the_log(self) -> dict[str, float]:
         """By the phases that a run's log has (`time/…`)."""
@@ -441,8 +441,8 @@ def _mask_seconds(work: Workload) -> float:
 
 def _pass_rate_seconds(work: Workload) -> float:
     """Sampling every row with Transformers, 64 completions at once, as `training.pass_rate` does."""
-    by = work.config.curriculum.by == "pass_rate"
-    if not (by or getattr(work.config.curriculum, "drop", ())):
+    curriculum = work.config.curriculum
+    if curriculum.by != "pass_rate" and not curriculum.drop:
         return 0.0
     completions = work.plan.rows * work.config.curriculum.samples
     tokens = ceil(completions / PASS_RATE_BATCH) * work.config.rollout.max_completion_length

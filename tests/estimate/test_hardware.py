@@ -124,7 +124,7 @@ def test_mig_slices_have_their_share_of_the_card():
     assert part.memory_gib == pytest.approx(40, rel=0.03)
     assert part.bf16_tflops == pytest.approx(whole.bf16_tflops * 3 / 7)
     assert part.bandwidth_gb_s == pytest.approx(whole.bandwidth_gb_s / 2)
-    with pytest.raises(UsageError, match="no MIG profile 9g.40gb"):
+    with pytest.raises(UsageError, match=r"no MIG profile 9g\.40gb"):
         find_gpu("A100 9g.40gb")
 
 

@@ -36,7 +36,9 @@ def test_internvl_at_one_tile_and_a_context_that_drops_rows_are_told():
 
 
 def test_qlora_with_vllm_is_refused():
-    config = resolve_run("balanced", model="m", assignments=("tuning.method=qlora", "rollout.engine=vllm"))[0].config
+    config = resolve_run("balanced", model="m", assignments=("tuning.method=qlora", "rollout.engine=vllm"))[
+        0
+    ].config
     with pytest.raises(UsageError, match="qlora cannot be combined with vLLM"):
         check(config)
 
@@ -87,7 +89,9 @@ def test_vllm_and_16_prompts_are_taken_where_they_fit_and_nobody_said(monkeypatc
         ((), "cpu", True),
     ],
 )
-def test_vllm_is_not_taken_where_it_was_declined_or_does_not_fit_or_was_never_run(monkeypatch, words, gpu, has_vllm):
+def test_vllm_is_not_taken_where_it_was_declined_or_does_not_fit_or_was_never_run(
+    monkeypatch, words, gpu, has_vllm
+):
     assert chosen(monkeypatch, *words, gpu=gpu, has_vllm=has_vllm)[0].rollout.engine == "transformers"
 
 
