@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medgrpo.config.passes import MANY_TOKENS, tokens_of_a_pass
+from medgrpo.config.passes import SHARE_OF_FREE, bytes_of_a_token, tokens_of_a_pass
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
 from medgrpo.config.sections import RunConfig
 from medgrpo.estimate.constants import FITTED, Constants
@@ -22,10 +22,6 @@ MASK_TEXT_TOKENS = 30
 """Tokens of the prompt and of the fixed answer of a model that answers with masks."""
 COMPLETION_SHARE = 0.7
 """Mean length of a completion as a share of the limit. A group waits for its longest, so generation pays it all."""
-
-
-LARGE_GPU = 40
-"""GiB from which on passes are as large as keeps the GPU busy; training looks at what is really free."""
 DEAD_SHARE, DEAD_SHARE_LOW, DEAD_SHARE_HIGH = 0.4, 0.0, 0.8
 """Share of the groups without spread, which dynamic sampling draws again: as the demo ends (BENCHMARKS.md, .42), and the
 range that an estimate spans."""
@@ -172,8 +168,8 @@ class Workload:
         is_cut = training.per_device_train_batch_size or training.gradient_accumulation_steps
         if is_cut and engine.tokens_per_pass is None:
             return rows / self.generations
-        fitting = MANY_TOKENS if self.gpu.memory_gib >= LARGE_GPU else 0
-        budget = engine.tokens_per_pass or tokens_of_a_pass(rows * (self.prompt_tokens + longest), fitting)
+        usual = rows * (self.prompt_tokens + longest)
+        budget = engine.tokens_per_pass or tokens_of_a_pass(usual, self._tokens_that_fit())
         most = self.plan.samples_per_step / self.gpus / self.generations
         each = self.prompt_tokens + self.generations * longest
         if each > budget:
@@ -192,6 +188,22 @@ class Workload:
             min(1.0, most),
             max((n for n in range(1, int(most) + 1) if most % n == 0 and n <= whole), default=1),
         )
+
+    def _tokens_that_fit(self) -> int:
+        """As `training.trainers.passes` finds out on the GPU: half of what weights, optimiser and vLLM leave."""
+        if (
+            self.gpu.is_cpu
+            or not self.checkpoints_activations
+            or self.config.training.gradient_checkpointing is False
+        ):
+            return 0
+        total = 2**30 * self.gpu.memory_gib
+        each_weight = {"full": 4.0, "qlora": 0.6}.get(self.config.tuning.method, float(self.width))
+        weights = each_weight * self.shape.parameters
+        held = weights * (6 if self.config.tuning.method == "full" else 1)
+        sampler = self.config.vllm.gpu_memory_utilization * total if self.is_colocated else 0.0
+        each = bytes_of_a_token(self.shape.layers, self.shape.hidden, self.shape.mlp)
+        return max(0, int(SHARE_OF_FREE * (0.98 * total - held - sampler) / each))
 
     @property
     def has_lora(self) -> bool:
