@@ -14,67 +14,67 @@ from dataclasses import dataclass
 class Constants:
     """What the model multiplies data sheets and counts with."""
 
-    matmul: float = 0.55
+    matmul: float = 0.513
     """Share of the bf16 peak that large products of training reach."""
-    prefill: float = 0.40
+    prefill: float = 0.228
     """The same when prompts are read for sampling."""
-    bandwidth: float = 0.75
+    bandwidth: float = 0.724
     """Share of the memory bandwidth that element-wise passes and the reading of weights reach."""
-    hidden_passes: float = 30.0
+    hidden_passes: float = 30.4
     """How often a layer's forward pass reads or writes a token's hidden state, beside its products."""
-    mlp_passes: float = 8.0
+    mlp_passes: float = 8.21
     """The same of the wide state of the MLP."""
-    layer_s: float = 0.65e-3
+    layer_s: float = 0.000636
     """Launches of one decoder layer forward in Python, without an adapter."""
-    lora_s: float = 0.72e-3
+    lora_s: float = 0.000703
     """What an unmerged LoRA adds to it."""
-    dora_s: float = 2.4e-3
+    dora_s: float = 0.0024
     """What DoRA adds: the norm of every adapted weight is computed anew."""
-    qlora_s: float = 0.2e-3
+    qlora_s: float = 0.0002
     """What 4-bit weights under LoRA add."""
-    autograd: float = 2.0
+    autograd: float = 1.91
     """A layer's launches forward while gradients are recorded, against without."""
-    stream: float = 1.3
+    stream: float = 1.23
     """A layer's launches over a stream of groups that share prompts, against stock."""
-    backward_launches: float = 2.5
+    backward_launches: float = 2.6
     """Launches backward against forward, recomputing apart."""
     sharded_launches: float = 2.7
     """A layer's launches while sampling under ZeRO-3 or FSDP, which gather it each time."""
-    sharded_sync_s: float = 15e-3
+    sharded_sync_s: float = 0.015
     """One adapted weight into vLLM where weights are shared out."""
     other_launches: float = 0.39
     """Launches of other trainers (16-bit adapters on fused layers, no autocast) against ours; for the table alone."""
-    recorded_s: float = 0.34e-3
+    recorded_s: float = 0.000327
     """One token through a decoder layer from a recorded step."""
-    vision_layer_s: float = 1.2e-3
+    vision_layer_s: float = 0.0014
     """Launches of one layer of the vision tower forward."""
-    window_s: float = 45e-6
+    window_s: float = 6.01e-05
     """Attention of one window of one layer of a tower whose windows Transformers takes one by one, forward."""
-    vision_backward: float = 5.0
+    vision_backward: float = 4.86
     """A tower's launches backward and recomputed against forward; Transformers goes through it even where it is frozen."""
-    vision_share: float = 0.17
+    vision_share: float = 0.173
     """Share of the bf16 peak in the vision tower."""
     dequantise: float = 0.44
     """Share of the memory bandwidth at which 4-bit weights become bf16 ones (4.5 bytes moved a weight)."""
-    vllm_step_s: float = 2.4e-3
+    vllm_step_s: float = 0.00228
     """Scheduling of one decoding step of vLLM."""
-    vllm_row_s: float = 45e-6
+    vllm_row_s: float = 5.57e-05
     """What each further completion adds to a step of vLLM: sampling, log probabilities, text."""
-    vllm_bandwidth: float = 0.75
+    vllm_bandwidth: float = 0.705
     """Share of the memory bandwidth at which vLLM reads weights and cache."""
-    sync_module_s: float = 0.3e-3
+    sync_module_s: float = 0.000293
     """One adapted weight on its way into vLLM."""
-    step_s: float = 0.05
+    step_s: float = 0.0477
     """What a step takes besides: data, log, schedule, clipping."""
-    picture_s: float = 6e-3
+    picture_s: float = 0.00597
     """A prompt through the processor, its picture apart."""
-    pixel_s: float = 7e-9
+    pixel_s: float = 6.91e-09
     """One pixel through the image processor."""
-    text_reward_s: float = 60e-6
+    text_reward_s: float = 6e-05
     """Text rewards of one completion."""
     link: float = 0.6
     """Share of the link's rate that collectives reach."""
-    collective_s: float = 60e-6
+    collective_s: float = 6e-05
     """Latency of one collective."""
     mask_sam_s: float = 0.15
     """SAM 2's encoder and decoder with their gradients on one picture at 1024 px."""

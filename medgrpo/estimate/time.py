@@ -385,7 +385,7 @@ def _sync(work: Workload) -> float:
         seconds += 2 * shape.parameters / (1e9 * work.gpu.link_gb_s * constants.link)
         seconds += modules * constants.sharded_sync_s * _host(work)
     if work.config.vllm.enable_sleep_mode:
-        seconds += 2 * 2 * shape.parameters / 25e9 + 0.3  # to the host's memory and back
+        seconds += 2 * 2 * shape.parameters / 50e9  # to the host's memory and back
     return seconds
 
 
