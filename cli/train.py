@@ -206,7 +206,7 @@ def _for_this_machine(said: Output, resolved: Resolved) -> Resolved:
         if facts is None:
             return resolved
         settings, notes = for_this_machine(resolved.config, resolved.origins, facts)
-    except (MedgrpoError, OSError):
+    except (MedgrpoError, OSError, ValueError, TypeError):  # a model that the estimate cannot read
         return resolved
     for note in notes:
         said.note(note)
@@ -329,7 +329,7 @@ def _estimate_warnings(settings: RunConfig) -> list[str]:
     try:
         facts = _facts(settings)
         return [] if facts is None else plan_warnings(situation_of(settings, facts).work, is_here=True)
-    except (MedgrpoError, OSError):
+    except (MedgrpoError, OSError, ValueError, TypeError):
         return []
 
 
