@@ -392,7 +392,9 @@ def _semantic(path: str, name: str, kind: Any) -> Segmenter:
         notes.append(f"{path} has {labels} labels: its head is replaced by a new one for one label")
     model = AutoModelForSemanticSegmentation.from_pretrained(path, dtype=kind, **options).eval()
     processor = AutoImageProcessor.from_pretrained(path)
-    return SemanticSegmenter(model, processor, notes, _ATTENTION, ("decode_head", "classifier"))
+    # Whole heads: a module inside of one that is trained whole must not be named again.
+    heads = [part for part, _ in model.named_children() if part not in (model.base_model_prefix, "backbone")]
+    return SemanticSegmenter(model, processor, notes, _ATTENTION, tuple(heads))
 
 
 def _config(path: str) -> dict[str, Any]:

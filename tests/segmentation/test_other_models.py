@@ -73,6 +73,7 @@ def test_a_sam_released_for_videos_is_a_mask_model(tmp_path):
 
 
 def test_patches_are_trained_on_and_whole_pictures_stitched(vessels, tmp_path):
+    from medgrpo.data.prepared import PreparedDataset
     from medgrpo.segmentation.examples import Examples
     from medgrpo.segmentation.measuring import predicted_logits
 
@@ -86,7 +87,7 @@ def test_patches_are_trained_on_and_whole_pictures_stitched(vessels, tmp_path):
     assert drawn["size"] == [24, 24]
     described = json.loads((tmp_path / "run" / "final_model" / "medgrpo.json").read_text())
     assert described["masks"]["patch_size"] == 24
-    rows = [json.loads(line) for line in (vessels / "validation.jsonl").read_text().splitlines()][:1]
+    rows = list(PreparedDataset.open(vessels).rows("validation"))[:1]
     segmenter = load_segmenter(str(tmp_path / "run" / "final_model"))
     examples = Examples(rows, vessels)
     whole, stitched = (predicted_logits(segmenter, segmenter.model, examples, side)[0] for side in (None, 24))
