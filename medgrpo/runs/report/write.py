@@ -15,6 +15,7 @@ from medgrpo.pages.palette import style
 from medgrpo.runs.comparison import Comparison
 from medgrpo.runs.report import answers, sections
 from medgrpo.runs.report.curves import chart_data
+from medgrpo.runs.report.overlays import overlays_section
 from medgrpo.runs.store import read_rows
 from medgrpo.runs.stories import Story, stories
 
@@ -54,6 +55,7 @@ SECTIONS = (
     ("health", "Health", "健康"),
     ("curves", "Curves", "曲线"),
     ("settings", "Settings", "设置"),
+    ("overlays", "Masks", "分割"),
     ("predictions", "Predictions", "预测"),
     ("answers", "Answers", "回答"),
     ("completions", "Completions", "采样"),
@@ -94,6 +96,13 @@ def render(comparison: Comparison, plotly: str) -> str:
             f'<div class="stack">{sections.validation_table(comparison)}{sections.components_table(comparison)}</div>',
             sections.curves_section(comparison, charts),
             sections.settings_section(comparison),
+            overlays_section(
+                [
+                    (i, run.name, run.record.folder)
+                    for i, run in enumerate(comparison.runs)
+                    if run.record.folder
+                ]
+            ),
             answers.predictions_section(comparison.predictions),
             answers.stories_section(_stories(comparison)),
         ]
