@@ -32,12 +32,26 @@ COMMANDS = {
     "make-dpo": ("make_dpo", "Make preference pairs for DPO from completions."),
     "score": ("score", "Score a file of completions with the rewards, without a model."),
     "health": ("health", "Judge from its log whether a run is healthy."),
+    "runs": ("runs", "List the runs that are here: what each trained, how it ended, its best value."),
     "presets": ("presets", "List the presets, or show the values of one and why."),
     "doctor": ("doctor", "Check what is installed and what this machine can run."),
 }
 
 INTERRUPTED = 130
 """Exit code after CTRL-C; Typer gives it back where it catches the interrupt itself."""
+
+
+def dressed(command: Any) -> Any:
+    """The command, with what every command understands: words for runs, foreign flags, completion of values."""
+    from medgrpo.cli.completion import complete_values
+    from medgrpo.cli.foreign_flags import understand_foreign_flags
+    from medgrpo.cli.run_words import understand_run_words
+
+    for one in (command, *getattr(command, "commands", {}).values()):
+        complete_values(one)
+        understand_run_words(one)
+        understand_foreign_flags(one)
+    return command
 
 
 class LazyGroup(typer.core.TyperGroup):
@@ -54,7 +68,7 @@ class LazyGroup(typer.core.TyperGroup):
         module = import_module(f"medgrpo.cli.{COMMANDS[cmd_name][0]}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
-        return command
+        return dressed(command)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Like the parent's, with a did-you-mean for an unknown name."""
@@ -66,7 +80,7 @@ class LazyGroup(typer.core.TyperGroup):
         """The overview, from the table above, so that no command module is imported for it."""
         formatter.write_text("medgrpo: fine-tune medical vision-language models by reward.")
         formatter.write_paragraph()
-        formatter.write_text("Usage: medgrpo COMMAND [OPTIONS]     (medgrpo COMMAND --help says more)")
+        formatter.write_text("Usage: medgrpo COMMAND [OPTIONS]     (medgrpo help COMMAND says more)")
         formatter.write_paragraph()
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
@@ -75,14 +89,20 @@ class LazyGroup(typer.core.TyperGroup):
                 [
                     ("--version", "Print the version."),
                     ("--install-completion", "Install completion for this shell."),
-                    ("--help", "Show this page."),
+                    ("--help, -h", "Show this page."),
                 ]
             )
         formatter.write_paragraph()
         formatter.write_text("Start here, with nothing to download:  medgrpo train --preset balanced")
 
 
-app = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -114,6 +134,8 @@ def report_error(error: MedgrpoError, *, as_json: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits 0 when done, 1 on a failure, 2 on a wrong call."""
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if arguments[0] == "help":
+        arguments = [*arguments[1:], "--help"]
     # Before torch is loaded: threads that spin at every barrier make training on the CPU two to five times
     # slower as soon as another program runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

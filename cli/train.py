@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.errors import choice_error
 from medgrpo.methods import names_of_methods
 
 if TYPE_CHECKING:
@@ -93,6 +94,10 @@ def train(
             help="Exit code of a run that was stopped. [130: CTRL-C, 143: SIGTERM]",
         ),
     ] = None,
+    on_stop: Annotated[
+        str | None,
+        typer.Option(metavar="exit0|signal", hidden=True, help="exit0: the same as --exit-on-stop 0."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and print the plan; train nothing.")
     ] = False,
@@ -115,6 +120,9 @@ def train(
     from medgrpo.training.run.resume import find_run
 
     started = time.perf_counter()
+    if on_stop not in (None, "exit0", "signal"):
+        raise choice_error("--on-stop", str(on_stop), ["exit0", "signal"])
+    exit_on_stop = 0 if on_stop == "exit0" and exit_on_stop is None else exit_on_stop
     is_first = rank() == 0  # of several processes one speaks
     said = Output(as_json=as_json and is_first, quiet=quiet or not is_first)
     options: dict[str, Any] = {
@@ -160,7 +168,7 @@ def train(
         return
     if needs_launch(settings.launch):
         _launch(settings, run_path, point, exit_on_stop)
-    result = _train(said, settings, checks, name, run_path, point, started)
+    result = _train(said, settings, checks, name, run_path, point, started, preset)
     if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
         raise SystemExit(_stopped_code(result.stopped_by, exit_on_stop))
 
@@ -328,6 +336,7 @@ def _train(
     run_path: Any,
     point: ResumePoint | None,
     started: float,
+    preset: str | None,
 ) -> TrainResult | None:
     """The result; None in the processes that do not speak."""
     try:
@@ -339,6 +348,7 @@ def _train(
     import os
 
     from medgrpo.cli.display import LiveReporter
+    from medgrpo.config.presets import DEFAULT
     from medgrpo.training.before.launch import is_child, rank, use_one_gpu
 
     if not is_child():
@@ -356,6 +366,7 @@ def _train(
         resume=point,
         checks=checks,
         started=started,
+        preset=Path(preset or DEFAULT).stem,
     )
     if rank():
         return None

@@ -63,6 +63,8 @@ class RunSummary:
             "steps": record.steps,
             "total_steps": record.total_steps,
             "finished": record.finished,
+            "status": record.status,
+            "error": record.error,
             "entries": len(record.history),
             "first": self.first,
             "last": self.last,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -176,10 +176,19 @@ def _stage_series(run: RunSummary, key: str) -> tuple[list[int], list[float]]:
     return [step for step, _ in points], [value for _, value in points]
 
 
-def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
-    """Every chart with its curves, as plain values for the page's script."""
-    chosen = charts(runs)
-    curves = [(chart, found) for chart in chosen if _says_something(chart, found := _curves(chart, runs))]
+def chart_data(runs: Sequence[RunSummary], left_out: Collection[int] = ()) -> list[dict[str, Any]]:
+    """Every chart with its curves, as plain values for the page's script.
+
+    Args:
+        runs: all runs of the page.
+        left_out: places of the runs that are not drawn.
+    """
+    chosen = charts([run for index, run in enumerate(runs) if index not in left_out])
+    curves = []
+    for chart in chosen:
+        found = [curve for curve in _curves(chart, runs) if curve[0] not in left_out]
+        if _says_something(chart, found):
+            curves.append((chart, found))
     count = sum(len(found) for _, found in curves)
     limit = max(MIN_POINTS, min(MAX_POINTS, POINT_BUDGET // max(1, count)))
     data = []

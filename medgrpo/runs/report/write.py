@@ -31,13 +31,15 @@ def plotly_source() -> str:
     return source.replace("</script", "<\\/script")
 
 
-def write_report(comparison: Comparison, folder: Path) -> Path:
+def write_report(comparison: Comparison, folder: Path, *, with_failed: bool = False) -> Path:
     """Writes `report.html` into the folder, made if absent; its path.
 
+    Args:
+        with_failed: draw the curves of failed runs too.
     Raises:
         MedgrpoError: plotly is not installed.
     """
-    page = render(comparison, plotly_source())
+    page = render(comparison, plotly_source(), with_failed=with_failed)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
     write_text(path, page)
@@ -69,9 +71,10 @@ THEMES = f"""<fieldset class="switch"><legend>Theme 主题</legend>
 <input type="radio" name="theme" id="theme-dark" value="dark"><label for="theme-dark">{label("dark", "深色")}</label></fieldset>"""
 
 
-def render(comparison: Comparison, plotly: str) -> str:
-    """The page as one string."""
-    charts = chart_data(comparison.runs)
+def render(comparison: Comparison, plotly: str, *, with_failed: bool = False) -> str:
+    """The page as one string; failed runs have no curves unless asked for, where others have."""
+    left_out = {} if with_failed else sections.failed(comparison)
+    charts = chart_data(comparison.runs, left_out)
     looks = [style(index) for index in range(len(comparison.runs))]
     data = {
         "runs": [
@@ -92,7 +95,7 @@ def render(comparison: Comparison, plotly: str) -> str:
             else "",
             sections.health_section(comparison),
             f'<div class="stack">{sections.validation_table(comparison)}{sections.components_table(comparison)}</div>',
-            sections.curves_section(comparison, charts),
+            sections.curves_section(comparison, charts, left_out),
             sections.settings_section(comparison),
             answers.predictions_section(comparison.predictions),
             answers.stories_section(_stories(comparison)),

@@ -13,11 +13,11 @@ from medgrpo.config.reach import refuse_foreign_settings, rewards_with_code
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.files import read_json
+from medgrpo.runs.known import RUNS
 from medgrpo.runs.lock import is_held
 from medgrpo.training.before.places import check_places, with_absolute_places
 from medgrpo.training.run.checkpoints import PREFIX, checkpoint_step, complete_checkpoints
 
-RUNS = Path("runs")
 FIXED = (
     "model.path",
     "model.revision",
@@ -86,7 +86,9 @@ def find_run(wanted: str, output: str | None = None) -> ResumePoint | None:
     unfinished = [
         info
         for info in RUNS.glob("*/training_info.json")
-        if read_json(info).get("finished") is False and (info.parent / "config.toml").is_file()
+        if read_json(info).get("finished") is False
+        and (info.parent / "config.toml").is_file()
+        and not info.parent.is_symlink()  # runs/latest is one of the others
     ]
     if not unfinished:
         raise UsageError(

@@ -45,6 +45,7 @@ def train(
     logs: Path | None = Path("logs"),
     checks: Preflight | None = None,
     started: float | None = None,
+    preset: str | None = None,
 ) -> TrainResult:
     """Train through every stage.
 
@@ -56,6 +57,7 @@ def train(
         logs: folder of the log copy; None writes none.
         checks: the result of `preflight`, where it was run already.
         started: `time.perf_counter()` when the command began; `wall_s` counts from there.
+        preset: what the configuration was made from, for the record.
     Raises:
         MedgrpoError: what went wrong, in words for the person. The run folder then says `failed`.
     """
@@ -68,7 +70,7 @@ def train(
     config = with_absolute_places(config)
     process = PartialState(cpu=True) if config.launch.cpu else PartialState()
     path = resume.run if resume else (output or Path("runs") / name)
-    writer = _open_writer(config, name, path, resume, logs, is_main_process=process.is_main_process)
+    writer = _open_writer(config, name, path, resume, logs, preset, is_main_process=process.is_main_process)
     process.wait_for_everyone()
     if not process.is_main_process:
         own_log(path, process.process_index)
@@ -122,6 +124,7 @@ def _open_writer(
     path: Path,
     resume: ResumePoint | None,
     logs: Path | None,
+    preset: str | None,
     *,
     is_main_process: bool,
 ) -> RunWriter:
@@ -133,7 +136,7 @@ def _open_writer(
         if (path / "config.toml").read_text("utf-8") != toml:
             write_text(path / "config.toml", toml)
         return writer
-    return RunWriter.create(path, name, toml, {}, logs=logs)
+    return RunWriter.create(path, name, toml, {}, preset=preset, logs=logs)
 
 
 def _run_stages(run: Run) -> str:
