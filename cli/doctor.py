@@ -38,7 +38,7 @@ def doctor(
 ) -> None:
     """Check what is installed, which GPUs there are, and what follows from it; or a folder before it is shared.
 
-    Example: medgrpo doctor --share runs/balanced-1/best_lora
+    Example: medgrpo doctor
     """
     if share is not None:
         _check_share(Output(as_json=as_json, quiet=quiet), share)

@@ -138,7 +138,7 @@ def evaluate(
     blind baseline knows the question's wording too, but no picture. An interrupted run goes on where it
     was. docs/evaluation.md says how each figure is defined.
 
-    Example: medgrpo eval runs/balanced-1 data/vqa-rad --counterfactual blank,shuffle --targets stage1
+    Example: medgrpo eval latest --limit 100 --counterfactual blank,shuffle
     """
     from medgrpo.cli.eval_tables import print_figures
     from medgrpo.evaluation.targets import load_targets

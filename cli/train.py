@@ -99,7 +99,10 @@ def train(
         typer.Option(metavar="exit0|signal", hidden=True, help="exit0: the same as --exit-on-stop 0."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and print the plan; train nothing.")
+        bool, typer.Option("--dry-run", help="Check data, rewards and model, print the plan; train nothing.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also name every setting that the demo changes.")
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -149,13 +152,16 @@ def train(
         if preset or config:
             said.note("resuming: the run's own settings count, not --preset and --config; --set changes one")
     else:
-        resolved, name = _resolved(said, preset, model, config, words, options), None
+        resolved = _resolved(said, preset, model, config, words, options, verbose=verbose)
+        name = None
         grant(rewards_with_code(resolved.config))  # each from a file or an option that this call gives
     settings = resolved.config
     name = name or _run_name(settings, preset)
     checks = preflight(settings, world_size=(settings.launch.gpus or 1) * settings.launch.nodes)
     for warning in checks.warnings:
         said.warn(warning)
+    if (left := _what_max_steps_leaves(resolved, checks)) is not None:
+        said.note(left)
     if point is not None:
         _say_if_finished(said, point, checks)
     run_path = point.run if point else Path(settings.run.output or Path("runs") / name)
@@ -164,6 +170,7 @@ def train(
 
         refuse_used_folder(run_path)
     if dry_run:
+        _check_weights(said, settings)
         _show_plan(said, settings, checks, run_path)
         return
     if needs_launch(settings.launch):
@@ -180,8 +187,10 @@ def _resolved(
     config: str | None,
     assignments: list[str],
     options: dict[str, Any],
+    *,
+    verbose: bool,
 ) -> Resolved:
-    from medgrpo.config.presets import DEFAULT, resolve_run
+    from medgrpo.config.presets import DEFAULT, DEMO_SETS, resolve_run
 
     resolved, notes = resolve_run(
         preset or DEFAULT,
@@ -194,8 +203,26 @@ def _resolved(
     if settings.model.path is None:
         said.note(DEMO_LINE if settings.data.path is None else SMALL_LINE.format(data=settings.data.path))
     for note in notes:
-        said.note(note)
+        if verbose or not note.startswith(DEMO_SETS):
+            said.note(note)
     return resolved
+
+
+def _what_max_steps_leaves(resolved: Resolved, checks: Preflight) -> str | None:
+    """That a limit typed for the run is of its main stage, and what the stages before it still take."""
+    config = resolved.config
+    if resolved.origins.get("training.max_steps") != "command line" or config.training.max_steps is None:
+        return None
+    others = [
+        plan
+        for plan in checks.plans[:-1]
+        if resolved.origins.get(f"stages.{plan.name}.max_steps") != "command line"
+    ]
+    if not others:
+        return None
+    left = " and ".join(f"{plan.name} still takes {plan.steps}" for plan in others)
+    how = " ".join(f"--set stages.{plan.name}.max_steps=N" for plan in others)
+    return f"max_steps={config.training.max_steps} is of the main stage; {left} ({how} changes that)"
 
 
 def _own(preset: str | None, config: str | None, assignments: list[str]) -> RunConfig | None:
@@ -290,6 +317,20 @@ def _launch(settings: RunConfig, run_path: Any, point: ResumePoint | None, exit_
     raise typer.Exit(code)
 
 
+def _check_weights(said: Output, settings: RunConfig) -> None:
+    """Say what would be loaded, or raise as loading would."""
+    if settings.model.path is None:
+        return
+    from medgrpo.models.dry_check import what_would_load
+
+    for line in what_would_load(
+        settings.model.path,
+        revision=settings.model.revision,
+        trust_remote_code=settings.model.trust_remote_code,
+    ):
+        said.note(line)
+
+
 def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: Any) -> None:
     columns = [
         "stage",
@@ -339,12 +380,12 @@ def _train(
     preset: str | None,
 ) -> TrainResult | None:
     """The result; None in the processes that do not speak."""
-    try:
-        import trl  # noqa: F401
-    except ImportError as error:
+    from importlib.util import find_spec
+
+    if find_spec("trl") is None:
         from medgrpo.errors import missing_extra
 
-        raise missing_extra("trl", "train", "training") from error
+        raise missing_extra("trl", "train", "training")
     import os
 
     from medgrpo.cli.display import LiveReporter
@@ -353,21 +394,25 @@ def _train(
 
     if not is_child():
         use_one_gpu(os.environ)  # type: ignore[arg-type]
-    from medgrpo.training.run.train import train as run_training
-
     reporter = LiveReporter(said if rank() == 0 else Output())  # others speak into a file of their own
     if rank() == 0:
         reporter.announce(checks.plans)
-    result = run_training(
-        settings,
-        name=name,
-        reporter=reporter,
-        output=run_path,
-        resume=point,
-        checks=checks,
-        started=started,
-        preset=Path(preset or DEFAULT).stem,
-    )
+    reporter.doing("loading PyTorch and TRL")
+    try:
+        from medgrpo.training.run.train import train as run_training
+
+        result = run_training(
+            settings,
+            name=name,
+            reporter=reporter,
+            output=run_path,
+            resume=point,
+            checks=checks,
+            started=started,
+            preset=Path(preset or DEFAULT).stem,
+        )
+    finally:
+        reporter.close()
     if rank():
         return None
     rewards = (result.reward_first, result.reward_last)

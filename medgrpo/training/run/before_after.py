@@ -50,6 +50,7 @@ def measure_before(run: Run, validator: Validator, policy: Policy) -> None:
 
     if gathered("before" in run.validation)[0]:  # what the main process knows
         return
+    run.reporter.doing(f"validation before training, {len(validator.rows)} rows")
     if torch.cuda.is_available():
         policy.model.to("cuda")
     # All processes share the rows: one alone would keep the others waiting, past the time that collectives allow.

@@ -75,7 +75,9 @@ def train(
     if not process.is_main_process:
         own_log(path, process.process_index)
     try:
-        with StopRequest() as stop, memory_and_disk_in_words(config), quiet_libraries():
+        with StopRequest(reporter.stopping) as stop, memory_and_disk_in_words(config), quiet_libraries():
+            if checks.dataset is None:
+                reporter.doing("making the demo's pictures and questions")
             dataset = checks.dataset or demo_dataset(path, config, is_main_process=process.is_main_process)
             process.wait_for_everyone()
             if resume:
@@ -143,6 +145,7 @@ def _run_stages(run: Run) -> str:
     from accelerate import PartialState
 
     if run.config.model.path is None:
+        run.reporter.doing("building the demo's model")
         model_path = str(demo_model(run))
         PartialState().wait_for_everyone()
     elif run.config.model.path in BUILT_IN_MASK_MODELS:
