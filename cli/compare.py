@@ -98,8 +98,10 @@ def compare(
         out.warn(f"left out {path}: {why}")
     report = None
     if html:
-        from medgrpo.runs.report import write_report
+        from medgrpo.runs.report import set_aside, write_report
 
+        if (kept := set_aside(output)) is not None:
+            out.note(f"the page that was there is kept as {kept}")
         report = write_report(comparison, output, with_failed=with_failed)
     _print(out, comparison)
     if found:
@@ -110,7 +112,7 @@ def compare(
 
 
 def _print(out: Output, comparison: Comparison) -> None:
-    from medgrpo.runs.comparison import held_out_metric, main_metric
+    from medgrpo.runs.comparison import held_out_metric, main_metric, plain
 
     rows = []
     for run in comparison.runs:
@@ -145,7 +147,7 @@ def _print(out: Output, comparison: Comparison) -> None:
         out.table(
             "Settings that differ",
             ["setting", *(run.name for run in comparison.runs)],
-            [[key, *map(_plain, values)] for key, values in comparison.config_differences.items()],
+            [[key, *map(plain, values)] for key, values in comparison.config_differences.items()],
         )
     for run in comparison.runs:
         for finding in run.health.findings:
@@ -157,10 +159,6 @@ def _step(run: RunSummary) -> str:
     """How the run ended, and where."""
     step = f"step {run.record.steps}"
     return f"{run.record.status}, {step}" if run.record.status not in (None, "finished") else step
-
-
-def _plain(value: object) -> str:
-    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _print_predictions(out: Output, found: SideBySide) -> None:

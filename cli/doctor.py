@@ -14,7 +14,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 # What a package is for -> the packages, and the extra that brings them.
 EXTRAS = {
     "data": ("preprocess datasets", ("PIL", "pyarrow", "tokenizers", "jinja2", "imagehash", "httpx2")),
-    "report": ("HTML reports", ("plotly", "orjson")),
+    "report": ("read long logs quickly", ("orjson",)),
     "train": ("train and evaluate", ("torch", "torchvision", "transformers", "trl", "peft", "tensorboard")),
     "medical": ("read DICOM and NIfTI", ("pydicom", "nibabel")),
     "caption": ("caption_alignment", ("sentence_transformers",)),

@@ -61,7 +61,7 @@ def merge_lora(
 
     A run with full tuning has no adapter: its best_model or final_model is a plain model already.
 
-    Example: medgrpo train --set tuning.method=lora --set max_steps=2 --output runs/lora && medgrpo merge-lora runs/lora --output merged
+    Example: medgrpo train --method sft --set tuning.method=lora --set max_steps=4 --output runs/lora && medgrpo merge-lora runs/lora --output merged
     """
     from medgrpo.models.merge import adapter_folder, merge_adapters
 

@@ -436,6 +436,10 @@ def _train(
     why = f" ({reasons}); medgrpo health {result.run} says what to do" if reasons else ""
     said.text(f"health: {result.health['verdict']}{why}")
     said.text(f"run: {result.run}")
+    if (result.run / "report.html").is_file():
+        said.text(
+            f"report: {result.run / 'report.html'} (curves, before and after, answers with their pictures)"
+        )
     if result.status == "stopped":
         said.text(f"stopped; medgrpo train --resume {result.run} goes on")
     said.result(result.as_dict())

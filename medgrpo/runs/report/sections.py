@@ -8,7 +8,7 @@ from typing import Any
 from medgrpo.figures import direction
 from medgrpo.pages.markup import label, number, table, text
 from medgrpo.pages.palette import sparkline, swatch
-from medgrpo.runs.comparison import Comparison, RunSummary, held_out_metric, main_metric
+from medgrpo.runs.comparison import Comparison, RunSummary, held_out_metric, main_metric, plain
 from medgrpo.runs.findings import Finding
 from medgrpo.runs.trend import block_means
 from medgrpo.runs.words import TITLES
@@ -245,8 +245,16 @@ def curves_section(
             f" Failed, and not drawn (--with-failed): {names}.", f"已失败、未绘制（--with-failed）：{names}。"
         )
     noscript = "<noscript><p>The curves need JavaScript; every table on this page does not.</p></noscript>"
-    body = f'<p class="lead">{lead}</p>{noscript}<div class="legend">{boxes if len(comparison.runs) > 1 else ""}{buttons if len(comparison.runs) > 2 else ""}</div>{"".join(parts)}'
+    body = f'<p class="lead">{lead}</p>{noscript}{TOOLS}<div class="legend">{boxes if len(comparison.runs) > 1 else ""}{buttons if len(comparison.runs) > 2 else ""}</div>{"".join(parts)}'
     return _section("curves", label("Curves", "曲线"), body)
+
+
+TOOLS = f"""<div class="tools">
+<label>{label("Smoothing", "平滑")} <input id="tool-smooth" type="range" min="0" max="20" step="2" value="4"></label>
+<label>{label("Across", "横轴")} <select id="tool-axis"><option value="step">step 步</option>
+<option value="prompts">prompts 题数</option><option value="time">time 时间</option></select></label>
+<label><input id="tool-log" type="checkbox"> {label("logarithmic", "对数纵轴")}</label>
+<small class="muted">{label("drag to zoom, double click to go back", "拖动放大，双击还原")}</small></div>"""
 
 
 def _frame(index: int, chart: dict[str, Any]) -> str:
@@ -254,7 +262,8 @@ def _frame(index: int, chart: dict[str, Any]) -> str:
     title, note = chart["title"], chart["note"]
     small = f"<small>{label(text(note['en']), text(note['zh']))}</small>" if note["en"] else ""
     return (
-        f'<figure class="{wide.strip()}"><figcaption><b>{label(text(title["en"]), text(title["zh"]))}</b>{small}</figcaption>'
+        f'<figure class="{wide.strip()}"><figcaption><b>{label(text(title["en"]), text(title["zh"]))}</b>{small}'
+        f'<button type="button" class="csv" data-csv="{index}" hidden>CSV</button></figcaption>'
         f'<div class="plot" data-chart="{index}" role="img" aria-label="{text(title["en"])}"></div></figure>'
     )
 
@@ -343,7 +352,7 @@ def settings_section(comparison: Comparison) -> str:
 
 
 def _setting(value: Any) -> str:
-    return "–" if value is None else text(f"{value:g}" if isinstance(value, float) else value, limit=200)
+    return text(plain(value), limit=200)
 
 
 def _section(name: str, title: str, body: str) -> str:

@@ -111,7 +111,7 @@ def _close_stage(run: Run, context: StageContext, trainer: Any, measured: Valida
     if context.was_stopped and not was_ended:
         return False
     if measured is not None:
-        keep_after(run, context, measured.last)
+        keep_after(run, context, measured.last, measured.validator)
     run.reporter.doing(f"{context.stage.name}: saving the weights")
     save_weights(trainer, context, context.stage.path / final_name(context.config))
     return True

@@ -26,6 +26,7 @@ FIXED = (
     "tuning.",
     "data.rows",
     "data.prompt_template",
+    "data.reasoning",
     "data.box_format",
     "data.system_prompt",
     "data.use_image_title",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import enabled_stages, stage_settings
+from medgrpo.errors import MedgrpoError
 from medgrpo.files import write_text
 from medgrpo.models.folders import BUILT_IN_MASK_MODELS
 from medgrpo.models.weights import find_weights
@@ -116,8 +117,20 @@ def train(
             wall_s=result.wall_s,
             peak_memory_gib=peak_memory_gib(),
         )
+        _write_page(run)
     process.wait_for_everyone()
     return result
+
+
+def _write_page(run: Run) -> None:
+    """The run's own page, `report.html`; a run is no worse for want of one."""
+    from medgrpo.runs.report import write_run_page
+
+    run.reporter.doing("writing report.html")
+    try:
+        write_run_page(run.writer.path)
+    except (MedgrpoError, OSError, ValueError, ImportError) as error:
+        run.reporter.warn(f"report.html could not be written: {error}")
 
 
 def _open_writer(
