@@ -67,7 +67,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
         is_main_process=run.is_main_process,
         clock=PhaseClock(waits_for_device=run.is_main_process),
     )
-    checkpoint = go_back(run, name, stage, context)
+    checkpoint = go_back(run, name, stage, context, weights)
     # Killed between the last checkpoint and the final weights.
     all_done = step_of(checkpoint) >= plan.steps or (checkpoint is not None and context.is_out_of_patience)
     if all_done:

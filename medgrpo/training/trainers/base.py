@@ -10,7 +10,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.models.loading import check_loaded
 from medgrpo.training.run.checkpoints import PREFIX, partial_of, publish, rotate
+from medgrpo.training.run.whole_checkpoint import check_adapter_of
 from medgrpo.training.trainers.optimizer import (
     apply_settings,
     group_settings,
@@ -164,9 +166,13 @@ class RunTrainer:
         inner = model if model is not None else self.model  # type: ignore[attr-defined]
         is_plain = type(inner).__module__.startswith("transformers.") and not self.is_fsdp_enabled  # type: ignore[attr-defined]
         if not is_plain:
+            check_adapter_of(Path(resume_from_checkpoint), inner, self.context.config.model.path or "")
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
-        saved = type(inner).from_pretrained(resume_from_checkpoint, dtype=inner.dtype)
+        saved, found = type(inner).from_pretrained(
+            resume_from_checkpoint, dtype=inner.dtype, output_loading_info=True
+        )
+        check_loaded(saved, found, resume_from_checkpoint)
         inner.load_state_dict(saved.state_dict(), strict=True)
 
     def _wait(self) -> None:

@@ -281,11 +281,6 @@ class MaskTrainer(RunTrainer, Trainer):
         self.reference = self._reference()
 
     @property
-    def rows_of_a_pass(self) -> int:
-        """Pictures of one forward pass."""
-        return int(self.args.per_device_train_batch_size)
-
-    @property
     def uses_of_a_batch(self) -> int:
         """One for each update of a draw."""
         return int(self.context.plan.steps_per_batch)
