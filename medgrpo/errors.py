@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from medgrpo.install import how_to_install
+
 
 class MedgrpoError(Exception):
     """Something failed; says what, what was expected, and what to type next.
@@ -50,5 +52,5 @@ def missing_extra(package: str, extra: str, what: str) -> MedgrpoError:
     """The error for a package that an extra would have brought."""
     return MedgrpoError(
         f"{what} needs the package {package!r}, which is not installed",
-        hint=f'pip install "medgrpo[{extra}]"',
+        hint=how_to_install(extra),
     )

@@ -81,7 +81,7 @@ def _changes(work: Workload) -> Iterator[tuple[str, str, Workload]]:
     if work.method.samples_texts and config.rollout.engine == "transformers":
         yield (
             "--vllm colocate",
-            "needs medgrpo[vllm] and memory for a second copy",
+            "needs the extra [vllm] and memory for a second copy",
             _with(work, "rollout", engine="vllm"),
         )
     if config.tuning.method == "full":
