@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import JsonOption, Output, QuietOption, spoken
 from medgrpo.cli.typed import refuse_useless, typed
+from medgrpo.language import language
 
 if TYPE_CHECKING:
     from medgrpo.runs.answers import SideBySide
@@ -152,7 +153,8 @@ def _print(out: Output, comparison: Comparison) -> None:
     for run in comparison.runs:
         for finding in run.health.findings:
             if finding.severity != "info":
-                out.text(f"{run.name}: {finding.severity}: {finding.evidence}")
+                said = finding.evidence_in(language())
+                out.text(f"{run.name}: {spoken(finding.severity)}: {said}")
 
 
 def _step(run: RunSummary) -> str:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from medgrpo.cli.output import spoken
 from medgrpo.errors import UsageError
 
 FOR_SET = "assignments"
@@ -66,7 +67,7 @@ def translate(command: Any, args: Sequence[str], path: str = "medgrpo") -> list[
         values = [value] if equals else list(_values(words))
         assignment = _assignment(flag, values, known, path)
         if not quiet:
-            print(f"{word}: taken as --set {assignment}", file=sys.stderr)
+            print(spoken(f"{word}: taken as --set {assignment}"), file=sys.stderr)
         out += ["--set", assignment]
     return out
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import JsonOption, Output, QuietOption, spoken
 from medgrpo.errors import choice_error
+from medgrpo.language import language
 
 if TYPE_CHECKING:
     from medgrpo.runs.findings import Health
@@ -92,9 +93,9 @@ def _document(run: RunRecord, judged: Health) -> dict[str, Any]:
 
 def _print(out: Output, run: RunRecord, judged: Health, *, explain: bool) -> None:
     of_total = f" of {run.total_steps}" if run.total_steps else ""
-    end = f"{run.status}, " if run.status else ""
+    end = f"{spoken(run.status)}, " if run.status else ""
     out.text(
-        f"{run.name}: {judged.verdict}  ({end}{run.method}, {run.source_format}, step {run.steps}{of_total})"
+        f"{run.name}: {spoken(judged.verdict)}  ({end}{run.method}, {run.source_format}, step {run.steps}{of_total})"
     )
     if judged.verdict == "insufficient_data":
         out.text(
@@ -106,6 +107,7 @@ def _print(out: Output, run: RunRecord, judged: Health, *, explain: bool) -> Non
         shown = ", ".join(run.unknown[:8]) + (" …" if len(run.unknown) > 8 else "")
         out.text(f"  not understood: {shown}")
     for finding in judged.findings:
-        out.text(f"  {finding.severity:<8} {finding.rule}: {finding.evidence}")
+        words = language()
+        out.text(f"  {spoken(finding.severity):<8} {finding.rule}: {finding.evidence_in(words)}")
         if explain and finding.severity != "info":
-            out.text(f"           → {finding.remedy}")
+            out.text(f"           → {finding.remedy_in(words)}")

@@ -6,9 +6,11 @@ format language. Every entry has all languages, with the same figures in each (`
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Language = Literal["en", "zh"]
+from medgrpo.language import Language
+
+__all__ = ["EVIDENCE", "REMEDIES", "TITLES", "Language", "Words"]
 
 
 class Words(NamedTuple):
