@@ -230,7 +230,7 @@ class LiveReporter:
         pace = self._mean("s_per_prompt")
         if pace is None:
             return None
-        return (self._plan.steps - self._recent[-1]["step"]) * self._plan.prompts_per_step * pace
+        return float((self._plan.steps - self._recent[-1]["step"]) * self._plan.prompts_per_step * pace)
 
     def _values(self) -> list[tuple[str, str]]:
         """What is shown: name and value, the latter a mean over the last steps."""

@@ -41,7 +41,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
     except NoPairs as reason:
         _leave_out(run, settings, stage, weights, reason)
         return True
-    run.reporter.doing(f"{stage.name}: loading {_short(weights)}")
+    run.reporter.doing(f"{name or 'main'}: loading {_short(weights)}")
     policy = method.load_policy(weights, settings)
     source = row_source(run, settings, policy, dataset)
     source, longest = method.fitting_rows(source, policy, settings, run.reporter)
@@ -77,7 +77,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
         say_what_is_kept(run, settings, validator)
     if validator is not None and settings.validation.before_and_after:
         measure_before(run, validator, policy)
-    run.reporter.doing(f"{stage.name}: setting up the trainer")
+    run.reporter.doing(f"{name or 'main'}: setting up the trainer")
     trainer = build_trainer(context, policy, source, run.checks)
     measured = None
     if validator is not None:
@@ -112,7 +112,7 @@ def _close_stage(run: Run, context: StageContext, trainer: Any, measured: Valida
         return False
     if measured is not None:
         keep_after(run, context, measured.last, measured.validator)
-    run.reporter.doing(f"{context.stage.name}: saving the weights")
+    run.reporter.doing(f"{context.plan.name}: saving the weights")
     save_weights(trainer, context, context.stage.path / final_name(context.config))
     return True
 

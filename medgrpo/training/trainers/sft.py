@@ -51,9 +51,10 @@ class SupervisedTrainer(RunTrainer, SFTTrainer):
         self.context = context
         super().__init__(**options)
         if context.config.data.reasoning == "free":
-            processor = self.processing_class
+            processor: Any = self.processing_class
             tokenizer = getattr(processor, "tokenizer", processor)
-            self.data_collator = FreeReasoning(self.data_collator, tokenizer.decode)
+            collate: Any = self.data_collator  # type: ignore[has-type]
+            self.data_collator: Any = FreeReasoning(collate, tokenizer.decode)
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         """Nothing in advance: `sft_dataset` tokenises a text row when it is asked for."""
