@@ -14,7 +14,7 @@ from medgrpo.training.methods import stage_method
 from medgrpo.training.run.before_after import keep_after, measure_before, say_what_is_kept
 from medgrpo.training.run.build import build_trainer
 from medgrpo.training.run.checkpoints import publish_copy
-from medgrpo.training.run.context import StageContext
+from medgrpo.training.run.context import StageContext, gathered
 from medgrpo.training.run.go_back import go_back
 from medgrpo.training.run.metadata import stage_metadata
 from medgrpo.training.run.resume import step_of
@@ -77,7 +77,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
         say_what_is_kept(run, settings, validator)
     if validator is not None and settings.validation.before_and_after:
         measure_before(run, validator, policy)
-    run.reporter.doing(f"{name or 'main'}: setting up the trainer")
+        context.before = gathered(run.validation.get("before"))[0]  # what the main process knows
     trainer = build_trainer(context, policy, source, run.checks)
     measured = None
     if validator is not None:
