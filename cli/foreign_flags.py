@@ -1,7 +1,7 @@
 """Flags as users of TRL, Transformers, ms-swift and LLaMA-Factory type them.
 
-`--learning_rate 1e-5` becomes `--set training.learning_rate=1e-5`, with a note; `--max_new_tokens` becomes the
-command's own `--max-new-tokens`; what has no counterpart is answered with the line to type instead.
+A flag `learning_rate` with its value becomes `--set training.learning_rate=1e-5`, with a note; one that is an option of
+ours in another spelling becomes `--max-new-tokens`; what has no counterpart is answered with the line to type instead.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Command modules are imported only when they are called, so that `--help` answers
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ import typer
 import typer.core
 
 from medgrpo.cli.output import results_alone, spoken
-from medgrpo.errors import MedgrpoError, UsageError, choice_error, missing_extra
+from medgrpo.errors import MedgrpoError, UsageError, choice_error, file_error, missing_extra
 from medgrpo.language import language
 from medgrpo.masking import masked, masked_streams
 from medgrpo.rewards.trust import nothing_trusted
@@ -199,6 +200,15 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _of_a_file(error: BaseException | None) -> OSError | None:
+    """The error of a file or a full disk, in the error or behind it."""
+    while error is not None:
+        if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT)):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def _show_trace(*error: Any) -> None:
     from traceback import format_exception
 
@@ -219,10 +229,9 @@ def _as_medgrpo_error(error: Exception) -> MedgrpoError:
         for extra, (purpose, packages) in EXTRAS.items():
             if package in packages:
                 return missing_extra(package, extra, f"to {purpose}, medgrpo")
-    if (
-        isinstance(error, OSError) and error.filename
-    ):  # a file that is not there, a folder that may not be written
-        return MedgrpoError(f"{error.filename}: {error.strerror}", hint="MEDGRPO_DEBUG=1 shows the trace")
+    failed = _of_a_file(error)
+    if failed is not None:
+        return file_error(failed)
     return MedgrpoError(
         f"{type(error).__name__}: {error}",
         hint="this looks like a bug in medgrpo; MEDGRPO_DEBUG=1 shows the trace",

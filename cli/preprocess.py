@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
-from medgrpo.errors import UsageError, choice_error
+from medgrpo.errors import UsageError, choice_error, typed_path
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -266,7 +266,7 @@ def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
         audit = document["audit"]
         out.text(
             f"audit of {audit['weights']}: the best cheat, {audit['best_cheat']}, would earn {audit['ratio']:.2f} of "
-            f"what the references earn (medgrpo score {document['output']} --audit)"
+            f"what the references earn (medgrpo score {typed_path(document['output'])} --audit)"
         )
     out.text(f"written to {document['output']} in {document['wall_s']:.1f} s")
 

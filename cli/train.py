@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
-from medgrpo.errors import choice_error
+from medgrpo.errors import choice_error, typed_path
 from medgrpo.methods import names_of_methods
 
 if TYPE_CHECKING:
@@ -433,7 +433,7 @@ def _train(
     reasons = ", ".join(
         dict.fromkeys(one["rule"] for one in result.health["findings"] if one["severity"] != "info")
     )
-    why = f" ({reasons}); medgrpo health {result.run} says what to do" if reasons else ""
+    why = f" ({reasons}); medgrpo health {typed_path(result.run)} says what to do" if reasons else ""
     said.text(f"health: {result.health['verdict']}{why}")
     said.text(f"run: {result.run}")
     if (result.run / "report.html").is_file():
@@ -441,6 +441,6 @@ def _train(
             f"report: {result.run / 'report.html'} (curves, before and after, answers with their pictures)"
         )
     if result.status == "stopped":
-        said.text(f"stopped; medgrpo train --resume {result.run} goes on")
+        said.text(f"stopped; medgrpo train --resume {typed_path(result.run)} goes on")
     said.result(result.as_dict())
     return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -38,6 +40,32 @@ class UsageError(MedgrpoError):
     """The call itself is wrong: an unknown name, an impossible value, a missing file."""
 
     exit_code = 2
+
+
+def typed_path(path: object) -> str:
+    """The path as it is typed in a shell: quoted where it holds blanks or other characters that a shell reads."""
+    return shlex.quote(str(path))
+
+
+def file_error(error: OSError) -> MedgrpoError:
+    """What a failed read or write of a file means for the person: a full disk, a folder that may not be written, …"""
+    place = error.filename or "the output"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MedgrpoError(
+            f"the disk is full: {place}",
+            expected="room for what is written",
+            hint="make room and run the same command again: what was complete is kept",
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        only_read = (
+            "lies on a read-only file system" if error.errno == errno.EROFS else "may not be read or written"
+        )
+        return MedgrpoError(
+            f"{place} {only_read}: {error.strerror}",
+            expected="a place that this user may read, and write where something is written",
+            hint="choose another folder, as with --output",
+        )
+    return MedgrpoError(f"{place}: {error.strerror}", hint="MEDGRPO_DEBUG=1 shows the trace")
 
 
 def choice_error(kind: str, value: str, choices: Iterable[str]) -> UsageError:

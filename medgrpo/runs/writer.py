@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 import threading
 import time
 from contextlib import suppress
@@ -18,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from medgrpo.errors import UsageError
+from medgrpo.errors import UsageError, typed_path
 from medgrpo.files import PARTIAL, append_lines, read_json, read_toml, sync, write_json, write_text
 from medgrpo.records import json_objects, lines
 from medgrpo.runs import lock
@@ -283,9 +282,9 @@ def refuse_used_folder(path: Path) -> None:
         )
         raise UsageError(
             f"the run folder {path} exists and is not empty",
-            hint=f"it failed before its first step: rm -r {shlex.quote(str(path))}, or choose another --output"
+            hint=f"it failed before its first step: rm -r {typed_path(path)}, or choose another --output"
             if stillborn
-            else f"--resume {path} continues it; otherwise choose another --output",
+            else f"--resume {typed_path(path)} continues it; otherwise choose another --output",
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from medgrpo.config.layers import Layer, Resolved, assignments_layer, leaves, resolve
 from medgrpo.config.reach import refuse_foreign_settings, rewards_with_code
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.errors import MedgrpoError, UsageError, typed_path
 from medgrpo.files import read_json
 from medgrpo.runs.known import RUNS
 from medgrpo.runs.lock import is_held
@@ -163,7 +163,7 @@ def resume_config(
             raise UsageError(
                 f"{key} cannot change on resume: it was {old.get(key)!r}, now {new.get(key)!r}",
                 hint="leave it out, or start a new run (it may start from this run's weights: "
-                f"--model {run})",
+                f"--model {typed_path(run)})",
             )
         same = " (taken to be the same model)" if key == "model.path" else ""
         notes.append(f"{key}: {old.get(key)} → {new.get(key)}{same}")
