@@ -106,13 +106,14 @@ def _metrics(document: dict[str, Any]) -> str:
     beside = [pair for pair in BESIDE if any(pair[1] in entry for entry in shown)]
     for metric in METRICS:
         meaning = text(figure(metric.name).meaning)
+        broken = metric.name.replace("_", "_<wbr>")  # where a narrow page may break it
         entry = document.get(metric.name)
         if entry is None or (not entry["n"] and "mask_failed" in document):
             continue
         interval = "–" if entry["low"] is None else f"{entry['low']:.3f} – {entry['high']:.3f}"
         rows.append(
             [
-                f"<span>{metric.name}</span><small>{meaning}{text('; ' + entry['note']) if entry.get('note') else ''}</small>",
+                f"<span>{broken}</span><small>{meaning}{text('; ' + entry['note']) if entry.get('note') else ''}</small>",
                 f"<strong>{_number(entry['value'])}</strong>",
                 interval,
                 _bar(entry) if _is_share(metric.name, entry) else "",

@@ -182,6 +182,7 @@ def shell(tmp_path_factory):
     yield run
     server.terminate()
     server.wait()
+    server.stdout.close()
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def test_the_dataset_shows_what_is_trained_and_every_contradiction(pages, browse
     page.close()
 
 
-SHOWN_FIRST = {"eval": ".warnings", "compare": "#curves", "dataset": "h1"}
+SHOWN_FIRST = {"eval": ".warnings", "compare": ".tools", "dataset": "h1"}
 """Where the picture of a page begins."""
 
 
@@ -132,6 +132,8 @@ def test_pictures_for_the_docs(pages, browser):
     for name, file in (("eval", "eval-report"), ("compare", "compare"), ("dataset", "dataset")):
         for width, height, ending in ((1280, 900, ""), (390, 844, "-phone")):
             page = visit(browser, pages[name], viewport={"width": width, "height": height})
-            page.evaluate(f"document.querySelector('{SHOWN_FIRST[name]}').scrollIntoView()")
+            page.evaluate(
+                f"document.querySelector('{SHOWN_FIRST[name]}').scrollIntoView({{behavior: 'instant'}})"
+            )
             page.screenshot(path=folder / f"{file}{ending}.png")
             page.close()
