@@ -380,7 +380,7 @@ def test_every_option_is_known_to_be_for_all_or_for_some_calls():
     from medgrpo.cli import eval as command
 
     shared = {"model", "data", "split", "predictions", "masks", "limit", "targets", "output", "review", "import_review",
-              "seed", "as_json", "quiet", "help"}  # fmt: skip
+              "seed", "show_all", "as_json", "quiet", "help"}  # fmt: skip
     some = [command.OF_A_MODEL, command.OF_A_FILE, command.OF_ANSWERS]
     named = [parameter.name for parameter in typer.main.get_command(command.app).params]
     assert {name for name in named if sum(name in group for group in (*some, shared)) != 1} == set()

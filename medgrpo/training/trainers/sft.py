@@ -53,7 +53,7 @@ class SupervisedTrainer(RunTrainer, SFTTrainer):
         if context.config.data.reasoning == "free":
             processor: Any = self.processing_class
             tokenizer = getattr(processor, "tokenizer", processor)
-            collate: Any = self.data_collator  # type: ignore[has-type]
+            collate: Any = vars(self)["data_collator"]  # set by TRL
             self.data_collator: Any = FreeReasoning(collate, tokenizer.decode)
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
