@@ -36,7 +36,7 @@ def runs(
     found = known_runs(folder)
     shown = found[:limit]
     if shown:
-        columns = ["run", "preset", "model", "data", "status", "step", "best held-out"]
+        columns = ["run", "preset", "model", "data", "status", "best held-out"]
         out.table("", columns, [_row(run) for run in shown])
     else:
         out.text(f"no runs in {folder}/ yet; medgrpo train --preset balanced makes one")
@@ -50,15 +50,16 @@ def runs(
 
 def _row(run: KnownRun) -> list[str]:
     method = f" ({run.method})" if run.method else ""
-    step = "–" if run.step is None else f"{run.step}" + (f"/{run.total_steps}" if run.total_steps else "")
+    step = (
+        "" if run.step is None else f", step {run.step}" + (f"/{run.total_steps}" if run.total_steps else "")
+    )
     best = "–" if run.best is None else f"{run.metric} {run.best:.3f}"
     return [
         str(run.path),
         f"{run.preset or '–'}{method}",
         _end(run.model),
         _end(run.data),
-        run.status or "–",
-        step,
+        f"{run.status or '–'}{step}",
         best,
     ]
 

@@ -1,7 +1,10 @@
 """What a person sees of a run: on a terminal a view with stage, bar and times, else lines."""
 
 import io
+import os
+import re
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -104,6 +107,27 @@ def test_a_line_names_the_stage_of_several():
     assert "sft, stage 1 of 2: step 3/3" in said.text
     assert "main, stage 2 of 2: step 4/10" in said.text
     reporter.close()
+
+
+@pytest.mark.skipif("MEDGRPO_SCREENSHOTS" not in os.environ, reason="pictures are renewed on request")
+def test_a_picture_of_the_view_for_the_docs():
+    reporter = LiveReporter(Said(terminal=True))
+    plans = [plan("sft", "sft", 240), plan("main", "grpo", 100)]
+    reporter.announce(plans)
+    reporter.stage_begins(plans[1], 0)
+    for step in range(40, 55):
+        reporter.step({
+            "step": step, "reward": 0.89, "loss": -0.002, "rewards/format/mean": 0.969, "rewards/answer_match/mean": 0.788,
+            "rewards/plane_match/mean": 0.966, "frac_reward_zero_std": 0.425, "completions/mean_length": 21.0, "s_per_prompt": 0.31,
+        })  # fmt: skip
+    picture = reporter._picture()
+    reporter.close()
+    console = Console(record=True, width=96, file=io.StringIO(), force_terminal=True)
+    console.print("$ medgrpo train --preset balanced", highlight=False)
+    console.print(picture)
+    svg = console.export_svg(title="medgrpo train")
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # nothing is fetched
+    (Path(os.environ["MEDGRPO_SCREENSHOTS"]) / "live.svg").write_text(svg, encoding="utf-8")
 
 
 @pytest.mark.parametrize("words", [["--set", "max_steps=4"], ["--max_steps", "4"]])
