@@ -120,6 +120,7 @@ def test_a_picture_of_the_view_for_the_docs():
             "step": step, "reward": 0.89, "loss": -0.002, "rewards/format/mean": 0.969, "rewards/answer_match/mean": 0.788,
             "rewards/plane_match/mean": 0.966, "frac_reward_zero_std": 0.425, "completions/mean_length": 21.0, "s_per_prompt": 0.31,
         })  # fmt: skip
+    reporter._began = time.monotonic() - 66
     picture = reporter._picture()
     reporter.close()
     console = Console(record=True, width=96, file=io.StringIO(), force_terminal=True)
