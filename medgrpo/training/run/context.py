@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from medgrpo.segmentation.examples import Examples
     from medgrpo.training.before.curriculum import Curriculum
     from medgrpo.training.before.datasets import Variation
-    from medgrpo.training.run.validation import Measures
     from medgrpo.training.trainers.sampler import Order
 
 
@@ -92,7 +91,7 @@ class StageContext:
     """Which rows are asked when; None: all of them in every epoch."""
     stop: StopRequest = field(default_factory=StopRequest)
     is_main_process: bool = True
-    before: Measures | None = None
+    before: dict[str, dict[str, Any]] | None = None
     """What validation found before the stage; None where it was not measured."""
     best: dict[str, Any] | None = None
     """Step and value of the best validation so far."""
