@@ -11,8 +11,8 @@ import socket
 import sys
 
 QUICK = (
-    *("max_steps=2", "validation.rows=6", "training.prompts_per_step=2", "rollout.num_generations=2"),
-    *("rollout.max_completion_length=12", "training.per_device_train_batch_size=2", "validation.steps=0"),
+    *("max_steps=2", "validation.rows=6", "training.prompts_per_step=4", "rollout.num_generations=4"),
+    *("rollout.max_completion_length=32", "training.per_device_train_batch_size=4", "validation.steps=0"),
 )
 """What makes a documented run short; nothing else of it changes."""
 
@@ -32,7 +32,7 @@ def demo_size(words):
     if words[:1] == ["train"] and "--dry-run" not in words:
         small = [*QUICK]
         if "--model" not in words and "--method" not in words:
-            small.append("stages.sft.max_steps=3")
+            small.append("stages.sft.max_steps=40")
         method = words[words.index("--method") + 1] if "--method" in words else "grpo"
         if method != "grpo":
             small = [one for one in small if not one.startswith("rollout.num")]
