@@ -46,6 +46,15 @@ def _pattern_of(value: Any) -> Any:
     return rf"(.*\.)?({'|'.join(name.strip() for name in names)})"
 
 
+def _shares_of(value: Any) -> Any:
+    """`0,1` as the list of both numbers; none as the empty list."""
+    if value is None or value in ("", "none"):
+        return ()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return (value,)
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
 def _scale_of(value: Any) -> Any:
     """TRL's older true and false."""
     return {True: "group", False: "none"}[value] if isinstance(value, bool) else value
@@ -151,6 +160,9 @@ class CurriculumConfig(Section):
     """Values of a text column, easy ones first, such as ["closed", "choice", "open"]."""
     samples: int = Field(4, ge=1)
     """Completions per row that a pass rate is measured with."""
+    drop: Annotated[tuple[float, ...], BeforeValidator(_shares_of)] = ()
+    """Leave out rows whose pass rate is one of these, `0,1`: what the start model never or always solves
+    (`validation.metric`) has no spread in its group and teaches nothing. Measured before training, kept for the next run."""
 
 
 class TuningConfig(Section):
@@ -494,6 +506,12 @@ class RunConfig(Section):
     validation: ValidationConfig = ValidationConfig()
     logging: LoggingConfig = LoggingConfig()
     launch: LaunchConfig = LaunchConfig()
+
+    @model_validator(mode="after")
+    def _shares_are_shares(self) -> RunConfig:
+        if not all(0 <= share <= 1 for share in self.curriculum.drop):
+            raise ValueError("curriculum.drop takes pass rates from 0 to 1, such as 0,1")
+        return self
 
     @model_validator(mode="after")
     def _completion_fits(self) -> RunConfig:

@@ -410,12 +410,9 @@ def _config(path: str) -> dict[str, Any]:
 
 
 def _dtype(name: str) -> Any:
-    import torch
+    from medgrpo.models.loading import torch_dtype
 
-    if name != "auto":
-        return getattr(torch, name)
-    has_bfloat16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if has_bfloat16 else torch.float32
+    return torch_dtype(name)
 
 
 def _inner(model: Any) -> Any:
