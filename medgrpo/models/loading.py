@@ -132,6 +132,7 @@ def load_model(
     """
     check_model(path, revision=revision)
     try:
+        from huggingface_hub.errors import StrictDataclassError
         from safetensors import SafetensorError
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
     except ImportError as error:
@@ -151,7 +152,15 @@ def load_model(
         if quantization_config is not None:
             options["quantization_config"] = quantization_config
         model, found = kind.from_pretrained(path, output_loading_info=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        ImportError,
+        SafetensorError,
+        StrictDataclassError,
+    ) as error:
         raise _not_loadable(path, error, trust_remote_code) from error
     check_loaded(model, found, path, allow_unexpected=allow_unexpected)
     processor = load_processor(

@@ -174,7 +174,12 @@ def _answered(
 
     with torch.inference_mode():
         whole = model.generate(
-            **inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, num_beams=1
+            **inputs,
+            max_new_tokens=tokens,
+            min_new_tokens=tokens,
+            do_sample=False,
+            num_beams=1,
+            suppress_tokens=_marks(model.config),
         )
         added = whole.shape[1] - inputs["input_ids"].shape[1]
         longer = {**inputs, "input_ids": whole}
@@ -183,6 +188,13 @@ def _answered(
                 tail = torch.full((whole.shape[0], added), fill, dtype=inputs[name].dtype)
                 longer[name] = torch.cat([inputs[name], tail], dim=1)
         return longer, _logits(model, longer)
+
+
+def _marks(config: Any) -> list[int] | None:
+    """Tokens that stand for a picture or a video: in an answer they would ask for one that is not there."""
+    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+    found = {token for name in names if isinstance(token := getattr(config, name, None), int)}
+    return sorted(found) or None
 
 
 def _with(

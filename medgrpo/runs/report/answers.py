@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -302,14 +303,25 @@ def _bar(group: Sampled, reach: float) -> str:
 
 
 def _group(group: Sampled) -> str:
-    first = quoted(group.completions[0], limit=SHOWN_CHARACTERS)
+    first = _said(group.completions[0], SHOWN_CHARACTERS)
     if len(group.completions) < 2:
         return first
     others = "".join(
-        f"<li>{number(reward, 2)} · {quoted(completion, limit=500)}</li>"
+        f"<li>{number(reward, 2)} · {_said(completion, 500)}</li>"
         for completion, reward in list(zip(group.completions, group.rewards, strict=True))[1:8]
     )
     more = label(
         f"{len(group.completions) - 1} more of this group", f"同组其余 {len(group.completions) - 1} 个"
     )
     return f"{first}<details class='more'><summary class='muted'>{more}</summary><ul>{others}</ul></details>"
+
+
+_PACKED = re.compile(r'\{"size": \[(\d+), (\d+)\], "packed": "')
+
+
+def _said(completion: str, limit: int) -> str:
+    """The completion; of a drawn mask, whose run lengths nobody reads, its size."""
+    mask = _PACKED.match(completion)
+    if mask is None:
+        return quoted(completion, limit=limit)
+    return label(f"mask, {mask[1]} × {mask[2]} pixels", f"分割掩膜，{mask[1]} × {mask[2]} 像素")

@@ -14,6 +14,7 @@ from medgrpo.runs.before_after import Answered, kept_answers
 from medgrpo.runs.comparison import Comparison, compare_runs
 from medgrpo.runs.report import answers, sections
 from medgrpo.runs.report.curves import chart_data, clock, prompts_per_step
+from medgrpo.runs.report.overlays import overlays_section
 from medgrpo.runs.store import read_rows
 from medgrpo.runs.stories import Story, stories
 
@@ -64,6 +65,7 @@ SECTIONS = (
     ("before-after", "Before and after", "训练前后"),
     ("curves", "Curves", "曲线"),
     ("settings", "Settings", "设置"),
+    ("overlays", "Masks", "分割"),
     ("predictions", "Predictions", "预测"),
     ("answers", "Answers", "回答"),
     ("completions", "Completions", "采样"),
@@ -113,6 +115,13 @@ def render(comparison: Comparison, *, with_failed: bool = False) -> str:
             answers.before_after_section(_kept(comparison), _picture_folders(comparison)),
             sections.curves_section(comparison, charts, left_out),
             sections.settings_section(comparison),
+            overlays_section(
+                [
+                    (i, run.name, run.record.folder)
+                    for i, run in enumerate(comparison.runs)
+                    if run.record.folder
+                ]
+            ),
             answers.predictions_section(comparison.predictions),
             answers.stories_section(_stories(comparison), _picture_folders(comparison)),
         ]

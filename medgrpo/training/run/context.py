@@ -92,7 +92,7 @@ class StageContext:
     stop: StopRequest = field(default_factory=StopRequest)
     is_main_process: bool = True
     before: dict[str, dict[str, Any]] | None = None
-    """What validation found before the stage; None where it was not measured."""
+    """What validation found before the stage, a value with its interval for each metric; None: it was not measured."""
     best: dict[str, Any] | None = None
     """Step and value of the best validation so far."""
     validations_without_gain: int = 0
