@@ -16,7 +16,7 @@ class Constants:
 
     matmul: float = 0.513
     """Share of the bf16 peak that large products of training reach."""
-    prefill: float = 0.228
+    prefill: float = 0.3
     """The same when prompts are read for sampling."""
     bandwidth: float = 0.724
     """Share of the memory bandwidth that element-wise passes and the reading of weights reach."""
@@ -56,9 +56,9 @@ class Constants:
     """Share of the bf16 peak in the vision tower."""
     dequantise: float = 0.44
     """Share of the memory bandwidth at which 4-bit weights become bf16 ones (4.5 bytes moved a weight)."""
-    vllm_step_s: float = 0.00228
+    vllm_step_s: float = 1.45e-3
     """Scheduling of one decoding step of vLLM."""
-    vllm_row_s: float = 5.57e-05
+    vllm_row_s: float = 30e-6
     """What each further completion adds to a step of vLLM: sampling, log probabilities, text."""
     vllm_bandwidth: float = 0.705
     """Share of the memory bandwidth at which vLLM reads weights and cache."""
