@@ -76,7 +76,7 @@ class Constants:
     """Share of the link's rate that collectives reach."""
     collective_s: float = 6e-05
     """Latency of one collective."""
-    mask_sam_s: float = 0.15
+    mask_sam_s: float = 0.5
     """SAM 2's encoder and decoder with their gradients on one picture at 1024 px."""
     mask_judge_s: float = 0.02
     """One drawn mask of 1024 px: decoded, judged, its likelihood."""
