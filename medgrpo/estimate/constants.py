@@ -102,6 +102,8 @@ class MemoryConstants:
     """Bytes of each logit where all are held at once (SFT): 16 bits, float32 and its gradient."""
     vision_kept: float = 12.0
     """Copies of a patch's state that one layer of the tower holds, in 16 bits, beside one for each layer."""
+    sam_gib: float = 1.1
+    """SAM 2 large in 16 bits, and what its pass over one picture of 1024 px holds."""
     vllm_gib: float = 2.0
     """What vLLM needs beside weights and cache: CUDA graphs, the batch that it profiles itself with."""
     reserve: float = 0.95

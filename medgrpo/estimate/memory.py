@@ -92,6 +92,8 @@ class Memory:
             "update": self.activations + self.logits + self.vision + self.largest_layer + self.casts,
             "optimizer": 4.0 * trained if "8bit" not in work.config.training.optim else 0.0,
         }
+        if work.draws_masks:
+            phases["update"] += MEMORY.sam_gib * GIB
         if work.method.samples_texts:
             phases["rollout"] = self.features + (0.0 if work.uses_vllm else self.cache + whole)
             head = 4.0 * shape.vocab * shape.hidden  # TRL's head computes in float32
