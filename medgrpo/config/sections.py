@@ -130,6 +130,9 @@ class DataConfig(Section):
     box_format: Literal["pixel", "thousand", "unit"] | None = None
     """Numbers of the boxes: pixels of the picture as the model sees it, 0-1000 or 0-1 of its sides; none: as the
     model's family was trained to write them."""
+    reasoning: Literal["labels", "free"] = "labels"
+    """What SFT teaches between <think> and </think> where a row has no completion of its own: the line that its labels
+    make ("CT, axial view."), or nothing (free), so that a model keeps its own way of thinking."""
     use_image_title: bool = False
     """Put `image_title` into the prompt ("This is a case of …"); it may give the answer away, hence off."""
     shuffle: bool = True

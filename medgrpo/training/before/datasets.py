@@ -172,7 +172,7 @@ def grpo_dataset(source: RowSource) -> Dataset:
     return _lazy(source, lambda row: {"prompt": messages_of(row, source), "row": row}, with_number=True)
 
 
-def sft_dataset(source: RowSource, tokenizer: Any) -> Dataset:
+def sft_dataset(source: RowSource, tokenizer: Any, *, reasoning_is_free: bool = False) -> Dataset:
     """Examples `prompt`, `completion`, `images` for vision models, `input_ids`, `labels` for text models.
 
     Only the completion is learned.
@@ -181,10 +181,11 @@ def sft_dataset(source: RowSource, tokenizer: Any) -> Dataset:
 
     def example(row: Row) -> dict[str, Any]:
         prompt, target = build_example(_seen(row, source), source.template, parts=source.is_vision)
+        marks = {} if row.get("chosen") or not reasoning_is_free else {"reasoning_is_free": True}
         if source.is_vision:
-            return {"prompt": prompt, "completion": _assistant(target)}
+            return {"prompt": prompt, "completion": _assistant(target), **marks}
         start, (completion,) = tokenised(tokenizer, prompt, target)
-        return {"input_ids": start + completion, "labels": [IGNORED] * len(start) + completion}
+        return {"input_ids": start + completion, "labels": [IGNORED] * len(start) + completion, **marks}
 
     return _lazy(source, example)
 
