@@ -65,7 +65,8 @@ def read_text(text: str) -> list[tuple[str, str, bool]]:
 # Masks
 
 # A batch is one (batch, height, width) array or a list of (height, width) arrays of any sizes, of uint8
-# (foreground above 0 or above the threshold) or float32 or float64 (above 0.5 or above the threshold).
+# (foreground above 0 or above the threshold), float32 or float64 (above 0.5 or above the threshold), or uint16, the
+# bits of half floats.
 _Batch: TypeAlias = NDArray[np.generic] | Sequence[NDArray[np.generic]]
 
 @final

@@ -20,7 +20,9 @@ CHANCE_DRAWS = 200
 Binning = Literal["equal_width", "equal_mass"]
 
 
-def bin_edges(confidence: ArrayLike, bins: int = BINS, binning: Binning = "equal_width") -> NDArray[np.float64]:
+def bin_edges(
+    confidence: ArrayLike, bins: int = BINS, binning: Binning = "equal_width"
+) -> NDArray[np.float64]:
     """Edges of the bins, rising, (bins + 1,); each bin is open on the left and closed on the right.
 
     Args:
@@ -74,9 +76,7 @@ def ece_by_chance(
     certain = np.asarray(confidence, dtype=np.float64)
     place = _places(certain, bins, binning)
     rng = np.random.default_rng(seed)
-    drawn = [
-        _gaps(place, (rng.random(len(certain)) < certain) - certain).sum() for _ in range(CHANCE_DRAWS)
-    ]
+    drawn = [_gaps(place, (rng.random(len(certain)) < certain) - certain).sum() for _ in range(CHANCE_DRAWS)]
     return float(np.mean(drawn) / len(certain))
 
 

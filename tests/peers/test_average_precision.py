@@ -54,9 +54,7 @@ def dataset(seed):
         if rng.random() < 0.3:
             area = area * rng.uniform(0.5, 1.0, count)  # as of a segmentation
         order = rng.permutation(len(found))
-        predictions.append(
-            {"boxes": found[order], "scores": scores[order], "labels": found_labels[order]}
-        )
+        predictions.append({"boxes": found[order], "scores": scores[order], "labels": found_labels[order]})
         references.append({"boxes": truth, "labels": truth_labels, "iscrowd": crowd, "area": area})
     return predictions, references
 
@@ -170,7 +168,9 @@ def test_torchmetrics_gives_the_same_figures():
         ours = BoxMatches.of_boxes(whole, truth).summary()
         for name in ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100"):
             wanted = float(theirs[name])
-            assert ours[name] == pytest.approx(wanted, abs=1e-6) or (np.isnan(ours[name]) and wanted == -1), seed
+            assert ours[name] == pytest.approx(wanted, abs=1e-6) or (np.isnan(ours[name]) and wanted == -1), (
+                seed
+            )
 
 
 def test_faster_coco_eval_gives_the_same_figures():

@@ -54,6 +54,7 @@ fn count(number: usize) -> PyResult<u32> {
 impl BoxMatches {
     /// From the boxes in texts; `extras` holds crowd, ignored and area of each reference (NaN: of its box).
     #[staticmethod]
+    #[allow(clippy::too_many_arguments)] // Python's keywords
     #[pyo3(signature = (texts, references, extras, scale, frame, asked, use_labels))]
     fn of_texts(
         py: Python<'_>,
