@@ -93,7 +93,7 @@ pub(crate) fn assign_body(costs: &[f64], rows: usize, columns: usize) -> Vec<usi
 }
 
 /// Rounds of bidding before paths are searched.
-const BIDDING_ROUNDS: usize = 2;
+const BIDDING_ROUNDS: usize = 4;
 
 impl Market<'_> {
     /// Each free row takes its cheapest column, at a price at which its second is as good; returns who is left.
@@ -136,7 +136,8 @@ impl Market<'_> {
         let mut base = 0.0;
         let (last, reached) = loop {
             let costs = &self.costs[row * self.columns..][..self.columns];
-            let least = path.relax(costs, &self.price, base, row);
+            path.rows.push((row, base));
+            let least = path.relax(costs, &self.price, base);
             let column = path.nearest(least, &self.row_of);
             path.done.push((column, path.length[column]));
             path.open[column] = f64::INFINITY;
@@ -147,17 +148,18 @@ impl Market<'_> {
             base = path.length[column]
                 - (self.costs[row * self.columns + column] - self.price[column]);
         };
-        for &(column, length) in &path.done {
-            self.price[column] += length - reached;
-        }
+        // Backwards, at the prices that the lengths were measured with: from the row that gave a column its length.
         let mut column = last;
         loop {
-            let row = path.reached_from[column] as usize;
+            let row = path.row_before(column, self);
             self.row_of[column] = row;
             std::mem::swap(&mut self.column_of[row], &mut column);
             if row == start {
                 break;
             }
+        }
+        for &(column, length) in &path.done {
+            self.price[column] += length - reached;
         }
     }
 }
@@ -238,7 +240,10 @@ struct Path {
     length: Vec<f64>,
     /// 0 where a column may still be reached, infinite where it was.
     open: Vec<f64>,
-    reached_from: Vec<u32>,
+    /// What `length` becomes: written apart, since stores under a mask are slow.
+    next: Vec<f64>,
+    /// Rows looked from, with the length to start from.
+    rows: Vec<(usize, f64)>,
     /// Columns reached, with their final lengths.
     done: Vec<(usize, f64)>,
 }
@@ -248,7 +253,8 @@ impl Path {
         Self {
             length: vec![f64::INFINITY; columns],
             open: vec![0.0; columns],
-            reached_from: vec![0; columns],
+            next: vec![f64::INFINITY; columns],
+            rows: Vec::new(),
             done: Vec::new(),
         }
     }
@@ -257,39 +263,33 @@ impl Path {
         self.length.fill(f64::INFINITY);
         self.open.fill(0.0);
         self.done.clear();
+        self.rows.clear();
     }
 
     /// Looks from a row at every column; returns the least length of those not reached yet.
     #[inline(always)]
-    fn relax(&mut self, costs: &[f64], price: &[f64], base: f64, row: usize) -> f64 {
+    fn relax(&mut self, costs: &[f64], price: &[f64], base: f64) -> f64 {
         const LANES: usize = 8;
-        let row = row as u32;
         let mut least = [f64::INFINITY; LANES];
         let columns = costs.len();
         let whole = columns - columns % LANES;
-        let step = |column: usize, length: &mut f64, open: f64, from: &mut u32| {
-            // A column that was reached keeps its length: infinity is not shorter.
-            let found = base + (costs[column] - price[column]) + open;
-            let shorter = found < *length;
-            *length = if shorter { found } else { *length };
-            *from = if shorter { row } else { *from };
-            *length + open
-        };
-        let (lengths, length_rest) = self.length.split_at_mut(whole);
-        let (from, from_rest) = self.reached_from.split_at_mut(whole);
-        let groups = lengths.as_chunks_mut::<LANES>().0.iter_mut();
+        let groups = self.next.as_chunks_mut::<LANES>().0.iter_mut();
         let groups = groups
+            .zip(self.length.as_chunks::<LANES>().0)
             .zip(self.open.as_chunks::<LANES>().0)
-            .zip(from.as_chunks_mut::<LANES>().0)
             .zip(costs.as_chunks::<LANES>().0)
             .zip(price.as_chunks::<LANES>().0);
-        for ((((length, open), from), cost), price) in groups {
+        for ((((next, length), open), cost), price) in groups {
             for lane in 0..LANES {
                 let found = base + (cost[lane] - price[lane]) + open[lane];
-                let shorter = found < length[lane];
-                length[lane] = if shorter { found } else { length[lane] };
-                from[lane] = if shorter { row } else { from[lane] };
-                let value = length[lane] + open[lane];
+                next[lane] = if found < length[lane] {
+                    found
+                } else {
+                    length[lane]
+                };
+            }
+            for lane in 0..LANES {
+                let value = next[lane] + open[lane];
                 least[lane] = if value < least[lane] {
                     value
                 } else {
@@ -298,11 +298,29 @@ impl Path {
             }
         }
         let mut all = least.into_iter().fold(f64::INFINITY, f64::min);
-        for (index, (length, from)) in length_rest.iter_mut().zip(from_rest).enumerate() {
-            let column = whole + index;
-            all = all.min(step(column, length, self.open[column], from));
+        for column in whole..columns {
+            let found = base + (costs[column] - price[column]) + self.open[column];
+            self.next[column] = if found < self.length[column] {
+                found
+            } else {
+                self.length[column]
+            };
+            all = all.min(self.next[column] + self.open[column]);
         }
+        std::mem::swap(&mut self.next, &mut self.length);
         all
+    }
+
+    /// The first row that was looked from and gave a column its length.
+    #[allow(clippy::float_cmp)] // computed again in the same way
+    fn row_before(&self, column: usize, market: &Market<'_>) -> usize {
+        let length = self.length[column];
+        let gave = |&&(row, base): &&(usize, f64)| {
+            base + (market.costs[row * market.columns + column] - market.price[column]) + 0.0
+                == length
+        };
+        let found = self.rows.iter().find(gave);
+        found.expect("some row gave it").0
     }
 
     /// A column of that length; among equals a free one, which ends the search.
