@@ -187,7 +187,7 @@ def _of_sampling(work: Workload) -> Iterator[Change]:
         if share > config.vllm.gpu_memory_utilization or config.vllm.gpu_memory_utilization != 0.3:
             values["vllm.gpu_memory_utilization"] = share
             typed += f" --set vllm.gpu_memory_utilization={share}"
-        yield Change(typed, "needs medgrpo[vllm] and memory for a second copy", values)
+        yield Change(typed, "needs the extra [vllm] and memory for a second copy", values)
     elif config.vllm.mode == "colocate":
         yield _set({"rollout.engine": "transformers"}, "slower sampling, no second copy of the model")
 
@@ -198,7 +198,7 @@ def _of_training(work: Workload) -> Iterator[Change]:
         yield _set({"training.beta": 0.0}, "no KL to the reference model")
     if config.tuning.method == "full":
         if not work.gpu.is_cpu and config.training.optim != "adamw_8bit":
-            yield _set({"training.optim": "adamw_8bit"}, "needs medgrpo[qlora]; 8-bit optimiser states")
+            yield _set({"training.optim": "adamw_8bit"}, "needs the extra [qlora]; 8-bit optimiser states")
         yield _set(
             {"tuning.method": "lora", "training.learning_rate": max(1e-5, config.training.learning_rate)},
             "fewer weights are trained",
