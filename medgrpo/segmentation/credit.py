@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,7 +158,7 @@ def judge_on_device(
     import torch
 
     def there(array: Mask) -> Tensor:
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(masks.device)
+        return tensor_of(array, masks.device)
 
     inside = masks if truth.fov is None else masks & there(truth.fov)
     skeletons = torch.from_numpy(np.asarray(skeletonize(to_host(inside)))).to(masks.device)
@@ -255,9 +255,13 @@ def _beyond_others(field: Tensor) -> Tensor:
 
 
 def _onto(draw: Draw, array: NDArray[np.generic] | Tensor) -> Tensor:
+    return tensor_of(array, draw.masks.device)
+
+
+def tensor_of(array: NDArray[np.generic] | Tensor, device: Any) -> Tensor:
+    """The array on a device; a tensor as it is. What cannot be written to is copied: torch warns of sharing it."""
     import torch
 
     if isinstance(array, torch.Tensor):
         return array
-    # Arrays of an image file cannot be written to, and torch warns of them: they are copied.
-    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(draw.masks.device)
+    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
