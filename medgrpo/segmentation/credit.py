@@ -132,7 +132,7 @@ def _counted(inside: Mask, skeletons: Mask, truth: Truth) -> Floats:
     scratch = np.empty(truth.mask.shape, np.bool_)
 
     def shared(mask: Mask, other: Mask) -> int:
-        return np.count_nonzero(np.logical_and(mask, other, out=scratch))
+        return int(np.count_nonzero(np.logical_and(mask, other, out=scratch)))
 
     counts = [
         (

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -33,9 +34,13 @@ class StopRequest:
 
     A second CTRL-C stops at once. Launchers pass on a signal that the terminal sent to every process too, so
     that what comes within a second counts once.
+
+    Args:
+        tell: called at the first signal, to say that it was heard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[], None] | None = None) -> None:
+        self._tell = tell
         self.requested: str | None = None
         self._file = os.environ.get(STOP_FILE)
         self._requested_at = 0.0
@@ -60,6 +65,8 @@ class StopRequest:
         if self.requested is None:
             self.requested = signal.Signals(number).name
             self._requested_at = time.monotonic()
+            if self._tell is not None:
+                self._tell()
         elif number == signal.SIGINT and time.monotonic() - self._requested_at > 1:
             raise KeyboardInterrupt
 
