@@ -13,7 +13,7 @@ use super::notation::is_bare_value;
 use super::numbers::{quantities, Dimension, Quantity};
 use super::polarity::{is_bare, is_possible, polarity, Polarity};
 use super::question::{is_normal, Question};
-use super::relations::is_related;
+use super::relations::{is_related, side_bits};
 use super::selection::is_comparative;
 use super::statements;
 use super::targets::{is_same, target_of, Target};
@@ -164,6 +164,9 @@ impl Prompt {
         }
         if has_parts && self.kinds.has(Category::Side) {
             answer.settle_image_side();
+        }
+        if self.kinds.has(Category::Side) {
+            answer.settle_shift(self.question.as_ref());
         }
         if has_parts {
             answer.retract_at_no();
@@ -448,7 +451,12 @@ fn first_sentence(answer: &Parsed) -> u32 {
 }
 
 fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Question>) -> Verdict {
-    let all = quantities(answer);
+    let mut all = quantities(answer);
+    if let Some((dimension, factor)) = question.and_then(|q| q.unit) {
+        for said in all.iter_mut().filter(|q| q.dimension == Dimension::Count) {
+            (said.dimension, said.value) = (dimension, said.value * factor);
+        }
+    }
     let sentence = all.first().map(|q| answer.tokens[q.token].sentence);
     let said: Vec<Quantity> = all
         .into_iter()
@@ -466,21 +474,42 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
             .iter()
             .any(|t| matches!(t.role, Role::No | Role::Negation | Role::NegationBack));
         let is_sure = polarity(answer, None) != Polarity::Contradictory;
-        return if is_none && says_none && is_sure {
+        let is_pair =
+            wanted.len() == 1 && wanted[0].value == 2.0 && wanted[0].dimension == Dimension::Count;
+        let names_both = answer
+            .tokens
+            .iter()
+            .any(|t| t.is_stated() && side_bits(t) == 3);
+        return if is_none && says_none && is_sure || is_pair && names_both {
             Verdict::accept(Rule::Number)
         } else {
             Verdict::reject(Rule::Number)
         };
     }
+    let said = total_of(said);
     let agrees = Quantity::agrees_with;
     let all_there = wanted.iter().all(|w| said.iter().any(|s| agrees(s, w)));
     let none_else = said.iter().all(|s| wanted.iter().any(|w| agrees(s, w)));
     let is_size = wanted.len() > 1 && wanted.iter().all(|w| w.dimension == Dimension::Length);
     let has_all_sides = !is_size || said.len() >= wanted.len();
-    if all_there && none_else && has_all_sides {
+    // "120/80" is no "80/120"
+    let is_ordered = wanted.iter().all(|w| w.dimension != Dimension::Pressure)
+        || said.iter().zip(wanted).all(|(s, w)| agrees(s, w));
+    if all_there && none_else && has_all_sides && is_ordered {
         Verdict::accept(Rule::Number)
     } else {
         Verdict::reject(Rule::Number)
+    }
+}
+
+/// "Three lesions: two in the liver and one in the spleen": the parts of a total are no further counts.
+fn total_of(said: Vec<Quantity>) -> Vec<Quantity> {
+    let is_count = said.iter().all(|q| q.dimension == Dimension::Count);
+    let sum: f64 = said.iter().map(|q| q.value).sum();
+    match said.as_slice() {
+        [first, _, _, ..] if is_count && (2.0 * first.value - sum).abs() < 1e-9 => vec![*first],
+        [_, _, .., last] if is_count && (2.0 * last.value - sum).abs() < 1e-9 => vec![*last],
+        _ => said,
     }
 }
 

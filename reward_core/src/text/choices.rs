@@ -1,6 +1,11 @@
 //! Multiple choice: option letters and option texts.
 
+use std::borrow::Cow;
+
+use memchr::memchr;
+
 use super::tokens::Parsed;
+use super::words::markup_length;
 use super::wrappers::unwrapped;
 
 /// The options of one question.
@@ -78,10 +83,11 @@ impl Options {
     #[must_use]
     pub fn letters_in(&self, answer: &str) -> Letters {
         let plain: String = unwrapped(answer).chars().map(wide_to_plain).collect();
+        let plain = without_markup(&plain);
         let words = words(plain.trim());
         let mut groups = self.groups(&words);
         if groups.is_empty() {
-            return Letters::default();
+            return self.last_letter(&words);
         }
         if let Some(start) = last_retraction(&words, &groups) {
             groups.retain(|g| g.start >= start);
@@ -101,6 +107,31 @@ impl Options {
         chosen.options.sort_unstable();
         chosen.options.dedup();
         chosen
+    }
+
+    /// The letter with which an answer ends that names none elsewhere: "I would tick D."
+    fn last_letter(&self, words: &[Word<'_>]) -> Letters {
+        let [.., before, last] = words else {
+            return Letters::default();
+        };
+        let letter = last.text.chars().next().filter(|c| {
+            last.text.len() == 1 && c.is_ascii_uppercase() && *c != 'I' && *c != 'A'
+        });
+        let position = letter.and_then(|c| self.position(c));
+        let denies = words.iter().any(|w| {
+            w.text.ends_with("n't")
+                || DENIALS_BEFORE.iter().any(|d| d.eq_ignore_ascii_case(w.text))
+        });
+        match position.filter(|_| {
+            !is_lettered(before.text) && before.text.len() > 1 && !denies && !last.asks
+        }) {
+            Some(position) => Letters {
+                options: vec![position],
+                are_named: true,
+                is_hedged: false,
+            },
+            None => Letters::default(),
+        }
     }
 
     /// Runs of letters joined by commas and conjunctions, each with what is said of it.
@@ -149,7 +180,7 @@ impl Options {
             let lead = &words[from + clause_start(&words[from..=start], from > 0)..start];
             let rest = &words[end..to];
             let tail = &rest[..clause_end(rest, to < words.len())];
-            groups[index].judge(lead, tail, words[start].before);
+            groups[index].judge(lead, &words[start..end], tail);
         }
         groups
     }
@@ -195,7 +226,8 @@ impl Options {
                 || is_named && text != "a")
                 .then_some(letters);
         }
-        let is_predicated = next.is_some_and(|n| n.before <= Stop::Blank && is_predicate(n.text));
+        let is_predicated = next
+            .is_some_and(|n| n.before <= Stop::Blank && (is_predicate(n.text) || n.text == "it"));
         let is_listed =
             next.is_some_and(|n| is_connective(n.text)) || previous.is_some_and(is_connective);
         let is_before_han = next.is_some_and(|n| !n.text.is_ascii());
@@ -205,6 +237,7 @@ impl Options {
                 n.before == Stop::Blank
                     && !is_predicate(n.text)
                     && !is_connective(n.text)
+                    && !matches!(n.text, "the" | "it" | "as" | "over" | "than" | "rather" | "instead")
                     && n.text.is_ascii()
             });
         let is_pronoun =
@@ -259,6 +292,8 @@ struct Word<'a> {
     /// A bracket, full stop or colon follows at once.
     is_marked: bool,
     is_after_dash: bool,
+    /// A question mark follows at once.
+    asks: bool,
 }
 
 /// Words of the text; each Chinese character is one.
@@ -287,6 +322,7 @@ fn words(text: &str) -> Vec<Word<'_>> {
                             | '?'
                     );
                 last.is_closed |= is_close;
+                last.asks |= matches!(character, '?' | '？');
             }
             is_bracketed |= matches!(character, '(' | '[' | '（' | '【' | '{');
             is_after_dash |= matches!(character, '-' | '—' | '–');
@@ -330,6 +366,7 @@ fn words(text: &str) -> Vec<Word<'_>> {
             is_closed: false,
             is_marked: false,
             is_after_dash,
+            asks: false,
         };
         found.push(word);
         (before, is_bracketed, is_after_dash) = (Stop::Joined, false, false);
@@ -345,13 +382,16 @@ struct Group {
     end: usize,
     is_denied: bool,
     is_hedged: bool,
+    /// A question mark follows: "C? I'd rather say D."
+    is_asked: bool,
     /// 0: only discussed; 1: named; 2: called the best; 3: the conclusion.
     rank: u8,
 }
 
 impl Group {
     #[allow(clippy::too_many_lines)] // mostly lists of words
-    fn judge(&mut self, lead: &[Word<'_>], tail: &[Word<'_>], before: Stop) {
+    fn judge(&mut self, lead: &[Word<'_>], letter: &[Word<'_>], tail: &[Word<'_>]) {
+        let before = letter[0].before;
         let count = |words: &[Word<'_>], list: &[&str]| {
             words
                 .iter()
@@ -372,7 +412,11 @@ impl Group {
         let mut denials = count(lead, &DENIALS_BEFORE) + count(tail, &DENIALS_AFTER);
         denials += usize::from(has_run(
             lead,
-            &["不选", "不是", "排除", "而非", "除了", "并非"],
+            &[
+                "不选", "不是", "排除", "而非", "除了", "并非", "不能选", "不应选", "不应该选",
+                "不会选", "不该选", "不可能是", "不可能选", "别选", "不宜选", "不考虑", "不支持",
+                "错选", "误选", "不能是",
+            ],
         ));
         denials += usize::from(has_run(
             tail,
@@ -387,7 +431,9 @@ impl Group {
                 "不合",
             ],
         ));
+        let is_question = |words: &[Word<'_>]| words.iter().any(|w| w.asks);
         self.is_denied = denials % 2 == 1;
+        self.is_asked = is_question(letter) || is_question(tail);
         let may_be = lead.windows(2).any(|w| {
             matches!(w[0].text.to_ascii_lowercase().as_str(), "could" | "may") && w[1].text == "be"
         });
@@ -409,15 +455,33 @@ impl Group {
                 "select",
                 "final",
                 "conclusion",
+                "leaves",
+                "leaving",
+                "remains",
+                "remaining",
+                "consequently",
+                "accordingly",
+                "settle",
+                "choosing",
+                "picking",
+                "selecting",
+                "chosen",
+                "go",
+                "going",
+                "opt",
             ],
         ) || has_run(
             lead,
-            &["答案", "故选", "应选", "选择", "因此", "所以", "综上", "选"],
+            &[
+                "答案", "故选", "应选", "选择", "因此", "所以", "综上", "选", "剩下", "只剩",
+                "剩余", "结论", "唯有", "只有",
+            ],
         );
         let is_best = has(
             tail,
             &[
-                "best", "correct", "right", "fits", "true", "answer", "matches",
+                "best", "better", "correct", "right", "fits", "true", "answer", "matches",
+                "winner",
             ],
         ) || has_run(tail, &["正确", "最", "符合", "对"]);
         let is_considered = has(
@@ -448,7 +512,7 @@ impl Group {
             }
             _ => u8::from(!is_discussed),
         };
-        if is_considered {
+        if is_considered || self.is_asked {
             self.rank = 0;
         }
         if self.rank == 2 && is_best && !lead.iter().any(|w| is_lead(w.text)) {
@@ -457,7 +521,10 @@ impl Group {
     }
 }
 
-const DENIALS_BEFORE: [&str; 14] = [
+const DENIALS_BEFORE: [&str; 17] = [
+    "over",
+    "against",
+    "discard",
     "not",
     "nor",
     "neither",
@@ -538,9 +605,33 @@ fn is_lead(word: &str) -> bool {
         "favors",
         "favours",
         "towards",
+        "say",
+        "saying",
+        "toward",
+        "tick",
+        "mark",
+        "go",
+        "take",
+        "prefer",
+        "get",
+        "but",
+        "rather",
+        "makes",
+        "make",
+        "making",
+        "choosing",
+        "picking",
+        "selecting",
+        "chosen",
+        "over",
+        "prefer",
+        "preferring",
+        "favor",
+        "favour",
     ];
-    const CHINESE: [&str; 11] = [
-        "选", "案", "是", "为", "项", "除", "即", "故", "和", "或", "非",
+    const CHINESE: [&str; 18] = [
+        "选", "案", "是", "为", "项", "除", "即", "故", "和", "或", "非", "下", "剩", "余", "有",
+        "了", "择", "认",
     ];
     LEADS.iter().any(|l| l.eq_ignore_ascii_case(word)) || CHINESE.contains(&word)
 }
@@ -565,6 +656,13 @@ fn is_lettered(word: &str) -> bool {
         "panel",
         "image",
         "streptococcus",
+        "hemoglobin",
+        "haemoglobin",
+        "cyclosporin",
+        "child",
+        "pugh",
+        "rads",
+        "lines",
     ]
     .iter()
     .any(|w| w.eq_ignore_ascii_case(word))
@@ -672,6 +770,10 @@ fn is_border_word(word: &str) -> bool {
         "unlike",
         "leaving",
         "than",
+        "over",
+        "makes",
+        "making",
+        "leaves",
     ]
     .iter()
     .any(|b| b.eq_ignore_ascii_case(word))
@@ -700,6 +802,26 @@ fn last_retraction(words: &[Word<'_>], groups: &[Group]) -> Option<usize> {
     let first = groups.first()?.start;
     let last = groups.last()?.start;
     (first + 1..last).rev().find(|&i| is_word(i))
+}
+
+/// "<b>B</b>" is B.
+fn without_markup(text: &str) -> Cow<'_, str> {
+    if memchr(b'<', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let (mut kept, mut at) = (0, 0);
+    while let Some(offset) = memchr(b'<', &text.as_bytes()[at..]) {
+        let start = at + offset;
+        at = start + 1;
+        if let Some(length) = markup_length(&text.as_bytes()[start..]) {
+            out.push_str(&text[kept..start]);
+            at = start + length;
+            kept = at;
+        }
+    }
+    out.push_str(&text[kept..]);
+    Cow::Owned(out)
 }
 
 fn wide_to_plain(character: char) -> char {

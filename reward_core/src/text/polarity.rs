@@ -561,7 +561,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     }
     let denies_opposite = content.iter().any(|t| {
         t.is_negated
-            && matches!(t.category, Category::Attribute | Category::Side)
+            && matches!(t.category, Category::Attribute | Category::Side | Category::Direction)
             && side_bits(t) == 0
             && core.iter().any(|a| are_opposite(a, t))
     });

@@ -3,6 +3,7 @@
 use super::claims::{Kinds, Standing};
 use super::clauses::Opener;
 use super::lexicon::{Category, Role};
+use super::numbers::{unit_named, Dimension};
 use super::proposition::Proposition;
 use super::relations::sides;
 use super::tokens::{Parsed, Token};
@@ -34,6 +35,8 @@ pub struct Question {
     pub asks_view: bool,
     /// The scale on which it asks for a value: "stage" in "What stage is it?".
     pub scale: Option<&'static str>,
+    /// The unit in which it asks for an amount ("How old …?", "… in mm?"), and its factor to the base unit.
+    pub unit: Option<(Dimension, f64)>,
 }
 
 const POLAR_OPENERS: &[&str] = &[
@@ -104,6 +107,7 @@ impl Question {
         let has = |words: &[&str]| words.iter().any(|w| parsed.text.contains(w));
         let asks_organ = has(&["organ", "body part", "器官", "脏器"]);
         let scale = parsed.scale_asked();
+        let unit = unit_asked(&parsed.text);
         let asks_view = has(&[
             "view",
             "projection",
@@ -127,6 +131,7 @@ impl Question {
             asks_organ,
             asks_view,
             scale,
+            unit,
         }
     }
 
@@ -381,6 +386,29 @@ fn run_before<'t>(before: &'t [&'t Token]) -> impl Iterator<Item = u64> + 't {
         .take_while(|t| t.is_han)
         .map(|t| t.key);
     joined.take(if is_run { 2 } else { 0 })
+}
+
+/// The unit that the question names or implies.
+fn unit_asked(text: &str) -> Option<(Dimension, f64)> {
+    let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    let asks_age = text
+        .split(|c: char| !c.is_alphanumeric())
+        .any(|word| word == "age");
+    if asks_age || has(&["how old", "years old", "年龄", "几岁", "多少岁"]) {
+        return unit_named("years");
+    }
+    if has(&["percentage", "percent", "百分比", "百分之几", "百分率"]) {
+        return unit_named("%");
+    }
+    let named = [" in ", "how many ", "多少", "几"].iter().find_map(|lead| {
+        let at = text.find(lead)? + lead.len();
+        let rest = &text[at..];
+        let end = rest
+            .find(|c: char| !c.is_alphanumeric())
+            .unwrap_or(rest.len());
+        unit_named(&rest[..end])
+    });
+    named.filter(|(dimension, _)| *dimension != Dimension::Count)
 }
 
 fn has_content(parsed: &Parsed, segment: &super::clauses::Segment) -> bool {

@@ -191,7 +191,26 @@ impl Parsed {
         let is_looking = |t: &Token| {
             matches!(
                 self.word(t),
-                "compare" | "inspect" | "examine" | "比较" | "观察" | "对比" | "查看" | "看"
+                "compare"
+                    | "inspect"
+                    | "examine"
+                    | "looking"
+                    | "comparing"
+                    | "inspecting"
+                    | "examining"
+                    | "reviewing"
+                    | "assessing"
+                    | "evaluating"
+                    | "scanning"
+                    | "reviewed"
+                    | "compared"
+                    | "checked"
+                    | "比较"
+                    | "观察"
+                    | "对比"
+                    | "查看"
+                    | "看"
+                    | "检查"
             )
         };
         let observes = (segment.has_verb && tokens.first().is_some_and(is_observer)
@@ -234,6 +253,9 @@ impl Parsed {
 
     /// Whether the next segment goes on with the clause.
     fn joins(&self, open: &Clause, next: &Clause, segment: &Segment) -> bool {
+        if self.of(segment).first().is_some_and(|t| t.role == Role::Conclude) {
+            return false; // "…, so the left ear"
+        }
         if !next.has_subject {
             return !matches!(segment.opener, Opener::Start)
                 || !open.has_subject

@@ -473,6 +473,37 @@ impl<'a> Scope<'a> {
         token.key == want.key
             || entails(token, want)
             || is_same_word((self.answer, token), (self.reference, want))
+            || self.is_within_term(token, want)
+    }
+
+    /// "Subdural" is named by "subdural hematoma", and by "SDH".
+    fn is_within_term(&self, token: &Token, want: &Token) -> bool {
+        let wanted = self.reference.word(want);
+        let asks_system = || self.question.is_some_and(|q| q.parsed.text.contains("system"));
+        if want.concept != NO_CONCEPT && token.role == Role::Content && asks_system() {
+            let said = self.answer.word(token); // "respiratory" where a system is asked
+            return Lexicon::get().concepts[want.concept as usize]
+                .terms
+                .iter()
+                .any(|t| t.strip_suffix(" system") == Some(said));
+        }
+        if want.concept != NO_CONCEPT
+            || want.category != Category::Unknown
+            || token.concept == NO_CONCEPT
+            || wanted.len() < 5
+            || !wanted.is_ascii()
+        {
+            return false;
+        }
+        let has_word = |term: &str| term.contains(' ') && term.split(' ').any(|w| w == wanted);
+        let said = self.answer.word(token);
+        let is_short = said.len() <= 4 && said.is_ascii();
+        has_word(said)
+            || is_short
+                && Lexicon::get().concepts[token.concept as usize]
+                    .terms
+                    .iter()
+                    .any(|t| has_word(t))
     }
 
     /// Every item is covered by one segment of the answer.

@@ -269,6 +269,12 @@ impl Parsed {
                 self.words.push((not, start, end, Break::Blank));
                 continue;
             }
+            // "pT3", "cN1": the letter says how the category was found
+            if is_staged_category(word.text) {
+                self.words
+                    .push((word_key(&word.text[1..]), start + 1, end, word.before));
+                continue;
+            }
             if word.text == "cannot" {
                 self.words.push((word_key("can"), start, end, word.before));
                 self.words.push((not, start, end, Break::Blank));
@@ -429,6 +435,9 @@ impl Parsed {
             "l" => "side.left",
             _ => return None,
         };
+        if self.words.len() == 1 {
+            return lexicon.concept(name); // "R." and nothing else
+        }
         let next = self.words.get(at + 1).filter(|w| w.3 <= Break::Hyphen)?;
         match lexicon.longest(std::iter::once(next.0))?.0 {
             Entry::Concepts(concepts) => {
@@ -535,6 +544,13 @@ impl Parsed {
 
     fn mark_modifiers(&mut self) {
         for at in 1..self.tokens.len() {
+            // "fat-containing", "brain-like"
+            let is_compound = self.tokens[at].before == Break::Hyphen
+                && matches!(
+                    self.word(&self.tokens[at]),
+                    "containing" | "like" | "saturated" | "suppressed" | "related" | "based"
+                );
+            self.tokens[at - 1].is_modifier |= is_compound;
             let (organ, picture) = (self.tokens[at - 1], self.tokens[at]);
             let is_close = picture.before <= Break::Hyphen || picture.start == organ.start;
             if organ.category == Category::Organ
@@ -635,9 +651,24 @@ fn glued<'l>(text: &str, lexicon: &'l Lexicon) -> Option<(&'l Entry, usize)> {
     matches!(found.0, Entry::Concepts(_)).then_some(found)
 }
 
+/// "pt3", "yn0", "cm1": a TNM category after the letter that says how it was found.
+fn is_staged_category(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (3..=4).contains(&bytes.len())
+        && matches!(bytes[0], b'p' | b'c' | b'y')
+        && matches!(bytes[1], b't' | b'n' | b'm')
+        && (b'0'..=b'4').contains(&bytes[2])
+        && bytes.get(3).is_none_or(|b| (b'a'..=b'd').contains(b))
+}
+
 fn parse_number(text: &str) -> Option<f64> {
     if !text.as_bytes()[0].is_ascii_digit() {
         return None;
     }
-    text.replace(',', "").parse().ok()
+    let is_decimal = text
+        .rsplit_once(',')
+        .is_some_and(|(_, digits)| digits.len() < 3 && !digits.contains('.'));
+    text.replace(',', if is_decimal { "." } else { "" })
+        .parse()
+        .ok()
 }
