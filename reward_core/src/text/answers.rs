@@ -60,6 +60,12 @@ impl Prompt {
             Some(question) => question.asks_view,
             None => true,
         } || references.iter().any(|r| is_view(r.as_ref()));
+        let mut options = options;
+        if asks_view {
+            for (_, option) in &mut options.items {
+                option.read_lateral_as_view();
+            }
+        }
         let scale = question.as_ref().and_then(|q| q.scale);
         let references: Vec<Reference> = references
             .iter()
@@ -452,9 +458,11 @@ fn first_sentence(answer: &Parsed) -> u32 {
 
 fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Question>) -> Verdict {
     let mut all = quantities(answer);
+    let mut wanted = wanted.to_vec();
     if let Some((dimension, factor)) = question.and_then(|q| q.unit) {
-        for said in all.iter_mut().filter(|q| q.dimension == Dimension::Count) {
-            (said.dimension, said.value) = (dimension, said.value * factor);
+        let bare = all.iter_mut().chain(&mut wanted);
+        for quantity in bare.filter(|q| q.dimension == Dimension::Count) {
+            (quantity.dimension, quantity.value) = (dimension, quantity.value * factor);
         }
     }
     let sentence = all.first().map(|q| answer.tokens[q.token].sentence);
@@ -494,7 +502,7 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
     let has_all_sides = !is_size || said.len() >= wanted.len();
     // "120/80" is no "80/120"
     let is_ordered = wanted.iter().all(|w| w.dimension != Dimension::Pressure)
-        || said.iter().zip(wanted).all(|(s, w)| agrees(s, w));
+        || said.iter().zip(&wanted).all(|(s, w)| agrees(s, w));
     if all_there && none_else && has_all_sides && is_ordered {
         Verdict::accept(Rule::Number)
     } else {

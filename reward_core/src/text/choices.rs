@@ -114,17 +114,20 @@ impl Options {
         let [.., before, last] = words else {
             return Letters::default();
         };
-        let letter = last.text.chars().next().filter(|c| {
-            last.text.len() == 1 && c.is_ascii_uppercase() && *c != 'I' && *c != 'A'
-        });
+        let letter =
+            last.text.chars().next().filter(|c| {
+                last.text.len() == 1 && c.is_ascii_uppercase() && *c != 'I' && *c != 'A'
+            });
         let position = letter.and_then(|c| self.position(c));
         let denies = words.iter().any(|w| {
             w.text.ends_with("n't")
-                || DENIALS_BEFORE.iter().any(|d| d.eq_ignore_ascii_case(w.text))
+                || DENIALS_BEFORE
+                    .iter()
+                    .any(|d| d.eq_ignore_ascii_case(w.text))
         });
-        match position.filter(|_| {
-            !is_lettered(before.text) && before.text.len() > 1 && !denies && !last.asks
-        }) {
+        match position
+            .filter(|_| !is_lettered(before.text) && before.text.len() > 1 && !denies && !last.asks)
+        {
             Some(position) => Letters {
                 options: vec![position],
                 are_named: true,
@@ -237,7 +240,10 @@ impl Options {
                 n.before == Stop::Blank
                     && !is_predicate(n.text)
                     && !is_connective(n.text)
-                    && !matches!(n.text, "the" | "it" | "as" | "over" | "than" | "rather" | "instead")
+                    && !matches!(
+                        n.text,
+                        "the" | "it" | "as" | "over" | "than" | "rather" | "instead"
+                    )
                     && n.text.is_ascii()
             });
         let is_pronoun =
@@ -409,13 +415,35 @@ impl Group {
             let text: String = words.iter().map(|w| w.text).collect();
             runs.iter().any(|r| text.contains(r))
         };
+        // "B项正确，其余均错误" says that of the others
+        let of_others = tail
+            .iter()
+            .position(|w| matches!(w.text, "其" | "others" | "rest" | "remaining" | "other"));
+        let tail = &tail[..of_others.unwrap_or(tail.len())];
         let mut denials = count(lead, &DENIALS_BEFORE) + count(tail, &DENIALS_AFTER);
         denials += usize::from(has_run(
             lead,
             &[
-                "不选", "不是", "排除", "而非", "除了", "并非", "不能选", "不应选", "不应该选",
-                "不会选", "不该选", "不可能是", "不可能选", "别选", "不宜选", "不考虑", "不支持",
-                "错选", "误选", "不能是",
+                "不选",
+                "不是",
+                "排除",
+                "而非",
+                "除了",
+                "并非",
+                "不能选",
+                "不应选",
+                "不应该选",
+                "不会选",
+                "不该选",
+                "不可能是",
+                "不可能选",
+                "别选",
+                "不宜选",
+                "不考虑",
+                "不支持",
+                "错选",
+                "误选",
+                "不能是",
             ],
         ));
         denials += usize::from(has_run(
@@ -480,8 +508,7 @@ impl Group {
         let is_best = has(
             tail,
             &[
-                "best", "better", "correct", "right", "fits", "true", "answer", "matches",
-                "winner",
+                "best", "better", "correct", "right", "fits", "true", "answer", "matches", "winner",
             ],
         ) || has_run(tail, &["正确", "最", "符合", "对"]);
         let is_considered = has(

@@ -195,7 +195,8 @@ impl Parsed {
             .iter()
             .enumerate()
             .take_while(|(i, t)| *i == 0 || t.before != Break::Sentence);
-        !gap.contains('?') && after.all(|(i, t)| is_bare_line(t) && (i == 0 || t.before != Break::Colon))
+        !gap.contains('?')
+            && after.all(|(i, t)| is_bare_line(t) && (i == 0 || t.before != Break::Colon))
     }
 
     /// "…, showing the lungs": a participle opens a closer description.
@@ -326,7 +327,14 @@ impl Parsed {
             let is_exam = before.category == Category::Modality
                 || matches!(
                     self.word(&before),
-                    "scan" | "examination" | "exam" | "study" | "workup" | "screening" | "staging" | "imaging"
+                    "scan"
+                        | "examination"
+                        | "exam"
+                        | "study"
+                        | "workup"
+                        | "screening"
+                        | "staging"
+                        | "imaging"
                 );
             if !is_exam || token.role != Role::Preposition || self.word(&token) != "for" {
                 continue;

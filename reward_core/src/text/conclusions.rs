@@ -183,7 +183,22 @@ impl Parsed {
             let is_shift = lead
                 .get((lead.len() - between).wrapping_sub(1))
                 .is_some_and(|t| t.concept == deviation && t.segment == token.segment);
-            let is_han_shift = self.tokens.get(at + 1).is_some_and(|t| t.concept == deviation)
+            // "with hemiparesis of the left side of the body": the symptom is on the other side
+            let of_symptom = lead[..lead.len() - between].iter().rev().take(1).any(|t| {
+                t.segment == token.segment
+                    && matches!(
+                        self.word(t),
+                        "hemiparesis" | "hemiplegia" | "weakness" | "paralysis" | "numbness"
+                    )
+            });
+            if of_symptom {
+                self.set_aside(at..at + 1, Standing::Beside);
+                continue;
+            }
+            let is_han_shift = self
+                .tokens
+                .get(at + 1)
+                .is_some_and(|t| t.concept == deviation)
                 && lead.last().is_some_and(|t| self.word(t) == "向");
             if is_shift && moves_to || is_han_shift {
                 self.set_aside(at..at + 1, Standing::Beside);

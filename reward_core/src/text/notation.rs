@@ -49,7 +49,7 @@ pub fn read(text: &str, words: &[Word], at: usize) -> Option<Notation> {
             }
         }
         return match next {
-            Some(next) if next >= 0x80 => reader.chinese_scale(at),
+            Some(next) if next >= 0x80 => reader.chinese_scale(at).or_else(|| reader.scale(at)),
             Some(next) if next.is_ascii_digit() => reader
                 .region_level(at)
                 .or_else(|| reader.scale(at))
@@ -83,8 +83,8 @@ pub fn scale_asked(text: &str, words: &[Word]) -> Option<&'static str> {
     let asks_which = [
         "what", "which", "几", "哪", "什么", "多少", "分期", "分级", "分型", "分类",
     ]
-        .iter()
-        .any(|w| text.contains(w));
+    .iter()
+    .any(|w| text.contains(w));
     let named = |at: usize| {
         let word = reader.word(at)?;
         let scale = SCALES
@@ -120,7 +120,11 @@ pub fn scale_asked(text: &str, words: &[Word]) -> Option<&'static str> {
     (0..words.len()).filter(|_| asks_which).find_map(|at| {
         named(at)
             .filter(|_| read(text, words, at).is_none())
-            .filter(|name| *name != "type" || text.contains("分型") || OWNERS.iter().any(|o| text.contains(o.0)))
+            .filter(|name| {
+                *name != "type"
+                    || text.contains("分型")
+                    || OWNERS.iter().any(|o| text.contains(o.0))
+            })
     })
 }
 
@@ -150,17 +154,19 @@ const SCALES: [(&str, u64); 10] = [
 ];
 
 /// Names that own a scale, and the scale that a value right after them is on: "ASA III", "WHO 2", "Stanford A".
-const OWNERS: [(&str, u64); 19] = [
+const OWNERS: [(&str, u64); 21] = [
     ("asa", 4),
     ("nyha", 4),
     ("killip", 4),
     ("child", 4),
+    ("pugh", 4),
     ("who", 2),
     ("isup", 2),
     ("fazekas", 2),
     ("kellgren", 2),
     ("lawrence", 2),
     ("meyerding", 2),
+    ("gleason", 6),
     ("bosniak", 5),
     ("pirads", 5),
     ("lirads", 5),
@@ -290,11 +296,14 @@ impl<'a> Reader<'a> {
         while self.word(next).is_some_and(is_vertebra) && self.is_near(next) {
             next += 1;
         }
+        let is_counted = self.word(next) == Some("第"); // "颈椎第5节"
+        next += usize::from(is_counted);
         let value = value_of(self.word(next).filter(|_| self.is_near(next))?)?;
         if !is_level(region, value) {
             return None;
         }
         let mut used = next + 1 - at;
+        used += usize::from(is_counted && self.word(next + 1) == Some("节"));
         let second = self.second_level(at + used, region);
         used += second.map_or(0, |(_, more)| more);
         Some(self.level(level_key(region, value), second.map(|s| s.0), at, used))
@@ -423,7 +432,10 @@ impl<'a> Reader<'a> {
         let list = ["and", "to", "or", "through"];
         if list.contains(&self.word(before)?) && before >= 2 {
             before -= 2; // "ribs 6 and 7"
-        } else if self.words[at].3 == Break::Hyphen && before >= 1 && value_of(self.word(before)?).is_some() {
+        } else if self.words[at].3 == Break::Hyphen
+            && before >= 1
+            && value_of(self.word(before)?).is_some()
+        {
             before -= 1; // "ribs 6-8"
         }
         let is_unit = self
@@ -440,13 +452,22 @@ impl<'a> Reader<'a> {
     /// "II期", "3级", "三型".
     fn chinese_scale(&self, at: usize) -> Option<Notation> {
         let next = self.word(at + 1).filter(|_| self.is_near(at + 1))?;
-        let scale = CHINESE_SCALES.iter().find(|(name, _)| *name == next)?.1;
-        let (value, suffix) = value_with_suffix(self.word(at)?)?;
+        let (value, mut suffix) = value_with_suffix(self.word(at)?)?;
+        // "4a类" is three raw words
+        let letter = next.as_bytes()[0];
+        let has_letter = next.len() == 1 && (b'a'..=b'd').contains(&letter) && suffix == 0;
+        let unit = if has_letter {
+            suffix = u64::from(letter);
+            self.word(at + 2)?
+        } else {
+            next
+        };
+        let scale = CHINESE_SCALES.iter().find(|(name, _)| *name == unit)?.1;
         let key = SCALE | scale << 32 | value << 8 | suffix;
         Some(Notation {
             keys: [Some(key), None],
             category: Category::Scale,
-            words: 2,
+            words: 2 + usize::from(has_letter),
         })
     }
 

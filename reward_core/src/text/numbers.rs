@@ -30,6 +30,12 @@ pub enum Dimension {
     Rate,
     /// Pressure, in millimetres of mercury.
     Pressure,
+    /// Magnetic field, in tesla.
+    Field,
+    /// Mass in a volume, in milligrams per decilitre.
+    Concentration,
+    /// Amount in a volume, in millimoles per litre.
+    Molarity,
 }
 
 /// A number with its unit.
@@ -54,8 +60,7 @@ impl Quantity {
     /// Whether both name the same amount: counts exactly, measured sizes within [`TOLERANCE`].
     #[must_use]
     pub fn agrees_with(&self, other: &Self) -> bool {
-        let is_unit_left_out =
-            self.dimension == Dimension::Count && has_one_unit(other.dimension);
+        let is_unit_left_out = self.dimension == Dimension::Count && has_one_unit(other.dimension);
         if self.dimension != other.dimension && !is_unit_left_out
             || direction(self.bound) != direction(other.bound)
         {
@@ -72,7 +77,10 @@ impl Quantity {
             | Dimension::Angle
             | Dimension::Attenuation
             | Dimension::Rate
-            | Dimension::Pressure => 0.0,
+            | Dimension::Pressure
+            | Dimension::Field
+            | Dimension::Concentration
+            | Dimension::Molarity => 0.0,
         };
         (self.value - other.value).abs() <= tolerance + 1e-9
     }
@@ -82,7 +90,13 @@ impl Quantity {
 const fn has_one_unit(dimension: Dimension) -> bool {
     matches!(
         dimension,
-        Dimension::Rate | Dimension::Pressure | Dimension::Attenuation | Dimension::Percent
+        Dimension::Rate
+            | Dimension::Pressure
+            | Dimension::Attenuation
+            | Dimension::Percent
+            | Dimension::Field
+            | Dimension::Concentration
+            | Dimension::Molarity
     )
 }
 
@@ -346,6 +360,17 @@ const UNITS: &[(&str, Dimension, f64)] = &[
     ("次/分钟", Dimension::Rate, 1.0),
     ("次每分", Dimension::Rate, 1.0),
     ("次每分钟", Dimension::Rate, 1.0),
+    ("mg/dl", Dimension::Concentration, 1.0),
+    ("g/dl", Dimension::Concentration, 1000.0),
+    ("g/l", Dimension::Concentration, 100.0),
+    ("mg/l", Dimension::Concentration, 0.1),
+    ("ng/ml", Dimension::Concentration, 0.0001),
+    ("mmol/l", Dimension::Molarity, 1.0),
+    ("umol/l", Dimension::Molarity, 0.001),
+    ("μmol/l", Dimension::Molarity, 0.001),
+    ("t", Dimension::Field, 1.0),
+    ("tesla", Dimension::Field, 1.0),
+    ("特斯拉", Dimension::Field, 1.0),
     ("mmhg", Dimension::Pressure, 1.0),
     ("mm hg", Dimension::Pressure, 1.0),
     ("millimeters of mercury", Dimension::Pressure, 1.0),

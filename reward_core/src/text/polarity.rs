@@ -237,6 +237,12 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
             for tokens in clauses(answer, sentence) {
                 let clause = Clause::new(answer, tokens, Some(question));
                 let says = clause_says(answer, &clause, question, &said);
+                if clause.content.is_empty()
+                    && found.stated == Stated::Firm(true)
+                    && takes_up_and_denies(answer, tokens, &clause)
+                {
+                    found.stated = Stated::Firm(false); // "it is obscured and cannot be seen"
+                }
                 match says {
                     Stated::Firm(_) if found.add(says, &clause, question) => return Stated::Both,
                     Stated::Weak(_) if of_sentence == Stated::Nothing => of_sentence = says,
@@ -260,6 +266,16 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
         }
     }
     found.stated
+}
+
+/// "… and cannot be seen": a clause without a subject that only denies.
+fn takes_up_and_denies(answer: &Parsed, tokens: &[Token], clause: &Clause<'_>) -> bool {
+    let opens = tokens
+        .first()
+        .is_some_and(|t| answer.segments[t.segment as usize].opener == Opener::And);
+    opens
+        && !tokens.iter().any(|t| t.role == Role::Determiner)
+        && bare_says(&clause.tokens) == Some(false)
 }
 
 /// What has been found so far, and whether it is said of the subject of the question and in its words alone.
@@ -561,7 +577,10 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     }
     let denies_opposite = content.iter().any(|t| {
         t.is_negated
-            && matches!(t.category, Category::Attribute | Category::Side | Category::Direction)
+            && matches!(
+                t.category,
+                Category::Attribute | Category::Side | Category::Direction
+            )
             && side_bits(t) == 0
             && core.iter().any(|a| are_opposite(a, t))
     });
@@ -630,7 +649,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     if is_echo && !is_denied {
         return Stated::Nothing;
     }
-    if question.proposition.is_existence && !is_denied && is_definition(answer, clause, core) {
+    if !is_denied && is_definition(answer, clause, core) {
         return Stated::Nothing;
     }
     let said = !is_denied;
@@ -660,9 +679,39 @@ fn is_referred_to(answer: &Parsed, token: &Token) -> bool {
 /// "Pneumonia is an infection of the lungs": tells what the thing is, not that it is there.
 fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
     let tokens = &clause.tokens;
+    let tells_where_common = |t: &&Token| {
+        matches!(
+            answer.word(t),
+            "常见于"
+                | "多见于"
+                | "好发于"
+                | "是指"
+                | "指的是"
+                | "是一种"
+                | "is defined as"
+                | "refers to"
+        )
+    };
+    if tokens.iter().any(|t| tells_where_common(&t)) {
+        return true;
+    }
     let Some(at) = tokens.iter().position(|t| t.is_content()) else {
         return false;
     };
+    // "The pancreas is an organ."
+    let is_article = |t: &Token| matches!(answer.word(t), "a" | "an");
+    let article = tokens[at..].iter().position(|t| is_article(t));
+    let says_class = article.is_some_and(|article| {
+        let (before, after) = tokens[at..].split_at(article);
+        before
+            .last()
+            .is_some_and(|t| matches!(answer.word(t), "is" | "are"))
+            && after.len() == 2
+            && after[1].role == Role::Filler
+    });
+    if says_class {
+        return true;
+    }
     let opens_bare = tokens[..at]
         .iter()
         .all(|t| t.role != Role::Determiner && answer.word(t) != "a" && answer.word(t) != "an");
@@ -688,6 +737,10 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
                 | "cause"
                 | "common"
         ) || answer.word(verb) == "是"
+            || matches!(answer.word(t), "more" | "most")
+                && tokens.get(at + last + 2).is_some_and(|n| {
+                    matches!(answer.word(n), "common" | "frequent" | "prevalent" | "often")
+                })
     });
     opens_bare
         && last > 0
@@ -700,9 +753,13 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
 
 /// The clause says "normal" of what the question is about, or of everything.
 fn speaks_of_place(answer: &Parsed, content: &[&Token], question: &Question) -> bool {
-    let names_place = content
-        .iter()
-        .any(|t| question.proposition.place.iter().any(|a| t.key == a.key));
+    let names_place = content.iter().any(|t| {
+        question
+            .proposition
+            .place
+            .iter()
+            .any(|a| t.key == a.key || t.category == Category::Organ && lies_under(a, t))
+    });
     let is_all = question.proposition.is_existence
         && content.iter().all(|t| t.category == Category::Normality)
         && content.iter().any(|t| {

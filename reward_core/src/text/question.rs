@@ -35,6 +35,8 @@ pub struct Question {
     pub asks_view: bool,
     /// The scale on which it asks for a value: "stage" in "What stage is it?".
     pub scale: Option<&'static str>,
+    /// It asks which of several is absent.
+    pub asks_absence: bool,
     /// The unit in which it asks for an amount ("How old …?", "… in mm?"), and its factor to the base unit.
     pub unit: Option<(Dimension, f64)>,
 }
@@ -105,9 +107,37 @@ impl Question {
             .any(|t| t.is_negated && t.category != Category::Normality);
         let offered = alternatives(&parsed);
         let has = |words: &[&str]| words.iter().any(|w| parsed.text.contains(w));
-        let asks_organ = has(&["organ", "body part", "器官", "脏器"]);
+        let names_only_places = parsed.content().all(|t| {
+            !matches!(
+                t.category,
+                Category::Finding | Category::Normality | Category::Attribute
+            )
+        });
+        let asks_organ = has(&["organ", "body part", "器官", "脏器"])
+            || names_only_places
+                && has(&[
+                    "which vessel",
+                    "what vessel",
+                    "which structure",
+                    "what structure",
+                    "which bone",
+                    "what bone",
+                    "which muscle",
+                    "which artery",
+                    "which vein",
+                    "which gland",
+                    "什么结构",
+                    "哪个结构",
+                    "哪根血管",
+                    "什么血管",
+                    "哪块骨",
+                ]);
         let scale = parsed.scale_asked();
         let unit = unit_asked(&parsed.text);
+        let asks_absence = !is_polar
+            && parsed.tokens.iter().any(|t| {
+                t.role == Role::NegationBack && !matches!(parsed.word(t), "negative" | "阴性")
+            });
         let asks_view = has(&[
             "view",
             "projection",
@@ -131,6 +161,7 @@ impl Question {
             asks_organ,
             asks_view,
             scale,
+            asks_absence,
             unit,
         }
     }

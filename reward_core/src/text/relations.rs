@@ -62,7 +62,7 @@ pub fn entails(token: &Token, want: &Token) -> bool {
     if !lies_under(token, want) || token.category == Category::Organ && !is_sort(want) {
         return false;
     }
-    want.category != Category::Organ || is_part(want, token)
+    want.category != Category::Organ || is_sort(want) || is_part(want, token)
 }
 
 /// A sort of organ, not a region: an artery is a vessel.
@@ -205,7 +205,9 @@ pub fn is_same_word(left: (&Parsed, &Token), right: (&Parsed, &Token)) -> bool {
             return is_word
                 && a.len().min(b.len()) >= 9
                 && a.as_bytes()[..4] == b.as_bytes()[..4]
-                && is_one_edit(a.as_bytes(), b.as_bytes());
+                && (is_one_edit(a.as_bytes(), b.as_bytes())
+                    || latin_stem(a)
+                        .is_some_and(|stem| stem.len() >= 6 && Some(stem) == latin_stem(b)));
         }
     }
     if a.len().min(b.len()) < 5 || a.as_bytes()[..3] != b.as_bytes()[..3] {
@@ -229,6 +231,12 @@ fn latin_stem(word: &str) -> Option<&str> {
     ]
     .iter()
     .find_map(|suffix| word.strip_suffix(suffix).filter(|rest| rest.len() >= 3))
+    .or_else(|| {
+        // "dysplasia" and "dysplastic", "sclerosis" and "sclerotic"
+        ["stic", "sias", "sia", "sis", "ses", "tic"]
+            .iter()
+            .find_map(|suffix| word.strip_suffix(suffix).filter(|rest| rest.len() >= 5))
+    })
 }
 
 fn stem(word: &str) -> &str {

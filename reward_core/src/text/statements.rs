@@ -479,7 +479,10 @@ impl<'a> Scope<'a> {
     /// "Subdural" is named by "subdural hematoma", and by "SDH".
     fn is_within_term(&self, token: &Token, want: &Token) -> bool {
         let wanted = self.reference.word(want);
-        let asks_system = || self.question.is_some_and(|q| q.parsed.text.contains("system"));
+        let asks_system = || {
+            self.question
+                .is_some_and(|q| q.parsed.text.contains("system"))
+        };
         if want.concept != NO_CONCEPT && token.role == Role::Content && asks_system() {
             let said = self.answer.word(token); // "respiratory" where a system is asked
             return Lexicon::get().concepts[want.concept as usize]
@@ -578,6 +581,7 @@ impl<'a> Scope<'a> {
                 || self.is_restated(token)
                 || (token.is_modifier && !names_picture)
                 || self.is_landmark(token)
+                || self.is_adjective(token)
             {
                 continue;
             }
@@ -588,7 +592,10 @@ impl<'a> Scope<'a> {
                 .reference
                 .content()
                 .any(|w| !w.is_negated && are_opposite(token, w));
-            let is_other_choice = self.question.is_some_and(|q| q.offers(token));
+            let is_part_of_both = sides(self.reference.content()) == 3
+                && matches!(token.category, Category::Organ | Category::Side);
+            let is_other_choice =
+                !is_part_of_both && self.question.is_some_and(|q| q.offers(token));
             let competes = is_exclusive(token.category)
                 && self
                     .reference
@@ -607,6 +614,20 @@ impl<'a> Scope<'a> {
             }
         }
         None
+    }
+
+    /// "Abdominal" in "abdominal aorta", where the aorta is wanted.
+    fn is_adjective(&self, token: &Token) -> bool {
+        if token.category != Category::Organ {
+            return false;
+        }
+        let at = self.answer.tokens.partition_point(|t| t.start < token.end);
+        self.answer.tokens.get(at).is_some_and(|next| {
+            next.category == Category::Organ
+                && next.before <= Break::Hyphen
+                && next.segment == token.segment
+                && self.target.required.iter().any(|w| w.key == next.key)
+        })
     }
 
     /// The token follows "near", "adjacent to" in its segment: it places the answer and is not it.

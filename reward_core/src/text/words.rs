@@ -125,13 +125,18 @@ impl<'a> RawWords<'a> {
     /// The full stop at `at` belongs to "i.e.", "vs." or "approx.", and more follows.
     fn ends_abbreviation(&self, at: usize) -> bool {
         let lead = &self.text[..at];
-        let is_one = ["i.e", "e.g", "vs", "cf", "approx", "ca", "resp", "incl", "dr"]
-            .iter()
-            .any(|word| {
-                lead.strip_suffix(word)
-                    .is_some_and(|rest| !rest.ends_with(|c: char| c.is_alphanumeric()))
-            });
-        is_one && self.text[at + 1..].trim_start().starts_with(char::is_alphanumeric)
+        let is_one = [
+            "i.e", "e.g", "vs", "cf", "approx", "ca", "resp", "incl", "dr",
+        ]
+        .iter()
+        .any(|word| {
+            lead.strip_suffix(word)
+                .is_some_and(|rest| !rest.ends_with(|c: char| c.is_alphanumeric()))
+        });
+        is_one
+            && self.text[at + 1..]
+                .trim_start()
+                .starts_with(char::is_alphanumeric)
     }
 
     fn break_of(&self, byte: u8, at: usize) -> Break {
