@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::choices::Options;
 use super::claims::Kinds;
-use super::clauses::says_of_place;
+use super::clauses::{says_of_place, Opener};
 use super::lexicon::{Category, Role};
 use super::notation::is_bare_value;
 use super::numbers::{quantities, Dimension, Quantity};
@@ -61,6 +61,7 @@ impl Prompt {
             None => true,
         } || references.iter().any(|r| is_view(r.as_ref()));
         let mut options = options;
+        options.asks_false = question.as_ref().is_some_and(asks_false);
         if asks_view {
             for (_, option) in &mut options.items {
                 option.read_lateral_as_view();
@@ -305,12 +306,41 @@ fn has_same_amounts(answer: &Parsed, reference: &Parsed) -> bool {
     said.len() == wanted.len() && said.iter().zip(&wanted).all(|(s, w)| s.agrees_with(w))
 }
 
+/// "Which statement is false?"
+fn asks_false(question: &Question) -> bool {
+    let text = &question.parsed.text;
+    [
+        "false",
+        "incorrect",
+        "not true",
+        "not correct",
+        "错误的",
+        "不正确",
+        "不对的",
+        "有误",
+    ]
+    .iter()
+    .any(|w| text.contains(w))
+}
+
 /// A bare "II" where the stage is asked means "stage II".
 fn on_scale<'a>(scale: Option<&str>, text: &'a str) -> Cow<'a, str> {
     match scale {
-        Some(scale) if is_bare_value(text) => Cow::Owned(format!("{scale} {}", text.trim())),
+        Some(scale) if is_bare_value(without_points(text)) => {
+            Cow::Owned(format!("{scale} {}", without_points(text)))
+        }
         _ => Cow::Borrowed(text),
     }
+}
+
+/// "9 out of 10", "9 points", "9分" are 9.
+fn without_points(text: &str) -> &str {
+    let text = text.trim().trim_end_matches(['.', '。']);
+    [" out of 10", "/10", " points", " point", "分"]
+        .iter()
+        .find_map(|suffix| text.strip_suffix(suffix))
+        .unwrap_or(text)
+        .trim_end()
 }
 
 /// The parts of a reference `a#b`, which stands for `a` or `b`.
@@ -469,6 +499,7 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
     let said: Vec<Quantity> = all
         .into_iter()
         .filter(|q| Some(answer.tokens[q.token].sentence) == sentence)
+        .filter(|q| !is_normal_range(answer, q))
         .filter(|q| {
             wanted.iter().any(|w| q.agrees_with(w))
                 || !question.is_some_and(|x| x.names(&answer.tokens[q.token]))
@@ -508,6 +539,16 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
     } else {
         Verdict::reject(Rule::Number)
     }
+}
+
+/// "(normal < 3.7 cm)" beside the value found.
+fn is_normal_range(answer: &Parsed, quantity: &Quantity) -> bool {
+    let segment = &answer.segments[answer.tokens[quantity.token].segment as usize];
+    let lead = &answer.tokens[segment.first as usize..quantity.token];
+    segment.opener == Opener::Bracket
+        && lead.iter().any(|t| {
+            is_normal(t) || matches!(answer.word(t), "reference" | "参考" | "normal range")
+        })
 }
 
 /// "Three lesions: two in the liver and one in the spleen": the parts of a total are no further counts.

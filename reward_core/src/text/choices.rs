@@ -13,6 +13,8 @@ use super::wrappers::unwrapped;
 pub struct Options {
     /// Letter (upper case) and text of each option, in order.
     pub items: Vec<(char, Parsed)>,
+    /// The question asks for the one that is false: "A is true" is no choice then, "C is false" is one.
+    pub asks_false: bool,
 }
 
 impl Options {
@@ -24,6 +26,7 @@ impl Options {
                 .iter()
                 .map(|(c, t)| (c.to_ascii_uppercase(), Parsed::new(t.as_ref())))
                 .collect(),
+            asks_false: false,
         }
     }
 
@@ -146,7 +149,8 @@ impl Options {
             };
             let joins = groups.last().is_some_and(|g| {
                 let between = &words[g.end..at];
-                let is_list = between.iter().all(|w| is_connective(w.text))
+                let is_list = !word.is_after_colon
+                    && between.iter().all(|w| is_connective(w.text))
                     && words[g.end..=at].iter().all(|w| w.before < Stop::Sentence);
                 // "A. liver or B. spleen"
                 let is_named_list = between.len() <= LONGEST_OPTION
@@ -183,7 +187,7 @@ impl Options {
             let lead = &words[from + clause_start(&words[from..=start], from > 0)..start];
             let rest = &words[end..to];
             let tail = &rest[..clause_end(rest, to < words.len())];
-            groups[index].judge(lead, &words[start..end], tail);
+            groups[index].judge(lead, &words[start..end], tail, self.asks_false);
         }
         groups
     }
@@ -213,7 +217,7 @@ impl Options {
         let is_upper = text.as_bytes()[0].is_ascii_uppercase();
         let is_marked = word.is_bracketed || word.is_marked || next.is_none();
         let is_called = previous.is_some_and(is_lead);
-        let opens = word.before >= Stop::Clause || at == 0;
+        let opens = word.before >= Stop::Clause || word.is_after_colon || at == 0;
         if !is_upper {
             let is_named = previous.is_some_and(|p| {
                 matches!(
@@ -300,12 +304,15 @@ struct Word<'a> {
     is_after_dash: bool,
     /// A question mark follows at once.
     asks: bool,
+    /// A colon stands before it.
+    is_after_colon: bool,
 }
 
 /// Words of the text; each Chinese character is one.
 fn words(text: &str) -> Vec<Word<'_>> {
     let mut found: Vec<Word<'_>> = Vec::new();
     let (mut before, mut is_bracketed, mut is_after_dash) = (Stop::Sentence, false, false);
+    let mut is_after_colon = false;
     let mut chars = text.char_indices().peekable();
     while let Some((start, character)) = chars.next() {
         if !character.is_alphanumeric() {
@@ -331,6 +338,7 @@ fn words(text: &str) -> Vec<Word<'_>> {
                 last.asks |= matches!(character, '?' | '？');
             }
             is_bracketed |= matches!(character, '(' | '[' | '（' | '【' | '{');
+            is_after_colon |= matches!(character, ':' | '：');
             is_after_dash |= matches!(character, '-' | '—' | '–');
             before = before.max(match character {
                 '.' | '!' | '?' | '。' | '！' | '？' | '\n' | ';' | '；' => Stop::Sentence,
@@ -373,9 +381,11 @@ fn words(text: &str) -> Vec<Word<'_>> {
             is_marked: false,
             is_after_dash,
             asks: false,
+            is_after_colon,
         };
         found.push(word);
         (before, is_bracketed, is_after_dash) = (Stop::Joined, false, false);
+        is_after_colon = false;
     }
     found
 }
@@ -396,7 +406,13 @@ struct Group {
 
 impl Group {
     #[allow(clippy::too_many_lines)] // mostly lists of words
-    fn judge(&mut self, lead: &[Word<'_>], letter: &[Word<'_>], tail: &[Word<'_>]) {
+    fn judge(
+        &mut self,
+        lead: &[Word<'_>],
+        letter: &[Word<'_>],
+        tail: &[Word<'_>],
+        asks_false: bool,
+    ) {
         let before = letter[0].before;
         let count = |words: &[Word<'_>], list: &[&str]| {
             words
@@ -460,6 +476,12 @@ impl Group {
             ],
         ));
         let is_question = |words: &[Word<'_>]| words.iter().any(|w| w.asks);
+        if asks_false {
+            let says_false = count(tail, &["wrong", "incorrect", "false"])
+                + usize::from(has_run(tail, &["错", "不对", "不正确"]));
+            denials = denials.saturating_sub(says_false);
+            denials += usize::from(has(tail, &["true"]) && !lead.iter().any(|w| is_lead(w.text)));
+        }
         self.is_denied = denials % 2 == 1;
         self.is_asked = is_question(letter) || is_question(tail);
         let may_be = lead.windows(2).any(|w| {
@@ -505,12 +527,17 @@ impl Group {
                 "剩余", "结论", "唯有", "只有",
             ],
         );
-        let is_best = has(
-            tail,
-            &[
-                "best", "better", "correct", "right", "fits", "true", "answer", "matches", "winner",
-            ],
-        ) || has_run(tail, &["正确", "最", "符合", "对"]);
+        let says_false = asks_false
+            && (has(tail, &["wrong", "incorrect", "false"]) || has_run(tail, &["错", "不正确"]));
+        let is_best = says_false
+            || has(
+                tail,
+                &[
+                    "best", "better", "correct", "right", "fits", "true", "answer", "matches",
+                    "winner",
+                ],
+            )
+            || has_run(tail, &["正确", "最", "符合", "对"]);
         let is_considered = has(
             lead,
             &[
@@ -607,6 +634,7 @@ fn is_lead(word: &str) -> bool {
         "so",
         "not",
         "letter",
+        "statement",
         "either",
         "neither",
         "both",

@@ -100,8 +100,11 @@ pub fn scale_asked(text: &str, words: &[Word]) -> Option<&'static str> {
         };
         let noun = || {
             let noun = NUMBERED.iter().find(|n| **n == word)?;
-            let before = at.checked_sub(1).and_then(|i| reader.word(i));
-            matches!(before, Some("which" | "what")).then_some(*noun)
+            let lead = at.saturating_sub(2)..at; // "which cranial nerve"
+            let is_asked = lead
+                .filter_map(|i| reader.word(i))
+                .any(|w| matches!(w, "which" | "what"));
+            is_asked.then_some(*noun)
         };
         let chinese = || {
             let is_asked = matches!(
@@ -179,7 +182,8 @@ const OWNERS: [(&str, u64); 21] = [
 ];
 
 /// Things that are told apart by numbers: "rib 7" is the seventh rib.
-const NUMBERED: [&str; 15] = [
+const NUMBERED: [&str; 16] = [
+    "cn",
     "rib",
     "ribs",
     "segment",
@@ -259,6 +263,7 @@ impl<'a> Reader<'a> {
             let is_certain = letters == "l"
                 || letters == "th"
                 || letters == "c"
+                || letters == "t" && next.parse().is_ok_and(|n: u64| n > 2)
                 || self.words[at + 1].3 == Break::Hyphen;
             (next.parse().ok().filter(|_| is_certain)?, 2)
         } else {

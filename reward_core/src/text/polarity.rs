@@ -429,6 +429,9 @@ fn proposition_says(
         }
     }
     if let Some(normal) = asked.normality {
+        if let Some(said) = one_of_both(answer, clause, question, normal) {
+            return said;
+        }
         return normality_says(&clause.content, normal, question);
     }
     core_says(answer, clause, question)
@@ -496,6 +499,40 @@ fn amount_says(
     counts.then_some(Stated::Nothing)
 }
 
+/// "Only the left lung is clear" where both are asked about.
+fn one_of_both(
+    answer: &Parsed,
+    clause: &Clause<'_>,
+    question: &Question,
+    normal: bool,
+) -> Option<Stated> {
+    let asked = question
+        .parsed
+        .content()
+        .fold(0, |bits, t| bits | side_bits(t));
+    let said = clause.content.iter().fold(0, |bits, t| bits | side_bits(t));
+    if asked != 3 || !matches!(said, 1 | 2) {
+        return None;
+    }
+    match normality_says(&clause.content, normal, question) {
+        Stated::Firm(true) | Stated::Weak(true) => Some(if says_only(answer, clause) {
+            Stated::Firm(false)
+        } else {
+            Stated::Nothing
+        }),
+        _ => None,
+    }
+}
+
+/// "Only", "仅".
+fn says_only(answer: &Parsed, clause: &Clause<'_>) -> bool {
+    clause.tokens.iter().any(|t| {
+        let word = answer.word(t);
+        word.starts_with("only")
+            || matches!(word, "just" | "single" | "仅" | "只" | "只有" | "仅有")
+    })
+}
+
 fn normality_says(content: &[&Token], asked: bool, question: &Question) -> Stated {
     let token = content.iter().find(|t| t.category == Category::Normality);
     if let Some(token) = token {
@@ -557,12 +594,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         .fold(0, |bits, t| bits | side_bits(t));
     let said_side = content.iter().fold(0, |bits, t| bits | side_bits(t));
     if asked_side == 3 && (said_side == 1 || said_side == 2) {
-        let is_only = clause.tokens.iter().any(|t| {
-            let word = answer.word(t);
-            word.starts_with("only")
-                || matches!(word, "just" | "single" | "仅" | "只" | "只有" | "仅有")
-        });
-        return if is_denied || is_only {
+        return if is_denied || says_only(answer, clause) {
             Stated::Firm(question.is_negated)
         } else {
             Stated::Nothing
@@ -739,7 +771,10 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
         ) || answer.word(verb) == "是"
             || matches!(answer.word(t), "more" | "most")
                 && tokens.get(at + last + 2).is_some_and(|n| {
-                    matches!(answer.word(n), "common" | "frequent" | "prevalent" | "often")
+                    matches!(
+                        answer.word(n),
+                        "common" | "frequent" | "prevalent" | "often"
+                    )
                 })
     });
     opens_bare

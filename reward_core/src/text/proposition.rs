@@ -192,7 +192,18 @@ impl Proposition {
         if normality.is_some() {
             core.clear();
         }
-        proposition.needs_last = !is_be && !is_existence && normality.is_none();
+        // "mass effect" is one thing
+        let is_compound = match core.as_slice() {
+            [(first, a), (last, b)] => {
+                first + 1 == *last
+                    && matches!(b.before, Break::Blank | Break::Hyphen)
+                    && a.category == Category::Finding
+                    && b.category == Category::Unknown
+                    && !b.is_han
+            }
+            _ => false,
+        };
+        proposition.needs_last = (is_compound || !is_be && !is_existence) && normality.is_none();
         proposition.is_of_subject = is_be && !is_existence && !is_pronoun;
         proposition.place = all
             .iter()

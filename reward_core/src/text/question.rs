@@ -6,7 +6,7 @@ use super::lexicon::{Category, Role};
 use super::numbers::{unit_named, Dimension};
 use super::proposition::Proposition;
 use super::relations::sides;
-use super::tokens::{Parsed, Token};
+use super::tokens::{Parsed, Token, NO_CONCEPT};
 use super::words::Break;
 
 /// A question, read once for all its completions.
@@ -223,13 +223,16 @@ impl Question {
         };
         let tokens = &self.parsed.tokens[self.frame()..];
         let is_repeated = |t: &Token| self.parsed.content().filter(|o| o.key == t.key).count() > 1;
-        let property: Vec<Token> = tokens
+        let all: Vec<Token> = tokens
             .iter()
             .filter(|t| t.is_content())
             .filter(is_property)
-            .filter(|t| !is_repeated(t))
             .copied()
             .collect();
+        let mut property: Vec<Token> = all.iter().filter(|t| !is_repeated(t)).copied().collect();
+        if property.is_empty() {
+            property.extend(all.last().filter(|t| t.concept != NO_CONCEPT)); // "置换了假体"
+        }
         // "On which side is the parathyroid necrotic?": the last word is said of the others
         let is_said = |t: &Token| {
             matches!(
@@ -373,7 +376,15 @@ fn names_pair(parsed: &Parsed, index: usize) -> bool {
     let from = parsed.tokens[segment.first as usize].start as usize;
     let end = parsed.tokens[segment.end as usize - 1].end as usize;
     let text = &parsed.text[from..end];
-    (text.contains('中') || text.contains("之间")) && text.contains('哪')
+    let lead = &parsed.text[..from];
+    let is_english = lead.starts_with("of ") && parsed.text[end..].contains("which")
+        || lead.contains("which of ")
+        || lead.contains("between ") && parsed.text.contains("which");
+    is_english
+        || ["中", "之间", "哪个", "哪一个", "哪者", "哪项", "哪只"]
+            .iter()
+            .any(|w| text.contains(w))
+            && text.contains('哪')
 }
 
 /// Words of the name before "or" that the name after it has not: "nasogastric" in "nasogastric tube or endotracheal tube".

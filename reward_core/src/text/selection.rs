@@ -118,6 +118,20 @@ impl Parsed {
         let mut last = Says::Nothing;
         for (index, segment) in self.segments.iter().enumerate() {
             if segment.is_side_remark || segment.standing != Standing::Stands {
+                // "no flow in the right testis, indicating torsion"
+                let is_reading = segment.opener == Opener::Relative
+                    && self.of(segment).first().is_some_and(|t| {
+                        matches!(
+                            self.word(t),
+                            "indicating" | "suggesting" | "meaning" | "说明" | "表明"
+                        )
+                    });
+                if let Some(open) = clauses.last_mut().filter(|_| is_reading) {
+                    let read = self.clause_of(index, segment, question, property, kinds, last);
+                    if read.says == Says::Has && !read.has_subject && open.end == index {
+                        (open.says, open.is_turned) = (Says::Has, true);
+                    }
+                }
                 continue;
             }
             let next = self.clause_of(index, segment, question, property, kinds, last);

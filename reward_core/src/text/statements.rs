@@ -10,7 +10,8 @@ use super::numbers::{quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
 use super::question::Question;
 use super::relations::{
-    are_opposite, entails, is_exclusive, is_general, is_related, is_same_word, side_bits, sides,
+    are_opposite, entails, is_change, is_exclusive, is_general, is_related, is_same_word,
+    side_bits, sides,
 };
 use super::targets::TextTarget;
 use super::tokens::{Parsed, Token, NO_CONCEPT};
@@ -48,6 +49,7 @@ pub fn judge(
         target,
         takes_examples: false,
         is_strict: true,
+        is_reading: false,
     };
     let takes_up = Last::default();
     let restates = Last::default();
@@ -55,6 +57,9 @@ pub fn judge(
     for (index, sentence) in sentences.iter().enumerate() {
         let scope = scope(*sentence).with_examples_if_needed();
         let covered = scope.covered();
+        if covered < 1.0 && scope.names_thing() && scope.reading_covers() {
+            return Verdict::accept(Rule::Complete);
+        }
         if covered < 1.0
             && question.is_some_and(|q| q.asks_organ)
             && (Scope {
@@ -159,6 +164,8 @@ struct Scope<'a> {
     takes_examples: bool,
     /// A disease of an organ does not name the organ that is asked for.
     is_strict: bool,
+    /// The sentence begins with what the things seen are read as: "…, indicating perforation".
+    is_reading: bool,
 }
 
 impl<'a> Scope<'a> {
@@ -200,6 +207,12 @@ impl<'a> Scope<'a> {
     /// "This represents pneumonia.", "这是一个肾囊肿。" after what was seen: says what it is, completely.
     fn takes_up(&self) -> bool {
         let tokens = self.sentence.first().map_or(&[][..], |s| self.answer.of(s));
+        if self.reading_covers() {
+            return true;
+        }
+        if self.is_last_fragment() {
+            return self.covered() >= 1.0 && self.contradiction().is_none();
+        }
         tokens.first().is_some_and(|t| t.role == Role::Determiner)
             && tokens
                 .iter()
@@ -207,6 +220,50 @@ impl<'a> Scope<'a> {
                 .any(|t| t.role == Role::Verb || t.role == Role::Affirm)
             && self.covered() >= 1.0
             && self.contradiction().is_none()
+    }
+
+    /// "There is extraluminal air, indicating perforation": what the things seen are read as answers.
+    fn reading_covers(&self) -> bool {
+        let reads = |s: &Segment| {
+            matches!(s.opener, Opener::Relative | Opener::Detail | Opener::List)
+                && self.answer.of(s).first().is_some_and(|t| {
+                    matches!(
+                        self.answer.word(t),
+                        "indicating"
+                            | "suggesting"
+                            | "representing"
+                            | "meaning"
+                            | "consistent with"
+                            | "compatible with"
+                            | "indicative of"
+                            | "suggestive of"
+                            | "diagnostic of"
+                            | "characteristic of"
+                    )
+                })
+        };
+        let Some(from) = self.sentence.iter().position(reads) else {
+            return false;
+        };
+        let reading = Scope {
+            sentence: &self.sentence[from..],
+            is_reading: true,
+            ..*self
+        };
+        reading.covered() >= 1.0 && reading.contradiction().is_none()
+    }
+
+    /// The answer ends with what is wanted and nothing else: "…. Bowel obstruction."
+    fn is_last_fragment(&self) -> bool {
+        let is_last = self
+            .sentence
+            .last()
+            .is_some_and(|s| s.end as usize == self.answer.tokens.len());
+        is_last
+            && self.sentence.iter().all(|s| !s.has_verb && s.first > 0)
+            && self.main().all(|t| {
+                self.is_restated(t) || self.target.required.iter().any(|w| self.means(t, w))
+            })
     }
 
     /// A disease or another thing is wanted, not a place.
@@ -288,18 +345,18 @@ impl<'a> Scope<'a> {
 
     /// Tokens of the answer proper: no side remarks, no closer description.
     fn main(&self) -> impl Iterator<Item = &'a Token> + 'a {
-        let answer = self.answer;
+        let (answer, is_reading) = (self.answer, self.is_reading);
         self.segments()
-            .filter(|s| !s.is_side_remark && !s.is_detail)
+            .filter(move |s| is_reading || !s.is_side_remark && !s.is_detail)
             .flat_map(move |s| answer.of(s))
             .filter(|t| t.is_content() && !t.is_aside)
     }
 
     /// Tokens that may cover the reference: the answer proper and its closer description.
     fn tokens(&self) -> impl Iterator<Item = &'a Token> + 'a {
-        let answer = self.answer;
+        let (answer, is_reading) = (self.answer, self.is_reading);
         self.segments()
-            .filter(|s| !s.is_side_remark)
+            .filter(move |s| is_reading || !s.is_side_remark)
             .flat_map(move |s| answer.of(s))
             .filter(|t| t.is_content() && !t.is_aside)
     }
@@ -582,6 +639,7 @@ impl<'a> Scope<'a> {
                 || (token.is_modifier && !names_picture)
                 || self.is_landmark(token)
                 || self.is_adjective(token)
+                || self.is_described_change(token)
             {
                 continue;
             }
@@ -614,6 +672,17 @@ impl<'a> Scope<'a> {
             }
         }
         None
+    }
+
+    /// "The appendix is thickened" beside the abscess that is wanted: tells of a part, and is no other disease.
+    fn is_described_change(&self, token: &Token) -> bool {
+        let tokens = self
+            .answer
+            .of(&self.answer.segments[token.segment as usize]);
+        is_change(token)
+            && tokens.iter().any(|t| t.category == Category::Organ)
+            && !tokens.iter().any(|t| self.is_wanted(t))
+            && !self.reference.content().any(is_change)
     }
 
     /// "Abdominal" in "abdominal aorta", where the aorta is wanted.
@@ -790,6 +859,7 @@ impl<'a> Scope<'a> {
         let is_open = |t: &&Token| {
             !self.is_restated(t)
                 && !self.is_landmark(t)
+                && !self.is_described_change(t)
                 && (t.category != Category::Direction || wants_plane)
                 && !matches!(
                     t.category,

@@ -337,6 +337,7 @@ impl Parsed {
                 .take_while(|w| w.3 <= Break::Slash)
                 .count()
                 + 1;
+            let reach = self.before_question_mark(at, reach);
             let keys = self.words[at..at + reach].iter().map(|w| w.0);
             let known = lexicon.longest(keys.clone()).map_or(0, |found| found.1);
             if let Some(concept) = self.side_letter(at, lexicon).filter(|_| known < 2) {
@@ -400,6 +401,18 @@ impl Parsed {
             }
             at += length;
         }
+    }
+
+    /// Fewer words where a term would take the 是 of 是否: "结论是否支持".
+    fn before_question_mark(&self, at: usize, reach: usize) -> usize {
+        let is = |i: usize, text: &str| {
+            self.words
+                .get(i)
+                .is_some_and(|w| &self.text[w.1 as usize..w.2 as usize] == text)
+        };
+        (1..reach)
+            .find(|&i| is(at + i, "是") && is(at + i + 1, "否"))
+            .unwrap_or(reach)
     }
 
     /// "Non-calcified", "noncalcified": one word of its own, and no denial of the sentence.
