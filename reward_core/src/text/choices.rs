@@ -491,7 +491,7 @@ impl Group {
             || has(lead, &["maybe", "perhaps", "possibly", "might", "probably"])
             || has(tail, &["maybe", "perhaps", "possibly", "might", "unsure"])
                 && !has(tail, &["not"])
-            || has_run(lead, &["可能", "也许", "大概", "或许"]);
+            || may_be_in_chinese(lead);
         let concludes = has(
             lead,
             &[
@@ -833,6 +833,15 @@ fn is_border_word(word: &str) -> bool {
     .iter()
     .any(|b| b.eq_ignore_ascii_case(word))
         || matches!(word, "而" | "但" | "故" | "所" | "因")
+}
+
+/// "可能", but not "最可能的诊断".
+fn may_be_in_chinese(words: &[Word<'_>]) -> bool {
+    let text: String = words.iter().map(|w| w.text).collect();
+    let text = text.replace("最可能", "").replace("最有可能", "");
+    ["可能", "也许", "大概", "或许"]
+        .iter()
+        .any(|w| text.contains(w))
 }
 
 /// Words of an option's text between two letters.

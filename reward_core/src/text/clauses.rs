@@ -220,8 +220,9 @@ impl Parsed {
             let segment = self.segments[index];
             let is_list_item = !segment.has_verb
                 && matches!(segment.opener, Opener::List | Opener::And | Opener::Bracket);
-            let continues =
-                segment.opener == Opener::Or || segment.opener == Opener::Relative || is_list_item;
+            let continues = segment.opener == Opener::Or
+                || segment.opener == Opener::Relative && !self.reads_what_was_said(&segment)
+                || is_list_item;
             if !continues || segment.opener == Opener::List && self.begins_anew(index) {
                 is_denied = false;
             }
@@ -463,6 +464,17 @@ impl Parsed {
     fn is_noun_of_denial(&self, token: &Token) -> bool {
         let word = &self.text[token.start as usize..token.end as usize];
         word.starts_with("absence") || word.starts_with("lack")
+    }
+
+    /// "…, indicating torsion": says what was said before means.
+    fn reads_what_was_said(&self, segment: &Segment) -> bool {
+        self.of(segment).first().is_some_and(|t| {
+            t.before >= Break::Comma
+                && matches!(
+                    self.word(t),
+                    "indicating" | "suggesting" | "meaning" | "说明" | "表明"
+                )
+        })
     }
 
     /// "It is not the case that", "it is wrong to say that": what is denied is a whole clause.

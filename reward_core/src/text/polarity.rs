@@ -417,7 +417,16 @@ fn proposition_says(
             .content
             .iter()
             .any(|t| t.is_stated() && question.names(t) && t.category == Category::Modality);
-        return if asked.is_identity && names_kind {
+        let is_elsewhere = asked.is_location
+            && clause
+                .content
+                .iter()
+                .any(|t| t.is_stated() && asked.place.iter().any(|a| a.key == t.key))
+            && clause
+                .content
+                .iter()
+                .any(|t| t.category == Category::Organ && t.is_stated());
+        return if asked.is_identity && names_kind || is_elsewhere {
             Stated::Firm(question.is_negated)
         } else {
             Stated::Nothing
@@ -635,7 +644,12 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         .count();
     let asks_finding = core.iter().any(is_finding_like);
     if named == 0 {
-        return if asks_finding && says_normal && speaks_of_place(answer, content, question) {
+        let names_its_organ = content.iter().any(|t| {
+            t.category == Category::Organ && !t.is_negated && core.iter().any(|a| is_part(t, a))
+        });
+        let is_normal =
+            says_normal && (names_its_organ || speaks_of_place(answer, content, question));
+        return if asks_finding && is_normal {
             Stated::Weak(question.is_negated)
         } else {
             Stated::Nothing

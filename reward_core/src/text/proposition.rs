@@ -22,6 +22,8 @@ pub struct Proposition {
     pub is_modal: bool,
     /// It asks what kind of picture this is ("Is this an MRI of the knee?").
     pub is_identity: bool,
+    /// It asks whether something is in a place ("Is the tube in the trachea?").
+    pub is_location: bool,
     /// The last word of the core has to be named: the others are its subject ("Does the lesion enhance?").
     pub needs_last: bool,
     /// It says something of a subject that it names ("Is the heart enlarged?").
@@ -169,6 +171,7 @@ impl Proposition {
             && !is_pronoun
             && !has_predicate
             && is_site_phrase(parsed, &phrases);
+        proposition.is_location = is_location;
         proposition.is_identity = is_be && is_pronoun && outside.iter().any(|(_, t)| is_picture(t));
         if core.is_empty()
             || (is_location || parsed.text.contains('在')) && !is_existence && normality.is_none()

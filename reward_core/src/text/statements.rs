@@ -701,8 +701,16 @@ impl<'a> Scope<'a> {
 
     /// The token follows "near", "adjacent to" in its segment: it places the answer and is not it.
     fn is_landmark(&self, token: &Token) -> bool {
-        token.category != Category::Level
-            && self.answer.segments[token.segment as usize].near < token.start
+        let segment = &self.answer.segments[token.segment as usize];
+        // "周围可见脓肿", "next to it there is a mass": the verb begins what is found there
+        let found_there = || {
+            self.answer.of(segment).iter().any(|t| {
+                t.start > segment.near
+                    && t.start < token.start
+                    && matches!(t.role, Role::Verb | Role::Affirm)
+            })
+        };
+        token.category != Category::Level && segment.near < token.start && !found_there()
     }
 
     /// A list item or alternative beside the right one.
@@ -833,9 +841,16 @@ impl<'a> Scope<'a> {
     /// The segment names something and nothing of it belongs to the reference or the question.
     fn is_foreign(&self, segment: &Segment, has_firm: bool) -> bool {
         let tokens = self.answer.of(segment);
+        if tokens.iter().any(|t| self.is_described_change(t)) || describes_place(tokens) {
+            return false;
+        }
         // beside "the right kidney is compressed" words of no known kind name no other candidate
         let is_plain = |t: &Token| {
-            !t.is_content() || matches!(t.category, Category::Unknown | Category::Other)
+            !t.is_content()
+                || matches!(
+                    t.category,
+                    Category::Unknown | Category::Other | Category::Attribute | Category::Color
+                )
         };
         if !segment.is_firm && has_firm && tokens.iter().all(is_plain) {
             return false;
@@ -874,6 +889,28 @@ impl<'a> Scope<'a> {
         });
         !belongs && all.iter().any(is_open)
     }
+}
+
+/// "肺组织压缩约40%": tells how a place is, without a verb, and names no disease.
+fn describes_place(tokens: &[Token]) -> bool {
+    let mut content = tokens.iter().filter(|t| t.is_content()).peekable();
+    let is_place = |t: &Token| {
+        matches!(
+            t.category,
+            Category::Organ | Category::Side | Category::Direction
+        )
+    };
+    let says = |t: &Token| {
+        t.role == Role::Number
+            || matches!(
+                t.category,
+                Category::Other | Category::Attribute | Category::Color | Category::Normality
+            )
+    };
+    let names_place = content.peek().is_some_and(|t| is_place(t));
+    names_place
+        && tokens.iter().any(|t| t.is_content() && says(t))
+        && content.all(|t| is_place(t) || says(t))
 }
 
 /// Where the list around each segment begins and ends.
