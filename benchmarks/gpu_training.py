@@ -39,7 +39,7 @@ def write_dataset(
             names = [] if is_text else [f"images/{number}-{place}.png" for place in range(images)]
             for name in names:
                 noise = rng.integers(0, 255, (size, size, 3), dtype=np.uint8)
-                Image.fromarray(noise).save(writer.folder / name)
+                Image.fromarray(noise).save(writer.folder / name, compress_level=1)  # noise does not compress
             row = dict.fromkeys(ROW_SCHEMA)
             row |= {
                 "id": str(number),
@@ -120,7 +120,7 @@ def main() -> None:
     ]
     command += ["--data", str(data), "--output", str(run), "--json"]
     command += [word for setting in settings for word in ("--set", setting)]
-    command += ["--vllm", "colocate"] if arguments.vllm else []
+    command += ["--vllm", "colocate"] if arguments.vllm else ["--set", "rollout.engine=transformers"]
     command += ["--gpus", str(arguments.gpus)] if arguments.gpus else []
     command += ["--deepspeed", arguments.deepspeed] if arguments.deepspeed else []
     command += ["--fsdp"] if arguments.fsdp else []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medgrpo.cli.output import ForceBaseOption, JsonOption, Output, QuietOption, TrustOption
+from medgrpo.cli.output import ForceBaseOption, JsonOption, Output, QuietOption, RevisionOption, TrustOption
 from medgrpo.cli.typed import refuse_useless, typed
 from medgrpo.errors import UsageError
 
@@ -42,6 +42,7 @@ def evaluate(
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
     force_base: ForceBaseOption = False,
     trust_remote_code: TrustOption = False,
+    revision: RevisionOption = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Score these ready completions; no model is loaded.")
     ] = None,
@@ -202,6 +203,7 @@ def evaluate(
                 box_format=form,
                 force_base=force_base,
                 trust_remote_code=trust_remote_code,
+                revision=revision,
             )
         if judge is not None:
             from medgrpo.evaluation.judge import judge_answers
@@ -248,6 +250,7 @@ OF_A_MODEL = {
     "counterfactual",
     "force_base",
     "trust_remote_code",
+    "revision",
     "trust_rewards",
 }
 """Options that say which model is asked, and how."""
@@ -465,6 +468,7 @@ def _of_model(
     box_format: BoxFormat | None,
     force_base: bool,
     trust_remote_code: bool,
+    revision: str | None,
 ) -> tuple[Evaluation, Path]:
     from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.evaluate import evaluate_answers
@@ -481,7 +485,9 @@ def _of_model(
     if is_mask_model((found := find_weights(model, adapter)).base):
         return _of_mask_model(out, model, found, dataset, plan, targets, output, force_base=force_base)
     subject = replace(
-        find_subject(model, adapter, force_base=force_base, trust_remote_code=trust_remote_code),
+        find_subject(
+            model, adapter, force_base=force_base, trust_remote_code=trust_remote_code, revision=revision
+        ),
         box_format=box_format,
     )
     dataset = _evaluated(out, dataset, subject.name, subject.metadata, plan["seed"])

@@ -13,6 +13,8 @@ from medgrpo.methods import names_of_methods
 if TYPE_CHECKING:
     from medgrpo.config.layers import Resolved
     from medgrpo.config.sections import RunConfig
+    from medgrpo.estimate.facts import Facts
+    from medgrpo.estimate.from_run import Comparison
     from medgrpo.training.before.preflight import Preflight
     from medgrpo.training.run.outcome import TrainResult
     from medgrpo.training.run.resume import ResumePoint
@@ -142,11 +144,12 @@ def train(
             said.note("resuming: the run's own settings count, not --preset and --config; --set changes one")
     else:
         resolved, name = _resolved(said, preset, model, config, words, options), None
+        resolved = _for_this_machine(said, resolved)
         grant(rewards_with_code(resolved.config))  # each from a file or an option that this call gives
     settings = resolved.config
     name = name or _run_name(settings, preset)
     checks = preflight(settings, world_size=(settings.launch.gpus or 1) * settings.launch.nodes)
-    for warning in checks.warnings:
+    for warning in [*checks.warnings, *_estimate_warnings(settings)]:
         said.warn(warning)
     if point is not None:
         _say_if_finished(said, point, checks)
@@ -188,6 +191,38 @@ def _resolved(
     for note in notes:
         said.note(note)
     return resolved
+
+
+def _for_this_machine(said: Output, resolved: Resolved) -> Resolved:
+    """Engine and prompts of a step as this machine allows, where nobody said; nothing changes where the estimate does
+    not know model or card."""
+    from dataclasses import replace
+
+    from medgrpo.errors import MedgrpoError
+    from medgrpo.estimate.choices import for_this_machine
+
+    try:
+        facts = _facts(resolved.config)
+        if facts is None:
+            return resolved
+        settings, notes = for_this_machine(resolved.config, resolved.origins, facts)
+    except (MedgrpoError, OSError, ValueError, TypeError):  # a model that the estimate cannot read
+        return resolved
+    for note in notes:
+        said.note(note)
+    return replace(resolved, config=settings)
+
+
+def _facts(settings: RunConfig) -> Facts | None:
+    """What the estimate is to know of a run on this machine; None where there is nothing to know."""
+    from medgrpo.estimate.facts import Facts
+    from medgrpo.models.weights import find_weights
+
+    if settings.model.path is None or settings.launch.cpu:
+        return None
+    data = Path(settings.data.path) if settings.data.path else None
+    gpus = (settings.launch.gpus or 1) * settings.launch.nodes
+    return Facts(model=find_weights(settings.model.path).base, data=data, gpus=gpus)
 
 
 def _own(preset: str | None, config: str | None, assignments: list[str]) -> RunConfig | None:
@@ -282,6 +317,22 @@ def _launch(settings: RunConfig, run_path: Any, point: ResumePoint | None, exit_
     raise typer.Exit(code)
 
 
+def _estimate_warnings(settings: RunConfig) -> list[str]:
+    """What the estimate has to say of the plan on this machine's card; nothing where it does not know the model."""
+    from medgrpo.errors import MedgrpoError
+    from medgrpo.estimate.facts import situation_of
+    from medgrpo.estimate.warnings import plan_warnings
+    from medgrpo.training.before.launch import is_child
+
+    if is_child():
+        return []
+    try:
+        facts = _facts(settings)
+        return [] if facts is None else plan_warnings(situation_of(settings, facts).work, is_here=True)
+    except (MedgrpoError, OSError, ValueError, TypeError):
+        return []
+
+
 def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: Any) -> None:
     columns = [
         "stage",
@@ -318,6 +369,23 @@ def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: A
             "warnings": checks.warnings,
         }
     )
+
+
+def _beside_estimate(result: TrainResult) -> Comparison | None:
+    """The run beside its estimate, which later estimates on this machine learn from; None where it is of no model
+    that the estimate knows, or too short to say anything."""
+    from medgrpo.errors import MedgrpoError
+    from medgrpo.estimate.from_run import LEAST_STEPS, compare_with_estimate, remember_run
+
+    try:
+        compared = compare_with_estimate(result.run)
+    except (MedgrpoError, OSError, ValueError, KeyError):
+        return None
+    if compared.steps < LEAST_STEPS:
+        return None
+    if result.status == "finished":
+        remember_run(compared)
+    return compared
 
 
 def _train(
@@ -380,6 +448,11 @@ def _train(
     why = f" ({reasons}); medgrpo health {result.run} says what to do" if reasons else ""
     said.text(f"health: {result.health['verdict']}{why}")
     said.text(f"run: {result.run}")
+    compared = _beside_estimate(result)
+    if compared is not None:
+        said.text(compared.words())
+        if compared.reasons():
+            said.text(f"medgrpo estimate-time --from-run {result.run} says why")
     if result.status == "stopped":
         said.text(f"stopped; medgrpo train --resume {result.run} goes on")
     said.result(result.as_dict())

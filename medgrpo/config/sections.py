@@ -46,6 +46,15 @@ def _pattern_of(value: Any) -> Any:
     return rf"(.*\.)?({'|'.join(name.strip() for name in names)})"
 
 
+def _shares_of(value: Any) -> Any:
+    """`0,1` as the list of both numbers; none as the empty list."""
+    if value is None or value in ("", "none"):
+        return ()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return (value,)
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
 def _scale_of(value: Any) -> Any:
     """TRL's older true and false."""
     return {True: "group", False: "none"}[value] if isinstance(value, bool) else value
@@ -148,6 +157,9 @@ class CurriculumConfig(Section):
     """Values of a text column, easy ones first, such as ["closed", "choice", "open"]."""
     samples: int = Field(4, ge=1)
     """Completions per row that a pass rate is measured with."""
+    drop: Annotated[tuple[float, ...], BeforeValidator(_shares_of)] = ()
+    """Leave out rows whose pass rate is one of these, `0,1`: what the start model never or always solves
+    (`validation.metric`) has no spread in its group and teaches nothing. Measured before training, kept for the next run."""
 
 
 class TuningConfig(Section):
@@ -277,6 +289,9 @@ class MasksConfig(Section):
     """Weight of recall in the reward; none: the reward's own."""
     dynamic_recall: bool = False
     """Recall weighs 0.4 while its running mean is below 0.80, and 0.2 after; replaces `recall_weight`."""
+    hold_dice: bool = True
+    """A guarded reward also takes away what a mask lacks of the Dice that validation found before the stage: reward ×
+    min(1, Dice / Dice before). Without rows for that validation only the area guards."""
     image_size: int | None = Field(None, ge=16)
     """Longest side that pictures are brought to, in pixels; none: as stored."""
     patch_size: int | None = Field(None, ge=16)
@@ -488,6 +503,12 @@ class RunConfig(Section):
     validation: ValidationConfig = ValidationConfig()
     logging: LoggingConfig = LoggingConfig()
     launch: LaunchConfig = LaunchConfig()
+
+    @model_validator(mode="after")
+    def _shares_are_shares(self) -> RunConfig:
+        if not all(0 <= share <= 1 for share in self.curriculum.drop):
+            raise ValueError("curriculum.drop takes pass rates from 0 to 1, such as 0,1")
+        return self
 
     @model_validator(mode="after")
     def _completion_fits(self) -> RunConfig:

@@ -317,9 +317,15 @@ def torch_dtype(name: str) -> Any:
     import torch
 
     if name == "auto":
-        gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if gpu else torch.float32
+        return torch.bfloat16 if has_bfloat16() else torch.float32
     return getattr(torch, name)
+
+
+def has_bfloat16() -> bool:
+    """Whether there is a GPU that computes bfloat16 itself; older ones (T4, V100) emulate it, many times slower."""
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def lora_targets(model: Any, towers: Sequence[Tower] = ("language",)) -> str:
