@@ -191,6 +191,10 @@ impl Prompt {
         if let Target::Choice(wanted) = &reference.target {
             return self.judge_choice(raw, answer, wanted, reference);
         }
+        let is_text = matches!(reference.target, Target::Text(_));
+        if is_text && answer.text.trim() == reference.parsed.text.trim() {
+            return Verdict::accept(Rule::Exact);
+        }
         if is_same(answer, &reference.parsed) && has_same_amounts(answer, &reference.parsed) {
             return Verdict::accept(Rule::Exact);
         }
