@@ -9,6 +9,7 @@ use super::choices::Options;
 use super::claims::Kinds;
 use super::clauses::{says_of_place, Opener};
 use super::lexicon::{Category, Role};
+use super::normalise::normalise;
 use super::notation::is_bare_value;
 use super::numbers::{quantities, Dimension, Quantity};
 use super::polarity::{is_bare, is_possible, polarity, Polarity};
@@ -19,6 +20,7 @@ use super::statements;
 use super::targets::{is_same, target_of, Target};
 use super::tokens::{Parsed, Token};
 use super::verdict::{Rule, Verdict};
+use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 
 /// What a row asks and accepts, read once for all its completions.
 #[derive(Clone, Debug)]
@@ -330,16 +332,29 @@ fn asks_false(question: &Question) -> bool {
 /// A bare "II" where the stage is asked means "stage II".
 fn on_scale<'a>(scale: Option<&str>, text: &'a str) -> Cow<'a, str> {
     match scale {
-        Some(scale) if is_bare_value(without_points(text)) => {
-            Cow::Owned(format!("{scale} {}", without_points(text)))
+        Some(scale) if text.len() <= LONGEST_VALUE => {
+            let mut plain = String::new();
+            normalise(&unwrapped(text), &mut plain);
+            collapse_blanks(&mut plain);
+            drop_lead(&mut plain);
+            let value = without_points(&plain);
+            if is_bare_value(value) {
+                Cow::Owned(format!("{scale} {value}"))
+            } else {
+                Cow::Borrowed(text)
+            }
         }
         _ => Cow::Borrowed(text),
     }
 }
 
+/// Bytes of an answer that may be a bare value with what stands around it.
+const LONGEST_VALUE: usize = 96;
+
 /// "9 out of 10", "9 points", "9分" are 9.
 fn without_points(text: &str) -> &str {
-    let text = text.trim().trim_end_matches(['.', '。']);
+    let is_mark = |c: char| c.is_whitespace() || "*\"'`()[].。".contains(c);
+    let text = text.trim_matches(is_mark);
     [" out of 10", "/10", " points", " point", "分"]
         .iter()
         .find_map(|suffix| text.strip_suffix(suffix))
@@ -383,7 +398,10 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
                     .any(|o| o.role == t.role && o.key == t.key)
             })
     };
-    let first = first_sentence(answer);
+    let names = |t: &Token| {
+        question.is_some_and(|q| q.names(t)) || reference.content().any(|w| w.key == t.key)
+    };
+    let first = first_sentence(answer, names);
     for token in &answer.tokens {
         if !matches!(token.role, Role::Hedge | Role::Refusal) || is_shared(token) {
             continue;
@@ -474,8 +492,16 @@ fn says_nothing_found(answer: &Parsed, question: Option<&Question>) -> bool {
         && answer.content().any(is_normal_only)
 }
 
-/// First sentence that says anything.
-fn first_sentence(answer: &Parsed) -> u32 {
+/// First sentence that says anything to the question; where none does, the first that says anything.
+fn first_sentence(answer: &Parsed, names: impl Fn(&Token) -> bool) -> u32 {
+    let speaks = |t: &&Token| {
+        !t.is_aside
+            && (t.is_content() && names(t)
+                || matches!(t.role, Role::Yes | Role::No | Role::Hedge | Role::Refusal))
+    };
+    if let Some(token) = answer.tokens.iter().find(speaks) {
+        return token.sentence;
+    }
     let says = |t: &&Token| {
         !matches!(
             t.role,

@@ -6,7 +6,7 @@ use memchr::memchr;
 
 use super::tokens::Parsed;
 use super::words::markup_length;
-use super::wrappers::unwrapped;
+use super::wrappers::{lead_length, unwrapped};
 
 /// The options of one question.
 #[derive(Clone, Debug, Default)]
@@ -87,7 +87,8 @@ impl Options {
     pub fn letters_in(&self, answer: &str) -> Letters {
         let plain: String = unwrapped(answer).chars().map(wide_to_plain).collect();
         let plain = without_markup(&plain);
-        let words = words(plain.trim());
+        let plain = plain.trim();
+        let words = words(&plain[lead_length(plain)..]);
         let mut groups = self.groups(&words);
         if groups.is_empty() {
             return self.last_letter(&words);
@@ -123,7 +124,7 @@ impl Options {
             });
         let position = letter.and_then(|c| self.position(c));
         let denies = words.iter().any(|w| {
-            w.text.ends_with("n't")
+            is_contraction(w.text)
                 || DENIALS_BEFORE
                     .iter()
                     .any(|d| d.eq_ignore_ascii_case(w.text))
@@ -233,8 +234,9 @@ impl Options {
                 || is_named && text != "a")
                 .then_some(letters);
         }
-        let is_predicated = next
-            .is_some_and(|n| n.before <= Stop::Blank && (is_predicate(n.text) || n.text == "it"));
+        let is_predicated = next.is_some_and(|n| {
+            n.before <= Stop::Blank && (is_predicate(n.text) || n.text.eq_ignore_ascii_case("it"))
+        });
         let is_listed =
             next.is_some_and(|n| is_connective(n.text)) || previous.is_some_and(is_connective);
         let is_before_han = next.is_some_and(|n| !n.text.is_ascii());
@@ -244,10 +246,9 @@ impl Options {
                 n.before == Stop::Blank
                     && !is_predicate(n.text)
                     && !is_connective(n.text)
-                    && !matches!(
-                        n.text,
-                        "the" | "it" | "as" | "over" | "than" | "rather" | "instead"
-                    )
+                    && !["the", "it", "as", "over", "than", "rather", "instead"]
+                        .iter()
+                        .any(|w| w.eq_ignore_ascii_case(n.text))
                     && n.text.is_ascii()
             });
         let is_pronoun =
@@ -418,7 +419,7 @@ impl Group {
             words
                 .iter()
                 .filter(|w| {
-                    list.iter().any(|l| l.eq_ignore_ascii_case(w.text)) || w.text.ends_with("n't")
+                    list.iter().any(|l| l.eq_ignore_ascii_case(w.text)) || is_contraction(w.text)
                 })
                 .count()
         };
@@ -436,7 +437,11 @@ impl Group {
             .iter()
             .position(|w| matches!(w.text, "其" | "others" | "rest" | "remaining" | "other"));
         let tail = &tail[..of_others.unwrap_or(tail.len())];
+        let ruled_out = tail.windows(2).any(|w| {
+            w[0].text.eq_ignore_ascii_case("ruled") && w[1].text.eq_ignore_ascii_case("out")
+        });
         let mut denials = count(lead, &DENIALS_BEFORE) + count(tail, &DENIALS_AFTER);
+        denials -= usize::from(ruled_out); // one denial in two words
         denials += usize::from(has_run(
             lead,
             &[
@@ -485,7 +490,10 @@ impl Group {
         self.is_denied = denials % 2 == 1;
         self.is_asked = is_question(letter) || is_question(tail);
         let may_be = lead.windows(2).any(|w| {
-            matches!(w[0].text.to_ascii_lowercase().as_str(), "could" | "may") && w[1].text == "be"
+            ["could", "may"]
+                .iter()
+                .any(|m| m.eq_ignore_ascii_case(w[0].text))
+                && w[1].text.eq_ignore_ascii_case("be")
         });
         self.is_hedged = may_be
             || has(lead, &["maybe", "perhaps", "possibly", "might", "probably"])
@@ -613,6 +621,14 @@ const DENIALS_AFTER: [&str; 15] = [
     "isnt",
 ];
 
+/// "Isn't", "CAN'T".
+fn is_contraction(word: &str) -> bool {
+    word.len() > 3
+        && word
+            .get(word.len() - 3..)
+            .is_some_and(|end| end.eq_ignore_ascii_case("n't"))
+}
+
 /// A word after which a letter is an option.
 fn is_lead(word: &str) -> bool {
     const LEADS: &[&str] = &[
@@ -660,6 +676,8 @@ fn is_lead(word: &str) -> bool {
         "favors",
         "favours",
         "towards",
+        "it's",
+        "that's",
         "say",
         "saying",
         "toward",

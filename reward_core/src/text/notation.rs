@@ -157,12 +157,13 @@ const SCALES: [(&str, u64); 10] = [
 ];
 
 /// Names that own a scale, and the scale that a value right after them is on: "ASA III", "WHO 2", "Stanford A".
-const OWNERS: [(&str, u64); 21] = [
+const OWNERS: [(&str, u64); 22] = [
     ("asa", 4),
     ("nyha", 4),
     ("killip", 4),
     ("child", 4),
     ("pugh", 4),
+    ("harris", 3),
     ("who", 2),
     ("isup", 2),
     ("fazekas", 2),
@@ -412,7 +413,7 @@ impl<'a> Reader<'a> {
             .word(at + 2)
             .filter(|w| w.len() == 1 && self.words[at + 2].3 == Break::Joined)
         {
-            if suffix == 0 && (b'a'..=b'd').contains(&letter.as_bytes()[0]) {
+            if suffix == 0 && is_suffix(letter.as_bytes()[0]) {
                 (suffix, words) = (u64::from(letter.as_bytes()[0]), 3);
             }
         }
@@ -639,11 +640,16 @@ fn value_of(word: &str) -> Option<u64> {
         .or_else(|| value_of_han(word))
 }
 
+/// A letter that parts a value: "3b", and Bosniak's "IIF".
+const fn is_suffix(letter: u8) -> bool {
+    matches!(letter, b'a'..=b'd' | b'f')
+}
+
 /// "3b" is 3 and b, "iia" 2 and a.
 fn value_with_suffix(word: &str) -> Option<(u64, u64)> {
     if let Some(value) = value_of(word) {
         return Some((value, 0));
     }
-    let last = word.bytes().last().filter(|b| (b'a'..=b'd').contains(b))?;
+    let last = word.bytes().last().filter(|b| is_suffix(*b))?;
     value_of(&word[..word.len() - 1]).map(|value| (value, u64::from(last)))
 }

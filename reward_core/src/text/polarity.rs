@@ -548,6 +548,13 @@ fn normality_says(content: &[&Token], asked: bool, question: &Question) -> State
         let says_normal = is_normal(token) != token.is_negated;
         return Stated::Firm(says_normal == asked);
     }
+    let asks_open = ["patent", "通畅"]
+        .iter()
+        .any(|w| question.parsed.text.contains(w));
+    let is_barred = |t: &&&Token| t.category == Category::Finding && t.is_negated;
+    if asks_open && content.iter().any(|t| is_barred(&t)) {
+        return Stated::Weak(asked); // "not obstructed"
+    }
     let is_wrong =
         |t: &&&Token| t.category == Category::Finding && !t.is_negated && !question.names(t);
     if content.iter().any(|t| is_wrong(&t)) {
@@ -627,6 +634,17 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     });
     if denies_opposite && !is_denied {
         return Stated::Weak(!question.is_negated); // "not midline" where a deviation is asked
+    }
+    // "none in the pancreas"
+    let denies_there = clause
+        .tokens
+        .iter()
+        .any(|t| matches!(answer.word(t), "none" | "nothing" | "没有" | "无" | "未见"))
+        && content.iter().all(|t| {
+            t.is_negated && place.iter().any(|a| a.key == t.key) && t.category == Category::Organ
+        });
+    if denies_there {
+        return Stated::Weak(question.is_negated);
     }
     let is_gone = clause.tokens.iter().any(|t| t.role == Role::NegationBack)
         && content.iter().all(|t| {

@@ -72,7 +72,7 @@ pub fn judge(
             nearest = Verdict::reject(Rule::TooSpecific);
             continue;
         }
-        let answers = !scope.only_says_normal() && scope.answers();
+        let answers = !scope.only_says_normal() && !scope.is_about_else() && scope.answers();
         if covered == 0.0 && !answers {
             continue;
         }
@@ -198,6 +198,23 @@ impl<'a> Scope<'a> {
                 .any(|w| w.category == Category::Normality)
     }
 
+    /// "The exposure is adequate." where a place is wanted: words of no known kind say something of each other.
+    fn is_about_else(&self) -> bool {
+        let wants_place = !self.target.required.is_empty()
+            && self
+                .target
+                .required
+                .iter()
+                .all(|w| kind_of(w.category) == Kind::Place);
+        let has_verb = self.sentence.iter().any(|s| s.has_verb);
+        if !wants_place || !has_verb {
+            return false;
+        }
+        let mut said = self.main().filter(|t| !self.is_restated(t)).peekable();
+        let count = self.main().filter(|t| !self.is_restated(t)).count();
+        said.peek().is_some() && count > 1 && said.all(|t| t.category == Category::Unknown)
+    }
+
     /// The same, with the examples of the sentence where the rest does not cover the reference.
     fn with_examples_if_needed(mut self) -> Self {
         self.takes_examples = self.sentence.iter().any(|s| s.is_example) && self.covered() < 1.0;
@@ -318,8 +335,26 @@ impl<'a> Scope<'a> {
             .tokens
             .get(at)
             .filter(|n| n.before <= Break::Hyphen && n.segment == token.segment);
+        // "hepatomegaly" where the enlarged organ is asked for
+        let names_what_is_asked = |t: &Token| {
+            let lexicon = Lexicon::get();
+            let parts = lexicon
+                .concepts
+                .get(t.concept as usize)
+                .map_or(&[][..], |c| &c.parts);
+            let is_size = |part: &u16| lexicon.concepts[*part as usize].id == "finding.enlargement";
+            let asked = |part: &u16| {
+                lexicon.concepts[*part as usize].category == Category::Organ
+                    || is_size(part)
+                        && self
+                            .question
+                            .is_some_and(|q| q.parsed.content().any(|o| o.concept == *part))
+            };
+            parts.len() > 1 && parts.iter().all(asked)
+        };
         let is_disease = |t: &Token| {
             t.category == Category::Finding
+                && !names_what_is_asked(t)
                 && !self.question.is_some_and(|q| q.names(t))
                 && !self.is_wanted(t)
         };

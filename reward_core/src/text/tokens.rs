@@ -7,7 +7,7 @@ use super::lexicon::{Category, ConceptId, Entry, Lexicon, Role};
 use super::normalise::{is_plain_han, normalise};
 use super::notation;
 use super::words::{raw_words, word_key, Break};
-use super::wrappers::unwrapped;
+use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 
 /// Marks a token whose word is in no group of synonyms.
 pub const NO_CONCEPT: ConceptId = ConceptId::MAX;
@@ -148,6 +148,8 @@ impl Parsed {
     pub fn read(&mut self, text: &str) {
         let mut normal = std::mem::take(&mut self.text);
         normalise(&unwrapped(text), &mut normal);
+        collapse_blanks(&mut normal);
+        drop_lead(&mut normal);
         self.text = normal;
         self.read_normalised();
     }
@@ -466,7 +468,8 @@ impl Parsed {
     fn bound_before(&mut self, at: usize) -> Bound {
         let gap_start = at.checked_sub(1).map_or(0, |i| self.words[i].2 as usize);
         let gap = &self.text[gap_start..self.words[at].1 as usize];
-        let sign = match gap.trim().trim_end_matches('=') {
+        let is_mark = |c: char| c.is_whitespace() || matches!(c, '*' | '"' | '`' | '(' | ':' | '[');
+        let sign = match gap.trim_matches(is_mark).trim_end_matches('=') {
             "<" if gap.contains('=') => Some(Bound::AtMost),
             ">" if gap.contains('=') => Some(Bound::AtLeast),
             "<" => Some(Bound::Below),
