@@ -191,6 +191,13 @@ def main(arguments: list[str] | None = None) -> None:
             sys.excepthook = _show_trace
             raise
         worded = _as_medgrpo_error(error)
+        if folder := os.environ.get(
+            "MEDGRPO_FAILURES"
+        ):  # one of several processes: whoever started them says it once
+            from medgrpo.training.before.failures import leave
+
+            leave(error, worded, folder)
+            sys.exit(worded.exit_code)
         report_error(worded, as_json="--json" in arguments)
         sys.exit(worded.exit_code)
     if code == INTERRUPTED:

@@ -118,11 +118,12 @@ def train(
 
     Example: medgrpo train --preset balanced
     """
+    import os
     import time
 
     from medgrpo.config.reach import rewards_with_code
     from medgrpo.rewards.trust import grant
-    from medgrpo.training.before.launch import is_child, needs_launch, rank
+    from medgrpo.training.before.launch import is_child, machine_number, needs_launch, rank
     from medgrpo.training.before.preflight import preflight
     from medgrpo.training.run.resume import find_run
 
@@ -170,7 +171,9 @@ def train(
     if point is not None:
         _say_if_finished(said, point, checks)
     run_path = point.run if point else Path(settings.run.output or Path("runs") / name)
-    if point is None and not is_child():
+    if (
+        point is None and not is_child() and machine_number(settings.launch, os.environ) == 0
+    ):  # the first machine makes the folder
         from medgrpo.runs.writer import refuse_used_folder
 
         refuse_used_folder(run_path)
@@ -333,25 +336,27 @@ def _stopped_code(signal_name: str | None, wanted: int | None) -> int:
 
 
 def _launch(settings: RunConfig, run_path: Any, point: ResumePoint | None, exit_on_stop: int | None) -> None:
-    """Start the same command in every process, all with one run folder, and end with its exit code."""
+    """Start the same command in every process, all with one run folder, and end as they end."""
     import signal
     import sys
 
     from medgrpo.files import read_json
     from medgrpo.training.before.launch import relaunch, without_option
+    from medgrpo.training.run.outcome import after_failure
 
     arguments = without_option(sys.argv[1:], "--resume")
     # What `auto` found is named: by the time that the processes look, another run may be the newest.
     arguments += (
         ["--output", str(run_path)] if point is None else ["--resume", str(point.checkpoint or point.run)]
     )
-    code, asked = relaunch(arguments, settings.launch)
-    if asked is not None and (code or read_json(run_path / "training_info.json").get("status") == "stopped"):
+    failed, asked = relaunch(arguments, settings.launch)
+    if asked is not None and (
+        failed or read_json(run_path / "training_info.json").get("status") == "stopped"
+    ):
         raise SystemExit(_stopped_code(signal.Signals(asked).name, exit_on_stop))
-    if code:
-        for log in sorted((run_path / "logs").glob("rank-*.log")):
-            print(f"process {log.stem.removeprefix('rank-')}: {log}", file=sys.stderr)
-    raise typer.Exit(code)
+    if failed is not None:
+        raise after_failure(failed, run_path)
+    raise typer.Exit(0)
 
 
 def _check_weights(said: Output, settings: RunConfig) -> None:

@@ -165,6 +165,12 @@ def resume_config(
                 hint="leave it out, or start a new run (it may start from this run's weights: "
                 f"--model {typed_path(run)})",
             )
+        if key in ("launch.gpus", "launch.nodes") and new.get("launch.deepspeed"):
+            raise UsageError(
+                f"{key} cannot change on resume under DeepSpeed, whose optimiser is saved in as many parts as there were "
+                f"processes: it was {old.get(key)!r}, now {new.get(key)!r}",
+                hint="leave it out; a run with --fsdp, or with neither, goes on with any number",
+            )
         same = " (taken to be the same model)" if key == "model.path" else ""
         notes.append(f"{key}: {old.get(key)} → {new.get(key)}{same}")
     if trusted is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from medgrpo.records import json_objects
 from medgrpo.runs.writer import RunWriter, StageFolder
 from medgrpo.training.before.datasets import ChosenRows
 from medgrpo.training.before.demo import built_in_mask_model, demo_dataset, demo_model
-from medgrpo.training.before.launch import own_log
+from medgrpo.training.before.launch import is_child, own_log
 from medgrpo.training.before.places import with_absolute_places
 from medgrpo.training.before.preflight import Preflight, preflight
 from medgrpo.training.run.checkpoints import adopt, is_complete, record_of
@@ -69,8 +70,10 @@ def train(
     started = time.perf_counter() if started is None else started
     checks = checks or preflight(config)
     config = with_absolute_places(config)
-    process = PartialState(cpu=True) if config.launch.cpu else PartialState()
-    path = resume.run if resume else (output or Path("runs") / name)
+    wait = {"timeout": timedelta(seconds=config.launch.timeout_s)} if is_child() else {}
+    process = PartialState(cpu=True, **wait) if config.launch.cpu else PartialState(**wait)
+    # What the first process found: another machine looks a moment later, when the run is there already.
+    path, resume = gathered((resume.run if resume else (output or Path("runs") / name), resume))[0]
     writer = _open_writer(config, name, path, resume, logs, preset, is_main_process=process.is_main_process)
     process.wait_for_everyone()
     if not process.is_main_process:
