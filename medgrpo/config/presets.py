@@ -20,6 +20,8 @@ from medgrpo.models.weights import metadata_file
 
 DEFAULT = "balanced"
 DEMO = "demo"
+DEMO_SETS = "the demo layer sets"
+"""How the note begins that names every setting of the demo: it is long, and shown where it is asked for."""
 OTHER_NAMES = {"quick": "vessels-quick", "mid": "vessels-mid", "full": "vessels-full"}
 """What presets are called in older scripts for vessels."""
 
@@ -121,7 +123,7 @@ def resolve_run(
     resolved = resolve([*base, *by_method, *demo, *trained, *user, command_line])
     if is_demo:
         replaced = sorted(key for key, layer in resolved.origins.items() if layer == f"preset {DEMO}")
-        notes.append(f"the demo layer sets {', '.join(replaced)}")
+        notes.append(f"{DEMO_SETS} {', '.join(replaced)}")
     for layer in trained:
         notes.append(f"prompt and picture limits as in {layer.name}")
     notes += [f"{layer.name}: {_in_words(layer)}" for layer in by_method]

@@ -30,6 +30,8 @@ class Change:
     costs: str
     settings: dict[str, object]
     gpus: int | None = None
+    kind: str = ""
+    """Of changes of one kind, growing, none is tried after one that fits."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,16 @@ def advise(
     short = not memory.fits if is_short is None else is_short
     now = sum(hours(before))
     advice = []
+    settled: set[str] = set()
     for change in _changes(before):
+        if change.kind in settled:
+            continue
         after = applied(config, facts, change)
         if after is None:
             continue
         then = Memory(after)
+        if change.kind and then.fits:
+            settled.add(change.kind)
         saves_hours = factor * (now - sum(hours(after)))
         saves_gib = (memory.peak - then.peak) / GIB
         saves_gib = saves_gib if abs(saves_gib) > 0.005 else 0.0
@@ -180,7 +187,7 @@ def _of_sampling(work: Workload) -> Iterator[Change]:
         if share > config.vllm.gpu_memory_utilization or config.vllm.gpu_memory_utilization != 0.3:
             values["vllm.gpu_memory_utilization"] = share
             typed += f" --set vllm.gpu_memory_utilization={share}"
-        yield Change(typed, "needs medgrpo[vllm] and memory for a second copy", values)
+        yield Change(typed, "needs the extra [vllm] and memory for a second copy", values)
     elif config.vllm.mode == "colocate":
         yield _set({"rollout.engine": "transformers"}, "slower sampling, no second copy of the model")
 
@@ -191,7 +198,7 @@ def _of_training(work: Workload) -> Iterator[Change]:
         yield _set({"training.beta": 0.0}, "no KL to the reference model")
     if config.tuning.method == "full":
         if not work.gpu.is_cpu and config.training.optim != "adamw_8bit":
-            yield _set({"training.optim": "adamw_8bit"}, "needs medgrpo[qlora]; 8-bit optimiser states")
+            yield _set({"training.optim": "adamw_8bit"}, "needs the extra [qlora]; 8-bit optimiser states")
         yield _set(
             {"tuning.method": "lora", "training.learning_rate": max(1e-5, config.training.learning_rate)},
             "fewer weights are trained",
@@ -224,12 +231,18 @@ def _of_several_gpus(work: Workload) -> Iterator[Change]:
     more = work.gpus * 2
     launch = work.config.launch
     yield Change(f"--gpus {more}", f"{more} GPUs instead of {work.gpus}", {}, more)
-    if launch.deepspeed is None and not launch.fsdp and work.config.tuning.method != "qlora":
-        gpus = max(2, work.gpus)
-        typed = "--deepspeed zero3" if work.gpus > 1 else f"--gpus {gpus} --deepspeed zero3"
-        costs = "weights go over the link in each pass" + (
-            "" if work.gpus > 1 else f"; {gpus} GPUs instead of 1"
-        )
-        yield Change(typed, costs, {"launch.deepspeed": "zero3"}, gpus)
-        fsdp = "--fsdp" if work.gpus > 1 else f"--gpus {gpus} --fsdp"
-        yield Change(fsdp, costs, {"launch.fsdp": True}, gpus)
+    if launch.deepspeed is not None or launch.fsdp or work.config.tuning.method == "qlora":
+        return
+    for name, typed, values in (
+        ("zero3", "--deepspeed zero3", {"launch.deepspeed": "zero3"}),
+        ("fsdp", "--fsdp", {"launch.fsdp": True}),
+    ):
+        for gpus in sorted({work.gpus, 2, 4, 8, 16}):
+            if gpus < max(2, work.gpus):
+                continue
+            costs = "weights go over the link in each pass"
+            if gpus == work.gpus:
+                yield Change(typed, costs, dict(values), gpus, name)
+            else:
+                costs += f"; {gpus} GPUs instead of {work.gpus}"
+                yield Change(f"--gpus {gpus} {typed}", costs, dict(values), gpus, name)

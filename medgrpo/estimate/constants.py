@@ -16,7 +16,7 @@ class Constants:
 
     matmul: float = 0.513
     """Share of the bf16 peak that large products of training reach."""
-    prefill: float = 0.228
+    prefill: float = 0.3
     """The same when prompts are read for sampling."""
     bandwidth: float = 0.724
     """Share of the memory bandwidth that element-wise passes and the reading of weights reach."""
@@ -56,9 +56,9 @@ class Constants:
     """Share of the bf16 peak in the vision tower."""
     dequantise: float = 0.44
     """Share of the memory bandwidth at which 4-bit weights become bf16 ones (4.5 bytes moved a weight)."""
-    vllm_step_s: float = 0.00228
+    vllm_step_s: float = 1.45e-3
     """Scheduling of one decoding step of vLLM."""
-    vllm_row_s: float = 5.57e-05
+    vllm_row_s: float = 30e-6
     """What each further completion adds to a step of vLLM: sampling, log probabilities, text."""
     vllm_bandwidth: float = 0.705
     """Share of the memory bandwidth at which vLLM reads weights and cache."""
@@ -76,7 +76,7 @@ class Constants:
     """Share of the link's rate that collectives reach."""
     collective_s: float = 6e-05
     """Latency of one collective."""
-    mask_sam_s: float = 0.15
+    mask_sam_s: float = 0.5
     """SAM 2's encoder and decoder with their gradients on one picture at 1024 px."""
     mask_judge_s: float = 0.02
     """One drawn mask of 1024 px: decoded, judged, its likelihood."""
@@ -102,6 +102,8 @@ class MemoryConstants:
     """Bytes of each logit where all are held at once (SFT): 16 bits, float32 and its gradient."""
     vision_kept: float = 12.0
     """Copies of a patch's state that one layer of the tower holds, in 16 bits, beside one for each layer."""
+    sam_gib: float = 1.1
+    """SAM 2 large in 16 bits, and what its pass over one picture of 1024 px holds."""
     vllm_gib: float = 2.0
     """What vLLM needs beside weights and cache: CUDA graphs, the batch that it profiles itself with."""
     reserve: float = 0.95

@@ -93,6 +93,10 @@ def _shape(config: RunConfig, facts: Facts, notes: list[str]) -> ModelShape:
     if model is None:
         model = DEFAULT
         notes.append(f"no --model: {DEFAULT} taken")
+    if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
+        from medgrpo.models.weights import find_weights
+
+        return find_shape(find_weights(model).base)  # a run, or an adapter
     return find_shape(model)
 
 

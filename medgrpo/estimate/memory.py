@@ -92,6 +92,8 @@ class Memory:
             "update": self.activations + self.logits + self.vision + self.largest_layer + self.casts,
             "optimizer": 4.0 * trained if "8bit" not in work.config.training.optim else 0.0,
         }
+        if work.draws_masks:
+            phases["update"] += MEMORY.sam_gib * GIB
         if work.method.samples_texts:
             phases["rollout"] = self.features + (0.0 if work.uses_vllm else self.cache + whole)
             head = 4.0 * shape.vocab * shape.hidden  # TRL's head computes in float32
@@ -132,11 +134,9 @@ class Memory:
     @property
     def logits(self) -> float:
         """Of a pass: SFT holds those of every token; GRPO and DPO compute them in pieces."""
-        tokens, learned, _ = self.tokens
-        if self.work.draws_masks:
-            return learned * self.work.shape.vocab * MEMORY.logit_bytes
-        if self.work.method.samples_texts:
-            return 0.0  # in pieces
+        tokens = self.tokens[0]
+        if self.work.draws_masks or self.work.method.samples_texts:
+            return 0.0  # none, or in pieces
         held = 0.0 if self.work.method.needs_pairs else tokens
         return held * self.work.shape.vocab * MEMORY.logit_bytes
 
@@ -145,6 +145,8 @@ class Memory:
         """Of the tower in a pass: one state for each layer and what one layer holds."""
         work, shape = self.work, self.work.shape
         patches = self.tokens[2] * shape.patches_per_token * work.image_tokens
+        if work.draws_masks:
+            return patches * shape.vision_hidden * work.width * MEMORY.vision_kept
         return patches * shape.vision_hidden * work.width * (shape.vision_layers + MEMORY.vision_kept)
 
     @property

@@ -196,7 +196,9 @@ def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: 
     seen = _tower_loop(work, pictures) if pictures and work.image_tokens else 0.0
     if seen:
         forward, without = forward + seen, without + seen
-        back += seen * constants.vision_backward
+        back += (
+            0.0 if work.draws_masks else seen * constants.vision_backward
+        )  # there it is called without gradients
     return Pass(forward, back, without)
 
 
@@ -396,7 +398,11 @@ def trained_parameters(work: Workload) -> int:
     """Weights that learn."""
     if not work.has_lora:
         return work.shape.parameters if work.trains_vision else work.shape.language_parameters
-    return work.shape.lora_parameters(work.config.tuning.rank)
+    shape, rank = work.shape, work.config.tuning.rank
+    learned = shape.lora_parameters(rank)
+    if work.draws_masks and not shape.experts:  # adapters on the attention alone
+        learned -= 3 * shape.layers * rank * (shape.hidden + shape.mlp)
+    return learned
 
 
 def _optimizer(work: Workload) -> float:

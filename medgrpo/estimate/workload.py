@@ -9,8 +9,10 @@ from typing import Any
 from medgrpo.config.passes import SHARE_OF_FREE, bytes_of_a_token, tokens_of_a_pass
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
 from medgrpo.config.sections import RunConfig
+from medgrpo.errors import MedgrpoError
 from medgrpo.estimate.constants import FITTED, Constants
 from medgrpo.estimate.hardware import Gpu
+from medgrpo.files import read_json
 from medgrpo.methods import METHODS, Method
 from medgrpo.models.shape import ModelShape
 
@@ -132,7 +134,7 @@ class Workload:
     def shares_weights(self) -> bool:
         """Whether weights are spread over the GPUs (ZeRO-3, FSDP)."""
         launch = self.config.launch
-        return self.gpus > 1 and (launch.fsdp or (launch.deepspeed or "").endswith("zero3"))
+        return self.gpus > 1 and (launch.fsdp or zero_stage(launch.deepspeed) == 3)
 
     @property
     def shares_optimizer(self) -> bool:
@@ -239,6 +241,19 @@ class Workload:
     def width(self) -> int:
         """Bytes of a number in the frozen weights and in what passes through the layers."""
         return 2 if self.is_half else 4
+
+
+def zero_stage(deepspeed: str | None) -> int:
+    """ZeRO's stage by `launch.deepspeed`: a shipped name, or what a configuration file says; 0 without one."""
+    if deepspeed is None:
+        return 0
+    if deepspeed in {"zero2", "zero3"}:
+        return int(deepspeed[-1])
+    try:
+        settings = read_json(Path(deepspeed))
+        return int((settings.get("zero_optimization") or {}).get("stage") or 0)
+    except (OSError, ValueError, MedgrpoError):
+        return 3 if "zero3" in deepspeed else 2
 
 
 def read_dataset(data: Path) -> dict[str, Any]:

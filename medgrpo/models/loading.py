@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.errors import MedgrpoError, UsageError, missing_extra, typed_path
 from medgrpo.models.adapter_files import check_finite
 from medgrpo.models.families import (
     family_of_model,
@@ -55,7 +55,7 @@ def check_model(path: str, *, revision: str | None = None) -> dict[str, Any] | N
         raise UsageError(
             f"{path} is a file, not a model",
             expected="a model folder with config.json, or a hub name",
-            hint=f"--model {folder.parent}",
+            hint=f"--model {typed_path(folder.parent)}",
         )
     if not is_hub_name(path):
         raise UsageError(
@@ -70,7 +70,7 @@ def _check_folder(folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"{folder} holds an adapter, not a whole model",
             expected="a model folder with config.json",
-            hint=f"medgrpo merge-lora {folder} --output MERGED, or give it as the adapter over its base model",
+            hint=f"medgrpo merge-lora {typed_path(folder)} --output MERGED, or give it as the adapter over its base model",
         )
     file = folder / "config.json"
     if not file.is_file():
@@ -132,6 +132,7 @@ def load_model(
     """
     check_model(path, revision=revision)
     try:
+        from huggingface_hub.errors import StrictDataclassError
         from safetensors import SafetensorError
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
     except ImportError as error:
@@ -151,7 +152,15 @@ def load_model(
         if quantization_config is not None:
             options["quantization_config"] = quantization_config
         model, found = kind.from_pretrained(path, output_loading_info=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        ImportError,
+        SafetensorError,
+        StrictDataclassError,
+    ) as error:
         raise _not_loadable(path, error, trust_remote_code) from error
     check_loaded(model, found, path, allow_unexpected=allow_unexpected)
     processor = load_processor(

@@ -166,3 +166,72 @@ def test_a_mixture_of_experts_is_read_from_its_config(tmp_path):
     assert read.language_parameters == known.language_parameters
     assert read.active_parameters == known.active_parameters
     assert read.patches_per_token == known.patches_per_token
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("lingshu-medical-mllm/Lingshu-7B", "Qwen2.5-VL-7B"),
+        ("UCSC-VLAA/MedVLThinker-32B-RL_m23k", "Qwen2.5-VL-32B"),
+        ("FreedomIntelligence/HuatuoGPT-Vision-7B", "Qwen2-VL-7B"),
+        ("ByteDance/Sa2VA-8B", "InternVL3-8B"),
+        ("ByteDance/Sa2VA-Qwen2_5-VL-3B", "Qwen2.5-VL-3B"),
+        ("acme/chest-qwen2.5-vl-7b-v2", "Qwen2.5-VL-7B"),
+        ("google/medgemma-27b-it", "MedGemma-27B"),
+        ("Qwen/Qwen3-VL-32B-Thinking", "Qwen3-VL-32B"),
+        ("Qwen/Qwen2.5-14B-Instruct", "Qwen2.5-14B"),
+    ],
+)
+def test_models_are_found_by_what_they_are_built_on(name, like):
+    assert find_shape(name).parameters == SHAPES[like].parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("Qwen2.5-VL-72B", 73.4),
+        ("Qwen3-VL-32B", 33.4),
+        ("Qwen2.5-14B", 14.8),
+        ("MedGemma-27B", 27.4),
+        ("Qwen2.5-0.5B", 0.49),
+    ],
+)
+def test_more_shapes_give_the_published_parameter_counts(name, billions):
+    assert SHAPES[name].parameters / 1e9 == pytest.approx(billions, rel=0.02)
+
+
+@pytest.mark.parametrize("size", ["650M", "3B", "13b", "40"])
+def test_a_model_of_a_size_has_that_many_weights(size):
+    from medgrpo.estimate.shapes import shape_of_size
+
+    wanted = float(size.rstrip("MBb")) * (1e6 if size.endswith("M") else 1e9)
+    assert shape_of_size(size).parameters == pytest.approx(wanted, rel=0.02)
+    with pytest.raises(UsageError, match="no number of weights"):
+        shape_of_size("large")
+
+
+def test_a_deepspeed_file_says_whether_weights_are_shared_out(tmp_path):
+    from medgrpo.estimate.workload import zero_stage
+
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"zero_optimization": {"stage": 3}}))
+    assert [zero_stage(name) for name in (None, "zero2", "zero3", str(file))] == [0, 2, 3, 3]
+
+
+def test_weights_that_are_gathered_for_rollouts_count_whole():
+    words = ("launch.deepspeed=zero3", "rollout.engine=transformers")
+    shared = document(*words, model="Qwen2.5-VL-7B", gpus=8)
+    weights = 2 * SHAPES["Qwen2.5-VL-7B"].parameters / 2**30
+    assert shared["memory_gib"]["weights"] < weights / 7
+    assert shared["memory_by_phase_gib"]["rollout"] > weights
+    assert shared["memory_by_phase_gib"]["before"] > weights  # validation before training, on one GPU
+    assert shared["host_memory_gib"] > 8 * weights
+    with_vllm = document("launch.deepspeed=zero3", "rollout.engine=vllm", model="Qwen2.5-VL-7B", gpus=8)
+    assert with_vllm["memory_by_phase_gib"]["sync"] > weights + 0.3 * 80
+
+
+def test_a_processor_gets_hours_of_its_own_and_no_advice_about_gpus():
+    found = document(gpu="cpu", model="Qwen3-0.6B")
+    assert found["gpu"] == "CPU"
+    assert found["hours"] > 20 * document(gpu="A100", model="Qwen3-0.6B")["hours"]
+    assert not any(word in one["change"] for one in found["advice"] for word in ("vllm", "gpus", "qlora"))

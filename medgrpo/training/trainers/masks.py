@@ -19,10 +19,11 @@ from transformers import Trainer, TrainingArguments
 
 from medgrpo.errors import UsageError
 from medgrpo.models.coordinates import BoxCoordinates
-from medgrpo.models.weights import Weights, check_fingerprints
+from medgrpo.models.weights import Weights, check_fingerprints, check_trust
 from medgrpo.rewards.masks import DynamicRecallWeight
 from medgrpo.runs.store import Completion
 from medgrpo.segmentation import losses
+from medgrpo.segmentation.credit import tensor_of
 from medgrpo.segmentation.examples import Example, Examples
 from medgrpo.segmentation.objective import (
     Drawn,
@@ -198,6 +199,9 @@ def load_mask_policy(weights: Weights, settings: RunConfig) -> Policy:
         prompt=masks.prompt,
         sam=masks.sam,
         max_pixels=settings.model.max_pixels,
+        trust_remote_code=check_trust(
+            weights, is_given=settings.model.trust_remote_code, option="--set model.trust_remote_code=true"
+        ),
     )
     if weights.adapter is not None:
         from medgrpo.models.adapters import load_adapter
@@ -360,7 +364,9 @@ class MaskTrainer(RunTrainer, Trainer):
             draw = draw_masks(objective, logits, self._generator(batch, number, part))
             with self.context.clock.phase("reward"):
                 earned = judged(objective, draw, example.truth)
-            self._groups[key] = drawn(objective, draw, logits, earned, example.truth)
+            self._groups[key] = drawn(
+                objective, draw, logits, earned, example.truth, is_used_once=iterations == 1
+            )
             self.told(self._groups[key], example)
         return self._groups[key]
 
@@ -493,8 +499,8 @@ def supervised(name: str, logits: Tensor, example: Example) -> Tensor:
     """A supervised loss of one picture's logits by its name."""
     assert example.truth is not None
     device = logits.device
-    reference = torch.from_numpy(example.truth.mask).to(device)[None]
-    fov = None if example.truth.fov is None else torch.from_numpy(example.truth.fov).to(device)[None].float()
+    reference = tensor_of(example.truth.mask, device)[None]
+    fov = None if example.truth.fov is None else tensor_of(example.truth.fov, device)[None].float()
     if name == "bce_dice":
         return losses.bce(logits[None], reference, fov) + losses.soft_dice(logits[None], reference, fov)
     return getattr(losses, name)(logits[None], reference, fov)  # type: ignore[no-any-return]
