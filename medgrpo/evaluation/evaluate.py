@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset
+from medgrpo.evaluation.above_baseline import below_baseline
 from medgrpo.evaluation.baseline import constant_completions
 from medgrpo.evaluation.calibration import sample_metrics, stated_calibration
 from medgrpo.evaluation.counterfactual import compare_with_real
-from medgrpo.evaluation.detection import detection_metrics
+from medgrpo.evaluation.detection import detection_metrics, label_table
 from medgrpo.evaluation.mask_files import MaskFiles, score_masks
 from medgrpo.evaluation.metrics import confusion, groups, measure
 from medgrpo.evaluation.predictions import Predictions
@@ -185,6 +186,7 @@ def evaluate_predictions(
     found_boxes = detection_metrics(scored, baselines.get("blind"))
     if found_boxes is not None:
         document["detection"] = found_boxes
+        document["detection_by_label"] = label_table(scored)
     document["groups"] = groups(scored)
     document["confusion"] = confusion(scored)
     document["rules"] = _counted(scored.rules)
@@ -205,6 +207,8 @@ def evaluate_predictions(
     result = Evaluation(
         predictions, scored, document, sample_answers=answers, masks=masks if mask_document else None
     )
+    document["below_baseline"] = below_baseline(document)
+    result.warnings += [one["words"] for one in document["below_baseline"]]
     if 0 < images < MIN_CLUSTERS:
         result.warnings.append(
             f"too few images: {images}, and below {MIN_CLUSTERS} the intervals promise more than they hold"

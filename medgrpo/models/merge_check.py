@@ -319,12 +319,13 @@ def _with_four_bits(
 
     import torch
 
+    from medgrpo.install import how_to_install
     from medgrpo.models.four_bit import four_bit_error, is_available
 
     if not is_available():
         notes.append(
             "trained on the base in 4 bits and merged into the base as it is stored; how far that is from training "
-            'was not measured: pip install "medgrpo[qlora]"'
+            f"was not measured: {how_to_install('qlora')}"
         )
         return check
     linear = {f"{name}.weight" for name, module in own.modules.items() if isinstance(module, torch.nn.Linear)}

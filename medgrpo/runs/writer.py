@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 import threading
 import time
 from contextlib import suppress
@@ -18,10 +17,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from medgrpo.errors import UsageError
+from medgrpo.errors import UsageError, typed_path
 from medgrpo.files import PARTIAL, append_lines, read_json, read_toml, sync, write_json, write_text
 from medgrpo.records import json_objects, lines
 from medgrpo.runs import lock
+from medgrpo.runs.known import RUNS, name_latest
 
 SCHEMA_VERSION = 1
 COPY_EVERY_S = 30.0
@@ -74,6 +74,7 @@ class RunWriter:
         config_toml: str,
         environment: dict[str, Any],
         *,
+        preset: str | None = None,
         logs: Path | None = Path("logs"),
     ) -> RunWriter:
         """A new run folder with its configuration and environment.
@@ -89,9 +90,15 @@ class RunWriter:
         writer = cls(path, name, logs=logs)
         writer._held = held
         writer.update_info(
-            schema_version=SCHEMA_VERSION, name=name, finished=False, started=_now(), status="running"
+            schema_version=SCHEMA_VERSION,
+            name=name,
+            preset=preset,
+            finished=False,
+            started=_now(),
+            status="running",
         )
         writer.copy_log(force=True)
+        _name_latest(path)
         return writer
 
     @classmethod
@@ -112,6 +119,7 @@ class RunWriter:
         if (copy := info.get("log_copy")) and logs is not None and Path(copy).is_file():
             writer._copy = Path(copy)
         writer.update_info(finished=False, status="running", resumed=[*info.get("resumed", []), _now()])
+        _name_latest(path)
         return writer
 
     # ------------------------------------------------------------------------------------ stages
@@ -202,7 +210,9 @@ class RunWriter:
                 "schema_version": SCHEMA_VERSION,
                 "name": self.name,
                 "run": str(self.path.absolute()),
+                "status": self._info.get("status"),
                 "finished": bool(self._info.get("finished")),
+                "error": self._info.get("error"),
                 "config": read_toml(self.path / "config.toml"),
                 "validation": self._info.get("validation", {}),
                 "history": json_objects(self.path / "log.jsonl"),
@@ -236,6 +246,12 @@ class RunWriter:
             self._held.release()
 
 
+def _name_latest(run: Path) -> None:
+    """Make `runs/latest` a link to the run; elsewhere people's own folders get no link."""
+    if run.absolute().parent.name == RUNS.name:
+        name_latest(run)
+
+
 def _link(file: Path, name: Path) -> None:
     """A second name for a file, FileExistsError where that is taken."""
     try:
@@ -266,9 +282,9 @@ def refuse_used_folder(path: Path) -> None:
         )
         raise UsageError(
             f"the run folder {path} exists and is not empty",
-            hint=f"it failed before its first step: rm -r {shlex.quote(str(path))}, or choose another --output"
+            hint=f"it failed before its first step: rm -r {typed_path(path)}, or choose another --output"
             if stillborn
-            else f"--resume {path} continues it; otherwise choose another --output",
+            else f"--resume {typed_path(path)} continues it; otherwise choose another --output",
         )
 
 
