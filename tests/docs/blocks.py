@@ -35,6 +35,7 @@ NEW_PAGES = (
 NOT_RUN = (
     (r"^git clone |^cd ", "fetches the repository"),
     (r"^(uv )?pip |^uv |^\. \.venv", "installs; tried by .ci/run and packaging/try_wheel.sh"),
+    (r"^medgrpo train --preset balanced$", "is the demo, which ran before"),
     (r"^pytest$", "is this"),
     (r"^ln -s med-v2qa", "names what was fetched"),
     (r"^hf download ", "fetches a model"),
