@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [*(ROOT / "medgrpo").rglob("*.py"), *(ROOT / "cli").glob("*.py")]
 OF_OTHER_PROGRAMS = {
     "--always", "--dirty", "--abbrev", "--config_file", "--standalone", "--nproc_per_node", "--query-gpu",
-    "--format", "--share", "--force-reinstall",
+    "--format", "--share", "--force-reinstall", "--showproductname", "--showmeminfo",
+    "--weight-transfer-config", "--deepspeed_multinode_launcher",
 }  # fmt: skip
 OF_OTHERS = {"RepeatSampler", "convert_to_hf.py"}
 """TRL's sampler, Sa2VA's script."""
