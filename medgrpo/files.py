@@ -11,13 +11,14 @@ import math
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.masking import masked
+from medgrpo.places import without_places, written_places
 
 PARTIAL = ".partial"
 """How the names end under which files are written."""
@@ -50,7 +51,12 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write the file as a whole, in UTF-8, without secrets; halves of surrogate pairs become question marks."""
+    """Write the file as a whole, in UTF-8, without secrets; halves of surrogate pairs become question marks.
+
+    A page names files by their last name alone: people pass it on.
+    """
+    if path.suffix == ".html":
+        text = without_places(text)
     write_bytes(path, masked(text).encode("utf-8", errors="replace"), durable=durable)
 
 
@@ -84,9 +90,18 @@ def kind_of(path: Path) -> str | None:
     return "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
 
 
-def write_json(path: Path, document: Any, *, durable: bool = True) -> None:
-    """Write a JSON document as a whole, indented."""
-    write_text(path, json.dumps(finite(document), ensure_ascii=False, indent=1) + "\n", durable=durable)
+def write_json(
+    path: Path, document: Any, *, durable: bool = True, is_data: bool = False, at: Path | None = None
+) -> None:
+    """Write a JSON document as a whole, indented; absolute paths in it as they are seen from its folder.
+
+    Args:
+        is_data: rows of others, whose texts stay as they are.
+        at: the folder that the file will lie in, where that is not beside the one it is written in.
+    """
+    here = at or path.parent
+    plain = finite(document, None if is_data else lambda text: written_places(text, here))
+    write_text(path, json.dumps(plain, ensure_ascii=False, indent=1) + "\n", durable=durable)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -124,7 +139,12 @@ def append_lines(path: Path, entries: Iterable[Any], *, is_data: bool = False) -
     Args:
         is_data: what a model wrote, which stays as it is: secrets are not looked for.
     """
-    data = _lines_of(entries)
+    shown = (
+        entries
+        if is_data
+        else [finite(one, lambda text: written_places(text, path.parent)) for one in entries]
+    )
+    data = _lines_of(shown)
     with path.open("ab") as file:
         file.write(data if is_data else masked(data.decode("utf-8")).encode("utf-8"))
 
@@ -133,17 +153,25 @@ def _lines_of(entries: Iterable[Any]) -> bytes:
     return "".join(f"{json_line(entry)}\n" for entry in entries).encode("utf-8", errors="replace")
 
 
-def finite(value: Any) -> Any:
-    """The value as JSON can hold it: NaN and infinity are None, numpy scalars plain, paths text, sets lists."""
+def finite(value: Any, on_text: Callable[[str], str] | None = None) -> Any:
+    """The value as JSON can hold it: NaN and infinity are None, numpy scalars plain, paths text, sets lists.
+
+    Args:
+        on_text: what becomes of each text, keys too.
+    """
+    if isinstance(value, str | Path):
+        return on_text(str(value)) if on_text else str(value)
     if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
+        return {
+            on_text(str(key)) if on_text else str(key): finite(item, on_text) for key, item in value.items()
+        }
     if getattr(value, "ndim", None) == 0:  # a numpy scalar, or a tensor of one number
         value = value.item()
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return [finite(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return [finite(item, on_text) for item in value]
+    return value
 
 
 def rename_folder(partial: Path, path: Path, *, is_synced: bool = False) -> None:

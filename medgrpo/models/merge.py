@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError
-from medgrpo.files import rename_folder
+from medgrpo.files import rename_folder, write_json
 from medgrpo.models.adapter_files import AdapterFiles, check_finite, is_adapter, is_finite, read_adapter
 from medgrpo.models.families import tower_of
 from medgrpo.models.fingerprint import adapter_fingerprint, base_fingerprint
@@ -485,4 +485,4 @@ def _describe(
         "check": None if merge.check is None else merge.check.as_dict(),
         "notes": merge.notes,
     }
-    (partial / METADATA).write_text(json.dumps(metadata, ensure_ascii=False, indent=1), encoding="utf-8")
+    write_json(partial / METADATA, metadata)

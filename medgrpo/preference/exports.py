@@ -151,7 +151,7 @@ def _llamafactory(folder: Path, split: str, examples: Sequence[Example]) -> None
             row["images"] = one.images
         rows.append(row)
     file = _named("pairs.json", split)
-    write_json(folder / file, rows)
+    write_json(folder / file, rows, is_data=True)
     columns = {"messages": "conversations", "system": "system"}
     is_ranking = any(one.rejected is not None for one in examples)
     if is_ranking:

@@ -15,6 +15,7 @@ from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
 from medgrpo.errors import UsageError
 from medgrpo.models.weights import metadata_file
+from medgrpo.places import found_place
 from medgrpo.preference.pairs import Candidate, answer_of, are_alike
 from medgrpo.rewards.composite import CompositeReward
 from medgrpo.rows import Row, as_row, columns
@@ -238,10 +239,10 @@ def dataset_of_run(run: Path) -> Path:
             if isinstance(recorded, Mapping):
                 recorded = recorded.get("path")
             if recorded:
-                return Path(recorded)
+                return Path(found_place(str(recorded), run))
     configured = tomllib.loads((run / "config.toml").read_text(encoding="utf-8")).get("data", {}).get("path")
     if configured:
-        return Path(configured)
+        return Path(found_place(str(configured), run))
     raise UsageError(f"{run} does not say which dataset it trained on", hint="--data DATASET")
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from medgrpo.errors import UsageError
 from medgrpo.files import PARTIAL, append_lines, read_json, read_toml, sync, write_json, write_text
+from medgrpo.places import found_place
 from medgrpo.records import json_objects, lines
 from medgrpo.runs import lock
 
@@ -109,8 +110,9 @@ class RunWriter:
         writer = cls(path, str(info.get("name") or path.resolve().name), logs=logs)
         writer._held = held
         # The copy is claimed anew where the run was moved.
-        if (copy := info.get("log_copy")) and logs is not None and Path(copy).is_file():
-            writer._copy = Path(copy)
+        copy = Path(found_place(str(info.get("log_copy") or ""), path))
+        if logs is not None and copy.is_file():
+            writer._copy = copy
         writer.update_info(finished=False, status="running", resumed=[*info.get("resumed", []), _now()])
         return writer
 
@@ -172,7 +174,7 @@ class RunWriter:
                 with suppress(FileExistsError):
                     _link(claim, candidate)
                     break
-                if read_json(candidate).get("run") == str(self.path.absolute()):
+                if _is_same(found_place(str(read_json(candidate).get("run") or ""), logs), self.path):
                     break
         finally:
             claim.unlink()
@@ -234,6 +236,10 @@ class RunWriter:
         """Let another process write the folder."""
         if self._held is not None:
             self._held.release()
+
+
+def _is_same(place: str, folder: Path) -> bool:
+    return bool(place) and Path(place).resolve() == folder.resolve()
 
 
 def _link(file: Path, name: Path) -> None:

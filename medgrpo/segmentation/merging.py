@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.files import write_json
 from medgrpo.models.folders import METADATA
 from medgrpo.models.weights import Weights
 from medgrpo.segmentation.examples import Example
@@ -64,7 +65,7 @@ def merge_mask_adapter(
     try:
         segmenter.save(partial)
         if (weights.adapter / METADATA).is_file():
-            shutil.copy(weights.adapter / METADATA, partial)
+            write_json(partial / METADATA, weights.metadata)
         again = open_segmenter(Weights(str(partial), metadata=weights.metadata), dtype=dtype)
         with torch.no_grad():
             found = again.logits(again.model, pictures)

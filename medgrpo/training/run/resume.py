@@ -13,6 +13,7 @@ from medgrpo.config.reach import refuse_foreign_settings, rewards_with_code
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.files import read_json
+from medgrpo.places import found_settings
 from medgrpo.runs.lock import is_held
 from medgrpo.training.before.places import check_places, with_absolute_places
 from medgrpo.training.run.checkpoints import PREFIX, checkpoint_step, complete_checkpoints
@@ -143,7 +144,7 @@ def resume_config(
     """
     import tomllib
 
-    saved = tomllib.loads((run / "config.toml").read_text("utf-8"))
+    saved = found_settings(tomllib.loads((run / "config.toml").read_text("utf-8")), run)
     before = resolve([Layer("the run", saved)])
     changes, notes = assignments_layer(assignments)
     changes.values.update({key: value for key, value in (options or {}).items() if value is not None})
