@@ -17,8 +17,10 @@ import typer.core
 
 from medgrpo.cli.output import results_alone
 from medgrpo.errors import MedgrpoError, UsageError, choice_error, missing_extra
+from medgrpo.foreign import fault_of_input
 from medgrpo.masking import masked, masked_streams
 from medgrpo.rewards.trust import nothing_trusted
+from medgrpo.system import refusal_of_system
 
 # name -> (module in medgrpo.cli, one line of help). The module offers `app`, a Typer with its command(s).
 COMMANDS = {
@@ -34,10 +36,14 @@ COMMANDS = {
     "health": ("health", "Judge from its log whether a run is healthy."),
     "presets": ("presets", "List the presets, or show the values of one and why."),
     "doctor": ("doctor", "Check what is installed and what this machine can run."),
+    "bundle": ("bundle", "Put all that an installation without a network needs into a folder."),
 }
 
 INTERRUPTED = 130
 """Exit code after CTRL-C; Typer gives it back where it catches the interrupt itself."""
+
+PIPE_CLOSED = 141
+"""As shells give it for a program that SIGPIPE ends."""
 
 
 class LazyGroup(typer.core.TyperGroup):
@@ -122,6 +128,9 @@ def main(arguments: list[str] | None = None) -> None:
             code = app(arguments, prog_name="medgrpo", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except BrokenPipeError:  # whoever read the results has seen enough: `medgrpo compare … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(PIPE_CLOSED)
     except Exception as error:  # the last place where an error can be worded
         if os.environ.get("MEDGRPO_DEBUG") == "1":
             sys.excepthook = _show_trace
@@ -156,10 +165,8 @@ def _as_medgrpo_error(error: Exception) -> MedgrpoError:
         for extra, (purpose, packages) in EXTRAS.items():
             if package in packages:
                 return missing_extra(package, extra, f"to {purpose}, medgrpo")
-    if (
-        isinstance(error, OSError) and error.filename
-    ):  # a file that is not there, a folder that may not be written
-        return MedgrpoError(f"{error.filename}: {error.strerror}", hint="MEDGRPO_DEBUG=1 shows the trace")
+    if (worded := refusal_of_system(error) or fault_of_input(error)) is not None:
+        return worded
     return MedgrpoError(
         f"{type(error).__name__}: {error}",
         hint="this looks like a bug in medgrpo; MEDGRPO_DEBUG=1 shows the trace",

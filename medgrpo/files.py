@@ -9,10 +9,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +35,8 @@ def written_aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Args:
         durable: wait until the data is on the disk, so that a power cut leaves the old file or the new one.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    partial = partial_name(path)
+    remove_left_over(path.parent)
     try:
         yield partial
         if durable:
@@ -42,6 +47,50 @@ def written_aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
         raise
     if durable:
         sync(path.parent)
+
+
+def partial_name(path: Path) -> Path:
+    """The name that this process writes `path` under; it says who writes, so that others see whether it still does."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{_machine()}{PARTIAL}")
+
+
+@cache
+def _machine() -> str:
+    """A few letters for this machine; a process number means nothing on another one that shares the disk."""
+    return blake2b(os.fsencode(platform.node()), digest_size=3).hexdigest()
+
+
+_LOOKED_AT: set[Path] = set()
+
+
+def remove_left_over(folder: Path, *, again: bool = False) -> None:
+    """Remove what killed processes of this machine left half-written in a folder.
+
+    Args:
+        again: look also where this process has looked before: a listing for each file would be quadratic.
+    """
+    if folder in _LOOKED_AT and not again:
+        return
+    _LOOKED_AT.add(folder)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            writer = re.fullmatch(rf"\..+\.(\d+)(-{_machine()})?{re.escape(PARTIAL)}", entry.name)
+            if writer is None or _is_running(int(writer[1])):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -230,9 +279,8 @@ def folder_replaced(folder: Path) -> Iterator[Path]:
     if target == Path.cwd() or target in Path.cwd().parents or os.path.ismount(target):
         yield target
         return
-    for left in target.parent.glob(f".{target.name}.*{PARTIAL}"):
-        shutil.rmtree(left, ignore_errors=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL}")
+    aside = partial_name(target)
+    remove_left_over(target.parent, again=True)
     try:
         shutil.copytree(target, aside, copy_function=link_or_copy, symlinks=True)
         yield aside
@@ -254,7 +302,7 @@ def _exchange(one: Path, other: Path) -> None:
             return
     except (AttributeError, OSError):
         pass  # another system
-    old = other.with_name(f".{other.name}.old.{os.getpid()}{PARTIAL}")
+    old = partial_name(other.with_name(f"{other.name}.old"))
     other.rename(old)
     one.rename(other)
     old.rename(one)

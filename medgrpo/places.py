@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-_ABSOLUTE = re.compile(r"/(?<![^\s\"'=,#\[({>;]/)[^\s\"'=,:;#<>|\\\])}*?]*")
+_ABSOLUTE = re.compile(r"/(?<![^\s\"'=,#\[({>;:]/)[^\s\"'=,:;#<>|\\\])}*?]*")
 """A path at the start of a text or of a word in it. A blank ends it, which does no harm: what follows stays as it is."""
 _RELATIVE = re.compile(r"(?<![^,#])(?:~|\.{1,2})/[^,:#]*")
 """What `written_places` made, alone or as one of the data sets of a mixture."""
-SECTIONS = ("model", "data", "rewards", "launch")
+SECTIONS = ("run", "model", "data", "rewards", "launch")
 """Sections of a run's config.toml that name places."""
 
 

@@ -47,6 +47,7 @@ def test_a_place_below_home_does_not_name_home(home, tmp_path):
         "/",
         "//",
         "1/2",
+        "file:///tmp/x",
         "",
         "~",
     ],
@@ -69,7 +70,7 @@ def test_mixtures_and_rewards_come_back(home, tmp_path):
         "data": {"path": f"{home}/a:0.5,{tmp_path}/b:0.5"},
         "rewards": {"weights": {f"{tmp_path}/my.py:judge": 1.0, "format": 2.0}, "gate": None},
         "model": {"path": f"{tmp_path}/reg.toml#x,y:0.3"},
-        "run": {"note": "./stays"},
+        "training": {"note": "./stays"},
     }
     written = {
         name: {

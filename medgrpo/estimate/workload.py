@@ -9,6 +9,7 @@ from typing import Any
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
 from medgrpo.config.sections import RunConfig
 from medgrpo.estimate.hardware import Gpu
+from medgrpo.foreign import reads
 from medgrpo.methods import METHODS, Method
 from medgrpo.models.shape import ModelShape
 
@@ -116,6 +117,7 @@ class Workload:
         return self.config.training.gradient_checkpointing is not False
 
 
+@reads("data", "a prepared dataset")
 def read_dataset(data: Path) -> dict[str, Any]:
     """`dataset.json` of a prepared dataset, or what a mixture (`a,b:0.3`) says in its place.
 

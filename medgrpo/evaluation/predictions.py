@@ -14,6 +14,7 @@ from medgrpo.evaluation.foreign_rows import checked
 from medgrpo.evaluation.mask_files import COLUMN, listed_masks
 from medgrpo.figures import Bounds
 from medgrpo.files import written_aside
+from medgrpo.foreign import reads
 from medgrpo.rows import Row, as_row, columns
 
 SCHEMA_VERSION = 1
@@ -60,6 +61,7 @@ class Predictions:
         )
 
 
+@reads("path", "completions: JSON lines, JSON, CSV or parquet")
 def read_predictions(
     path: str | Path,
     *,

@@ -11,6 +11,7 @@ from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.figures import Bounds, figure
+from medgrpo.foreign import reads
 from medgrpo.rows import as_row
 from medgrpo.runs.answers import Answer, Difference, ModelScore, Question, SideBySide
 
@@ -106,6 +107,7 @@ def is_evaluation(path: Path) -> bool:
     return named and (folder / "metrics.json").is_file() and (folder / "predictions.parquet").is_file()
 
 
+@reads("path", "the predictions of an evaluation, or completions")
 def _read(path: Path, references: Path | None, join: str | None, columns: Mapping[str, str] | None) -> Model:
     if is_evaluation(path):
         path = (path if path.is_dir() else path.parent) / "predictions.parquet"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.files import read_json, write_json, write_text
+from medgrpo.foreign import reads
 from medgrpo.models.tensor_files import ADAPTER_FILE, listed, read_config, read_header
 from medgrpo.places import found_places, without_places
 
@@ -73,6 +74,7 @@ def adapter_tensor_file(folder: Path) -> Path:
     )
 
 
+@reads("folder", "an adapter: adapter_config.json and its tensors")
 def read_adapter(folder: Path) -> AdapterFiles:
     """The adapter with all its tensors, each of them finite.
 

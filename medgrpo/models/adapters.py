@@ -10,6 +10,7 @@ from typing import Any
 
 from medgrpo.alarm import limited
 from medgrpo.errors import MedgrpoError, missing_extra
+from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import adapter_config, read_adapter
 from medgrpo.models.tensor_files import listed
 
@@ -21,6 +22,7 @@ _OTHER = (
 )
 
 
+@reads("folder", "an adapter of that base")
 def load_adapter(model: Any, folder: Path, *, base: str, is_trainable: bool = False) -> Any:
     """The model with the adapter, as PEFT's model.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import check_finite
 from medgrpo.models.families import (
     family_of_model,
@@ -42,6 +43,7 @@ class LoadedModel:
         return getattr(self.processor, "tokenizer", self.processor)
 
 
+@reads("path", "a model: config.json, weights, tokenizer")
 def check_model(path: str, *, revision: str | None = None) -> dict[str, Any] | None:
     """The model's config.json as a dict; None for a hub name, which is only looked up when it is loaded.
 
@@ -98,6 +100,7 @@ def _check_folder(folder: Path) -> dict[str, Any]:
     return config
 
 
+@reads("path", "a model: config.json, weights, tokenizer")
 def load_model(
     path: str,
     *,
@@ -214,6 +217,7 @@ def _refuse_kernels(path: str, config: Any) -> None:
             )
 
 
+@reads("path", "a model with its tokenizer and processor")
 def load_processor(
     path: str,
     *,

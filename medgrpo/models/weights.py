@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError
+from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import CONFIG, adapter_config, is_adapter, recorded_metadata
 from medgrpo.models.fingerprint import adapter_fingerprint, base_fingerprint, check_adapter, check_base
 from medgrpo.models.folders import (
@@ -43,6 +44,7 @@ class Weights:
         return self.adapter or (Path(self.base) if Path(self.base).is_dir() else None)
 
 
+@reads("path", "a model, an adapter, or a run folder")
 def find_weights(
     path: str, adapter: str | Path | None = None, *, base: str | None = None, base_hint: str | None = None
 ) -> Weights:
@@ -126,6 +128,7 @@ def data_seed(metadata: Mapping[str, Any]) -> int | None:
     return seed if isinstance(seed, int) else None
 
 
+@reads("weights", "an adapter on its base")
 def check_fingerprints(weights: Weights, *, force: bool = False) -> list[str]:
     """Refuse a base or adapter that is not the one that was trained, as far as `medgrpo.json` recorded it.
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.errors import UsageError
+from medgrpo.foreign import reads
 from medgrpo.preference.pairs import Candidate
 from medgrpo.records import json_objects
 from medgrpo.rows import Row
@@ -44,6 +45,7 @@ class Rollout:
     truncated: bool | None
 
 
+@reads("path", "rollouts of a trainer, or a run folder")
 def is_rollouts(path: Path) -> bool:
     """Whether the path holds completions of TRL, ms-swift or verl."""
     return bool(_files(path))
@@ -59,6 +61,7 @@ def _files(path: Path) -> list[Path]:
     return sorted(dumps, key=lambda file: int(file.stem))
 
 
+@reads("path", "rollouts of a trainer")
 def read_rollouts(path: Path) -> list[Rollout]:
     """Every completion of a folder or file.
 

@@ -14,6 +14,7 @@ from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
 from medgrpo.errors import UsageError
+from medgrpo.foreign import reads
 from medgrpo.models.weights import metadata_file
 from medgrpo.places import found_place
 from medgrpo.preference.pairs import Candidate, answer_of, are_alike
@@ -39,6 +40,7 @@ class Candidates:
     """Whether the prompts named the picture's title."""
 
 
+@reads("runs", "run folders with their completions")
 def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward | None = None) -> Candidates:
     """Every stored completion of runs, with the reward that it earned then; nothing is sampled.
 
@@ -114,6 +116,7 @@ def _scored_anew(
     ]
 
 
+@reads("run", "a run folder with its completions")
 def candidates_of_run(run: Path) -> list[Candidate]:
     """Every stored completion of a run that counts, with its reward and what each component gave."""
     from medgrpo.runs.store import read_completions
@@ -138,6 +141,7 @@ def candidates_of_run(run: Path) -> list[Candidate]:
     ]
 
 
+@reads("files", "completions of several models")
 def from_files(
     files: Sequence[Path], data: Path, reward: CompositeReward, prompt: str | None = None
 ) -> Candidates:
@@ -230,6 +234,7 @@ def from_sampling(
     return Candidates(candidates, dataset, {row["id"]: row for row in rows}, template.to_dict())
 
 
+@reads("run", "a run folder that says which dataset it trained on")
 def dataset_of_run(run: Path) -> Path:
     """The prepared dataset that a run trained on, as its environment or configuration names it."""
     for name in ("environment.json", "training_info.json"):

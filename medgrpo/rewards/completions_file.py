@@ -12,6 +12,7 @@ from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 from medgrpo.files import check_regular
+from medgrpo.foreign import reads
 from medgrpo.records import (
     BadRow,
     are_json_lines,
@@ -64,6 +65,7 @@ class CompletionRows:
         return len(self.completions)
 
 
+@reads("path", "completions: JSON lines, JSON, CSV or parquet")
 def read_completions(
     path: str | Path,
     columns: Mapping[str, str] | None = None,

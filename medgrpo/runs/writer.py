@@ -18,11 +18,20 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from medgrpo import locks as lock
 from medgrpo.errors import UsageError
-from medgrpo.files import PARTIAL, append_lines, read_json, read_toml, sync, write_json, write_text
+from medgrpo.files import (
+    PARTIAL,
+    append_lines,
+    partial_name,
+    read_json,
+    read_toml,
+    sync,
+    write_json,
+    write_text,
+)
 from medgrpo.places import found_place
 from medgrpo.records import json_objects, lines
-from medgrpo.runs import lock
 
 SCHEMA_VERSION = 1
 COPY_EVERY_S = 30.0
@@ -166,7 +175,7 @@ class RunWriter:
     def _claim_copy(self, logs: Path) -> Path:
         """The first free name. It names the run from its first moment, so that a resumed run knows it again."""
         logs.mkdir(parents=True, exist_ok=True)
-        claim = logs / f".{self.name}.{os.getpid()}{PARTIAL}"
+        claim = partial_name(logs / self.name)
         write_json(claim, {"name": self.name, "run": str(self.path.absolute()), "history": []})
         try:
             for number in count(1):
