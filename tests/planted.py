@@ -23,7 +23,20 @@ from medgrpo.cli.main import main
 LIMIT_S = 60.0
 """A try that takes longer hangs, for one who waits."""
 WHOLE = (
-    *("", "\0", "[", "[]", "null", "1", '"x"', '{"a": 1}', "{" * 100, "\ufeff{}", "[model]\npath = 3", "x = ["),
+    *(
+        "",
+        "\0",
+        "[",
+        "[]",
+        "null",
+        "1",
+        '"x"',
+        '{"a": 1}',
+        "{" * 100,
+        "\ufeff{}",
+        "[model]\npath = 3",
+        "x = [",
+    ),
     *("[" * 100_000, '{"a":' * 50_000, "9" * 50_000),
 )
 VALUES = (None, -1, 0, True, 1e308, "\ud800", "x" * 100_000, [], {}, [None], {"a": 1}, 10**30)
@@ -92,7 +105,14 @@ class Artefacts:
         found = [("model", file) for file in sorted(self.model.iterdir()) if file.is_file()]
         found += [("adapter", file) for file in sorted(self.adapter.iterdir()) if file.is_file()]
         found += [("data", file) for file in sorted(self.data.iterdir()) if file.is_file()]
-        names = ("config.toml", "environment.json", "training_info.json", "log.jsonl", "completions/*.parquet", "checkpoints/*/*.json")
+        names = (
+            "config.toml",
+            "environment.json",
+            "training_info.json",
+            "log.jsonl",
+            "completions/*.parquet",
+            "checkpoints/*/*.json",
+        )
         return found + [("run", file) for name in names for file in sorted(self.run.glob(name))]
 
     def plants(self) -> Iterator[Plant]:
@@ -107,7 +127,10 @@ class Artefacts:
 def _whole(file: Path) -> Iterator[tuple[str, bytes]]:
     before = file.read_bytes()
     yield "cut in half", before[: len(before) // 2]
-    yield "one byte changed", bytes([*before[:3], before[3] ^ 255, *before[4:]]) if len(before) > 4 else b"\xff"
+    yield (
+        "one byte changed",
+        bytes([*before[:3], before[3] ^ 255, *before[4:]]) if len(before) > 4 else b"\xff",
+    )
     yield "not UTF-8", b"\xff\xfe\x00" + before[:50]
     for text in WHOLE:
         yield f"all of it {text[:12]!r}", text.encode("utf-8", "surrogatepass")
@@ -115,7 +138,13 @@ def _whole(file: Path) -> Iterator[tuple[str, bytes]]:
         yield from _headers(before)
     if file.suffix == ".jinja":
         loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-        for text in (loops, "{{ 'x' * 10**9 }}", "{% include '/etc/passwd' %}", "{{ messages[99].content }}", "{{"):
+        for text in (
+            loops,
+            "{{ 'x' * 10**9 }}",
+            "{% include '/etc/passwd' %}",
+            "{{ messages[99].content }}",
+            "{{",
+        ):
             yield f"template {text[:20]}", text.encode()
 
 
@@ -132,7 +161,13 @@ def _headers(before: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"{name}: {change}", struct.pack("<Q", len(text)) + text + data
     for length in (2**63, 2**64 - 1, 2**40, 0):
         yield f"header of {length} bytes", struct.pack("<Q", length) + before[8:]
-    for text in (b"[" * 200_000, b"{}", b"null", b'{"a": 1}', b'{"a": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}'):
+    for text in (
+        b"[" * 200_000,
+        b"{}",
+        b"null",
+        b'{"a": 1}',
+        b'{"a": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}',
+    ):
         yield f"header {text[:10]!r}", struct.pack("<Q", len(text)) + text + data
 
 
@@ -151,7 +186,10 @@ def _within(file: Path, chance: random.Random) -> Iterator[tuple[str, bytes]]:
         for place in chance.sample(places, min(KEYS_OF_A_FILE, len(places))):
             for value in VALUES:
                 text = json.dumps(_changed(document, place, value))
-                yield f"{'.'.join(map(str, place))} = {value!r:.20}", shown(text).encode("utf-8", "surrogatepass")
+                yield (
+                    f"{'.'.join(map(str, place))} = {value!r:.20}",
+                    shown(text).encode("utf-8", "surrogatepass"),
+                )
 
 
 def _places(document: object, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -182,7 +220,13 @@ def _tables(file: Path) -> Iterator[tuple[str, bytes]]:
     for name in before.column_names:
         place = before.column_names.index(name)
         yield f"without {name}", written(before.drop_columns([name]))
-        for kind, value in (("null", None), ("number", 7), ("text", "\u2028=1"), ("list", [None]), ("deep", [{"a": [1]}])):
+        for kind, value in (
+            ("null", None),
+            ("number", 7),
+            ("text", "\u2028=1"),
+            ("list", [None]),
+            ("deep", [{"a": [1]}]),
+        ):
             column = pa.array([value] * len(before))
             yield f"{name}: {kind}", written(before.set_column(place, name, column))
 
@@ -204,7 +248,9 @@ def made(folder: Path) -> Artefacts:
     file = folder / "run" / "final_lora" / "adapter_model.safetensors"
     save_file({name: value + 0.01 for name, value in load_file(file).items()}, file)
     about = folder / "run" / "final_lora" / "medgrpo.json"
-    about.write_text(json.dumps({k: v for k, v in json.loads(about.read_text()).items() if k != "fingerprint"}))
+    about.write_text(
+        json.dumps({k: v for k, v in json.loads(about.read_text()).items() if k != "fingerprint"})
+    )
     return Artefacts(folder)
 
 
@@ -225,7 +271,9 @@ def tried(artefacts: Artefacts, *, every: int = 1, first: int = 0) -> tuple[int,
         took = time.monotonic() - began
         if "looks like a bug" in said or code not in (0, 1, 2) or took > LIMIT_S:
             name = plant.file.relative_to(artefacts.folder)
-            wrong.append(f"{name}: {plant.what}: {plant.words[0]}: exit {code}, {took:.1f} s: {said.strip()[-300:]}")
+            wrong.append(
+                f"{name}: {plant.what}: {plant.words[0]}: exit {code}, {took:.1f} s: {said.strip()[-300:]}"
+            )
             print(wrong[-1], flush=True)
     return count, wrong
 

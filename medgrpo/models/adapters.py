@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,7 @@ def check_patterns(folder: Path, names: Sequence[str]) -> None:
         MedgrpoError: a pattern takes longer than `PATTERN_S`, or is no regular expression.
     """
     settings = adapter_config(folder)
-    for key in ("target_modules", "exclude_modules", "layers_pattern"):
-        pattern = settings.get(key)
-        if not isinstance(pattern, str):
-            continue
+    for key, pattern in _patterns(settings):
 
         def late(key: str = key) -> MedgrpoError:
             return MedgrpoError(
@@ -79,6 +76,24 @@ def check_patterns(folder: Path, names: Sequence[str]) -> None:
                 raise MedgrpoError(
                     f"the pattern {key} in {folder / 'adapter_config.json'} is no regular expression: {error}"
                 ) from error
+
+
+def _patterns(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What PEFT reads as a regular expression: settings that are text, and the names in tables of ranks by name."""
+    for key in (
+        "target_modules",
+        "exclude_modules",
+        "layers_pattern",
+        "modules_to_save",
+        "target_parameters",
+    ):
+        if isinstance(pattern := settings.get(key), str):
+            yield key, pattern
+        elif key == "layers_pattern" and isinstance(pattern, list):
+            yield from ((key, one) for one in pattern if isinstance(one, str))
+    for key in ("rank_pattern", "alpha_pattern"):
+        if isinstance(table := settings.get(key), dict):
+            yield from ((key, rf"(.*\.)?({name})$") for name in table)
 
 
 def _prefix(kind: str) -> str:

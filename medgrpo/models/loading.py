@@ -16,6 +16,7 @@ from typing import Any
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import check_finite
+from medgrpo.models.chat_templates import check_template
 from medgrpo.models.families import (
     family_of_model,
     family_of_processor,
@@ -254,6 +255,7 @@ def load_processor(
             expected="an instruction-tuned model",
             hint="take the -Instruct version of the model",
         )
+    check_template(processor, path)
     if thinking in ("on", "off"):
         set_thinking(processor, is_on=thinking == "on")
     return processor

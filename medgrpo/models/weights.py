@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -304,8 +305,8 @@ def _places(adapter: Path, recorded: str, metadata: dict[str, Any]) -> Iterator[
     path = Path(recorded).expanduser()
     yield path
     if not path.is_absolute():
-        yield adapter / path
-        yield adapter.parent / path
+        yield Path(os.path.normpath(adapter / path))
+        yield Path(os.path.normpath(adapter.parent / path))
     run = (metadata.get("provenance") or {}).get("run_folder")
     if run and path.is_absolute() and path.is_relative_to(run):
         for above in adapter.parents[

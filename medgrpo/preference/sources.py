@@ -123,6 +123,8 @@ def candidates_of_run(run: Path) -> list[Candidate]:
 
     table = read_completions(run)
     parts = [name for name in table.column_names if name.startswith("rewards/")]
+    if (kind := str(table.schema.field("completion").type)) not in ("string", "large_string"):
+        raise MedgrpoError(f"{run}: the completions are of type {kind}", expected="texts")
     columns = table.select(
         ["prompt_id", "completion", "reward", "step", "stage", "tokens", "truncated", *parts]
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.files import append_lines, sync, written_aside
+from medgrpo.foreign import reads
 from medgrpo.records import json_objects
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class CompletionStore:
         return max(numbers, default=0) + 1
 
 
+@reads("run", "a run folder with its completions")
 def read_completions(run: Path) -> pa.Table:
     """Every completion of a run that counts: parts and spools, abandoned ones left out.
 
@@ -145,6 +147,7 @@ def read_completions(run: Path) -> pa.Table:
     return table.filter(pc.invert(table["abandoned"]))
 
 
+@reads("run", "a run folder with its completions")
 def read_rows(run: Path, columns: Sequence[str] = ROW_COLUMNS) -> list[dict[str, Any]]:
     """The same as rows, some columns of them; of the parts nothing where pyarrow is not installed.
 
@@ -161,6 +164,7 @@ TRL_PLAIN = ("step", "advantage")
 """Numbers in TRL's files of completions that are no rewards."""
 
 
+@reads("run", "a run folder with its completions")
 def read_recent_rows(run: Path) -> list[dict[str, Any]]:
     """Those of the last steps: of what is not in a part yet, or else of the newest part."""
     parts, spools = _files(run)

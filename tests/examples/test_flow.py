@@ -34,7 +34,7 @@ def test_the_flow_goes_from_base_to_merged_and_can_be_called_again(tmp_path):
     check = json.loads((out / "merged" / "medgrpo.json").read_text())["merged"]["check"]
     assert check["peft"] < 1e-3
     assert check["equal_answers"] == check["prompts"]
-    assert leaks(home, "drquince", str(tmp_path), f"{Path.home()}/") == []
+    assert leaks(home / "out", "drquince", str(tmp_path), f"{Path.home()}/") == []
     seen = {file: file.stat().st_mtime for file in out.rglob("*.safetensors")}
     again = subprocess.run(words, env=environment, cwd=home, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stdout + again.stderr
