@@ -39,7 +39,7 @@ def write_dataset(
             names = [] if is_text else [f"images/{number}-{place}.png" for place in range(images)]
             for name in names:
                 noise = rng.integers(0, 255, (size, size, 3), dtype=np.uint8)
-                Image.fromarray(noise).save(writer.folder / name)
+                Image.fromarray(noise).save(writer.folder / name, compress_level=1)  # noise does not compress
             row = dict.fromkeys(ROW_SCHEMA)
             row |= {
                 "id": str(number),

@@ -3,7 +3,9 @@
     python benchmarks/random_model.py PROCESSOR model-3b
     python benchmarks/grpo_side_by_side.py model-3b vllm:1024:8:8:3 vllm:1024:8:1:4 transformers:1024:8:1:2
 
-A case is ENGINE:PIXELS:COMPLETIONS:PROMPTS:STEPS; the first step of each run is left out (warm-up). Stock is TRL's
+A case is ENGINE:PIXELS:COMPLETIONS:PROMPTS:STEPS, or with ":KEY=VALUE,KEY=VALUE" behind for settings of both sides;
+the first step of each run is left out (warm-up). A side is `stock` or `medgrpo`, with "@STEPS" for another number of steps
+and "+KEY=VALUE" for settings of its own. Stock is TRL's
 `GRPOTrainer` with the same arguments and one thing mended by hand: with vLLM in the trainer's process its prompts have
 each image token once (trl#6294), without which nothing is learned. Both share one vLLM, so that it starts once.
 Prints a JSON line for each run and a table at the end. Pictures are noise and the weights random: completions run to
@@ -43,14 +45,17 @@ class Case:
     group: int
     prompts: int
     steps: int
+    settings: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, text: str) -> "Case":
-        engine, *numbers = text.split(":")
-        return cls(engine, *map(int, numbers))
+        engine, *rest = text.split(":", 5)
+        settings = tuple(rest.pop().split(",")) if len(rest) > 4 else ()
+        return cls(engine, *map(int, rest), settings=settings)
 
     def __str__(self) -> str:
-        return f"{self.engine}, {self.size} px, G={self.group}, {self.prompts} prompts a step"
+        more = "".join(f", {one}" for one in self.settings)
+        return f"{self.engine}, {self.size} px, G={self.group}, {self.prompts} prompts a step{more}"
 
 
 def configuration(case: Case, model: str, data: Path, tokens: int, more: list[str]):
@@ -62,7 +67,7 @@ def configuration(case: Case, model: str, data: Path, tokens: int, more: list[st
         "model.max_pixels=1048576", "model.context_length=4096",
         "validation.before_and_after=false", "logging.report_to=[]", "training.largest_first=false",
         f'rewards.weights={{"{LETTERS}:letters" = 1.0}}', "data.shuffle=false",
-        *more,
+        *case.settings, *more,
     ]  # fmt: skip
     return resolve_run("balanced", model=model, assignments=tuple(settings))[0].config
 
@@ -176,7 +181,7 @@ def one_vllm():
         vllm_generation.LLM = original
 
 
-def measured(side: str, case: Case, config, folder: Path) -> dict:
+def measured(side: str, case: Case, config, folder: Path, sets: list[str]) -> dict:
     gc.collect()
     on_gpu = torch.cuda.is_available()
     if on_gpu:
@@ -203,6 +208,7 @@ def measured(side: str, case: Case, config, folder: Path) -> dict:
         "peak_gib": round(peak, 2),
         "wall_s": round(time.perf_counter() - begin, 1),
         "last": {key: [entry.get(key) for entry in found["log"]] for key in keys},
+        "set": list(sets),
         "notes": found.get("notes", []),
     }
 
@@ -215,7 +221,6 @@ def main() -> None:
     parser.add_argument("--sides", default="medgrpo,stock")
     parser.add_argument("--work", type=Path, default=Path("side-by-side"))
     parser.add_argument("--report", type=Path)
-    parser.add_argument("--set", action="append", default=[], help="for medgrpo alone")
     arguments = parser.parse_args()
     found = []
     with one_vllm():
@@ -223,15 +228,16 @@ def main() -> None:
             data = arguments.work / f"noise-{case.size}"
             if not data.exists():
                 gpu_training.write_dataset(data, case.size, 64, 1, 0.0, 0)
-            for side in arguments.sides.split(","):
-                config = configuration(
-                    case, arguments.model, data, arguments.tokens, arguments.set if side == "medgrpo" else []
-                )
+            for wanted in arguments.sides.split(","):
+                name, *sets = wanted.split("+")
+                side, _, steps = name.partition("@")
+                this = dataclasses.replace(case, steps=int(steps or case.steps))
+                config = configuration(this, arguments.model, data, arguments.tokens, sets)
                 folder = arguments.work / f"{side}-{len(found)}-{time.time():.0f}"
                 try:
-                    found.append(measured(side, case, config, folder))
+                    found.append(measured(side, case, config, folder, sets))
                 except Exception:  # noqa: BLE001 the other runs are still worth having
-                    found.append({"side": side, "case": str(case), "error": traceback.format_exc()[-1500:]})
+                    found.append({"side": side, "case": str(case), "error": traceback.format_exc()[-3000:]})
                 print(json.dumps(found[-1]), flush=True)
                 if arguments.report:
                     arguments.report.write_text(json.dumps(found, indent=1))
@@ -242,7 +248,8 @@ def table(found: list[dict]) -> None:
     by_case: dict[str, dict[str, SimpleNamespace]] = {}
     for one in found:
         if "error" not in one:
-            by_case.setdefault(one["case"], {})[one["side"]] = SimpleNamespace(**one)
+            place = by_case.setdefault(one["case"], {})
+            place.setdefault(one["side"], SimpleNamespace(**one))  # the first of each side
     print("| case | stock, s a prompt | medgrpo | ratio | GiB, stock | medgrpo |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for case, sides in by_case.items():

@@ -41,6 +41,39 @@ SIZES = {
         },
     },
 }
+SIZES["7b"] = {
+    "text": {
+        **SIZES["3b"]["text"],
+        "hidden_size": 3584,
+        "intermediate_size": 18_944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "vocab_size": 152_064,
+        "tie_word_embeddings": False,
+    },
+    "vision": {**SIZES["3b"]["vision"], "out_hidden_size": 3584},
+}
+SIZES["tiny"] = {  # to try a script out
+    "text": {
+        **SIZES["3b"]["text"],
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10_000.0},
+    },
+    "vision": {
+        **SIZES["3b"]["vision"],
+        "depth": 2,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "fullatt_block_indexes": [1],
+    },
+}
 SPECIAL = {
     "image_token_id": 151_655,
     "video_token_id": 151_656,
@@ -56,7 +89,10 @@ def build(processor: Path, output: Path, size: str = "3b") -> None:
 
     shape = SIZES[size]
     config = Qwen2_5_VLConfig(
-        text_config=shape["text"], vision_config=shape["vision"], tie_word_embeddings=True, **SPECIAL
+        text_config=shape["text"],
+        vision_config=shape["vision"],
+        tie_word_embeddings=shape["text"]["tie_word_embeddings"],
+        **SPECIAL,
     )
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)

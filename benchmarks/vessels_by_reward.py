@@ -19,9 +19,12 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,7 +41,7 @@ from medgrpo.segmentation import losses
 from medgrpo.segmentation.examples import Example, Examples
 from medgrpo.segmentation.measuring import THRESHOLDS, cut_at, predicted_logits
 from medgrpo.segmentation.objective import MaskObjective, draw_masks, drawn, judged, policy_loss
-from medgrpo.segmentation.samplers import sampler_of
+from medgrpo.segmentation.samplers import Coins, sampler_of
 from medgrpo.segmentation.segmenters import PixelSegmenter
 from medgrpo.segmentation.unet import UNet, UNetConfig
 
@@ -47,6 +50,8 @@ MEASURES = (
 )  # fmt: skip
 SHOWN = ("reward", "dice", "recall", "precision", "cldice", "betti0_error", "hausdorff95")
 PICTURES_PER_STEP = 2
+AHEAD = 4
+"""Threads that prepare pictures for a GPU."""
 METHODS = ("bce", "soft_dice", "soft_cldice", "by_reward", "reward_alone", "recall_focused")
 
 
@@ -115,16 +120,13 @@ class Trial:
         segmenter = PixelSegmenter(network)
         optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
         network.train()
-        started, step, order = clock(), 0, []
+        coming = self.coming()
+        started, step = clock(), 0
         while (passed := (clock() - started) / seconds) < 1:
             for group in optimizer.param_groups:
                 group["lr"] = rate * min(1, (step + 1) / 10) * (0.5 + 0.5 * np.cos(np.pi * passed))
             for _ in range(PICTURES_PER_STEP):
-                if not order:
-                    self.train.epoch = step
-                    order = list(np.random.default_rng([self.seed, step]).permutation(len(self.train)))
-                number = int(order.pop())
-                example = self.train[number]
+                example, number = next(coming)
                 logits = segmenter.logits(network, [example])[0]
                 (step_loss(logits, example, step, number) / PICTURES_PER_STEP).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -132,6 +134,31 @@ class Trial:
             optimizer.zero_grad()
             step += 1
         return {"steps": step, "seconds": clock() - started}
+
+    def coming(self) -> Iterator[tuple[Example, int]]:
+        """Varied training pictures without end; on a GPU, threads make them ahead of time."""
+
+        def numbered() -> Iterator[tuple[int, int]]:
+            for epoch in count():
+                order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train))
+                yield from ((epoch, int(number)) for number in order)
+
+        def made(place: tuple[int, int]) -> tuple[Example, int]:
+            epoch, number = place
+            return replace(self.train, epoch=epoch)[number], number
+
+        if self.device == "cpu":
+            yield from map(made, numbered())
+            return
+        places, waiting = numbered(), deque[Future[tuple[Example, int]]]()
+        with ThreadPoolExecutor(AHEAD) as pool:
+            try:
+                while True:
+                    while len(waiting) < 2 * AHEAD:
+                        waiting.append(pool.submit(made, next(places)))
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def supervised(self, name: str) -> Callable[[Any, Example, int, int], Any]:
         """A surrogate as the loss of one picture."""
@@ -145,18 +172,20 @@ class Trial:
 
         return loss
 
-    def rewarded(self, reward: MaskReward, anchor: float) -> Callable[[Any, Example, int, int], Any]:
+    def rewarded(
+        self, reward: MaskReward, anchor: float, **changed: Any
+    ) -> Callable[[Any, Example, int, int], Any]:
         """The policy gradient of drawn masks, as the loss of one picture."""
-        options = self.arguments
-        objective = MaskObjective(
-            sampler_of(
-                options.sampler, size=options.cell, scale=options.noise, temperature=options.sharpness
-            ),
-            reward,
-            CompositeReward("simple_dice"),
-            options.group,
+        options = argparse.Namespace(**{**vars(self.arguments), **changed})
+        sampler = sampler_of(
+            options.sampler, size=options.cell, scale=options.noise, temperature=options.sharpness
         )
-        beside = self.supervised("soft_dice")
+        if isinstance(sampler, Coins):
+            sampler.alike = options.alike
+        objective = MaskObjective(
+            sampler, reward, CompositeReward("simple_dice"), options.group, window=options.window
+        )
+        beside = self.supervised(options.anchor_loss)
 
         def loss(logits: Any, example: Example, step: int, number: int) -> Any:
             generator = torch.Generator(logits.device).manual_seed(
@@ -351,9 +380,14 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.5)
     parser.add_argument("--sharpness", type=float, default=0.5)
     parser.add_argument("--group", type=int, default=4, help="masks of a picture")
+    parser.add_argument("--alike", type=int, default=2, help="masks that share their noise")
+    parser.add_argument("--window", type=int, default=3, help="side over which a pixel answers for skeletons")
+    parser.add_argument("--anchor-loss", default="soft_dice", help="supervised loss beside by_reward")
     parser.add_argument("--no-stare", action="store_true")
     parser.add_argument("--collect", type=Path, nargs="+", help="only the table, from JSON of earlier calls")
     options = parser.parse_args()
+    if on_gpu:
+        torch.set_num_threads(2)  # the CPU only prepares: a pool as large as the host would wait for itself
     if options.collect:
         print(table([json.loads(path.read_text()) for path in options.collect]))
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medgrpo.cli.output import ForceBaseOption, JsonOption, Output, QuietOption, TrustOption
+from medgrpo.cli.output import ForceBaseOption, JsonOption, Output, QuietOption, RevisionOption, TrustOption
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -20,6 +20,7 @@ def ask(
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
     force_base: ForceBaseOption = False,
     trust_remote_code: TrustOption = False,
+    revision: RevisionOption = None,
     option: Annotated[
         list[str] | None, typer.Option(help="A choice of a multiple-choice question; repeat it.")
     ] = None,
@@ -49,7 +50,9 @@ def ask(
     from medgrpo.generation.subject import find_subject
 
     out = Output(as_json=as_json, quiet=quiet)
-    subject = find_subject(model, adapter, force_base=force_base, trust_remote_code=trust_remote_code)
+    subject = find_subject(
+        model, adapter, force_base=force_base, trust_remote_code=trust_remote_code, revision=revision
+    )
     for note in subject.notes:
         out.warn(note)
     stated = subject.metadata.get("generation") or {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medgrpo.cli.output import ForceBaseOption, JsonOption, Output, QuietOption, TrustOption
+from medgrpo.cli.output import ForceBaseOption, JsonOption, Output, QuietOption, RevisionOption, TrustOption
 from medgrpo.cli.typed import refuse_useless, typed
 from medgrpo.errors import UsageError
 
@@ -43,6 +43,7 @@ def evaluate(
     adapter: Annotated[Path | None, typer.Option(help="Adapter on top of MODEL.")] = None,
     force_base: ForceBaseOption = False,
     trust_remote_code: TrustOption = False,
+    revision: RevisionOption = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Score these ready completions; no model is loaded.")
     ] = None,
@@ -205,6 +206,7 @@ def evaluate(
                 box_format=form,
                 force_base=force_base,
                 trust_remote_code=trust_remote_code,
+                revision=revision,
             )
         if judge is not None:
             from medgrpo.evaluation.judge import judge_answers
@@ -251,6 +253,7 @@ OF_A_MODEL = {
     "counterfactual",
     "force_base",
     "trust_remote_code",
+    "revision",
     "trust_rewards",
 }
 """Options that say which model is asked, and how."""
@@ -486,6 +489,7 @@ def _of_model(
     box_format: BoxFormat | None,
     force_base: bool,
     trust_remote_code: bool,
+    revision: str | None,
 ) -> tuple[Evaluation, Path, Path]:
     """What was measured, the folder of its results, and where they are written until that is replaced as one."""
     from medgrpo.data.mixture import open_data
@@ -513,7 +517,9 @@ def _of_model(
         ]
         return result, output, place
     subject = replace(
-        find_subject(model, adapter, force_base=force_base, trust_remote_code=trust_remote_code),
+        find_subject(
+            model, adapter, force_base=force_base, trust_remote_code=trust_remote_code, revision=revision
+        ),
         box_format=box_format,
     )
     dataset = _evaluated(out, dataset, subject.name, subject.metadata, plan["seed"])

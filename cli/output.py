@@ -23,6 +23,10 @@ ForceBaseOption = Annotated[
 TrustOption = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
 ]
+RevisionOption = Annotated[
+    str | None,
+    typer.Option(help="Branch, tag or commit of a base on the hub. Default: as trained, else main."),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.")]
 
 

@@ -165,6 +165,21 @@ def template(text: str) -> Callable[[Path], object]:
     return lambda place: (place / "chat_template.jinja").write_text(text)
 
 
+def packed_dicom(folder: Path) -> None:
+    file = dicom(folder, deflated=True, rows=64, data=bytes(64 * 64 * 2))
+    from pydicom.filereader import read_file_meta_info
+
+    size = 132 + 12 + read_file_meta_info(file).FileMetaInformationGroupLength
+    head = file.read_bytes()
+    inside = zlib.decompress(head[size:], -15)
+    place = inside.rfind(struct.pack("<HH", 0x7FE0, 0x0010))
+    long = inside[:place] + struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, 2**32 - 2)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = bytes(2**20)
+    body = packer.compress(long) + b"".join(packer.compress(block) for _ in range(4095)) + packer.flush()
+    file.write_bytes(head[:size] + body)
+
+
 DEEP = b"[" * 2_000_000
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 BOMBS: dict[str, Callable[[Path], list[str]]] = {
@@ -192,21 +207,6 @@ BOMBS: dict[str, Callable[[Path], list[str]]] = {
     "chat template, text of text": model(template("{% set a = 'x' * 99999 %}{{ a * 99999 }}")),
     "chat template, a power": model(template("{{ 9 ** 9 ** 9 }}")),
 }  # fmt: skip
-
-
-def packed_dicom(folder: Path) -> None:
-    file = dicom(folder, deflated=True, rows=64, data=bytes(64 * 64 * 2))
-    from pydicom.filereader import read_file_meta_info
-
-    size = 132 + 12 + read_file_meta_info(file).FileMetaInformationGroupLength
-    head = file.read_bytes()
-    inside = zlib.decompress(head[size:], -15)
-    place = inside.rfind(struct.pack("<HH", 0x7FE0, 0x0010))
-    long = inside[:place] + struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, 2**32 - 2)
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    block = bytes(2**20)
-    body = packer.compress(long) + b"".join(packer.compress(block) for _ in range(4095)) + packer.flush()
-    file.write_bytes(head[:size] + body)
 
 
 def exploded(name: str) -> tuple[int, float, float, str]:

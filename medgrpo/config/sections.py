@@ -277,6 +277,9 @@ class MasksConfig(Section):
     """Weight of recall in the reward; none: the reward's own."""
     dynamic_recall: bool = False
     """Recall weighs 0.4 while its running mean is below 0.80, and 0.2 after; replaces `recall_weight`."""
+    hold_dice: bool = True
+    """A guarded reward also takes away what a mask lacks of the Dice that validation found before the stage: reward ×
+    min(1, Dice / Dice before). Without rows for that validation only the area guards."""
     image_size: int | None = Field(None, ge=16)
     """Longest side that pictures are brought to, in pixels; none: as stored."""
     patch_size: int | None = Field(None, ge=16)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from medgrpo.config.passes import MANY_TOKENS, tokens_of_a_pass
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
 from medgrpo.config.sections import RunConfig
 from medgrpo.estimate.hardware import Gpu
@@ -19,13 +20,11 @@ COMPLETION_SHARE = 0.7
 """Mean length of a completion as a share of the limit. A group waits for its longest, so generation pays it all."""
 
 
+LARGE_GPU = 40
+"""GiB from which on passes are as large as keeps the GPU busy; training looks at what is really free."""
 DEAD_SHARE, DEAD_SHARE_LOW, DEAD_SHARE_HIGH = 0.4, 0.0, 0.8
 """Share of the groups without spread, which dynamic sampling draws again: as the demo ends (BENCHMARKS.md, .42), and the
 range that an estimate spans."""
-
-
-STREAM_TOKENS = 1.4
-"""Tokens with shared prompts that take the memory of one of TRL's pass (`training.trainers.passes`)."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,8 @@ class Workload:
         is_cut = training.per_device_train_batch_size or training.gradient_accumulation_steps
         if is_cut and engine.tokens_per_pass is None:
             return rows / self.generations
-        budget = engine.tokens_per_pass or STREAM_TOKENS * rows * (self.prompt_tokens + longest)
+        fitting = MANY_TOKENS if self.gpu.memory_gib >= LARGE_GPU else 0
+        budget = engine.tokens_per_pass or tokens_of_a_pass(rows * (self.prompt_tokens + longest), fitting)
         most = self.plan.samples_per_step / self.gpus / self.generations
         return max(
             1 / self.generations,

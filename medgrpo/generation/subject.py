@@ -12,7 +12,7 @@ from medgrpo.errors import UsageError
 from medgrpo.models.coordinates import BoxCoordinates, box_coordinates, recorded_coordinates
 from medgrpo.models.folders import METADATA
 from medgrpo.models.quiet import quiet_libraries
-from medgrpo.models.weights import check_fingerprints, check_trust, data_seed, find_weights
+from medgrpo.models.weights import at_revision, check_fingerprints, check_trust, data_seed, find_weights
 from medgrpo.rows import Row
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def find_subject(
     *,
     force_base: bool = False,
     trust_remote_code: bool = False,
+    revision: str | None = None,
 ) -> Subject:
     """The model that a path or hub name means.
 
@@ -153,13 +154,15 @@ def find_subject(
         adapter: an adapter on top of it.
         force_base: take base and adapter although they differ from what was trained; a note says so.
         trust_remote_code: run Python code that comes with the base.
+        revision: branch, tag or commit of a base on the hub, instead of the one that was trained on.
     Raises:
-        UsageError: there is no such folder, no weights in it, or base or adapter are not those that were trained.
+        UsageError: there is no such folder, no weights in it, or base or adapter are not those that were trained; a
+            revision of a folder.
     """
     from medgrpo.models.loading import check_model
 
-    weights = find_weights(model, adapter)
-    check_model(weights.base)
+    weights = at_revision(find_weights(model, adapter), revision)
+    check_model(weights.base, revision=weights.revision)
     trust = check_trust(weights, is_given=trust_remote_code, option="--trust-remote-code")
     notes = check_fingerprints(weights, force=force_base)
     if not weights.metadata:

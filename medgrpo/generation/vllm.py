@@ -92,6 +92,8 @@ def load_vllm(subject: Subject, *, dtype: str = "auto", seed: int = 0) -> VllmEn
     from transformers import AutoConfig
 
     from medgrpo.models.loading import is_vision_config, load_processor
+    from medgrpo.models.weights import local_folder
+    from medgrpo.models.whole import check_whole
 
     is_vision = is_vision_config(AutoConfig.from_pretrained(subject.base, **subject.pinned))
     processor = load_processor(
@@ -115,11 +117,14 @@ def load_vllm(subject: Subject, *, dtype: str = "auto", seed: int = 0) -> VllmEn
         size = processor.image_processor.size
         options["limit_mm_per_prompt"] = {"image": 8, "video": 0}
         options["mm_processor_kwargs"] = {"size": dict(size)}
+    folder = local_folder(subject.base, subject.revision)
+    if folder is not None:  # vLLM drops what it finds no place for, and asks nothing about NaN
+        check_whole(folder, subject.adapter, trust_remote_code=subject.trust_remote_code)
     lora = None
     if subject.adapter is not None:
         from medgrpo.models.adapter_files import read_adapter
 
-        files = read_adapter(subject.adapter)  # vLLM drops what it finds no place for: at least it is whole
+        files = read_adapter(subject.adapter)
         rank = max(tensor.shape[0] for name, tensor in files.tensors.items() if "lora_A" in name)
         options |= {"enable_lora": True, "max_lora_rank": max(8, int(rank))}
         lora = LoRARequest("adapter", 1, str(subject.adapter))

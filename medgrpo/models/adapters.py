@@ -11,7 +11,7 @@ from typing import Any
 from medgrpo.alarm import limited
 from medgrpo.errors import MedgrpoError, missing_extra
 from medgrpo.foreign import reads
-from medgrpo.models.adapter_files import adapter_config, read_adapter
+from medgrpo.models.adapter_files import AdapterFiles, adapter_config, read_adapter
 from medgrpo.models.tensor_files import listed
 
 PATTERN_S = 10.0
@@ -40,8 +40,11 @@ def load_adapter(model: Any, folder: Path, *, base: str, is_trainable: bool = Fa
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # missing keys: we refuse them below
             adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=is_trainable)
-            if _is_sharded(adapted):
-                return adapted  # ZeRO-3 holds a share of each weight; PEFT has gathered and compared them
+            if _is_sharded(
+                adapted
+            ):  # ZeRO-3 holds a share of each weight: PEFT gathers them, and says nothing
+                check_fits(adapted, files, base=base)
+                return adapted
             named = {f"base_model.model.{name}": tensor for name, tensor in files.tensors.items()}
             result = set_peft_model_state_dict(adapted, named, adapter_name="default")
     except (ValueError, RuntimeError, OSError, KeyError, TypeError, AttributeError) as error:
@@ -51,6 +54,51 @@ def load_adapter(model: Any, folder: Path, *, base: str, is_trainable: bool = Fa
     _refuse(folder, base, "has no tensor for", missing, len(files.tensors))
     _refuse(folder, base, "has tensors that find no place:", list(result.unexpected_keys), len(files.tensors))
     return adapted
+
+
+def check_fits(adapted: Any, files: AdapterFiles, *, base: str) -> None:
+    """Hold the names and shapes of an adapter's file against the adapter of a model, whose weights may be sharded.
+
+    Args:
+        adapted: PEFT's model.
+        files: what is to be loaded into it.
+        base: for the message.
+    Raises:
+        MedgrpoError: tensors without a place, places without a tensor, other shapes: names the first three and the count.
+    """
+    from peft import get_peft_model_state_dict
+
+    weights = dict(adapted.named_parameters(remove_duplicate=False)) | dict(adapted.named_buffers())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = get_peft_model_state_dict(adapted, state_dict=dict(weights), save_embedding_layers=False)
+    places = {name.removeprefix("base_model.model."): _whole_shape(one) for name, one in found.items()}
+    _refuse(
+        files.folder,
+        base,
+        "has no tensor for",
+        sorted(places.keys() - files.tensors.keys()),
+        len(files.tensors),
+    )
+    own = {_plain(name) for name in weights}  # PEFT saves an embedding beside an adapter whose module it is
+    lost = sorted(name for name in files.tensors.keys() - places.keys() if _plain(name) not in own)
+    _refuse(files.folder, base, "has tensors that find no place:", lost, len(files.tensors))
+    other = {
+        name: (list(tensor.shape), list(places[name]))
+        for name, tensor in files.tensors.items()
+        if name in places and tuple(tensor.shape) != places[name]
+    }
+    if other:
+        raise _other_shapes(files.folder, base, other)
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+
+
+def _whole_shape(weight: Any) -> tuple[int, ...]:
+    """Of a weight that ZeRO-3 or FSDP may have cut (a DTensor's own shape is the whole one)."""
+    return tuple(getattr(weight, "ds_shape", weight.shape))
 
 
 def check_patterns(folder: Path, names: Sequence[str]) -> None:
@@ -122,12 +170,19 @@ def _does_not_fit(folder: Path, base: str, error: Exception) -> MedgrpoError:
         r"size mismatch for (\S+): .*?torch\.Size\((\[[^\]]*\])\).*?torch\.Size\((\[[^\]]*\])\)", text
     )
     if sizes:
-        _, stored, wanted = sizes[0]
-        return MedgrpoError(
-            f"the adapter {folder} does not fit the model {base}: {len(sizes)} tensors have another shape: "
-            f"{listed(name.removeprefix('base_model.model.') for name, *_ in sizes)} ({stored} in the file, {wanted} expected)",
-            expected="r in adapter_config.json as it was trained, and the base it was trained on",
-            hint=_OTHER,
+        return _other_shapes(
+            folder, base, {name.removeprefix("base_model.model."): (a, b) for name, a, b in sizes}
         )
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
     return MedgrpoError(f"the adapter {folder} does not fit the model {base}: {first}", hint=_OTHER)
+
+
+def _other_shapes(folder: Path, base: str, other: Mapping[str, tuple[Any, Any]]) -> MedgrpoError:
+    """Of tensors with the shape that is stored and the one that is expected."""
+    stored, wanted = next(iter(other.values()))
+    return MedgrpoError(
+        f"the adapter {folder} does not fit the model {base}: {len(other)} tensors have another shape: "
+        f"{listed(other)} ({stored} in the file, {wanted} expected)",
+        expected="r in adapter_config.json as it was trained, and the base it was trained on",
+        hint=_OTHER,
+    )

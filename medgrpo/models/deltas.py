@@ -83,6 +83,18 @@ def changes_of(
     return changes, notes
 
 
+def check_places(files: AdapterFiles, skeleton: Skeleton) -> None:
+    """Every tensor of an adapter has its module in the base, and every module that its settings name its tensors.
+
+    Raises:
+        MedgrpoError: what has no counterpart, another rank or shape; names three and the count.
+    """
+    modules, whole = _grouped(files, skeleton, [])
+    _check_complete(files, skeleton, modules, whole)
+    for module, parts in modules.items():
+        _steps(files, module, parts, skeleton, 1.0)
+
+
 def _check_kind(files: AdapterFiles, *, is_alone: bool) -> None:
     config, folder = files.config, files.folder
     if files.kind not in KINDS:
@@ -181,6 +193,12 @@ def _check_complete(
     targets: Any = getattr(config, "target_modules", None)
     missing = []
     if targets is not None and targets != "all-linear":
+        beyond = [name for name in modules if not _is_named(check_target_module_exists(config, name))]
+        if beyond:
+            raise _unfit(
+                files,
+                f"has tensors that find no place: for {listed(beyond)} ({len(beyond)} modules), which its settings do not name",
+            )
         for name in skeleton.modules:
             if (
                 f"{name}.weight" in skeleton.shapes
@@ -244,6 +262,9 @@ def _lora(
 
     found: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
     magnitude = parts.get("lora_magnitude_vector")
+    if (magnitude is not None) != bool(files.config.get("use_dora")):
+        has, says = ("a", "no ") if magnitude is not None else ("no", "")
+        raise _unfit(files, f"has {has} lora_magnitude_vector for {module}, and its settings say {says}DoRA")
     if magnitude is None:
         found[name] = lambda w: w + delta()
     elif a.ndim != 2 or is_turned:

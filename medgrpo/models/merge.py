@@ -246,8 +246,9 @@ def _plan(
     trust: bool,
 ) -> _Plan:
     from medgrpo.models.deltas import changes_of
-    from medgrpo.models.shards import all_entries, open_shards
+    from medgrpo.models.shards import open_shards
     from medgrpo.models.skeleton import Skeleton
+    from medgrpo.models.whole import placed
 
     config = read_config(base / "config.json")
     if config.get("quantization_config"):
@@ -259,11 +260,7 @@ def _plan(
     shards, skeleton = open_shards(base), Skeleton.open(base, trust_remote_code=trust)
     changes, found = changes_of(files, skeleton)
     notes += found
-    stored: dict[str, tuple[Shard, str]] = {}
-    for shard, name, _ in all_entries(shards):
-        if known := skeleton.name_of(name):
-            stored[known] = (shard, name)
-    _check_whole(base, skeleton, stored)
+    stored = placed(base, skeleton, shards)
     lost = [name for name in changes if skeleton.source_of(name) not in stored]
     if lost:
         raise UsageError(
@@ -277,24 +274,6 @@ def _plan(
             "stored on its own, tie_word_embeddings is false"
         )
     return _Plan(base, skeleton, shards, stored, changes, dtype, untied, on_tensor)
-
-
-def _check_whole(base: Path, skeleton: Skeleton, stored: dict[str, Any]) -> None:
-    if not skeleton.can_run:
-        return  # some weights are put together from several: their names do not tell
-    missing = [
-        name for name in skeleton.shapes if name not in stored and skeleton.source_of(name) not in stored
-    ]
-    other = [
-        name for name, (shard, own) in stored.items() if shard.entries[own].shape != skeleton.shapes[name]
-    ]
-    for names, words in ((missing, "lacks"), (other, "has in another shape")):
-        if names:
-            raise MedgrpoError(
-                f"the base {base} {words} {len(names)} of the {len(skeleton.shapes)} tensors of {type(skeleton.model).__name__}: {listed(names)}",
-                expected="every weight that the model needs",
-                hint="truncated or renamed? Fetch the model again",
-            )
 
 
 def _untied(

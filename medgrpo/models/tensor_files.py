@@ -78,6 +78,13 @@ def weight_files(folder: Path) -> list[Path]:
     for index in (folder / INDEX, folder / BIN_INDEX):
         if not index.is_file():
             continue
+        whole = index.with_name(index.name.removesuffix(".index.json"))
+        if whole.is_file():  # Transformers would read this one, and vLLM the shards
+            raise MedgrpoError(
+                f"{folder} has the weights twice: {whole.name}, and the shards that {index.name} names",
+                expected="one of them",
+                hint="move aside what is older",
+            )
         try:
             names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
         except (OSError, ValueError, KeyError, AttributeError) as error:

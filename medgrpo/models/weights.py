@@ -86,6 +86,23 @@ def find_weights(
     return replace(_on_base(inside, base, base_hint), run=run) if is_adapter(inside) else _whole(inside, run)
 
 
+def at_revision(weights: Weights, revision: str | None) -> Weights:
+    """The same weights with another revision of their base; None: as they are.
+
+    Raises:
+        UsageError: the base is a folder, which has no revisions.
+    """
+    if revision is None:
+        return weights
+    if Path(weights.base).is_dir():
+        raise UsageError(
+            f"--revision {revision} is of a model on the hub, and {weights.base} is a folder",
+            expected="a hub name such as Qwen/Qwen2.5-VL-3B-Instruct",
+            hint="leave --revision out",
+        )
+    return replace(weights, revision=revision)
+
+
 def weight_folder(path: Path) -> Path:
     """The folder with the weights: the path itself, a run's best or final one, or its only adapter.
 

@@ -13,7 +13,7 @@ from typing import Any
 from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
-from medgrpo.errors import UsageError
+from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.foreign import reads
 from medgrpo.models.weights import metadata_file
 from medgrpo.places import found_place

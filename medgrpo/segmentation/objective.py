@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from medgrpo.errors import UsageError
 from medgrpo.rewards.masks import DynamicRecallWeight, MaskReward
 from medgrpo.segmentation.credit import (
+    WINDOW_PX,
     Judged,
     Truth,
     judge,
@@ -44,6 +45,8 @@ class MaskObjective:
     epsilon: float = 0.2
     epsilon_high: float | None = None
     scale_rewards: str = "group"
+    window: int = WINDOW_PX
+    """Side over which a pixel answers for the skeleton, in pixels."""
 
     def with_recall(self, recall: DynamicRecallWeight) -> MaskObjective:
         """The same with the weight that recall has now."""
@@ -153,8 +156,8 @@ def drawn(
     old = objective.sampler.log_prob(logits, draw)
     if objective.credit == "local" and found is not None:
         if isinstance(objective.sampler, Coins):
-            credit = skeleton_credit(draw, found, truth)
             slopes, coins = slope_map(draw, found, truth), objective.sampler.coin_logits(logits, draw)
+            credit = skeleton_credit(draw, found, truth, window=objective.window)
             return Drawn(draw, rewards, measures, credit, old, slopes, coins)
         return Drawn(draw, rewards, measures, local_credit(draw, found, truth), old)
     known = np.nan_to_num(rewards - np.nanmean(rewards)) if np.isnan(rewards).any() else rewards

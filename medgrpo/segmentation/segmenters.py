@@ -69,8 +69,8 @@ class PixelSegmenter(Segmenter):
         found: list[Any] = [None] * len(examples)
         for size in dict.fromkeys(example.size for example in examples):
             places = [place for place, example in enumerate(examples) if example.size == size]
-            pixels = torch.stack([_pixels(examples[place]) for place in places])
-            logits = model(pixel_values=pixels.to(_device(self.model))).float()
+            pixels = torch.stack([_pixels(examples[place], _device(self.model)) for place in places])
+            logits = model(pixel_values=pixels).float()
             for place, one in zip(places, logits, strict=True):
                 found[place] = one
         return found
@@ -434,10 +434,11 @@ def _image(example: Example) -> Any:
     return Image.fromarray(example.picture)
 
 
-def _pixels(example: Example) -> Tensor:
+def _pixels(example: Example, device: Any) -> Tensor:
+    """Bytes go to the device, numbers are made there."""
     import torch
 
-    return torch.from_numpy(example.picture.copy()).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(example.picture.copy()).to(device).permute(2, 0, 1).float() / 255
 
 
 def _to_size(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -87,7 +87,7 @@ class StageMethod:
 
     def trainer(self, context: StageContext, policy: Policy, source: RowSource, checks: Preflight) -> Any:
         """The trainer of a stage, without callbacks."""
-        return self.trainer_class()(
+        trainer = self.trainer_class()(
             context=context,
             model=policy.model,
             processing_class=policy.processor,
@@ -96,6 +96,9 @@ class StageMethod:
             train_dataset=self.examples(source, policy.tokenizer),
             **self.further_options(checks),
         )
+        if source.is_vision:
+            trainer.picture_files = source.picture_files
+        return trainer
 
 
 def stage_method(name: str) -> StageMethod:

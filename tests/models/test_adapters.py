@@ -8,6 +8,7 @@ from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.models.adapters import load_adapter
 from medgrpo.models.loading import load_model
 from medgrpo.models.weights import check_fingerprints, find_weights, with_fingerprints
+from medgrpo.models.whole import check_whole
 from tests.models.adapters import copied, edit_json, edit_tensors, load_plain, logits, lora, make_adapter
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -95,6 +96,18 @@ def test_a_whole_adapter_is_the_same_function_as_with_peft(adapter, plain, demo_
     assert (logits(ours, demo_model) - logits(theirs, demo_model)).abs().max() == 0
 
 
+@pytest.mark.parametrize("fault", ["one name", "half of the names", "one too many", "NaN"])
+def test_files_for_an_engine_that_loads_by_itself_are_held_against_the_model(
+    adapter, demo_model, tmp_path, fault
+):
+    """vLLM leaves out what it finds no place for."""
+    check_whole(demo_model, adapter)
+    folder = copied(adapter, tmp_path / "lora")
+    BROKEN[fault][0](folder)
+    with pytest.raises(MedgrpoError, match=r"no place|no tensor|NaN"):
+        check_whole(demo_model, folder)
+
+
 def drop(wanted):
     return lambda name, tensor: None if wanted in name else (name, tensor)
 
@@ -119,6 +132,8 @@ def test_a_base_that_is_not_whole_is_refused_by_name(demo_model, tmp_path, break
     edit_tensors(folder / "model.safetensors", break_it)
     with pytest.raises(MedgrpoError, match=words):
         load_model(str(folder))
+    with pytest.raises(MedgrpoError, match=r"lacks|NaN|shape"):
+        check_whole(folder, None)
 
 
 def test_a_tensor_too_many_is_refused_unless_asked_for(demo_model, tmp_path):
@@ -148,6 +163,16 @@ def test_a_truncated_shard_is_found_before_anything_is_loaded(demo_model, tmp_pa
     shards[1].unlink()
     with pytest.raises(MedgrpoError, match=rf"lacks 1 of the {len(shards)} files"):
         check_model(str(folder))
+
+
+def test_a_folder_with_the_weights_twice_is_refused(demo_model, tmp_path):
+    """Transformers reads the single file, vLLM the shards: which model it is would depend on who asks."""
+    folder = copied(demo_model, tmp_path / "base")
+    load_plain(demo_model).save_pretrained(tmp_path / "shards", max_shard_size="500KB")
+    for file in (tmp_path / "shards").glob("model*"):
+        file.rename(folder / file.name)
+    with pytest.raises(MedgrpoError, match="has the weights twice"):
+        load_model(str(folder))
 
 
 def test_another_base_of_the_same_shape_is_refused_and_can_be_forced(adapter, demo_model, tmp_path):

@@ -291,6 +291,7 @@ PLANTED = {
     "rank 0": (lambda f: edit_json(f / CONFIG, r=0), "r is 0"),
     "PiSSA": (lambda f: edit_json(f / CONFIG, init_lora_weights="pissa"), "changed the base too"),
     "a kind not known": (lambda f: edit_json(f / CONFIG, peft_type="VERA"), "is a VERA adapter"),
+    "DoRA without magnitudes": (lambda f: edit_json(f / CONFIG, use_dora=True), "no lora_magnitude_vector"),
 }
 
 

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from medgrpo.errors import MedgrpoError, UsageError
-from medgrpo.models.weights import find_weights, metadata_file, weight_folder
+from medgrpo.models.weights import at_revision, find_weights, metadata_file, weight_folder
 
 
 def model_at(folder, **metadata):
@@ -158,3 +158,11 @@ def test_a_mistyped_model_folder_is_said_and_not_looked_for_on_the_hub(tmp_path,
         find_weights("models/qwen-b")
     assert "did you mean models/qwen-3b?" in refused.value.hint
     assert find_weights("Qwen/Qwen2.5-VL-3B-Instruct").base == "Qwen/Qwen2.5-VL-3B-Instruct"
+
+
+def test_a_revision_is_of_a_hub_model_and_takes_the_place_of_the_recorded_one(tmp_path):
+    weights = find_weights(str(adapter_at(tmp_path / "lora", "org/base", revision="abc")))
+    assert at_revision(weights, None).revision == "abc"
+    assert at_revision(weights, "v2").revision == "v2"
+    with pytest.raises(UsageError, match="--revision v2 is of a model on the hub"):
+        at_revision(find_weights(str(model_at(tmp_path / "base"))), "v2")

@@ -6,7 +6,7 @@ import torch
 
 from medgrpo.rewards.masks import MaskReward, measure, multi_objective, multi_objective_guarded
 from medgrpo.segmentation.credit import SUMS, Truth, judge, local_credit, measures_of_sums, whole_credit
-from medgrpo.segmentation.samplers import Cells, Independent, Segments
+from medgrpo.segmentation.samplers import Cells, Independent, Segments, Threshold
 
 
 def truth_of(seed=0, side=40):
@@ -163,3 +163,61 @@ def test_a_ratio_beyond_the_clip_range_has_no_gradient():
     before = torch.autograd.grad(loss, moved)[0].abs().sum()
     near = logits.clone().requires_grad_()
     assert before < 0.5 * torch.autograd.grad(policy_loss(objective, group, near)[0], near)[0].abs().sum()
+
+
+def skeleton_gradients(alike, draws=60, group=256):
+    """Gradients of the skeleton's part by the logits over many groups on 3 x 3 pixels that the window sees whole, and the exact one."""
+    import itertools
+
+    from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.rewards.masks import skeletonize
+    from medgrpo.segmentation.credit import Judged
+    from medgrpo.segmentation.objective import MaskObjective, drawn, policy_loss
+
+    truth = Truth.of(np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1]], bool))
+    logits = torch.tensor([[0.3, -0.8, 1.2], [-0.2, 2.5, -1.5], [0.9, -0.4, 0.1]], requires_grad=True)
+    sampler = Threshold(temperature=1.0)  # one number for the mask: its two halves are weighed exactly below
+    sampler.noise = lambda logits, count, generator: torch.where(
+        torch.rand((count, 1, 1), generator=generator) < 0.5, -2.0, 2.0
+    ).expand(count, 3, 3)
+    sampler.alike = alike
+    objective = MaskObjective(sampler, multi_objective, CompositeReward("simple_dice"), group, window=5)
+
+    def earned(skeletons):  # skeleton on the truth earns 0.3 a pixel, beside it -0.2
+        return (skeletons * np.where(truth.mask, 0.3, -0.2)).sum((1, 2))
+
+    found = []
+    for seed in range(draws):
+        draw = sampler.draw(logits, group, torch.Generator().manual_seed(seed))
+        skeletons = np.asarray(skeletonize(draw.masks.numpy()))
+        slopes = np.zeros((5, group))
+        slopes[3], slopes[4] = -0.2, 0.5
+        rewards = earned(skeletons)
+        judged = Judged(rewards, {}, np.zeros((5, group)), slopes, skeletons)
+        drew = drawn(objective, draw, logits, (rewards, {}, judged), truth)
+        loss, _ = policy_loss(objective, drew, logits)
+        found.append(-torch.autograd.grad(loss, logits)[0])
+    every = np.array(list(itertools.product([False, True], repeat=9))).reshape(-1, 3, 3)
+    worth = torch.from_numpy(earned(np.asarray(skeletonize(every))))
+    chance = torch.sigmoid(logits + torch.tensor([-2.0, 2.0])[:, None, None])[:, None]
+    likely = torch.where(torch.from_numpy(every), chance, 1 - chance).flatten(2).prod(2)
+    (exact,) = torch.autograd.grad((likely * worth).sum() / 2, logits)
+    return torch.stack(found).mean(0), exact
+
+
+@pytest.mark.parametrize("alike", [1, 4])
+def test_the_gradient_of_the_skeleton_is_exact_where_the_window_sees_all(alike):
+    mean, exact = skeleton_gradients(alike)
+    torch.testing.assert_close(mean, exact, atol=6e-3, rtol=0)
+    assert float(exact.abs().max()) > 0.03
+
+
+def test_masks_of_the_same_noise_are_compared_with_each_other_alone():
+    sampler = Cells((4,))
+    sampler.alike = 2
+    logits = torch.linspace(-9, 9, 400).view(20, 20)
+    draw = sampler.draw(logits, 6, torch.Generator().manual_seed(0))
+    assert draw.alike == 2
+    assert torch.equal(draw.shift[::2], draw.shift[1::2])
+    assert not torch.equal(draw.shift[0], draw.shift[2])
+    assert sampler.draw(logits, 5, torch.Generator().manual_seed(0)).alike == 1

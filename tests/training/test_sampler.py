@@ -19,6 +19,13 @@ def test_one_epoch_worked_by_hand():
     assert list(order) == [0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3]
 
 
+def test_the_next_chunk_is_told_when_one_begins():
+    told = []
+    order = EpochOrder(5, seed=0, chunk=2, group=2, repeat_count=2, shuffle=False, coming=told.append)
+    list(order)
+    assert told == [[2, 3], [4]]
+
+
 def test_an_epoch_is_the_same_whichever_epoch_came_before():
     fresh, used = (EpochOrder(20, seed=3, chunk=4) for _ in range(2))
     for epoch in range(4):

@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.training.trainers.vllm_gap import SamplerGap
-from medgrpo.training.trainers.vllm_sync import check_taken, policy_weights, send_weights, several_each
+from medgrpo.training.trainers.vllm_sync import asked_for, check_taken, policy_weights, send_weights
 
 
 class Block(torch.nn.Module):
@@ -98,13 +98,13 @@ def test_a_sync_that_did_nothing_stops_the_run(model):
         check_taken({}, {}, taken=0)
 
 
-def test_several_completions_a_request_only_inside():
+def test_several_completions_a_request_and_no_words_only_inside():
     generation = SimpleNamespace(generation_kwargs={"seed": 3})
-    with several_each(generation, 8):
-        assert generation.generation_kwargs == {"seed": 3, "n": 8}
+    with asked_for(generation, 8):
+        assert generation.generation_kwargs == {"seed": 3, "n": 8, "detokenize": False}
     assert generation.generation_kwargs == {"seed": 3}
-    with several_each(generation, 0):
-        assert generation.generation_kwargs == {"seed": 3}
+    with asked_for(generation, 0):
+        assert generation.generation_kwargs == {"seed": 3, "detokenize": False}
 
 
 @pytest.mark.parametrize("mode", ["sequence_mask", "sequence_truncate", "token_mask", "token_truncate"])

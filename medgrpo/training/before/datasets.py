@@ -115,6 +115,14 @@ class RowSource:
             pictures, row = self.variation.apply(pictures, row, number)
         return self.placed(row), pictures
 
+    def picture_files(self, number: int) -> list[str]:
+        """Where a row's pictures lie, as `open_image` takes them; none for a text model."""
+        return (
+            [str(self.folder / name) for name in self.rows[number].get("images") or []]
+            if self.is_vision
+            else []
+        )
+
     def asked(self, number: int) -> Row:
         """A row as its prompt shows it, pictures not opened and not varied."""
         return _seen(self.placed(self.rows[number]), self)

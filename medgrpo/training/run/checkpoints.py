@@ -7,11 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from medgrpo.errors import MedgrpoError
 from medgrpo.files import PARTIAL, link_or_copy, read_json, sync, sync_files, write_json
+from medgrpo.models.tensor_files import listed
 
 MARKER = "complete.json"
 PREFIX = "checkpoint-"
 ABANDONED = "abandoned-"
+_TENSORS = frozenset({".bin", ".distcp", ".npz", ".pt", ".pth", ".safetensors"})
+"""Files whose bytes are only ever written by a program."""
 
 
 def checkpoint_step(path: Path) -> int:
@@ -60,17 +64,39 @@ def publish(partial: Path, target: Path, record: dict[str, Any], *, keep_previou
     Args:
         partial: where it was written.
         target: its name; an older folder of that name is replaced.
-        record: what the marker says.
+        record: what the marker says, besides the size of each file of tensors.
         keep_previous: keep what is replaced (or was replaced before it) as `previous_of(target)`.
     """
     sync_files(partial)
-    write_json(partial / MARKER, record)
+    write_json(partial / MARKER, {**record, "bytes": _sizes(partial)})
     previous = previous_of(target)
     if keep_previous and target.exists() and not previous.exists():
         target.rename(previous)
     discard(target)
     partial.rename(target)
     sync(target.parent)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix in _TENSORS)
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
+
+
+def check_sizes(folder: Path) -> None:
+    """The files of tensors are those that were saved, each as long as it was; one of optimiser or draws that is gone would
+    else begin anew without a word.
+
+    Raises:
+        MedgrpoError: names what is missing or has another size.
+    """
+    before, now = record_of(folder).get("bytes") or {}, _sizes(folder)
+    differs = [name for name in before if now.get(name) != before[name]]
+    if differs:
+        first = differs[0]
+        raise MedgrpoError(
+            f"{folder} is not as it was saved: {listed(differs)} ({first} has {now.get(first, 0)} bytes, it had {before[first]})",
+            expected=f"the {len(before)} files of tensors that were saved with it",
+        )
 
 
 def publish_copy(source: Path, target: Path, record: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from medgrpo.segmentation.examples import Examples
     from medgrpo.training.before.curriculum import Curriculum
     from medgrpo.training.before.datasets import Variation
+    from medgrpo.training.run.validation import Measures
     from medgrpo.training.trainers.sampler import Order
 
 
@@ -84,6 +85,8 @@ class StageContext:
     """Which rows are asked when; None: all of them in every epoch."""
     stop: StopRequest = field(default_factory=StopRequest)
     is_main_process: bool = True
+    before: Measures | None = None
+    """What validation found before the stage; None where it was not measured."""
     best: dict[str, Any] | None = None
     """Step and value of the best validation so far."""
     validations_without_gain: int = 0

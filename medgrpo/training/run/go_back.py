@@ -5,16 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from medgrpo.files import read_json
+from medgrpo.models.weights import Weights
 from medgrpo.runs.writer import StageFolder
 from medgrpo.training.run.checkpoints import discard, half_written, record_of, restore, set_aside
 from medgrpo.training.run.context import StageContext, gathered
 from medgrpo.training.run.resume import resume_checkpoint, step_of
 from medgrpo.training.run.state import MAIN, Run
 from medgrpo.training.run.weight_folders import best_name
+from medgrpo.training.run.whole_checkpoint import check_checkpoint
 
 
-def go_back(run: Run, name: str | None, stage: StageFolder, context: StageContext) -> Path | None:
-    """The checkpoint to continue from; log, completions and checkpoints after it are set aside."""
+def go_back(
+    run: Run, name: str | None, stage: StageFolder, context: StageContext, weights: Weights
+) -> Path | None:
+    """The checkpoint to continue from, whole; log, completions and checkpoints after it are set aside."""
     from medgrpo.training.trainers.base import STATE_FILE
 
     if run.resume is None:
@@ -25,6 +29,8 @@ def go_back(run: Run, name: str | None, stage: StageFolder, context: StageContex
         run.reporter.note(note)
     step = step_of(checkpoint)
     if checkpoint is not None:
+        for note in check_checkpoint(checkpoint, weights, force_base=context.config.model.force_base):
+            run.reporter.warn(note)
         state = read_json(checkpoint / STATE_FILE)
         context.load_state_dict(state)
         if (before := state.get("rows", context.plan.rows)) != context.plan.rows:

@@ -14,7 +14,7 @@ from medgrpo.training.methods import stage_method
 from medgrpo.training.run.before_after import keep_after, measure_before, say_what_is_kept
 from medgrpo.training.run.build import build_trainer
 from medgrpo.training.run.checkpoints import publish_copy
-from medgrpo.training.run.context import StageContext
+from medgrpo.training.run.context import StageContext, gathered
 from medgrpo.training.run.go_back import go_back
 from medgrpo.training.run.metadata import stage_metadata
 from medgrpo.training.run.resume import step_of
@@ -66,7 +66,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
         is_main_process=run.is_main_process,
         clock=PhaseClock(waits_for_device=run.is_main_process),
     )
-    checkpoint = go_back(run, name, stage, context)
+    checkpoint = go_back(run, name, stage, context, weights)
     # Killed between the last checkpoint and the final weights.
     all_done = step_of(checkpoint) >= plan.steps or (checkpoint is not None and context.is_out_of_patience)
     if all_done:
@@ -76,6 +76,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
         say_what_is_kept(run, settings, validator)
     if validator is not None and settings.validation.before_and_after:
         measure_before(run, validator, policy)
+        context.before = gathered(run.validation.get("before"))[0]  # what the main process knows
     trainer = build_trainer(context, policy, source, run.checks)
     measured = None
     if validator is not None:

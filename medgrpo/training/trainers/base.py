@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.models.adapter_files import without_traces
+from medgrpo.models.loading import check_loaded
+from medgrpo.training.before.datasets import IMAGE_CACHE, open_image
 from medgrpo.training.run.checkpoints import PREFIX, partial_of, publish, rotate
+from medgrpo.training.run.whole_checkpoint import check_adapter_of
 from medgrpo.training.trainers.optimizer import (
     apply_settings,
     group_settings,
@@ -23,6 +29,8 @@ from medgrpo.training.trainers.sampler import EpochOrder
 if TYPE_CHECKING:
     from medgrpo.training.run.context import StageContext
 
+MOST_AHEAD = IMAGE_CACHE // 2
+"""Rows whose pictures are opened ahead: more would push out those of the step under way."""
 STATE_FILE = "medgrpo_state.json"
 
 
@@ -41,6 +49,8 @@ class RunTrainer:
     lr_scheduler: Any
     _order: EpochOrder | None = None
     _writing_to: Path | None = None
+    picture_files: Callable[[int], list[str]] | None = None
+    """Where the pictures of a row lie; None: there are none."""
 
     # -------------------------------------------------------------------------------- data order
 
@@ -59,7 +69,25 @@ class RunTrainer:
             repeat_count=self.uses_of_a_batch,
             shuffle=config.data.shuffle,
             order=self.context.epoch_order,
+            coming=self.look_ahead,
         )
+
+    def look_ahead(self, rows: list[int]) -> None:
+        """Open the pictures of the rows that come next, beside the step: the last ones opened stay decoded.
+
+        Of several processes each opens its own share.
+        """
+        if self.picture_files is None or len(rows) > MOST_AHEAD:
+            return
+        processes, process = self.accelerator.num_processes, self.accelerator.process_index  # type: ignore[attr-defined]
+        share = len(rows) // processes if len(rows) % processes == 0 else 0
+        own = rows[process * share : (process + 1) * share] if share else rows
+        for file in [file for row in own for file in self.picture_files(row)]:
+            self._reader.submit(open_image, file)
+
+    @cached_property
+    def _reader(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
     @property
     def rows_of_a_pass(self) -> int:
@@ -167,9 +195,13 @@ class RunTrainer:
         inner = model if model is not None else self.model  # type: ignore[attr-defined]
         is_plain = type(inner).__module__.startswith("transformers.") and not self.is_fsdp_enabled  # type: ignore[attr-defined]
         if not is_plain:
+            check_adapter_of(Path(resume_from_checkpoint), inner, self.context.config.model.path or "")
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
-        saved = type(inner).from_pretrained(resume_from_checkpoint, dtype=inner.dtype)
+        saved, found = type(inner).from_pretrained(
+            resume_from_checkpoint, dtype=inner.dtype, output_loading_info=True
+        )
+        check_loaded(saved, found, resume_from_checkpoint)
         inner.load_state_dict(saved.state_dict(), strict=True)
 
     def _wait(self) -> None:

@@ -15,6 +15,7 @@ from medgrpo.engine.packed import packed_scores
 from medgrpo.engine.shown import Shown
 from medgrpo.engine.support import attends_by_kernel, use_kernel, why_not
 from medgrpo.training.trainers.logprobs import LogProbs, Sequences, trl_logprobs
+from medgrpo.training.trainers.sharding import is_whole
 
 if TYPE_CHECKING:
     import torch
@@ -53,8 +54,7 @@ class Engine:
             if trainer.ref_model is not None:
                 use_kernel(trainer.ref_model, is_half=is_half)
         if context.config.engine.fused_adapters and trainer.accelerator.device.type == "cuda":
-            is_whole = not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
-            fused = fuse(trainer.model) if is_whole else 0
+            fused = fuse(trainer.model) if is_whole(trainer) else 0
             if fused:
                 context.reporter.note(f"engine: {fused} adapters are added inside their matrix product")
         self._is_checked, self._fell_back = self._wanted == "on", False
@@ -72,8 +72,8 @@ class Engine:
         """Look at each picture once for the whole step, where the vision tower learns nothing and is whole here."""
         inner = inner_of(trainer.model)
         if self._keeps_features is None:
-            is_whole = not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
-            self._keeps_features = is_whole and hasattr(inner, "get_image_features") and is_frozen(inner)
+            can_look = is_whole(trainer) and hasattr(inner, "get_image_features")
+            self._keeps_features = can_look and is_frozen(inner)
         if self._keeps_features and self.is_on:
             keep_features(inner, shown, trainer.accelerator.device, trainer.accelerator.autocast)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.engine.decode import Draw, sample
 from medgrpo.engine.inner import picture_ids
+from medgrpo.training.trainers.sharding import is_whole
 
 if TYPE_CHECKING:
     from medgrpo.training.trainers.shown_prompts import Asked
@@ -16,7 +17,7 @@ def why_not_sampled_by_group(trainer: Any) -> str | None:
     """Why a rollout goes through `generate`; None where it need not."""
     if not trainer.engine.is_on:
         return "the engine is off"
-    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
+    if not is_whole(trainer):
         return "the weights are spread over several GPUs"
     config = trainer.generation_config
     if trainer.args.generation_kwargs or trainer.use_transformers_continuous_batching:

@@ -46,10 +46,11 @@ from medgrpo.training.trainers.vllm import (
     check_gap,
     picture_tokens,
     pictures_for_vllm,
+    prefill_apart,
     prompts_for_vllm,
 )
 from medgrpo.training.trainers.vllm_gap import SamplerGap
-from medgrpo.training.trainers.vllm_sync import can_send_adapter, send_weights, several_each
+from medgrpo.training.trainers.vllm_sync import asked_for, can_send_adapter, send_weights
 from medgrpo.training.watch.samples import write_samples
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             repeat_count=self.num_iterations * args.steps_per_generation,
             shuffle=config.data.shuffle,
             order=self.context.epoch_order,
+            coming=self.look_ahead,
         )
         self._fresh = FreshPrompts(order, config.run.seed)
         return order
@@ -356,7 +358,10 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         images = pictures_for_vllm(images, self.processing_class)
         with self.context.clock.phase("sync"):
             self._sync_vllm()
-        with several_each(self.vllm_generation, each):
+        if not is_colocated:
+            return super()._generate_single_turn(prompt_ids, images, {}, num_generations)
+        generation = self.vllm_generation
+        with asked_for(generation, each), prefill_apart(generation.llm, self.context.clock):
             return super()._generate_single_turn(prompt_ids, images, {}, num_generations)
 
     def _sync_vllm(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +131,7 @@ class Masks(StageMethod):
             context=context,
             policy=policy,
             examples=examples,
-            objective=objective_of(settings, checks),
+            objective=_holding_dice(objective_of(settings, checks), context),
             learns_by_reward=self.facts.samples is not None,
             args=self.arguments(settings, context.plan, context.stage.checkpoints),
         )
@@ -154,6 +154,17 @@ def objective_of(settings: RunConfig, checks: Preflight) -> MaskObjective:
         training.epsilon_high,
         training.scale_rewards,
     )
+
+
+def _holding_dice(objective: MaskObjective, context: StageContext) -> MaskObjective:
+    """The same, its guard told the Dice that validation found before the stage."""
+    reward, before = objective.reward, (context.before or {}).get("dice", {}).get("value")
+    if not context.config.masks.hold_dice or reward is None or not reward.is_guarded or before is None:
+        return objective
+    context.reporter.note(
+        f"guard: a drawn mask below Dice {before:.3f}, that of before, keeps less of its reward"
+    )
+    return replace(objective, reward=replace(reward, dice_start=float(before)))
 
 
 def examples_of(source: RowSource, settings: RunConfig) -> Examples:
@@ -279,11 +290,6 @@ class MaskTrainer(RunTrainer, Trainer):
         )
         self.model_accepts_loss_kwargs = False
         self.reference = self._reference()
-
-    @property
-    def rows_of_a_pass(self) -> int:
-        """Pictures of one forward pass."""
-        return int(self.args.per_device_train_batch_size)
 
     @property
     def uses_of_a_batch(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.config.passes import SHARE_OF_FREE, bytes_of_a_token, tokens_of_a_pass
 from medgrpo.methods import METHODS
 
 if TYPE_CHECKING:
@@ -15,16 +16,11 @@ CUT_BY_PASS = "bnpo"
 """The loss that divides by the tokens of its pass: another cut is another loss."""
 
 
-STREAM_TOKENS = 1.4
-"""Tokens of a stream that take no more memory than one of TRL's pass: measured at .42–.44 GiB a thousand beside
-.60–.76, which hold copies of the pictures and of what the tower makes of them."""
-
-
 def whole_groups(plan: StagePlan, config: RunConfig, model: Any, longest_prompt: int) -> StagePlan:
     """The plan with passes of whole groups, as many as the budget of tokens holds; or the plan as it is.
 
     The budget is `engine.tokens_per_pass`; without it what takes as much memory as the plan's pass would with a prompt
-    and its pictures for every completion.
+    and its pictures for every completion, and on a GPU with memory to spare as many as keep it busy.
 
     Args:
         config: of the stage.
@@ -49,7 +45,7 @@ def whole_groups(plan: StagePlan, config: RunConfig, model: Any, longest_prompt:
     ):
         return plan
     usual = plan.per_device_train_batch_size * (longest_prompt + longest)
-    budget = config.engine.tokens_per_pass or int(STREAM_TOKENS * usual)
+    budget = config.engine.tokens_per_pass or tokens_of_a_pass(usual, tokens_that_fit(model, config))
     rows = rows_of_pass(budget, longest_prompt, longest, group=group, groups=share // group)
     return replace(plan, per_device_train_batch_size=rows, gradient_accumulation_steps=share // rows)
 
@@ -71,3 +67,41 @@ def rows_of_pass(budget: int, prompt: int, completion: int, *, group: int, group
         rows for rows in range(group, 0, -1) if group % rows == 0 and prompt + rows * completion <= budget
     )
     return next(fitting, 1)
+
+
+def tokens_that_fit(model: Any, config: RunConfig) -> int:
+    """Tokens of a pass for which this process's GPU has memory to spare; 0 without one, or where every layer keeps its work.
+
+    Args:
+        model: the policy, before it is moved to the GPU.
+        config: of the stage.
+    """
+    import torch
+
+    from medgrpo.engine.inner import text_config_of
+
+    if not torch.cuda.is_available() or config.training.gradient_checkpointing is False:
+        return 0
+    free, total = torch.cuda.mem_get_info()
+    return tokens_beside(model, text_config_of(model), config, free=free, total=total)
+
+
+def tokens_beside(model: Any, text: Any, config: RunConfig, *, free: int, total: int) -> int:
+    """As many as half of what is left holds when weights, their optimiser and vLLM are there.
+
+    Args:
+        text: the language model's configuration.
+        free: bytes of the GPU that nothing holds yet.
+        total: bytes of the GPU.
+    """
+    weights = sum(
+        weight.numel() * weight.element_size()
+        for weight in model.parameters()
+        if weight.device.type != "cuda"
+    )
+    # Full tuning: a gradient in the weights' type and Adam's two moments, in float32 at most.
+    trained = 5 * weights if config.tuning.method == "full" else 0
+    has_vllm = config.rollout.engine == "vllm" and config.vllm.mode == "colocate"
+    sampler = config.vllm.gpu_memory_utilization * total if has_vllm else 0
+    each = bytes_of_a_token(text.num_hidden_layers, text.hidden_size, getattr(text, "intermediate_size", 0))
+    return max(0, int(SHARE_OF_FREE * (free - weights - trained - sampler) / each))

@@ -29,6 +29,7 @@ class EpochOrder(Sampler[int]):
         repeat_count: how often the batch is handed out again (iterations x slices of it).
         shuffle: permute; otherwise rows keep their order.
         order: replaces the permutation, such as a curriculum's.
+        coming: told the rows of the next chunk when one is begun.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class EpochOrder(Sampler[int]):
         repeat_count: int = 1,
         shuffle: bool = True,
         order: Order | None = None,
+        coming: Callable[[list[int]], None] | None = None,
     ) -> None:
         self.rows = rows
         self.seed = seed
@@ -50,6 +52,7 @@ class EpochOrder(Sampler[int]):
         self.shuffle = shuffle
         self.epoch = 0
         self._order = order
+        self._coming = coming
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration gives."""
@@ -65,6 +68,8 @@ class EpochOrder(Sampler[int]):
         order = self.order(self.epoch)
         for start in range(0, len(order) - self.chunk + 1, self.chunk):
             chunk = order[start : start + self.chunk]
+            if self._coming is not None:
+                self._coming(order[start + self.chunk : start + 2 * self.chunk])
             for _ in range(self.repeat_count):
                 for row in chunk:
                     yield from [row] * self.group

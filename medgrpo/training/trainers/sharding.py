@@ -1,10 +1,18 @@
-"""FSDP2's sharded weights: their precision, and whole while a model generates."""
+"""Sharded weights: who has them whole, FSDP2's precision, and whole while a model generates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+
+def is_whole(trainer: Any) -> bool:
+    """Whether each process has all weights: not under FSDP or ZeRO-3. ZeRO-1 and ZeRO-2 share out only what is made of them."""
+    if trainer.is_fsdp_enabled:
+        return False
+    plugin = trainer.accelerator.state.deepspeed_plugin if trainer.is_deepspeed_enabled else None
+    return plugin is None or int(plugin.zero_stage) < 3
 
 
 @contextmanager

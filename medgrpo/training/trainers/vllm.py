@@ -13,12 +13,16 @@ gets pictures of the size that the trainer's processor makes of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.models.families import family_of_processor, image_token_of
 from medgrpo.models.picture_tokens import PictureTokens
+
+if TYPE_CHECKING:
+    from medgrpo.training.watch.phases import PhaseClock
 
 GAP_KEY = "sampling/sampling_logp_difference/mean"
 
@@ -81,3 +85,33 @@ def check_gap(gap: float | None, limit: float) -> None:
             hint="--set rollout.engine=transformers; or check that both run the same model, type and prompt "
             "(vllm.max_logprob_gap sets the limit)",
         )
+
+
+@contextmanager
+def prefill_apart(llm: Any, clock: PhaseClock) -> Iterator[None]:
+    """Inside, the time until every request has its first token counts as prefill, vLLM's own work on pictures included.
+
+    Args:
+        llm: a colocated vLLM; where it does not say how far its requests are, all is rollout.
+    """
+    engine = llm.llm_engine
+    requests = getattr(getattr(engine, "output_processor", None), "request_states", None)
+    if requests is None:
+        yield
+        return
+    step, is_reading = engine.step, True
+
+    def watched() -> Any:
+        nonlocal is_reading
+        found = step()
+        if is_reading and not any(getattr(one, "is_prefilling", False) for one in requests.values()):
+            is_reading = False
+            clock.turn_to("rollout")
+        return found
+
+    engine.step = watched
+    try:
+        with clock.phase("prefill"):
+            yield
+    finally:
+        engine.step = step

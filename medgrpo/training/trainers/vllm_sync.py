@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from medgrpo.engine.features import is_frozen
 from medgrpo.engine.inner import inner_of
 from medgrpo.errors import MedgrpoError
+from medgrpo.training.trainers.sharding import is_whole
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ def can_send_adapter(trainer: Any) -> bool:
     generation = trainer.vllm_generation
     if generation.mode != "colocate" or generation.tensor_parallel_size > 1 or generation.enable_sleep_mode:
         return False
-    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled or not isinstance(trainer.model, PeftModel):
+    if not is_whole(trainer) or not isinstance(trainer.model, PeftModel):
         return False
     configs = trainer.model.peft_config.values()
     layers = [layer for _, layer in adapted_layers(trainer.model)]
@@ -157,11 +158,13 @@ def _forget_pictures(llm: Any) -> None:
 
 
 @contextmanager
-def several_each(generation: Any, each: int) -> Iterator[None]:
-    """Inside, a colocated vLLM gives so many completions for each request; 0: one, as TRL asks for."""
+def asked_for(generation: Any, each: int) -> Iterator[None]:
+    """Inside, a colocated vLLM gives ids alone, and so many completions for each request; 0: one, as TRL asks for.
+
+    Words are of no use here, and vLLM makes them token by token, for every completion, between two steps of the GPU.
+    """
     before = generation.generation_kwargs
-    if each:
-        generation.generation_kwargs = {**before, "n": each}
+    generation.generation_kwargs = {"detokenize": False, **before, **({"n": each} if each else {})}
     try:
         yield
     finally:
