@@ -223,6 +223,15 @@ def finite(value: Any, on_text: Callable[[str], str] | None = None) -> Any:
     return value
 
 
+def storable(value: Any) -> Any:
+    """The value with halves of surrogate pairs, which no table holds, as question marks; lists and dicts through and through."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    return [storable(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def rename_folder(partial: Path, path: Path, *, is_synced: bool = False) -> None:
     """Give a folder that was written under another name its own, all of its files on the disk before.
 

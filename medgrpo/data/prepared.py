@@ -16,7 +16,7 @@ from typing import IO, Any, overload
 
 from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.files import PARTIAL, rename_folder, sync, write_json
+from medgrpo.files import PARTIAL, rename_folder, storable, sync, write_json
 from medgrpo.foreign import reading
 from medgrpo.rows import Row
 
@@ -300,7 +300,6 @@ class PreparedWriter:
         Raises:
             ValueError: a required column of a row is None.
         """
-        import pyarrow as pa
 
         schema = arrow_schema()
         file = self.folder / f"{split}.parquet"
@@ -312,10 +311,10 @@ class PreparedWriter:
                 chunk.append(row)
                 count += 1
                 if len(chunk) == ROW_GROUP:
-                    writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+                    writer.write_table(_as_table(chunk, schema))
                     chunk = []
             if chunk:
-                writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+                writer.write_table(_as_table(chunk, schema))
         sync(file)
         self._counts[split] = count
         return count
@@ -361,6 +360,15 @@ def _locked(file: Path, target: Path) -> IO[str]:
             hint="wait for it, or choose another folder",
         ) from error
     return opened
+
+
+def _as_table(rows: list[Row], schema: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.Table.from_pylist(rows, schema=schema)
+    except UnicodeEncodeError:
+        return pa.Table.from_pylist(storable(rows), schema=schema)
 
 
 def _check_required(row: Row) -> None:

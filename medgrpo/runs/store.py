@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.files import append_lines, sync, written_aside
+from medgrpo.files import append_lines, storable, sync, written_aside
 from medgrpo.foreign import reads
 from medgrpo.records import json_objects
 
@@ -248,7 +248,9 @@ def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         "reward": pa.float64(),
         "advantage": pa.float64(),
     }
-    columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in plain.items()}
+    columns = {
+        name: pa.array([storable(row.get(name)) for row in rows], kind) for name, kind in plain.items()
+    }
     for name in names:
         columns[f"rewards/{name}"] = pa.array([row["rewards"].get(name) for row in rows], pa.float64())
     columns["abandoned"] = pa.array([False] * len(rows), pa.bool_())
