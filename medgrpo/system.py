@@ -22,7 +22,7 @@ _WORDS: dict[int, tuple[str, str]] = {
     errno.EDQUOT: ("the quota is used up: {}", _ROOM),
     errno.EFBIG: ("the file would be larger than the disk or `ulimit -f` allows: {}", _ROOM),
     errno.EROFS: ("{} lies on a disk that can only be read", "write elsewhere: --output FOLDER"),
-    errno.EACCES: ("{} may not be opened or changed", "see its rights: ls -ld"),
+    errno.EACCES: ("{}: Permission denied", "see its rights: ls -ld"),
     errno.EPERM: ("{} may not be changed", "see its rights: ls -ld"),
     errno.EMFILE: ("too many files are open at once: {}", "ulimit -n 4096, or fewer --workers"),
     errno.ENFILE: ("the system has too many open files: {}", "end other programs"),

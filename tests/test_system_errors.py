@@ -22,7 +22,7 @@ def worded(error):
         (errno.ENOSPC, "the disk is full"),
         (errno.EDQUOT, "quota"),
         (errno.EROFS, "can only be read"),
-        (errno.EACCES, "may not be opened"),
+        (errno.EACCES, "Permission denied"),
         (errno.EMFILE, "too many files"),
         (errno.ENAMETOOLONG, "too long"),
         (errno.EISDIR, "is a folder"),
