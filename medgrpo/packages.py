@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from medgrpo.errors import choice_error, missing_extra
 
@@ -88,7 +89,7 @@ def _holds(marker: str, extra: str) -> bool:
 
 
 def _licence(here: Distribution) -> str:
-    about = here.metadata
+    about: Any = here.metadata  # a message, whose `get` its type does not say
     if stated := about.get("License-Expression"):
         return str(stated)
     classifiers = [
@@ -109,7 +110,7 @@ def write_bill(packages: Sequence[Package], path: Path) -> None:
         MedgrpoError: the package that writes it is not installed.
     """
     try:
-        from cyclonedx.factory.license import LicenseFactory
+        from cyclonedx.contrib.license.factories import LicenseFactory
         from cyclonedx.model.bom import Bom
         from cyclonedx.model.component import Component, ComponentType
         from cyclonedx.output import make_outputter

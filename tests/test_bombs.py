@@ -240,3 +240,24 @@ def test_every_bomb_that_needs_no_model_is_contained():
     for name in ("YAML that names itself nine times", "XML entities in entities"):
         result = exploded(name)
         assert is_contained(*result), (name, result)
+
+
+def test_a_deflated_dicom_is_unpacked_no_further_than_the_limit(tmp_path, monkeypatch):
+    from medgrpo.data import dicom
+    from tests.bombs import dicom as written
+
+    file = written(tmp_path, deflated=True, rows=2048, data=bytes(2 * 2048**2))
+    assert file.stat().st_size < 2**16
+    assert dicom.read_dicom_header(file).frames == 1
+    monkeypatch.setattr(dicom, "MOST_UNPACKED", 2**20)
+
+    def look():
+        for read in (
+            lambda: dicom.read_dicom_header(file),
+            lambda: dicom.dicom_frame(file.read_bytes(), "a.dcm", ""),
+        ):
+            with pytest.raises(Unusable, match="unpacks to more than 1 MiB"):
+                read()
+
+    look()  # imports
+    assert peak_of(look) < 2**22
