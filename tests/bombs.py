@@ -155,10 +155,17 @@ def header(length: int, text: bytes) -> Callable[[Path], object]:
     return lambda place: (place / "model.safetensors").write_bytes(struct.pack("<Q", length) + text)
 
 
-def edited(file: str, **values: object) -> Callable[[Path], object]:
-    return lambda place: (place / file).write_text(
-        json.dumps({**json.loads((place / file).read_text()), **values})
-    )
+def of_text(**values: object) -> Callable[[Path], object]:
+    """Settings of the language model changed."""
+
+    def change(place: Path) -> None:
+        file = place / "config.json"
+        config = json.loads(file.read_text())
+        inner = config.get("text_config", config)
+        inner.update(values)
+        file.write_text(json.dumps(config))
+
+    return change
 
 
 def template(text: str) -> Callable[[Path], object]:
@@ -199,14 +206,25 @@ BOMBS: dict[str, Callable[[Path], list[str]]] = {
     "safetensors, header of 2**62 bytes": model(header(2**62, b"{}")),
     "safetensors, header of brackets": model(header(len(DEEP), DEEP)),
     "safetensors, a tensor of 2**60 values": model(header(58, b'{"a":{"dtype":"F32","shape":[%d],"data_offsets":[0,4]}}  0000' % 2**40)),
-    "config.json, 10 million layers": model(edited("config.json", num_hidden_layers=10**7)),
-    "config.json, vocabulary of 10**12": model(edited("config.json", vocab_size=10**12)),
+    "config.json, 10 million layers": model(of_text(num_hidden_layers=10**7)),
+    "config.json, vocabulary of 10**12": model(of_text(vocab_size=10**12)),
     "tokenizer.json of brackets": model(lambda place: (place / "tokenizer.json").write_bytes(DEEP)),
     "chat template, loop in a loop": model(template(LOOP)),
     "chat template, 10 GB of text": model(template("{{ 'x' * 10000000000 }}")),
     "chat template, text of text": model(template("{% set a = 'x' * 99999 %}{{ a * 99999 }}")),
     "chat template, a power": model(template("{{ 9 ** 9 ** 9 }}")),
 }  # fmt: skip
+
+
+def _peak_kib(process: int) -> int:
+    """The most memory that a process had since it was begun; 0 while it is this program still, or has ended."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+        if b"medgrpo.cli.main" not in Path(f"/proc/{process}/cmdline").read_bytes():
+            return 0
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
 
 
 def exploded(name: str) -> tuple[int, float, float, str]:
@@ -225,9 +243,15 @@ def exploded(name: str) -> tuple[int, float, float, str]:
             os.dup2(file, 2)
             os.chdir(folder)
             os.execv(sys.executable, [sys.executable, "-m", "medgrpo.cli.main", *words, "--quiet"])
-        _, status, used = os.wait4(child, 0)
+        peak = 0
+        while True:  # not ru_maxrss: it begins with the size of this process
+            peak = max(peak, _peak_kib(child))
+            ended, status, used = os.wait4(child, os.WNOHANG)
+            if ended:
+                break
+            time.sleep(0.02)
         last = said.read_text(errors="replace").strip()[-300:]
-    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20, last
+    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, peak / 2**20, last
 
 
 def is_contained(code: int, seconds: float, gib: float, said: str) -> bool:
