@@ -261,3 +261,39 @@ def test_a_deflated_dicom_is_unpacked_no_further_than_the_limit(tmp_path, monkey
 
     look()  # imports
     assert peak_of(look) < 2**22
+
+
+def test_a_table_that_repeats_one_long_text_is_read_no_further_than_is_fair(tmp_path, monkeypatch):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from medgrpo import tables
+
+    column = pa.array(["x" * 10**5]).take(pa.array([0] * 2000))
+    parquet.write_table(pa.table({"completion": column, "n": list(range(2000))}), tmp_path / "a.parquet")
+    assert tables.read_table(tmp_path / "a.parquet", ["n"]).column("n").to_pylist() == list(range(2000))
+    assert tables.read_table(tmp_path / "a.parquet").equals(parquet.read_table(tmp_path / "a.parquet"))
+    monkeypatch.setattr(tables, "FLOOR", 2**24)
+    with pytest.raises(MedgrpoError, match="unfolds to more than 16 MiB"):
+        tables.read_table(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("rows", [[], [{"a": None, "b": [1]}], [{"a": {"c": "x"}, "b": None}] * 700])
+def test_tables_are_read_as_pyarrow_reads_them(tmp_path, rows):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from medgrpo.tables import read_table
+
+    kinds = pa.schema(
+        {
+            "a": pa.null() if rows and rows[0]["a"] is None else pa.struct({"c": pa.string()}),
+            "b": pa.list_(pa.int64()),
+        },
+        {"k": "v"},
+    )
+    parquet.write_table(pa.Table.from_pylist(rows, schema=kinds), tmp_path / "a.parquet")
+    wanted = parquet.read_table(tmp_path / "a.parquet")
+    found = read_table(tmp_path / "a.parquet")
+    assert found.to_pylist() == wanted.to_pylist()
+    assert found.schema.metadata[b"k"] == wanted.schema.metadata[b"k"] == b"v"

@@ -21,6 +21,7 @@ from medgrpo.foreign import reads
 from medgrpo.preference.pairs import Candidate
 from medgrpo.records import json_objects
 from medgrpo.rows import Row
+from medgrpo.tables import read_table
 
 _NOT_REWARDS = {
     "step", "gen_step", "prompt", "completion", "advantage", "advantages", "input", "output", "gts", "score", "solution",
@@ -79,9 +80,7 @@ def read_rollouts(path: Path) -> list[Rollout]:
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        yield from pq.read_table(file).to_pylist()
+        yield from read_table(file).to_pylist()
         return
     for line in json_objects(file):
         completions = line.get("completion")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from medgrpo.files import append_lines, storable, sync, written_aside
 from medgrpo.foreign import reads
 from medgrpo.records import json_objects
+from medgrpo.tables import read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,10 +136,9 @@ def read_completions(run: Path) -> pa.Table:
     """
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     parts, spools = _files(run)
-    tables = [pq.read_table(part) for part in parts]
+    tables = [read_table(part) for part in parts]
     if rows := [row for spool in spools for row in json_objects(spool)]:
         tables.append(_table(rows))
     if not tables:
@@ -201,10 +201,9 @@ def _rows_of_trl(folder: Path) -> list[dict[str, Any]]:
     files = sorted(folder.glob("completions_*.parquet"))[-RECENT_STEPS:]
     if not files or find_spec("pyarrow") is None:
         return []
-    import pyarrow.parquet as pq
 
     rows = []
-    for row in (row for file in files for row in pq.read_table(file).to_pylist()):
+    for row in (row for file in files for row in read_table(file).to_pylist()):
         values = [value for name, value in row.items() if name not in TRL_PLAIN and isinstance(value, float)]
         prompt = str(row.get("prompt"))
         told = {"prompt_id": prompt, "question": prompt, "completion": row.get("completion")}
