@@ -36,8 +36,7 @@ BRANCHES = {
             "training.learning_rate=3e-4",
         ],
     ),
-    "DPO at 1e-4": ("dpo", [], [*PAIRS, "training.learning_rate=1e-4"]),
-    "DPO at 3e-4": ("dpo", [], [*PAIRS, "training.learning_rate=3e-4"]),
+    "DPO": ("dpo", [], [*PAIRS, "training.learning_rate=3e-4"]),
     "DPO with SFT term": ("dpo", [], [*PAIRS, "training.learning_rate=3e-4", "dpo.sft_weight=1"]),
     "best of n": (
         "sft",
@@ -47,7 +46,7 @@ BRANCHES = {
 }
 """Method, options of make-dpo (None: trains on the run's own data), settings; GRPO's rate is the demo's."""
 START = "the run itself"
-KEPT = 4
+KEPT = 2
 """Checkpoints of a branch."""
 
 

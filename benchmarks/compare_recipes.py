@@ -1,4 +1,5 @@
-"""Dynamic sampling, GDPO and a curriculum by pass rate, each against plain GRPO on the demo, over several seeds.
+"""Dynamic sampling, GDPO, a curriculum by pass rate, batches sampled a step ahead, and the engine off: each against plain GRPO on the
+demo, over several seeds.
 
     python benchmarks/compare_recipes.py --out runs/recipes --jobs 12
 
@@ -32,6 +33,8 @@ RECIPES = {
     "dynamic sampling": ["rollout.dynamic_sampling=3"],
     "GDPO": ["rewards.aggregation=normalize_then_sum"],
     "curriculum": ["curriculum.by=pass_rate"],
+    "ahead": ["rollout.ahead=1"],
+    "prompts apart": ["engine.shared_prompt=off"],
 }
 WARM = "after SFT"
 SHOWN = ("reward", "answer_match")

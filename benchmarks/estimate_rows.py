@@ -5,8 +5,8 @@
 
 CASES.json is a list of `{"name", "model", "size", "set", "steps", "pair_tokens", "together", "limit_gib"}`: MODELS/model-<model> is
 trained with these settings for `steps` steps; cases with the same `together` share one process and one vLLM; `limit_gib` limits
-what torch may hold, and the row says whether the run ended in an out-of-memory error. Each case runs in a process forked
-from one that has imported everything, so that a case costs its steps and not its imports. A JSON line for each, as it ends.
+what torch may hold, and the row says whether the run ended in an out-of-memory error. Each group of cases has a process of its own,
+which has imported everything while others ran, so that a case costs its steps and not its imports. A JSON line for each, as it ends.
 """
 
 import argparse
@@ -15,12 +15,12 @@ import itertools
 import json
 import os
 import statistics
+import subprocess
 import sys
 import time
 import traceback
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 os.environ.setdefault(
     "PYTORCH_NVML_BASED_CUDA_CHECK", "1"
@@ -127,7 +127,7 @@ def in_child(cases: list[dict], arguments: argparse.Namespace) -> None:
                 file.write(line + "\n")
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", type=Path)
     parser.add_argument("--models", type=Path, required=True)
@@ -136,52 +136,94 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("estimate-rows"))
     parser.add_argument("--rows", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=1e9, help="start no case after so many")
-    arguments = parser.parse_args()
-    begin = time.perf_counter()
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    for name in PACKAGES:
-        __import__(name)
-    import medgrpo.training.run.train  # noqa: F401
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
 
+
+def main() -> None:
+    arguments = parse()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    if arguments.worker:
+        work(arguments)
+        return
+    begin = time.perf_counter()
     cases = json.loads(arguments.cases.read_text())
-    print(f"imported after {time.perf_counter() - begin:.0f} s", flush=True)
-    for _, group in itertools.groupby(enumerate(cases), lambda pair: pair[1].get("together", pair[0])):
-        part = [case for _, case in group]
+    groups = [
+        [case for _, case in group]
+        for _, group in itertools.groupby(enumerate(cases), lambda pair: pair[1].get("together", pair[0]))
+    ]
+    waiting = [Worker() for _ in range(AHEAD)]  # they import while others run
+    if arguments.processor:
+        build_models({case["model"] for case in cases}, arguments)
+        print(f"models there after {time.perf_counter() - begin:.0f} s", flush=True)
+    for number, part in enumerate(groups):
         if time.perf_counter() - begin > arguments.seconds:
             print(f"left out for want of time: {[case['name'] for case in part]}", flush=True)
             continue
-        for model in {case["model"] for case in part}:
-            folder = arguments.models / f"model-{model}"
-            if arguments.processor and not (folder / "config.json").exists():
-                in_fork(lambda folder=folder, model=model: build(arguments.processor, folder, model))
-                print(f"model {model} there after {time.perf_counter() - begin:.0f} s", flush=True)
-        in_fork(lambda part=part: in_child(part, arguments))
-        print(f"… {time.perf_counter() - begin:.0f} s", flush=True)
+        worker = waiting.pop(0)
+        if number + AHEAD < len(groups):
+            waiting.append(Worker())
+        code = worker.run(part)
+        print(f"… {time.perf_counter() - begin:.0f} s" + (f", exit code {code}" if code else ""), flush=True)
+    for worker in waiting:
+        worker.process.kill()
 
 
-def build(processor: Path, folder: Path, model: str) -> None:
-    import random_model
-
-    random_model.build(processor, folder, model)
+AHEAD = 3
+"""Processes that import beside the one that runs."""
 
 
-def in_fork(work) -> SimpleNamespace:
-    """Run `work` in a forked process and wait for it."""
+class Worker:
+    """A process of its own for one group of cases: CUDA does not survive a fork."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *sys.argv, "--worker"], stdin=subprocess.PIPE, text=True
+        )
+
+    def run(self, part: list[dict]) -> int:
+        """Hand it the cases and wait for its end."""
+        self.process.communicate(json.dumps(part) + "\n")
+        return self.process.returncode
+
+
+def work(arguments: argparse.Namespace) -> None:
+    """Import everything, wait for the cases, run them."""
+    for name in PACKAGES:
+        __import__(name)
+    import medgrpo.training.run.one_stage
+    import medgrpo.training.run.train
+    import medgrpo.training.trainers.grpo  # noqa: F401
+
+    line = sys.stdin.readline()
+    if line:
+        in_child(json.loads(line), arguments)
     sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException:  # noqa: BLE001
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    return SimpleNamespace(code=os.waitstatus_to_exitcode(status))
+    os._exit(0)  # vLLM's threads need not be waited for
+
+
+def build_models(names: set[str], arguments: argparse.Namespace) -> None:
+    """All models that are missing, beside each other."""
+    script = Path(__file__).resolve().parent / "random_model.py"
+    missing = [
+        name for name in sorted(names) if not (arguments.models / f"model-{name}" / "config.json").exists()
+    ]
+    builders = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                str(script),
+                str(arguments.processor),
+                str(arguments.models / f"model-{name}"),
+                "--size",
+                name,
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        for name in missing
+    ]
+    for builder in builders:
+        builder.wait()
 
 
 if __name__ == "__main__":

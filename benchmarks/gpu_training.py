@@ -120,7 +120,7 @@ def main() -> None:
     ]
     command += ["--data", str(data), "--output", str(run), "--json"]
     command += [word for setting in settings for word in ("--set", setting)]
-    command += ["--vllm", "colocate"] if arguments.vllm else []
+    command += ["--vllm", "colocate"] if arguments.vllm else ["--set", "rollout.engine=transformers"]
     command += ["--gpus", str(arguments.gpus)] if arguments.gpus else []
     command += ["--deepspeed", arguments.deepspeed] if arguments.deepspeed else []
     command += ["--fsdp"] if arguments.fsdp else []

@@ -219,16 +219,19 @@ def main() -> None:
     parser.add_argument("cases", nargs="+", type=Case.read)
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--sides", default="medgrpo,stock")
+    parser.add_argument("--then", nargs="+", type=Case.read, default=[], help="more cases, with --then-sides")
+    parser.add_argument("--then-sides", default="medgrpo,stock")
     parser.add_argument("--work", type=Path, default=Path("side-by-side"))
     parser.add_argument("--report", type=Path)
     arguments = parser.parse_args()
     found = []
     with one_vllm():
-        for case in arguments.cases:
+        pairs = [(case, arguments.sides) for case in arguments.cases]
+        for case, sides in [*pairs, *((case, arguments.then_sides) for case in arguments.then)]:
             data = arguments.work / f"noise-{case.size}"
             if not data.exists():
                 gpu_training.write_dataset(data, case.size, 64, 1, 0.0, 0)
-            for wanted in arguments.sides.split(","):
+            for wanted in sides.split(","):
                 name, *sets = wanted.split("+")
                 side, _, steps = name.partition("@")
                 this = dataclasses.replace(case, steps=int(steps or case.steps))

@@ -9,7 +9,7 @@ tested once. A U-Net is warmed up by cross-entropy; then each method goes on fro
 CPU, wall time on a GPU). Thresholds are chosen on validation pictures for the guarded reward, for every method alike, the warm
 start included. STARE (grey panels) is tested with the models and thresholds of the others; HRF comes without pictures.
 
-Methods: bce, soft_dice, soft_cldice; by_reward (guarded multi_objective, with a soft-Dice anchor of 1), reward_alone (without
+Methods: bce, soft_dice, soft_cldice; by_reward (guarded multi_objective, with an anchor of 1: cross-entropy), reward_alone (without
 the anchor), recall_focused (its reward, no guard). Writes one JSON a seed and prints the table with paired intervals against the warm start.
 """
 
@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from medgrpo.data.augment import Augmentation
 from medgrpo.data.images import ImageSettings
@@ -41,7 +42,7 @@ from medgrpo.segmentation import losses
 from medgrpo.segmentation.examples import Example, Examples
 from medgrpo.segmentation.measuring import THRESHOLDS, cut_at, predicted_logits
 from medgrpo.segmentation.objective import MaskObjective, draw_masks, drawn, judged, policy_loss
-from medgrpo.segmentation.samplers import Coins, sampler_of
+from medgrpo.segmentation.samplers import sampler_of
 from medgrpo.segmentation.segmenters import PixelSegmenter
 from medgrpo.segmentation.unet import UNet, UNetConfig
 
@@ -52,7 +53,9 @@ SHOWN = ("reward", "dice", "recall", "precision", "cldice", "betti0_error", "hau
 PICTURES_PER_STEP = 2
 AHEAD = 4
 """Threads that prepare pictures for a GPU."""
-METHODS = ("bce", "soft_dice", "soft_cldice", "by_reward", "reward_alone", "recall_focused")
+METHODS = ("by_reward", "bce", "soft_dice", "soft_cldice", "recall_focused", "reward_alone")
+KEPT = ("warm start", "by_reward", "bce", "soft_dice")
+"""Methods whose weights `--weights` keeps, for tests on further sets."""
 
 
 def clock() -> float:
@@ -180,8 +183,6 @@ class Trial:
         sampler = sampler_of(
             options.sampler, size=options.cell, scale=options.noise, temperature=options.sharpness
         )
-        if isinstance(sampler, Coins):
-            sampler.alike = options.alike
         objective = MaskObjective(
             sampler, reward, CompositeReward("simple_dice"), options.group, window=options.window
         )
@@ -193,7 +194,8 @@ class Trial:
             )
             assert example.truth is not None
             draw = draw_masks(objective, logits, generator)
-            group = drawn(objective, draw, logits, judged(objective, draw, example.truth), example.truth)
+            earned = judged(objective, draw, example.truth)
+            group = drawn(objective, draw, logits, earned, example.truth, is_used_once=True)
             total = policy_loss(objective, group, logits)[0]
             return total + anchor * beside(logits, example) if anchor else total
 
@@ -252,7 +254,7 @@ class Trial:
             "arguments": {**vars(options), "data": str(options.data), "output": str(options.output)},
         }
         document["methods"] = {"warm start": {**self.result(self.start), **made}}
-        self.tell("warm start", document)
+        self.tell("warm start", document, self.start)
         document["observer"] = self.observer()
         for name in options.methods:
             network = deepcopy(self.start)
@@ -267,10 +269,10 @@ class Trial:
             made = self.learn(network, loss, options.seconds, options.rate)
             metric = "recall_focused" if name == "recall_focused" else "reward"
             document["methods"][name] = {**self.result(network, metric), **made}
-            self.tell(name, document)
+            self.tell(name, document, network)
         return document
 
-    def tell(self, name: str, document: dict[str, Any]) -> None:
+    def tell(self, name: str, document: dict[str, Any], network: UNet) -> None:
         """A line for the person, and what is known so far on the disk: a call that is cut off loses one method."""
         found = document["methods"][name]
         means = {key: round(float(np.mean(found["test"][key])), 3) for key in SHOWN}
@@ -280,6 +282,10 @@ class Trial:
             flush=True,
         )
         (self.arguments.output / f"seed-{self.seed}.json").write_text(json.dumps(document))
+        if self.arguments.weights and name in KEPT:
+            place = self.arguments.output / f"seed-{self.seed}-{name.replace(' ', '-')}.safetensors"
+            kept = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
+            save_file(kept, place)
 
     def observer(self) -> dict[str, list[float]]:
         """The second observer on the test pictures that have one."""
@@ -380,10 +386,10 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.5)
     parser.add_argument("--sharpness", type=float, default=0.5)
     parser.add_argument("--group", type=int, default=4, help="masks of a picture")
-    parser.add_argument("--alike", type=int, default=2, help="masks that share their noise")
     parser.add_argument("--window", type=int, default=3, help="side over which a pixel answers for skeletons")
-    parser.add_argument("--anchor-loss", default="soft_dice", help="supervised loss beside by_reward")
+    parser.add_argument("--anchor-loss", default="bce", help="supervised loss beside by_reward")
     parser.add_argument("--no-stare", action="store_true")
+    parser.add_argument("--weights", action="store_true", help="keep weights of some methods beside the JSON")
     parser.add_argument("--collect", type=Path, nargs="+", help="only the table, from JSON of earlier calls")
     options = parser.parse_args()
     if on_gpu:

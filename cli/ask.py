@@ -43,7 +43,7 @@ def ask(
 
     Not for clinical use: the answer of one model about one picture is no diagnosis.
 
-    Example: medgrpo ask runs/balanced-1 chest.png "Is there a pleural effusion?"
+    Example: medgrpo ask latest runs/latest/demo/data/images/test-00000.png "Is there a lesion?"
     """
     from medgrpo.generation.ask import ask as ask_model
     from medgrpo.generation.generate import Sampling

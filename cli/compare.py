@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import JsonOption, Output, QuietOption, spoken
 from medgrpo.cli.typed import refuse_useless, typed
+from medgrpo.language import language
 
 if TYPE_CHECKING:
     from medgrpo.runs.answers import SideBySide
-    from medgrpo.runs.comparison import Comparison
+    from medgrpo.runs.comparison import Comparison, RunSummary
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -53,6 +54,12 @@ def compare(
         str | None, typer.Option(help="How predictions meet references: row, or KEY[=KEY].")
     ] = None,
     columns: Annotated[str | None, typer.Option(help="Names of columns: completion=text,answer=gt.")] = None,
+    with_failed: Annotated[
+        bool,
+        typer.Option(
+            "--with-failed", help="Draw the curves of failed runs too; the tables have them always."
+        ),
+    ] = False,
     logs_option: Annotated[list[Path] | None, typer.Option("--logs", hidden=True)] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -62,7 +69,7 @@ def compare(
     With --html also curves, completions by step and answers side by side, in one offline page. Output folders of
     eval, given as LOG or by --predictions, are compared question by question.
 
-    Example:  medgrpo compare logs/*.json --html
+    Example: medgrpo compare logs/*.json --html
     """
     from medgrpo.errors import UsageError
     from medgrpo.evaluation.side_by_side import compare_predictions, is_evaluation
@@ -92,9 +99,11 @@ def compare(
         out.warn(f"left out {path}: {why}")
     report = None
     if html:
-        from medgrpo.runs.report import write_report
+        from medgrpo.runs.report import set_aside, write_report
 
-        report = write_report(comparison, output)
+        if (kept := set_aside(output)) is not None:
+            out.note(f"the page that was there is kept as {kept}")
+        report = write_report(comparison, output, with_failed=with_failed)
     _print(out, comparison)
     if found:
         _print_predictions(out, found)
@@ -104,7 +113,7 @@ def compare(
 
 
 def _print(out: Output, comparison: Comparison) -> None:
-    from medgrpo.runs.comparison import held_out_metric, main_metric
+    from medgrpo.runs.comparison import held_out_metric, main_metric, plain
 
     rows = []
     for run in comparison.runs:
@@ -113,7 +122,7 @@ def _print(out: Output, comparison: Comparison) -> None:
         rows.append(
             [
                 run.name,
-                run.record.steps,
+                _step(run),
                 key or "–",
                 moved,
                 f"{held_out.removeprefix('eval_')} {run.last[held_out]:.3g}" if held_out else "–",
@@ -121,7 +130,7 @@ def _print(out: Output, comparison: Comparison) -> None:
                 run.health.verdict,
             ]
         )
-    columns = ["run", "step", "metric", "first → last", "held out", "prompts/h", "health"]
+    columns = ["run", "ended", "metric", "first → last", "held out", "prompts/h", "health"]
     if rows:
         out.table("Runs", columns, rows)
     names = sorted({name for run in comparison.runs for name in run.record.components})
@@ -139,16 +148,19 @@ def _print(out: Output, comparison: Comparison) -> None:
         out.table(
             "Settings that differ",
             ["setting", *(run.name for run in comparison.runs)],
-            [[key, *map(_plain, values)] for key, values in comparison.config_differences.items()],
+            [[key, *map(plain, values)] for key, values in comparison.config_differences.items()],
         )
     for run in comparison.runs:
         for finding in run.health.findings:
             if finding.severity != "info":
-                out.text(f"{run.name}: {finding.severity}: {finding.evidence}")
+                said = finding.evidence_in(language())
+                out.text(f"{run.name}: {spoken(finding.severity)}: {said}")
 
 
-def _plain(value: object) -> str:
-    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+def _step(run: RunSummary) -> str:
+    """How the run ended, and where."""
+    step = f"step {run.record.steps}"
+    return f"{run.record.status}, {step}" if run.record.status not in (None, "finished") else step
 
 
 def _print_predictions(out: Output, found: SideBySide) -> None:

@@ -14,7 +14,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 # What a package is for -> the packages, and the extra that brings them.
 EXTRAS = {
     "data": ("preprocess datasets", ("PIL", "pyarrow", "tokenizers", "jinja2", "imagehash", "httpx2")),
-    "report": ("HTML reports", ("plotly", "orjson")),
+    "report": ("read long logs quickly", ("orjson",)),
     "train": ("train and evaluate", ("torch", "torchvision", "transformers", "trl", "peft", "tensorboard")),
     "medical": ("read DICOM and NIfTI", ("pydicom", "nibabel")),
     "caption": ("caption_alignment", ("sentence_transformers",)),
@@ -52,7 +52,7 @@ def doctor(
 ) -> None:
     """Check what is installed, which GPUs there are, and what follows from it; or a folder before it is shared.
 
-    Example: medgrpo doctor --share runs/balanced-1/best_lora
+    Example: medgrpo doctor
     """
     if share is not None:
         _check_share(Output(as_json=as_json, quiet=quiet), share)
@@ -65,6 +65,7 @@ def doctor(
     import medgrpo
     from medgrpo import _reward_core
     from medgrpo.estimate.hardware import installed_gpus
+    from medgrpo.install import how_to_install
 
     out = Output(as_json=as_json, quiet=quiet)
     checks = [
@@ -72,15 +73,13 @@ def doctor(
             "check": "reward core",
             "ok": _reward_core.__version__ == medgrpo.__version__,
             "found": f"medgrpo {medgrpo.__version__}, compiled core {_reward_core.__version__}",
-            "remedy": "pip install --force-reinstall medgrpo",
+            "remedy": f"{how_to_install('train')} --force-reinstall",
         }
     ]
     for name, (purpose, packages) in EXTRAS.items():
         missing = [package for package in packages if find_spec(package) is None]
         found = f"lacks {', '.join(missing)}" if missing else "installed"
-        checks.append(
-            {"check": purpose, "ok": not missing, "found": found, "remedy": f'pip install "medgrpo[{name}]"'}
-        )
+        checks.append({"check": purpose, "ok": not missing, "found": found, "remedy": how_to_install(name)})
     gpus = installed_gpus()
     found = ", ".join(gpus) if gpus else "none; the demo runs on the CPU, real models want one"
     checks.append(

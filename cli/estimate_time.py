@@ -10,7 +10,7 @@ import typer
 from medgrpo.cli.output import JsonOption, Output, QuietOption
 
 if TYPE_CHECKING:
-    from medgrpo.estimate.estimate import Estimate, Facts
+    from medgrpo.estimate.estimate import Estimate
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -32,10 +32,21 @@ def estimate_time(
     generations: Annotated[int | None, typer.Option(min=2, help="Completions per prompt.")] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion, in tokens.")] = None,
     gpu: Annotated[
-        str, typer.Option(help="GPU name, or auto: the one here, else a named reference.")
+        str, typer.Option(help="GPU name ('A100', 'A100 3g.40gb', 'cpu'), or auto: what is here.")
     ] = "auto",
     gpus: Annotated[int, typer.Option(min=1, help="Number of GPUs.")] = 1,
     engine: Annotated[str | None, typer.Option(help="transformers or vllm.")] = None,
+    vllm: Annotated[str | None, typer.Option(help="Generate with vLLM: colocate or server.")] = None,
+    method: Annotated[str | None, typer.Option(help="Method of the main stage.")] = None,
+    deepspeed: Annotated[
+        str | None, typer.Option(help="zero2, zero3, or a DeepSpeed configuration file.")
+    ] = None,
+    fsdp: Annotated[
+        bool | None, typer.Option("--fsdp/--no-fsdp", help="Spread the model with PyTorch's FSDP2.")
+    ] = None,
+    params: Annotated[
+        str | None, typer.Option(help="Size of a model that is in no table, such as 7B.")
+    ] = None,
     prompts_per_step: Annotated[
         int | None, typer.Option(min=1, help="Prompts of one optimiser step.")
     ] = None,
@@ -46,8 +57,14 @@ def estimate_time(
         list[str] | None, typer.Option("--set", help="Any setting, as key=value; may be repeated.")
     ] = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Measure a few real steps here instead of modelling them.")
+        bool,
+        typer.Option("--probe", help="Train three real steps here, largest rows first, and correct by them."),
     ] = False,
+    from_run: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Explain how a run differs from its estimate, by phase."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with a small plot.")] = None,
     alternatives: Annotated[
         bool, typer.Option("--alternatives", help="Also a table of other choices.")
     ] = False,
@@ -58,19 +75,28 @@ def estimate_time(
 
     Example: medgrpo estimate-time --preset balanced --samples 1797 --size 512 --gpu A100
     """
+    out = Output(as_json=as_json, quiet=quiet)
+    if from_run is not None:
+        _explain(out, from_run)
+        return
     from medgrpo.config.checks import check
     from medgrpo.config.presets import resolve_run
     from medgrpo.config.reach import rewards_with_code
     from medgrpo.estimate.estimate import Facts, estimate
+    from medgrpo.estimate.warnings import plan_warnings
     from medgrpo.rewards.trust import grant
 
-    out = Output(as_json=as_json, quiet=quiet)
     options = {
+        "training.method": method,
         "rollout.num_generations": generations,
         "rollout.max_completion_length": tokens,
-        "rollout.engine": engine,
+        "rollout.engine": "vllm" if vllm else engine,
+        "vllm.mode": vllm,
         "training.prompts_per_step": prompts_per_step,
         "model.max_pixels": max_pixels,
+        "launch.gpus": gpus if gpus > 1 else None,
+        "launch.deepspeed": deepspeed,
+        "launch.fsdp": fsdp,
     }
     # Without --model the estimate is of a real model, not of the demo: name one, so that no demo layer applies.
     resolved, notes = resolve_run(
@@ -79,34 +105,49 @@ def estimate_time(
     grant(rewards_with_code(resolved.config))  # each from a file or an option that this call gives
     for note in notes:
         out.note(note)
+    gpus = max(gpus, (resolved.config.launch.gpus or 1) * resolved.config.launch.nodes)
     for warning in check(resolved.config, world_size=gpus):
         out.warn(warning)
-    facts = Facts(model, data, samples, size, gpu, gpus)
+    facts = Facts(model, data, samples, size, gpu, gpus, params=params)
     result = estimate(resolved.config, facts)
-    document = result.document()
+    for warning in plan_warnings(result.work):
+        out.warn(warning)
     if probe:
         from medgrpo.training.probe import measure
 
-        out.note("measuring a few real steps …")
-        document |= measure(resolved.config, facts)
+        out.note("measuring a few real steps, the largest rows first …")
+        document = measure(resolved.config, facts)
+    else:
+        document = result.document()
     _print(out, document)
-    if alternatives:
-        table = _alternatives(result, facts)
-        document["alternatives"] = table
-        out.table(
-            "Alternatives",
-            ["change", "hours", "s/prompt", "peak GiB", "fits"],
-            [
-                (
-                    row["change"],
-                    row["hours"],
-                    row["s_per_prompt"],
-                    row["peak_gib"],
-                    "yes" if row["fits"] else "no",
-                )
-                for row in table
-            ],
-        )
+    if alternatives or html:
+        document["alternatives"] = _alternatives(out, result)
+    if html:
+        from medgrpo.estimate.page import page
+        from medgrpo.files import write_text
+
+        write_text(html, page(document, _duration))
+        out.note(f"page: {html}")
+    out.result(document)
+
+
+def _explain(out: Output, run: Path) -> None:
+    """A run beside its estimate."""
+    from medgrpo.estimate.from_run import compare_with_estimate
+
+    found = compare_with_estimate(run)
+    document = found.as_dict()
+    out.text(found.words())
+    rows = [
+        (name, values["actual"], values["estimated"], values["with_its_lengths"])
+        for name, values in document["phases"].items()
+        if any(value for value in values.values())
+    ]
+    out.table(
+        "Seconds of a prompt", ["phase", "actual", "estimated", "estimated with the run's own lengths"], rows
+    )
+    for reason in document["reasons"] or ["no phase is off by a tenth of a step"]:
+        out.text(reason)
     out.result(document)
 
 
@@ -114,22 +155,23 @@ def _print(out: Output, document: dict[str, Any]) -> None:
     for note in document["notes"]:
         out.note(note)
     place = f"on {document['gpus']} × {document['gpu']} ({document['gpu_source']})"
+    if document["gpu"] == "CPU":
+        place = f"on the processor ({document['gpu_source']})"
     if document["source"] == "probe":
         place = f"measured on this machine in {document['probe']['steps']} real steps"
     out.text(
         f"{document['model']} {place}, {document['engine']}\n"
-        f"{_duration(document['hours'])} (between {_duration(document['hours_low'])} and {_duration(document['hours_high'])}): "
+        f"{_duration(document['hours'])} (between {_duration(document['hours_low'])} and {_duration(document['hours_high'])}; "
+        f"{document['range_source']}): "
         f"{document['steps']} steps of {document['prompts_per_step']} prompts × {document['generations']} completions "
         f"= {document['epochs']:.2f} epochs of {document['rows']} rows\n"
         f"{document['s_per_prompt']:.2f} s a prompt, {document['prompts_per_hour']:.0f} prompts an hour, "
         f"{document['image_tokens']} image tokens"
     )
-    modelled = f", as modelled for {document['gpu']}" if document["source"] == "probe" else ""
-    out.table(f"Where the time of a prompt goes{modelled}", ["phase", "s"], list(document["phases"].items()))
+    out.table("Where the time of a prompt goes", ["phase", "s"], list(document["phases"].items()))
     memory = document["memory_gib"]
-    verdict = "fits" if document["fits"] else "does NOT fit"
     out.table(
-        f"Memory of one GPU{modelled}: peak {memory['peak']:.1f} GiB, {verdict}",
+        f"Memory of one GPU: peak {memory['peak']:.1f} GiB; {document['verdict']}",
         ["part", "GiB"],
         [(part, value) for part, value in memory.items() if part != "peak"],
     )
@@ -145,7 +187,23 @@ def _duration(hours: float) -> str:
     return f"{60 * hours:.0f} min" if hours < 1 else f"{hours:.1f} h"
 
 
-def _alternatives(result: Estimate, facts: Facts) -> list[dict[str, Any]]:
+def _alternatives(out: Output, result: Estimate) -> list[dict[str, Any]]:
     from medgrpo.estimate.alternatives import compare_alternatives
 
-    return compare_alternatives(result.work.config, facts)
+    entries = compare_alternatives(result)
+    out.table(
+        "Alternatives; ★: nothing that sees as much is both faster and smaller",
+        ["change", "hours", "s/prompt", "peak GiB", "fits", "★"],
+        [
+            (
+                entry["change"],
+                entry["hours"],
+                entry["s_per_prompt"],
+                entry["peak_gib"],
+                "yes" if entry["fits"] else "no",
+                "★" if entry["pareto"] else "",
+            )
+            for entry in entries
+        ],
+    )
+    return entries

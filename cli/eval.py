@@ -131,6 +131,9 @@ def evaluate(
     seed: Annotated[
         int, typer.Option(help="Of everything drawn; a mixture's rows are those that MODEL was trained on.")
     ] = 0,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Also print what is measured by group, and what is taken for what.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -140,9 +143,10 @@ def evaluate(
     blind baseline knows the question's wording too, but no picture. An interrupted run goes on where it
     was. docs/evaluation.md says how each figure is defined.
 
-    Example: medgrpo eval runs/balanced-1 data/vqa-rad --counterfactual blank,shuffle --targets stage1
+    Example: medgrpo eval latest --limit 100 --counterfactual blank,shuffle
     """
     from medgrpo.cli.eval_tables import print_figures
+    from medgrpo.evaluation.provenance import provenance
     from medgrpo.evaluation.targets import load_targets
     from medgrpo.locks import held
 
@@ -208,6 +212,7 @@ def evaluate(
                 trust_remote_code=trust_remote_code,
                 revision=revision,
             )
+        result.document |= provenance(seed, asks_a_model=masks is None and predictions is None)
         if judge is not None:
             from medgrpo.evaluation.judge import judge_answers
 
@@ -227,7 +232,7 @@ def evaluate(
             write_outputs(result, place or output, review_rows=review, seed=seed)
     for note in result.predictions.notes:
         out.note(f"note: {note}")
-    print_figures(out, result)
+    print_figures(out, result, show_all=show_all)
     for warning in result.warnings:
         out.warn(warning)
     if output is not None:

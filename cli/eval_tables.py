@@ -9,8 +9,16 @@ if TYPE_CHECKING:
     from medgrpo.evaluation.evaluate import Evaluation
 
 
-def print_figures(out: Output, result: Evaluation) -> None:
-    """Tables and lines on stdout."""
+MAIN_ROWS = 18
+"""Rows of the main table: with its frame and title it is 24 lines, a screen."""
+
+
+def print_figures(out: Output, result: Evaluation, *, show_all: bool = False) -> None:
+    """Tables and lines on stdout, the main table last.
+
+    Args:
+        show_all: also what is measured by group, the confusion, and every row of the main table.
+    """
     from medgrpo.evaluation.metrics import METRICS
     from medgrpo.evaluation.report import BESIDE
 
@@ -24,7 +32,17 @@ def print_figures(out: Output, result: Evaluation) -> None:
     ]
     unit = document["clustered_by"]
     title = f"{document['n']} questions about {document['images']} {unit}s; 95 % intervals by {unit}"
-    out.table(title, ["metric", "value", "interval", *(title for title, _ in beside), "n"], rows)
+    if show_all:
+        _print_groups(out, document)
+    _print_extras(out, document)
+    shown = rows if show_all else rows[:MAIN_ROWS]
+    out.table(title, ["metric", "value", "interval", *(title for title, _ in beside), "n"], shown)
+    if not show_all:
+        more = f"{len(rows) - len(shown)} more metrics, " if len(rows) > len(shown) else ""
+        out.note(f"--all shows {more}groups and confusion too")
+
+
+def _print_groups(out: Output, document: dict[str, Any]) -> None:
     for name, matrix in document["confusion"].items():
         if matrix["n"]:
             lines = [
@@ -38,7 +56,6 @@ def print_figures(out: Output, result: Evaluation) -> None:
         ]
         if len(lines) > 1:
             out.table(f"answer_match by {name}", [name, "value", "interval", "n"], lines)
-    _print_extras(out, document)
 
 
 def _interval(entry: dict[str, Any]) -> str:

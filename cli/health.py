@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import JsonOption, Output, QuietOption, spoken
 from medgrpo.errors import choice_error
+from medgrpo.language import language
 
 if TYPE_CHECKING:
     from medgrpo.runs.findings import Health
@@ -47,7 +48,7 @@ def health(
     Verdicts: normal, warning, abnormal, insufficient_data, not_understood. A falling loss is not asked of GRPO, and KL has no
     right level of its own: docs/health.md says why.
 
-    Example:  medgrpo health logs/*.json --fail-on abnormal
+    Example: medgrpo health latest --fail-on abnormal
     """
     from medgrpo.runs.findings import ORDER
     from medgrpo.runs.health import assess
@@ -82,6 +83,8 @@ def _document(run: RunRecord, judged: Health) -> dict[str, Any]:
         "run": run.name,
         "format": run.source_format,
         "method": run.method,
+        "status": run.status,
+        "error": run.error,
         "steps": run.steps,
         "entries": len(run.history),
         "not_understood": run.unknown,
@@ -90,7 +93,10 @@ def _document(run: RunRecord, judged: Health) -> dict[str, Any]:
 
 def _print(out: Output, run: RunRecord, judged: Health, *, explain: bool) -> None:
     of_total = f" of {run.total_steps}" if run.total_steps else ""
-    out.text(f"{run.name}: {judged.verdict}  ({run.method}, {run.source_format}, step {run.steps}{of_total})")
+    end = f"{spoken(run.status)}, " if run.status else ""
+    out.text(
+        f"{run.name}: {spoken(judged.verdict)}  ({end}{run.method}, {run.source_format}, step {run.steps}{of_total})"
+    )
     if judged.verdict == "insufficient_data":
         out.text(
             f"  {len(run.history)} log entries are too few to call the run normal; nothing is wrong so far"
@@ -101,6 +107,7 @@ def _print(out: Output, run: RunRecord, judged: Health, *, explain: bool) -> Non
         shown = ", ".join(run.unknown[:8]) + (" …" if len(run.unknown) > 8 else "")
         out.text(f"  not understood: {shown}")
     for finding in judged.findings:
-        out.text(f"  {finding.severity:<8} {finding.rule}: {finding.evidence}")
+        words = language()
+        out.text(f"  {spoken(finding.severity):<8} {finding.rule}: {finding.evidence_in(words)}")
         if explain and finding.severity != "info":
-            out.text(f"           → {finding.remedy}")
+            out.text(f"           → {finding.remedy_in(words)}")

@@ -15,9 +15,10 @@ from typing import Any
 import typer
 import typer.core
 
-from medgrpo.cli.output import results_alone
+from medgrpo.cli.output import results_alone, spoken
 from medgrpo.errors import MedgrpoError, UsageError, choice_error, missing_extra
 from medgrpo.foreign import fault_of_input
+from medgrpo.language import language
 from medgrpo.masking import masked, masked_streams
 from medgrpo.rewards.trust import nothing_trusted
 from medgrpo.system import refusal_of_system
@@ -34,16 +35,71 @@ COMMANDS = {
     "make-dpo": ("make_dpo", "Make preference pairs for DPO from completions."),
     "score": ("score", "Score a file of completions with the rewards, without a model."),
     "health": ("health", "Judge from its log whether a run is healthy."),
+    "runs": ("runs", "List the runs that are here: what each trained, how it ended, its best value."),
     "presets": ("presets", "List the presets, or show the values of one and why."),
     "doctor": ("doctor", "Check what is installed and what this machine can run."),
     "bundle": ("bundle", "Put all that an installation without a network needs into a folder."),
 }
+
+OVERVIEW = {
+    "en": (
+        "medgrpo: fine-tune medical vision-language models by reward.",
+        "Usage: medgrpo COMMAND [OPTIONS]     (medgrpo help COMMAND says more)",
+        "Commands",
+        "Options",
+        "Print the version.",
+        "Install completion for this shell.",
+        "Show this page.",
+        "Start here, with nothing to download:  medgrpo train --preset balanced",
+    ),
+    "zh": (
+        "medgrpo：用奖励微调医学视觉语言模型。",
+        "用法：medgrpo 命令 [选项]     （medgrpo help 命令 查看详情）",
+        "命令",
+        "选项",
+        "显示版本。",
+        "为当前 shell 安装补全。",
+        "显示本页。",
+        "从这里开始，无需下载：  medgrpo train --preset balanced",
+    ),
+}
+"""The overview of `medgrpo --help`: what it is, usage, headings, options, where to start."""
 
 INTERRUPTED = 130
 """Exit code after CTRL-C; Typer gives it back where it catches the interrupt itself."""
 
 PIPE_CLOSED = 141
 """As shells give it for a program that SIGPIPE ends."""
+
+
+def dressed(command: Any) -> Any:
+    """The command, with what every command understands: words for runs, foreign flags, completion of values."""
+    from medgrpo.cli.completion import complete_values
+    from medgrpo.cli.foreign_flags import understand_foreign_flags
+    from medgrpo.cli.run_words import understand_run_words
+
+    spoken = language()
+    for one in (command, *getattr(command, "commands", {}).values()):
+        if spoken == "zh":
+            _explain_in_chinese(one, "" if one is command else f"{command.name} ")
+        complete_values(one)
+        understand_run_words(one)
+        understand_foreign_flags(one)
+    return command
+
+
+def _explain_in_chinese(command: Any, group: str) -> None:
+    """Put the help of a command into Chinese, where there is any; the example stays."""
+    from medgrpo.cli.chinese import HELP, PAGES
+
+    example = (command.help or "").partition("Example")
+    page = PAGES.get(f"{group}{command.name}")
+    if page is not None:
+        command.help = f"{page}\n\n    {''.join(example[1:])}" if example[1] else page
+    for parameter in command.params:
+        english = getattr(parameter, "help", None)
+        if english:
+            parameter.help = HELP.get(" ".join(english.split()), english)
 
 
 class LazyGroup(typer.core.TyperGroup):
@@ -60,7 +116,7 @@ class LazyGroup(typer.core.TyperGroup):
         module = import_module(f"medgrpo.cli.{COMMANDS[cmd_name][0]}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
-        return command
+        return dressed(command)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Like the parent's, with a did-you-mean for an unknown name."""
@@ -70,25 +126,32 @@ class LazyGroup(typer.core.TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The overview, from the table above, so that no command module is imported for it."""
-        formatter.write_text("medgrpo: fine-tune medical vision-language models by reward.")
+        words, lines = OVERVIEW["en"], {name: line for name, (_, line) in COMMANDS.items()}
+        if language() == "zh":
+            from medgrpo.cli.chinese import COMMANDS as IN_CHINESE
+
+            words, lines = OVERVIEW["zh"], {name: IN_CHINESE.get(name, line) for name, line in lines.items()}
+        formatter.write_text(words[0])
         formatter.write_paragraph()
-        formatter.write_text("Usage: medgrpo COMMAND [OPTIONS]     (medgrpo COMMAND --help says more)")
+        formatter.write_text(words[1])
         formatter.write_paragraph()
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-        with formatter.section("Options"):
+        with formatter.section(words[2]):
+            formatter.write_dl(list(lines.items()))
+        with formatter.section(words[3]):
             formatter.write_dl(
-                [
-                    ("--version", "Print the version."),
-                    ("--install-completion", "Install completion for this shell."),
-                    ("--help", "Show this page."),
-                ]
+                list(zip(("--version", "--install-completion", "--help, -h"), words[4:7], strict=True))
             )
         formatter.write_paragraph()
-        formatter.write_text("Start here, with nothing to download:  medgrpo train --preset balanced")
+        formatter.write_text(words[7])
 
 
-app = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -108,11 +171,9 @@ def report_error(error: MedgrpoError, *, as_json: bool) -> None:
     """Words the error on stderr and, if JSON was asked for, as a document on stdout."""
     words = {"problem": error.problem, "expected": error.expected, "hint": error.hint}
     words = {name: text and masked(text, headers=True) for name, text in words.items()}
-    print(f"error: {words['problem']}", file=sys.stderr)
-    if words["expected"]:
-        print(f"expected: {words['expected']}", file=sys.stderr)
-    if words["hint"]:
-        print(f"hint: {words['hint']}", file=sys.stderr)
+    for name, text in (("error", words["problem"]), ("expected", words["expected"]), ("hint", words["hint"])):
+        if text:
+            print(spoken(f"{name}: {text}"), file=sys.stderr)
     if as_json:
         print(json.dumps({"error": words}, ensure_ascii=False))
 
@@ -120,6 +181,8 @@ def report_error(error: MedgrpoError, *, as_json: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits 0 when done, 1 on a failure, 2 on a wrong call."""
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if arguments[0] == "help":
+        arguments = [*arguments[1:], "--help"]
     # Before torch is loaded: threads that spin at every barrier make training on the CPU two to five times
     # slower as soon as another program runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -136,10 +199,17 @@ def main(arguments: list[str] | None = None) -> None:
             sys.excepthook = _show_trace
             raise
         worded = _as_medgrpo_error(error)
+        if folder := os.environ.get(
+            "MEDGRPO_FAILURES"
+        ):  # one of several processes: whoever started them says it once
+            from medgrpo.training.before.failures import leave
+
+            leave(error, worded, folder)
+            sys.exit(worded.exit_code)
         report_error(worded, as_json="--json" in arguments)
         sys.exit(worded.exit_code)
     if code == INTERRUPTED:
-        print("stopped", file=sys.stderr)
+        print(spoken("stopped"), file=sys.stderr)
         if "--json" in arguments:
             print(json.dumps({"error": {"problem": "stopped", "expected": None, "hint": None}}))
     sys.exit(code if isinstance(code, int) else 0)

@@ -154,7 +154,7 @@ def make_dpo(
 ) -> None:
     """Make preference pairs (prompt, images, chosen, rejected) for `train --method dpo`, with a card of what is in them.
 
-    Example: medgrpo make-dpo runs/balanced-2026-01-31-1 --output pairs
+    Example: medgrpo make-dpo latest --output pairs
     """
     out = Output(as_json=as_json, quiet=quiet)
     _refuse_useless(context, origin, kind, sources)

@@ -59,7 +59,9 @@ def merge_lora(
     Works tensor by tensor, so that a model larger than the memory is merged. Nothing is written unless the check
     passes. docs/preferences.md says what is compared.
 
-    Example: medgrpo merge-lora runs/balanced-2026-01-31-1 --output merged
+    A run with full tuning has no adapter: its best_model or final_model is a plain model already.
+
+    Example: medgrpo train --method sft --set tuning.method=lora --set max_steps=4 --output runs/lora && medgrpo merge-lora runs/lora --output merged
     """
     from medgrpo.models.merge import adapter_folder, finished_merge, merge_adapters
 

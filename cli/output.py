@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TextIO
 import typer
 
 from medgrpo.files import json_line
+from medgrpo.language import language
 from medgrpo.masking import masked
 
 if TYPE_CHECKING:
@@ -44,6 +45,15 @@ def results_alone() -> Iterator[None]:
         Output.results = None
 
 
+def spoken(line: str) -> str:
+    """The line in the person's language; English where the table has none."""
+    if language() == "en":
+        return line
+    from medgrpo.cli.chinese import in_chinese
+
+    return in_chinese(line)
+
+
 class Output:
     """Prints what a command has to say.
 
@@ -69,16 +79,16 @@ class Output:
     def note(self, message: str) -> None:
         """A line for the person watching, on stderr."""
         if not self.quiet:
-            print(message, file=sys.stderr, flush=True)
+            print(spoken(message), file=sys.stderr, flush=True)
 
     def warn(self, message: str) -> None:
         """A line that is shown even when quiet, on stderr."""
-        print(f"warning: {message}", file=sys.stderr, flush=True)
+        print(spoken(f"warning: {message}"), file=sys.stderr, flush=True)
 
     def text(self, message: str) -> None:
         """A line of the result, on stdout; left out when the result is JSON."""
         if not self.as_json:
-            print(message)
+            print(spoken(message))
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table of the result, on stdout; numbers to the right; left out when the result is JSON."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
-from medgrpo.errors import UsageError, choice_error
+from medgrpo.errors import UsageError, choice_error, typed_path
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -79,6 +79,12 @@ def preprocess(
     over_budget: Annotated[
         str, typer.Option(help="Longer rows: drop, downscale their images, or keep. Nothing is cut.")
     ] = "drop",
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Which field is which: question=NAME,answer=NAME,image=NAME,… Default: found by their names."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name in reports. Default: that of the source.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -87,9 +93,9 @@ def preprocess(
 
     Reads JSON, JSONL, CSV and parquet rows and folders of pictures, stores each picture once at the size
     asked for, splits by picture and patient, looks for leaks, and writes a folder that train and eval read.
-    Run again, it does only what is missing.
+    Run again, it does only what is missing. A prepared dataset may be the source of another.
 
-    Example:  medgrpo preprocess ./vqa_rad ./vqa_rad-224 --size 224
+    Example: medgrpo preprocess runs/latest/demo/data demo-28 --size 28
     """
     import time
 
@@ -100,7 +106,7 @@ def preprocess(
     if source is None or output is None:
         raise UsageError(
             "preprocess needs a source and an output folder",
-            hint="medgrpo preprocess ./vqa_rad ./vqa_rad-224 --size 224",
+            hint="medgrpo preprocess FOLDER DATASET --size 224",
         )
     options = _options(
         task=task,
@@ -118,6 +124,7 @@ def preprocess(
         keep_names=keep_names,
         prompt=prompt,
         name=name,
+        columns=columns,
         model=model,
         context_length=context_length,
         completion_tokens=completion_tokens,
@@ -151,6 +158,8 @@ def _options(**given: Any) -> Any:
     from medgrpo.data.images import ImageSettings
     from medgrpo.data.prepare import BudgetOptions, PrepareOptions
     from medgrpo.data.prompts import load_template
+    from medgrpo.data.readers.named_columns import check_roles
+    from medgrpo.rewards.columns import parse_columns
 
     for label, value, choices in (
         ("task", given["task"], TASKS),
@@ -173,6 +182,8 @@ def _options(**given: Any) -> Any:
     ):
         if value is not None and not low <= value <= high:
             raise UsageError(f"{label} {value}", expected=f"{low} to {high}")
+    columns = parse_columns(given["columns"])
+    check_roles(columns)
     if given["prompt"]:
         load_template(given["prompt"])
     images = ImageSettings(
@@ -204,6 +215,7 @@ def _options(**given: Any) -> Any:
         conflicts=given["conflicts"],
         prompt=given["prompt"],
         name=given["name"],
+        columns=columns,
     )
 
 
@@ -254,7 +266,7 @@ def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
         audit = document["audit"]
         out.text(
             f"audit of {audit['weights']}: the best cheat, {audit['best_cheat']}, would earn {audit['ratio']:.2f} of "
-            f"what the references earn (medgrpo score {document['output']} --audit)"
+            f"what the references earn (medgrpo score {typed_path(document['output'])} --audit)"
         )
     out.text(f"written to {document['output']} in {document['wall_s']:.1f} s")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -31,14 +32,64 @@ def list_presets(as_json: JsonOption = False, quiet: QuietOption = False) -> Non
 
     output = Output(as_json=as_json, quiet=quiet)
     presets = [load_preset(name) for name in preset_paths()]
-    output.table("", ["preset", "for", "costs"], [(p.name, p.purpose, p.cost) for p in presets])
+    estimated = {preset.name: _estimated(preset.name) for preset in presets}
+    output.table(
+        "",
+        ["preset", "for", "costs", f"{ROWS:,} rows on an {CARD}, by estimate-time"],
+        [(p.name, p.purpose, p.cost, _in_words(estimated[p.name])) for p in presets],
+    )
     output.result(
         {
             "presets": [
-                {"name": p.name, "purpose": p.purpose, "cost": p.cost, "launch": p.launch} for p in presets
+                {
+                    "name": p.name,
+                    "purpose": p.purpose,
+                    "cost": p.cost,
+                    "launch": p.launch,
+                    "estimate": estimated[p.name],
+                }
+                for p in presets
             ]
         }
     )
+
+
+CARD, ROWS, SIZE = "A100", 1797, 512
+MODEL, TEXT_MODEL = "Qwen2.5-VL-3B", "Qwen3-4B"
+
+
+def _estimated(name: str) -> dict[str, Any] | None:
+    """Hours and GiB of a preset, computed and not written; None where it names a model of its own or the demo."""
+    from medgrpo.config.presets import DEMO, resolve_run
+    from medgrpo.errors import MedgrpoError
+    from medgrpo.estimate.estimate import Facts, estimate
+
+    if name == DEMO:
+        return None
+    model = TEXT_MODEL if Path(name).stem.startswith("text") else MODEL
+    try:
+        config = resolve_run(name, model=model)[0].config
+        if config.training.method.startswith("masks"):
+            return None
+        found = estimate(config, Facts(model=model, gpu=CARD, size=SIZE, samples=ROWS))
+    except MedgrpoError:
+        return None
+    low, high = found.hours_range
+    return {
+        "model": model,
+        "gpu": CARD,
+        "rows": ROWS,
+        "hours": sum(found.hours),
+        "hours_low": low,
+        "hours_high": high,
+        "peak_gib": found.memory.peak / 2**30,
+    }
+
+
+def _in_words(estimated: dict[str, Any] | None) -> str:
+    if estimated is None:
+        return "–"
+    return f"{estimated['model']}: {estimated['hours']:.1f} h ({estimated['hours_low']:.1f} to {estimated['hours_high']:.1f}), {estimated['peak_gib']:.0f} GiB"
 
 
 @app.command()
@@ -67,7 +118,13 @@ def show(
         described = ".".join(["stages", "<name>", *parts[2:]]) if parts[0] == "stages" else key
         reason = resolved.reasons.get(key) or descriptions.get(described, "")
         rows.append((key, value, resolved.origins.get(key, "default"), reason))
-    output.text(f"{preset.name}: {preset.purpose}\ncosts: {preset.cost}\nlaunch: {preset.launch}")
+    estimated = _estimated(name)
+    costs = (
+        preset.cost
+        if estimated is None
+        else f"{preset.cost}; {ROWS:,} rows on an {CARD}: {_in_words(estimated)}"
+    )
+    output.text(f"{preset.name}: {preset.purpose}\ncosts: {costs}\nlaunch: {preset.launch}")
     shown = [(key, "–" if value is None else str(value), layer, reason) for key, value, layer, reason in rows]
     output.table("", ["setting", "value", "from", "why"], shown)
     output.result(
@@ -76,6 +133,7 @@ def show(
             "purpose": preset.purpose,
             "cost": preset.cost,
             "launch": preset.launch,
+            "estimate": estimated,
             "values": [{"key": k, "value": v, "layer": layer, "reason": why} for k, v, layer, why in rows],
         }
     )

@@ -108,7 +108,7 @@ def score(
 ) -> None:
     """Score a file of completions with the rewards, without a model.
 
-    Example: medgrpo score answers.jsonl --references testset.json --join row --plain --explain
+    Example: medgrpo score runs/latest/demo/data --audit
     """
     from medgrpo.errors import UsageError
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.errors import choice_error, typed_path
 from medgrpo.methods import names_of_methods
 
 if TYPE_CHECKING:
     from medgrpo.config.layers import Resolved
     from medgrpo.config.sections import RunConfig
+    from medgrpo.estimate.facts import Facts
+    from medgrpo.estimate.from_run import Comparison
     from medgrpo.training.before.preflight import Preflight
     from medgrpo.training.run.outcome import TrainResult
     from medgrpo.training.run.resume import ResumePoint
@@ -93,8 +96,15 @@ def train(
             help="Exit code of a run that was stopped. [130: CTRL-C, 143: SIGTERM]",
         ),
     ] = None,
+    on_stop: Annotated[
+        str | None,
+        typer.Option(metavar="exit0|signal", hidden=True, help="exit0: the same as --exit-on-stop 0."),
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and print the plan; train nothing.")
+        bool, typer.Option("--dry-run", help="Check data, rewards and model, print the plan; train nothing.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also name every setting that the demo changes.")
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -106,15 +116,19 @@ def train(
 
     Example: medgrpo train --preset balanced
     """
+    import os
     import time
 
     from medgrpo.config.reach import rewards_with_code
     from medgrpo.rewards.trust import grant
-    from medgrpo.training.before.launch import is_child, needs_launch, rank
+    from medgrpo.training.before.launch import is_child, machine_number, needs_launch, rank
     from medgrpo.training.before.preflight import preflight
     from medgrpo.training.run.resume import find_run
 
     started = time.perf_counter()
+    if on_stop not in (None, "exit0", "signal"):
+        raise choice_error("--on-stop", str(on_stop), ["exit0", "signal"])
+    exit_on_stop = 0 if on_stop == "exit0" and exit_on_stop is None else exit_on_stop
     is_first = rank() == 0  # of several processes one speaks
     said = Output(as_json=as_json and is_first, quiet=quiet or not is_first)
     options: dict[str, Any] = {
@@ -141,26 +155,32 @@ def train(
         if preset or config:
             said.note("resuming: the run's own settings count, not --preset and --config; --set changes one")
     else:
-        resolved, name = _resolved(said, preset, model, config, words, options), None
+        resolved = _resolved(said, preset, model, config, words, options, verbose=verbose)
+        resolved, name = _for_this_machine(said, resolved), None
         grant(rewards_with_code(resolved.config))  # each from a file or an option that this call gives
     settings = resolved.config
     name = name or _run_name(settings, preset)
     checks = preflight(settings, world_size=(settings.launch.gpus or 1) * settings.launch.nodes)
-    for warning in checks.warnings:
+    for warning in [*checks.warnings, *_estimate_warnings(settings)]:
         said.warn(warning)
+    if (left := _what_max_steps_leaves(resolved, checks)) is not None:
+        said.note(left)
     if point is not None:
         _say_if_finished(said, point, checks)
     run_path = point.run if point else Path(settings.run.output or Path("runs") / name)
-    if point is None and not is_child():
+    if (
+        point is None and not is_child() and machine_number(settings.launch, os.environ) == 0
+    ):  # the first machine makes the folder
         from medgrpo.runs.writer import refuse_used_folder
 
         refuse_used_folder(run_path)
     if dry_run:
+        _check_weights(said, settings)
         _show_plan(said, settings, checks, run_path)
         return
     if needs_launch(settings.launch):
         _launch(settings, run_path, point, exit_on_stop)
-    result = _train(said, settings, checks, name, run_path, point, started)
+    result = _train(said, settings, checks, name, run_path, point, started, preset)
     if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
         raise SystemExit(_stopped_code(result.stopped_by, exit_on_stop))
 
@@ -172,8 +192,10 @@ def _resolved(
     config: str | None,
     assignments: list[str],
     options: dict[str, Any],
+    *,
+    verbose: bool,
 ) -> Resolved:
-    from medgrpo.config.presets import DEFAULT, resolve_run
+    from medgrpo.config.presets import DEFAULT, DEMO_SETS, resolve_run
 
     resolved, notes = resolve_run(
         preset or DEFAULT,
@@ -186,8 +208,58 @@ def _resolved(
     if settings.model.path is None:
         said.note(DEMO_LINE if settings.data.path is None else SMALL_LINE.format(data=settings.data.path))
     for note in notes:
-        said.note(note)
+        if verbose or not note.startswith(DEMO_SETS):
+            said.note(note)
     return resolved
+
+
+def _what_max_steps_leaves(resolved: Resolved, checks: Preflight) -> str | None:
+    """That a limit typed for the run is of its main stage, and what the stages before it still take."""
+    config = resolved.config
+    if resolved.origins.get("training.max_steps") != "command line" or config.training.max_steps is None:
+        return None
+    others = [
+        plan
+        for plan in checks.plans[:-1]
+        if resolved.origins.get(f"stages.{plan.name}.max_steps") != "command line"
+    ]
+    if not others:
+        return None
+    left = " and ".join(f"{plan.name} still takes {plan.steps}" for plan in others)
+    how = " ".join(f"--set stages.{plan.name}.max_steps=N" for plan in others)
+    return f"max_steps={config.training.max_steps} is of the main stage; {left} ({how} changes that)"
+
+
+def _for_this_machine(said: Output, resolved: Resolved) -> Resolved:
+    """Engine and prompts of a step as this machine allows, where nobody said; nothing changes where the estimate does
+    not know model or card."""
+    from dataclasses import replace
+
+    from medgrpo.errors import MedgrpoError
+    from medgrpo.estimate.choices import for_this_machine
+
+    try:
+        facts = _facts(resolved.config)
+        if facts is None:
+            return resolved
+        settings, notes = for_this_machine(resolved.config, resolved.origins, facts)
+    except (MedgrpoError, OSError, ValueError, TypeError):  # a model that the estimate cannot read
+        return resolved
+    for note in notes:
+        said.note(note)
+    return replace(resolved, config=settings)
+
+
+def _facts(settings: RunConfig) -> Facts | None:
+    """What the estimate is to know of a run on this machine; None where there is nothing to know."""
+    from medgrpo.estimate.facts import Facts
+    from medgrpo.models.weights import find_weights
+
+    if settings.model.path is None or settings.launch.cpu:
+        return None
+    data = Path(settings.data.path) if settings.data.path else None
+    gpus = (settings.launch.gpus or 1) * settings.launch.nodes
+    return Facts(model=find_weights(settings.model.path).base, data=data, gpus=gpus)
 
 
 def _own(preset: str | None, config: str | None, assignments: list[str]) -> RunConfig | None:
@@ -261,25 +333,57 @@ def _stopped_code(signal_name: str | None, wanted: int | None) -> int:
 
 
 def _launch(settings: RunConfig, run_path: Any, point: ResumePoint | None, exit_on_stop: int | None) -> None:
-    """Start the same command in every process, all with one run folder, and end with its exit code."""
+    """Start the same command in every process, all with one run folder, and end as they end."""
     import signal
     import sys
 
     from medgrpo.files import read_json
     from medgrpo.training.before.launch import relaunch, without_option
+    from medgrpo.training.run.outcome import after_failure
 
     arguments = without_option(sys.argv[1:], "--resume")
     # What `auto` found is named: by the time that the processes look, another run may be the newest.
     arguments += (
         ["--output", str(run_path)] if point is None else ["--resume", str(point.checkpoint or point.run)]
     )
-    code, asked = relaunch(arguments, settings.launch)
-    if asked is not None and (code or read_json(run_path / "training_info.json").get("status") == "stopped"):
+    failed, asked = relaunch(arguments, settings.launch)
+    if asked is not None and (
+        failed or read_json(run_path / "training_info.json").get("status") == "stopped"
+    ):
         raise SystemExit(_stopped_code(signal.Signals(asked).name, exit_on_stop))
-    if code:
-        for log in sorted((run_path / "logs").glob("rank-*.log")):
-            print(f"process {log.stem.removeprefix('rank-')}: {log}", file=sys.stderr)
-    raise typer.Exit(code)
+    if failed is not None:
+        raise after_failure(failed, run_path)
+    raise typer.Exit(0)
+
+
+def _check_weights(said: Output, settings: RunConfig) -> None:
+    """Say what would be loaded, or raise as loading would."""
+    if settings.model.path is None:
+        return
+    from medgrpo.models.dry_check import what_would_load
+
+    for line in what_would_load(
+        settings.model.path,
+        revision=settings.model.revision,
+        trust_remote_code=settings.model.trust_remote_code,
+    ):
+        said.note(line)
+
+
+def _estimate_warnings(settings: RunConfig) -> list[str]:
+    """What the estimate has to say of the plan on this machine's card; nothing where it does not know the model."""
+    from medgrpo.errors import MedgrpoError
+    from medgrpo.estimate.facts import situation_of
+    from medgrpo.estimate.warnings import plan_warnings
+    from medgrpo.training.before.launch import is_child
+
+    if is_child():
+        return []
+    try:
+        facts = _facts(settings)
+        return [] if facts is None else plan_warnings(situation_of(settings, facts).work, is_here=True)
+    except (MedgrpoError, OSError, ValueError, TypeError):
+        return []
 
 
 def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: Any) -> None:
@@ -320,6 +424,23 @@ def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: A
     )
 
 
+def _beside_estimate(result: TrainResult) -> Comparison | None:
+    """The run beside its estimate, which later estimates on this machine learn from; None where it is of no model
+    that the estimate knows, or too short to say anything."""
+    from medgrpo.errors import MedgrpoError
+    from medgrpo.estimate.from_run import LEAST_STEPS, compare_with_estimate, remember_run
+
+    try:
+        compared = compare_with_estimate(result.run)
+    except (MedgrpoError, OSError, ValueError, KeyError):
+        return None
+    if compared.steps < LEAST_STEPS:
+        return None
+    if result.status == "finished":
+        remember_run(compared)
+    return compared
+
+
 def _train(
     said: Output,
     settings: RunConfig,
@@ -328,35 +449,42 @@ def _train(
     run_path: Any,
     point: ResumePoint | None,
     started: float,
+    preset: str | None,
 ) -> TrainResult | None:
     """The result; None in the processes that do not speak."""
-    try:
-        import trl  # noqa: F401
-    except ImportError as error:
+    from importlib.util import find_spec
+
+    if find_spec("trl") is None:
         from medgrpo.errors import missing_extra
 
-        raise missing_extra("trl", "train", "training") from error
+        raise missing_extra("trl", "train", "training")
     import os
 
     from medgrpo.cli.display import LiveReporter
+    from medgrpo.config.presets import DEFAULT
     from medgrpo.training.before.launch import is_child, rank, use_one_gpu
 
     if not is_child():
         use_one_gpu(os.environ)  # type: ignore[arg-type]
-    from medgrpo.training.run.train import train as run_training
-
     reporter = LiveReporter(said if rank() == 0 else Output())  # others speak into a file of their own
     if rank() == 0:
         reporter.announce(checks.plans)
-    result = run_training(
-        settings,
-        name=name,
-        reporter=reporter,
-        output=run_path,
-        resume=point,
-        checks=checks,
-        started=started,
-    )
+    reporter.doing("loading PyTorch and TRL")
+    try:
+        from medgrpo.training.run.train import train as run_training
+
+        result = run_training(
+            settings,
+            name=name,
+            reporter=reporter,
+            output=run_path,
+            resume=point,
+            checks=checks,
+            started=started,
+            preset=Path(preset or DEFAULT).stem,
+        )
+    finally:
+        reporter.close()
     if rank():
         return None
     rewards = (result.reward_first, result.reward_last)
@@ -377,10 +505,19 @@ def _train(
     reasons = ", ".join(
         dict.fromkeys(one["rule"] for one in result.health["findings"] if one["severity"] != "info")
     )
-    why = f" ({reasons}); medgrpo health {result.run} says what to do" if reasons else ""
+    why = f" ({reasons}); medgrpo health {typed_path(result.run)} says what to do" if reasons else ""
     said.text(f"health: {result.health['verdict']}{why}")
     said.text(f"run: {result.run}")
+    if (result.run / "report.html").is_file():
+        said.text(
+            f"report: {result.run / 'report.html'} (curves, before and after, answers with their pictures)"
+        )
+    compared = _beside_estimate(result)
+    if compared is not None:
+        said.text(compared.words())
+        if compared.reasons():
+            said.text(f"medgrpo estimate-time --from-run {typed_path(result.run)} says why")
     if result.status == "stopped":
-        said.text(f"stopped; medgrpo train --resume {result.run} goes on")
+        said.text(f"stopped; medgrpo train --resume {typed_path(result.run)} goes on")
     said.result(result.as_dict())
     return result

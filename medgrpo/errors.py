@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+from medgrpo.install import how_to_install
 
 
 class MedgrpoError(Exception):
@@ -38,6 +42,32 @@ class UsageError(MedgrpoError):
     exit_code = 2
 
 
+def typed_path(path: object) -> str:
+    """The path as it is typed in a shell: quoted where it holds blanks or other characters that a shell reads."""
+    return shlex.quote(str(path))
+
+
+def file_error(error: OSError) -> MedgrpoError:
+    """What a failed read or write of a file means for the person: a full disk, a folder that may not be written, …"""
+    place = error.filename or "the output"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MedgrpoError(
+            f"the disk is full: {place}",
+            expected="room for what is written",
+            hint="make room and run the same command again: what was complete is kept",
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        only_read = (
+            "lies on a read-only file system" if error.errno == errno.EROFS else "may not be read or written"
+        )
+        return MedgrpoError(
+            f"{place} {only_read}: {error.strerror}",
+            expected="a place that this user may read, and write where something is written",
+            hint="choose another folder, as with --output",
+        )
+    return MedgrpoError(f"{place}: {error.strerror}", hint="MEDGRPO_DEBUG=1 shows the trace")
+
+
 def choice_error(kind: str, value: str, choices: Iterable[str]) -> UsageError:
     """The error for a name that is none of `choices`, with the nearest one as the hint."""
     names = sorted(choices)
@@ -50,5 +80,5 @@ def missing_extra(package: str, extra: str, what: str) -> MedgrpoError:
     """The error for a package that an extra would have brought."""
     return MedgrpoError(
         f"{what} needs the package {package!r}, which is not installed",
-        hint=f'pip install "medgrpo[{extra}]"',
+        hint=how_to_install(extra),
     )

@@ -15,22 +15,39 @@ NAME = ".lock"
 
 
 def is_held(run: Path) -> bool:
-    """Whether another process writes the run folder; False where that cannot be told (a file system without locks)."""
+    """Whether a process writes the run folder; False where that cannot be told (a file system without locks)."""
+    return bool(is_written(run))
+
+
+def is_written(run: Path) -> bool | None:
+    """Whether a process, this one too, writes the run folder; None where that cannot be told.
+
+    Asking the lock itself would give it up where this process holds it: closing any handle of a file ends all
+    locks that the process has on it.
+    """
+    if run.resolve() in _OURS:
+        return True
     import fcntl
 
     try:
         file = os.open(run / NAME, os.O_RDWR)
-    except OSError:  # never begun, or not ours to write
+    except FileNotFoundError:
         return False
+    except OSError:  # not ours to write
+        return None
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return True
-    except OSError:
-        return False
+    except OSError:  # a file system without locks
+        return None
     finally:
         os.close(file)
     return False
+
+
+_OURS: set[Path] = set()
+"""Folders that this process holds."""
 
 
 @contextmanager
@@ -103,6 +120,7 @@ class RunLock:
     def __init__(self, run: Path, *, what: str = "run", shown: Path | None = None) -> None:
         import fcntl
 
+        self._run = run.resolve()
         self._file = os.open(run / NAME, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,16 +132,19 @@ class RunLock:
                 hint="wait for it, stop it with CTRL-C or kill, or choose another --output",
             ) from error
         except OSError:
+            _OURS.add(self._run)
             return  # a file system without locks
         if not _is_named(self._file, run / NAME):  # its last holder took it away meanwhile
             os.close(self._file)
             self.__init__(run, what=what, shown=shown)  # type: ignore[misc]
             return
+        _OURS.add(self._run)
         os.ftruncate(self._file, 0)
         os.write(self._file, f"process {os.getpid()} on {os.uname().nodename}".encode())
 
     def release(self) -> None:
         """Let others in."""
+        _OURS.discard(self._run)
         if self._file >= 0:
             with suppress(OSError):
                 os.ftruncate(self._file, 0)  # the name of the machine does not travel with the folder

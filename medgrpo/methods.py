@@ -31,7 +31,10 @@ class Method:
     main_metric: str = "loss"
     """Log key of what it is after."""
     usual_lora_rate: float | None = None
-    """Learning rate that suits an adapter, where far less than it is worth a warning."""
+    """Learning rate that suits an adapter, where far less than it is worth a warning; taken where the method is chosen
+    over a preset's."""
+    usual_full_rate: float | None = None
+    """The same where all weights are trained."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Full key → value that take the place of those of a preset made for another method."""
 
@@ -66,12 +69,15 @@ METHODS: dict[str, Method] = {
             has_reference=True,
             main_metric="reward",
             usual_lora_rate=1e-5,
+            usual_full_rate=1e-6,
         ),
         Method(
             "sft",
             "by imitation",
             "medgrpo.training.trainers.sft:Sft",
             teaches=("target",),
+            usual_lora_rate=1e-4,
+            usual_full_rate=1e-5,
         ),
         Method(
             "dpo",
@@ -81,6 +87,7 @@ METHODS: dict[str, Method] = {
             needs=("chosen", "rejected"),
             has_reference=True,
             main_metric="rewards/accuracies",
+            usual_full_rate=5e-7,
         ),
         Method(
             "masks",

@@ -6,7 +6,7 @@ import errno
 import re
 from collections.abc import Iterator
 
-from medgrpo.errors import MedgrpoError
+from medgrpo.errors import MedgrpoError, file_error
 
 _FULL = re.compile(
     r"no space left on device|disk quota exceeded|err(or|no) 28\b|file write failed|unexpected pos \d+ vs",
@@ -16,14 +16,10 @@ _FULL = re.compile(
 _NO_MEMORY = re.compile(
     r"can'?t allocate memory|cannot allocate memory|unable to allocate|std::bad_alloc|out of memory", re.I
 )
-_ROOM = "make room there, or write to another disk"
+_OF_A_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What `errors.file_error` words."""
 _WORDS: dict[int, tuple[str, str]] = {
-    errno.ENOSPC: ("the disk is full: {}", _ROOM),
-    errno.EDQUOT: ("the quota is used up: {}", _ROOM),
-    errno.EFBIG: ("the file would be larger than the disk or `ulimit -f` allows: {}", _ROOM),
-    errno.EROFS: ("{} lies on a disk that can only be read", "write elsewhere: --output FOLDER"),
-    errno.EACCES: ("{}: Permission denied", "see its rights: ls -ld"),
-    errno.EPERM: ("{} may not be changed", "see its rights: ls -ld"),
+    errno.EFBIG: ("the file would be larger than the disk or `ulimit -f` allows: {}", "write to another disk"),
     errno.EMFILE: ("too many files are open at once: {}", "ulimit -n 4096, or fewer --workers"),
     errno.ENFILE: ("the system has too many open files: {}", "end other programs"),
     errno.ENAMETOOLONG: ("the name is too long for this disk: {}", "choose a shorter name"),
@@ -63,17 +59,17 @@ def refusal_of_system(error: BaseException) -> MedgrpoError | None:
     for one in chain_of(error):
         if isinstance(one, MemoryError):
             return _worded(errno.ENOMEM, str(one).splitlines()[0] if str(one) else "no room for it")
+        if isinstance(one, OSError) and one.errno in _OF_A_FILE:
+            return file_error(one)
         if isinstance(one, OSError) and one.errno in _WORDS:
             return _worded(int(one.errno), str(one.filename or one.filename2 or one.strerror))
     if is_full_disk(error):
-        return _worded(errno.ENOSPC, str(error).splitlines()[0][:200])
+        return file_error(OSError(errno.ENOSPC, str(error).splitlines()[0][:200]))
     if isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)):
         return _worded(errno.ENOMEM, str(error).splitlines()[0][:200])
-    if isinstance(error, OSError) and error.filename:
-        return MedgrpoError(
-            f"{error.filename}: {error.strerror or error}", hint="MEDGRPO_DEBUG=1 shows the trace"
-        )
-    return None
+    return next(
+        (file_error(one) for one in chain_of(error) if isinstance(one, OSError) and one.filename), None
+    )
 
 
 def _worded(number: int, what: str) -> MedgrpoError:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MEDGRPO_RUN_HISTORY", "0")  # test runs teach later estimates nothing
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -16,6 +16,9 @@ ALIASES = {
     "base_model": "model.path",
     "model_path": "model.path",
     "model_name_or_path": "model.path",
+    "model_id": "model.path",
+    "cutoff_len": "model.context_length",
+    "dataset_name": "data.path",
     "torch_dtype": "model.dtype",
     "enable_thinking": "model.thinking",
     "bf16": "model.dtype",
@@ -33,6 +36,8 @@ ALIASES = {
     # what changes
     "tuning_method": "tuning.method",
     "tuning_mode": "tuning.method",
+    "train_type": "tuning.method",
+    "tuner_type": "tuning.method",
     "finetuning_type": "tuning.method",
     "lora_r": "tuning.rank",
     "lora_rank": "tuning.rank",
@@ -70,6 +75,8 @@ ALIASES = {
     "vllm_server_base_url": "vllm.server_base_url",
     "vllm_enable_sleep_mode": "vllm.enable_sleep_mode",
     # training
+    "rlhf_type": "training.method",
+    "stage": "training.method",
     "epochs": "training.num_train_epochs",
     "num_epochs": "training.num_train_epochs",
     "batch_size": "training.prompts_per_step",
@@ -105,6 +112,20 @@ ELSEWHERE = {
     "steps_per_generation": "a step generates once; training.gradient_accumulation_steps cuts it into passes",
     "auto_find_batch_size": "TRL refuses it for GRPO, since a smaller batch may hold half a group: set "
     "training.per_device_train_batch_size",
+    "do_train": "leave it out: medgrpo train trains, and validates before and after",
+    "do_eval": "leave it out: medgrpo train validates before and after; medgrpo eval RUN measures on the test split",
+    "eval_strategy": "--set validation.steps=N validates every N steps",
+    "evaluation_strategy": "--set validation.steps=N validates every N steps",
+    "save_strategy": "--set training.save_steps=N writes a checkpoint every N steps",
+    "logging_steps": "leave it out: every step is logged",
+    "logging_dir": "leave it out: the run folder has log.jsonl and tensorboard/",
+    "log_completions": "leave it out: all completions are stored in the run folder",
+    "overwrite_output_dir": "a run folder is never overwritten: choose another --output, or --resume RUN goes on",
+    "template": "leave it out: the chat template is the model's own; --set data.prompt_template=NAME chooses the prompt",
+    "model_type": "leave it out: the model's own config says it",
+    "remove_unused_columns": "leave it out: rewards are given every column they ask for",
+    "dataloader_num_workers": "leave it out: rows are built as they are asked for",
+    "per_device_eval_batch_size": "leave it out: validation chooses its batch by itself",
     "warmup_steps": "training.warmup_ratio is the share of the steps",
 }
 """Names that have no setting, and what to do instead."""

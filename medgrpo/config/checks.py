@@ -129,6 +129,11 @@ def _check_fsdp(config: RunConfig, world_size: int) -> None:
 
 def _check_vllm(config: RunConfig, world_size: int) -> None:
     vllm = config.vllm
+    if config.tuning.method == "qlora":
+        raise UsageError(
+            "qlora cannot be combined with vLLM: the 4-bit weights under the adapter are packed, and vLLM would be handed them as they are",
+            hint="--set rollout.engine=transformers, or --set tuning.method=lora",
+        )
     if vllm.max_model_length is not None and vllm.max_model_length < config.model.context_length:
         raise UsageError(
             f"vllm.max_model_length ({vllm.max_model_length}) is shorter than model.context_length "

@@ -5,8 +5,9 @@ from __future__ import annotations
 STREAM_TOKENS = 1.4
 """Tokens of a stream that take no more memory than one of TRL's pass: measured at .42–.44 GiB a thousand beside
 .60–.76, which hold copies of the pictures and of what the tower makes of them."""
-MANY_TOKENS = 12_288
-"""With fewer a GPU waits for its kernels to be launched: on an H200 a pass of 2,800 took as long as one of 6,800."""
+MANY_TOKENS = 8_192
+"""With fewer a GPU waits for its kernels to be launched: on an H200 a pass of 3,300 tokens took .40 s, one of 6,700 .39,
+13,400 .63. With more than these a pass of small pictures takes more memory than TRL's."""
 SHARE_OF_FREE = 0.5
 """Of the memory that weights, optimiser and vLLM leave, what a pass may take."""
 
@@ -25,6 +26,6 @@ def bytes_of_a_token(layers: int, hidden: int, intermediate: int) -> float:
     """Memory of one token of a stream in bfloat16, where each layer is computed again: what is kept between the layers, and
     the work within one.
 
-    12.5 makes .44 GiB a thousand tokens of what was measured on Qwen2.5-VL-3B.
+    12.5 makes .44 GiB a thousand tokens on Qwen2.5-VL-3B, where .25 to .44 were measured.
     """
     return 2.0 * layers * hidden + 12.5 * 2 * (hidden + intermediate)

@@ -20,6 +20,8 @@ from medgrpo.models.weights import metadata_file
 
 DEFAULT = "balanced"
 DEMO = "demo"
+DEMO_SETS = "the demo layer sets"
+"""How the note begins that names every setting of the demo: it is long, and shown where it is asked for."""
 OTHER_NAMES = {"quick": "vessels-quick", "mid": "vessels-mid", "full": "vessels-full"}
 """What presets are called in older scripts for vessels."""
 
@@ -34,6 +36,8 @@ class Preset:
     launch: str
     extends: str | None
     layer: Layer
+    warning: str = ""
+    """What whoever takes it should know."""
 
 
 @cache
@@ -56,10 +60,10 @@ def load_preset(name: str) -> Preset:
     layer, _ = file_layer(path)
     text = path.read_text(encoding="utf-8")
     about: dict[str, Any] = tomllib.loads(text).get("preset", {})
-    if unknown := set(about) - {"purpose", "cost", "launch", "extends"}:
+    if unknown := set(about) - {"purpose", "cost", "launch", "extends", "warning"}:
         raise UsageError(
             f"{path}: [preset] has unknown {', '.join(sorted(unknown))}",
-            expected="purpose, cost, launch, extends",
+            expected="purpose, cost, launch, extends, warning",
         )
     return Preset(
         name=path.stem,
@@ -68,6 +72,7 @@ def load_preset(name: str) -> Preset:
         launch=about.get("launch", ""),
         extends=about.get("extends"),
         layer=Layer(f"preset {path.stem}", layer.values, _reasons(text)),
+        warning=about.get("warning", ""),
     )
 
 
@@ -118,10 +123,17 @@ def resolve_run(
     resolved = resolve([*base, *by_method, *demo, *trained, *user, command_line])
     if is_demo:
         replaced = sorted(key for key, layer in resolved.origins.items() if layer == f"preset {DEMO}")
-        notes.append(f"the demo layer sets {', '.join(replaced)}")
+        notes.append(f"{DEMO_SETS} {', '.join(replaced)}")
     for layer in trained:
         notes.append(f"prompt and picture limits as in {layer.name}")
+    notes += [f"{layer.name}: {_in_words(layer)}" for layer in by_method]
+    if warning := load_preset(preset).warning:
+        notes.append(f"warning: {warning}")
     return resolved, notes
+
+
+def _in_words(layer: Layer) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in layer.values.items())
 
 
 def _as_trained(layers: list[Layer]) -> list[Layer]:
@@ -149,12 +161,22 @@ def _last_value(key: str, layers: Sequence[Layer]) -> Any:
 
 
 def _method_layer(preset: list[Layer], user: list[Layer]) -> list[Layer]:
-    """What a method that the user chose over the preset's sets in its place (`Method.settings`)."""
-    key = "training.method"
-    chosen = METHODS.get(str(_last_value(key, user)))
-    if chosen is None or not chosen.settings or chosen.name == _last_value(key, preset):
-        return []
-    return [Layer(f"method {chosen.name}", dict(chosen.settings))]
+    """What a method, or full tuning, that the user chose over the preset's sets in its place: `Method.settings`, and the
+    learning rate where nobody gave one: that of an adapter's GRPO is neither SFT's nor full tuning's."""
+    key, tuning = "training.method", "tuning.method"
+    name = str(_last_value(key, [*preset, *user]) or RunConfig().training.method)
+    chosen = METHODS.get(name)
+    layers = []
+    is_other = chosen is not None and _last_value(key, user) and name != _last_value(key, preset)
+    if chosen is not None and is_other and chosen.settings:
+        layers.append(Layer(f"method {name}", dict(chosen.settings)))
+    is_full = _last_value(tuning, user) == "full" and _last_value(tuning, preset) not in (None, "full")
+    rate = None if chosen is None else chosen.usual_full_rate if is_full else chosen.usual_lora_rate
+    said = _last_value("training.learning_rate", user)
+    if rate is not None and not said and (is_other or is_full):
+        what = f"full tuning by {name}" if is_full else f"method {name}"
+        layers.append(Layer(what, {"training.learning_rate": rate}))
+    return layers
 
 
 def preset_method(preset: str) -> str:

@@ -46,6 +46,15 @@ def _pattern_of(value: Any) -> Any:
     return rf"(.*\.)?({'|'.join(name.strip() for name in names)})"
 
 
+def _shares_of(value: Any) -> Any:
+    """`0,1` as the list of both numbers; none as the empty list."""
+    if value is None or value in ("", "none"):
+        return ()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return (value,)
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
 def _scale_of(value: Any) -> Any:
     """TRL's older true and false."""
     return {True: "group", False: "none"}[value] if isinstance(value, bool) else value
@@ -121,6 +130,9 @@ class DataConfig(Section):
     box_format: Literal["pixel", "thousand", "unit"] | None = None
     """Numbers of the boxes: pixels of the picture as the model sees it, 0-1000 or 0-1 of its sides; none: as the
     model's family was trained to write them."""
+    reasoning: Literal["labels", "free"] = "labels"
+    """What SFT teaches between <think> and </think> where a row has no completion of its own: the line that its labels
+    make ("CT, axial view."), or nothing (free), so that a model keeps its own way of thinking."""
     use_image_title: bool = False
     """Put `image_title` into the prompt ("This is a case of …"); it may give the answer away, hence off."""
     shuffle: bool = True
@@ -148,6 +160,9 @@ class CurriculumConfig(Section):
     """Values of a text column, easy ones first, such as ["closed", "choice", "open"]."""
     samples: int = Field(4, ge=1)
     """Completions per row that a pass rate is measured with."""
+    drop: Annotated[tuple[float, ...], BeforeValidator(_shares_of)] = ()
+    """Leave out rows whose pass rate is one of these, `0,1`: what the start model never or always solves
+    (`validation.metric`) has no spread in its group and teaches nothing. Measured before training, kept for the next run."""
 
 
 class TuningConfig(Section):
@@ -212,6 +227,9 @@ class RolloutConfig(Section):
     """Above 1 tokens that were there already are less likely; biases the policy ratio as well."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What generates during training."""
+    ahead: int = Field(0, ge=0, le=1)
+    """1: sample the next batch before the policy learns from this one. A vLLM server then works while the policy learns;
+    completions come from a policy one update older, which the logged importance ratio weighs."""
     dynamic_sampling: int = Field(0, ge=0)
     """Replace groups whose rewards are all equal by other prompts' groups, up to N times a step (DAPO); 0: off."""
 
@@ -229,6 +247,8 @@ class VllmConfig(Section):
     """Context of vLLM, in tokens; none: `model.context_length`."""
     server_base_url: str | None = None
     """Address of the vLLM server."""
+    server_timeout_s: int = Field(900, ge=1)
+    """Seconds that the vLLM server may take to sample a batch; one that does not answer at all ends the run sooner."""
     enable_sleep_mode: bool = False
     """Free vLLM's memory during the update."""
     max_logprob_gap: float = Field(0.3, gt=0)
@@ -243,10 +263,11 @@ class EngineConfig(Section):
     where they differ; on: unchecked; off: every completion with its own prompt and pictures, as TRL does."""
     tokens_per_pass: int | None = Field(None, ge=1)
     """Most tokens of one pass of the update, prompts counted once; groups are kept whole. none: as many as take the
-    memory of up to 8 completions that each have their own prompt and pictures, as TRL computes them."""
-    fused_adapters: bool = False
+    memory of up to 8 completions that each have their own prompt and pictures, as TRL computes them, and on a GPU
+    at least 8,192 where half of its free memory holds them."""
+    fused_adapters: bool = True
     """Add a LoRA adapter in the matrix product that spreads it, in the base's type, instead of in four steps around it;
-    plain LoRA without dropout, with CUDA. Off until `benchmarks/update_of_a_group.py` has shown what it gains."""
+    plain LoRA without dropout, with CUDA, where every process has all weights."""
 
 
 class MasksConfig(Section):
@@ -458,6 +479,8 @@ class LaunchConfig(Section):
     """Spread weights, gradients and optimiser over the GPUs with PyTorch's own FSDP2 instead of DeepSpeed ZeRO-3."""
     cpu: bool = False
     """Let `gpus` processes train on the CPU: slow, to try out a run of several processes."""
+    timeout_s: int = Field(1800, ge=10)
+    """Seconds that a process waits for the others before the run ends; a validation on one of them must fit in."""
 
 
 class RunSection(Section):
@@ -491,6 +514,12 @@ class RunConfig(Section):
     validation: ValidationConfig = ValidationConfig()
     logging: LoggingConfig = LoggingConfig()
     launch: LaunchConfig = LaunchConfig()
+
+    @model_validator(mode="after")
+    def _shares_are_shares(self) -> RunConfig:
+        if not all(0 <= share <= 1 for share in self.curriculum.drop):
+            raise ValueError("curriculum.drop takes pass rates from 0 to 1, such as 0,1")
+        return self
 
     @model_validator(mode="after")
     def _completion_fits(self) -> RunConfig:

@@ -53,6 +53,7 @@ CHANGING: tuple[tuple[str, str], ...] = (
     (r"^(chosen|preferred)", "the better side of a pair"),
     (r"^kto_tag$|^desirab|^is_(good|bad|desirable|preferred)$", "whether the answer is wanted"),
     (r"^objects?$|bbox|^boxes$|polygon|keypoint|^segmentation|^points?$|grounding", "places in the picture"),
+    (r"^distractor|^(in_?correct|wrong)_(answer|option|choice)", "options to choose from"),
     (r"^(seg_)?masks?(_path|_file)?$", "a mask of the picture"),
     (r"^videos?(_path)?$|^audios?(_path)?$|^speech$", "a video or sound"),
     (r"^tools?$|^functions?$|^tool_calls?$|^function_call$", "tools that the model may call"),
@@ -64,6 +65,9 @@ CHANGING: tuple[tuple[str, str], ...] = (
 """Name (a pattern over its lower-case form) -> what such a field adds to a row."""
 
 _PICTURE = re.compile(r"\.(jpe?g|png|gif|tiff?|bmp|webp|dcm|nii|nii\.gz)$", re.IGNORECASE)
+_REGION = re.compile(r"(region|roi|crop|rect|rectangle)(_?(box|coords?|coordinates))?s?")
+_SLICE = re.compile(r"(slice|frame)(_?(id|idx|index|no|num|number))?")
+_VOLUME = re.compile(r"\.(dcm|nii|nii\.gz|nrrd|mha)$", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -144,6 +148,8 @@ class Account:
                 self.harmless[name] += 1
                 continue
             adds = _adds(folded, value)
+            if adds is None and _SLICE.fullmatch(folded) and any(map(_VOLUME.search, read_values)):
+                adds = "which slice of the volume is meant"
             if adds is None or (adds == PICTURE and str(value).rsplit("/", 1)[-1] in read_values):
                 self.unread[name] += 1
                 continue
@@ -162,9 +168,18 @@ PICTURE = "a further picture"
 def _adds(name: str, value: Any) -> str | None:
     """What a field adds to a row, by its name or because it holds pictures; None for others."""
     found = next((what for pattern, what in CHANGING if re.search(pattern, name)), None)
+    if found is None and _REGION.fullmatch(name) and _has_numbers(value):
+        return "places in the picture"
     if found is None and any(_is_picture(item) for item in (value if isinstance(value, list) else [value])):
         return PICTURE
     return found
+
+
+def _has_numbers(value: Any) -> bool:
+    """Whether a value is made of numbers, not a word such as "chest"."""
+    if isinstance(value, str):
+        return len(re.findall(r"\d+", value)) >= 4
+    return isinstance(value, list | dict)
 
 
 def _is_picture(value: Any) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 from medgrpo.data.hashing import combined_hash
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.schema import FILE_COLUMNS, ROW_SCHEMA, SPLITS, arrow_schema
-from medgrpo.errors import MedgrpoError, UsageError, choice_error
+from medgrpo.errors import MedgrpoError, UsageError, choice_error, typed_path
 from medgrpo.files import check_regular
 from medgrpo.foreign import reads
 from medgrpo.rows import Row, columns
@@ -99,7 +99,7 @@ def parse_mixture(text: str, registry: str | Path | None = None) -> list[Part]:
             raise UsageError(
                 f"no dataset at {name}",
                 expected="a prepared folder, or a name in datasets.toml",
-                hint=f"medgrpo preprocess SOURCE {name}",
+                hint=f"medgrpo preprocess SOURCE {typed_path(name)}",
             )
         parts.append(part if weight is None else replace(part, weight=weight))
     if not parts:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medgrpo.data.prompts import PromptTemplate, build_messages, build_target
+from medgrpo.data.lint import conflicts
+from medgrpo.data.prompts import PromptTemplate, build_example, build_messages
 from medgrpo.data.schema import SPLITS
 from medgrpo.files import write_text
 from medgrpo.pages.document import document
@@ -41,6 +42,13 @@ th { font-weight: 600; border-bottom: 1px solid var(--line) } .num { text-align:
 .card img { max-width: 100%; border-radius: 4px; background: #000 } .card pre { white-space: pre-wrap;
   overflow-wrap: anywhere; font: 13px/1.4 ui-monospace, monospace; margin: .4rem 0; max-height: 14rem; overflow: auto }
 ul.findings li { margin: .25rem 0 } .warn { color: var(--warn); font-weight: 600 }
+.card small { display: block } .conflicts td { vertical-align: top; padding-right: 1rem } .conflicts ul { margin: .2rem 0; padding-left: 1.1rem }
+summary { cursor: pointer } h1 { overflow-wrap: anywhere }
+@media (max-width: 40rem) { body { margin: .8rem auto; padding: 0 .8rem } .columns, .cards { grid-template-columns: 1fr }
+  .bars { grid-template-columns: 5.5rem 1fr max-content } }
+@media print { @page { margin: 12mm } body { font-size: 8.5pt; margin: 0; max-width: none } h2 { margin: .7rem 0 .2rem; break-after: avoid }
+  .cards { grid-template-columns: repeat(3, 1fr); gap: .4rem } .card { padding: .3rem; break-inside: avoid } .card:nth-of-type(n+7) { display: none }
+  .card img { max-height: 2.4cm; width: auto } .card pre { max-height: none; font-size: 6.5pt } details:not([open]) { display: none } }
 """
 
 
@@ -87,6 +95,7 @@ def write_page(
         ),
         "<h2>Findings</h2>",
         _findings(info),
+        _all_conflicts(rows, splits, folder),
         '<div class="columns">',
         *(_section(title, _bars(counted)) for title, counted in _balances(rows)),
         _section("Image tokens (Qwen2.5-VL, uncapped)", _histogram(info["image_tokens"]["histogram"])),
@@ -218,11 +227,56 @@ def _samples(rows: Sequence[Row], splits: Sequence[str]) -> list[tuple[Row, str]
 
 def _card(row: Row, split: str, folder: Path, template: PromptTemplate) -> str:
     picture = "".join(_thumbnail(folder / path) for path in row["images"][:2])
-    prompt = _plain(build_messages(row, template)[-1]["content"])
     return (
         f'<div class="card">{picture}<div><small>{text(row["id"])} · {text(split)}</small></div>'
-        f"<pre>{text(prompt, limit=1500)}</pre><b>{text(row['answer'], limit=300)}</b>"
-        f"<pre>{text(build_target(row, template), limit=600)}</pre></div>"
+        f"{_trained_on(row, template)}<small>reference</small><b>{text(row['answer'], limit=300)}</b></div>"
+    )
+
+
+def _trained_on(row: Row, template: PromptTemplate) -> str:
+    """The very prompt that GRPO asks, and prompt and target of SFT: without the tags whose labels are not known."""
+    asked = _chat(build_messages(row, template))
+    prompt, target = build_example(row, template)
+    taught = _chat(prompt)
+    same = taught == asked
+    parts = [("prompt of GRPO and SFT" if same else "prompt of GRPO", asked)]
+    if not same:
+        parts.append(("prompt of SFT, without the tags that no label fills", taught))
+    parts.append(("target of SFT", target))
+    return "".join(f"<small>{name}</small><pre>{text(words, limit=2500)}</pre>" for name, words in parts)
+
+
+def _chat(messages: Sequence[Mapping[str, Any]]) -> str:
+    """All messages, each under its role."""
+    return "\n".join(f"[{message['role']}] {_plain(message['content'])}" for message in messages)
+
+
+SHOWN_CONFLICTS = 500
+"""Contradictions that the page shows one by one; all are counted."""
+CONFLICT_PX = 96
+
+
+def _all_conflicts(rows: Sequence[Row], splits: Sequence[str], folder: Path) -> str:
+    """Every contradiction: picture, question, and each answer with its row."""
+    found = conflicts(rows)
+    if not found:
+        return ""
+    where = {row["id"]: (row, split) for row, split in zip(rows, splits, strict=True)}
+    lines = []
+    for one in found[:SHOWN_CONFLICTS]:
+        picture = _thumbnail(folder / one["image"], CONFLICT_PX) if one["image"] else ""
+        said = "".join(
+            f"<li><b>{text(row['answer'], limit=200)}</b> <small>{text(row['source_file'])}, row {row['source_row']}, "
+            f"{text(split)} ({text(name)})</small></li>"
+            for name in one["rows"]
+            for row, split in [where[name]]
+        )
+        mark = ' <span class="warn">yes against no</span>' if one["yes_against_no"] else ""
+        lines.append([picture, f"{text(one['question'], limit=300)}{mark}<ul>{said}</ul>"])
+    more = f" The first {SHOWN_CONFLICTS} are shown." if len(found) > SHOWN_CONFLICTS else ""
+    return (
+        f"<details><summary>All {len(found):,} contradictions, with row and picture.{more}</summary>"
+        f"{table(['picture', 'question and answers'], lines, css='conflicts')}</details>"
     )
 
 
@@ -232,8 +286,8 @@ def _plain(content: Any) -> str:
     return "\n".join(part["text"] for part in content if part["type"] == "text")
 
 
-def _thumbnail(path: Path) -> str:
+def _thumbnail(path: Path, side_px: int = THUMBNAIL_PX) -> str:
     from PIL import Image
 
     with Image.open(path) as picture:
-        return thumbnail(picture, THUMBNAIL_PX)
+        return thumbnail(picture, side_px)

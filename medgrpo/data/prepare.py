@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
 from medgrpo.data.prompts import PromptTemplate, load_template
 from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
+from medgrpo.data.readers.prepared_rows import PreparedReader
 from medgrpo.data.schema import SPLITS, Task
 from medgrpo.data.source import ImageRef
 from medgrpo.data.splits import Groups, assign, parse_split, text_key
@@ -78,6 +79,8 @@ class PrepareOptions:
     near_duplicate_bits: int = 10
     """Pictures whose 256-bit perceptual hashes differ in at most this many bits stay in one split."""
 
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Role (question, answer, image, …) -> field of the records; empty: by the formats' own names."""
     keep_names: bool = False
     """Call DICOM files by their names, which are often those of patients; else by a hash of their path."""
     budget: BudgetOptions | None = None
@@ -90,6 +93,8 @@ class PrepareOptions:
             del identity["keep_names"]
         if self.mask_parts == "union":
             del identity["mask_parts"]
+        if not self.columns:
+            del identity["columns"]
         return identity
 
 
@@ -131,6 +136,7 @@ def prepare(
     started = time.monotonic()
     source = open_source(source_path, keep_missing=options.missing_image == "text")
     source.mask_parts = options.mask_parts
+    source.columns = dict(options.columns)
     target = Path(output).expanduser().absolute()
     real = target.resolve()
     inputs = [source.only_file or source.base, *source.folders[:-1]]
@@ -149,6 +155,7 @@ def prepare(
     count = workers or os.cpu_count() or 1
     problems = Problems(options.on_bad_row)
     items, formats = read_source(source, problems, options.task)
+    shares = _kept_splits(shares, items, formats, problems)
     _without_missing(items, problems)
     names = {} if options.keep_names else aliases(source)
     items = with_aliases(items, names)
@@ -196,6 +203,15 @@ def prepare(
         write_page(writer.folder, info, rows, plan.names, template)
         sync_all(writer.folder, stored.values())
         return writer.finish(info), True
+
+
+def _kept_splits(shares: Any, items: Sequence[Item], formats: Sequence[str], problems: Problems) -> Any:
+    """The splits of a prepared dataset are kept unless others are asked for: splitting again would put what was
+    tested on into training."""
+    if shares != "auto" or formats != [PreparedReader.name] or len({item.split for item in items}) < 2:
+        return shares
+    problems.notes["row keeps the split of the prepared dataset that it is from"] += len(items)
+    return "official"
 
 
 def open_source(path: str | Path, *, keep_missing: bool) -> Source:

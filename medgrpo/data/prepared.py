@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Any, overload
 
 from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, arrow_schema
-from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.errors import MedgrpoError, UsageError, missing_extra, typed_path
 from medgrpo.files import PARTIAL, rename_folder, storable, sync, write_json
 from medgrpo.foreign import reading
 from medgrpo.rows import Row
@@ -65,7 +65,7 @@ class PreparedDataset:
             raise UsageError(
                 f"no dataset at {folder}",
                 expected="a folder written by `medgrpo preprocess`",
-                hint=f"medgrpo preprocess SOURCE {folder}",
+                hint=f"medgrpo preprocess SOURCE {typed_path(folder)}",
             )
         info_file = folder / INFO_NAME
         if not info_file.is_file():
@@ -73,7 +73,7 @@ class PreparedDataset:
             raise UsageError(
                 f"{folder} is not a prepared dataset: it has no {INFO_NAME}",
                 expected="a folder written by `medgrpo preprocess`",
-                hint=f"medgrpo preprocess {folder} {target.parent / f'{target.name}-prepared'}",
+                hint=f"medgrpo preprocess {typed_path(folder)} {typed_path(target.parent / f'{target.name}-prepared')}",
             )
         try:
             info = json.loads(info_file.read_text(encoding="utf-8"))

@@ -169,6 +169,8 @@ class Source:
             raise UsageError(f"no folder of pictures at {image_root}", expected="the folder they lie in")
         self.folders = [self.base] if image_root is None else [image_root.resolve(), self.base]
         """What may be read from, where pictures are looked for first in front."""
+        self.columns: dict[str, str] = {}
+        """Role -> field of the records, as a person names them; empty: by the formats' own names."""
         self.mask_parts = "union"
         """Several masks of one picture are one mask, or (`instances`) a row each."""
         self.notes: Counter[str] = Counter()

@@ -14,7 +14,7 @@ from typing import Any
 from medgrpo.data.hashing import settings_hash
 from medgrpo.data.images import ImageJob, StoredImage, store
 from medgrpo.data.workers import spread
-from medgrpo.errors import MedgrpoError
+from medgrpo.errors import MedgrpoError, typed_path
 from medgrpo.files import sync
 
 JOURNAL = "images.jsonl"
@@ -133,7 +133,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
                 f"the disk is full: {folder.parent} has no room left",
                 expected="room for the prepared dataset",
                 hint="make room and run the same command again: what is stored is kept; "
-                f"or remove {folder} to give up",
+                f"or remove {typed_path(folder)} to give up",
             ) from error
         if error.filename is None or not Path(error.filename).is_relative_to(folder):
             raise

@@ -1,19 +1,37 @@
-"""Changes that save time or memory, tried on the model and listed with what each would save."""
+"""Changes that save time or memory: each is applied as it would be typed, estimated, and listed with what it saves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from pydantic import ValidationError
+
+from medgrpo.config.checks import check
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import UsageError
-from medgrpo.estimate.memory import fits, memory_gib
+from medgrpo.errors import MedgrpoError
+from medgrpo.estimate.facts import Facts, situation_of
+from medgrpo.estimate.memory import GIB, Memory
 from medgrpo.estimate.time import hours
 from medgrpo.estimate.workload import Workload
 from medgrpo.models.families import image_family
-from medgrpo.models.image_tokens import image_tokens
 
 WORTH = 0.05  # changes that save less than this share are not listed
+MOST = 8
+MOST_OF_A_CARD = 0.95
+"""Share of a card beyond which a colocated vLLM leaves nothing to train with."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What to type, what it costs, and the settings that it sets."""
+
+    typed: str
+    costs: str
+    settings: dict[str, object]
+    gpus: int | None = None
+    kind: str = ""
+    """Of changes of one kind, growing, none is tried after one that fits."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +42,8 @@ class Advice:
     saves_hours: float
     saves_gib: float
     costs: str
+    fits: bool
+    """Whether the run fits with it."""
 
     def as_dict(self) -> dict[str, object]:
         """The entry of `advice` in the JSON document."""
@@ -38,85 +58,191 @@ class Advice:
             "saves_hours": self.saves_hours,
             "saves_gib": self.saves_gib,
             "costs": self.costs,
+            "fits": self.fits,
         }
 
 
-def advise(work: Workload, *, is_short: bool | None = None) -> list[Advice]:
-    """Changes worth making, safest first when memory is short, else the largest saving of time first.
+def advise(
+    config: RunConfig, facts: Facts, before: Workload, *, is_short: bool | None = None, factor: float = 1.0
+) -> list[Advice]:
+    """Changes worth making: where memory is short those that make it fit first, else the largest saving of time first.
 
     Args:
+        before: the workload of configuration and facts.
         is_short: whether memory is short, where that was found out; None: as estimated.
+        factor: what the hours are multiplied with, where earlier runs of this machine correct them.
     """
-    now_hours, now_gib = sum(hours(work)), memory_gib(work)["peak"]
-    short = not fits(work) if is_short is None else is_short
-    found = []
-    for change, costs, changed in _changes(work):
-        try:
-            then_hours, then_gib = sum(hours(changed)), memory_gib(changed)["peak"]
-        except UsageError:  # the change does not divide this batch
+    memory = Memory(before)
+    short = not memory.fits if is_short is None else is_short
+    now = sum(hours(before))
+    advice = []
+    settled: set[str] = set()
+    for change in _changes(before):
+        if change.kind in settled:
             continue
-        saves_hours, saves_gib = now_hours - then_hours, now_gib - then_gib
-        worth_memory = saves_gib > WORTH * now_gib
-        if worth_memory if short else saves_hours > WORTH * now_hours:
-            found.append(Advice(change, saves_hours, saves_gib, costs))
-    return found if short else sorted(found, key=lambda advice: -advice.saves_hours)
+        after = applied(config, facts, change)
+        if after is None:
+            continue
+        then = Memory(after)
+        if change.kind and then.fits:
+            settled.add(change.kind)
+        saves_hours = factor * (now - sum(hours(after)))
+        saves_gib = (memory.peak - then.peak) / GIB
+        saves_gib = saves_gib if abs(saves_gib) > 0.005 else 0.0
+        entry = Advice(change.typed, saves_hours, saves_gib, change.costs, then.fits)
+        saves_memory = saves_gib > WORTH * memory.peak / GIB
+        if short:
+            worth = (then.fits and not memory.fits) or saves_memory
+        else:  # what would not fit any more saves nothing
+            worth = saves_hours > WORTH * factor * now and then.fits
+        if worth:
+            advice.append(entry)
+    if short:
+        return sorted(advice, key=lambda one: not one.fits)[:MOST]
+    return sorted(advice, key=lambda one: -one.saves_hours)[:MOST]
 
 
-def _changes(work: Workload) -> Iterator[tuple[str, str, Workload]]:
-    """(what to type, what it costs, the changed run), from the harmless to the drastic."""
+def applied(config: RunConfig, facts: Facts, change: Change) -> Workload | None:
+    """The workload with a change, validated and estimated as if it were typed; None where it would be refused."""
+    try:
+        changed = with_settings(config, change.settings)
+        gpus = change.gpus or facts.gpus
+        if gpus > 1:
+            changed = with_settings(changed, {"launch.gpus": gpus})
+        check(changed, world_size=gpus)
+        work = situation_of(changed, replace(facts, gpus=gpus)).work
+        _ = work.plan
+    except (MedgrpoError, ValidationError):
+        return None
+    return work
+
+
+def with_settings(config: RunConfig, settings: dict[str, object]) -> RunConfig:
+    """A configuration with other values, by full key, validated anew."""
+    document = config.model_dump()
+    for key, value in settings.items():
+        section, name = key.split(".")
+        document[section][name] = value
+    return RunConfig.model_validate(document)
+
+
+def _set(values: dict[str, object], costs: str) -> Change:
+    words = " ".join(f"--set {key}={_typed(value)}" for key, value in values.items())
+    return Change(words, costs, values)
+
+
+def _typed(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _changes(work: Workload) -> Iterator[Change]:
+    """From the harmless to the drastic; only what has an effect on this method."""
+    yield from _free(work)
+    if not work.gpu.is_cpu:
+        yield from _of_sampling(work)
+    yield from _of_training(work)
+    yield from _of_content(work)
+    if not work.gpu.is_cpu:
+        yield from _of_several_gpus(work)
+
+
+def _free(work: Workload) -> Iterator[Change]:
     config, plan = work.config, work.plan
-    if not work.checkpoints_activations:
-        yield (
-            "--set training.gradient_checkpointing=true",
-            "time for recomputing",
-            _with(work, "training", gradient_checkpointing=True),
-        )
+    if config.training.gradient_checkpointing is False:
+        yield _set({"training.gradient_checkpointing": True}, "time for recomputing")
+    if work.method.samples_texts and config.engine.shared_prompt == "off":
+        yield _set({"engine.shared_prompt": "auto"}, "nothing: the same step")
     if plan.per_device_train_batch_size > 1:
-        half = plan.per_device_train_batch_size // 2
-        yield (
-            f"--set training.per_device_train_batch_size={half}",
-            "a little speed",
-            _with(work, "training", per_device_train_batch_size=half, gradient_accumulation_steps=None),
+        half = max(
+            size
+            for size in range(1, plan.per_device_train_batch_size)
+            if plan.per_device_train_batch_size % size == 0
         )
-    if work.method.samples_texts and config.rollout.engine == "transformers":
-        yield (
-            "--vllm colocate",
-            "needs medgrpo[vllm] and memory for a second copy",
-            _with(work, "rollout", engine="vllm"),
-        )
+        if config.training.gradient_accumulation_steps is None:
+            yield _set({"training.per_device_train_batch_size": half}, "a little speed")
+    if work.is_colocated:
+        memory = Memory(work)
+        least = memory.least_share
+        is_other = least < config.vllm.gpu_memory_utilization - 0.01 or not memory.share_is_enough
+        if is_other and least <= MOST_OF_A_CARD:
+            costs = "fewer completions at once in vLLM"
+            yield _set({"vllm.gpu_memory_utilization": max(0.05, least)}, costs)
+        if not config.vllm.enable_sleep_mode:
+            asleep: dict[str, object] = {"vllm.enable_sleep_mode": True}
+            yield _set(asleep, "seconds a step for moving vLLM's weights")
+            if not memory.share_is_enough and least <= MOST_OF_A_CARD:
+                asleep = {"vllm.gpu_memory_utilization": least, **asleep}
+                yield _set(asleep, "seconds a step for moving vLLM's weights")
+
+
+def _of_sampling(work: Workload) -> Iterator[Change]:
+    config = work.config
+    if not work.method.samples_texts:
+        return
+    if config.rollout.engine == "transformers":
+        memory = Memory(replace(work, config=with_settings(config, {"rollout.engine": "vllm"})))
+        share = min(0.9, max(0.3, memory.least_share))
+        values: dict[str, object] = {"rollout.engine": "vllm", "vllm.mode": "colocate"}
+        typed = "--vllm colocate"
+        if share > config.vllm.gpu_memory_utilization or config.vllm.gpu_memory_utilization != 0.3:
+            values["vllm.gpu_memory_utilization"] = share
+            typed += f" --set vllm.gpu_memory_utilization={share}"
+        yield Change(typed, "needs the extra [vllm] and memory for a second copy", values)
+    elif config.vllm.mode == "colocate":
+        yield _set({"rollout.engine": "transformers"}, "slower sampling, no second copy of the model")
+
+
+def _of_training(work: Workload) -> Iterator[Change]:
+    config = work.config
+    if config.training.beta > 0 and work.method.has_reference and not work.method.needs_pairs:
+        yield _set({"training.beta": 0.0}, "no KL to the reference model")
     if config.tuning.method == "full":
-        yield "--set tuning.method=lora", "fewer weights are trained", _with(work, "tuning", method="lora")
-    if config.tuning.method in {"lora", "dora"}:
-        yield (
-            "--set tuning.method=qlora",
-            "4-bit base: a little accuracy and speed",
-            _with(work, "tuning", method="qlora"),
+        if not work.gpu.is_cpu and config.training.optim != "adamw_8bit":
+            yield _set({"training.optim": "adamw_8bit"}, "needs the extra [qlora]; 8-bit optimiser states")
+        yield _set(
+            {"tuning.method": "lora", "training.learning_rate": max(1e-5, config.training.learning_rate)},
+            "fewer weights are trained",
         )
+    is_quantisable = not work.gpu.is_cpu and not work.uses_vllm and not work.shares_weights
+    if config.tuning.method in {"lora", "dora"} and is_quantisable:
+        yield _set({"tuning.method": "qlora"}, "4-bit base: a little accuracy and speed")
+    if config.tuning.method == "dora":
+        yield _set({"tuning.method": "lora"}, "DoRA's magnitudes")
+    if config.training.num_iterations > 1 and work.method.samples:
+        yield _set({"training.num_iterations": 1}, "each batch is learned from once")
+
+
+def _of_content(work: Workload) -> Iterator[Change]:
+    config = work.config
     family = image_family(work.shape.family) if work.shape.vision_layers else None
-    if family is not None and work.image_tokens > 256 and family.layout != "fixed":
+    if family is not None and work.image_tokens > 256 and family.layout == "patches":
         pixels = work.image_tokens // 2 * family.factor**2
-        side = round(pixels**0.5)
-        tokens = image_tokens(side, side, family, max_pixels=pixels, min_pixels=work.config.model.min_pixels)
-        smaller = replace(_with(work, "model", max_pixels=pixels), image_tokens=tokens)
-        yield f"--set model.max_pixels={pixels}", "finer detail is lost", smaller
-    if config.rollout.max_completion_length > 128:
-        tokens = config.rollout.max_completion_length // 2
-        yield (
-            f"--set rollout.max_completion_length={tokens}",
-            "longer reasoning is cut off",
-            _with(work, "rollout", max_completion_length=tokens),
-        )
+        yield _set({"model.max_pixels": pixels}, "finer detail is lost")
+    longest = config.rollout.max_completion_length
+    if longest > 128 and work.method.samples_texts:
+        yield _set({"rollout.max_completion_length": longest // 2}, "longer reasoning is cut off")
     if work.method.samples and config.rollout.num_generations > 4:
-        group = config.rollout.num_generations // 2
-        yield (
-            f"--set rollout.num_generations={group}",
-            "noisier advantages",
-            _with(work, "rollout", num_generations=group),
-        )
-    yield "--gpus 2", "a second GPU", replace(work, gpus=work.gpus * 2)
+        yield _set({"rollout.num_generations": config.rollout.num_generations // 2}, "noisier advantages")
+    if config.rollout.dynamic_sampling:
+        yield _set({"rollout.dynamic_sampling": 0}, "groups without spread teach nothing")
 
 
-def _with(work: Workload, section: str, **values: object) -> Workload:
-    changed = getattr(work.config, section).model_copy(update=values)
-    config: RunConfig = work.config.model_copy(update={section: changed})
-    return replace(work, config=config)
+def _of_several_gpus(work: Workload) -> Iterator[Change]:
+    more = work.gpus * 2
+    launch = work.config.launch
+    yield Change(f"--gpus {more}", f"{more} GPUs instead of {work.gpus}", {}, more)
+    if launch.deepspeed is not None or launch.fsdp or work.config.tuning.method == "qlora":
+        return
+    for name, typed, values in (
+        ("zero3", "--deepspeed zero3", {"launch.deepspeed": "zero3"}),
+        ("fsdp", "--fsdp", {"launch.fsdp": True}),
+    ):
+        for gpus in sorted({work.gpus, 2, 4, 8, 16}):
+            if gpus < max(2, work.gpus):
+                continue
+            costs = "weights go over the link in each pass"
+            if gpus == work.gpus:
+                yield Change(typed, costs, dict(values), gpus, name)
+            else:
+                costs += f"; {gpus} GPUs instead of {work.gpus}"
+                yield Change(f"--gpus {gpus} {typed}", costs, dict(values), gpus, name)

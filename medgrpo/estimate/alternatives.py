@@ -1,4 +1,4 @@
-"""The same run with other image sizes, group sizes and engines, side by side."""
+"""The same run with other image sizes, group sizes and engines beside itself, and which of them nothing beats."""
 
 from __future__ import annotations
 
@@ -6,30 +6,83 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+from pydantic import ValidationError
+
+from medgrpo.config.checks import check
 from medgrpo.config.sections import RunConfig
-from medgrpo.estimate.estimate import Facts, estimate
+from medgrpo.errors import MedgrpoError
+from medgrpo.estimate.advice import with_settings
+from medgrpo.estimate.estimate import Estimate, Facts, estimate
 
 SIZES = (384, 512, 1024)
 GROUPS = (4, 8)
 ENGINES = ("transformers", "vllm")
 
 
-def compare_alternatives(config: RunConfig, facts: Facts) -> list[dict[str, Any]]:
-    """One entry per choice of size, group and engine: hours, s_per_prompt, peak_gib, fits."""
-    table = []
-    for size, group, engine in product(SIZES, GROUPS, ENGINES):
-        rollout = config.rollout.model_copy(update={"num_generations": group, "engine": engine})
-        document = estimate(
-            config.model_copy(update={"rollout": rollout}), replace(facts, size=size)
-        ).document()
-        table.append(
-            {
-                "change": f"{size} px, {group} completions, {engine}",
-                "hours": document["hours"],
-                "s_per_prompt": document["s_per_prompt"],
-                "image_tokens": document["image_tokens"],
-                "peak_gib": document["memory_gib"]["peak"],
-                "fits": document["fits"],
-            }
+def compare_alternatives(found: Estimate) -> list[dict[str, Any]]:
+    """One entry per choice of size, group and engine, the run as it is first: change, hours, s_per_prompt, peak_gib,
+    fits, is_this, pareto.
+
+    All rows of the run count as in the headline; what a choice cannot be is left out.
+    """
+    table = [_entry(found, "as configured", is_this=True)]
+    for config, facts, words in _choices(found.config, found.facts, found):
+        try:
+            check(config, world_size=facts.gpus)
+            other = estimate(config, facts)
+        except (MedgrpoError, ValidationError):
+            continue
+        if other.work == found.work:
+            table[0]["change"] = f"{words} (as configured)"
+            continue
+        table.append(_entry(other, words))
+    best = pareto(table)
+    return [{**entry, "pareto": number in best} for number, entry in enumerate(table)]
+
+
+def _choices(config: RunConfig, facts: Facts, found: Estimate) -> Any:
+    samples, sees = found.work.method.samples_texts, bool(found.work.shape.vision_layers)
+    sizes = [None, *SIZES] if sees else [None]
+    groups = GROUPS if found.work.method.samples else (config.rollout.num_generations,)
+    engines = ENGINES if samples else (config.rollout.engine,)
+    for size, group, engine in product(sizes, groups, engines):
+        changed = with_settings(config, {"rollout.num_generations": group, "rollout.engine": engine})
+        words = [f"{size} px" if size else "pictures as they are" if sees else ""]
+        words += [f"{group} completions"] if found.work.method.samples else []
+        words += [engine] if samples else []
+        yield changed, (replace(facts, size=size) if size else facts), ", ".join(filter(None, words))
+
+
+def _entry(found: Estimate, words: str, *, is_this: bool = False) -> dict[str, Any]:
+    memory = found.memory
+    return {
+        "change": words,
+        "hours": sum(found.hours),
+        "s_per_prompt": found.s_per_prompt,
+        "image_tokens": found.work.image_tokens,
+        "generations": found.work.generations,
+        "peak_gib": memory.peak / 2**30,
+        "fits": memory.fits,
+        "is_this": is_this,
+    }
+
+
+def pareto(table: list[dict[str, Any]]) -> set[int]:
+    """Places of the choices that fit and that no other one beats in hours and memory without fewer pixels or completions."""
+
+    def beats(one: dict[str, Any], other: dict[str, Any]) -> bool:
+        no_worse = (
+            one["hours"] <= other["hours"]
+            and one["peak_gib"] <= other["peak_gib"]
+            and one["image_tokens"] >= other["image_tokens"]
+            and one["generations"] >= other["generations"]
         )
-    return table
+        is_better: bool = one["hours"] < other["hours"] or one["peak_gib"] < other["peak_gib"]
+        return bool(no_worse) and is_better
+
+    fitting = [number for number, entry in enumerate(table) if entry["fits"]]
+    return {
+        number
+        for number in fitting
+        if not any(beats(table[other], table[number]) for other in fitting if other != number)
+    }

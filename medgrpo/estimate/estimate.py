@@ -2,62 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import UsageError
-from medgrpo.estimate.advice import advise
-from medgrpo.estimate.hardware import find_gpu
-from medgrpo.estimate.memory import fits, memory_gib
-from medgrpo.estimate.shapes import DEFAULT, find_shape
-from medgrpo.estimate.time import HIGH, LOW, hours, phases
-from medgrpo.estimate.workload import DEAD_SHARE_HIGH, DEAD_SHARE_LOW, Workload, read_dataset
-from medgrpo.models.families import image_family
-from medgrpo.models.image_tokens import image_tokens
+from medgrpo.estimate.advice import Advice, advise
+from medgrpo.estimate.facts import DEFAULT_ROWS, DEFAULT_SIZE, Facts, situation_of
+from medgrpo.estimate.history import Calibration, calibration_of
+from medgrpo.estimate.interval import spread_of
+from medgrpo.estimate.memory import GIB, Memory, fits, memory_gib
+from medgrpo.estimate.time import Hours, Phases, hours, phases
+from medgrpo.estimate.workload import DEAD_SHARE_HIGH, DEAD_SHARE_LOW, Workload
 
-DEFAULT_ROWS = 1797  # free-form and paraphrased training rows of VQA-RAD
-DEFAULT_SIZE = 512
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the caller knows of a run besides its configuration; None where unknown."""
-
-    model: str | None = None
-    data: Path | None = None
-    samples: int | None = None
-    size: int | None = None
-    gpu: str = "auto"
-    gpus: int = 1
+__all__ = ["DEFAULT_ROWS", "DEFAULT_SIZE", "Estimate", "Facts", "estimate"]
 
 
 @dataclass(frozen=True)
 class Estimate:
     """An estimate and how it came about."""
 
+    config: RunConfig
+    facts: Facts
     work: Workload
     gpu_source: str
     notes: list[str]
     stored_tokens: int
+    calibration: Calibration = field(default_factory=Calibration)
+
+    @property
+    def phases(self) -> Phases:
+        """Seconds per prompt of the main stage by phase, corrected by what runs on this machine took."""
+        return phases(self.work).scaled(self.calibration.factors)
 
     @property
     def s_per_prompt(self) -> float:
         """Seconds per prompt of the main stage, all of its completions included."""
-        return phases(self.work).total
+        return self.phases.total
 
-    def document(self) -> dict[str, Any]:
-        """The JSON document of `medgrpo estimate-time`."""
-        work = self.work
-        spent, plan, per_phase = hours(work), work.plan, phases(work)
+    @property
+    def hours(self) -> Hours:
+        """Of the whole run."""
+        spent = hours(self.work)
+        factor = self.s_per_prompt / phases(self.work).total
+        return Hours(*(part * factor for part in spent))
+
+    @property
+    def hours_range(self) -> tuple[float, float]:
+        """Between which hours four of five runs end (`interval`)."""
+        factor = self.s_per_prompt / phases(self.work).total
         least, most = (
-            sum(hours(replace(work, dead_share=share))) for share in (DEAD_SHARE_LOW, DEAD_SHARE_HIGH)
+            factor * sum(hours(replace(self.work, dead_share=share)))
+            for share in (DEAD_SHARE_LOW, DEAD_SHARE_HIGH)
         )
+        low, high = spread_of(self.work, self.calibration).factors
+        return least * low, most * high
+
+    @property
+    def memory(self) -> Memory:
+        """What it needs on the fullest GPU."""
+        return Memory(self.work)
+
+    def advice(self, *, is_short: bool | None = None) -> list[Advice]:
+        """What would save most (`advise`)."""
+        factor = sum(self.hours) / max(1e-12, sum(hours(self.work)))
+        return advise(self.config, self.facts, self.work, is_short=is_short, factor=factor)
+
+    def document(self, *, with_advice: bool = True) -> dict[str, Any]:
+        """The JSON document of `medgrpo estimate-time`."""
+        work, memory = self.work, self.memory
+        spent, plan, per_phase = self.hours, work.plan, self.phases
+        low, high = self.hours_range
         return {
             "hours": sum(spent),
-            "hours_low": least * LOW,
-            "hours_high": most * HIGH,
+            "hours_low": low,
+            "hours_high": high,
+            "range_source": spread_of(work, self.calibration).reason,
             "validation_hours": spent.validation,
             "pass_rate_hours": spent.pass_rate,
             "s_per_prompt": per_phase.total,
@@ -70,63 +89,44 @@ class Estimate:
             "image_tokens": work.image_tokens,
             "image_tokens_uncapped": self.stored_tokens,
             "memory_gib": memory_gib(work),
+            "memory_by_phase_gib": {phase: held / GIB for phase, held in memory.by_phase.items()},
+            "tightest_phase": memory.tightest,
+            "host_memory_gib": memory.host_gib,
+            "vllm_needs_gib": memory.vllm_needs / GIB,
             "fits": fits(work),
-            "advice": [advice.as_dict() for advice in advise(work)],
+            "verdict": memory.verdict(),
+            "advice": [advice.as_dict() for advice in self.advice()] if with_advice else [],
             "phases": vars(per_phase),
             "source": "model",
+            "calibration": self.calibration.as_dict(),
             "model": work.shape.name,
             "parameters": work.shape.parameters,
             "gpu": work.gpu.name,
+            "gpu_memory_gib": work.gpu.memory_gib,
             "gpu_source": self.gpu_source,
+            "gpu_figures": work.gpu.source,
             "gpus": work.gpus,
+            "method": work.config.training.method,
             "engine": work.config.rollout.engine,
             "notes": self.notes,
         }
 
 
-def estimate(config: RunConfig, facts: Facts) -> Estimate:
+def estimate(config: RunConfig, facts: Facts, *, calibrated: bool = True) -> Estimate:
     """What a run with this configuration costs.
+
+    Args:
+        calibrated: let finished runs of this machine correct it (`history`), where the GPU is this machine's.
 
     Raises:
         UsageError: an unknown model or GPU, no prepared dataset, or a batch that cannot be divided.
     """
-    notes = []
-    model = facts.model or config.model.path
-    if model is None:
-        model = DEFAULT
-        notes.append(f"no --model: {DEFAULT} taken")
-    shape = find_shape(model)
-    gpu, gpu_source = find_gpu(facts.gpu)
-    rows, size = facts.samples, facts.size
-    tokens = None
-    if facts.data is not None:
-        info = read_dataset(facts.data)
-        rows = rows or int(info["rows"]["train"])
-        histogram = info.get("image_tokens") or {}
-        tokens = histogram.get("median") if isinstance(histogram, dict) else None
-    if rows is None:
-        rows = DEFAULT_ROWS
-        notes.append(f"no --data and no --samples: {rows} rows taken")
-    if size is None and tokens is None:
-        size = DEFAULT_SIZE
-        if shape.vision_layers and facts.data is None:
-            notes.append(f"no --data and no --size: images of {size} px taken")
-    if rows < 1:
-        raise UsageError(f"{rows} samples cannot be trained on", expected="at least 1")
-    uncapped = capped = 0
-    if shape.vision_layers and (size is not None or tokens):
-        # A prepared dataset counts in Qwen2.5-VL's tokens, whatever model is to be trained.
-        side = size if size is not None else round((tokens or 0) ** 0.5 * image_family("qwen2.5-vl").factor)
-        family, smallest = image_family(shape.family), config.model.min_pixels
-        uncapped = image_tokens(side, side, family, min_pixels=smallest)
-        capped = image_tokens(side, side, family, config.model.max_pixels, smallest)
-        if capped < uncapped:
-            notes.append(
-                f"{side} px → capped by model.max_pixels = {config.model.max_pixels} → {capped} image tokens"
-            )
-    work = Workload(config, shape, gpu, facts.gpus, rows, capped)
-    notes += _assumptions(work)
-    return Estimate(work, gpu_source, notes, uncapped)
+    found = situation_of(config, facts)
+    calibration = calibration_of(found.work) if calibrated and facts.gpu == "auto" else Calibration()
+    notes = [*found.notes, *_assumptions(found.work)]
+    if calibration.runs:
+        notes.append(calibration.words())
+    return Estimate(config, facts, found.work, found.gpu_source, notes, found.uncapped_tokens, calibration)
 
 
 def _assumptions(work: Workload) -> list[str]:
@@ -137,14 +137,23 @@ def _assumptions(work: Workload) -> list[str]:
             f"rollout.dynamic_sampling = {len(work.resampled)}: {100 * work.dead_share:.0f} % of the groups are assumed to "
             f"be without spread and drawn again; the range spans {100 * DEAD_SHARE_LOW:.0f} to {100 * DEAD_SHARE_HIGH:.0f} %"
         )
-    if work.method.samples and not work.method.samples_texts:
+    if work.draws_masks:
         notes.append(
-            "masks: counted is the language model's reading of picture and prompt; SAM's pass, and models without a "
-            "language model, are not"
+            "masks: SAM 2's pass and the drawn masks are counted; a U-Net's, which has no language model, are not"
         )
-    if work.config.curriculum.by == "pass_rate":
+    curriculum = work.config.curriculum
+    if curriculum.by == "pass_rate" or curriculum.drop:
+        what = "curriculum.by = pass_rate" if curriculum.by == "pass_rate" else "curriculum.drop"
         notes.append(
-            f"curriculum.by = pass_rate: {work.plan.rows} rows × {work.config.curriculum.samples} completions are sampled "
+            f"{what}: {work.plan.rows} rows × {curriculum.samples} completions are sampled "
             f"before training ({60 * hours(work).pass_rate:.0f} min, once: they are kept for later runs)"
         )
+    if work.gpu.maker == "huawei":
+        notes.append(
+            f"{work.gpu.name}: an engine that medgrpo was never run on; whether it runs at all is not known"
+        )
+    elif work.gpu.maker == "amd":
+        notes.append(f"{work.gpu.name}: figures by data sheet; medgrpo was never measured on ROCm")
+    if work.gpu.is_cpu:
+        notes.append("processor hours: rough; --probe measures a few steps here")
     return notes

@@ -1,95 +1,74 @@
-"""Seconds per prompt of a run, phase by phase.
+"""Seconds per prompt of a run, phase by phase, from floating-point operations, bytes and launches.
 
-A roofline with measured efficiencies: each phase costs its floating-point operations over the GPU's rate,
-or its bytes over the memory bandwidth, whichever is more, divided by the share of that peak which stock
-TRL 1.16 reaches. The shares were fitted to four measured runs (Qwen2.5-VL-3B, LoRA, 256 tokens, one H200):
-
-| image | G | engine | measured s/prompt |
-| --- | --- | --- | --- |
-| 512 px | 4 | Transformers | 17.5 |
-| 1024 px | 8 | Transformers | 21.7 |
-| 512 px | 4 | vLLM | 1.7 |
-| 1024 px | 8 | vLLM | 8.0 |
-
-With a group's prompt and pictures computed once (`engine.shared_prompt`) the shares are fitted to medgrpo's own runs
-beside stock TRL (BENCHMARKS.md): .66 and 2.02 s with vLLM at eight prompts a step and one, 3.97 with Transformers.
+A phase of one GPU takes what its products take at a share of the card's peak and its element-wise work at a share of
+the memory's bandwidth, or what the host needs to launch it, whichever is more. Counts are those of the model's
+configuration and of what the code does: how many passes, over which tokens, each picture how often. The shares and the
+times of launches are `constants.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import ceil
 from typing import NamedTuple
 
-from medgrpo.estimate.workload import COMPLETION_SHARE, Workload
+from medgrpo.estimate.constants import Constants
+from medgrpo.estimate.workload import Workload
 
-TRAINING_EFFICIENCY = 0.085  # share of the bf16 peak in forward and backward passes of stock TRL
-SHARED_EFFICIENCY = 0.2  # the same where prompts are shared, and small passes do not wait for launches
-SHARED_IMAGE_EFFICIENCY = 0.16  # a picture through the vision tower, without gradient
-SHARED_PASS_S_PER_LAYER = 0.014  # least of a pass, forward and backward: its launches
-SHARED_S_PER_LAYER = 0.34e-3  # one token through a decoder layer from a recorded step
-SHARED_SYNC_S = 0.1  # the weights under an adapter to a colocated vLLM
-PREFILL_EFFICIENCY = 0.35
-BANDWIDTH_EFFICIENCY = 0.6
-TRANSFORMERS_S_PER_LAYER = 1.8e-3  # Python and kernel launches of one decoder layer with an unmerged LoRA
-TRANSFORMERS_S_PER_LAYER_PLAIN = 0.9e-3  # the same without LoRA
-VLLM_S_PER_TOKEN = 2.5e-3  # scheduling and sampling of one decoding step
-WEIGHT_SYNC_GB_S = 20.0  # copying updated weights into vLLM
-PASS_RATE_BATCH = 64  # completions of one forward pass while a curriculum's pass rates are measured
-REWARD_S_PER_COMPLETION = 20e-6  # text rewards in the compiled core, decoding included
-LOW, HIGH = 0.6, 1.7  # the fitted runs lie within this range; an unknown GPU host may too
+PASS_RATE_BATCH = 64
+"""Completions of one forward pass while a curriculum's pass rates are measured."""
+VALIDATION_BATCH = 32
+ADAPTED_MODULES = 7
+"""Linear layers of a decoder layer that an adapter sits on."""
+AT_ONCE = 8
+"""Pictures that go through a frozen tower together (`engine.features`)."""
+WINDOW_PATCHES = 8
+"""Side of a window of Qwen2.5-VL's tower, in patches."""
+FULL_ATTENTION_LAYERS = 4
+"""Layers of that tower without windows."""
 
 
 @dataclass(frozen=True)
 class Phases:
-    """Seconds per prompt."""
+    """Seconds per prompt, over all GPUs; named as the log names them, the update in its parts."""
 
-    generate: float
-    image: float
-    forward: float
-    backward: float
-    reward: float
+    prepare: float = 0.0
+    vision: float = 0.0
+    sync: float = 0.0
+    prefill: float = 0.0
+    rollout: float = 0.0
+    reward: float = 0.0
+    logprobs: float = 0.0
+    forward: float = 0.0
+    backward: float = 0.0
+    optimizer: float = 0.0
+    communication: float = 0.0
+
+    @property
+    def update(self) -> float:
+        """What the log calls the update: forward, backward, optimiser and communication."""
+        return self.forward + self.backward + self.optimizer + self.communication
 
     @property
     def total(self) -> float:
         """Their sum."""
-        return self.generate + self.image + self.forward + self.backward + self.reward
+        return float(sum(vars(self).values()))
 
+    def of_the_log(self) -> dict[str, float]:
+        """By the phases that a run's log has (`time/…`)."""
+        names = ("prepare", "sync", "prefill", "rollout", "reward", "vision", "logprobs", "update")
+        return {name: float(getattr(self, name)) for name in names}
 
-def phases(work: Workload) -> Phases:
-    """What one prompt of the main stage costs, in seconds, all its completions and updates included, over all GPUs."""
-    flops = work.gpu.bf16_tflops * 1e12
-    generations, method = work.generations, work.method
-    # Masks are all drawn from one reading of the picture.
-    samples = (generations if method.samples_texts else 1) * method.sequences
-    uses_vllm = method.samples_texts and work.config.rollout.engine == "vllm"
-    token_flops = 2 * work.shape.active_parameters
-    attention = (
-        4 * work.shape.layers * work.shape.hidden * work.sequence_tokens
-    )  # scores and values, per token
-    forward_once = samples * work.sequence_tokens * (token_flops + attention) / (flops * TRAINING_EFFICIENCY)
-    # Besides the training passes: one for the sampler's log-probabilities with vLLM or where a batch is used again, one
-    # for the reference if beta > 0.
-    updates = work.plan.steps_per_batch
-    passes = updates + (uses_vllm or updates > 1) + (bool(method.samples) and work.config.training.beta > 0)
-    image_once = samples * _image_flops(work) / (flops * TRAINING_EFFICIENCY)
-    # LoRA needs gradients of activations only; full tuning also those of the weights.
-    backward_factor = (1 if work.has_lora else 2) + (1 if work.checkpoints_activations else 0)
-    share = 1 / work.gpus
-    if work.shares_prompt:
-        passes -= uses_vllm and updates == 1  # the update's own pass gives them
-        completions = work.sequence_tokens - work.prompt_tokens
-        tokens = work.prompt_tokens + generations * completions
-        compute = tokens * (token_flops + attention) / (flops * SHARED_EFFICIENCY)
-        least = work.shape.layers * SHARED_PASS_S_PER_LAYER / work.groups_per_pass / (1 + backward_factor)
-        forward_once = max(compute, least)
-        image_once = _image_flops(work) / (flops * SHARED_IMAGE_EFFICIENCY) / passes
-    return Phases(
-        generate=(_generate(work, uses_vllm=uses_vllm) if method.samples_texts else 0.0) * share,
-        image=image_once * passes * share,
-        forward=forward_once * passes * share,
-        backward=forward_once * backward_factor * updates * share,
-        reward=generations * (1 + sum(work.resampled)) * REWARD_S_PER_COMPLETION if method.samples else 0.0,
-    )
+    def scaled(self, factors: dict[str, float]) -> Phases:
+        """Each phase times its factor; parts of the update by that of `update`."""
+        parts = ("forward", "backward", "optimizer", "communication")
+        return Phases(
+            **{
+                field.name: getattr(self, field.name)
+                * factors.get("update" if field.name in parts else field.name, 1.0)
+                for field in fields(self)
+            }
+        )
 
 
 class Hours(NamedTuple):
@@ -111,84 +90,394 @@ def hours(work: Workload) -> Hours:
     return Hours(seconds / 3600, _validation_seconds(work) / 3600, _pass_rate_seconds(work) / 3600)
 
 
-def _generate(work: Workload, *, uses_vllm: bool) -> float:
-    """Seconds per prompt on one GPU: the step's prompts at once, then what dynamic sampling draws again."""
-    first = _round(work, 1.0, uses_vllm=uses_vllm)
-    sync = 2 * work.shape.parameters / (WEIGHT_SYNC_GB_S * 1e9) if uses_vllm else 0.0
-    if uses_vllm and work.shares_prompt and work.config.tuning.method == "lora":
-        sync = SHARED_SYNC_S
-    seconds = first + sync / _prompts_together(work)
-    for share in work.resampled:
-        any_dead = 1 - (1 - share) ** work.plan.prompts_per_step  # else there is no such round
-        if any_dead > 0:
-            seconds += any_dead * _round(work, share / any_dead, uses_vllm=uses_vllm)
-    return seconds
+def phases(work: Workload) -> Phases:
+    """What one prompt of the main stage costs, in seconds, all its completions and updates included, over all GPUs."""
+    step = _step(work)
+    return Phases(**{name: seconds / work.plan.prompts_per_step for name, seconds in vars(step).items()})
 
 
-def _round(work: Workload, share: float, *, uses_vllm: bool) -> float:
-    """Seconds per prompt of the step for sampling a share of its prompts: prefill, then one decoding step per token."""
-    prefills = 1 if uses_vllm or work.shares_prompt else work.generations  # vLLM caches the shared prompt
-    together = share * work.plan.samples_per_step / work.gpus
-    decode = work.config.rollout.max_completion_length * _token_seconds(
-        work, together, uses_vllm=uses_vllm, is_recorded=work.shares_prompt
+def _step(work: Workload) -> Phases:
+    """Seconds of a batch of prompts and of all steps that learn from it, on one GPU of those that share it."""
+    constants, plan, method = work.constants, work.plan, work.method
+    prompts = plan.prompts_per_step / work.gpus
+    samples = plan.samples_per_step / work.gpus
+    updates = plan.steps_per_batch
+    passes = _passes(work)
+    forward = sum(one.forward for one in passes)
+    backward = sum(one.backward for one in passes)
+    without_gradient = sum(one.without_gradient for one in passes)
+    again = _extra_passes(work)
+    shown = prompts if work.shares_prompt else samples * method.sequences
+    pixels = work.image_tokens * max(1, work.shape.patches_per_token) * 14**2
+    prepare = shown * (constants.picture_s + (pixels * constants.pixel_s if work.image_tokens else 0.0))
+    masks = _mask_seconds(work) if work.draws_masks else 0.0
+    return Phases(
+        prepare=prepare if method.samples else 0.0,
+        vision=_kept_features(work, prompts) if work.keeps_features else 0.0,
+        sync=_sync(work) if work.uses_vllm else 0.0,
+        prefill=_prefill(work, prompts) if method.samples_texts else 0.0,
+        rollout=_sampling(work) if method.samples_texts else 0.0,
+        reward=samples * (1 + sum(work.resampled)) * constants.text_reward_s if method.samples_texts else 0.0,
+        logprobs=again * without_gradient + (0.02 if method.samples_texts else 0.0) * _host(work),
+        forward=updates * forward + masks,
+        backward=updates * backward,
+        optimizer=updates * (_optimizer(work) + constants.step_s * _host(work))
+        + (0.0 if method.samples else prepare * 0.25),
+        communication=updates * _communication(work, len(passes)),
     )
-    return share * prefills * _prefill_seconds(work) + decode / _prompts_together(work)
+
+
+# ------------------------------------------------------------------------------------- passes of the update
+
+
+class Pass(NamedTuple):
+    """Seconds of one pass of a step."""
+
+    forward: float
+    backward: float
+    """With what is recomputed."""
+    without_gradient: float
+    """Forward only, as for log probabilities."""
+
+
+def _passes(work: Workload) -> list[Pass]:
+    """The passes of one step on one GPU; all alike."""
+    samples = work.plan.samples_per_step / work.gpus
+    if work.draws_masks:
+        tokens = work.sequence_tokens
+        pictures = work.plan.prompts_per_step / work.gpus
+        one = _pass(work, tokens, work.sequence_tokens, 1, 1)
+        return [one] * max(1, round(pictures))
+    if work.shares_prompt:
+        groups = work.groups_per_pass
+        rows = groups * work.generations
+        tokens = (
+            max(groups, 1 / work.generations if groups >= 1 else 1) * work.prompt_tokens
+            + rows * work.learned_tokens
+        )
+        if groups < 1:
+            tokens = work.prompt_tokens + rows * work.learned_tokens
+        count = max(1, round(samples / rows))
+        pictures = 0.0 if work.keeps_features else max(groups, 1)
+        return [_pass(work, tokens, work.sequence_tokens, rows, pictures)] * count
+    rows = float(work.plan.per_device_train_batch_size)
+    count = max(1, round(samples / rows))
+    rows *= work.method.sequences
+    return [_pass(work, rows * work.sequence_tokens, work.sequence_tokens, rows, rows)] * count
+
+
+def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: float) -> Pass:
+    """One pass of the update: the language model over `tokens`, its head, and pictures through the tower.
+
+    Args:
+        context: tokens that the last token of a sequence sees.
+        rows: sequences, each with `learned_tokens` that its head is computed for.
+        pictures: that go through the tower in this pass.
+    """
+    constants, shape = work.constants, work.shape
+    head_tokens = (
+        tokens if work.method.teaches and not work.method.needs_pairs else rows * work.learned_tokens
+    )
+    compute = _layers_flops(work, tokens, context) + 2 * shape.vocab * shape.hidden * head_tokens
+    products = compute / (work.flops * constants.matmul)
+    elements = tokens * _element_bytes(work) / (work.bytes_per_s * constants.bandwidth)
+    elements += head_tokens * shape.vocab * 12 / (work.bytes_per_s * constants.bandwidth)
+    unpack = _unpacking(work)
+    one = products + elements + unpack
+    launches = shape.layers * _layer_launches(work)
+    recorded = launches * constants.autograd * (constants.stream if work.shares_prompt else 1.0)
+    without = max(one, launches * (constants.stream if work.shares_prompt else 1.0))
+    forward = max(one, recorded)
+    # LoRA needs gradients of activations only; full tuning also those of the weights.
+    share = 1.0 if work.has_lora else 2.0
+    back = max(products * share + 2 * elements + unpack, recorded * constants.backward_launches)
+    if work.checkpoints_activations:
+        back += max(one, recorded)
+    seen = _tower_loop(work, pictures) if pictures and work.image_tokens else 0.0
+    if seen:
+        forward, without = forward + seen, without + seen
+        back += (
+            0.0 if work.draws_masks else seen * constants.vision_backward
+        )  # there it is called without gradients
+    return Pass(forward, back, without)
+
+
+def _layers_flops(work: Workload, tokens: float, context: float) -> float:
+    """Operations of all decoder layers for so many tokens, forward."""
+    shape = work.shape
+    layers = shape.active_parameters - (1 if shape.tied else 2) * shape.vocab * shape.hidden
+    attention = 4 * shape.layers * (shape.query_width or shape.hidden) * context / 2
+    return tokens * (2 * layers + attention)
+
+
+def _element_bytes(work: Workload) -> float:
+    """Bytes that a token moves through all layers beside the products, forward."""
+    constants, shape = work.constants, work.shape
+    each = constants.hidden_passes * shape.hidden + constants.mlp_passes * shape.mlp_used
+    return work.width * shape.layers * each
+
+
+def _layer_launches(work: Workload) -> float:
+    """Seconds in which one decoder layer is launched forward without gradients, adapters unmerged."""
+    constants = work.constants
+    added = {
+        "lora": constants.lora_s,
+        "dora": constants.lora_s + constants.dora_s,
+        "qlora": constants.lora_s + constants.qlora_s,
+    }
+    seconds = constants.layer_s + added.get(work.config.tuning.method, 0.0)
+    if work.shape.experts:
+        seconds += work.shape.experts_used * constants.layer_s / 4
+    return seconds * _host(work)
+
+
+def _host(work: Workload) -> float:
+    """Launches of this code and machine against those of ours on a GPU's host."""
+    if work.is_other_code and work.has_lora:
+        return work.constants.other_launches
+    return work.constants.cpu_op if work.gpu.is_cpu else 1.0
+
+
+def _unpacking(work: Workload) -> float:
+    """Seconds for making bf16 weights of 4-bit ones once."""
+    if work.config.tuning.method != "qlora":
+        return 0.0
+    weights = work.shape.parameters - work.shape.vocab * work.shape.hidden
+    return 4.5 * weights / (work.bytes_per_s * work.constants.dequantise)
+
+
+def _extra_passes(work: Workload) -> float:
+    """Forward passes beside the update's: for the sampler's log probabilities and for the reference model."""
+    config, updates = work.config, work.plan.steps_per_batch
+    if not work.method.samples:
+        return 1.0 if work.method.needs_pairs else 0.0  # DPO's reference
+    old = 0.0
+    if updates > 1 or (work.uses_vllm and not work.shares_prompt):
+        old = 1.0
+    reference = 1.0 if config.training.beta > 0 and work.method.has_reference else 0.0
+    return old + reference
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+def _patches(work: Workload) -> float:
+    return work.shape.patches_per_token * work.image_tokens
+
+
+def _tower_flops(work: Workload) -> float:
+    """Operations of one picture through the vision tower."""
+    shape, patches = work.shape, _patches(work)
+    seen = min(patches, 1024.0)  # most blocks see a window
+    return patches * (2 * shape.vision_parameters + 4 * shape.vision_layers * shape.vision_hidden * seen)
+
+
+def _tower_loop(work: Workload, pictures: float) -> float:
+    """Seconds of a pass of so many pictures through the tower as Transformers runs it: windows one by one."""
+    constants, shape = work.constants, work.shape
+    side = _patches(work) ** 0.5
+    windows = ceil(side / WINDOW_PATCHES) ** 2 if shape.family == "qwen2.5-vl" else 1
+    windowed = max(0, shape.vision_layers - FULL_ATTENTION_LAYERS) if windows > 1 else 0
+    calls = windowed * windows + (shape.vision_layers - windowed)
+    launches = (
+        shape.vision_layers * constants.vision_layer_s + pictures * calls * constants.window_s
+    ) * _host(work)
+    return max(launches, pictures * _tower_flops(work) / (work.flops * constants.vision_share))
+
+
+def _kept_features(work: Workload, prompts: float) -> float:
+    """Seconds for a step's pictures through a frozen tower, each once."""
+    if not work.image_tokens:
+        return 0.0
+    constants = work.constants
+    calls = ceil(prompts / AT_ONCE)
+    compute = prompts * _tower_flops(work) / (work.flops * constants.vision_share)
+    return max(compute, calls * work.shape.vision_layers * constants.vision_layer_s * _host(work))
+
+
+# ------------------------------------------------------------------------------------------------ sampling
 
 
 def _prompts_together(work: Workload) -> float:
     """Prompts of a step on one GPU."""
-    return max(1.0, work.plan.samples_per_step // work.gpus / work.generations)
+    return max(1.0, work.plan.samples_per_step / work.gpus / work.generations)
 
 
-def _prefill_seconds(work: Workload) -> float:
-    """Seconds for reading one prompt with its image."""
-    flops = 2 * work.shape.active_parameters * work.prompt_tokens + _image_flops(work)
-    return flops / (work.gpu.bf16_tflops * 1e12 * PREFILL_EFFICIENCY)
+def _prefill(work: Workload, prompts: float) -> float:
+    """Seconds for reading a step's prompts before anything is sampled."""
+    rounds = 1 + sum(work.resampled)
+    return rounds * _prefill_seconds(work, prompts, is_shared=work.shares_prompt or work.uses_vllm)
 
 
-def _token_seconds(work: Workload, together: float, *, uses_vllm: bool, is_recorded: bool = False) -> float:
+def _prefill_seconds(work: Workload, prompts: float, *, is_shared: bool) -> float:
+    """Seconds for reading so many prompts, once for their completions or once for each."""
+    constants, shape = work.constants, work.shape
+    copies = prompts * (1 if is_shared else work.generations)
+    flops = copies * _layers_flops(work, work.prompt_tokens, work.prompt_tokens)
+    pictures = 0.0 if work.keeps_features and not work.uses_vllm else copies
+    if work.uses_vllm:  # in 16 bits on every card
+        flops += pictures * _tower_flops(work) if work.image_tokens else 0.0
+        return flops / (1e12 * work.gpu.bf16_tflops * constants.prefill) + copies * 4e-3
+    seen = _tower_loop(work, pictures) if pictures and work.image_tokens else 0.0
+    launches = shape.layers * _layer_launches(work)
+    return max(flops / (work.flops * constants.prefill), launches) + _unpacking(work) + seen
+
+
+def _sampling(work: Workload) -> float:
+    """Seconds of a step for sampling: its prompts at once, then what dynamic sampling draws again."""
+    seconds = _round(work, 1.0)
+    for share in work.resampled:
+        any_dead = 1 - (1 - share) ** work.plan.prompts_per_step  # else there is no such round
+        if any_dead > 0:
+            seconds += any_dead * _round(work, share / any_dead)
+    return seconds
+
+
+def _round(work: Workload, share: float) -> float:
+    """Seconds for sampling a share of the step's prompts: one decoding step per token of the longest completion."""
+    together = share * work.plan.samples_per_step / work.gpus
+    longest = work.config.rollout.max_completion_length
+    if work.uses_vllm and work.config.vllm.mode == "server":
+        together *= work.gpus
+    return longest * _token_seconds(work, max(1.0, together), uses_vllm=work.uses_vllm)
+
+
+def _token_seconds(
+    work: Workload, together: float, *, uses_vllm: bool, is_recorded: bool | None = None
+) -> float:
     """Seconds for one more token of `together` completions: weights and cache are read once."""
-    gpu, shape = work.gpu, work.shape
-    context = work.prompt_tokens + COMPLETION_SHARE * work.config.rollout.max_completion_length / 2
-    kv_bytes = together * context * shape.layers * 2 * shape.kv_width * 2
-    read = (2 * shape.read_parameters(together) + kv_bytes) / (
-        gpu.bandwidth_gb_s * 1e9 * BANDWIDTH_EFFICIENCY
-    )
+    constants, shape = work.constants, work.shape
+    context = work.prompt_tokens + work.completion_share * work.config.rollout.max_completion_length / 2
+    width, rate = (2, 1e12 * work.gpu.bf16_tflops) if uses_vllm else (work.width, work.flops)
+    kv_bytes = together * context * shape.layers * 2 * shape.kv_width * width
+    weights = width * shape.read_parameters(together)
+    compute = 2 * shape.active_parameters * together / (rate * constants.matmul)
     if uses_vllm:
-        return read + VLLM_S_PER_TOKEN
-    per_layer = TRANSFORMERS_S_PER_LAYER if work.has_lora else TRANSFORMERS_S_PER_LAYER_PLAIN
-    if is_recorded:
-        per_layer = SHARED_S_PER_LAYER
-    return max(read, shape.layers * per_layer)
+        parallel = work.config.vllm.tensor_parallel_size
+        read = (weights / parallel + kv_bytes) / (work.bytes_per_s * constants.vllm_bandwidth)
+        return max(read, compute) + constants.vllm_step_s + together * constants.vllm_row_s
+    trained = 4 if work.config.tuning.method == "full" else work.width  # read in float32, computed in 16 bits
+    recorded = work.is_recorded if is_recorded is None else is_recorded
+    # A recorded step reads the whole room that is set aside; `generate` copies the cache with each token.
+    room = work.prompt_tokens + work.config.rollout.max_completion_length
+    kv_bytes *= 1.5 * room / context if recorded else 3.0
+    read = (weights * trained / work.width + kv_bytes) / (work.bytes_per_s * constants.bandwidth * 0.8)
+    if recorded:
+        each = constants.recorded_s * _layer_launches(work) / (constants.layer_s + constants.lora_s)
+    else:
+        each = _layer_launches(work) * (constants.sharded_launches if work.shares_weights else 1.0)
+    return max(read, compute, shape.layers * each) + _unpacking(work)
+
+
+def _sync(work: Workload) -> float:
+    """Seconds for the policy's weights into vLLM."""
+    constants, shape = work.constants, work.shape
+    modules = shape.layers * ADAPTED_MODULES
+    sends_all = (
+        work.config.tuning.method != "lora" or work.shares_weights or work.config.vllm.mode == "server"
+    )
+    sends_all |= (
+        work.config.vllm.enable_sleep_mode or work.config.vllm.tensor_parallel_size > 1 or work.gpus > 1
+    )
+    moved = 14 * shape.parameters / (work.bytes_per_s * constants.bandwidth)
+    seconds = moved + modules * constants.sync_module_s * (2 if sends_all else 1)
+    if work.config.vllm.mode == "server":
+        seconds += 2 * shape.parameters / (1e9 * work.gpu.link_gb_s * constants.link)
+    if work.shares_weights:
+        seconds += 2 * shape.parameters / (1e9 * work.gpu.link_gb_s * constants.link)
+        seconds += modules * constants.sharded_sync_s * _host(work)
+    if work.config.vllm.enable_sleep_mode:
+        seconds += 2 * 2 * shape.parameters / 50e9  # to the host's memory and back
+    return seconds
+
+
+# --------------------------------------------------------------------------------- optimiser, several GPUs
+
+
+def trained_parameters(work: Workload) -> int:
+    """Weights that learn."""
+    if not work.has_lora:
+        return work.shape.parameters if work.trains_vision else work.shape.language_parameters
+    shape, rank = work.shape, work.config.tuning.rank
+    learned = shape.lora_parameters(rank)
+    if work.draws_masks and not shape.experts:  # adapters on the attention alone
+        learned -= 3 * shape.layers * rank * (shape.hidden + shape.mlp)
+    return learned
+
+
+def _optimizer(work: Workload) -> float:
+    """Seconds of one optimiser step over what this GPU holds of it."""
+    each = {"adamw_8bit": 14, "paged_adamw_8bit": 16, "paged_adamw_32bit": 32, "adafactor": 24}
+    held = trained_parameters(work) / (work.gpus if work.shares_optimizer else 1)
+    moved = held * each.get(work.config.training.optim, 40)  # clipping reads the gradients once more
+    return moved / (work.bytes_per_s * work.constants.bandwidth)
+
+
+def _communication(work: Workload, passes: int) -> float:
+    """Seconds of a step in which the GPUs wait for each other's numbers."""
+    if work.gpus == 1:
+        return 0.0
+    constants, shape = work.constants, work.shape
+    rate = 1e9 * work.gpu.link_gb_s * constants.link
+    share = (work.gpus - 1) / work.gpus
+    seconds = 2 * share * 4 * trained_parameters(work) / rate + 20 * constants.collective_s
+    if work.shares_weights:
+        gathers = 3 if work.checkpoints_activations else 2
+        seconds += (
+            passes
+            * gathers
+            * (share * 2 * shape.parameters / rate / 2 + 4 * shape.layers * constants.collective_s)
+        )
+    return seconds
+
+
+def _mask_seconds(work: Workload) -> float:
+    """Seconds of a step for SAM's pass over the pictures, and for the masks drawn of each."""
+    pictures = work.plan.prompts_per_step / work.gpus
+    side = work.config.masks.image_size or 1024
+    scale = (side / 1024) ** 2
+    constants = work.constants
+    drawn = work.generations * constants.mask_judge_s * scale
+    speed = 989e12 / work.flops if work.gpu.is_cpu else 1.0
+    return pictures * (constants.mask_sam_s * speed + drawn)
+
+
+# ------------------------------------------------------------------------------------- before and in between
 
 
 def _pass_rate_seconds(work: Workload) -> float:
     """Sampling every row with Transformers, 64 completions at once, as `training.pass_rate` does."""
-    if work.config.curriculum.by != "pass_rate":
+    curriculum = work.config.curriculum
+    if curriculum.by != "pass_rate" and not curriculum.drop:
         return 0.0
     completions = work.plan.rows * work.config.curriculum.samples
-    tokens = -(-completions // PASS_RATE_BATCH) * work.config.rollout.max_completion_length
-    decode = tokens * _token_seconds(work, PASS_RATE_BATCH, uses_vllm=False)
-    return (completions * _prefill_seconds(work) + decode) / work.gpus
-
-
-def _image_flops(work: Workload) -> float:
-    """Floating-point operations of encoding one image."""
-    patches = work.shape.patches_per_token * work.image_tokens
-    attention = (
-        4 * work.shape.vision_layers * work.shape.vision_hidden * min(patches, 1024)
-    )  # most blocks see a window
-    return patches * (2 * work.shape.vision_parameters + attention)
+    tokens = ceil(completions / PASS_RATE_BATCH) * work.config.rollout.max_completion_length
+    decode = tokens * _token_seconds(work, PASS_RATE_BATCH, uses_vllm=False, is_recorded=False)
+    batches = ceil(completions / PASS_RATE_BATCH)
+    read = batches * _plain_prefill(work, min(completions, PASS_RATE_BATCH))
+    return (read + decode) / work.gpus
 
 
 def _validation_seconds(work: Workload) -> float:
+    """Greedy answers to the validation rows, before, after and in between."""
     validation = work.config.validation
     times = (2 if validation.before_and_after else 0) + (
         work.plan.steps // validation.steps if validation.steps else 0
     )
     rows = min(validation.rows or work.rows, work.rows)
-    tokens = work.config.rollout.max_completion_length
-    batches = -(-rows // 32)
-    per_batch = tokens * work.shape.layers * TRANSFORMERS_S_PER_LAYER
-    prefill = rows * (2 * work.shape.active_parameters * work.prompt_tokens + _image_flops(work))
-    return times * (batches * per_batch + prefill / (work.gpu.bf16_tflops * 1e12 * PREFILL_EFFICIENCY))
+    batches = ceil(rows / VALIDATION_BATCH)
+    longest = work.config.rollout.max_completion_length if not work.draws_masks else 0
+    decode = longest * _token_seconds(work, min(rows, VALIDATION_BATCH), uses_vllm=False, is_recorded=False)
+    return times * batches * (decode + _plain_prefill(work, min(rows, VALIDATION_BATCH)))
+
+
+def _plain_prefill(work: Workload, rows: float) -> float:
+    """Seconds for reading so many prompts with Transformers, each with its picture."""
+    constants = work.constants
+    flops = rows * _layers_flops(work, work.prompt_tokens, work.prompt_tokens)
+    seen = _tower_loop(work, rows) if work.image_tokens else 0.0
+    launches = work.shape.layers * _layer_launches(work)
+    return max(flops / (work.flops * constants.prefill), launches) + _unpacking(work) + seen
+
+
+__all__ = ["Constants", "Hours", "Phases", "hours", "phases", "trained_parameters"]

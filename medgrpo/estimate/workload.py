@@ -6,22 +6,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medgrpo.config.passes import MANY_TOKENS, tokens_of_a_pass
+from medgrpo.config.passes import SHARE_OF_FREE, bytes_of_a_token, tokens_of_a_pass
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
 from medgrpo.config.sections import RunConfig
+from medgrpo.errors import MedgrpoError
+from medgrpo.estimate.constants import FITTED, Constants
 from medgrpo.estimate.hardware import Gpu
+from medgrpo.files import read_json
 from medgrpo.foreign import reads
 from medgrpo.methods import METHODS, Method
 from medgrpo.models.shape import ModelShape
 
-TEXT_TOKENS = 96
+TEXT_TOKENS = 101
 """Tokens of question, instructions and chat template around an image: the median of the structured template."""
+TARGET_TOKENS = 40
+"""Tokens of a target that SFT learns: tags, plane, modality and a short answer."""
+MASK_TEXT_TOKENS = 30
+"""Tokens of the prompt and of the fixed answer of a model that answers with masks."""
 COMPLETION_SHARE = 0.7
 """Mean length of a completion as a share of the limit. A group waits for its longest, so generation pays it all."""
-
-
-LARGE_GPU = 40
-"""GiB from which on passes are as large as keeps the GPU busy; training looks at what is really free."""
 DEAD_SHARE, DEAD_SHARE_LOW, DEAD_SHARE_HIGH = 0.4, 0.0, 0.8
 """Share of the groups without spread, which dynamic sampling draws again: as the demo ends (BENCHMARKS.md, .42), and the
 range that an estimate spans."""
@@ -35,6 +38,10 @@ class Workload:
         image_tokens: language-model tokens of one image, after the 2×2 merge; 0 for text.
         gpus: GPUs that share a step.
         dead_share: groups without spread in each round of dynamic sampling, as a share.
+        text_tokens: of a prompt, beside its image; None: `TEXT_TOKENS`.
+        completion_share: mean length of a completion as a share of the limit.
+        target_tokens: of what SFT, or one side of a pair, learns; None: as usual for the method.
+        is_other_code: whether another trainer's run is meant, for the table of published figures.
     """
 
     config: RunConfig
@@ -44,6 +51,11 @@ class Workload:
     rows: int
     image_tokens: int
     dead_share: float = DEAD_SHARE
+    text_tokens: int | None = None
+    completion_share: float = COMPLETION_SHARE
+    target_tokens: int | None = None
+    is_other_code: bool = False
+    constants: Constants = FITTED
 
     @property
     def plan(self) -> StagePlan:
@@ -74,21 +86,82 @@ class Workload:
         rounds = self.config.rollout.dynamic_sampling if self.method.samples_texts else 0
         return [self.dead_share**number for number in range(1, rounds + 1)]
 
+    # ------------------------------------------------------------------------------------ lengths
+
     @property
     def prompt_tokens(self) -> int:
         """Tokens before the completion."""
-        return self.image_tokens + TEXT_TOKENS
+        usual = MASK_TEXT_TOKENS if self.draws_masks else TEXT_TOKENS
+        return self.image_tokens + (usual if self.text_tokens is None else self.text_tokens)
+
+    @property
+    def draws_masks(self) -> bool:
+        """Whether the model answers with masks."""
+        return "mask" in self.method.needs
+
+    @property
+    def learned_tokens(self) -> float:
+        """Tokens that one sequence of a pass learns from, on average."""
+        longest = self.config.rollout.max_completion_length
+        if self.method.samples_texts:
+            return self.completion_share * longest
+        if self.target_tokens is not None:
+            return self.target_tokens
+        return self.completion_share * longest if self.method.needs_pairs else TARGET_TOKENS
+
+    @property
+    def longest_learned(self) -> float:
+        """The same of the longest sequence, which memory is needed for."""
+        return self.config.rollout.max_completion_length if self.method.samples_texts else self.learned_tokens
 
     @property
     def sequence_tokens(self) -> float:
         """Tokens of one prompt with its completion, on average."""
-        return self.prompt_tokens + COMPLETION_SHARE * self.config.rollout.max_completion_length
+        return self.prompt_tokens + self.learned_tokens
+
+    # --------------------------------------------------------------------------------- how it runs
+
+    @property
+    def uses_vllm(self) -> bool:
+        """Whether vLLM samples."""
+        return self.method.samples_texts and self.config.rollout.engine == "vllm"
+
+    @property
+    def is_colocated(self) -> bool:
+        """Whether vLLM shares the training GPUs."""
+        return self.uses_vllm and self.config.vllm.mode == "colocate"
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether weights are spread over the GPUs (ZeRO-3, FSDP)."""
+        launch = self.config.launch
+        return self.gpus > 1 and (launch.fsdp or zero_stage(launch.deepspeed) == 3)
+
+    @property
+    def shares_optimizer(self) -> bool:
+        """Whether gradients and optimiser are spread over the GPUs (ZeRO-2 and -3, FSDP)."""
+        return self.gpus > 1 and bool(self.config.launch.fsdp or self.config.launch.deepspeed)
 
     @property
     def shares_prompt(self) -> bool:
         """Whether a group's prompt and pictures are computed once (`engine.shared_prompt`)."""
         is_dense = self.shape.experts <= 1
         return self.method.samples_texts and is_dense and self.config.engine.shared_prompt != "off"
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether what a frozen vision tower makes of a picture is kept for the step."""
+        return self.shares_prompt and not self.shares_weights and not self.trains_vision
+
+    @property
+    def trains_vision(self) -> bool:
+        """Whether the picture's side learns."""
+        return bool({"vision", "aligner"} & set(self.config.tuning.towers))
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether Transformers samples from a recorded step (CUDA graph)."""
+        return self.shares_prompt and not self.shares_weights and not self.gpu.is_cpu
 
     @property
     def groups_per_pass(self) -> float:
@@ -98,13 +171,42 @@ class Workload:
         is_cut = training.per_device_train_batch_size or training.gradient_accumulation_steps
         if is_cut and engine.tokens_per_pass is None:
             return rows / self.generations
-        fitting = MANY_TOKENS if self.gpu.memory_gib >= LARGE_GPU else 0
-        budget = engine.tokens_per_pass or tokens_of_a_pass(rows * (self.prompt_tokens + longest), fitting)
+        usual = rows * (self.prompt_tokens + longest)
+        budget = engine.tokens_per_pass or tokens_of_a_pass(usual, self._tokens_that_fit())
         most = self.plan.samples_per_step / self.gpus / self.generations
+        each = self.prompt_tokens + self.generations * longest
+        if each > budget:
+            fitting = max(1.0, (budget - self.prompt_tokens) // longest)
+            part = max(
+                (
+                    rows
+                    for rows in range(1, self.generations + 1)
+                    if self.generations % rows == 0 and rows <= fitting
+                ),
+                default=1,
+            )
+            return part / self.generations
+        whole = int(budget // each)
         return max(
-            1 / self.generations,
-            min(most, budget // (self.prompt_tokens + self.generations * longest)),
+            min(1.0, most),
+            max((n for n in range(1, int(most) + 1) if most % n == 0 and n <= whole), default=1),
         )
+
+    def _tokens_that_fit(self) -> int:
+        """As `training.trainers.passes` finds out on the GPU: half of what weights, optimiser and vLLM leave."""
+        if (
+            self.gpu.is_cpu
+            or not self.checkpoints_activations
+            or self.config.training.gradient_checkpointing is False
+        ):
+            return 0
+        total = 2**30 * self.gpu.memory_gib
+        each_weight = {"full": 4.0, "qlora": 0.6}.get(self.config.tuning.method, float(self.width))
+        weights = each_weight * self.shape.parameters
+        held = weights * (6 if self.config.tuning.method == "full" else 1)
+        sampler = self.config.vllm.gpu_memory_utilization * total if self.is_colocated else 0.0
+        each = bytes_of_a_token(self.shape.layers, self.shape.hidden, self.shape.mlp)
+        return max(0, int(SHARE_OF_FREE * (0.98 * total - held - sampler) / each))
 
     @property
     def has_lora(self) -> bool:
@@ -114,7 +216,45 @@ class Workload:
     @property
     def checkpoints_activations(self) -> bool:
         """Whether activations are recomputed in the backward pass."""
-        return self.config.training.gradient_checkpointing is not False
+        chosen = self.config.training.gradient_checkpointing
+        return not self.gpu.is_cpu if chosen is None else chosen
+
+    @property
+    def is_half(self) -> bool:
+        """Whether products are computed in 16 bits at the card's full rate."""
+        if self.gpu.is_cpu or self.config.model.dtype == "float32":
+            return False
+        return self.gpu.has_bf16 or self.config.model.dtype == "float16"
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations a second that the card does at best in the run's type."""
+        return 1e12 * (
+            self.gpu.bf16_tflops if self.is_half else self.gpu.fp32_tflops or self.gpu.bf16_tflops / 8
+        )
+
+    @property
+    def bytes_per_s(self) -> float:
+        """Bytes a second that its memory gives at best."""
+        return 1e9 * self.gpu.bandwidth_gb_s
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number in the frozen weights and in what passes through the layers."""
+        return 2 if self.is_half else 4
+
+
+def zero_stage(deepspeed: str | None) -> int:
+    """ZeRO's stage by `launch.deepspeed`: a shipped name, or what a configuration file says; 0 without one."""
+    if deepspeed is None:
+        return 0
+    if deepspeed in {"zero2", "zero3"}:
+        return int(deepspeed[-1])
+    try:
+        settings = read_json(Path(deepspeed))
+        return int((settings.get("zero_optimization") or {}).get("stage") or 0)
+    except (OSError, ValueError, MedgrpoError):
+        return 3 if "zero3" in deepspeed else 2
 
 
 @reads("data", "a prepared dataset")

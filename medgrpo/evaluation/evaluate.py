@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset
+from medgrpo.evaluation.above_baseline import below_baseline
 from medgrpo.evaluation.baseline import constant_completions
 from medgrpo.evaluation.calibration import sample_metrics, stated_calibration
 from medgrpo.evaluation.counterfactual import compare_with_real
@@ -205,6 +206,8 @@ def evaluate_predictions(
     result = Evaluation(
         predictions, scored, document, sample_answers=answers, masks=masks if mask_document else None
     )
+    document["below_baseline"] = below_baseline(document)
+    result.warnings += [one["words"] for one in document["below_baseline"]]
     if 0 < images < MIN_CLUSTERS:
         result.warnings.append(
             f"too few images: {images}, and below {MIN_CLUSTERS} the intervals promise more than they hold"

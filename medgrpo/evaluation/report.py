@@ -18,6 +18,8 @@ from medgrpo.pages.pictures import thumbnail
 
 THUMBNAIL_PX = 224
 OVERLAY_PX = 448
+PRINTED_CASES = 4
+"""Cases of a list that are printed (`report.css`), so that the page is four sheets at most."""
 LONGEST_TEXT = 4000
 """Characters of a text that are shown."""
 
@@ -70,9 +72,18 @@ def _facts(document: dict[str, Any]) -> str:
         "source",
         "clustered_by",
         "baseline_from",
+        "evaluated",
+        "versions",
+        "seed",
     )
-    items = facts((name.replace("_", " "), text(document[name] or "")) for name in shown if name in document)
+    items = facts((name.replace("_", " "), text(_fact(document[name]))) for name in shown if name in document)
     return f"<p>{document['n']} questions about {document['images']} images.</p>{items}"
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    return "" if value is None else str(value)
 
 
 def _warnings(result: Evaluation) -> str:
@@ -95,23 +106,23 @@ def _metrics(document: dict[str, Any]) -> str:
     beside = [pair for pair in BESIDE if any(pair[1] in entry for entry in shown)]
     for metric in METRICS:
         meaning = text(figure(metric.name).meaning)
+        broken = metric.name.replace("_", "_<wbr>")  # where a narrow page may break it
         entry = document.get(metric.name)
         if entry is None or (not entry["n"] and "mask_failed" in document):
             continue
         interval = "–" if entry["low"] is None else f"{entry['low']:.3f} – {entry['high']:.3f}"
         rows.append(
             [
-                f'<span title="{meaning}">{metric.name}</span>',
+                f"<span>{broken}</span><small>{meaning}{text('; ' + entry['note']) if entry.get('note') else ''}</small>",
                 f"<strong>{_number(entry['value'])}</strong>",
                 interval,
                 _bar(entry) if _is_share(metric.name, entry) else "",
                 *(_beside(entry.get(key)) for _, key in beside),
                 str(entry["n"]),
-                f"{meaning}{text('; ' + entry['note']) if entry.get('note') else ''}",
             ]
         )
     bar = "0 to 1; | majority" if any("baseline" in entry for entry in shown) else "0 to 1"
-    head = ["metric", "value", "95 % interval", bar, *(title for title, _ in beside), "n", "meaning"]
+    head = ["metric", "value", "95 % interval", bar, *(title for title, _ in beside), "n"]
     return "<h2>Figures</h2>" + _table("Intervals are clustered by image", head, rows, "figures")
 
 
@@ -271,8 +282,10 @@ def _cases(result: Evaluation) -> str:
         ),
     ]
     return "".join(
-        f"<h2>{name}</h2><p>{text(what)}; {len(chosen)} shown.</p>"
+        f'<section class="cases"><h2>{name}</h2><p>{text(what)}; {len(chosen)} shown'
+        f'<span class="printed"> on the screen, at most {PRINTED_CASES} in print</span>.</p>'
         + "".join(_case(result, index) for index in chosen)
+        + "</section>"
         for name, what, chosen in lists
         if chosen
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,15 @@ def adapter_config(folder: Path) -> dict[str, Any]:
         raise MedgrpoError(
             f"{folder / CONFIG}: r is {rank!r}", expected="the rank of the adapter, a whole number from 1 on"
         )
+    for name in ("lora_alpha", "alpha"):
+        alpha = config.get(name)
+        if alpha is not None and not (
+            isinstance(alpha, int | float) and not isinstance(alpha, bool) and isfinite(alpha)
+        ):
+            raise MedgrpoError(
+                f"{folder / CONFIG}: {name} is {alpha!r}",
+                expected="a finite number, which scales the adapter",
+            )
     return config
 
 
@@ -88,6 +98,12 @@ def read_adapter(folder: Path) -> AdapterFiles:
         tensors = load_file(str(file))
     else:
         tensors = _read_bin(file)
+    whole = [name for name, one in tensors.items() if not one.is_floating_point()]
+    if whole:
+        raise MedgrpoError(
+            f"the adapter {folder} has {len(whole)} of {len(tensors)} tensors in whole numbers: {listed(whole)}",
+            expected="floating point: what was rounded to whole numbers is another adapter",
+        )
     check_finite(tensors, f"the adapter {folder}")
     return AdapterFiles(
         folder, config, {name.removeprefix("base_model.model."): one for name, one in tensors.items()}
@@ -100,12 +116,15 @@ def _read_bin(file: Path) -> dict[str, torch.Tensor]:
     import torch
 
     try:
-        return dict(torch.load(file, map_location="cpu", weights_only=True))
+        found = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise MedgrpoError(
             f"{file} cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
             hint="the download or the save was interrupted: fetch or save it again",
         ) from error
+    if not isinstance(found, dict) or not all(isinstance(one, torch.Tensor) for one in found.values()):
+        raise MedgrpoError(f"{file} holds no tensors by name", expected="what PEFT's save_pretrained writes")
+    return found
 
 
 def is_finite(tensor: torch.Tensor) -> bool:

@@ -40,10 +40,8 @@ def load_adapter(model: Any, folder: Path, *, base: str, is_trainable: bool = Fa
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # missing keys: we refuse them below
             adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=is_trainable)
-            if _is_sharded(
-                adapted
-            ):  # ZeRO-3 holds a share of each weight: PEFT gathers them, and says nothing
-                check_fits(adapted, files, base=base)
+            check_fits(adapted, files, base=base)
+            if _is_sharded(adapted):  # ZeRO-3 holds a share of each weight, and PEFT has gathered them
                 return adapted
             named = {f"base_model.model.{name}": tensor for name, tensor in files.tensors.items()}
             result = set_peft_model_state_dict(adapted, named, adapter_name="default")

@@ -139,7 +139,9 @@ def _grouped(
                 unknown.append(stored)
                 continue
             leaf = match["leaf"] + (".bias" if match["end"] == ".bias" else "")
-            modules.setdefault(module, {})[leaf] = tensor
+            if leaf in modules.setdefault(module, {}):
+                raise _unfit(files, f"has {leaf} of {module} twice, under two names")
+            modules[module][leaf] = tensor
             continue
         plain = (
             stored.replace(".base_layer.", ".")
@@ -154,6 +156,8 @@ def _grouped(
                 f"the adapter {files.folder} brings {name} with shape {tuple(tensor.shape)}, the base has {skeleton.shapes[name]}",
                 expected="the base it was trained on; a larger vocabulary is resized in the base first",
             )
+        elif name in whole:
+            raise _unfit(files, f"has {name} twice, under two names")
         else:
             whole[name] = tensor
     if unknown:
@@ -211,10 +215,24 @@ def _check_complete(
             name for name in skeleton.shapes if re.fullmatch(rf"(.*\.)?{re.escape(wanted)}\.[^.]+", name)
         ]
         missing += [name for name in named if name not in whole and skeleton.source_of(name) not in whole]
+    missing += [name for name in _biases(files, skeleton, modules) if name not in whole]
     if missing:
         raise _unfit(
             files, f"has no tensor for {listed(missing)} ({len(missing)} of the modules that it names)"
         )
+
+
+def _biases(files: AdapterFiles, skeleton: Skeleton, modules: Mapping[str, Any]) -> list[str]:
+    """The base's biases that an adapter was told to train too."""
+    told = files.config.get("bias") or "none"
+    of_base = [name for name in skeleton.shapes if name.endswith(".bias")]
+    if told == "all":
+        return of_base
+    return (
+        [name for name in of_base if name.removesuffix(".bias") in modules]
+        if str(told).endswith("_only")
+        else []
+    )
 
 
 def _is_named(found: Any) -> bool:
@@ -271,6 +289,8 @@ def _lora(
         raise UsageError(f"{files.folder}: DoRA of {module}, which is no linear layer, is not merged here")
     else:
         length = magnitude.float().reshape(-1, 1)
+        if length.shape[0] != b.shape[0]:
+            raise _unfit(files, f"has {length.shape[0]} magnitudes for the {b.shape[0]} rows of {module}")
 
         def turned(w: torch.Tensor) -> torch.Tensor:
             moved = w + delta()

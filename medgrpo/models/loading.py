@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.errors import MedgrpoError, UsageError, missing_extra, typed_path
 from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import check_finite
 from medgrpo.models.chat_templates import check_template
@@ -58,7 +58,7 @@ def check_model(path: str, *, revision: str | None = None) -> dict[str, Any] | N
         raise UsageError(
             f"{path} is a file, not a model",
             expected="a model folder with config.json, or a hub name",
-            hint=f"--model {folder.parent}",
+            hint=f"--model {typed_path(folder.parent)}",
         )
     if not is_hub_name(path):
         raise UsageError(
@@ -73,7 +73,7 @@ def _check_folder(folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"{folder} holds an adapter, not a whole model",
             expected="a model folder with config.json",
-            hint=f"medgrpo merge-lora {folder} --output MERGED, or give it as the adapter over its base model",
+            hint=f"medgrpo merge-lora {typed_path(folder)} --output MERGED, or give it as the adapter over its base model",
         )
     file = folder / "config.json"
     if not file.is_file():
@@ -136,6 +136,7 @@ def load_model(
     """
     check_model(path, revision=revision)
     try:
+        from huggingface_hub.errors import StrictDataclassError
         from safetensors import SafetensorError
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
     except ImportError as error:
@@ -155,7 +156,15 @@ def load_model(
         if quantization_config is not None:
             options["quantization_config"] = quantization_config
         model, found = kind.from_pretrained(path, output_loading_info=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        ImportError,
+        SafetensorError,
+        StrictDataclassError,
+    ) as error:
         raise _not_loadable(path, error, trust_remote_code) from error
     check_loaded(model, found, path, allow_unexpected=allow_unexpected)
     processor = load_processor(
@@ -323,9 +332,15 @@ def torch_dtype(name: str) -> Any:
     import torch
 
     if name == "auto":
-        gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if gpu else torch.float32
+        return torch.bfloat16 if has_bfloat16() else torch.float32
     return getattr(torch, name)
+
+
+def has_bfloat16() -> bool:
+    """Whether there is a GPU that computes bfloat16 itself; older ones (T4, V100) emulate it, many times slower."""
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def lora_targets(model: Any, towers: Sequence[Tower] = ("language",)) -> str:

@@ -174,7 +174,12 @@ def _answered(
 
     with torch.inference_mode():
         whole = model.generate(
-            **inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, num_beams=1
+            **inputs,
+            max_new_tokens=tokens,
+            min_new_tokens=tokens,
+            do_sample=False,
+            num_beams=1,
+            suppress_tokens=_marks(model.config),
         )
         added = whole.shape[1] - inputs["input_ids"].shape[1]
         longer = {**inputs, "input_ids": whole}
@@ -183,6 +188,13 @@ def _answered(
                 tail = torch.full((whole.shape[0], added), fill, dtype=inputs[name].dtype)
                 longer[name] = torch.cat([inputs[name], tail], dim=1)
         return longer, _logits(model, longer)
+
+
+def _marks(config: Any) -> list[int] | None:
+    """Tokens that stand for a picture or a video: in an answer they would ask for one that is not there."""
+    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+    found = {token for name in names if isinstance(token := getattr(config, name, None), int)}
+    return sorted(found) or None
 
 
 def _with(
@@ -307,12 +319,13 @@ def _with_four_bits(
 
     import torch
 
+    from medgrpo.install import how_to_install
     from medgrpo.models.four_bit import four_bit_error, is_available
 
     if not is_available():
         notes.append(
             "trained on the base in 4 bits and merged into the base as it is stored; how far that is from training "
-            'was not measured: pip install "medgrpo[qlora]"'
+            f"was not measured: {how_to_install('qlora')}"
         )
         return check
     linear = {f"{name}.weight" for name, module in own.modules.items() if isinstance(module, torch.nn.Linear)}

@@ -41,6 +41,7 @@ class Skeleton:
         """
         import torch
         from accelerate import init_empty_weights
+        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.core_model_loading import WeightConverter
@@ -55,7 +56,7 @@ class Skeleton:
                 model = kind.from_config(
                     config, dtype=torch.float32, trust_remote_code=trust_remote_code
                 ).eval()
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, StrictDataclassError) as error:
             raise MedgrpoError(
                 f"the model {folder} cannot be opened: {str(error).splitlines()[0]}"
             ) from error

@@ -89,6 +89,8 @@ def weight_files(folder: Path) -> list[Path]:
             names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise MedgrpoError(f"{index} cannot be read: {error}", hint=_AGAIN) from error
+        if not names:
+            raise MedgrpoError(f"{index} names no tensors", expected="a weight_map", hint=_AGAIN)
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise MedgrpoError(

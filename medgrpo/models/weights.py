@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medgrpo.errors import UsageError
+from medgrpo.errors import UsageError, typed_path
 from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import CONFIG, adapter_config, is_adapter, recorded_metadata
 from medgrpo.models.fingerprint import adapter_fingerprint, base_fingerprint, check_adapter, check_base
@@ -127,7 +127,7 @@ def weight_folder(path: Path) -> Path:
     raise UsageError(
         f"{path} has no weights: it is {'a run that has not finished' if is_run else 'neither a model nor a run'}",
         expected=f"a model (config.json), an adapter ({CONFIG}), or a run with one of {', '.join(WEIGHT_FOLDERS)}",
-        hint=f"medgrpo train --resume {path}" if is_run else None,
+        hint=f"medgrpo train --resume {typed_path(path)}" if is_run else None,
     )
 
 
@@ -246,7 +246,7 @@ def _with_adapter(path: str, folder: Path, adapter: Path) -> Weights:
         raise UsageError(
             f"{path} is itself an adapter ({below.adapter}), and {adapter} would lie on top of it",
             expected="the whole model under both",
-            hint=f"medgrpo merge-lora {below.adapter} {found} --output MERGED adds both to their base",
+            hint=f"medgrpo merge-lora {typed_path(below.adapter)} {typed_path(found)} --output MERGED adds both to their base",
         )
     return replace(_on_base(found, below.base), run=below.run)
 
@@ -261,7 +261,7 @@ def _on_base(adapter: Path, override: str | None = None, hint: str | None = None
             raise UsageError(
                 f"the base {override} is itself an adapter",
                 expected="a whole model",
-                hint=f"medgrpo merge-lora {override} first",
+                hint=f"medgrpo merge-lora {typed_path(override)} first",
             )
         base = below.base
     elif not recorded:

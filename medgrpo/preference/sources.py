@@ -13,7 +13,7 @@ from typing import Any
 from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
-from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.errors import MedgrpoError, UsageError, typed_path
 from medgrpo.foreign import reads
 from medgrpo.models.weights import metadata_file
 from medgrpo.places import found_place
@@ -170,7 +170,7 @@ def from_files(
         raise UsageError(
             f"{shown} answers test questions only, and pairs train a model",
             expected="answers to the train split",
-            hint=f"medgrpo eval MODEL {data} --split train",
+            hint=f"medgrpo eval MODEL {typed_path(data)} --split train",
         )
     template = load_template(prompt) if prompt else recorded_template(dataset.info.get("prompt_template"))
     reward = reward.with_settings(**template.reward_settings)

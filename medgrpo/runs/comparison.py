@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +63,8 @@ class RunSummary:
             "steps": record.steps,
             "total_steps": record.total_steps,
             "finished": record.finished,
+            "status": record.status,
+            "error": record.error,
             "entries": len(record.history),
             "first": self.first,
             "last": self.last,
@@ -252,6 +254,25 @@ def config_differences(records: Sequence[RunRecord]) -> dict[str, list[Any]]:
         if len({repr(value) for value in peers}) > 1:
             differing[key.replace("/", ".")] = [config.get(key) for config in flat]
     return differing
+
+
+def plain(value: Any) -> str:
+    """A setting as a person writes it: no quotes, brackets or capitals of Python.
+
+    >>> plain(("language", "vision")), plain(True), plain(None), plain({"format": 0.2}), plain(1e-05)
+    ('language, vision', 'yes', '–', 'format 0.2', '1e-05')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {plain(item)}" for name, item in value.items()) or "none"
+    if isinstance(value, list | tuple | set):
+        return ", ".join(map(plain, value)) or "none"
+    return str(value)
 
 
 def main_metric(run: RunSummary) -> str | None:

@@ -8,7 +8,7 @@ from medgrpo.methods import SAMPLING
 from medgrpo.runs.findings import ORDER, Finding, Health, Severity, judge
 from medgrpo.runs.metric_names import JUDGED, canonical_entry
 from medgrpo.runs.record import RunRecord
-from medgrpo.runs.rules import findings_of
+from medgrpo.runs.rules import end_of, findings_of
 from medgrpo.runs.said import say
 
 __all__ = ["Finding", "Health", "HealthMonitor", "assess"]
@@ -26,7 +26,7 @@ def assess(run: RunRecord, *, completions: bool = False) -> Health:
         completions: look at the completions in its run folder too, for repetition; takes half a second.
     """
     if run.history and not run.keys & JUDGED and not run.components:
-        return Health("not_understood", [])
+        return judge(ended, 0) if (ended := end_of(run)) else Health("not_understood", [])
     entries = sum(any(key in entry for key in MEASUREMENTS[:2]) for entry in run.history)
     return judge([*findings_of(run), *(_stored_findings(run) if completions else [])], entries)
 

@@ -18,6 +18,7 @@ from medgrpo.runs.metric_names import DPO_REWARDS, is_understood, reward_compone
 from medgrpo.runs.readers import read
 from medgrpo.runs.readers.parsed import Overlap, Stage
 from medgrpo.runs.said import Clause, in_words
+from medgrpo.runs.status import Status
 
 __all__ = ["Overlap", "RunRecord", "Stage", "method_of", "read_run", "settle"]
 
@@ -42,6 +43,10 @@ class RunRecord:
     stages: list[Stage] = field(default_factory=list)
     finished: bool | None = None
     """Whether the run reached its end; None where the log cannot tell."""
+    status: Status | None = None
+    """How the run ended, or that it goes on; None where the log cannot tell."""
+    error: str | None = None
+    """Why the run failed."""
     path: Path | None = None
     total_steps: int | None = None
     overlaps: list[Overlap] = field(default_factory=list)
@@ -189,6 +194,8 @@ def read_run(path: str | Path) -> RunRecord:
         history=history,
         stages=[Stage(stage.name, settle(stage.history)[0], stage.method) for stage in parsed.stages],
         finished=parsed.finished,
+        status=parsed.status,
+        error=parsed.error,
         path=Path(path),
         total_steps=total,
         overlaps=[*parsed.overlaps, *overlaps],

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 STEPS_PER_PART = 100
 SPOOL = "spool.jsonl"
 SPOOL_SUFFIX = ".spool"
-ROW_COLUMNS = ("stage", "step", "prompt_id", "question", "answer", "completion", "reward", "truncated")
+ROW_COLUMNS = (
+    *("stage", "step", "prompt_id", "images", "question", "answer", "completion", "reward", "truncated"),
+)
 """What the viewer and the health rules look at."""
 SCHEMA_VERSION = 1
 

@@ -20,6 +20,8 @@ class Sampled:
     rewards: list[float | None]
     question: str = ""
     answer: str = ""
+    image: str = ""
+    """Path of the first picture below the dataset folder; empty without one."""
 
     @property
     def mean(self) -> float | None:
@@ -94,6 +96,7 @@ def _sampled(step: int, group: Sequence[dict[str, Any]]) -> Sampled:
         [row.get("reward") for row in group],
         str(group[0].get("question") or ""),
         str(group[0].get("answer") or ""),
+        str(next(iter(group[0].get("images") or []), "")),
     )
 
 

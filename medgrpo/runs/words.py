@@ -6,9 +6,11 @@ format language. Every entry has all languages, with the same figures in each (`
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Language = Literal["en", "zh"]
+from medgrpo.language import Language
+
+__all__ = ["EVIDENCE", "REMEDIES", "TITLES", "Language", "Words"]
 
 
 class Words(NamedTuple):
@@ -42,6 +44,7 @@ TITLES: dict[str, Words] = {
     "preference_likelihood": Words("Chosen answers lose probability", "优选回答概率下降"),
     "throughput": Words("Steps get slower", "速度下降"),
     "overlap": Words("Resumed", "续训重叠"),
+    "ended": Words("How it ended", "运行结局"),
     "log": Words("The log itself", "日志本身"),
 }
 """Rule -> its title."""
@@ -223,6 +226,12 @@ EVIDENCE: dict[str, Words] = {
         "the log ends at step {step} of {total} ({share:percent})",
         "日志止于第 {step} 步，共 {total} 步（{share:percent}）",
     ),
+    "run_failed": Words("the run failed after step {step}: {why}", "运行在第 {step} 步之后失败：{why}"),
+    "run_killed": Words(
+        "the run was killed after step {step}: no process writes it, and it has no end",
+        "运行在第 {step} 步之后被终止：没有进程在写入，也没有结束记录",
+    ),
+    "run_stopped": Words("the run was stopped after step {step}", "运行在第 {step} 步之后被停止"),
     "no_history": Words("the history is empty", "没有记录"),
     # what a reader met
     "file_empty": Words("the file is empty", "文件为空"),
@@ -393,6 +402,10 @@ REMEDIES: dict[str, Words] = {
     "overlap": Words(
         "nothing to do: the later attempt is read; a restart from step 1 means that no checkpoint was found",
         "无需处理：以后一次为准；若从第 1 步重新开始，说明没有找到检查点",
+    ),
+    "ended": Words(
+        "mend what the message names, then go on from the last checkpoint: medgrpo train --resume RUN",
+        "先解决上述问题，再从最后的检查点续训：medgrpo train --resume RUN",
     ),
     "log": Words(
         "an unfinished run can be continued with --resume auto",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 import threading
 import time
 from contextlib import suppress
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo import locks as lock
-from medgrpo.errors import UsageError
+from medgrpo.errors import UsageError, typed_path
 from medgrpo.files import (
     PARTIAL,
     append_lines,
@@ -32,6 +31,7 @@ from medgrpo.files import (
 )
 from medgrpo.places import found_place
 from medgrpo.records import json_objects, lines
+from medgrpo.runs.known import RUNS, name_latest
 
 SCHEMA_VERSION = 1
 COPY_EVERY_S = 30.0
@@ -84,6 +84,7 @@ class RunWriter:
         config_toml: str,
         environment: dict[str, Any],
         *,
+        preset: str | None = None,
         logs: Path | None = Path("logs"),
     ) -> RunWriter:
         """A new run folder with its configuration and environment.
@@ -99,9 +100,15 @@ class RunWriter:
         writer = cls(path, name, logs=logs)
         writer._held = held
         writer.update_info(
-            schema_version=SCHEMA_VERSION, name=name, finished=False, started=_now(), status="running"
+            schema_version=SCHEMA_VERSION,
+            name=name,
+            preset=preset,
+            finished=False,
+            started=_now(),
+            status="running",
         )
         writer.copy_log(force=True)
+        _name_latest(path)
         return writer
 
     @classmethod
@@ -123,6 +130,7 @@ class RunWriter:
         if logs is not None and copy.is_file():
             writer._copy = copy
         writer.update_info(finished=False, status="running", resumed=[*info.get("resumed", []), _now()])
+        _name_latest(path)
         return writer
 
     # ------------------------------------------------------------------------------------ stages
@@ -213,7 +221,9 @@ class RunWriter:
                 "schema_version": SCHEMA_VERSION,
                 "name": self.name,
                 "run": str(self.path.absolute()),
+                "status": self._info.get("status"),
                 "finished": bool(self._info.get("finished")),
+                "error": self._info.get("error"),
                 "config": read_toml(self.path / "config.toml"),
                 "validation": self._info.get("validation", {}),
                 "history": json_objects(self.path / "log.jsonl"),
@@ -251,6 +261,12 @@ def _is_same(place: str, folder: Path) -> bool:
     return bool(place) and Path(place).resolve() == folder.resolve()
 
 
+def _name_latest(run: Path) -> None:
+    """Make `runs/latest` a link to the run; elsewhere people's own folders get no link."""
+    if run.absolute().parent.name == RUNS.name:
+        name_latest(run)
+
+
 def _link(file: Path, name: Path) -> None:
     """A second name for a file, FileExistsError where that is taken."""
     try:
@@ -281,9 +297,9 @@ def refuse_used_folder(path: Path) -> None:
         )
         raise UsageError(
             f"the run folder {path} exists and is not empty",
-            hint=f"it failed before its first step: rm -r {shlex.quote(str(path))}, or choose another --output"
+            hint=f"it failed before its first step: rm -r {typed_path(path)}, or choose another --output"
             if stillborn
-            else f"--resume {path} continues it; otherwise choose another --output",
+            else f"--resume {typed_path(path)} continues it; otherwise choose another --output",
         )
 
 

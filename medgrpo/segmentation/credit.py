@@ -15,7 +15,7 @@ skeleton beyond it is left out. That is the one bias; `whole` has none and serve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -108,8 +108,8 @@ class Judged:
     """(5, group)."""
     slopes: Floats
     """(5, group): ∂R/∂sum."""
-    skeletons: NDArray[np.bool_]
-    """(group, height, width)."""
+    skeletons: NDArray[np.bool_] | Tensor
+    """(group, height, width); a tensor where the masks were drawn on a GPU."""
 
 
 def judge(masks: NDArray[np.bool_], truth: Truth, reward: MaskReward) -> Judged:
@@ -123,10 +123,37 @@ def judge(masks: NDArray[np.bool_], truth: Truth, reward: MaskReward) -> Judged:
     parts = (inside, inside & truth.mask, inside & truth.skeleton, skeletons, skeletons & truth.mask)
     # Of one mask at a time numpy counts bits at the speed of memory; along axes it adds numbers up, ten times slower.
     sums = np.array([[np.count_nonzero(mask) for mask in part] for part in parts], dtype=np.float64)
+    return judged_by_sums(sums, skeletons, truth, reward)
+
+
+def judge_on_device(
+    masks: Tensor, truth: Truth, reward: MaskReward, to_host: Callable[[Tensor], Mask]
+) -> Judged:
+    """The same for masks on a GPU: pixels are counted there, and only skeletons are made on the host.
+
+    Args:
+        to_host: brings masks to the CPU.
+    """
+    import torch
+
+    def there(array: Mask) -> Tensor:
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(masks.device)
+
+    inside = masks if truth.fov is None else masks & there(truth.fov)
+    skeletons = torch.from_numpy(np.asarray(skeletonize(to_host(inside)))).to(masks.device)
+    reference = there(truth.mask)
+    parts = (inside, inside & reference, inside & there(truth.skeleton), skeletons, skeletons & reference)
+    sums = torch.stack([part.flatten(1).sum(1) for part in parts]).cpu().numpy().astype(np.float64)
+    return judged_by_sums(sums, skeletons, truth, reward)
+
+
+def judged_by_sums(
+    sums: Floats, skeletons: NDArray[np.bool_] | Tensor, truth: Truth, reward: MaskReward
+) -> Judged:
+    """Measures, rewards and slopes of a group from its five sums."""
     area, length = truth.area, truth.length
     measures = measures_of_sums(dict(zip(SUMS, sums, strict=True)), area, length)
-    slopes = _slopes(sums, area, length, reward)
-    return Judged(reward.combine(measures), measures, sums, slopes, skeletons)
+    return Judged(reward.combine(measures), measures, sums, _slopes(sums, area, length, reward), skeletons)
 
 
 def _slopes(sums: Floats, area: int, length: int, reward: MaskReward) -> Floats:
@@ -165,8 +192,6 @@ def slope_map(draw: Draw, judged: Judged, truth: Truth) -> Tensor:
 def skeleton_credit(draw: Draw, judged: Judged, truth: Truth, *, window: int = WINDOW_PX) -> Tensor:
     """What the drawn skeleton around each pixel earned beyond the other masks' there, (group, height, width).
 
-    The others are those with the same noise where there are such: a stretch that the noise took away is then missing in all of them.
-
     Args:
         window: side over which a pixel answers for the skeleton, odd, in pixels.
     """
@@ -174,7 +199,7 @@ def skeleton_credit(draw: Draw, judged: Judged, truth: Truth, *, window: int = W
     from torch.nn.functional import avg_pool2d
 
     slopes = _onto(draw, judged.slopes.astype(np.float32))[:, :, None, None]
-    lines = _beyond_others(_onto(draw, judged.skeletons).float(), draw.alike)
+    lines = _beyond_others(_onto(draw, judged.skeletons).float())
     earned = lines * (slopes[3] + slopes[4] * _onto(draw, truth.mask).float())
     if window > 1:
         earned = avg_pool2d(earned[:, None], window, 1, window // 2)[:, 0] * window**2
@@ -202,15 +227,16 @@ def local_credit(draw: Draw, judged: Judged, truth: Truth, *, window: int = WIND
     return segment_sums(credit, draw.units, draw.keeps.shape[1])
 
 
-def _beyond_others(field: Tensor, alike: int = 1) -> Tensor:
-    """Difference to the mean of the group's other masks, or of those among them that have the same noise."""
-    size = alike if alike > 1 else field.shape[0]
-    sets = field.view(-1, size, *field.shape[1:])
-    return ((sets - sets.mean(1, keepdim=True)) * (size / max(1, size - 1))).view(field.shape)
+def _beyond_others(field: Tensor) -> Tensor:
+    """Difference to the mean of the group's other masks."""
+    group = field.shape[0]
+    return (field - field.mean(0, keepdim=True)) * (group / max(1, group - 1))
 
 
-def _onto(draw: Draw, array: NDArray[np.generic]) -> Tensor:
+def _onto(draw: Draw, array: NDArray[np.generic] | Tensor) -> Tensor:
     import torch
 
+    if isinstance(array, torch.Tensor):
+        return array
     # Arrays of an image file cannot be written to, and torch warns of them: they are copied.
     return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(draw.masks.device)

@@ -16,6 +16,7 @@ from medgrpo.segmentation.credit import (
     Judged,
     Truth,
     judge,
+    judge_on_device,
     local_credit,
     skeleton_credit,
     slope_map,
@@ -65,12 +66,14 @@ class Drawn:
     measures: dict[str, Floats]
     credit: Tensor
     """Of what was drawn, as `MaskSampler.log_prob` gives log-probabilities; (group, 1, 1) for `whole`."""
-    old: Tensor
-    """Log-probabilities when the group was drawn."""
+    old: Tensor | None
+    """Log-probabilities when the group was drawn; None where it is used once."""
     slopes: Tensor | None = None
     """(group, height, width): what a pixel adds to the reward by being on, where both its states are weighed."""
     old_coins: Tensor | None = None
     """(group, height, width): logits of the coins when the group was drawn."""
+    gradient: Tensor | None = None
+    """(height, width): the policy gradient by the logits themselves, for a group that is used once."""
 
 
 def mask_reward_of(composite: CompositeReward, settings: Mapping[str, Any]) -> MaskReward | None:
@@ -110,10 +113,13 @@ def judged(
     objective: MaskObjective, draw: Draw, truth: Truth
 ) -> tuple[Floats, dict[str, Floats], Judged | None]:
     """Rewards and measures of a group; masks leave the device once, eight pixels a byte."""
-    masks = to_host(draw.masks)
     if objective.reward is not None:
-        found = judge(masks, truth, objective.reward)
+        if draw.masks.device.type == "cpu":
+            found = judge(to_host(draw.masks), truth, objective.reward)
+        else:
+            found = judge_on_device(draw.masks, truth, objective.reward, to_host)
         return found.rewards, found.measures, found
+    masks = to_host(draw.masks)
     count = len(masks)
     columns: dict[str, Any] = {"mask": [truth.mask] * count}
     if truth.fov is not None:
@@ -143,16 +149,33 @@ def drawn(
     logits: Tensor,
     earned: tuple[Floats, dict[str, Floats], Judged | None],
     truth: Truth,
+    *,
+    is_used_once: bool = False,
 ) -> Drawn:
     """The group with its credit.
 
     Args:
         logits: those that it was drawn from.
+        is_used_once: there is one update with it. All ratios are then 1, nothing is clipped, and the gradient by the logits
+            is worked out here, without the steps back through a log-probability of every pixel of every mask.
     """
     import torch
 
     rewards, measures, found = earned
     logits = logits.detach()
+    if (
+        is_used_once
+        and objective.credit == "local"
+        and found is not None
+        and isinstance(objective.sampler, Coins)
+    ):
+        credit = skeleton_credit(draw, found, truth, window=objective.window)
+        chance = objective.sampler.coin_logits(logits, draw).sigmoid()
+        by_coins = slope_map(draw, found, truth) * chance * (1 - chance) + credit * (
+            draw.masks.float() - chance
+        )
+        gradient = by_coins.mean(0) / objective.sampler.temperature
+        return Drawn(draw, rewards, measures, credit, None, gradient=gradient)
     old = objective.sampler.log_prob(logits, draw)
     if objective.credit == "local" and found is not None:
         if isinstance(objective.sampler, Coins):
@@ -175,6 +198,9 @@ def policy_loss(objective: MaskObjective, group: Drawn, logits: Tensor) -> tuple
     the reference's skeleton is known for both its states, so both are weighed by their probabilities instead of the drawn one:
     the same mean, without the coin's own noise.
     """
+    if group.gradient is not None:
+        return -(group.gradient * logits.float()).sum(), 0.0
+    assert group.old is not None
     low, high = 1 - objective.epsilon, 1 + (objective.epsilon_high or objective.epsilon)
     log_prob = objective.sampler.log_prob(logits, group.draw)
     loss, clipped = _clipped(log_prob - group.old, group.credit, low, high)

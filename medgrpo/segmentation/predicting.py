@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgrpo.models.weights import Weights, check_fingerprints
+from medgrpo.models.weights import Weights, check_fingerprints, check_trust
 from medgrpo.rewards.masks import dice
 from medgrpo.segmentation.examples import Example, Examples
 from medgrpo.segmentation.measuring import cut_at, predicted_logits
@@ -37,7 +37,9 @@ class PredictedMasks:
     notes: list[str] = field(default_factory=list)
 
 
-def open_segmenter(weights: Weights, *, dtype: str = "auto", force_base: bool = False) -> Segmenter:
+def open_segmenter(
+    weights: Weights, *, dtype: str = "auto", force_base: bool = False, trust_remote_code: bool = False
+) -> Segmenter:
     """The model with its adapter, on the GPU where there is one.
 
     Raises:
@@ -53,6 +55,7 @@ def open_segmenter(weights: Weights, *, dtype: str = "auto", force_base: bool = 
         sam=described.get("sam"),
         seed=int(described.get("seed") or 0),
         max_pixels=weights.metadata.get("max_pixels"),
+        trust_remote_code=check_trust(weights, is_given=trust_remote_code, option="--trust-remote-code"),
     )
     if weights.adapter is not None:
         from medgrpo.models.adapters import load_adapter
@@ -73,6 +76,7 @@ def predict_masks(
     limit: int | None = None,
     dtype: str = "auto",
     force_base: bool = False,
+    trust_remote_code: bool = False,
     on_row: Callable[[int], None] | None = None,
 ) -> PredictedMasks:
     """Writes a mask of every row with a reference, at the stored picture's size.
@@ -85,7 +89,9 @@ def predict_masks(
     """
     from PIL import Image
 
-    segmenter = open_segmenter(weights, dtype=dtype, force_base=force_base)
+    segmenter = open_segmenter(
+        weights, dtype=dtype, force_base=force_base, trust_remote_code=trust_remote_code
+    )
     described: dict[str, Any] = (weights.metadata or {}).get("masks") or {}
     rows = [row for row in dataset.rows(split) if row.get("mask") and row.get("images")][:limit]
     examples = Examples(rows, dataset.path, described.get("image_size"))

@@ -45,8 +45,6 @@ class Draw:
     """float, (group, segments): 1 where a segment was kept."""
     weights: Tensor | None = None
     """float, (group, height, width): share of a pixel in its segment's mean logit."""
-    alike: int = 1
-    """So many masks, one after the other, have the same noise; 1: each has its own."""
 
 
 class MaskSampler(ABC):
@@ -80,9 +78,6 @@ class Coins(MaskSampler):
     """
 
     temperature: float = SHARPNESS
-    alike: int = 1
-    """Masks of a group that share their noise, a divisor of its size. They differ in their coins alone: compared
-    with each other, what the noise earned falls out, and what is left is what the model's choice did."""
 
     @abstractmethod
     def noise(self, logits: Tensor, group: int, generator: torch.Generator | None) -> Tensor | None:
@@ -93,13 +88,11 @@ class Coins(MaskSampler):
         import torch
 
         logits = logits.detach().float()
-        alike = self.alike if group % self.alike == 0 else 1
-        shift = self.noise(logits, group // alike, generator)
-        if shift is not None and alike > 1:
-            shift = shift.repeat_interleave(alike, 0)
+        shift = self.noise(logits, group, generator)
         chances = torch.sigmoid((logits if shift is None else logits + shift) / self.temperature)
-        uniform = torch.rand((group, *logits.shape), generator=generator, device=logits.device)
-        return Draw(uniform < chances, shift, alike=alike)
+        shape = (group, *logits.shape)
+        uniform = torch.rand(shape, generator=generator, device=logits.device)
+        return Draw(uniform < chances, shift)
 
     def coin_logits(self, logits: Tensor, draw: Draw) -> Tensor:
         """Logits of the coins, (group, height, width): P(on) = sigmoid of them."""

@@ -224,7 +224,7 @@ def is_mask_model(path: str) -> bool:
         return True
     config = read_json(Path(path).expanduser() / "config.json")
     kind = config.get("model_type")
-    if kind in ("medgrpo_unet", "medgrpo_sa2va", "sa2va_chat", "clipseg", "sam2", "sam3_tracker"):
+    if kind in ("medgrpo_unet", "medgrpo_sa2va", "sa2va_chat", "clipseg", *SAMS):
         return True
     return any("Segmentation" in str(name) for name in config.get("architectures") or [])
 
@@ -238,6 +238,7 @@ def load_segmenter(
     sam: str | None = None,
     max_pixels: int | None = None,
     widths: Sequence[int] | None = None,
+    trust_remote_code: bool = False,
 ) -> Segmenter:
     """A mask model, in evaluation mode, on the CPU.
 
@@ -249,6 +250,7 @@ def load_segmenter(
         sam: SAM 2 that a plain vision-language model is put together with.
         max_pixels: largest picture that a language model sees.
         widths: of the U-Net's levels; None: its own.
+        trust_remote_code: whether the tokenizer of a released Sa2VA on InternLM2, which is Python code, may run.
     Raises:
         UsageError: it is no model that answers with masks.
     """
@@ -261,7 +263,7 @@ def load_segmenter(
     openers: dict[str, Callable[[], Segmenter]] = {
         "medgrpo_unet": lambda: _unet(path),
         "medgrpo_sa2va": lambda: _ours(path, kind, prompt, max_pixels),
-        "sa2va_chat": lambda: _released(path, config, kind, prompt, max_pixels),
+        "sa2va_chat": lambda: _released(path, config, kind, prompt, max_pixels, trust_remote_code),
         "clipseg": lambda: _clip(path, kind, prompt),
         **dict.fromkeys(SAMS, lambda: _sam(path, name, kind)),
     }
@@ -291,16 +293,16 @@ def _ours(path: str, kind: Any, prompt: str | None, max_pixels: int | None) -> S
 
 
 def _released(
-    path: str, config: dict[str, Any], kind: Any, prompt: str | None, max_pixels: int | None
+    path: str, config: dict[str, Any], kind: Any, prompt: str | None, max_pixels: int | None, trust: bool
 ) -> Segmenter:
     from medgrpo.segmentation.sa2va.loading import is_released, load_released
 
     if not is_released(config):
         raise UsageError(
-            f"{path} is a Sa2VA on InternVL, which only runs by the code that comes with it",
-            expected="a Sa2VA on Qwen (Sa2VA-Qwen2_5-VL-3B, -7B, Sa2VA-Qwen3-VL-4B)",
+            f"{path}/config.json is of a Sa2VA that names neither text_config nor llm_config",
+            expected="a released Sa2VA, on Qwen-VL or on InternVL",
         )
-    return _sa2va(*load_released(Path(path), dtype=kind), prompt, max_pixels)
+    return _sa2va(*load_released(Path(path), dtype=kind, trust_remote_code=trust), prompt, max_pixels)
 
 
 def _put_together(
@@ -360,6 +362,8 @@ def _sa2va(model: Any, processor: Any, prompt: str | None, max_pixels: int | Non
 
 
 _ATTENTION = r".*\.(?:q_proj|k_proj|v_proj|o_proj|out_proj|query|key|value)"
+_SAM_EYES = r".*vision_encoder\..*\.(?:qkv|attn\.proj|q_proj|k_proj|v_proj|o_proj)"
+"""Attention of SAM's image encoder: its mask decoder is trained whole."""
 
 
 def _sam(path: str, name: str, kind: Any) -> Segmenter:
@@ -367,7 +371,7 @@ def _sam(path: str, name: str, kind: Any) -> Segmenter:
 
     chosen = transformers.Sam2Model if name.startswith("sam2") else transformers.Sam3TrackerModel
     model = chosen.from_pretrained(path, dtype=kind).eval()
-    return SamSegmenter(model, adapter_pattern=_ATTENTION, trained_whole=("mask_decoder",))
+    return SamSegmenter(model, adapter_pattern=_SAM_EYES, trained_whole=("mask_decoder",))
 
 
 def _semantic(path: str, name: str, kind: Any) -> Segmenter:
@@ -388,7 +392,9 @@ def _semantic(path: str, name: str, kind: Any) -> Segmenter:
         notes.append(f"{path} has {labels} labels: its head is replaced by a new one for one label")
     model = AutoModelForSemanticSegmentation.from_pretrained(path, dtype=kind, **options).eval()
     processor = AutoImageProcessor.from_pretrained(path)
-    return SemanticSegmenter(model, processor, notes, _ATTENTION, ("decode_head", "classifier"))
+    # Whole heads: a module inside of one that is trained whole must not be named again.
+    heads = [part for part, _ in model.named_children() if part not in (model.base_model_prefix, "backbone")]
+    return SemanticSegmenter(model, processor, notes, _ATTENTION, tuple(heads))
 
 
 def _config(path: str) -> dict[str, Any]:
@@ -410,12 +416,9 @@ def _config(path: str) -> dict[str, Any]:
 
 
 def _dtype(name: str) -> Any:
-    import torch
+    from medgrpo.models.loading import torch_dtype
 
-    if name != "auto":
-        return getattr(torch, name)
-    has_bfloat16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if has_bfloat16 else torch.float32
+    return torch_dtype(name)
 
 
 def _inner(model: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,10 @@ class StageMethod:
         )
         if source.is_vision:
             trainer.picture_files = source.picture_files
+        if self.facts.samples_texts:
+            from medgrpo.training.before.datasets import tokens_of_rows
+
+            trainer.tokens_of_rows = partial(tokens_of_rows, source, policy.processor)
         return trainer
 
 

@@ -100,10 +100,49 @@ def test_a_reward_of_ones_own_has_an_interval_around_its_value(capsys, demo, per
 
 
 def test_the_table_shows_figures_and_baselines(capsys, demo, perfect):
-    code, out, _ = run(capsys, "eval", demo / "data", "--predictions", perfect)
+    code, out, _ = run(capsys, "eval", demo / "data", "--predictions", perfect, "--all")
     assert code == 0
     for word in ("closed", "interval", "majority", "blind", "answer_match by question_type"):
         assert word in out
+
+
+def test_the_main_table_comes_last_and_fits_a_screen(capsys, demo, perfect):
+    code, out, err = run(capsys, "eval", demo / "data", "--predictions", perfect)
+    assert code == 0
+    lines = out.rstrip().splitlines()
+    begin = max(place for place, line in enumerate(lines) if "questions about" in line)
+    assert len(lines) - begin <= 25
+    assert "answer_match by" not in out
+    assert "--all shows" in err
+
+
+def test_an_accuracy_that_is_not_above_its_baseline_is_said_everywhere(capsys, demo, tmp_path):
+    """Always the commonest answer: no better than the baseline by construction."""
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.evaluation.baseline import constant_completions
+
+    dataset = PreparedDataset.open(demo / "data")
+    rows = list(dataset.rows("test"))
+    said = constant_completions(rows, list(dataset.rows("train")), ("answer",), "majority")
+    file = tmp_path / "constant.jsonl"
+    file.write_text(
+        "".join(
+            json.dumps({"id": row["id"], "completion": text}) + "\n"
+            for row, text in zip(rows, said, strict=True)
+        )
+    )
+    code, out, err = run(
+        capsys, "eval", demo / "data", "--predictions", file, "-o", tmp_path / "out", "--json"
+    )
+    assert code == 0
+    document = json.loads(out)
+    below = {one["metric"]: one for one in document["below_baseline"]}
+    assert {"closed", "open"} <= below.keys()
+    assert all(one["is_below"] for one in below.values())
+    assert "closed accuracy" in err
+    assert "is not above its" in err
+    assert "is not above its" in (tmp_path / "out" / "report.html").read_text()
+    assert {"evaluated", "versions", "seed"} <= document.keys()
 
 
 def test_scoring_a_file_needs_no_torch(perfect, demo):
@@ -341,7 +380,7 @@ def test_every_option_is_known_to_be_for_all_or_for_some_calls():
     from medgrpo.cli import eval as command
 
     shared = {"model", "data", "split", "predictions", "masks", "limit", "targets", "output", "review", "import_review",
-              "seed", "as_json", "quiet", "help"}  # fmt: skip
+              "seed", "show_all", "as_json", "quiet", "help"}  # fmt: skip
     some = [command.OF_A_MODEL, command.OF_A_FILE, command.OF_ANSWERS]
     named = [parameter.name for parameter in typer.main.get_command(command.app).params]
     assert {name for name in named if sum(name in group for group in (*some, shared)) != 1} == set()

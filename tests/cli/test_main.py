@@ -6,6 +6,7 @@ import pytest
 
 from medgrpo.cli import main as command_line
 from medgrpo.cli.output import Output, results_alone
+from medgrpo.install import how_to_install
 
 
 def run(*arguments):
@@ -103,7 +104,7 @@ def test_doctor_says_what_to_install_for_what_is_missing(capsys):
     command_line.app(["doctor", "--json"], standalone_mode=False)
     checks = {check["check"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
     assert checks["reward core"]["ok"]
-    assert checks["fast rollouts"]["remedy"] == 'pip install "medgrpo[vllm]"'
+    assert checks["fast rollouts"]["remedy"] == how_to_install("vllm")
 
 
 def test_a_missing_package_names_the_extra_to_install(monkeypatch, capsys):
@@ -114,7 +115,7 @@ def test_a_missing_package_names_the_extra_to_install(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         command_line.main(["preprocess"])
     assert ended.value.code == 1
-    assert 'hint: pip install "medgrpo[data]"' in capsys.readouterr().err
+    assert f"hint: {how_to_install('data')}" in capsys.readouterr().err
 
 
 def test_stdout_holds_the_document_alone_whatever_libraries_print(capsys):

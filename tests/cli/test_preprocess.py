@@ -94,7 +94,7 @@ def test_help_answers_at_once_and_ends_with_an_example():
         started = time.perf_counter()
         done = medgrpo("preprocess", "--help")
         times.append(time.perf_counter() - started)
-    assert "medgrpo preprocess ./vqa_rad ./vqa_rad-224 --size 224" in done.stdout
+    assert "medgrpo preprocess runs/latest/demo/data demo-28 --size 28" in done.stdout
     assert min(times) < 0.6  # 0.3 s on an idle machine
 
 

@@ -35,7 +35,9 @@ def test_dry_run_says_demo_first_and_writes_nothing(tmp_path, monkeypatch, capsy
     printed = capsys.readouterr()
     assert printed.err.splitlines()[0].startswith("demo: no --model given")
     assert "--model Qwen/" in printed.err.splitlines()[0]
-    assert "the demo layer sets" in printed.err
+    assert "the demo layer sets" not in printed.err
+    assert called("--dry-run", "-v") == 0
+    assert "the demo layer sets" in capsys.readouterr().err
     document = json.loads(printed.out)
     assert [stage["method"] for stage in document["stages"]] == ["sft", "grpo"]
     assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ from medgrpo.config.checks import check, check_machine
 from medgrpo.config.plan import plan_stage
 from medgrpo.config.presets import resolve_run
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.install import how_to_install
 
 
 def config(*assignments):
@@ -77,7 +78,7 @@ def test_a_missing_package_is_named_by_the_extra_that_brings_it(gpu, monkeypatch
     monkeypatch.setattr("medgrpo.config.checks.find_spec", lambda name: None)
     with pytest.raises(MedgrpoError) as raised:
         check_machine(config(*settings))
-    assert raised.value.hint == f'pip install "medgrpo[{extra}]"'
+    assert raised.value.hint == how_to_install(extra)
 
 
 @pytest.mark.parametrize(

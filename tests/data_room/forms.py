@@ -302,9 +302,9 @@ RECORDS = (
             },
             pictures=2,
         ),
-        {},
-        ("skipped: options not understood",),
-        rows=0,
+        {"question": "What shows image 2?", "images": 2, "answer": "b", "options": {"A": "a", "B": "b"}},
+        ("note: the place of a picture in the text is written as its number; pictures come first",),
+        rows=1,
     ),
     Form(
         "a mark and no picture",
@@ -1034,6 +1034,7 @@ FOLDERS = (
         "Darknet: text files beside the pictures",
         both(pictures("obj/a.png", "obj/b.png"), text("obj/a.txt", YOLO_LINE), text("obj.names", "cyst\n")),
         {"answer": "cyst", "boxes": BOXED},
+        ("note: picture without a file of labels: taken as one where nothing is to be found",),
     ),
     Form(
         "YOLO: labels without a picture",
@@ -1193,7 +1194,184 @@ FOLDERS = (
     ),
 )
 
-FORMS = (*RECORDS, *FOLDERS)
+SECTIONS = "<SUMMARY>Look.</SUMMARY><CAPTION>A wrist.</CAPTION><REASONING>Broken.</REASONING><CONCLUSION>yes</CONCLUSION>"
+HUATUO = "## Thinking\n\nThe line is broken.\n\n## Final Response\n\nyes"
+VOC = """<annotation><filename>{0}.png</filename><size><width>32</width><height>24</height></size><object><name>cyst</name>
+<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>12</xmax><ymax>15</ymax></bndbox></object></annotation>"""
+MORE = (
+    Form(
+        "VLM-R1: solution is a list of numbers, a box",
+        lines("a.jsonl", {"image": "p0.png", "problem": Q, "solution": [2, 3, 12, 15]}, pictures=1),
+        {},
+        ("skipped: answer that is no text",),
+        rows=0,
+    ),
+    Form(
+        "several texts as the answer (MIMIC-CXR-VQA)",
+        lines("a.jsonl", {"question": Q, "answer": ["left lung", "right lung"]}),
+        {"answer": "left lung", "answers": ["left lung", "right lung"]},
+        ("note: several texts in answer: each of them counts as right",),
+        rows=1,
+    ),
+    Form(
+        "LLaVA-CoT: sections, the answer in <CONCLUSION>",
+        lines("a.jsonl", _human(Q, SECTIONS), _human(Q2, SECTIONS)),
+        {"answer": "yes", "answer_type": "closed", "chosen": SECTIONS},
+    ),
+    Form(
+        "HuatuoGPT-o1: headings Thinking and Final Response",
+        lines("a.jsonl", _human(Q, HUATUO), _chat(Q2, HUATUO)),
+        {"answer": "yes", "chosen": HUATUO},
+    ),
+    Form(
+        "Kimi, Magistral, MedGemma, gpt-oss, OpenThoughts: other marks around the reasoning",
+        lines(
+            "a.jsonl",
+            _chat(Q, "◁think▷Broken.◁/think▷yes"),
+            _chat(Q, "[THINK]Broken.[/THINK]yes"),
+            _chat(Q, "<unused94>thought Broken.<unused95>yes"),
+            _chat(Q, "<|channel|>analysis<|message|>Broken.<|end|><|channel|>final<|message|>yes"),
+            _chat(Q, "<|begin_of_thought|>B.<|end_of_thought|><|begin_of_solution|>yes<|end_of_solution|>"),
+        ),
+        {"answer": "yes", "answer_type": "closed"},
+        rows=5,
+    ),
+    Form(
+        "MM-Eureka, Open-R1: a conversation as JSON text in a table",
+        lines("a.parquet", {"messages": json.dumps([_user(Q), _says("yes")])}),
+        {"question": Q, "answer": "yes"},
+        rows=1,
+    ),
+    Form(
+        "HH-RLHF: two whole conversations as texts",
+        lines(
+            "a.jsonl",
+            {
+                "chosen": f"\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: {Q}\n\nAssistant: yes",
+                "rejected": f"\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: {Q}\n\nAssistant: no",
+            },
+            {
+                "chosen": f"\n\nHuman: {Q}\n\nAssistant: yes",
+                "rejected": f"\n\nHuman: {Q2}\n\nAssistant: no",
+            },
+        ),
+        {"question": Q, "context": "user: Hi\nassistant: Hello", "chosen": "yes", "rejected": "no"},
+        ("skipped: sides with other questions",),
+        rows=1,
+    ),
+    Form(
+        "UltraFeedback: prompt, messages, chosen and rejected as turns, scores",
+        lines(
+            "a.jsonl",
+            {
+                "prompt": Q,
+                **_chat(Q, "yes"),
+                "chosen": [_user(Q), _says("yes")],
+                "rejected": [_user(Q), _says("no")],
+                "score_chosen": 8.0,
+                "score_rejected": 2.0,
+            },
+        ),
+        {"question": Q, "chosen": "yes", "rejected": "no"},
+        ("prompt not read",),
+        rows=1,
+    ),
+    Form(
+        "pairs whose scores say the other side is the better one",
+        lines(
+            "a.jsonl",
+            {"prompt": Q, "chosen": "yes", "rejected": "no", "chosen_score": 1, "rejected_score": 9},
+            {"prompt": Q2, "chosen": "yes", "rejected": "no", "chosen_score": 9, "rejected_score": 1},
+        ),
+        {"question": Q2},
+        ("skipped: scores that turn the pair round",),
+        rows=1,
+    ),
+    Form(
+        "SciQ: correct_answer, distractor1 … distractor3",
+        lines(
+            "a.jsonl",
+            {"question": Q, "distractor1": "skin", "distractor2": "heart", "correct_answer": "lung"},
+        ),
+        {"answer": "lung", "answer_type": "choice", "options": {"A": "heart", "B": "lung", "C": "skin"}},
+        ("note: the right option stands apart from the wrong ones: put in alphabetical order",),
+        rows=1,
+    ),
+    Form(
+        "options keyed a, b",
+        lines("a.jsonl", {"question": Q, "options": {"a": "old", "b": "new"}, "answer": "b"}),
+        {"answer": "new", "options": {"A": "old", "B": "new"}},
+        rows=1,
+    ),
+    Form(
+        "flags: is_correct, deleted",
+        lines(
+            "a.jsonl",
+            {"question": Q, "answer": "yes", "is_correct": False},
+            {"question": Q, "answer": "yes", "deleted": True},
+            {"question": Q2, "answer": "no", "is_correct": True, "deleted": False},
+        ),
+        {"question": Q2},
+        ("skipped: answer that is not wanted",),
+        rows=1,
+    ),
+    Form(
+        "a region of the picture in numbers, and one by its name",
+        lines(
+            "a.jsonl",
+            {"question": Q, "answer": "yes", "image": "p0.png", "region": [1, 2, 3, 4]},
+            {"question": Q2, "answer": "no", "image": "p0.png", "region": "wrist"},
+            pictures=1,
+        ),
+        {"question": Q2},
+        ("skipped: a field that changes the meaning is not read", "region not read"),
+        rows=1,
+    ),
+    Form(
+        "Chinese names of fields",
+        lines("a.jsonl", {"问题": "右肺有结节吗？", "答案": "有", "图片": "p0.png", "解析": "x"}, pictures=1),
+        {"question": "右肺有结节吗？", "answer": "有", "images": 1, "language": "zh"},
+        ("解析 not read",),
+        rows=1,
+    ),
+    Form(
+        "COCO: a box over the border",
+        both(pictures("a.png"), coco("c.json", ("a.png",), (32, 24), {"bbox": [-3, -2, 20, 20]})),
+        {"boxes": [[0, 0, 17, 18]]},
+        ("note: box cut at the border of its picture",),
+        rows=1,
+    ),
+    Form(
+        "COCO: x1 y1 x2 y2 in place of x y width height",
+        both(
+            pictures("a.png"),
+            coco("c.json", ("a.png",), (32, 24), {"bbox": [20, 10, 30, 20]}, {"bbox": [2, 3, 12, 15]}),
+        ),
+        {},
+        ("skipped: boxes look like corners",),
+        rows=0,
+    ),
+    Form(
+        "YOLO: a picture without a file of labels",
+        both(pictures("images/a.png", "images/b.png"), text("labels/b.txt", YOLO_LINE)),
+        {"boxes": []},
+        ("note: picture without a file of labels: taken as one where nothing is to be found",),
+    ),
+    Form(
+        "Pascal VOC: splits in ImageSets/Main",
+        both(
+            pictures("JPEGImages/a.png", "JPEGImages/b.png"),
+            text("Annotations/a.xml", VOC.format("a")),
+            text("Annotations/b.xml", VOC.format("b")),
+            text("ImageSets/Main/test.txt", "a\n"),
+            text("ImageSets/Main/trainval.txt", "b\n"),
+            text("ImageSets/Main/train.txt", "b\n"),
+        ),
+        {"boxes": [[2, 3, 12, 15]], "split": "test"},
+    ),
+)
+
+FORMS = (*RECORDS, *FOLDERS, *MORE)
 
 
 def table() -> str:

@@ -74,7 +74,7 @@ def test_a_model_that_never_looks_is_found_out():
     found = compare_with_real(real, real)
     assert found["kept"] == 1
     assert found["changed"]["value"] == 0
-    assert "100% of the accuracy needs no picture" in found["warning"]
+    assert "75.0% right with them and 75.0% with the real ones" in found["warning"]
 
 
 def test_a_model_that_looks_is_left_alone():

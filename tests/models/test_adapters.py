@@ -44,6 +44,13 @@ def with_nan(name, tensor):
     return name, tensor
 
 
+def pickled(folder, content):
+    import torch
+
+    (folder / WEIGHTS).unlink()
+    torch.save(content, folder / "adapter_model.bin")
+
+
 BROKEN = {
     "all names": (lambda f: edit_tensors(f / WEIGHTS, renamed("all")), r"no tensor for .*\(28;"),
     "half of the names": (lambda f: edit_tensors(f / WEIGHTS, renamed("half")), r"no tensor for .*\(14;"),
@@ -71,6 +78,14 @@ BROKEN = {
         r"28 tensors have another shape: .*\[4, 128\] in the file, \[8, 128\]",
     ),
     "rank 0": (lambda f: edit_json(f / CONFIG, r=0), "r is 0"),
+    "alpha NaN": (lambda f: edit_json(f / CONFIG, lora_alpha=float("nan")), "lora_alpha is nan"),
+    "biases lost": (lambda f: edit_json(f / CONFIG, bias="all"), r"no tensor for .*bias"),
+    "whole numbers": (
+        lambda f: edit_tensors(f / WEIGHTS, lambda n, t: (n, (t * 9).char())),
+        "28 of 28 tensors in whole numbers",
+    ),
+    "a pickled list": (lambda f: pickled(f, [1, 2]), "holds no tensors by name"),
+    "pickled tensors one level down": (lambda f: pickled(f, {"state_dict": {}}), "holds no tensors by name"),
     "a kind that is not known": (lambda f: edit_json(f / CONFIG, peft_type="LORRA"), "does not fit"),
 }
 

@@ -267,6 +267,14 @@ def test_rounding_is_told_beside_the_adapters_own_effect_and_float32_keeps_it(ba
     assert (logits(stored.float(), base) - wanted.float()).abs().max() < 0.1  # PEFT computes in bfloat16 here
 
 
+def doubled(folder):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / WEIGHTS)
+    older = {n.replace("model.language_model.layers", "model.layers"): t * 2 for n, t in tensors.items()}
+    save_file(tensors | older, folder / WEIGHTS)
+
+
 PLANTED = {
     "all names": (lambda f: edit_tensors(f / WEIGHTS, renamed("all")), r"find no place: .*\(28 of 28\)"),
     "half of the names": (
@@ -291,6 +299,11 @@ PLANTED = {
     "rank 0": (lambda f: edit_json(f / CONFIG, r=0), "r is 0"),
     "PiSSA": (lambda f: edit_json(f / CONFIG, init_lora_weights="pissa"), "changed the base too"),
     "a kind not known": (lambda f: edit_json(f / CONFIG, peft_type="VERA"), "is a VERA adapter"),
+    "biases lost": (
+        lambda f: edit_json(f / CONFIG, bias="lora_only"),
+        r"no tensor for .*bias \(|no tensor for .*bias, ",
+    ),
+    "a tensor twice, under two names": (doubled, "twice, under two names"),
     "DoRA without magnitudes": (lambda f: edit_json(f / CONFIG, use_dora=True), "no lora_magnitude_vector"),
 }
 

@@ -143,6 +143,7 @@ def test_every_rule_has_a_case_and_a_remedy():
         "preference_saturated",
         "preference_likelihood",
         "overlap",
+        "ended",  # test_status.py
         "log",
         "validation_plateau",
     }

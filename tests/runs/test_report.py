@@ -2,13 +2,11 @@
 
 import json
 import re
-import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from medgrpo.errors import MedgrpoError
 from medgrpo.pages.markup import label, number, script_json, text
 from medgrpo.pages.palette import style
 from medgrpo.runs.answers import Answer, Question, SideBySide
@@ -87,10 +85,10 @@ def test_hostile_names_configs_and_answers_stay_text_on_the_page(tmp_path):
         [],
         [Question(one, one, one, [Answer(one, 1.0, one), Answer("y" * 1_000_000, None)]) for one in HOSTILE],
     )
-    page = render(compare_runs(logs, predictions=answers), "/* plotly */")
+    page = render(compare_runs(logs, predictions=answers))
     tags = parse(page)
     scripts = [element for element in tags.elements if element == "script"]
-    assert len(scripts) == 3  # data, plotly, ours
+    assert len(scripts) == 3  # data, chart, page
     assert "img" not in tags.elements
     assert not [attribute for attribute in tags.attributes if attribute[1].startswith("on")]
     assert not re.search("[\x00-\x08\u202a-\u202e\ud800-\udfff]", page)
@@ -99,7 +97,7 @@ def test_hostile_names_configs_and_answers_stay_text_on_the_page(tmp_path):
 
 
 def test_the_page_asks_the_network_for_nothing(tmp_path):
-    tags = parse(render(compare_runs([write_log(tmp_path, "a"), write_log(tmp_path, "b")]), ""))
+    tags = parse(render(compare_runs([write_log(tmp_path, "a"), write_log(tmp_path, "b")])))
     links = [
         value for _, name, value in tags.attributes if name in {"src", "href", "action", "data"} and value
     ]
@@ -108,14 +106,14 @@ def test_the_page_asks_the_network_for_nothing(tmp_path):
 
 
 def test_the_tables_hold_the_figures_without_script(tmp_path):
-    page = render(compare_runs([write_log(tmp_path, "first run"), write_log(tmp_path, "second run")]), "")
+    page = render(compare_runs([write_log(tmp_path, "first run"), write_log(tmp_path, "second run")]))
     words = "".join(parse(page.split('<script type="application/json"')[0]).words)
     for expected in ("first run", "second run", "0.03", "0.38", "the reward rises", "model"):
         assert expected in words
 
 
 def test_every_label_is_there_in_both_languages(tmp_path):
-    page = render(compare_runs([write_log(tmp_path, "a"), write_log(tmp_path, "b")]), "")
+    page = render(compare_runs([write_log(tmp_path, "a"), write_log(tmp_path, "b")]))
     english, chinese = page.count('<span lang="en">'), page.count('<span lang="zh">')
     assert english == chinese > 30
     assert label("a", "b") == '<span lang="en">a</span><span lang="zh">b</span>'
@@ -195,12 +193,58 @@ def test_numbers_keep_three_digits():
     ]  # fmt: skip
 
 
-def test_without_plotly_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "plotly", None)
-    with pytest.raises(MedgrpoError) as caught:
-        write_report(compare_runs([write_log(tmp_path, "a")]), tmp_path / "out")
-    assert "medgrpo[report]" in str(caught.value)
-    assert not (tmp_path / "out").exists()
+def test_a_page_that_was_there_is_kept(tmp_path):
+    from medgrpo.runs.report import set_aside
+
+    runs = compare_runs([write_log(tmp_path, "a")])
+    first = write_report(runs, tmp_path / "out").read_text()
+    assert set_aside(tmp_path / "nowhere") is None
+    kept = [set_aside(tmp_path / "out")]
+    write_report(runs, tmp_path / "out")
+    kept.append(set_aside(tmp_path / "out"))
+    assert len({*kept}) == 2
+    assert kept[0].read_text() == first
+
+
+def test_three_short_runs_make_a_small_page_that_loads_no_library(tmp_path):
+    path = write_report(compare_runs([write_log(tmp_path, name) for name in "abc"]), tmp_path / "out")
+    assert path.stat().st_size < 300_000
+    assert "plotly" not in path.read_text().lower()
+
+
+def test_settings_are_written_as_people_write_them(tmp_path):
+    from medgrpo.runs.comparison import plain
+
+    assert plain({"format": 0.2, "towers": ("language", "vision")}) == "format 0.2, towers language, vision"
+    assert [plain(value) for value in (True, None, 1e-05, [], "x")] == ["yes", "–", "1e-05", "none", "x"]
+
+
+def test_curves_can_be_drawn_over_prompts_and_hours(tmp_path):
+    from medgrpo.runs.comparison import summarise
+    from medgrpo.runs.record import RunRecord
+    from medgrpo.runs.report.curves import clock, prompts_per_step
+
+    history = [{"step": step, "reward": 0.5, "s_per_prompt": 0.5} for step in range(1, 101)]
+    run = summarise(RunRecord("run", "test", {"training": {"prompts_per_step": 16}}, history))
+    assert prompts_per_step(run) == 16
+    assert clock(run)["x"][-1] == 100
+    assert clock(run)["h"][-1] == pytest.approx(100 * 16 * 0.5 / 3600, rel=1e-3)
+    assert clock(summarise(RunRecord("run", "test", {}, history))) is None
+
+
+def test_held_out_charts_have_intervals_and_the_blind_line():
+    from medgrpo.runs.comparison import summarise
+    from medgrpo.runs.record import RunRecord
+
+    history = [{"step": step, "reward": 0.5, "eval_answer_match": 0.5 + step / 100} for step in (5, 10)]
+    measured = {
+        when: {"answer_match": {"value": value, "low": value - 0.1, "high": value + 0.1}}
+        for when, value in (("blind", 0.4), ("before", 0.45), ("after", 0.6))
+    }
+    run = summarise(RunRecord("run", "test", {}, history, validation=measured))
+    (chart,) = [one for one in chart_data([run]) if one["group"] == "held-out"]
+    assert [(point["x"], point["low"]) for point in chart["points"]] == [(0, 0.35), (10, 0.5)]
+    assert chart["blind"] == [{"run": 0, "y": 0.4}]
 
 
 def test_fifty_runs_of_ten_thousand_steps_stay_below_the_limit_of_points(tmp_path):
@@ -213,7 +257,7 @@ def test_fifty_runs_of_ten_thousand_steps_stay_below_the_limit_of_points(tmp_pat
     history = [{"step": i, **dict(zip(keys, row, strict=True))} for i, row in enumerate(table)]
     one = summarise(RunRecord("run", "test", {}, history))
     data = chart_data([one] * 50)
-    assert len(script_json(data)) < 9_000_000  # with plotly.js (4.8 MB) the page stays below 15 MB
+    assert len(script_json(data)) < 9_000_000  # the page stays below 15 MB
 
 
 def test_metrics_that_no_chart_knows_are_drawn_if_they_change():

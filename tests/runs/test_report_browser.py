@@ -95,9 +95,9 @@ def test_every_chart_is_drawn_and_nothing_is_asked_of_the_network(browser, repor
     visit.assert_quiet(report)
     count = visit.page.locator(".plot").count()
     assert count >= 7
-    assert visit.page.locator(".plot .main-svg >> nth=0").is_visible()
+    assert visit.page.locator(".plot svg.chart >> nth=0").is_visible()
     drawn = visit.page.evaluate(
-        "[...document.querySelectorAll('.plot')].filter((p) => p.querySelector('path.js-line')).length"
+        "[...document.querySelectorAll('.plot')].filter((p) => p.querySelector('path.line')).length"
     )
     assert drawn == count
 
@@ -135,11 +135,46 @@ def test_dark_and_print_have_their_own_colours(browser, report):
 
 def test_a_run_can_be_switched_off_by_keyboard(browser, report):
     visit = Visit(browser, report)
-    visible = "document.querySelector('.plot').data.filter((trace) => trace.visible !== false).length"
+    visible = "document.querySelector('.plot').querySelectorAll('path.line').length"
     before = visit.page.evaluate(visible)
     visit.page.focus(".legend input >> nth=1")
     visit.page.keyboard.press("Space")
     visit.page.wait_for_function(f"{visible} < {before}")
+
+
+def test_axis_smoothing_and_log_redraw_and_a_chart_is_saved_as_csv(browser, report):
+    visit = Visit(browser, report)
+    page = visit.page
+    drawn = "document.querySelector('.plot svg').outerHTML"
+    before = page.evaluate(drawn)
+    page.evaluate("document.getElementById('tool-smooth').value = 0")
+    page.dispatch_event("#tool-smooth", "input")
+    raw = page.evaluate(drawn)
+    assert raw != before
+    page.check("#tool-log")
+    assert page.evaluate(drawn) != raw
+    page.select_option("#tool-axis", "time")
+    assert "hours" in page.inner_text(".plot >> nth=0")
+    with page.expect_download() as saved:
+        page.click("button.csv >> nth=0")
+    lines = saved.value.path().read_text("utf-8-sig").splitlines()
+    assert lines[0] == "run,step,prompts,hours,reward,lowest,highest"
+    assert len(lines) == 1 + 3 * 300
+    visit.assert_quiet(report)
+
+
+def test_nothing_covers_a_chart_and_nothing_is_cut_on_a_phone(browser, report):
+    page = Visit(browser, report).page
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.locator(".plot").nth(2).scroll_into_view_if_needed()
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        covered = page.evaluate(
+            "(() => { const box = document.querySelectorAll('.plot')[2].getBoundingClientRect();"
+            "const hit = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);"
+            "return !document.querySelectorAll('.plot')[2].contains(hit); })()"
+        )
+        assert not covered, width
 
 
 def test_tables_are_readable_without_javascript(browser, report):

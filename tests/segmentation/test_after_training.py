@@ -74,3 +74,14 @@ def test_the_ceiling_is_one_on_the_pictures_own_grid_and_lower_on_a_coarse_one()
     example = Example("", np.zeros((64, 64, 3), np.uint8), Truth.of(mask))
     assert resolution_ceiling(example, 64) == 1.0
     assert resolution_ceiling(example, 16) < 0.3
+
+
+def test_compare_shows_the_masks_of_the_first_and_the_last_validation(adapted, tmp_path):
+    called("compare", adapted, "--html", "--output", tmp_path / "page", "--json")
+    page = (tmp_path / "page" / "report.html").read_text(encoding="utf-8")
+    section = page[page.index('id="overlays"') :].split("</section>")[0]
+    assert section.count("<img") == 2 * 3  # three held-out pictures, before and after
+    assert "step 0" in section
+    assert "step 2" in section
+    assert "&quot;packed&quot;" not in page  # run lengths are no text to read
+    assert "mask, 48 × 48 pixels" in page

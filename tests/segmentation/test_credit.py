@@ -165,7 +165,7 @@ def test_a_ratio_beyond_the_clip_range_has_no_gradient():
     assert before < 0.5 * torch.autograd.grad(policy_loss(objective, group, near)[0], near)[0].abs().sum()
 
 
-def skeleton_gradients(alike, draws=60, group=256):
+def skeleton_gradients(draws=60, group=256):
     """Gradients of the skeleton's part by the logits over many groups on 3 x 3 pixels that the window sees whole, and the exact one."""
     import itertools
 
@@ -180,7 +180,6 @@ def skeleton_gradients(alike, draws=60, group=256):
     sampler.noise = lambda logits, count, generator: torch.where(
         torch.rand((count, 1, 1), generator=generator) < 0.5, -2.0, 2.0
     ).expand(count, 3, 3)
-    sampler.alike = alike
     objective = MaskObjective(sampler, multi_objective, CompositeReward("simple_dice"), group, window=5)
 
     def earned(skeletons):  # skeleton on the truth earns 0.3 a pixel, beside it -0.2
@@ -205,19 +204,42 @@ def skeleton_gradients(alike, draws=60, group=256):
     return torch.stack(found).mean(0), exact
 
 
-@pytest.mark.parametrize("alike", [1, 4])
-def test_the_gradient_of_the_skeleton_is_exact_where_the_window_sees_all(alike):
-    mean, exact = skeleton_gradients(alike)
+def test_the_gradient_of_the_skeleton_is_exact_where_the_window_sees_all():
+    mean, exact = skeleton_gradients()
     torch.testing.assert_close(mean, exact, atol=6e-3, rtol=0)
     assert float(exact.abs().max()) > 0.03
 
 
-def test_masks_of_the_same_noise_are_compared_with_each_other_alone():
-    sampler = Cells((4,))
-    sampler.alike = 2
-    logits = torch.linspace(-9, 9, 400).view(20, 20)
-    draw = sampler.draw(logits, 6, torch.Generator().manual_seed(0))
-    assert draw.alike == 2
-    assert torch.equal(draw.shift[::2], draw.shift[1::2])
-    assert not torch.equal(draw.shift[0], draw.shift[2])
-    assert sampler.draw(logits, 5, torch.Generator().manual_seed(0)).alike == 1
+@pytest.mark.parametrize("sampler", [Cells((4,)), Independent()])
+def test_a_group_that_is_used_once_has_the_gradient_of_its_ratios(sampler):
+    from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.segmentation.objective import MaskObjective, draw_masks, drawn, judged, policy_loss
+
+    mask = truth_of()
+    fov = np.hypot(*np.mgrid[-20:20, -20:20]) < 17
+    truth = Truth.of(mask, fov)
+    objective = MaskObjective(sampler, multi_objective_guarded, CompositeReward("simple_dice"), group=4)
+    noise = torch.randn(mask.shape, generator=torch.Generator().manual_seed(1))
+    logits = (torch.from_numpy(np.where(mask, 0.8, -1.0)).float() + noise).requires_grad_()
+    draw = draw_masks(objective, logits, torch.Generator().manual_seed(0))
+    earned = judged(objective, draw, truth)
+    found = []
+    for is_used_once in (True, False):
+        group = drawn(objective, draw, logits, earned, truth, is_used_once=is_used_once)
+        found.append(torch.autograd.grad(policy_loss(objective, group, logits)[0], logits)[0])
+    torch.testing.assert_close(found[0], found[1], atol=1e-9, rtol=1e-4)
+    assert float(found[0].abs().max()) > 1e-5
+
+
+def test_counting_on_the_device_gives_the_same_judgement():
+    from medgrpo.segmentation.credit import judge_on_device
+    from medgrpo.segmentation.objective import to_host
+
+    mask = truth_of()
+    truth = Truth.of(mask, np.hypot(*np.mgrid[-20:20, -20:20]) < 17)
+    masks = group_of(mask)
+    here = judge(masks, truth, multi_objective_guarded)
+    there = judge_on_device(torch.from_numpy(masks), truth, multi_objective_guarded, to_host)
+    for name in ("rewards", "sums", "slopes"):
+        np.testing.assert_array_equal(getattr(here, name), getattr(there, name))
+    np.testing.assert_array_equal(here.skeletons, there.skeletons.numpy())

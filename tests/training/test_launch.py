@@ -6,7 +6,14 @@ import pytest
 
 from medgrpo.config.sections import LaunchConfig
 from medgrpo.errors import UsageError
-from medgrpo.training.before.launch import accelerate_config, deepspeed_file, needs_launch, use_one_gpu
+from medgrpo.training.before.launch import (
+    accelerate_config,
+    deepspeed_file,
+    machine_number,
+    needs_launch,
+    use_one_gpu,
+)
+from medgrpo.training.before.processes import kind_of_run
 
 
 def test_one_process_needs_no_launcher():
@@ -25,6 +32,13 @@ def test_two_machines_take_their_address_from_the_environment():
     assert config["num_processes"] == 8
     assert (config["machine_rank"], config["main_process_ip"]) == (1, "first")
     assert config["distributed_type"] == "MULTI_GPU"
+
+
+def test_one_machine_is_the_first_whatever_number_a_scheduler_gives_it():
+    slurm = {"SLURM_NODEID": "3"}
+    assert machine_number(LaunchConfig(gpus=2), slurm) == 0
+    assert machine_number(LaunchConfig(gpus=2, nodes=4), slurm) == 3
+    assert machine_number(LaunchConfig(nodes=4), {**slurm, "NODE_RANK": "1"}) == 1
 
 
 def test_two_machines_without_an_address_are_refused():
@@ -50,3 +64,22 @@ def test_one_gpu_is_the_first_of_those_allowed():
     environment = {"CUDA_VISIBLE_DEVICES": "2,3"}
     use_one_gpu(environment)
     assert environment["CUDA_VISIBLE_DEVICES"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("launch", "expected"),
+    [
+        (LaunchConfig(gpus=2), {"ACCELERATE_MIXED_PRECISION": "no"}),
+        (LaunchConfig(gpus=2, fsdp=True), {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}),
+        (LaunchConfig(gpus=2, deepspeed="zero2"), {"ACCELERATE_USE_DEEPSPEED": "true"}),
+        (LaunchConfig(gpus=2, nodes=2, deepspeed="zero3"), {"ACCELERATE_USE_DEEPSPEED": "true"}),
+    ],
+)
+def test_accelerate_says_what_each_kind_needs_in_its_environment(launch, expected, tmp_path):
+    file = tmp_path / "accelerate.json"
+    file.write_text(json.dumps(accelerate_config(launch, {"MASTER_ADDR": "127.0.0.1"})))
+    found = kind_of_run(str(file), ["python", "-m", "medgrpo.cli.main", "train", "--gpus", "2"])
+    assert expected.items() <= found.items()
+    if launch.deepspeed:
+        assert found["ACCELERATE_DEEPSPEED_CONFIG_FILE"] == str(deepspeed_file(launch.deepspeed))
+        assert "deepspeed_config_file" in found["ACCELERATE_CONFIG_DS_FIELDS"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from medgrpo.config.layers import to_toml
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.files import read_json
 from medgrpo.records import json_objects
@@ -46,6 +47,19 @@ def test_an_epoch_of_the_plan_is_one_of_the_trainer_where_batches_are_used_twice
     asked = [row for step, row in prompt_order(tmp_path / "run")]
     assert (plan.steps, plan.epochs) == (len(log), log[-1]["epoch"]) == (6, 1.0)
     assert len(asked) == len(set(asked)) == 6  # of 7 rows: three batches of two
+
+
+def test_the_number_of_gpus_may_change_but_under_deepspeed(tiny_config, tmp_path):
+    for deepspeed in (None, "zero2"):
+        config = tiny_config("launch.gpus=2", *([f"launch.deepspeed={deepspeed}"] if deepspeed else []))
+        run_folder = tmp_path / str(deepspeed)
+        run_folder.mkdir()
+        (run_folder / "config.toml").write_text(to_toml(config))
+        if deepspeed is None:
+            assert resume_config(run_folder, ["launch.gpus=1"])[1] == ["launch.gpus: 2 → 1"]
+            continue
+        with pytest.raises(UsageError, match="cannot change on resume under DeepSpeed"):
+            resume_config(run_folder, ["launch.gpus=1"])
 
 
 def test_a_checkpoint_inside_a_generation_cycle_resumes_on_cycle(tiny_config, tmp_path):

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medgrpo.training.trainers.sampler import EpochOrder, epoch_permutation
+from medgrpo.training.trainers.sampler import EpochOrder, balanced, epoch_permutation
 
 
 def rows_of(order: EpochOrder, epoch: int) -> list[int]:
@@ -23,7 +23,7 @@ def test_the_next_chunk_is_told_when_one_begins():
     told = []
     order = EpochOrder(5, seed=0, chunk=2, group=2, repeat_count=2, shuffle=False, coming=told.append)
     list(order)
-    assert told == [[2, 3], [4]]
+    assert told == [[2, 3]]
 
 
 def test_an_epoch_is_the_same_whichever_epoch_came_before():
@@ -46,3 +46,25 @@ def test_every_row_comes_at_most_once_per_repetition_and_the_length_is_told(
     drawn = rows_of(order, epoch)
     assert len(drawn) == len(order) == rows // chunk * chunk * group * repeat
     assert set(Counter(drawn).values()) <= {group * repeat}
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=12), st.integers(1, 4))
+def test_shares_have_equally_many_rows_and_no_more_uneven_weights_than_one_row_makes(weights, shares):
+    weights = weights[: len(weights) // shares * shares]
+    rows = list(range(len(weights)))
+    found = balanced(rows, weights, shares)
+    assert sorted(found) == rows
+    room = len(rows) // shares
+    sums = [sum(weights[row] for row in found[at * room : (at + 1) * room]) for at in range(shares)]
+    drawn = [sum(weights[at * room : (at + 1) * room]) for at in range(shares)]
+    assert max(sums) - min(sums) <= max(max(weights, default=0), max(drawn) - min(drawn))
+
+
+def test_large_and_small_pictures_are_shared_evenly():
+    assert balanced([0, 1, 2, 3], [1300, 1300, 100, 100], 2) == [0, 2, 1, 3]
+
+
+def test_a_chunk_is_handed_out_as_it_is_arranged():
+    order = EpochOrder(4, seed=0, chunk=2, repeat_count=2, shuffle=False, arrange=lambda rows: rows[::-1])
+    assert list(order) == [1, 0, 1, 0, 3, 2, 3, 2]
+    assert order.chunks(0) == [[0, 1], [2, 3]]

@@ -5,7 +5,7 @@ A new format is one class: see docs/data.md, "Adding a format".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from medgrpo.data.readers.conversations import ChatReader, PreferenceReader
 from medgrpo.data.readers.dataset_info import NAME, Layout, entries_of, layouts
 from medgrpo.data.readers.generic import QuestionAnswerReader
 from medgrpo.data.readers.mask_folders import MaskFolderReader
+from medgrpo.data.readers.named_columns import with_roles
+from medgrpo.data.readers.prepared_rows import PreparedReader
 from medgrpo.data.readers.records import first_record, read_records
 from medgrpo.data.readers.slake import SlakeReader
 from medgrpo.data.readers.texts import InstructionReader, PubMedReader
@@ -38,6 +40,7 @@ from medgrpo.rewards.columns import is_leaked_field
 __all__ = ["FOLDERS", "FORMATS", "Item", "Policy", "Problems", "Reader", "Source", "read_source"]
 
 FORMATS: tuple[RecordReader, ...] = (
+    PreparedReader(),
     VqaRadReader(),
     SlakeReader(),
     VqaMedReader(),
@@ -93,7 +96,7 @@ def _read_source(source: Source, problems: Problems, task: Task | None) -> tuple
             return found, [folder.name]
     items: list[Item] = []
     formats: list[str] = []
-    unknown: list[str] = []
+    unknown: dict[str, list[str]] = {}
     known = layouts(source, problems)
     for reader, files in _by_format(source, known, unknown).items():
         found = [
@@ -124,7 +127,7 @@ def _has_records(source: Source) -> bool:
 
 
 def _by_format(
-    source: Source, known: Mapping[Path, Layout], unknown: list[str]
+    source: Source, known: Mapping[Path, Layout], unknown: dict[str, list[str]]
 ) -> dict[RecordReader, list[Path]]:
     """Format -> its files; what has no format goes to `unknown` with the fields it has."""
     found: dict[RecordReader, list[Path]] = {}
@@ -133,7 +136,9 @@ def _by_format(
         if file.name == NAME and entries_of(file):
             continue
         try:
-            record = next((r for _, r in _records(file, known.get(file)) if not isinstance(r, BadRow)), None)
+            record = next(
+                (r for _, r in _records(file, known.get(file), source) if not isinstance(r, BadRow)), None
+            )
         except MedgrpoError as error:
             if file.suffix.lower() == ".txt":
                 continue  # a README
@@ -141,20 +146,28 @@ def _by_format(
             continue
         reader = next((r for r in FORMATS if record is not None and r.accepts(record)), None)
         if reader is None:
-            fields = "no rows" if record is None else f"fields {', '.join(map(str, list(record)[:8]))}"
-            unknown.append(f"{source.relative(file)} ({fields})")
+            unknown[source.relative(file)] = [] if record is None else [str(name) for name in record]
         else:
             found.setdefault(reader, []).append(file)
     if faults:
         raise faults[0]
+    if any(isinstance(reader, PreparedReader) for reader in found):
+        unknown.pop("dataset.json", None)  # what preprocess wrote of the dataset, no rows
     return found
 
 
-def _records(file: Path, layout: Layout | None) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    """The records of a file, with the names that `dataset_info.json` says for it."""
+def _records(
+    file: Path, layout: Layout | None, source: Source
+) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    """The records of a file, with the names that the person or `dataset_info.json` says for it."""
     for number, record in read_records(file):
         try:
-            yield number, record if layout is None or isinstance(record, BadRow) else layout.apply(record)
+            if isinstance(record, BadRow):
+                yield number, record
+            elif source.columns:
+                yield number, with_roles(record, source.columns, file)
+            else:
+                yield number, record if layout is None else layout.apply(record)
         except BadRow as fault:
             yield number, fault
 
@@ -165,10 +178,10 @@ def _read_file(
     name = source.relative(file)
     if file.suffix.lower() not in (".parquet", ".arrow") and (guessed := read_text(file).note):
         problems.notes[f"{name}: {guessed}"] += 1
-    base = _index_base(file)
+    base = _index_base(file, source)
     if base is not None:
         problems.notes[f"numbers of options count from {base}, as the whole file shows"] += 1
-    for number, record in _records(file, layout):
+    for number, record in _records(file, layout, source):
         try:
             if isinstance(record, BadRow):
                 raise record
@@ -195,23 +208,46 @@ def _known_split(name: str | None, problems: Problems) -> str | None:
     return split
 
 
-def _index_base(file: Path) -> int | None:
+def _index_base(file: Path, source: Source) -> int | None:
     """Where the numbers of options count from in a file, where it may have any: that takes a look at all of it."""
-    first = first_record(file)
+    whole = (record for _, record in _records(file, None, source) if not isinstance(record, BadRow))
+    first = next(whole, None)
     if first is None or not may_number_options(Fields(first)):
         return None
-    return index_base(record for _, record in read_records(file) if not isinstance(record, BadRow))
+    return index_base(record for _, record in _records(file, None, source) if not isinstance(record, BadRow))
 
 
-def _nothing_known(source: Source, unknown: list[str]) -> UsageError:
-    if not unknown:
-        found = f"{source.base} has no data file"
-    else:
-        found = f"no known format in {source.base}: " + "; ".join(unknown[:3])
+def _nothing_known(source: Source, unknown: Mapping[str, Sequence[str]]) -> UsageError:
     formats = ", ".join(reader.name for reader in (*FOLDERS, *FORMATS))
+    hint = "docs/data.md lists the formats with their fields"
+    if unknown:
+        shown = [
+            f"{name} ({'fields ' + ', '.join(fields[:8]) if fields else 'no rows'})"
+            for name, fields in list(unknown.items())[:3]
+        ]
+        found = f"no known format in {source.base}: " + "; ".join(shown)
+        fields = next(filter(None, unknown.values()), None)
+        if fields and not source.columns:
+            answer = fields[1] if len(fields) > 1 else "FIELD"
+            hint = (
+                f"say which field is which, as in --columns question={fields[0]},answer={answer},image=FIELD"
+            )
+    elif source.pictures:
+        kinds = ", ".join(sorted({path.suffix.lower() for path in source.pictures}))
+        found = (
+            f"{source.base} has {len(source.pictures):,} pictures ({kinds}), and no file with their questions and "
+            "answers, masks or boxes"
+        )
+        example = source.pictures[0].name
+        hint = (
+            f"put a file rows.csv beside them with the columns image,question,answer (image: {example}), or their "
+            "masks in a folder masks/"
+        )
+    else:
+        found = f"{source.base} has no data file"
     return UsageError(
         found,
         expected="rows with a question and an answer in JSON, JSONL, CSV or parquet, or a folder of "
         f"masks, boxes, DICOM or NIfTI (formats: {formats})",
-        hint="docs/data.md lists the formats with their fields",
+        hint=hint,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,9 +25,21 @@ OPTIONS = ("options", "choices", "candidates")
 LETTERED = ("choice {}", "option_{}", "option {}", "op{}", "opt_{}", "{}")
 """Columns of options, one for each letter, as in PMC-VQA, OmniMedVQA, MedMCQA and C-Eval."""
 
-_ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL | re.IGNORECASE)
-_THINK = re.compile(r"<(think|thinking|reasoning|thought)>", re.IGNORECASE)
-_AFTER_THINK = re.compile(r"^.*</(?:think|thinking|reasoning|thought)>", re.DOTALL | re.IGNORECASE)
+_OF_ANSWER = "answer|final_answer|conclusion"
+_ANSWER_TAG = re.compile(rf"<({_OF_ANSWER})>(.*?)(?:</\1>|$)", re.DOTALL | re.IGNORECASE)
+_OPENS = (
+    r"<(?:think|thinking|reasoning|reason|thought|analysis|summary|caption|seed:think)>|\[THINK\]|◁think▷"
+    r"|<\|begin_of_thought\|>|<unused94>|<\|channel\|>analysis"
+)
+_CLOSES = (
+    r"</(?:think|thinking|reasoning|reason|thought|analysis|summary|caption|seed:think)>|\[/THINK\]|◁/think▷"
+    r"|<\|end_of_thought\|>|<unused95>|<\|channel\|>final<\|message\|>|^#{2,3} *final (?:response|answer)s?:? *$"
+)
+"""How models mark where reasoning begins and ends: R1, LLaVA-CoT, Seed, Magistral, Kimi, OpenThoughts, MedGemma, gpt-oss,
+HuatuoGPT-o1."""
+_THINK = re.compile(_OPENS, re.IGNORECASE)
+_AFTER_THINK = re.compile(rf"^.*(?:{_CLOSES})", re.DOTALL | re.IGNORECASE | re.MULTILINE)
+_AROUND = re.compile(r"^<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>)?$", re.DOTALL | re.IGNORECASE)
 _BOXED = re.compile(r"^(?:\$\s*)?\\boxed\{(?:\\text\{)?([^{}]*)\}{1,2}\s*\$?\.?$")
 _HASHES = re.compile(r"\n####\s*(.+)\s*$")
 _OPTION_LINE = re.compile(r"\s*\(?([A-H])[\s).:：、.]+(\S.*?)\s*$")
@@ -42,18 +55,19 @@ def answer_part(text: str, field: str = "answer") -> str:
     >>> answer_part("<think>Denser on the left.</think>\n<answer>yes</answer>")
     'yes'
     """
-    tagged = [match.strip() for match in _ANSWER_TAG.findall(text)]
+    tagged = [match[1].strip() for match in _ANSWER_TAG.findall(text)]
     if tagged:
         if len(set(tagged)) > 1 or not tagged[0]:
             found = ", ".join(map(repr, tagged))
             raise BadRow("no one answer in the reply", field, f"<answer> holds {found}", "one answer")
         return _unboxed(tagged[0])
-    if "</" in text and _AFTER_THINK.match(text):
+    if _AFTER_THINK.match(text):
         text = _AFTER_THINK.sub("", text).strip()
+        text = (around[1] if (around := _AROUND.match(text)) else text).strip()
         if not text:
             raise BadRow("reasoning without an answer", field, "nothing after the reasoning", "an answer")
         return _unboxed(text)
-    if "<" in text and _THINK.search(text):
+    if _THINK.search(text):
         raise BadRow(
             "reasoning without an answer", field, "the reasoning is not closed", "</think> and an answer"
         )
@@ -68,7 +82,8 @@ def _unboxed(text: str) -> str:
 
 def full_reply(text: str | None, answer: str) -> str | None:
     """The whole reply where it reasons before its answer: what SFT learns word for word; else None."""
-    return text if text and text != answer and _THINK.search(text) else None
+    reasons = text and (_THINK.search(text) or _AFTER_THINK.match(text))
+    return text if reasons and text != answer else None
 
 
 def answers_of(fields: Mapping[str, Any], options: Mapping[str, str]) -> list[str]:
@@ -81,6 +96,20 @@ def answers_of(fields: Mapping[str, Any], options: Mapping[str, str]) -> list[st
     value = fields.get(name)
     if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         raise BadRow("answer that is no text", name, f"{value!r:.60}", "a text, or a list of texts")
+    if isinstance(value, list) and name != "answers" and len(value) > 1 and all(map(_is_number, value)):
+        raise BadRow(
+            "answer that is no text",
+            name,
+            f"{value!r:.60} are numbers: a box, a series, or answers of equal right",
+            "a text or one number; `answers` for several that are all right; boxes in a format of boxes",
+        )
+    if (
+        isinstance(value, list)
+        and name != "answers"
+        and len(texts_of(value)) > 1
+        and isinstance(fields, Fields)
+    ):
+        fields.notes.append(f"several texts in {name}: each of them counts as right")
     answers = [peeled for text in texts_of(value) if (peeled := answer_part(text, name))]
     if not answers:
         if isinstance(fields.get(name), list):
@@ -97,6 +126,10 @@ def answers_of(fields: Mapping[str, Any], options: Mapping[str, str]) -> list[st
         _refuse_other_letter(fields, by_text, options)
         return [by_text]
     return [option_text(answers[0], options, name, letter=_letter(fields, name, options))]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _refuse_other_letter(fields: Mapping[str, Any], text: str, options: Mapping[str, str]) -> None:
@@ -215,12 +248,14 @@ def named_options(fields: Mapping[str, Any]) -> dict[str, str]:
     """
     name = next((name for name in OPTIONS if name in fields), None)
     value = None if name is None else fields[name]
+    if value is None and (wrong := _distractors(fields)):
+        return wrong
     for column in LETTERED if value is None else ():
         names = [column.format(letter) for letter in "abcdefgh"]
         if names[0] in fields and names[1] in fields:
             value = [text for name in names if name in fields and (text := text_of(fields[name]))]
             break
-    found = options_of(value)
+    found = _in_capitals(options_of(value))
     if not found and name is not None and value not in (None, "", [], {}):
         raise BadRow(
             "options not understood",
@@ -231,14 +266,39 @@ def named_options(fields: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def _in_capitals(options: dict[str, str]) -> dict[str, str]:
+    """Options keyed `a`, `b`, … as `A`, `B`, …"""
+    is_small = options and all(len(key) == 1 and key.islower() for key in options)
+    return {key.upper(): text for key, text in options.items()} if is_small else options
+
+
+def _distractors(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Options of which a file names the right one apart (SciQ): in the order of the alphabet, which tells nothing."""
+    names = [
+        name
+        for name in fields
+        if re.fullmatch(r"(distractors?|incorrect_answers?|wrong_answers?)_?\d*", name)
+    ]
+    wrong = [text for name in names for text in texts_of(fields[name])]
+    right = texts_of(fields.get(answer_field(fields))) if wrong else []
+    if not wrong or len(right) != 1:
+        return {}
+    if isinstance(fields, Fields):
+        fields.notes.append("the right option stands apart from the wrong ones: put in alphabetical order")
+    texts = sorted({*wrong, *right}, key=lambda text: (text.casefold(), text))
+    return {chr(ord("A") + place): text for place, text in enumerate(texts)}
+
+
 def options_of(value: Any) -> dict[str, str]:
     """Letter -> text from an object, a list of texts or of objects, a JSON text of either, or a text with one marked
     option a line (CMExam); empty if there are none."""
     if isinstance(value, str):
         if value.strip()[:1] not in ("[", "{"):
             return {match[1]: match[2] for line in lines(value) if (match := _OPTION_LINE.match(line))}
-        with suppress(ValueError):
-            value = json.loads(value)
+        with suppress(ValueError, SyntaxError):
+            value = (
+                json.loads(value) if '"' in value else ast.literal_eval(value)
+            )  # MMMU writes Python's lists
     if isinstance(value, Mapping):
         if isinstance(value.get("text"), list) and isinstance(value.get("label"), list):  # ARC
             return dict(zip(map(str, value["label"]), texts_of(value["text"]), strict=False))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,11 +32,19 @@ class Chat:
     """For each turn whether the file means it to be learned."""
 
 
+def parsed(value: Any) -> Any:
+    """A list that a table holds as JSON text."""
+    if isinstance(value, str) and value.lstrip()[:2] in ("[{", "[\n", "[ "):
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
+
+
 def turns_field(record: Mapping[str, Any]) -> str | None:
     """The field with the conversation; None where there is none."""
     for name in (*TURNS, "prompt"):
         value = record.peek(name) if isinstance(record, Fields) else record.get(name)
-        if _are_turns(value):
+        if _are_turns(parsed(value)):
             return name
     return None
 
@@ -51,7 +61,7 @@ def read_chat(value: Any, name: str, fields: Fields) -> Chat:
     Raises:
         BadRow: a turn has an unknown role, calls a tool, or holds what is no text and no picture.
     """
-    chat = Chat()
+    chat, value = Chat(), parsed(value)
     if isinstance(value, Mapping):
         value = [value]
     if isinstance(value, str):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from medgrpo.data.readers.base import BadRow, FolderReader, Item, Problems
 from medgrpo.data.readers.detection import detection_row
 from medgrpo.data.readers.generic import find_image
-from medgrpo.data.readers.geometry import Placing, enclosing, frame_of
+from medgrpo.data.readers.geometry import CUT, Placing, enclosing, frame_of
 from medgrpo.data.readers.values import required, text_of
 from medgrpo.data.schema import Task
 from medgrpo.data.source import Source
@@ -79,9 +79,26 @@ class _CocoFile:
         lost = sum(len(found) for key, found in self.annotations.items() if key not in known)
         if lost:
             problems.notes["annotation of a picture that the file does not list"] += lost
+        self.counts_corners = self._look_like_corners()
         self.doubled = (
             {key for key in known if known.count(key) > 1} if len(set(known)) < len(known) else set()
         )
+
+    def _look_like_corners(self) -> bool:
+        """Whether the boxes read as x1 y1 x2 y2 all lie in their pictures, and as x y width height half of them do not."""
+        sizes = {p.get("id"): (_number(p.get("width")), _number(p.get("height"))) for p in self.pictures}
+        over = count = 0
+        for key, found in self.annotations.items():
+            wide, high = sizes.get(key, (0.0, 0.0))
+            for box in (_numbers(one.get("bbox")) for one in found) if wide and high else ():
+                if box is None:
+                    return False
+                x, y, third, fourth = box
+                if not (0 <= x < third <= wide and 0 <= y < fourth <= high):
+                    return False
+                count += 1
+                over += x + third > wide + 0.1 * third or y + fourth > high + 0.1 * fourth
+        return 2 * over >= count > 0
 
     def items(self) -> Iterator[Item]:
         """A row per picture."""
@@ -100,6 +117,13 @@ class _CocoFile:
             raise BadRow("two pictures of one id", "id", f"{picture.get('id')!r}", "an id for each picture")
         image = find_image(required(picture, "file_name"), self.source, self.file)
         annotations = self.annotations[picture.get("id")]
+        if annotations and self.counts_corners:
+            raise BadRow(
+                "boxes look like corners",
+                "bbox",
+                "as x y width height they leave their pictures, as x1 y1 x2 y2 they all lie inside",
+                "[x, y, width, height], as COCO has it",
+            )
         boxes = []
         if annotations and image.part != "missing":
             sides = [float(picture.get(side) or 0) for side in ("width", "height")]
@@ -108,6 +132,8 @@ class _CocoFile:
             boxes = [
                 {"box": placing.box(self._edges(a), "bbox"), "label": self._label(a)} for a in annotations
             ]
+            if placing.cut:
+                self.problems.notes[CUT] += placing.cut
             if placing.note:
                 self.problems.notes[placing.note] += 1
         row = detection_row(boxes, list(self.labels.values()), image.path)  # ids start anew in each file
@@ -133,6 +159,23 @@ class _CocoFile:
         if label is None:
             raise BadRow("category unknown", "category_id", f"{number!r}", "the id of a category")
         return label
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value or 0)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _numbers(box: Any) -> list[float] | None:
+    """The four numbers of a box; None where it has none."""
+    if not isinstance(box, list) or len(box) != 4:
+        return None
+    try:
+        return [float(edge) for edge in box]
+    except (TypeError, ValueError):
+        return None
 
 
 def _counts(annotation: Mapping[str, Any], problems: Problems) -> bool:

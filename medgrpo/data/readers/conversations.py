@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -108,7 +109,14 @@ class PreferenceReader(RecordReader):
         "preferred_output and non_preferred_output; with prompt, question, instruction and input, or conversations"
     )
     harmless: ClassVar[frozenset[str]] = frozenset(
-        ("score_chosen", "score_rejected", "chosen_score", "rejected_score")
+        (
+            "score_chosen",
+            "score_rejected",
+            "chosen_score",
+            "rejected_score",
+            "chosen_rating",
+            "rejected_rating",
+        )
     )
     CHOSEN = (
         "chosen",
@@ -136,8 +144,15 @@ class PreferenceReader(RecordReader):
         worse = next(
             (name for name in self.REJECTED if fields.get(name) not in (None, "", [])), self.REJECTED[0]
         )
-        prompt, chosen, pictures = self._better(fields)
+        _refuse_other_scores(fields)
+        prompt, chosen, pictures = _spoken_texts(fields) or self._better(fields)
         rejected = _last_reply(fields, worse)
+        if (
+            isinstance(fields[worse], str)
+            and (told := _SPEAKER.split(fields[worse]))[0] == ""
+            and len(told) > 2
+        ):
+            rejected = told[-1].strip()
         if chosen == rejected:
             raise BadRow("pair of equals", worse, "chosen and rejected are the same", "two completions")
         question, context = prompt
@@ -174,9 +189,58 @@ class PreferenceReader(RecordReader):
             if len(whole.turns) > 1:
                 return question_of(whole.turns[:-1], fields), whole.turns[-1][1], whole.pictures
         chosen = _last_reply(fields, name)
+        if chat.turns and chat.turns[-1] == (
+            "assistant",
+            chosen,
+        ):  # UltraFeedback repeats the better conversation
+            chat.turns.pop()
         if chat.turns:
             return question_of(chat.turns, fields), chosen, chat.pictures
         return _asked(fields), chosen, []
+
+
+_SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
+
+
+def _spoken_texts(fields: Fields) -> tuple[tuple[str, str | None], str, list[Any]] | None:
+    """Question and context, and the better reply, of two whole conversations as texts (HH-RLHF): `\\n\\nHuman: …`.
+
+    Raises:
+        BadRow: the two do not share all but their last reply.
+    """
+    sides = [fields.peek(name) for name in ("chosen", "rejected")]
+    if turns_field(fields) or "prompt" in fields or not all(isinstance(side, str) for side in sides):
+        return None
+    better, worse = ([part.strip() for part in _SPEAKER.split(str(side))] for side in sides)
+    if better[0] or len(better) < 5 or better[-2] != "Assistant" or better[-4] != "Human":
+        return None
+    if better[:-1] != worse[:-1]:
+        raise BadRow(
+            "sides with other questions", "rejected", f"{worse[-3:-2]!r:.60}", "one conversation, two replies"
+        )
+    before = "\n".join(
+        f"{'user' if who == 'Human' else 'assistant'}: {said}"
+        for who, said in zip(better[1:-4:2], better[2:-4:2], strict=True)
+    )
+    fields.get("chosen")
+    return (better[-3], before or None), better[-1], []
+
+
+def _refuse_other_scores(fields: Fields) -> None:
+    """Scores beside a pair that say the other side is the better one."""
+    for better, worse in (
+        ("score_chosen", "score_rejected"),
+        ("chosen_score", "rejected_score"),
+        ("chosen_rating", "rejected_rating"),
+    ):
+        one, other = fields.peek(better), fields.peek(worse)
+        if all(isinstance(score, int | float) for score in (one, other)) and one < other:
+            raise BadRow(
+                "scores that turn the pair round",
+                better,
+                f"{better} is {one} and {worse} {other}",
+                "the better reply as chosen",
+            )
 
 
 def _asked(fields: Fields) -> tuple[str, str | None]:

@@ -24,9 +24,23 @@ QUESTION = (
 )
 IMAGE = (
     *("image", "images", "image_path", "image_name", "img_name", "img_path", "image_file"),
-    *("file_name", "figure_path", "image_paths", "img", "imgs", "picture", "image_id"),
+    *("file_name", "figure_path", "image_paths", "img", "imgs", "picture", "path", "file_path", "filepath"),
+    *("filename", "图片", "图像", "影像", "image_id"),
 )
 PATIENT = ("patient_id", "patientid", "patient", "subject_id", "case_id", "study_id")
+WANTED = ("is_correct", "correct", "is_valid", "valid", "keep", "accepted", "is_preferred", "is_desirable")
+UNWANTED = (
+    "deleted",
+    "is_deleted",
+    "exclude",
+    "excluded",
+    "invalid",
+    "is_rejected",
+    "is_wrong",
+    "discard",
+    "ignore",
+)
+"""Flags of a row: whether it is one to learn from, or not."""
 CONTEXT = ("context", "passage", "hint", "input")
 DIFFICULTY = ("difficulty", "difficulty_level", "hardness", "难度")
 LEVELS = (("easy", "简单", "容易"), ("medium", "moderate", "中等"), ("hard", "difficult", "困难", "难"))
@@ -84,9 +98,20 @@ class QuestionAnswerReader(RecordReader):
         return Item(row, images, found, split=optional(fields, "split") or split_of(file))
 
 
+def _peek(fields: Mapping[str, Any], name: str) -> Any:
+    return fields.peek(name) if isinstance(fields, Fields) else fields.get(name)
+
+
+def _flag(value: Any) -> bool | None:
+    """True or false, also as a word or a number; None for anything else."""
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().lower())
+    return bool(value) if isinstance(value, bool) else None
+
+
 def _paragraphs(fields: Mapping[str, Any], name: str) -> list[str]:
     """A text, or the texts of a list of them."""
-    value = fields.peek(name) if isinstance(fields, Fields) else fields.get(name)
+    value = _peek(fields, name)
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return texts_of(fields[name])
     text = optional(fields, name)
@@ -97,8 +122,21 @@ def refuse_unwanted(fields: Mapping[str, Any]) -> None:
     """Rows whose answer is marked as not wanted (TRL's unpaired preferences, KTO) are no examples.
 
     Raises:
-        BadRow: `label` or `kto_tag` is false.
+        BadRow: `label`, `kto_tag` or a flag such as `is_correct` is false, or one such as `deleted` is true.
     """
+    for names, meant in ((WANTED, True), (UNWANTED, False)):
+        for name in names:
+            said = _flag(_peek(fields, name))
+            if said is None:
+                continue
+            fields.get(name)  # now it is read
+            if said != meant:
+                raise BadRow(
+                    "answer that is not wanted",
+                    name,
+                    f"{name} is {str(said).lower()}: the row is not one to learn from",
+                    "rows to learn from; --on-bad-row skip leaves the others out",
+                )
     replies = ("completion", "response", "output", "answer", "messages", "conversations")
     has_reply = any(name in fields for name in replies)
     for name in ("label", "kto_tag", "desirable"):

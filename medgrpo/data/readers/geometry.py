@@ -12,6 +12,7 @@ from medgrpo.data.source import ImageRef, Source
 Edges = Sequence[float]
 Turn = Callable[[float, float], tuple[float, float]]
 
+CUT = "box cut at the border of its picture"
 SAME_SHAPE = 0.02
 """Two sizes are the same picture at two scales where their width and height differ by one factor, to this share."""
 
@@ -90,6 +91,8 @@ class Placing:
     def __init__(self, stated: tuple[float, float] | None, frame: Frame, field: str) -> None:
         self.frame = frame
         self.note: str | None = None
+        self.cut = 0
+        """Boxes that reached over the border by more than a pixel."""
         self._turns = False
         self._scale = 1.0, 1.0
         upright, raw = frame.upright, (frame.width, frame.height)
@@ -133,7 +136,9 @@ class Placing:
             corners = [self.frame.turned(x, y) for x, y in corners]
         (x1, y1), (x2, y2) = corners
         moved = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
-        return checked_box(moved, *self.frame.upright, field)
+        found = checked_box(moved, *self.frame.upright, field)
+        self.cut += reaches_over(moved, found)
+        return found
 
 
 def _same_shape(one: tuple[float, float], other: tuple[int, int]) -> bool:
@@ -173,6 +178,11 @@ def checked_box(edges: Edges, width: float | None, height: float | None, field: 
             "box empty", field, f"{shown} has no area inside the picture", "left < right and top < bottom"
         )
     return [left, top, right, bottom]
+
+
+def reaches_over(edges: Edges, cut: Edges) -> bool:
+    """Whether cutting at the border moved an edge by more than a pixel, which is more than rounding does."""
+    return any(abs(before - after) > 1 for before, after in zip(edges, cut, strict=True))
 
 
 def enclosing(points: Sequence[float], field: str) -> list[float]:

@@ -11,12 +11,12 @@ from xml.etree import ElementTree
 from medgrpo.data.readers.base import BadRow, FolderReader, Item, Problems
 from medgrpo.data.readers.detection import detection_row
 from medgrpo.data.readers.generic import find_image
-from medgrpo.data.readers.geometry import Placing, enclosing, frame_of
+from medgrpo.data.readers.geometry import CUT, Placing, enclosing, frame_of
 from medgrpo.data.readers.values import text_of
 from medgrpo.data.schema import Task
-from medgrpo.data.source import ImageRef, Source
+from medgrpo.data.source import ImageRef, Source, split_word
 from medgrpo.errors import MedgrpoError
-from medgrpo.records import json_value, read_text
+from medgrpo.records import json_value, lines, read_text
 
 Found = tuple[str, tuple[float, float] | None, list[tuple[str, list[float]]], list[str]]
 """Name of the picture, the size that the file states, (label, edges) of each box, and what to tell."""
@@ -26,6 +26,7 @@ class _OneFileAPicture(FolderReader):
     """Annotation files that each name their picture."""
 
     task: ClassVar[Task] = "detection"
+    _lists: tuple[Source, dict[str, str]] | None = None
 
     @abstractmethod
     def files(self, source: Source) -> list[Path]:
@@ -38,6 +39,22 @@ class _OneFileAPicture(FolderReader):
         Raises:
             BadRow: it is broken.
         """
+
+    def _listed(self, source: Source) -> dict[str, str]:
+        """Name of a picture -> split, as VOC's lists `ImageSets/*/train.txt` say; a name in lists of two splits has none."""
+        if self._lists is None or self._lists[0] is not source:
+            found: dict[str, set[str]] = {}
+            for file in source.files:
+                split = split_word(file.stem)
+                if file.suffix == ".txt" and split and file.stem != "trainval" and "ImageSets" in file.parts:
+                    for line in lines(read_text(file).text):
+                        if (
+                            line.split() and line.split()[-1] != "-1"
+                        ):  # of one class: 1, or -1 for pictures without it
+                            found.setdefault(line.split()[0], set()).add(split)
+            known = {name: next(iter(splits)) for name, splits in found.items() if len(splits) == 1}
+            self._lists = source, known
+        return self._lists[1]
 
     def annotation_files(self, source: Source) -> list[Path]:
         """One for each picture."""
@@ -76,9 +93,15 @@ class _OneFileAPicture(FolderReader):
         if boxes and image.part != "missing":
             placing = Placing(stated, frame_of(source, image), "size")
             placed = [{"box": placing.box(edges, "box"), "label": label} for label, edges in boxes]
+            if placing.cut:
+                problems.notes[CUT] += placing.cut
             if placing.note:
                 problems.notes[placing.note] += 1
-        split = source.split_of(file) or source.split_of(source.root / image.path)
+        split = (
+            self._listed(source).get(file.stem)
+            or source.split_of(file)
+            or source.split_of(source.root / image.path)
+        )
         return Item(detection_row(placed, labels, image.path), [image], split=split)
 
 

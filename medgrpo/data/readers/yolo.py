@@ -46,6 +46,10 @@ class YoloReader(FolderReader):
             except BadRow as fault:
                 problems.bad(place, number, fault)
                 continue
+            if file is None:
+                problems.notes[
+                    "picture without a file of labels: taken as one where nothing is to be found"
+                ] += 1
             item.row |= {"source_file": place, "source_row": number}
             yield item
         lost = len(set(labels) - set(pairs.values()))

@@ -18,8 +18,13 @@ class Gemma3(Family):
     images = ImageFamily("gemma-3", "fixed", 14, 4, tile_px=896, tile_tokens=256)
     # 4.41 billion by the formula, 4.30 in truth: Gemma-3's queries are narrower than its width.
     shapes: ClassVar[tuple[ModelShape, ...]] = tuple(
-        ModelShape(name, 34, 2560, 1024, 10_240, 262_208, 27, 1152, 2869, tied=True)
-        for name in ("Gemma-3-4B", "MedGemma-4B", "MedGemma-1.5-4B")
+        ModelShape(name, *sizes, 262_208, 27, 1152, 2869, tied=True, query_width=queries)
+        for names, sizes, queries in (
+            (("Gemma-3-4B", "MedGemma-4B", "MedGemma-1.5-4B"), (34, 2560, 1024, 10_240), 2048),
+            (("Gemma-3-12B",), (48, 3840, 2048, 15_360), 4096),
+            (("Gemma-3-27B", "MedGemma-27B"), (62, 5376, 2048, 21_504), 4096),
+        )
+        for name in names
     )
     vision_modules: ClassVar[tuple[str, ...]] = ("vision_tower", "vision_model", "multi_modal_projector")
     aligner_modules: ClassVar[tuple[str, ...]] = ("multi_modal_projector",)

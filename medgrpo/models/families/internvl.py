@@ -18,8 +18,12 @@ class InternVL(Family):
     model_types: ClassVar[tuple[str, ...]] = ("internvl",)
     images = ImageFamily("internvl", "tiles", 14, 2, tile_px=448, tile_tokens=256, max_tiles=12)
     shapes: ClassVar[tuple[ModelShape, ...]] = (
+        ModelShape("InternVL3-1B", 24, 896, 128, 4864, 151_674, 24, 1024, 2731),
         ModelShape("InternVL3-2B", 28, 1536, 256, 8960, 151_674, 24, 1024, 2731),
         ModelShape("InternVL3-8B", 28, 3584, 512, 18_944, 151_674, 24, 1024, 2731),
+        ModelShape("InternVL3-14B", 48, 5120, 1024, 13_824, 151_674, 24, 1024, 2731),
+        ModelShape("InternVL3-38B", 64, 5120, 1024, 27_648, 151_674, 45, 3200, 8533),
+        ModelShape("InternVL3-78B", 80, 8192, 1024, 29_568, 151_674, 45, 3200, 8533),
     )
     vision_modules: ClassVar[tuple[str, ...]] = ("vision_tower", "multi_modal_projector")
     aligner_modules: ClassVar[tuple[str, ...]] = ("multi_modal_projector",)

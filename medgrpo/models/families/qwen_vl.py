@@ -23,6 +23,7 @@ class Qwen2VL(Family):
     shapes: ClassVar[tuple[ModelShape, ...]] = (
         ModelShape("Qwen2-VL-2B", 28, 1536, 256, 8960, 151_936, 32, 1280, 3413, tied=True),
         ModelShape("Qwen2-VL-7B", 28, 3584, 512, 18_944, 152_064, 32, 1280, 3413),
+        ModelShape("Qwen2-VL-72B", 80, 8192, 1024, 29_568, 152_064, 32, 1280, 3413),
     )
     vision_modules: ClassVar[tuple[str, ...]] = ("visual",)
     vision_layers = (
@@ -74,6 +75,7 @@ class Qwen25VL(Qwen2VL):
         ModelShape("Qwen2.5-VL-3B", 36, 2048, 256, 11_008, 151_936, 32, 1280, 3420, tied=True),
         ModelShape("Qwen2.5-VL-7B", 28, 3584, 512, 18_944, 152_064, 32, 1280, 3420),
         ModelShape("Qwen2.5-VL-32B", 64, 5120, 1024, 27_648, 152_064, 32, 1280, 3456),
+        ModelShape("Qwen2.5-VL-72B", 80, 8192, 1024, 29_568, 152_064, 32, 1280, 3456),
     )
 
 
@@ -85,8 +87,9 @@ class Qwen3VL(Qwen2VL):
     images = ImageFamily("qwen3-vl", "patches", 16, 2, 256 * 256, 4096 * 4096)
     shapes: ClassVar[tuple[ModelShape, ...]] = (
         ModelShape("Qwen3-VL-2B", 28, 2048, 1024, 6144, 151_936, 24, 1024, 2731, tied=True),
-        ModelShape("Qwen3-VL-4B", 36, 2560, 1024, 9728, 151_936, 24, 1024, 2731, tied=True),
+        ModelShape("Qwen3-VL-4B", 36, 2560, 1024, 9728, 151_936, 24, 1024, 2731, tied=True, query_width=4096),
         ModelShape("Qwen3-VL-8B", 36, 4096, 1024, 12_288, 151_936, 27, 1152, 2869),
+        ModelShape("Qwen3-VL-32B", 64, 5120, 1024, 25_600, 151_936, 27, 1152, 2869, query_width=8192),
         ModelShape(
             *("Qwen3-VL-30B-A3B", 48, 2048, 512, 768, 151_936, 27, 1152, 2869),
             query_width=4096,

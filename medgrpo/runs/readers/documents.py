@@ -7,6 +7,7 @@ from typing import Any
 
 from medgrpo.runs.metric_names import canonical_entry
 from medgrpo.runs.readers.parsed import Parsed
+from medgrpo.runs.status import status_of
 
 STATE_SETTINGS = (
     "train_batch_size",
@@ -32,7 +33,8 @@ def read_log_copy(document: dict[str, Any], name: str) -> Parsed:
         for index, stage in enumerate(_stage_list(document.get("stages")))
     ]
     config, folder = document.get("config"), document.get("run")
-    validation = document.get("validation")
+    validation, error = document.get("validation"), document.get("error")
+    place = Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else None
     return Parsed(
         name=str(document.get("name") or name),
         source_format="medgrpo log copy",
@@ -40,7 +42,9 @@ def read_log_copy(document: dict[str, Any], name: str) -> Parsed:
         config=config if isinstance(config, dict) else {},
         stages=[stage for stage in stages if stage.history],
         finished=document.get("finished") if isinstance(document.get("finished"), bool) else None,
-        folder=Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else None,
+        status=status_of(document, place),
+        error=error if isinstance(error, str) else None,
+        folder=place,
         validation=validation if isinstance(validation, dict) else {},
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.runs.said import Clause
+from medgrpo.runs.status import Status
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Parsed:
     config: dict[str, Any] = field(default_factory=dict)
     stages: list[Stage] = field(default_factory=list)
     finished: bool | None = None
+    status: Status | None = None
+    error: str | None = None
     total_steps: int | None = None
     method: str | None = None
     remarks: list[Clause] = field(default_factory=list)

@@ -10,6 +10,7 @@ from medgrpo.records import lines
 from medgrpo.runs.readers.documents import entries_of
 from medgrpo.runs.readers.lines import parse_lines, unreadable_lines
 from medgrpo.runs.readers.parsed import Overlap, Parsed, Stage
+from medgrpo.runs.status import status_of
 
 
 def read_run_folder(path: Path) -> Parsed:
@@ -41,6 +42,8 @@ def read_run_folder(path: Path) -> Parsed:
         config=read_toml(path / "config.toml"),
         stages=stages,
         finished=finished if isinstance(finished, bool) else None,
+        status=status_of(info, path),
+        error=said if isinstance(said := info.get("error"), str) else None,
         total_steps=int(total) if isinstance(total, int | float) else None,
         remarks=remarks,
         overlaps=overlaps,

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from medgrpo.runs.report.write import write_report
+from medgrpo.runs.report.write import set_aside, write_report, write_run_page
 
-__all__ = ["write_report"]
+__all__ = ["set_aside", "write_report", "write_run_page"]

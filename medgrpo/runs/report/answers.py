@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from medgrpo.figures import direction
 from medgrpo.pages.markup import label, number, quoted, table, text
 from medgrpo.pages.palette import swatch
+from medgrpo.pages.pictures import thumbnail
 from medgrpo.runs.answers import Answer, Difference, ModelScore, SideBySide
+from medgrpo.runs.before_after import Answered
 from medgrpo.runs.stories import Sampled, Story
 
 SHOWN_CHARACTERS = 1500
@@ -168,17 +172,65 @@ def _answer(answer: Answer) -> str:
     return f'<div class="answer">{mark}{rule}<br>{quoted(answer.completion, limit=SHOWN_CHARACTERS)}</div>'
 
 
-def stories_section(stories: Sequence[tuple[int, str, list[Story]]]) -> str:
+def before_after_section(
+    runs: Sequence[tuple[int, str, list[Answered]]], pictures: Mapping[int, Path]
+) -> str:
+    """The same held-out questions before and after training, with their pictures.
+
+    Args:
+        runs: (place of the run, its name, its answers).
+        pictures: place of the run -> folder that its pictures lie in.
+    """
+    parts = []
+    for index, name, found in runs:
+        head = [
+            label("Picture", "图像"),
+            label("Question", "问题"),
+            label("Reference", "参考答案"),
+            label("Before", "训练前"),
+            label("After", "训练后"),
+        ]
+        rows = [
+            [
+                _picture(pictures.get(index), one.image),
+                quoted(one.question, limit=600),
+                quoted(one.reference, limit=400),
+                *(
+                    "–" if said is None else quoted(said, limit=SHOWN_CHARACTERS)
+                    for said in (one.before, one.after)
+                ),
+            ]
+            for one in found
+        ]
+        title = f"<h3>{swatch(index)}{text(name)}</h3>" if len(runs) > 1 else ""
+        parts.append(title + table(head, rows, css="answers"))
+    if not parts:
+        return ""
+    lead = label(
+        "Held-out questions at even distances, so that nobody has picked them; greedy answers.",
+        "按相同间隔选取的验证题，未经挑选；贪心解码。",
+    )
+    title = label("Before and after training", "训练前后的回答")
+    return f'<section id="before-after"><h2>{title}</h2><p class="lead">{lead}</p>{"".join(parts)}</section>'
+
+
+def stories_section(
+    stories: Sequence[tuple[int, str, list[Story]]], pictures: Mapping[int, Path] | None = None
+) -> str:
     """How the answers to one question changed: a fold per question, a row per step; works without script.
 
     Args:
         stories: (place of the run, its name, its questions).
+        pictures: place of the run -> folder that its pictures lie in; none are shown without.
     """
+    pictures = pictures or {}
     parts = []
     for index, name, found in stories:
         if not found:
             continue
-        folds = "".join(_story(story, is_open=number_ == 0) for number_, story in enumerate(found))
+        folds = "".join(
+            _story(story, pictures.get(index), is_open=number_ == 0) for number_, story in enumerate(found)
+        )
         parts.append(f"<h3>{swatch(index)}{text(name)}</h3>{folds}")
     if not parts:
         return ""
@@ -190,7 +242,23 @@ def stories_section(stories: Sequence[tuple[int, str, list[Story]]]) -> str:
     return f'<section id="completions"><h2>{title}</h2><p class="lead">{lead}</p>{"".join(parts)}</section>'
 
 
-def _story(story: Story, *, is_open: bool) -> str:
+PICTURE_PX = 112
+
+
+def _picture(place: Path | None, image: str) -> str:
+    """The picture, small; nothing where it is not there."""
+    if place is None or not image or not (place / image).is_file():
+        return ""
+    try:
+        from PIL import Image
+
+        with Image.open(place / image) as opened:
+            return thumbnail(opened, PICTURE_PX, alt=image)
+    except (OSError, ImportError, ValueError):
+        return ""
+
+
+def _story(story: Story, pictures: Path | None, *, is_open: bool) -> str:
     means = [group.mean for group in story.groups if group.mean is not None]
     moved = f"{number(means[0], 2)} → {number(means[-1], 2)}" if means else "–"
     reach = max((abs(mean) for mean in means), default=1.0) or 1.0
@@ -200,6 +268,14 @@ def _story(story: Story, *, is_open: bool) -> str:
         label("First completion", "首个回答"),
     ]
     rows = [[f"{group.step:,}", _bar(group, reach), _group(group)] for group in story.groups]
+    shown = [_picture(pictures, group.image) for group in story.groups]
+    if any(shown):
+        only = shown[0] if story.same == "prompt" else ""
+        head.insert(1, label("Picture", "图像"))
+        for row, picture in zip(rows, shown, strict=True):
+            row.insert(1, (picture if not only else "") or "")
+        if only:
+            rows[0][1] = only
     title = quoted(story.question, limit=300)
     reference = f"{label('reference', '参考')}: {quoted(story.answer, limit=200)}"
     if story.same == "question":
@@ -227,14 +303,25 @@ def _bar(group: Sampled, reach: float) -> str:
 
 
 def _group(group: Sampled) -> str:
-    first = quoted(group.completions[0], limit=SHOWN_CHARACTERS)
+    first = _said(group.completions[0], SHOWN_CHARACTERS)
     if len(group.completions) < 2:
         return first
     others = "".join(
-        f"<li>{number(reward, 2)} · {quoted(completion, limit=500)}</li>"
+        f"<li>{number(reward, 2)} · {_said(completion, 500)}</li>"
         for completion, reward in list(zip(group.completions, group.rewards, strict=True))[1:8]
     )
     more = label(
         f"{len(group.completions) - 1} more of this group", f"同组其余 {len(group.completions) - 1} 个"
     )
     return f"{first}<details class='more'><summary class='muted'>{more}</summary><ul>{others}</ul></details>"
+
+
+_PACKED = re.compile(r'\{"size": \[(\d+), (\d+)\], "packed": "')
+
+
+def _said(completion: str, limit: int) -> str:
+    """The completion; of a drawn mask, whose run lengths nobody reads, its size."""
+    mask = _PACKED.match(completion)
+    if mask is None:
+        return quoted(completion, limit=limit)
+    return label(f"mask, {mask[1]} × {mask[2]} pixels", f"分割掩膜，{mask[1]} × {mask[2]} 像素")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from medgrpo.figures import direction
 from medgrpo.methods import SAMPLING
 from medgrpo.runs.comparison import RunSummary
 from medgrpo.runs.metric_names import is_eval_key
+from medgrpo.runs.record import RunRecord
 from medgrpo.runs.step_times import step_times
 
 if TYPE_CHECKING:
@@ -176,10 +177,19 @@ def _stage_series(run: RunSummary, key: str) -> tuple[list[int], list[float]]:
     return [step for step, _ in points], [value for _, value in points]
 
 
-def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
-    """Every chart with its curves, as plain values for the page's script."""
-    chosen = charts(runs)
-    curves = [(chart, found) for chart in chosen if _says_something(chart, found := _curves(chart, runs))]
+def chart_data(runs: Sequence[RunSummary], left_out: Collection[int] = ()) -> list[dict[str, Any]]:
+    """Every chart with its curves, as plain values for the page's script.
+
+    Args:
+        runs: all runs of the page.
+        left_out: places of the runs that are not drawn.
+    """
+    chosen = charts([run for index, run in enumerate(runs) if index not in left_out])
+    curves = []
+    for chart in chosen:
+        found = [curve for curve in _curves(chart, runs) if curve[0] not in left_out]
+        if _says_something(chart, found):
+            curves.append((chart, found))
     count = sum(len(found) for _, found in curves)
     limit = max(MIN_POINTS, min(MAX_POINTS, POINT_BUDGET // max(1, count)))
     data = []
@@ -188,8 +198,10 @@ def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
         positive = [value for _, _, values in found for value in values if value > 0]
         total = sum(len(values) for _, _, values in found)
         spans = len(positive) > 0.9 * total and bool(positive) and max(positive) > 100 * min(positive)
+        held_out = _held_out(chart.key, runs, {index for index, _, _ in found})
         data.append(
             {
+                **held_out,
                 "key": chart.key,
                 "group": chart.group,
                 "title": {"en": chart.title_en, "zh": chart.title_zh},
@@ -199,6 +211,61 @@ def chart_data(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
             }
         )
     return data
+
+
+def _held_out(key: str, runs: Sequence[RunSummary], drawn: Collection[int]) -> dict[str, Any]:
+    """The measurements before and after training with their intervals, and the blind baselines, of a held-out metric."""
+    points, blind = [], []
+    for index in sorted(drawn):
+        record = runs[index].record
+        for when, step in (("before", 0), ("after", record.steps)):
+            measure = _measure(record, when, key)
+            if measure is not None:
+                low, high = measure.get("low"), measure.get("high")
+                points.append({"run": index, "x": step, "y": measure["value"], "low": low, "high": high})
+        if (measure := _measure(record, "blind", key)) is not None:
+            blind.append({"run": index, "y": measure["value"]})
+    return ({"points": points} if points else {}) | ({"blind": blind} if blind else {})
+
+
+def _measure(record: RunRecord, when: str, key: str) -> dict[str, Any] | None:
+    """What the run recorded of a held-out metric: `value`, and `low` and `high` where there is an interval."""
+    if not is_eval_key(key):
+        return None
+    found = record.validation.get(when)
+    measure = found.get(key.removeprefix("eval_")) if isinstance(found, dict) else None
+    if not isinstance(measure, dict) or not isinstance(measure.get("value"), int | float):
+        return None
+    return measure
+
+
+CLOCK_POINTS = 200
+
+
+def prompts_per_step(run: RunSummary) -> int | None:
+    """Prompts (SFT: rows) of a step, as the run's configuration says; None where it does not."""
+    training = run.record.config.get("training")
+    value = training.get("prompts_per_step") if isinstance(training, dict) else None
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def clock(run: RunSummary) -> dict[str, list[float]] | None:
+    """Hours since the first step at some steps (`x`, `h`), for an axis of time; None where the log does not tell."""
+    steps, seconds = step_times(run.record)
+    if not steps:
+        per_prompt, size = run.record.series("s_per_prompt"), prompts_per_step(run)
+        if size is None or not per_prompt[0]:
+            return None
+        steps, seconds = per_prompt[0], [value * size for value in per_prompt[1]]
+    marks, hours, before, passed = [0], [0.0], 0, 0.0
+    for step, each in zip(steps, seconds, strict=True):
+        passed += each * max(1, step - before) / 3600
+        before = step
+        marks.append(step)
+        hours.append(passed)
+    every = max(1, len(marks) // CLOCK_POINTS)
+    kept = sorted({*range(0, len(marks), every), len(marks) - 1})
+    return {"x": [marks[i] for i in kept], "h": [float(f"{hours[i]:.5g}") for i in kept]}
 
 
 def _with_start(

@@ -8,7 +8,7 @@ from typing import Any
 from medgrpo.figures import direction
 from medgrpo.pages.markup import label, number, table, text
 from medgrpo.pages.palette import sparkline, swatch
-from medgrpo.runs.comparison import Comparison, RunSummary, held_out_metric, main_metric
+from medgrpo.runs.comparison import Comparison, RunSummary, held_out_metric, main_metric, plain
 from medgrpo.runs.findings import Finding
 from medgrpo.runs.trend import block_means
 from medgrpo.runs.words import TITLES
@@ -58,7 +58,9 @@ def _best_card(runs: list[RunSummary]) -> str:
     key, count = metrics.most_common(1)[0]
     if count < 2:
         return ""
-    rivals = [run for run in runs if main_metric(run) == key]
+    rivals = [run for run in runs if main_metric(run) == key and run.record.status != "failed"]
+    if not rivals:
+        return ""
     if len({tuple(run.record.components) for run in rivals}) > 1:
         return ""  # different rewards are no common scale
     sign = direction(key) or 1
@@ -75,6 +77,29 @@ def _fastest_card(runs: list[RunSummary]) -> str:
     title = label("Fastest, prompts per hour", "最快：每小时题数")
     speed = number(round(best.prompts_per_hour or 0))
     return f"<div class='card'><span>{title}</span><b>{speed}</b><small>{text(best.name)}</small></div>"
+
+
+STATUS = {
+    "finished": ("finished", "已完成"),
+    "running": ("running", "运行中"),
+    "stopped": ("stopped", "已停止"),
+    "failed": ("failed", "失败"),
+    "killed": ("killed", "被终止"),
+}
+
+
+def failed(comparison: Comparison) -> dict[int, str]:
+    """Place -> name of the runs that failed; none where all did, since then they are what there is to see."""
+    found = {index: run.name for index, run in enumerate(comparison.runs) if run.record.status == "failed"}
+    return found if len(found) < len(comparison.runs) else {}
+
+
+def _status(run: RunSummary) -> str:
+    """How the run ended, where it did not reach its end."""
+    status = run.record.status
+    if status is None or status == "finished":
+        return ""
+    return f"<br><small class='status {status}'>{label(*STATUS[status])}</small>"
 
 
 def runs_table(comparison: Comparison) -> str:
@@ -98,7 +123,7 @@ def runs_table(comparison: Comparison) -> str:
                 f"{run.record.steps:,}" + (f"<br><small class='muted'>/ {total:,}</small>" if total else ""),
                 number(round(run.prompts_per_hour) if run.prompts_per_hour else None),
                 number(run.hours, 2),
-                badge(run.health.verdict),
+                badge(run.health.verdict) + _status(run),
             ]
         )
     head = [
@@ -183,13 +208,22 @@ def _remedy(finding: Finding) -> str:
     return label(text(finding.remedy_in("en")), text(finding.remedy_in("zh")))
 
 
-def curves_section(comparison: Comparison, charts: list[dict[str, Any]]) -> str:
-    """The frames that the script draws the charts in, by group, and the legend that switches runs."""
+def curves_section(
+    comparison: Comparison, charts: list[dict[str, Any]], left_out: dict[int, str] | None = None
+) -> str:
+    """The frames that the script draws the charts in, by group, and the legend that switches runs.
+
+    Args:
+        charts: what is drawn.
+        left_out: place -> name of the failed runs that are not.
+    """
     if not charts:
         return ""
+    left_out = left_out or {}
     boxes = "".join(
         f'<label><input type="checkbox" value="{index}" checked>{swatch(index)}{text(run.name)}</label>'
         for index, run in enumerate(comparison.runs)
+        if index not in left_out
     )
     buttons = "".join(
         f'<button type="button" data-all="{value}" hidden>{words}</button>'
@@ -205,9 +239,22 @@ def curves_section(comparison: Comparison, charts: list[dict[str, Any]]) -> str:
         "the chart, the band spans the lowest and highest value, so that no spike is lost.",
         "细线：原始记录；粗线：以 4 % 条目（至少 5 条）为窗口的居中移动平均。点数过多时，色带为区间内最小值与最大值，尖峰不会丢失。",
     )
+    if left_out:
+        names = ", ".join(map(text, left_out.values()))
+        lead += label(
+            f" Failed, and not drawn (--with-failed): {names}.", f"已失败、未绘制（--with-failed）：{names}。"
+        )
     noscript = "<noscript><p>The curves need JavaScript; every table on this page does not.</p></noscript>"
-    body = f'<p class="lead">{lead}</p>{noscript}<div class="legend">{boxes if len(comparison.runs) > 1 else ""}{buttons if len(comparison.runs) > 2 else ""}</div>{"".join(parts)}'
+    body = f'<p class="lead">{lead}</p>{noscript}{TOOLS}<div class="legend">{boxes if len(comparison.runs) > 1 else ""}{buttons if len(comparison.runs) > 2 else ""}</div>{"".join(parts)}'
     return _section("curves", label("Curves", "曲线"), body)
+
+
+TOOLS = f"""<div class="tools">
+<label>{label("Smoothing", "平滑")} <input id="tool-smooth" type="range" min="0" max="20" step="2" value="4"></label>
+<label>{label("Across", "横轴")} <select id="tool-axis"><option value="step">step 步</option>
+<option value="prompts">prompts 题数</option><option value="time">time 时间</option></select></label>
+<label><input id="tool-log" type="checkbox"> {label("logarithmic", "对数纵轴")}</label>
+<small class="muted">{label("drag to zoom, double click to go back", "拖动放大，双击还原")}</small></div>"""
 
 
 def _frame(index: int, chart: dict[str, Any]) -> str:
@@ -215,7 +262,8 @@ def _frame(index: int, chart: dict[str, Any]) -> str:
     title, note = chart["title"], chart["note"]
     small = f"<small>{label(text(note['en']), text(note['zh']))}</small>" if note["en"] else ""
     return (
-        f'<figure class="{wide.strip()}"><figcaption><b>{label(text(title["en"]), text(title["zh"]))}</b>{small}</figcaption>'
+        f'<figure class="{wide.strip()}"><figcaption><b>{label(text(title["en"]), text(title["zh"]))}</b>{small}'
+        f'<button type="button" class="csv" data-csv="{index}" hidden>CSV</button></figcaption>'
         f'<div class="plot" data-chart="{index}" role="img" aria-label="{text(title["en"])}"></div></figure>'
     )
 
@@ -304,7 +352,7 @@ def settings_section(comparison: Comparison) -> str:
 
 
 def _setting(value: Any) -> str:
-    return "–" if value is None else text(f"{value:g}" if isinstance(value, float) else value, limit=200)
+    return text(plain(value), limit=200)
 
 
 def _section(name: str, title: str, body: str) -> str:

@@ -4,44 +4,54 @@ from __future__ import annotations
 
 import time
 from importlib import resources
-from importlib.util import find_spec
 from pathlib import Path
 
-from medgrpo.errors import missing_extra
 from medgrpo.files import write_text
 from medgrpo.pages.document import document
 from medgrpo.pages.markup import label, script_json, text
 from medgrpo.pages.palette import style
-from medgrpo.runs.comparison import Comparison
+from medgrpo.runs.before_after import Answered, kept_answers
+from medgrpo.runs.comparison import Comparison, compare_runs
 from medgrpo.runs.report import answers, sections
-from medgrpo.runs.report.curves import chart_data
+from medgrpo.runs.report.curves import chart_data, clock, prompts_per_step
+from medgrpo.runs.report.overlays import overlays_section
 from medgrpo.runs.store import read_rows
 from medgrpo.runs.stories import Story, stories
 
 
-def plotly_source() -> str:
-    """plotly.js as the installed package `plotly` carries it, safe to stand in a script element.
-
-    Raises:
-        MedgrpoError: plotly is not installed.
-    """
-    if find_spec("plotly") is None:
-        raise missing_extra("plotly", "report", "the HTML report")
-    source = (resources.files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8")
-    return source.replace("</script", "<\\/script")
-
-
-def write_report(comparison: Comparison, folder: Path) -> Path:
+def write_report(comparison: Comparison, folder: Path, *, with_failed: bool = False) -> Path:
     """Writes `report.html` into the folder, made if absent; its path.
 
-    Raises:
-        MedgrpoError: plotly is not installed.
+    Args:
+        with_failed: draw the curves of failed runs too.
     """
-    page = render(comparison, plotly_source())
+    page = render(comparison, with_failed=with_failed)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
     write_text(path, page)
     return path
+
+
+def write_run_page(run: Path) -> Path:
+    """Writes the page of one run into its folder: curves, before and after, answers with their pictures; its path."""
+    path = run / "report.html"
+    write_text(path, render(compare_runs([run])))
+    return path
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Where an earlier page of the folder is kept from now on; None where there was none."""
+    earlier = folder / "report.html"
+    if not earlier.is_file():
+        return None
+    made = time.strftime("%Y%m%d-%H%M%S", time.localtime(earlier.stat().st_mtime))
+    kept = folder / f"report-{made}.html"
+    number = 2
+    while kept.exists():
+        kept = folder / f"report-{made}-{number}.html"
+        number += 1
+    earlier.rename(kept)
+    return kept
 
 
 def asset(name: str) -> str:
@@ -52,8 +62,10 @@ def asset(name: str) -> str:
 SECTIONS = (
     ("runs", "Runs", "运行"),
     ("health", "Health", "健康"),
+    ("before-after", "Before and after", "训练前后"),
     ("curves", "Curves", "曲线"),
     ("settings", "Settings", "设置"),
+    ("overlays", "Masks", "分割"),
     ("predictions", "Predictions", "预测"),
     ("answers", "Answers", "回答"),
     ("completions", "Completions", "采样"),
@@ -69,13 +81,21 @@ THEMES = f"""<fieldset class="switch"><legend>Theme 主题</legend>
 <input type="radio" name="theme" id="theme-dark" value="dark"><label for="theme-dark">{label("dark", "深色")}</label></fieldset>"""
 
 
-def render(comparison: Comparison, plotly: str) -> str:
-    """The page as one string."""
-    charts = chart_data(comparison.runs)
+def render(comparison: Comparison, *, with_failed: bool = False) -> str:
+    """The page as one string; failed runs have no curves unless asked for, where others have."""
+    left_out = {} if with_failed else sections.failed(comparison)
+    charts = chart_data(comparison.runs, left_out)
     looks = [style(index) for index in range(len(comparison.runs))]
     data = {
         "runs": [
-            {"name": run.name, "colour": look.colour, "dark": look.dark, "dash": look.dash}
+            {
+                "name": run.name,
+                "colour": look.colour,
+                "dark": look.dark,
+                "dash": look.dash,
+                "prompts": prompts_per_step(run),
+                "clock": clock(run),
+            }
             for run, look in zip(comparison.runs, looks, strict=True)
         ],
         "charts": charts,
@@ -92,10 +112,18 @@ def render(comparison: Comparison, plotly: str) -> str:
             else "",
             sections.health_section(comparison),
             f'<div class="stack">{sections.validation_table(comparison)}{sections.components_table(comparison)}</div>',
-            sections.curves_section(comparison, charts),
+            answers.before_after_section(_kept(comparison), _picture_folders(comparison)),
+            sections.curves_section(comparison, charts, left_out),
             sections.settings_section(comparison),
+            overlays_section(
+                [
+                    (i, run.name, run.record.folder)
+                    for i, run in enumerate(comparison.runs)
+                    if run.record.folder
+                ]
+            ),
             answers.predictions_section(comparison.predictions),
-            answers.stories_section(_stories(comparison)),
+            answers.stories_section(_stories(comparison), _picture_folders(comparison)),
         ]
     )
     title = _title(comparison)
@@ -111,15 +139,16 @@ def render(comparison: Comparison, plotly: str) -> str:
 {THEMES}
 </div>
 <main>
-<h1>{text(title)}</h1>
+<h1>{title}</h1>
+{_names(comparison)}
 {body}
 <footer>{label("Written", "生成于")} {written} UTC · medgrpo compare · {label("this file needs no network", "本文件无需网络")}</footer>
 </main>"""
     scripts = (
         f'<script type="application/json" id="data">{script_json(data)}</script>\n'
-        f"<script>{plotly}</script>\n<script>{asset('report.js')}</script>\n"
+        f"<script>{asset('chart.js')}</script>\n<script>{asset('report.js')}</script>\n"
     )
-    return document(title, asset("report.css"), page, scripts=scripts)
+    return document(_plain_title(comparison), asset("report.css"), page, scripts=scripts)
 
 
 STORIES_IN_ALL = 24
@@ -137,11 +166,59 @@ def _stories(comparison: Comparison) -> list[tuple[int, str, list[Story]]]:
     return [one for one in found if one[2]]
 
 
+def _kept(comparison: Comparison) -> list[tuple[int, str, list[Answered]]]:
+    """(place, name, answers) of the runs that kept some."""
+    found = [
+        (index, run.name, kept_answers(run.record.folder))
+        for index, run in enumerate(comparison.runs[:STORIES_IN_ALL])
+        if run.record.folder
+    ]
+    return [one for one in found if one[2]]
+
+
+def _picture_folders(comparison: Comparison) -> dict[int, Path]:
+    """Place of a run -> the dataset that it trained on, where that is still there."""
+    found = {}
+    for index, run in enumerate(comparison.runs):
+        data = run.record.config.get("data")
+        path = data.get("path") if isinstance(data, dict) else None
+        folder = run.record.folder
+        place = Path(str(path)) if path else folder and folder / "demo" / "data"
+        if place and place.is_dir():
+            found[index] = place
+    return found
+
+
 def _title(comparison: Comparison) -> str:
-    names = [run.name for run in comparison.runs] or (
+    """The heading, in both languages."""
+    if comparison.runs:
+        count = len(comparison.runs)
+        return (
+            label("One run", "一次运行")
+            if count == 1
+            else label(f"{count} runs compared", f"{count} 次运行的比较")
+        )
+    count = len(comparison.predictions.models) if comparison.predictions else 0
+    return label(f"{count} models compared", f"{count} 个模型的比较")
+
+
+def _names(comparison: Comparison) -> str:
+    names = _all_names(comparison)
+    shown = " · ".join(text(name) for name in names[:8]) + (f" · … ({len(names)})" if len(names) > 8 else "")
+    return f'<p class="lead names">{shown}</p>'
+
+
+def _plain_title(comparison: Comparison) -> str:
+    names = _all_names(comparison)
+    return (
+        names[0]
+        if len(names) == 1
+        else f"medgrpo compare: {', '.join(names[:3])}"
+        + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    )
+
+
+def _all_names(comparison: Comparison) -> list[str]:
+    return [run.name for run in comparison.runs] or (
         comparison.predictions.models if comparison.predictions else []
     )
-    kind = "runs" if comparison.runs else "models"
-    if len(names) == 1:
-        return names[0]
-    return " · ".join(names) if len(names) <= 3 else f"{len(names)} {kind}"

@@ -19,6 +19,11 @@ RULES: tuple[Rule, ...] = (
 """Of equally bad findings those of the first rule here are told first."""
 
 
+def end_of(run: RunRecord) -> list[Finding]:
+    """That the run failed or was killed, whatever its log measures."""
+    return [one for one in findings_of(run) if one.rule == "ended" and one.severity != "info"]
+
+
 def findings_of(run: RunRecord) -> list[Finding]:
     """Everything that the rules for the run's method find."""
     return [

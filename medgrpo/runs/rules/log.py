@@ -47,6 +47,20 @@ def overlap(run: RunRecord) -> list[Evidence]:
     return found(severity, said, step=run.overlaps[-1].last_step)
 
 
+def ended(run: RunRecord) -> list[Evidence]:
+    """A run that did not reach its end: failed, killed or stopped."""
+    if run.status == "failed":
+        why = (run.error or "").strip().splitlines()
+        return found(
+            "abnormal", say("run_failed", step=run.steps, why=why[0] if why else "–"), step=run.steps
+        )
+    if run.status == "killed":
+        return found("warning", say("run_killed", step=run.steps), step=run.steps)
+    if run.status == "stopped":
+        return found("info", say("run_stopped", step=run.steps), step=run.steps)
+    return []
+
+
 def log_quality(run: RunRecord) -> list[Evidence]:
     """Lines that could not be read, an empty history, a log that ends before the run does."""
     seen: list[Evidence] = []
@@ -61,6 +75,7 @@ def log_quality(run: RunRecord) -> list[Evidence]:
 
 
 RULES = (
+    Rule("ended", ANY, ended),
     Rule("throughput", ANY, throughput),
     Rule("overlap", ANY, overlap),
     Rule("log", ANY, log_quality),

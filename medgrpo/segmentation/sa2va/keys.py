@@ -1,4 +1,4 @@
-"""Names of the weights in released Sa2VA-Qwen checkpoints, and where they go.
+"""Names of the weights in released Sa2VA checkpoints, and where they go; those on InternVL have more in `internvl`.
 
 Written from the public source (github.com/bytedance/Sa2VA, `projects/sa2va/hf/models_qwen*`, `tools/convert_to_hf.py`), whose SAM 2 has
 the names of Meta's own release, and from Transformers' `Sam2Model`. What SAM 2 needs for videos only (memory, object pointers) has no
@@ -8,12 +8,15 @@ place here and is counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Place: TypeAlias = "Callable[[str, Tensor], dict[str, Tensor]]"
+"""Name and value of a released weight -> the same under our names."""
 
 SAM = "grounding_encoder.sam2_model."
 VIDEO_ONLY = (
@@ -75,18 +78,24 @@ class Mapped:
     """Names that the map does not know."""
 
 
-def from_released(weights: Mapping[str, Tensor]) -> Mapped:
-    """A released checkpoint's weights under the names of `model.Sa2VA`."""
+def from_released(weights: Mapping[str, Tensor], place_of: Place | None = None) -> Mapped:
+    """A released checkpoint's weights under the names of `model.Sa2VA`.
+
+    Args:
+        weights: under their released names.
+        place_of: where a weight of the vision-language model goes, nothing where it is not known; None: as on Qwen.
+    """
     import torch
 
     mapped, points = Mapped(), dict[int, "Tensor"]()
     for name, value in weights.items():
         if not name.startswith(SAM):
-            place = _language_name(name)
-            if place is None:
+            placed = (place_of or _on_qwen)(name, value)
+            if name.startswith("text_hidden_fcs."):
+                placed = {name: value}
+            mapped.weights |= placed
+            if not placed:
                 mapped.unknown.append(name)
-            else:
-                mapped.weights[place] = value
             continue
         inner = name.removeprefix(SAM)
         found = POINTS.fullmatch(inner)
@@ -121,6 +130,11 @@ _LANGUAGE_NAMES: tuple[tuple[str, str], ...] = (
     (r"^model\.model\.", "vlm.model.language_model."),
 )
 """Of the vision-language model and the MLP; before Transformers 4.52 Qwen's towers lay side by side."""
+
+
+def _on_qwen(name: str, value: Tensor) -> dict[str, Tensor]:
+    place = _language_name(name)
+    return {} if place is None else {place: value}
 
 
 def _language_name(name: str) -> str | None:

@@ -1,12 +1,15 @@
-"""Opens Sa2VA: a folder of ours, a released Sa2VA-Qwen checkpoint, or a vision-language model and a SAM put together."""
+"""Opens Sa2VA: a folder of ours, a released checkpoint (on Qwen or InternVL), or a vision-language model and a SAM put together."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.segmentation.sa2va.internvl import internvl_config, internvl_processor, is_internvl
+from medgrpo.segmentation.sa2va.internvl import place_of as place_of_internvl
 from medgrpo.segmentation.sa2va.keys import from_released, missing_names
 
 if TYPE_CHECKING:
@@ -37,13 +40,15 @@ SAM_LARGE: dict[str, Any] = {
 
 
 def is_released(config: dict[str, Any]) -> bool:
-    """Whether a config.json is that of a released Sa2VA on Qwen."""
-    return config.get("model_type") == RELEASED and "text_config" in config
+    """Whether a config.json is that of a released Sa2VA, on Qwen or on InternVL."""
+    return is_internvl(config) or (config.get("model_type") == RELEASED and "text_config" in config)
 
 
-def load_released(folder: Path, *, dtype: Any) -> tuple[Any, Any]:
-    """Model and processor of a released Sa2VA-Qwen checkpoint, without the code that comes with it.
+def load_released(folder: Path, *, dtype: Any, trust_remote_code: bool = False) -> tuple[Any, Any]:
+    """Model and processor of a released Sa2VA checkpoint, without the code that comes with it.
 
+    Args:
+        trust_remote_code: whether a tokenizer that is Python code (InternLM2's) may run.
     Raises:
         MedgrpoError: weights are missing, or there are names that the map does not know.
     """
@@ -53,19 +58,25 @@ def load_released(folder: Path, *, dtype: Any) -> tuple[Any, Any]:
     from medgrpo.segmentation.sa2va.model import SEG, Sa2VA, Sa2VAConfig
 
     stored = json.loads((folder / "config.json").read_text("utf-8"))
-    processor = AutoProcessor.from_pretrained(folder)
+    place_of = None
+    if is_internvl(stored):
+        processor = internvl_processor(folder, stored, trust_remote_code=trust_remote_code)
+        language = internvl_config(stored, processor.image_token_id)
+        place_of = partial(place_of_internvl, config=language)
+    else:
+        processor, language = AutoProcessor.from_pretrained(folder), _language_config(stored)
     seg = processor.tokenizer.convert_tokens_to_ids(SEG)
-    config = Sa2VAConfig(_language_config(stored), dict(SAM_LARGE), seg_token_id=seg)
+    config = Sa2VAConfig(language, dict(SAM_LARGE), seg_token_id=seg)
     with torch.device("meta"):
         model = Sa2VA(config)
-    mapped = from_released(dict(_weights(folder)))
+    mapped = from_released(dict(_weights(folder)), place_of)
     is_tied = bool(getattr(config.vlm_config, "tie_word_embeddings", False))
     missing = missing_names(model.state_dict(), mapped, is_tied=is_tied)
     if missing or mapped.unknown:
         raise MedgrpoError(
-            f"{folder} is no Sa2VA-Qwen checkpoint as they were released: {len(missing)} weights are missing "
+            f"{folder} is no Sa2VA checkpoint as they were released: {len(missing)} weights are missing "
             f"({', '.join(missing[:3])}), {len(mapped.unknown)} are unknown ({', '.join(mapped.unknown[:3])})",
-            expected="Sa2VA-Qwen2_5-VL-3B, -7B, Sa2VA-Qwen3-VL-4B or one trained from them",
+            expected="Sa2VA-Qwen2_5-VL-3B, -7B, Sa2VA-Qwen3-VL-4B, Sa2VA-1B to -26B, or one trained from them",
         )
     model.load_state_dict(
         {name: value.to(dtype) for name, value in mapped.weights.items()}, assign=True, strict=False

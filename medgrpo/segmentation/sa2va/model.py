@@ -62,6 +62,9 @@ class Sa2VA(PreTrainedModel):  # type: ignore[misc]
         "Qwen2_5_VLDecoderLayer",
         "Qwen3VLTextDecoderLayer",
         "Qwen2DecoderLayer",
+        "Qwen3DecoderLayer",
+        "LlamaDecoderLayer",
+        "InternVLVisionLayer",
     ]
 
     def __init__(self, config: Sa2VAConfig) -> None:

@@ -44,7 +44,7 @@ class Curriculum:
     """The order of a run's rows, in chunks: the rows of one generated batch (of one step, for sft and dpo).
 
     Args:
-        difficulty: (rows,), higher is harder; NaN, not known, counts as hardest.
+        difficulty: (rows,), higher is harder; NaN, not known, counts as hardest; infinite: the row is left out.
         settings: schedule and pace.
         seed: of the run.
         chunk: rows of a chunk.
@@ -70,7 +70,10 @@ class Curriculum:
         self.chunks = chunks
         self.steps_per_chunk = steps_per_chunk
         self._difficulty = difficulty
-        self._ranked = np.argsort(difficulty, kind="stable")  # NaN last
+        ranked = np.argsort(difficulty, kind="stable")  # NaN last
+        self._ranked = ranked[~np.isinf(difficulty[ranked])]
+        self._chunks_of_epoch = len(difficulty) // chunk
+        """An epoch keeps its number of steps: rows come again where others are left out."""
         self._last: tuple[int, list[int]] | None = None
 
     def available(self, chunk: int) -> float:
@@ -96,8 +99,14 @@ class Curriculum:
 
         from medgrpo.training.trainers.sampler import epoch_permutation
 
-        whole = len(self._ranked) // self.chunk * self.chunk  # which rows are left out changes by epoch
-        shuffled = np.asarray(epoch_permutation(len(self._ranked), self.seed, epoch)[:whole])
+        whole, kept = self._chunks_of_epoch * self.chunk, np.sort(self._ranked)
+        rounds = -(-whole // len(kept))  # which rows are left out at the end changes by epoch
+        order = [
+            row
+            for number in range(rounds)
+            for row in epoch_permutation(len(kept), self.seed, epoch + number * 1_000_003)
+        ]
+        shuffled = kept[np.asarray(order[:whole])]
         easiest_first = np.argsort(self._difficulty[shuffled], kind="stable")  # ties stay shuffled
         return map(int, shuffled[easiest_first])
 
@@ -111,7 +120,7 @@ class Curriculum:
         draw = np.random.default_rng([self.seed, epoch]).random
         waiting: list[tuple[float, int]] = []
         joined = 0
-        chunks = len(self._ranked) // self.chunk
+        chunks = self._chunks_of_epoch
         for number in range(epoch * chunks, (epoch + 1) * chunks):
             allowed = max(self.chunk, math.ceil(self.available(number) * len(self._ranked)))
             now = waiting[0][0] if waiting else 0.0
@@ -132,7 +141,7 @@ class Curriculum:
             step: counted from 1.
         """
         chunk = (step - 1) // self.steps_per_chunk
-        epoch, place = divmod(chunk, len(self._ranked) // self.chunk)
+        epoch, place = divmod(chunk, self._chunks_of_epoch)
         rows = self.order(epoch)[place * self.chunk : (place + 1) * self.chunk]
         return {
             "curriculum/difficulty": float(self._ranks[rows].mean()),
@@ -152,6 +161,36 @@ class Curriculum:
 
 
 # ------------------------------------------------------------------------------------------- what is hard
+
+
+def all_at_once(settings: CurriculumConfig) -> CurriculumConfig:
+    """The settings of rows that are left out and otherwise not ordered."""
+    return settings.model_copy(update={"start": 1.0, "schedule": "linear"})
+
+
+def without_rates(
+    difficulty: NDArray[np.float64], rates: NDArray[np.float64], drop: Sequence[float], *, at_least: int
+) -> NDArray[np.float64]:
+    """The difficulties, infinite where a row's pass rate is one of `drop`.
+
+    Args:
+        difficulty: (rows,).
+        rates: (rows,) pass rates; a row that nothing judged stays.
+        at_least: rows of one step, which have to be left.
+    Raises:
+        MedgrpoError: fewer are.
+    """
+    import numpy as np
+
+    gone = np.zeros(len(rates), bool)
+    for share in drop:
+        gone |= np.isclose(rates, share, atol=1e-6)
+    if len(rates) - gone.sum() < at_least:
+        raise MedgrpoError(
+            f"curriculum.drop leaves {len(rates) - gone.sum()} of {len(rates)} rows, fewer than the {at_least} of one step",
+            hint="another start model or metric, more curriculum.samples, or --set curriculum.drop=none",
+        )
+    return np.where(gone, np.inf, difficulty)
 
 
 def column_of(settings: CurriculumConfig) -> str | None:

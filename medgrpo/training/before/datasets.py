@@ -168,11 +168,11 @@ def _seen(row: Row, source: RowSource) -> Row:
 
 
 def grpo_dataset(source: RowSource) -> Dataset:
-    """Examples `prompt`, `images` (vision models), `row` (all columns, for the rewards)."""
-    return _lazy(source, lambda row: {"prompt": messages_of(row, source), "row": row})
+    """Examples `prompt`, `images` (vision models), `row` (all columns, for the rewards), `number` (of the row)."""
+    return _lazy(source, lambda row: {"prompt": messages_of(row, source), "row": row}, with_number=True)
 
 
-def sft_dataset(source: RowSource, tokenizer: Any) -> Dataset:
+def sft_dataset(source: RowSource, tokenizer: Any, *, reasoning_is_free: bool = False) -> Dataset:
     """Examples `prompt`, `completion`, `images` for vision models, `input_ids`, `labels` for text models.
 
     Only the completion is learned.
@@ -181,10 +181,11 @@ def sft_dataset(source: RowSource, tokenizer: Any) -> Dataset:
 
     def example(row: Row) -> dict[str, Any]:
         prompt, target = build_example(_seen(row, source), source.template, parts=source.is_vision)
+        marks = {} if row.get("chosen") or not reasoning_is_free else {"reasoning_is_free": True}
         if source.is_vision:
-            return {"prompt": prompt, "completion": _assistant(target)}
+            return {"prompt": prompt, "completion": _assistant(target), **marks}
         start, (completion,) = tokenised(tokenizer, prompt, target)
-        return {"input_ids": start + completion, "labels": [IGNORED] * len(start) + completion}
+        return {"input_ids": start + completion, "labels": [IGNORED] * len(start) + completion, **marks}
 
     return _lazy(source, example)
 
@@ -235,7 +236,7 @@ def _assistant(text: str) -> Messages:
     return [{"role": "assistant", "content": text}]
 
 
-def _lazy(source: RowSource, build: Callable[[Row], dict[str, Any]]) -> Dataset:
+def _lazy(source: RowSource, build: Callable[[Row], dict[str, Any]], *, with_number: bool = False) -> Dataset:
     """A dataset of row numbers whose rows are built when they are asked for, each once per batch."""
     import numpy as np
     from datasets import Dataset
@@ -245,7 +246,7 @@ def _lazy(source: RowSource, build: Callable[[Row], dict[str, Any]]) -> Dataset:
         examples = []
         for number in batch["number"]:
             row, pictures = shown[number]
-            built = build(row)
+            built = {**build(row), "number": number} if with_number else build(row)
             examples.append({**built, "images": list(pictures)} if source.is_vision else built)
         return {key: [one[key] for one in examples] for key in examples[0]}
 
@@ -320,6 +321,11 @@ def prompt_lengths(source: RowSource, processor: Any, *, method: str = "grpo") -
                 + sum(tokens_of_size(height, width) - 1 for width, height in sizes)
                 + max((len(one) + TURN_END for one in answers), default=0)
             )
+
+
+def tokens_of_rows(source: RowSource, processor: Any, numbers: Sequence[int]) -> list[int]:
+    """Tokens of the prompts of these rows."""
+    return list(prompt_lengths(source.with_rows([source.rows[number] for number in numbers]), processor))
 
 
 def picture_sizes(row: Row, source: RowSource) -> list[tuple[int, int]]:

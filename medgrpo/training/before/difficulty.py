@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from medgrpo.training.before.curriculum import (
     FILE_NAME,
     Curriculum,
+    all_at_once,
     read_difficulty,
     row_difficulty,
+    without_rates,
     write_difficulty,
 )
 from medgrpo.training.before.pass_rate import cache_key, cached_pass_rates, measured_pass_rates
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from medgrpo.config.sections import RunConfig
     from medgrpo.data.prepared import PreparedDataset
     from medgrpo.models.weights import Weights
+    from medgrpo.rewards.composite import CompositeReward
     from medgrpo.training.before.datasets import RowSource
     from medgrpo.training.run.state import Run
     from medgrpo.training.trainers.policy import Policy
@@ -37,35 +40,47 @@ def stage_curriculum(
     dataset: PreparedDataset,
 ) -> Curriculum | None:
     """The main stage's curriculum; how hard the rows are is found once and kept in the run folder."""
+    import numpy as np
     from accelerate import PartialState
 
-    if settings.curriculum.by is None:
+    wanted = settings.curriculum
+    if wanted.by is None and not wanted.drop:
         return None
     path = run.writer.path / FILE_NAME
     steps_per_chunk = plan.steps_per_batch
 
-    def rates() -> NDArray[np.float64]:
+    def rates(judge: CompositeReward) -> NDArray[np.float64]:
         progress = Progress(run.reporter, len(source.rows), "pass rate measured")
         return cached_pass_rates(
-            cache_key(dataset.hash, source, weights, settings, run.checks.composite),
+            cache_key(dataset.hash, source, weights, settings, judge),
             source.rows,
             lambda: measured_pass_rates(
-                policy,
-                source,
-                run.checks.composite,
-                settings,
-                image_path=dataset.image_path,
-                on_block=progress,
+                policy, source, judge, settings, image_path=dataset.image_path, on_block=progress
             ),
             run.reporter.note,
         )
 
     if not path.is_file():
-        difficulty = row_difficulty(source.rows, settings.curriculum, rates)
+        composite = run.checks.composite
+        if wanted.by is None:
+            difficulty = np.zeros(len(source.rows))
+        else:
+            difficulty = row_difficulty(source.rows, wanted, lambda: rates(composite))
+        if wanted.drop:
+            metric = settings.validation.metric
+            judge = composite if metric == "reward" else composite.alone(metric)
+            difficulty = without_rates(difficulty, rates(judge), wanted.drop, at_least=plan.prompts_per_step)
+            gone = int(np.isinf(difficulty).sum())
+            shares = ", ".join(f"{share:g}" for share in wanted.drop)
+            run.reporter.note(
+                f"curriculum.drop: {gone} of {len(difficulty)} rows have a pass rate ({metric}) of {shares} and are left out; "
+                "an epoch keeps its steps, the other rows come again"
+            )
         if run.is_main_process:
             # A resumed run with more steps keeps the pace of this plan.
             about: dict[str, Any] = {
-                "by": settings.curriculum.by,
+                "by": wanted.by or "nothing",
+                "drop": list(wanted.drop),
                 "chunks": -(-plan.steps // steps_per_chunk),
             }
             write_difficulty(path, source.rows, difficulty, about)
@@ -73,7 +88,7 @@ def stage_curriculum(
     difficulty, about = read_difficulty(path, len(source.rows))
     return Curriculum(
         difficulty,
-        settings.curriculum,
+        wanted if wanted.by is not None else all_at_once(wanted),
         seed=settings.run.seed,
         chunk=plan.prompts_per_step,
         chunks=about["chunks"],

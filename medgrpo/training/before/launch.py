@@ -1,19 +1,20 @@
-"""Several GPUs or machines: the same command again under `accelerate launch`, with a generated configuration."""
+"""Several GPUs or machines: the same command again in every process (`processes.py`), each kind with what accelerate needs."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from medgrpo.config.sections import LaunchConfig
-from medgrpo.errors import UsageError, choice_error
+from medgrpo.errors import MedgrpoError, UsageError, choice_error
 
 CHILD = "MEDGRPO_LAUNCHED"
 """Set in the processes that accelerate starts."""
@@ -120,17 +121,13 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
         "distributed_type": kind,
         "num_machines": launch.nodes,
         "num_processes": gpus * launch.nodes,
-        "machine_rank": int(environment.get("NODE_RANK", environment.get("SLURM_NODEID", "0"))),
+        "machine_rank": machine_number(launch, environment),
         "main_process_port": int(environment.get("MASTER_PORT", PORT)),
         "use_cpu": False,
     }
     if launch.nodes > 1:
-        if "MASTER_ADDR" not in environment:
-            raise UsageError(
-                "--nodes needs the address of the first machine",
-                hint="MASTER_ADDR=host NODE_RANK=0 medgrpo train --nodes 2 …, the same on each with its NODE_RANK",
-            )
-        config["main_process_ip"] = environment["MASTER_ADDR"]
+        address, _ = meeting_place(launch, environment)
+        config["main_process_ip"] = address
     if launch.deepspeed:
         config["deepspeed_config"] = {
             "deepspeed_config_file": str(deepspeed_file(launch.deepspeed)),
@@ -145,31 +142,43 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
     return config
 
 
-def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> tuple[int, int | None]:
-    """Run `medgrpo ARGUMENTS` in every process; the exit code of the launcher, and the signal that asked it to stop.
+def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> tuple[MedgrpoError | None, int | None]:
+    """Run `medgrpo ARGUMENTS` in every process; why it failed, and the signal that asked it to stop.
 
-    CTRL-C and SIGTERM do not reach the launcher, which would kill the processes 30 s later, saved or not:
-    they read the request from a file at the end of their step. A second CTRL-C ends all at once.
+    CTRL-C and SIGTERM do not reach the processes, which read the request from a file at the end of their step. A second
+    CTRL-C ends all at once.
     """
     import json
 
+    from medgrpo.training.before.processes import CAUSE, Spec, end_with_parent
+
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "accelerate.json"
-        if launch.cpu:  # accelerate asks for MPI there
-            launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(launch.gpus or 1)]
-        else:
-            path.write_text(json.dumps(accelerate_config(launch, os.environ)), encoding="utf-8")
-            launcher = ["accelerate.commands.launch", "--config_file", str(path)]
-        command = [sys.executable, "-m", *launcher, "-m", "medgrpo.cli.main", *arguments]
+        config = None
+        if not launch.cpu:
+            config = str(Path(folder) / "accelerate.json")
+            Path(config).write_text(json.dumps(accelerate_config(launch, os.environ)), encoding="utf-8")
+        address, port = meeting_place(launch, os.environ)
+        spec = Spec(
+            command=[sys.executable, "-m", "medgrpo.cli.main", *arguments],
+            local=launch.gpus or 1,
+            nodes=launch.nodes,
+            node=machine_number(launch, os.environ),
+            address=address,
+            port=port,
+            config=config,
+            timeout_s=launch.timeout_s,
+            folder=folder,
+        )
+        spec.write(Path(folder) / "spec.json")
         stop_file = Path(folder) / "stop"
         environment = {**child_environment(os.environ), STOP_FILE: str(stop_file)}
         if launch.cpu:
             environment["ACCELERATE_USE_CPU"] = "true"
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "medgrpo.training.before.processes", str(Path(folder) / "spec.json")],
             env=environment,
             start_new_session=True,
-            preexec_fn=_end_with_parent(),  # noqa: PLW1509  (one system call, its library loaded before)
+            preexec_fn=end_with_parent(),  # noqa: PLW1509  (one system call, its library loaded before)
         )
         asked: list[int] = []
 
@@ -182,25 +191,47 @@ def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> tuple[int, int |
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             code = process.wait()
-            return (128 - code if code < 0 else code), (asked[0] if asked else None)
+            cause = Path(folder) / CAUSE
+            said = json.loads(cause.read_text("utf-8")) if cause.is_file() else None
+            return _why(code, said), (asked[0] if asked else None)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
-def _end_with_parent() -> Callable[[], None] | None:
-    """What the launcher does first: on Linux it asks for SIGTERM when the command is killed, and passes it on to its
-    processes, which would train on alone."""
-    if sys.platform != "linux":
+def _why(code: int, said: dict[str, Any] | None) -> MedgrpoError | None:
+    if not code:
         return None
-    import ctypes
+    if said is None:
+        return MedgrpoError(f"the processes could not be started, or were ended with them (code {code})")
+    error = MedgrpoError(said["problem"], expected=said["expected"], hint=said["hint"])
+    error.exit_code = said["code"]
+    return error
 
-    prctl = ctypes.CDLL(None).prctl
 
-    def ask() -> None:
-        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def machine_number(launch: LaunchConfig, environment: Mapping[str, str]) -> int:
+    """Of this machine among those of the run; 0 where there is one, whatever a scheduler says of its own job."""
+    if launch.nodes == 1:
+        return 0
+    return int(environment.get("NODE_RANK", environment.get("SLURM_NODEID", "0")))
 
-    return ask
+
+def meeting_place(launch: LaunchConfig, environment: Mapping[str, str]) -> tuple[str, int]:
+    """Address and port at which the processes find each other; on one machine a port that is free.
+
+    Raises:
+        UsageError: several machines without an address.
+    """
+    if launch.nodes == 1:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return "127.0.0.1", probe.getsockname()[1]
+    if "MASTER_ADDR" not in environment:
+        raise UsageError(
+            "--nodes needs the address of the first machine",
+            hint="MASTER_ADDR=host NODE_RANK=0 medgrpo train --nodes 2 …, the same on each with its NODE_RANK",
+        )
+    return environment["MASTER_ADDR"], int(environment.get("MASTER_PORT", PORT))
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -212,7 +243,7 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def own_log(run: Path, process: int) -> Path:
     """Send what this process prints, and what its libraries print, to `logs/rank-N.log` of the run folder."""
     path = run / "logs" / f"rank-{process}.log"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

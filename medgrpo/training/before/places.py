@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import UsageError
+from medgrpo.errors import UsageError, typed_path
 
 
 def with_absolute_places(config: RunConfig) -> RunConfig:
@@ -69,7 +69,5 @@ def check_places(run: Path, config: RunConfig) -> None:
             missing[option] = error
     for first in missing.values():
         options = " and ".join(f"{option} FOLDER" for option in missing)
-        first.hint = (
-            f"moved? add {options} to --resume {run}: where it lies now (the same data, the same model)"
-        )
+        first.hint = f"moved? add {options} to --resume {typed_path(run)}: where it lies now (the same data, the same model)"
         raise first

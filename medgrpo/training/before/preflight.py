@@ -86,6 +86,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
         for stage in [*enabled_stages(config), None]
     ]
     warnings += _check_pairs(plans, dataset)
+    warnings += _check_reasoning(config, plans, template, dataset)
     with TemporaryDirectory() as folder:
         sample = dataset or _some_of_the_demo(Path(folder), config)
         warnings += _check_curriculum(config, sample, plans)
@@ -268,7 +269,28 @@ def _check_pairs(plans: list[StagePlan], dataset: PreparedDataset | None) -> lis
         )
     return [
         f"the {methods[first].name.upper()} stage takes its pairs from this run's own completions, at most one for each prompt; "
-        "the plan counts a pair for every row (with fewer than a step's its steps are smaller, without any it is left out)"
+        "the plan counts one pair for every row. Fewer pairs make smaller steps; without any pair the stage is left out"
+    ]
+
+
+def _check_reasoning(
+    config: RunConfig, plans: list[StagePlan], template: PromptTemplate, dataset: PreparedDataset | None
+) -> list[str]:
+    """What SFT would teach a real model to think, where the rows bring no reasons of their own."""
+    from medgrpo.data.prompts import build_target
+
+    learns = [plan.name for plan in plans if plan.method == "sft"]
+    if not learns or "think" not in template.tags or dataset is None or config.model.path is None:
+        return []
+    if config.data.reasoning == "free":
+        return []
+    row = next((row for row in dataset.rows("train", limit=AUDITED_ROWS) if not row.get("chosen")), None)
+    if row is None:
+        return []
+    thought = build_target(row, template).partition("<think>")[2].partition("</think>")[0]
+    return [
+        f"the {learns[0]} stage teaches to think as the labels say, in one line ({thought!r}); a model that reasons by "
+        "itself would unlearn to: --set data.reasoning=free leaves its thinking alone"
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medgrpo.runs.before_after import keep_answers
 from medgrpo.training.run.context import gathered
 from medgrpo.training.run.validation import Measures, Validator, choose_rows
 from medgrpo.training.run.weight_folders import best_name, final_name
@@ -50,12 +51,14 @@ def measure_before(run: Run, validator: Validator, policy: Policy) -> None:
 
     if gathered("before" in run.validation)[0]:  # what the main process knows
         return
+    run.reporter.doing(f"validation before training, {len(validator.rows)} rows")
     if torch.cuda.is_available():
         policy.model.to("cuda")
     # All processes share the rows: one alone would keep the others waiting, past the time that collectives allow.
     measures = validator.measure(policy.model, policy.processor)
     if not run.is_main_process:
         return
+    keep_answers(run.writer.path, "before", validator.rows, getattr(validator, "said", []))
     run.validation["blind"] = validator.blind_baseline(run.rows)
     run.validation["before"] = measures
     run.writer.update_info(validation=run.validation)
@@ -67,11 +70,15 @@ def measure_before(run: Run, validator: Validator, policy: Policy) -> None:
     )
 
 
-def keep_after(run: Run, context: StageContext, last: tuple[int, Measures] | None) -> None:
-    """The last validation of the main stage, with its step, as the one after it."""
+def keep_after(
+    run: Run, context: StageContext, last: tuple[int, Measures] | None, validator: Validator | None = None
+) -> None:
+    """The last validation of the main stage, with its step, as the one after it, and some of its answers."""
     run.best = context.best
     if last is None or not run.is_main_process:
         return
+    if validator is not None:
+        keep_answers(run.writer.path, "after", validator.rows, getattr(validator, "said", []))
     run.validation["after"] = last[1]
     run.writer.update_info(validation=run.validation)
     run.reporter.note(f"validation: {_in_words('after ' + run.config.training.method, last[1])}")

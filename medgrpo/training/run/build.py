@@ -25,6 +25,7 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     from medgrpo.training.watch.finite import FiniteWeights
     from medgrpo.training.watch.trackers import keep_here
 
+    context.reporter.doing(f"{context.plan.name}: setting up the trainer")
     keep_here(context.config.logging, context.writer.path, os.environ)
     trainer = stage_method(context.plan.method).trainer(context, policy, source, checks)
     if policy.is_vision and policy.segmenter is None and trainer.accelerator.num_processes > 1:

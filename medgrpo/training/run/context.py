@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from medgrpo.segmentation.examples import Examples
     from medgrpo.training.before.curriculum import Curriculum
     from medgrpo.training.before.datasets import Variation
-    from medgrpo.training.run.validation import Measures
     from medgrpo.training.trainers.sampler import Order
 
 
@@ -34,9 +34,13 @@ class StopRequest:
 
     A second CTRL-C stops at once. Launchers pass on a signal that the terminal sent to every process too, so
     that what comes within a second counts once.
+
+    Args:
+        tell: called at the first signal, to say that it was heard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[], None] | None = None) -> None:
+        self._tell = tell
         self.requested: str | None = None
         self._file = os.environ.get(STOP_FILE)
         self._requested_at = 0.0
@@ -61,6 +65,8 @@ class StopRequest:
         if self.requested is None:
             self.requested = signal.Signals(number).name
             self._requested_at = time.monotonic()
+            if self._tell is not None:
+                self._tell()
         elif number == signal.SIGINT and time.monotonic() - self._requested_at > 1:
             raise KeyboardInterrupt
 
@@ -85,8 +91,8 @@ class StageContext:
     """Which rows are asked when; None: all of them in every epoch."""
     stop: StopRequest = field(default_factory=StopRequest)
     is_main_process: bool = True
-    before: Measures | None = None
-    """What validation found before the stage; None where it was not measured."""
+    before: dict[str, dict[str, Any]] | None = None
+    """What validation found before the stage, a value with its interval for each metric; None: it was not measured."""
     best: dict[str, Any] | None = None
     """Step and value of the best validation so far."""
     validations_without_gain: int = 0

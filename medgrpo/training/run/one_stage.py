@@ -41,6 +41,7 @@ def run_stage(run: Run, name: str | None, settings: RunConfig, stage: StageFolde
     except NoPairs as reason:
         _leave_out(run, settings, stage, weights, reason)
         return True
+    run.reporter.doing(f"{name or 'main'}: loading {_short(weights)}")
     policy = method.load_policy(weights, settings)
     source = row_source(run, settings, policy, dataset)
     source, longest = method.fitting_rows(source, policy, settings, run.reporter)
@@ -110,9 +111,16 @@ def _close_stage(run: Run, context: StageContext, trainer: Any, measured: Valida
     if context.was_stopped and not was_ended:
         return False
     if measured is not None:
-        keep_after(run, context, measured.last)
+        keep_after(run, context, measured.last, measured.validator)
+    run.reporter.doing(f"{context.plan.name}: saving the weights")
     save_weights(trainer, context, context.stage.path / final_name(context.config))
     return True
+
+
+def _short(weights: Weights) -> str:
+    """The model's name, its folder's last two parts."""
+    place = Path(weights.adapter or weights.base)
+    return str(place) if len(place.parts) <= 2 else "/".join(place.parts[-2:])
 
 
 def _leave_out(

@@ -71,6 +71,29 @@ def result_of(run: Run, started: float, status: str) -> TrainResult:
     )
 
 
+def after_failure(error: MedgrpoError, run: Path) -> MedgrpoError:
+    """The error of a run of several processes, with what is left of the run; its record says that it failed.
+
+    A process that was killed could not write it.
+    """
+    from medgrpo.files import read_json, write_json
+    from medgrpo.training.run.checkpoints import complete_checkpoints
+
+    record = run / "training_info.json"
+    if record.is_file() and (info := read_json(record)).get("status") == "running":
+        write_json(record, {**info, "status": "failed", "error": str(error)[:2000]})
+    found = complete_checkpoints(run / "checkpoints")
+    logs = sorted((run / "logs").glob("rank-*.log"))
+    parts = [error.hint] if error.hint else []
+    if found:
+        parts.append(f"{found[-1].name} is whole: medgrpo train --resume {run} goes on from it")
+    if logs:
+        parts.append(f"logs of the processes: {run / 'logs'}")
+    said = type(error)(error.problem, expected=error.expected, hint="; ".join(parts) or None)
+    said.exit_code = error.exit_code
+    return said
+
+
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 

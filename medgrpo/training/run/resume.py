@@ -11,15 +11,15 @@ from typing import Any
 from medgrpo.config.layers import Layer, Resolved, assignments_layer, leaves, resolve
 from medgrpo.config.reach import refuse_foreign_settings, rewards_with_code
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.errors import MedgrpoError, UsageError, typed_path
 from medgrpo.files import read_json
 from medgrpo.foreign import reads
 from medgrpo.locks import is_held
 from medgrpo.places import found_settings
+from medgrpo.runs.known import RUNS
 from medgrpo.training.before.places import check_places, with_absolute_places
 from medgrpo.training.run.checkpoints import PREFIX, checkpoint_step, complete_checkpoints
 
-RUNS = Path("runs")
 FIXED = (
     "model.path",
     "model.revision",
@@ -28,6 +28,7 @@ FIXED = (
     "tuning.",
     "data.rows",
     "data.prompt_template",
+    "data.reasoning",
     "data.box_format",
     "data.system_prompt",
     "data.use_image_title",
@@ -89,7 +90,9 @@ def find_run(wanted: str, output: str | None = None) -> ResumePoint | None:
     unfinished = [
         info
         for info in RUNS.glob("*/training_info.json")
-        if read_json(info).get("finished") is False and (info.parent / "config.toml").is_file()
+        if read_json(info).get("finished") is False
+        and (info.parent / "config.toml").is_file()
+        and not info.parent.is_symlink()  # runs/latest is one of the others
     ]
     if not unfinished:
         raise UsageError(
@@ -164,7 +167,13 @@ def resume_config(
             raise UsageError(
                 f"{key} cannot change on resume: it was {old.get(key)!r}, now {new.get(key)!r}",
                 hint="leave it out, or start a new run (it may start from this run's weights: "
-                f"--model {run})",
+                f"--model {typed_path(run)})",
+            )
+        if key in ("launch.gpus", "launch.nodes") and new.get("launch.deepspeed"):
+            raise UsageError(
+                f"{key} cannot change on resume under DeepSpeed, whose optimiser is saved in as many parts as there were "
+                f"processes: it was {old.get(key)!r}, now {new.get(key)!r}",
+                hint="leave it out; a run with --fsdp, or with neither, goes on with any number",
             )
         same = " (taken to be the same model)" if key == "model.path" else ""
         notes.append(f"{key}: {old.get(key)} → {new.get(key)}{same}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import enabled_stages, stage_settings
+from medgrpo.errors import MedgrpoError
 from medgrpo.files import write_text
 from medgrpo.models.folders import BUILT_IN_MASK_MODELS
 from medgrpo.models.weights import find_weights
@@ -17,7 +19,7 @@ from medgrpo.records import json_objects
 from medgrpo.runs.writer import RunWriter, StageFolder
 from medgrpo.training.before.datasets import ChosenRows
 from medgrpo.training.before.demo import built_in_mask_model, demo_dataset, demo_model
-from medgrpo.training.before.launch import own_log
+from medgrpo.training.before.launch import is_child, own_log
 from medgrpo.training.before.places import with_absolute_places
 from medgrpo.training.before.preflight import Preflight, preflight
 from medgrpo.training.run.checkpoints import adopt, is_complete, record_of
@@ -46,6 +48,7 @@ def train(
     logs: Path | None = Path("logs"),
     checks: Preflight | None = None,
     started: float | None = None,
+    preset: str | None = None,
 ) -> TrainResult:
     """Train through every stage.
 
@@ -57,6 +60,7 @@ def train(
         logs: folder of the log copy; None writes none.
         checks: the result of `preflight`, where it was run already.
         started: `time.perf_counter()` when the command began; `wall_s` counts from there.
+        preset: what the configuration was made from, for the record.
     Raises:
         MedgrpoError: what went wrong, in words for the person. The run folder then says `failed`.
     """
@@ -67,14 +71,18 @@ def train(
     started = time.perf_counter() if started is None else started
     checks = checks or preflight(config)
     config = with_absolute_places(config)
-    process = PartialState(cpu=True) if config.launch.cpu else PartialState()
-    path = resume.run if resume else (output or Path("runs") / name)
-    writer = _open_writer(config, name, path, resume, logs, is_main_process=process.is_main_process)
+    wait = {"timeout": timedelta(seconds=config.launch.timeout_s)} if is_child() else {}
+    process = PartialState(cpu=True, **wait) if config.launch.cpu else PartialState(**wait)
+    # What the first process found: another machine looks a moment later, when the run is there already.
+    path, resume = gathered((resume.run if resume else (output or Path("runs") / name), resume))[0]
+    writer = _open_writer(config, name, path, resume, logs, preset, is_main_process=process.is_main_process)
     process.wait_for_everyone()
     if not process.is_main_process:
         own_log(path, process.process_index)
     try:
-        with StopRequest() as stop, memory_and_disk_in_words(config), quiet_libraries():
+        with StopRequest(reporter.stopping) as stop, memory_and_disk_in_words(config), quiet_libraries():
+            if checks.dataset is None:
+                reporter.doing("making the demo's pictures and questions")
             dataset = checks.dataset or demo_dataset(path, config, is_main_process=process.is_main_process)
             process.wait_for_everyone()
             if resume:
@@ -113,8 +121,20 @@ def train(
             wall_s=result.wall_s,
             peak_memory_gib=peak_memory_gib(),
         )
+        _write_page(run)
     process.wait_for_everyone()
     return result
+
+
+def _write_page(run: Run) -> None:
+    """The run's own page, `report.html`; a run is no worse for want of one."""
+    from medgrpo.runs.report import write_run_page
+
+    run.reporter.doing("writing report.html")
+    try:
+        write_run_page(run.writer.path)
+    except (MedgrpoError, OSError, ValueError, ImportError) as error:
+        run.reporter.warn(f"report.html could not be written: {error}")
 
 
 def _open_writer(
@@ -123,6 +143,7 @@ def _open_writer(
     path: Path,
     resume: ResumePoint | None,
     logs: Path | None,
+    preset: str | None,
     *,
     is_main_process: bool,
 ) -> RunWriter:
@@ -134,13 +155,14 @@ def _open_writer(
         if (path / "config.toml").read_text("utf-8") != toml:
             write_text(path / "config.toml", toml)
         return writer
-    return RunWriter.create(path, name, toml, {}, logs=logs)
+    return RunWriter.create(path, name, toml, {}, preset=preset, logs=logs)
 
 
 def _run_stages(run: Run) -> str:
     from accelerate import PartialState
 
     if run.config.model.path is None:
+        run.reporter.doing("building the demo's model")
         model_path = str(demo_model(run))
         PartialState().wait_for_everyone()
     elif run.config.model.path in BUILT_IN_MASK_MODELS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +31,16 @@ class Validator:
     metric: str
     max_new_tokens: int
     batch_size: int = 32
+    said: list[str] = field(default_factory=list)
+    """The completions of the last measurement, one for each row."""
 
     def measure(self, model: Any, processor: Any) -> Measures:
         """Greedy completions of the rows, each metric with its interval, clustered as `medgrpo eval` does.
 
         The processes share the rows out, every one gets the result.
         """
-        return self.score(self._shared(model, processor))
+        self.said[:] = self._shared(model, processor)
+        return self.score(self.said)
 
     def measure_trainer(self, trainer: Any) -> Measures:
         """The same for a policy in training."""
@@ -49,8 +52,8 @@ class Validator:
             whole_weights(trainer.model_wrapped),
             unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model,
         ):
-            texts = self._shared(model, trainer.processing_class)
-        return self.score(texts)
+            self.said[:] = self._shared(model, trainer.processing_class)
+        return self.score(self.said)
 
     def _shared(self, model: Any, processor: Any) -> list[str]:
         """A completion for each row; this process makes those of every so many rows."""

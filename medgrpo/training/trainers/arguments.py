@@ -19,9 +19,11 @@ def shared_arguments(config: RunConfig, plan: StagePlan, output: Path) -> dict[s
     """Arguments that every method takes. Checkpoints are placed and rotated by `checkpoints.py`."""
     import torch
 
+    from medgrpo.models.loading import has_bfloat16
+
     training = config.training
     on_gpu = torch.cuda.is_available()
-    use_bf16 = on_gpu and torch.cuda.is_bf16_supported() and config.model.dtype in ("auto", "bfloat16")
+    use_bf16 = has_bfloat16() and config.model.dtype in ("auto", "bfloat16")
     recompute = on_gpu if training.gradient_checkpointing is None else training.gradient_checkpointing
     return {
         "output_dir": str(output),

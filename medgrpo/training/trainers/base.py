@@ -51,6 +51,8 @@ class RunTrainer:
     _writing_to: Path | None = None
     picture_files: Callable[[int], list[str]] | None = None
     """Where the pictures of a row lie; None: there are none."""
+    tokens_of_rows: Callable[[list[int]], list[int]] | None = None
+    """Tokens of the prompts of rows."""
 
     # -------------------------------------------------------------------------------- data order
 

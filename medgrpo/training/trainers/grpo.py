@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +22,7 @@ from medgrpo.training.before.datasets import RowSource, grpo_dataset, prompt_len
 from medgrpo.training.methods import StageMethod
 from medgrpo.training.run.checkpoints import checkpoint_step
 from medgrpo.training.run.context import StageContext
+from medgrpo.training.trainers.ahead import Ahead
 from medgrpo.training.trainers.arguments import grpo_arguments
 from medgrpo.training.trainers.base import RunTrainer
 from medgrpo.training.trainers.batches import batches_of_passes
@@ -30,7 +33,7 @@ from medgrpo.training.trainers.logprobs import LogProbFunction, LogProbs, Sequen
 from medgrpo.training.trainers.passes import whole_groups
 from medgrpo.training.trainers.pictures import accept_empty_pictures
 from medgrpo.training.trainers.rollout import Rollout, group_numbers
-from medgrpo.training.trainers.sampler import EpochOrder
+from medgrpo.training.trainers.sampler import EpochOrder, balanced
 from medgrpo.training.trainers.scoring import (
     Overlong,
     Sample,
@@ -50,6 +53,7 @@ from medgrpo.training.trainers.vllm import (
     prompts_for_vllm,
 )
 from medgrpo.training.trainers.vllm_gap import SamplerGap
+from medgrpo.training.trainers.vllm_server import ServerWatch, end_with, no_server
 from medgrpo.training.trainers.vllm_sync import asked_for, can_send_adapter, send_weights
 from medgrpo.training.watch.samples import write_samples
 
@@ -124,8 +128,19 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self._learned: dict[str, Any] | None = None  # the batch of the pass under way
         self._syncs_adapter: bool | None = None
         self._was_synced = False
+        self._ahead = Ahead(self, settings.rollout.ahead)
         self._latest: torch.Tensor | None = None  # log probabilities of the pass under way
-        super().__init__(reward_funcs=[composite], **options)
+        try:
+            super().__init__(reward_funcs=[composite], **options)
+        except ConnectionError as error:
+            raise no_server(settings.vllm.server_base_url) from error
+        self._server: ServerWatch | None = None
+        if self.use_vllm and self.vllm_mode == "server" and self.accelerator.is_main_process:
+            self._server = ServerWatch(
+                self.vllm_generation.vllm_client.base_url,
+                partial(end_with, context=context),
+                limit_s=settings.vllm.server_timeout_s,
+            )
         self.engine = Engine(self, context)
         for model in (self.model, self.ref_model):
             if model is not None:
@@ -143,9 +158,18 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             shuffle=config.data.shuffle,
             order=self.context.epoch_order,
             coming=self.look_ahead,
+            arrange=self._even_shares if self.accelerator.num_processes > 1 else None,
         )
         self._fresh = FreshPrompts(order, config.run.seed)
         return order
+
+    def _even_shares(self, rows: list[int]) -> list[int]:
+        """The prompts of a step, ordered so that the processes' shares have about as many tokens: none waits for the one
+        that has the large pictures. A share that is no whole number of groups stays as it was drawn."""
+        processes = self.accelerator.num_processes
+        if self.tokens_of_rows is None or len(rows) % processes:
+            return rows
+        return balanced(rows, self.tokens_of_rows(rows), processes)
 
     @property
     def rows_of_a_pass(self) -> int:
@@ -321,8 +345,21 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
                 if samples
                 else None
             )
+            self._wait_for_others()
             tables = [part for part in self._all([table]) if part is not None]
             return Scored(joined(tables), self._all(samples))
+
+    def _wait_for_others(self) -> None:
+        """Of several processes wait for the one that samples and scores longest, and log how long that was."""
+        if self.accelerator.num_processes == 1:
+            return
+        with self.context.clock.phase("wait"):
+            began = time.perf_counter()
+            self.accelerator.wait_for_everyone()
+            waited: list[float] = self._all([time.perf_counter() - began])
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        metrics["wait/mean_s"].append(sum(waited) / len(waited))
+        metrics["wait/longest_s"].append(max(waited))
 
     def _signal(self, scored: Scored) -> Floats:
         return scored.signal(self.composite, self._overlong, self.num_generations)
@@ -359,7 +396,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         with self.context.clock.phase("sync"):
             self._sync_vllm()
         if not is_colocated:
-            return super()._generate_single_turn(prompt_ids, images, {}, num_generations)
+            with self._server.request() if self._server is not None else nullcontext():
+                return super()._generate_single_turn(prompt_ids, images, {}, num_generations)
         generation = self.vllm_generation
         with asked_for(generation, each), prefill_apart(generation.llm, self.context.clock):
             return super()._generate_single_turn(prompt_ids, images, {}, num_generations)
@@ -389,9 +427,28 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             return super()._prepare_inputs(generation_batch)
         passes = self.args.steps_per_generation
         if self._buffered_inputs is None or not self._is_inside_cycle():
-            generated = self._generate_and_score_completions(generation_batch)
+            generated = self._next_batch(generation_batch)
             self._buffered_inputs = batches_of_passes(generated, passes, keeps_groups=self.engine.is_on)
         return self._buffered_inputs[self._step % passes]
+
+    def _next_batch(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """The batch of these examples, sampled now or ahead; with `rollout.ahead` the one after it is begun."""
+        if not self._ahead.is_on or self.context.is_probing:
+            return self._generate_and_score_completions(examples)
+        batch = self._ahead.take(examples) or self._generate_and_score_completions(examples)
+        self._ahead.begin(examples)
+        return batch
+
+    def logprobs_of(self, batch: dict[str, Any]) -> torch.Tensor:
+        """(rows, tokens): of the completions just sampled, under the policy as it is."""
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        rows = self.args.per_device_train_batch_size
+        with torch.no_grad(), self.context.clock.phase("logprobs"):
+            found = self._get_per_token_logps_and_entropies(
+                self.model, ids, mask, batch["completion_ids"].shape[1], rows
+            )
+        return found.logprobs
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """TRL's loss. TRL 1.16 logs its KL term as `kl`, weighted by the policy ratio wherever a batch is used again:
@@ -434,6 +491,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         )
         if self._learned is not None and self._lacks_ratio(self._learned):
             self._learned["importance_sampling_ratio"] = self._ratio_to_sampler(self._learned, found.logprobs)
+        if self._learned is not None and self._ahead.is_on and not self.use_vllm:
+            self._log_age(self._learned, found.logprobs.detach())
         self._latest = found.logprobs.detach()
         return found
 
@@ -459,6 +518,13 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         if not self.context.is_probing:
             check_gap(metrics[GAP_KEY][-1], self.context.config.vllm.max_logprob_gap)
         return ratio
+
+    def _log_age(self, batch: dict[str, Any], logprobs: torch.Tensor) -> None:
+        """How far the policy has moved since it sampled this batch, under the names of the gap to vLLM."""
+        before = batch.get("old_per_token_logps")
+        gap = SamplerGap(logprobs, logprobs if before is None else before, batch["completion_mask"])
+        for key, value in gap.metrics(gap.ratio("token_truncate", None, None), self.accelerator).items():
+            self._metrics["train"][key].append(value)
 
     def _moved_by(self, inputs: dict[str, Any]) -> float:
         """Mean over the tokens of all processes of exp(r) - r - 1, r the reference's log probability less the policy's.
@@ -486,6 +552,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             "shape": self._batch_shape(),
             "batches": self._buffered_inputs if self._is_inside_cycle() else None,
             "fresh": self._fresh.state_dict() if self._fresh is not None else None,
+            "ahead": self._ahead.state_dict(),
         }
         torch.save(cycle, folder / f"generation_cycle_{self.args.process_index}.pt")
         if states := self.composite.state_dict():
@@ -507,17 +574,31 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             self._buffered_inputs = (
                 None if batches is None else [_on_device(one, self.accelerator.device) for one in batches]
             )
+            ahead = cycle.get("ahead") if is_same else None
+            if ahead is not None:
+                ahead["batch"] = _on_device(ahead["batch"], self.accelerator.device)
+            self._ahead.load_state_dict(ahead)
             if self._fresh is not None and cycle.get("fresh") is not None:
                 self._fresh.load_state_dict(cycle["fresh"])
 
     def _batch_shape(self) -> list[int]:
         args = self.args
-        return [args.per_device_train_batch_size, args.steps_per_generation, args.num_generations]
+        return [
+            args.per_device_train_batch_size,
+            args.steps_per_generation,
+            args.num_generations,
+            self.accelerator.num_processes,
+        ]
 
     def _is_inside_cycle(self) -> bool:
         return bool(self._step % (self.args.steps_per_generation * self.num_iterations))
 
     # -------------------------------------------------------------------------------------- store
+
+    @property
+    def _step_sampled_for(self) -> int:
+        """The step that learns from what is sampled now."""
+        return int(self.state.global_step) + 1 + (self.num_iterations if self._ahead.is_sampling else 0)
 
     def _store(self, scored: Scored, advantages: list[float]) -> None:
         store = self.context.store
@@ -525,29 +606,31 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             return
         table, samples = scored.table(self._overlong), scored.samples
         values = table.components.tolist()
-        store.add(
-            [
-                Completion(
-                    stage=self.context.stage.name,
-                    step=self.state.global_step + 1,
-                    prompt_id=one.row["id"],
-                    image_id=one.row.get("image_id"),
-                    images=list(one.row.get("images") or []),
-                    question=one.row["question"],
-                    answer=one.row["answer"],
-                    completion=one.text,
-                    tokens=one.tokens,
-                    truncated=one.truncated,
-                    reward=float(table.total[index]),
-                    advantage=advantages[index],
-                    rewards=dict(zip(table.names, values[index], strict=True)),
-                )
-                for index, one in enumerate(samples)
-            ]
-        )
+        completions = [
+            Completion(
+                stage=self.context.stage.name,
+                step=self._step_sampled_for,
+                prompt_id=one.row["id"],
+                image_id=one.row.get("image_id"),
+                images=list(one.row.get("images") or []),
+                question=one.row["question"],
+                answer=one.row["answer"],
+                completion=one.text,
+                tokens=one.tokens,
+                truncated=one.truncated,
+                reward=float(table.total[index]),
+                advantage=advantages[index],
+                rewards=dict(zip(table.names, values[index], strict=True)),
+            )
+            for index, one in enumerate(samples)
+        ]
+        if self._ahead.is_sampling:  # they are stored with the step that learns from them
+            self._ahead.completions += [asdict(one) for one in completions]
+        else:
+            store.add(completions)
 
     def _write_samples(self, scored: Scored) -> None:
-        settings, step = self.context.config.logging, self.state.global_step + 1
+        settings, step = self.context.config.logging, self._step_sampled_for
         if not self.accelerator.is_main_process or not settings.sample_steps or step % settings.sample_steps:
             return
         table = scored.table(self._overlong)

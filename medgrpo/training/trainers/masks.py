@@ -19,7 +19,7 @@ from transformers import Trainer, TrainingArguments
 
 from medgrpo.errors import UsageError
 from medgrpo.models.coordinates import BoxCoordinates
-from medgrpo.models.weights import Weights, check_fingerprints
+from medgrpo.models.weights import Weights, check_fingerprints, check_trust
 from medgrpo.rewards.masks import DynamicRecallWeight
 from medgrpo.runs.store import Completion
 from medgrpo.segmentation import losses
@@ -198,6 +198,9 @@ def load_mask_policy(weights: Weights, settings: RunConfig) -> Policy:
         prompt=masks.prompt,
         sam=masks.sam,
         max_pixels=settings.model.max_pixels,
+        trust_remote_code=check_trust(
+            weights, is_given=settings.model.trust_remote_code, option="--set model.trust_remote_code=true"
+        ),
     )
     if weights.adapter is not None:
         from medgrpo.models.adapters import load_adapter
@@ -360,7 +363,9 @@ class MaskTrainer(RunTrainer, Trainer):
             draw = draw_masks(objective, logits, self._generator(batch, number, part))
             with self.context.clock.phase("reward"):
                 earned = judged(objective, draw, example.truth)
-            self._groups[key] = drawn(objective, draw, logits, earned, example.truth)
+            self._groups[key] = drawn(
+                objective, draw, logits, earned, example.truth, is_used_once=iterations == 1
+            )
             self.told(self._groups[key], example)
         return self._groups[key]
 

@@ -30,6 +30,7 @@ class EpochOrder(Sampler[int]):
         shuffle: permute; otherwise rows keep their order.
         order: replaces the permutation, such as a curriculum's.
         coming: told the rows of the next chunk when one is begun.
+        arrange: puts the rows of a chunk in the order in which the processes take their shares; a function of the rows alone.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class EpochOrder(Sampler[int]):
         shuffle: bool = True,
         order: Order | None = None,
         coming: Callable[[list[int]], None] | None = None,
+        arrange: Callable[[list[int]], list[int]] | None = None,
     ) -> None:
         self.rows = rows
         self.seed = seed
@@ -53,6 +55,7 @@ class EpochOrder(Sampler[int]):
         self.epoch = 0
         self._order = order
         self._coming = coming
+        self._arrange = arrange
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration gives."""
@@ -64,14 +67,25 @@ class EpochOrder(Sampler[int]):
             return self._order(epoch)
         return epoch_permutation(self.rows, self.seed, epoch) if self.shuffle else list(range(self.rows))
 
+    def chunks(self, epoch: int) -> list[list[int]]:
+        """Rows of an epoch by chunk, as they are drawn."""
+        order = self.order(epoch)
+        return [
+            order[start : start + self.chunk] for start in range(0, len(order) - self.chunk + 1, self.chunk)
+        ]
+
+    def arranged(self, chunk: list[int]) -> list[int]:
+        """A chunk in the order in which its rows are handed out."""
+        return chunk if self._arrange is None else self._arrange(chunk)
+
     def __iter__(self) -> Iterator[int]:
-        order = self.order(self.epoch)
-        for start in range(0, len(order) - self.chunk + 1, self.chunk):
-            chunk = order[start : start + self.chunk]
-            if self._coming is not None:
-                self._coming(order[start + self.chunk : start + 2 * self.chunk])
+        chunks = self.chunks(self.epoch)
+        for number, chunk in enumerate(chunks):
+            if self._coming is not None and number + 1 < len(chunks):
+                self._coming(self.arranged(chunks[number + 1]))
+            rows = self.arranged(chunk)
             for _ in range(self.repeat_count):
-                for row in chunk:
+                for row in rows:
                     yield from [row] * self.group
 
     def __len__(self) -> int:
@@ -83,3 +97,24 @@ def epoch_permutation(rows: int, seed: int, epoch: int) -> list[int]:
     import numpy as np
 
     return np.random.default_rng([seed, epoch]).permutation(rows).tolist()  # type: ignore[no-any-return]
+
+
+def balanced(rows: list[int], weights: list[int], shares: int) -> list[int]:
+    """The rows in as many shares of equal count, one after the other, whose weights are as even as can be had at once.
+
+    The heaviest first, each to the lightest share that has room; equal weights keep their order.
+
+    Args:
+        rows: their number is a multiple of `shares`.
+        weights: of each row, such as its tokens.
+    """
+    room = len(rows) // shares
+    found: list[list[int]] = [[] for _ in range(shares)]
+    sums = [0] * shares
+    for place in sorted(range(len(rows)), key=lambda place: -weights[place]):
+        share = min(
+            (one for one in range(shares) if len(found[one]) < room), key=lambda one: (sums[one], one)
+        )
+        found[share].append(rows[place])
+        sums[share] += weights[place]
+    return [row for share in found for row in share]

@@ -37,6 +37,8 @@ class SamplerGap:
         if mode.startswith("sequence"):
             difference = difference.sum(dim=-1, keepdim=True)
         ratio = torch.exp(difference)
+        if least is None and most is None:
+            return ratio
         if mode.endswith("truncate"):
             return torch.clamp(ratio, min=least, max=most)
         low = -torch.inf if least is None else least

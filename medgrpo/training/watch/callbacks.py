@@ -55,7 +55,7 @@ class Validation(TrainerCallback):
 
     def __init__(self, context: StageContext, validator: Validator, trainer: Any) -> None:
         self._context = context
-        self._validator = validator
+        self.validator = self._validator = validator
         self._trainer = trainer
         self.last: tuple[int, Measures] | None = None
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from medgrpo.errors import MedgrpoError
+from medgrpo.errors import MedgrpoError, typed_path
 from medgrpo.training.run.checkpoints import checkpoint_step, complete_checkpoints
 from medgrpo.training.run.context import StageContext, gathered
 
@@ -55,7 +55,7 @@ def stop_error(context: StageContext, step: int, reason: str) -> MedgrpoError:
     is_main = context.stage.path == context.writer.path
     if sound and is_main:
         hint = (
-            f"medgrpo train --resume {sound[-1]} --set training.learning_rate={rate:g} goes on from step "
+            f"medgrpo train --resume {typed_path(sound[-1])} --set training.learning_rate={rate:g} goes on from step "
             f"{checkpoint_step(sound[-1])} at half the rate"
         )
     else:
@@ -63,7 +63,7 @@ def stop_error(context: StageContext, step: int, reason: str) -> MedgrpoError:
         hint = f"start a new run with --set {key}.learning_rate={rate:g}"
     return MedgrpoError(
         f"stopped at step {step}, {reason}",
-        hint=f"{hint}; medgrpo health {context.writer.path} says more; training.stop_on lists the rules that stop a run",
+        hint=f"{hint}; medgrpo health {typed_path(context.writer.path)} says more; training.stop_on lists the rules that stop a run",
     )
 
 

@@ -45,7 +45,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def memory_advice(config: RunConfig) -> list[str]:
     """The estimate's changes for a run that does not fit, safest first, each with what it is predicted to save."""
-    from medgrpo.estimate.advice import advise
     from medgrpo.estimate.estimate import Facts, estimate
     from medgrpo.models.weights import find_weights
 
@@ -53,7 +52,7 @@ def memory_advice(config: RunConfig) -> list[str]:
     data = None if config.data.path is None else Path(config.data.path)
     try:
         facts = Facts(model=model, data=data, gpus=(config.launch.gpus or 1) * config.launch.nodes)
-        found = advise(estimate(config, facts).work, is_short=True)
+        found = estimate(config, facts).advice(is_short=True)
     except UsageError:  # a model or data that the estimate does not know
         found = []
     if not found:

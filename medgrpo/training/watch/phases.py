@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PHASES = ("prepare", "sync", "prefill", "rollout", "reward", "vision", "logprobs", "update")
+PHASES = ("prepare", "sync", "prefill", "rollout", "wait", "reward", "vision", "logprobs", "update")
 """Of a GRPO step, in this order; what is in none of the others is the update."""
 
 

@@ -16,6 +16,9 @@ class Reporter(Protocol):
     def warn(self, message: str) -> None:
         """A line that must be seen."""
 
+    def doing(self, what: str) -> None:
+        """What is being done now, while no steps are taken: "loading the model …"."""
+
     def stage_begins(self, plan: StagePlan, first_step: int) -> None:
         """A stage starts, or continues after `first_step` steps."""
 
@@ -24,6 +27,9 @@ class Reporter(Protocol):
 
     def stage_ends(self) -> None:
         """The stage is over."""
+
+    def stopping(self) -> None:
+        """The run was asked to stop, and does so after what it is at."""
 
 
 class SilentReporter:
@@ -40,6 +46,12 @@ class SilentReporter:
     def warn(self, message: str) -> None:
         """Keep the warning."""
         self.warnings.append(message)
+
+    def doing(self, what: str) -> None:
+        """Nothing to show."""
+
+    def stopping(self) -> None:
+        """Nothing to show."""
 
     def stage_begins(self, plan: StagePlan, first_step: int) -> None:
         """Nothing to show."""

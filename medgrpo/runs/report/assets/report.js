@@ -15,71 +15,124 @@
     return matchMedia("(prefers-color-scheme: dark)").matches;
   };
   let printing = false;
+  const tools = {
+    smooth: document.getElementById("tool-smooth"), axis: document.getElementById("tool-axis"), log: document.getElementById("tool-log"),
+  };
+  const zooms = new Map();
 
   const steps = (x) => (Array.isArray(x) ? x : Array.from({ length: x.count }, (_, i) => x.from + i * x.by));
-  const escaped = (name) => name.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const faded = (colour, alpha) =>
-    colour + Math.round(alpha * 255).toString(16).padStart(2, "0");
+  const AXES = {
+    step: { en: "step", zh: "步" }, prompts: { en: "prompts", zh: "题数" }, time: { en: "hours", zh: "小时" },
+  };
+  const axis = () => (tools.axis ? tools.axis.value : "step");
 
-  function traces(chart) {
-    const dark = isDark() && !printing;
-    const list = [];
-    for (const trace of chart.traces) {
-      const run = data.runs[trace.run];
-      const colour = dark ? run.dark : run.colour;
-      const name = escaped(run.name);
-      const x = steps(trace.x);
-      const common = { meta: trace.run, visible: shown.has(trace.run), legendgroup: String(trace.run), type: "scatter" };
-      const hover = `%{y:.4~g}<extra>${name}</extra>`;
-      const sparse = trace.n <= 60;
-      if (trace.lo) {
-        const quiet = { hoverinfo: "skip", mode: "lines", line: { width: 0, color: colour } };
-        list.push({ ...common, ...quiet, x, y: trace.lo });
-        list.push({ ...common, ...quiet, x, y: trace.hi, fill: "tonexty", fillcolor: faded(colour, data.runs.length > 8 ? 0.1 : 0.2) });
-      } else {
-        const alone = !trace.s;
-        list.push({
-          ...common, x, y: trace.y, name,
-          mode: alone && sparse ? "lines+markers" : "lines",
-          marker: { size: 6, color: colour },
-          line: { width: alone ? 2 : 1, color: alone ? colour : faded(colour, data.runs.length > 8 ? 0.18 : 0.32), dash: alone ? run.dash : "solid" },
-          hovertemplate: hover, hoverinfo: alone ? undefined : "skip",
-          ...(alone ? {} : { hovertemplate: undefined }),
-        });
-      }
-      if (trace.s) {
-        list.push({ ...common, x, y: trace.s, name, mode: "lines", line: { width: 2.2, color: colour, dash: run.dash }, hovertemplate: hover });
-      }
-    }
-    return list;
+  // Steps of a run as prompts or hours; null where its log does not tell.
+  function onAxis(run, xs) {
+    const kind = axis();
+    if (kind === "step") return xs;
+    if (kind === "prompts") return run.prompts ? xs.map((x) => x * run.prompts) : null;
+    const clock = run.clock;
+    if (!clock) return null;
+    let place = 0;
+    return xs.map((x) => {
+      while (place < clock.x.length - 2 && clock.x[place + 1] < x) place += 1;
+      const [x0, x1, t0, t1] = [clock.x[place], clock.x[place + 1], clock.h[place], clock.h[place + 1]];
+      return x1 === x0 ? t0 : t0 + (t1 - t0) * (x - x0) / (x1 - x0);
+    });
   }
 
-  function layout(chart, wide) {
-    const style = getComputedStyle(root);
+  function smoothed(ys, width) {
+    const half = Math.floor(width / 2), total = [0];
+    for (const y of ys) total.push(total[total.length - 1] + y);
+    return ys.map((_, i) => {
+      const low = Math.max(0, i - half), high = Math.min(ys.length - 1, i + half) + 1;
+      return (total[high] - total[low]) / (high - low);
+    });
+  }
+
+  function content(chart) {
     const dark = isDark() && !printing;
-    const ink = dark ? "#c9d3de" : "#3d4a57";
-    const grid = dark ? "#323c48" : "#e6eaee";
-    const axis = { gridcolor: grid, linecolor: grid, zeroline: false, tickfont: { color: ink }, automargin: true };
-    return {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
-      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
-      margin: { l: 8, r: 10, t: 8, b: 8 },
-      hovermode: data.runs.length <= 8 ? "x unified" : "closest",
-      hoverlabel: { bgcolor: dark ? "#12161c" : "#ffffff", bordercolor: grid, font: { color: ink }, namelength: 40 },
-      xaxis: { ...axis, title: { text: language() === "zh" ? "步" : "step", font: { size: 11, color: ink }, standoff: 4 }, hoverformat: ",d" },
-      yaxis: { ...axis, type: chart.log ? "log" : "linear", tickformat: chart.log ? ".1~e" : undefined, exponentformat: "e" },
-      uirevision: "keep",
-    };
+    const found = { curves: [], bands: [], points: [], lines: [] };
+    const share = tools.smooth ? Number(tools.smooth.value) : 4;
+    const many = data.runs.length > 8;
+    for (const trace of chart.traces) {
+      if (!shown.has(trace.run)) continue;
+      const run = data.runs[trace.run];
+      const colour = dark ? run.dark : run.colour;
+      const onStage = chart.group === "stages" && axis() !== "step";
+      const x = onStage ? null : onAxis(run, steps(trace.x));
+      if (!x) continue;
+      const raw = trace.y || trace.lo.map((low, i) => (low + trace.hi[i]) / 2);
+      let line = null;
+      if (share > 0 && trace.s) line = share === 4 ? trace.s : smoothed(raw, Math.max(3, 2 * Math.round(raw.length * share / 200) + 1));
+      if (trace.lo) found.bands.push({ x, lo: trace.lo, hi: trace.hi, colour, faint: many ? 0.1 : 0.2 });
+      else found.curves.push({ x, y: trace.y, colour, dash: line ? "solid" : run.dash, width: line ? 1 : 2, faint: line ? (many ? 0.18 : 0.35) : 1, name: line ? null : run.name, marks: !line && trace.n <= 60 });
+      if (line || trace.lo) found.curves.push({ x, y: line || raw, colour, dash: run.dash, width: line ? 2.2 : 1, name: run.name });
+    }
+    for (const point of chart.points || []) {
+      if (!shown.has(point.run)) continue;
+      const run = data.runs[point.run], x = onAxis(run, [point.x]);
+      if (x) found.points.push({ ...point, x: x[0], colour: dark ? run.dark : run.colour });
+    }
+    for (const line of chart.blind || []) {
+      if (!shown.has(line.run)) continue;
+      const run = data.runs[line.run];
+      found.lines.push({ y: line.y, colour: dark ? run.dark : run.colour, name: language() === "zh" ? "盲猜" : "blind" });
+    }
+    return found;
   }
 
   const drawn = new Set();
   function draw(plot) {
     const chart = data.charts[Number(plot.dataset.chart)];
-    const config = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+    const dark = isDark() && !printing;
     drawn.add(plot);
-    return Plotly.react(plot, traces(chart), layout(chart), config).then(() => { plot.dataset.drawn = "1"; });
+    Chart.draw(plot, content(chart), {
+      ink: dark ? "#c9d3de" : "#3d4a57", grid: dark ? "#323c48" : "#e6eaee",
+      xTitle: AXES[axis()][language()], log: chart.log || (tools.log && tools.log.checked),
+      zoomed: (range) => { if (range) zooms.set(plot, range); else zooms.delete(plot); draw(plot); },
+    }, zooms.get(plot));
+    plot.dataset.drawn = "1";
   }
   const redraw = () => { for (const plot of drawn) draw(plot); };
+  if (tools.axis) tools.axis.addEventListener("change", () => { zooms.clear(); redraw(); });
+  if (tools.log) tools.log.addEventListener("change", redraw);
+  if (tools.smooth) tools.smooth.addEventListener("input", redraw);
+  let width = window.innerWidth;
+  window.addEventListener("resize", () => { if (window.innerWidth !== width) { width = window.innerWidth; redraw(); } });
+
+  // What a chart shows, as CSV: what is typed into a spreadsheet is never a formula.
+  const cell = (value) => {
+    const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+    return /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+  };
+  function table(chart) {
+    const rows = [["run", "step", "prompts", "hours", chart.key, "lowest", "highest"]];
+    for (const trace of chart.traces) {
+      const run = data.runs[trace.run], xs = steps(trace.x);
+      const hours = run.clock ? xs.map((x) => hoursAt(run.clock, x)) : null;
+      xs.forEach((x, i) => rows.push([run.name, x, run.prompts ? x * run.prompts : "", hours ? Number(hours[i].toPrecision(6)) : "",
+        trace.y ? trace.y[i] : trace.s ? trace.s[i] : "", trace.lo ? trace.lo[i] : "", trace.hi ? trace.hi[i] : ""]));
+    }
+    return rows.map((row) => row.map(cell).join(",")).join("\n") + "\n";
+  }
+  function hoursAt(clock, x) {
+    let place = 0;
+    while (place < clock.x.length - 2 && clock.x[place + 1] < x) place += 1;
+    const span = clock.x[place + 1] - clock.x[place];
+    return span ? clock.h[place] + (clock.h[place + 1] - clock.h[place]) * (x - clock.x[place]) / span : clock.h[place];
+  }
+  for (const button of document.querySelectorAll("button[data-csv]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const chart = data.charts[Number(button.dataset.csv)];
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob(["\ufeff" + table(chart)], { type: "text/csv" }));
+      link.download = `${chart.key.replace(/[^\w.-]+/g, "-")}.csv`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    });
+  }
 
   // The charts in view are drawn at once, the rest one by one while the browser is idle.
   const idle = window.requestIdleCallback || ((work) => setTimeout(work, 30));
@@ -96,11 +149,7 @@
   for (const plot of plots) observer.observe(plot);
   idle(drawNext);
 
-  function restyleVisibility() {
-    for (const plot of drawn) {
-      Plotly.restyle(plot, { visible: plot.data.map((trace) => shown.has(trace.meta)) });
-    }
-  }
+  const restyleVisibility = redraw;
   const boxes = [...document.querySelectorAll(".legend input")];
   for (const box of boxes) {
     box.addEventListener("change", () => {

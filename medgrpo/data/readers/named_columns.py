@@ -1,0 +1,55 @@
+"""Records whose fields a person names: `--columns question=frage,answer=antwort,image=bild`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medgrpo.errors import UsageError, choice_error
+
+ROLES = (
+    *("question", "answer", "image", "options", "split", "language", "context", "image_id", "patient_id"),
+    *("answer_type", "question_type", "organ", "plane", "modality", "image_title", "caption", "difficulty"),
+    *("chosen", "rejected"),
+)
+"""What a field may be named as."""
+
+
+def check_roles(columns: Mapping[str, str]) -> None:
+    """Raise UsageError for a role that no reader knows."""
+    for role in columns:
+        if role not in ROLES:
+            raise choice_error("role in --columns", role, ROLES)
+
+
+def with_roles(record: dict[str, Any], columns: Mapping[str, str], file: Path) -> dict[str, Any]:
+    """The record with its fields called by their roles.
+
+    A field that has a role's name already and is not the one meant keeps its value under `NAME (not in --columns)`:
+    it is shown as not read. A role with an empty name leaves the field of that name out in the same way.
+
+    Raises:
+        UsageError: no field has the name.
+    """
+    for role, field in columns.items():
+        if field and field not in record:
+            raise _no_such_field(field, role, record, file)
+    roles: dict[str, str] = {field: role for role, field in columns.items() if field}
+    found: dict[str, Any] = {}
+    for name, value in record.items():
+        if name in roles:
+            found[roles[name]] = value
+        elif name in columns:
+            found[f"{name} (not in --columns)"] = value
+        else:
+            found[name] = value
+    return found
+
+
+def _no_such_field(field: str, role: str, record: Mapping[str, Any], file: Path) -> UsageError:
+    near = choice_error("field", field, map(str, record)).hint
+    names = ", ".join(map(str, record))
+    return UsageError(
+        f"--columns {role}={field}: {file.name} has no field {field!r}", expected=f"one of {names}", hint=near
+    )

@@ -1,0 +1,49 @@
+"""What a plan should be told before it costs hours: settings that work and mislead on the card that is there."""
+
+from __future__ import annotations
+
+from medgrpo.estimate.hardware import host_memory_gib
+from medgrpo.estimate.memory import Memory
+from medgrpo.estimate.workload import Workload
+
+TILES_WORTH = 448 * 448 * 2
+"""Pixels of two tiles of InternVL."""
+
+
+def plan_warnings(work: Workload, *, is_here: bool = False) -> list[str]:
+    """Warnings of a workload, in the order of what they cost.
+
+    Args:
+        is_here: whether the run would be on this machine, so that its memory counts.
+    """
+    found = []
+    memory = Memory(work)
+    if work.is_colocated and not memory.share_is_enough:
+        least = memory.least_share
+        hint = (
+            f"--set vllm.gpu_memory_utilization={least:g}"
+            if least <= 0.95
+            else "--set rollout.engine=transformers"
+        )
+        found.append(f"{memory.verdict()}: {hint}")
+    if not work.gpu.is_cpu and not work.gpu.has_bf16 and work.config.model.dtype == "bfloat16":
+        found.append(
+            f"{work.gpu.name} computes bfloat16 by emulation, many times slower: --set model.dtype=float16 (or float32)"
+        )
+    if not work.gpu.is_cpu and not work.gpu.has_bf16 and work.config.model.dtype == "auto":
+        found.append(
+            f"{work.gpu.name} has no bfloat16, so this run computes in float32: --set model.dtype=float16 takes half the memory"
+        )
+    if work.shape.family == "internvl" and work.image_tokens and work.config.model.max_pixels < TILES_WORTH:
+        found.append("InternVL sees one tile of 448 px at this model.max_pixels")
+    if work.image_tokens and work.prompt_tokens + work.longest_learned > work.config.model.context_length:
+        found.append(
+            f"prompt and completion are {work.prompt_tokens + work.longest_learned:.0f} tokens, and rows above model.context_length = "
+            f"{work.config.model.context_length} are dropped"
+        )
+    host = host_memory_gib()
+    if is_here and host and memory.host_gib > host:
+        found.append(
+            f"loading takes about {memory.host_gib:.0f} GiB of this machine's memory, which has {host:.0f}"
+        )
+    return found

@@ -1,0 +1,133 @@
+"""Why a run of several processes ended: what each wrote down, and which of it was the cause.
+
+When one process fails the others fail too, because they wait for it. One of them is to be heard: the first that failed
+for a reason of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from medgrpo.errors import MedgrpoError
+
+FOLDER = "MEDGRPO_FAILURES"
+"""Names the folder in which processes of a run write down why they fail."""
+OF_OTHERS = re.compile(
+    r"connection (was )?(closed|reset|refused)|broken pipe|socket (is closed|closed|timeout)|timed out waiting|"
+    r"wait timeout|gloo|nccl|process ?group|distbackend|diststore|distnetwork|tcpstore|all_?reduce|all_?gather",
+    re.IGNORECASE,
+)
+"""How torch says that another process is gone, or did not come."""
+TIMEOUT = re.compile(r"timed out|timeout", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why one process ended."""
+
+    process: int
+    problem: str
+    expected: str | None
+    hint: str | None
+    code: int
+    at: float
+    """Seconds since the epoch."""
+    is_of_others: bool
+    """Whether it only found another process gone or late."""
+
+
+def write_down(
+    error: MedgrpoError, folder: Path, process: int, *, cause: BaseException | None = None
+) -> None:
+    """Leave an error for the one who started the processes."""
+    words = f"{type(cause).__name__}: {cause}" if cause is not None else error.problem
+    is_own = isinstance(cause, MedgrpoError) and not isinstance(cause.__cause__, RuntimeError)
+    failure = Failure(
+        process,
+        error.problem,
+        error.expected,
+        error.hint,
+        error.exit_code,
+        time.time(),
+        is_of_others=not is_own and OF_OTHERS.search(words) is not None,
+    )
+    partial = folder / f".{process}.partial"
+    partial.write_text(json.dumps(asdict(failure)), encoding="utf-8")
+    os.replace(partial, folder / f"{process}.json")
+
+
+def leave(error: BaseException, worded: MedgrpoError, folder: str) -> None:
+    """Write an error down as the process that this is; its trace goes into its log."""
+    import traceback
+
+    process = int(os.environ.get("RANK", "0"))
+    if process:
+        traceback.print_exception(error)
+    write_down(worded, Path(folder), process, cause=error)
+
+
+def written_down(folder: Path) -> list[Failure]:
+    """What the processes left, the first that failed first."""
+    found = [Failure(**json.loads(path.read_text("utf-8"))) for path in folder.glob("[0-9]*.json")]
+    return sorted(found, key=lambda one: one.at)
+
+
+def cause_of(
+    failures: Sequence[Failure], codes: Mapping[int, int], *, processes: int, timeout_s: int
+) -> MedgrpoError:
+    """The one error that says why the run ended.
+
+    Args:
+        failures: see `written_down`.
+        codes: exit codes of the processes that ended by themselves, the first to end first; below 0: the signal.
+        processes: of the whole run.
+        timeout_s: how long they wait for each other.
+    """
+    own = next((one for one in failures if not one.is_of_others), None)
+    if own is not None:
+        same = sum(one.problem == own.problem for one in failures)
+        where = "" if processes == 1 or same > 1 else f"process {own.process}: "
+        return _error(where + own.problem, own.expected, own.hint, own.code)
+    for process, code in codes.items():
+        if code < 0 and -code != signal.SIGABRT:
+            return _error(*_killed(process, -code), 1)
+    late = [one for one in failures if TIMEOUT.search(one.problem)]
+    aborted = [process for process, code in codes.items() if code == -signal.SIGABRT]
+    if late or aborted:
+        waiting = sorted({one.process for one in late} | set(aborted))
+        still = [number for number in range(processes) if number not in waiting]
+        who = f"process {', '.join(map(str, still))}" if still else "the processes"
+        return _error(
+            f"{who} stood still: process {', '.join(map(str, waiting))} waited {timeout_s} s",
+            "all processes at the same place of a step",
+            "its log says what it did last; a longer wait: --set launch.timeout_s=N",
+            1,
+        )
+    silent = next(((process, code) for process, code in codes.items() if code), None)
+    if silent is not None and not any(one.process == silent[0] for one in failures):
+        return _error(f"process {silent[0]} ended with code {silent[1]}", None, "its log says more", 1)
+    if failures:
+        first = failures[0]
+        return _error(f"process {first.process}: {first.problem}", first.expected, first.hint, first.code)
+    return _error("the run ended", None, None, 1)
+
+
+def _killed(process: int, number: int) -> tuple[str, str | None, str]:
+    name = signal.Signals(number).name
+    if number == signal.SIGKILL:
+        hint = "where nobody did, the machine ran out of memory (dmesg -T | grep -i kill): fewer processes, or a smaller model"
+        return f"process {process} was killed ({name})", None, hint
+    return f"process {process} crashed ({name})", None, "its log says what it did last"
+
+
+def _error(problem: str, expected: str | None, hint: str | None, code: int) -> MedgrpoError:
+    error = MedgrpoError(problem, expected=expected, hint=hint)
+    error.exit_code = code if code > 0 else 1
+    return error

@@ -1,0 +1,139 @@
+"""What the launchers of several machines tell each other: that one failed, is gone, or is done.
+
+Without it the processes of the other machines wait for those of the failed one until torch's timeout.
+"""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+import time
+from typing import Any
+
+CONNECT_S = 60.0
+"""How long a machine tries to reach the first one's launcher; machines of a job start at different times."""
+
+
+class Machines:
+    """One launcher among those of all machines: the first listens, the others connect to it.
+
+    A machine whose connection ends before it said that it is done is gone. Where none comes about, as behind a firewall,
+    nothing is known of the others, and torch's timeout decides.
+
+    Args:
+        number: of this machine.
+        count: of the machines.
+        address: of the first.
+        port: that its launcher listens on.
+    """
+
+    def __init__(self, number: int, count: int, address: str, port: int) -> None:
+        self._number, self._count = number, count
+        self._address = (address, port)
+        self._events = selectors.DefaultSelector()
+        self._peers: dict[socket.socket, dict[str, Any]] = {}
+        self._listener: socket.socket | None = None
+        self._until = time.monotonic() + CONNECT_S
+        self._problem: str | None = None
+
+    def __enter__(self) -> Machines:
+        if self._count > 1 and self._number == 0:
+            try:
+                self._listener = socket.create_server(("", self._address[1]))
+                self._listener.setblocking(False)
+                self._events.register(self._listener, selectors.EVENT_READ)
+            except OSError:
+                self._listener = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for peer in self._peers:
+            peer.close()
+        if self._listener is not None:
+            self._listener.close()
+        self._events.close()
+
+    def failed(self) -> str | None:
+        """What another machine failed of; None as long as nothing is known."""
+        if self._count == 1:
+            return None
+        if self._number and not self._peers and time.monotonic() < self._until:
+            self._connect()
+        if self._events.get_map():
+            for key, _ in self._events.select(timeout=0):
+                if key.fileobj is self._listener:
+                    self._accept()
+                else:
+                    self._read(key.fileobj)
+        return self._problem
+
+    def tell(self, problem: str) -> None:
+        """That this machine failed."""
+        self._send({"machine": self._number, "problem": problem})
+
+    def done(self) -> None:
+        """That this machine is done; its connection may end."""
+        self._send({"machine": self._number, "done": True})
+
+    def _connect(self) -> None:
+        try:
+            peer = socket.create_connection(self._address, timeout=1)
+        except OSError:
+            return
+        self._add(peer, machine=0)
+        self._send({"machine": self._number})
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        peer, _ = self._listener.accept()
+        self._add(peer, machine=None)
+
+    def _add(self, peer: socket.socket, machine: int | None) -> None:
+        peer.setblocking(False)
+        self._peers[peer] = {"machine": machine, "is_done": False, "text": b""}
+        self._events.register(peer, selectors.EVENT_READ)
+
+    def _read(self, peer: Any) -> None:
+        state = self._peers[peer]
+        try:
+            text = peer.recv(65_536)
+        except BlockingIOError:
+            return
+        except OSError:
+            text = b""
+        if not text:
+            self._events.unregister(peer)
+            if not state["is_done"] and self._problem is None:
+                self._problem = f"machine {_name(state)} is gone"
+            return
+        state["text"] += text
+        *lines, state["text"] = state["text"].split(b"\n")
+        for line in lines:
+            self._hear(state, line)
+
+    def _hear(self, state: dict[str, Any], line: bytes) -> None:
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return  # a stranger at the port
+        if not isinstance(said, dict):
+            return
+        if state["machine"] is None:
+            state["machine"] = said.get("machine")
+        state["is_done"] |= bool(said.get("done"))
+        if "problem" in said and self._problem is None:
+            self._problem = f"machine {said.get('machine')}: {str(said['problem'])[:500]}"
+            if self._number == 0:
+                self._send(said)
+
+    def _send(self, said: dict[str, Any]) -> None:
+        for peer in self._peers:
+            try:
+                peer.sendall(json.dumps(said).encode() + b"\n")
+            except OSError:
+                continue
+
+
+def _name(state: dict[str, Any]) -> str:
+    return "?" if state["machine"] is None else str(state["machine"])

@@ -1,0 +1,34 @@
+"""Every example of every `--help` runs word for word after the demo."""
+
+import pytest
+
+from medgrpo.cli.main import COMMANDS
+from tests.cli.examples import example_of, run_line
+
+pytestmark = pytest.mark.slow
+NAMES = [*(name for name in COMMANDS if name not in ("train", "presets")), "presets show", "presets list"]
+
+
+@pytest.fixture(scope="module")
+def after_the_demo(tmp_path_factory):
+    """A folder in which the demo ran, with few steps."""
+    folder = tmp_path_factory.mktemp("demo 数据")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run_line("medgrpo train --preset balanced") == 0
+    return folder
+
+
+def test_the_example_of_train_is_the_demo(capsys):
+    assert example_of("train", capsys) == "medgrpo train --preset balanced"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_example_of_a_command_runs_after_the_demo(name, after_the_demo, monkeypatch, capsys):
+    monkeypatch.chdir(after_the_demo)
+    line = example_of(name, capsys)
+    assert f"medgrpo {name.split()[0]}" in line
+    code = run_line(line)
+    said = capsys.readouterr()
+    assert code == 0, f"{line}\n{said.err}"
+    assert said.out.strip(), line

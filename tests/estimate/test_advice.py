@@ -1,0 +1,86 @@
+"""Advice comes true when it is typed; what is said to fit has what vLLM needs."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from medgrpo.estimate.memory import GIB, Memory
+
+_SPEC = importlib.util.spec_from_file_location("random_runs", Path(__file__).with_name("random_runs.py"))
+random_runs_module = importlib.util.module_from_spec(_SPEC)
+sys.modules["random_runs"] = random_runs_module
+_SPEC.loader.exec_module(random_runs_module)
+random_runs = random_runs_module.random_runs
+
+
+def test_every_advice_typed_as_given_saves_what_it_says_in_200_random_runs():
+    said = 0
+    for run in random_runs(200, seed=1):
+        before = run.estimate()
+        hours, gib = sum(before.hours), before.memory.peak / GIB
+        for advice in before.document()["advice"]:
+            after = run.with_typed(advice["change"]).estimate()
+            assert hours - sum(after.hours) == pytest.approx(advice["saves_hours"], rel=1e-6, abs=1e-9), (
+                advice
+            )
+            assert gib - after.memory.peak / GIB == pytest.approx(advice["saves_gib"], abs=0.006), advice
+            assert after.memory.fits == advice["fits"], advice
+            saves = advice["saves_hours"] > 0 or advice["saves_gib"] > 0
+            assert saves or (advice["fits"] and not before.memory.fits), advice
+            said += 1
+    assert said > 400
+
+
+def test_no_advice_is_about_what_the_method_does_not_do():
+    for run in random_runs(60, seed=2, training__method="sft"):
+        for advice in run.estimate().document()["advice"]:
+            assert not any(
+                word in advice["change"]
+                for word in ("rollout.", "vllm", "beta", "num_generations", "engine.")
+            ), advice
+
+
+def test_nothing_fits_with_a_smaller_share_than_vllm_needs_in_300_random_runs():
+    fitting = 0
+    for run in random_runs(300, seed=3, training__method="grpo", rollout__engine="vllm"):
+        found = run.estimate()
+        work, memory = found.work, Memory(found.work)
+        if not found.document(with_advice=False)["fits"]:
+            continue
+        fitting += 1
+        # What must be there by plain arithmetic: the weights in 16 bits, and the cache of one group with its prompt.
+        shape = work.shape
+        group = work.generations * (work.prompt_tokens + work.config.rollout.max_completion_length)
+        least = 2 * shape.parameters + group * shape.layers * 2 * shape.kv_width * 2
+        assert least < work.config.vllm.gpu_memory_utilization * work.gpu.memory_gib * GIB
+        assert memory.vllm_needs > least
+    assert fitting > 20
+
+
+def test_vllm_is_not_slower_than_transformers_in_250_random_runs():
+    slower = []
+    # Sleep mode, ZeRO-3 and TRL's way, which all make vLLM do more than sample, are asked about by whoever sets them.
+    usual = {"vllm__enable_sleep_mode": "false", "engine__shared_prompt": "auto", "launch__deepspeed": "none"}
+    runs = random_runs(
+        250, seed=4, training__method="grpo", rollout__engine="transformers", tuning__method="lora", **usual
+    )
+    for run in runs:
+        plain = run.estimate()
+        faster = run.with_typed("--vllm colocate").estimate()
+        if faster.s_per_prompt > plain.s_per_prompt * 1.05:
+            slower.append((run.facts, plain.s_per_prompt, faster.s_per_prompt))
+    assert len(slower) <= 25, slower[:5]
+
+
+def test_a_run_whose_vllm_cannot_start_is_told_the_share_that_makes_it_fit():
+    words = ("--set", "vllm.gpu_memory_utilization=0.2", "--set", "rollout.engine=vllm")
+    facts = random_runs_module.Facts(model="Qwen2.5-VL-7B", size=512, samples=1797, gpu="A100")
+    run = random_runs_module.RandomRun(words, facts)
+    found = run.estimate().document()
+    assert not found["fits"]
+    assert "vllm.gpu_memory_utilization = 0.2" in found["verdict"]
+    share = next(entry for entry in found["advice"] if entry["change"].startswith("--set vllm.gpu_memory"))
+    assert share["fits"]
+    assert run.with_typed(share["change"]).estimate().memory.fits

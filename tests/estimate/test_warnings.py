@@ -1,0 +1,100 @@
+"""What a plan is told before it costs hours, and what is taken where nobody says."""
+
+import pytest
+
+from medgrpo.config.checks import check
+from medgrpo.config.presets import resolve_run
+from medgrpo.errors import UsageError
+from medgrpo.estimate import choices
+from medgrpo.estimate.choices import for_this_machine
+from medgrpo.estimate.facts import Facts, situation_of
+from medgrpo.estimate.warnings import plan_warnings
+
+
+def warnings_of(*assignments, gpu="A100", model="Qwen2.5-VL-7B", size=512):
+    config = resolve_run("balanced", model="m", assignments=assignments)[0].config
+    return plan_warnings(situation_of(config, Facts(model=model, gpu=gpu, size=size, samples=1797)).work)
+
+
+def test_a_share_that_vllm_cannot_start_in_is_said_with_one_that_it_can():
+    (found,) = warnings_of("rollout.engine=vllm", "vllm.gpu_memory_utilization=0.2")
+    assert "--set vllm.gpu_memory_utilization=0." in found
+    assert warnings_of("rollout.engine=vllm", "vllm.gpu_memory_utilization=0.4") == []
+
+
+@pytest.mark.parametrize("card", ["T4", "V100", "RTX2080Ti"])
+def test_cards_without_bfloat16_are_told(card):
+    assert "emulation" in " ".join(warnings_of("model.dtype=bfloat16", gpu=card))
+    assert "float32" in " ".join(warnings_of(gpu=card))
+    assert not any("bfloat16" in one for one in warnings_of("model.dtype=float16", gpu=card))
+
+
+def test_internvl_at_one_tile_and_a_context_that_drops_rows_are_told():
+    assert any("one tile" in one for one in warnings_of("model.max_pixels=200704", model="InternVL3-8B"))
+    dropped = warnings_of("model.context_length=300", "rollout.max_completion_length=200")
+    assert any("are dropped" in one for one in dropped)
+
+
+def test_qlora_with_vllm_is_refused():
+    config = resolve_run("balanced", model="m", assignments=("tuning.method=qlora", "rollout.engine=vllm"))[
+        0
+    ].config
+    with pytest.raises(UsageError, match="qlora cannot be combined with vLLM"):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    ("words", "rate"),
+    [
+        ((), 1e-5),
+        (("training.method=sft",), 1e-4),
+        (("tuning.method=full",), 1e-6),
+        (("training.method=sft", "tuning.method=full"), 1e-5),
+        (("training.method=sft", "training.learning_rate=3e-5"), 3e-5),
+        (("tuning.method=full", "training.learning_rate=3e-5"), 3e-5),
+    ],
+)
+def test_a_method_chosen_over_a_preset_s_takes_its_own_rate_unless_one_is_given(words, rate):
+    assert resolve_run("balanced", model="m", assignments=words)[0].config.training.learning_rate == rate
+
+
+def test_the_presets_of_2024_warn_of_what_they_cost():
+    assert any("warning: balanced-2024" in note for note in resolve_run("balanced-2024", model="m")[1])
+    assert not any("warning" in note for note in resolve_run("balanced", model="m")[1])
+
+
+def chosen(monkeypatch, *assignments, gpu="H200", has_vllm=True, samples=1797):
+    monkeypatch.setattr(choices, "find_spec", lambda name: object() if has_vllm else None)
+    resolved = resolve_run("balanced", model="m", assignments=assignments)[0]
+    facts = Facts(model="Qwen2.5-VL-3B", gpu=gpu, samples=samples, size=512)
+    return for_this_machine(resolved.config, resolved.origins, facts)
+
+
+def test_vllm_and_16_prompts_are_taken_where_they_fit_and_nobody_said(monkeypatch):
+    config, notes = chosen(monkeypatch)
+    assert (config.rollout.engine, config.training.prompts_per_step) == ("vllm", 16)
+    assert len(notes) == 2
+    assert "--set rollout.engine=transformers" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "gpu", "has_vllm"),
+    [
+        (("rollout.engine=transformers",), "H200", True),
+        (("tuning.method=qlora",), "H200", True),
+        ((), "H200", False),
+        ((), "RTX3060", True),
+        ((), "T4", True),
+        ((), "MI300X", True),
+        ((), "cpu", True),
+    ],
+)
+def test_vllm_is_not_taken_where_it_was_declined_or_does_not_fit_or_was_never_run(
+    monkeypatch, words, gpu, has_vllm
+):
+    assert chosen(monkeypatch, *words, gpu=gpu, has_vllm=has_vllm)[0].rollout.engine == "transformers"
+
+
+def test_prompts_that_somebody_set_and_few_rows_stay_as_they_are(monkeypatch):
+    assert chosen(monkeypatch, "prompts_per_step=4")[0].training.prompts_per_step == 4
+    assert chosen(monkeypatch, samples=300)[0].training.prompts_per_step == 8
