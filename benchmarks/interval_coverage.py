@@ -1,6 +1,6 @@
 """How often the 95 % intervals of `medgrpo eval` hold the true value: the tables of docs/evaluation.md.
 
-    python benchmarks/interval_coverage.py          # 2,000 simulated test sets a cell, about 4 minutes
+    python benchmarks/interval_coverage.py          # 2,000 simulated test sets a cell, about 8 minutes
     python benchmarks/interval_coverage.py 500
 
 With one question an image the coverage is computed exactly, and beside it stands the coverage nearest to
@@ -32,6 +32,19 @@ DESIGNS = {
     ),
 }
 """Questions an image, and how alike the answers about one image are (intraclass correlation)."""
+
+UNEQUAL = {
+    "4, half": (4, 4, 0.5),
+    "4, a quarter": (4, 4, 0.25),
+    "4, a tenth": (4, 4, 0.1),
+    "4, three quarters": (4, 4, 0.75),
+    "3, a third": (3, 3, 1 / 3),
+    "1–5, half": (1, 5, 0.5),
+    "8, a fifth": (8, 8, 0.2),
+    "8, half": (8, 8, 0.5),
+}
+"""Fewest and most questions an image, and the share of images that are all right or all wrong; the others' answers
+are independent."""
 
 Floats = NDArray[np.float64]
 
@@ -80,15 +93,23 @@ def over_all_shares() -> str:
 
 
 def simulated_coverage(images: int, design: str, share: float, runs: int) -> float:
-    """Coverage over `runs` test sets whose chance of a right answer differs from image to image (beta)."""
+    """Coverage over `runs` test sets: the chance of a right answer differs from image to image (beta), or some images
+    are all right or all wrong."""
     rng = np.random.default_rng(20261121)
-    sizes_of, correlation = DESIGNS[design]
-    sizes = sizes_of(rng, (runs, images))
-    chances = np.full((runs, images), share)
-    if correlation:
-        spread = (1 - correlation) / correlation
-        chances = rng.beta(share * spread, (1 - share) * spread, (runs, images))
-    right = rng.binomial(sizes, chances)
+    if design in UNEQUAL:
+        fewest, most, whole = UNEQUAL[design]
+        sizes = rng.integers(fewest, most + 1, (runs, images))
+        right = rng.binomial(sizes, share)
+        count = round(whole * images)
+        right[:, :count] = sizes[:, :count] * (rng.random((runs, count)) < share)
+    else:
+        sizes_of, correlation = DESIGNS[design]
+        sizes = sizes_of(rng, (runs, images))
+        chances = np.full((runs, images), share)
+        if correlation:
+            spread = (1 - correlation) / correlation
+            chances = rng.beta(share * spread, (1 - share) * spread, (runs, images))
+        right = rng.binomial(sizes, chances)
     covered = 0
     for sums, counts in zip(right.astype(float), sizes.astype(float), strict=True):
         low, high = proportion_interval(ClusterSums(sums, counts))
@@ -123,17 +144,22 @@ def main(runs: int) -> None:
     ]
     print(table(["images", *(f"p = {share}" for share in SHARES)], rows))
     print(f"{over_all_shares()} ({', '.join(map(str, ALL_IMAGES))} images, p from .5 to .98 by .001)\n")
-    print(f"Several questions an image, {runs} runs, standard error {100 * (0.0475 / runs) ** 0.5:.1f}\n")
-    rows = [
-        [
-            str(images),
-            design,
-            *(percent(simulated_coverage(images, design, share, runs)) for share in SHARES),
+    for title, designs in (
+        ("Several questions an image", DESIGNS),
+        ("Some images all right or all wrong, the others' answers independent", UNEQUAL),
+    ):
+        print(f"{title}, {runs} runs, standard error {100 * (0.0475 / runs) ** 0.5:.1f}\n")
+        head = "correlation" if designs is DESIGNS else "images all or nothing"
+        rows = [
+            [
+                str(images),
+                design,
+                *(percent(simulated_coverage(images, design, share, runs)) for share in SHARES),
+            ]
+            for design in designs
+            for images in IMAGES
         ]
-        for design in DESIGNS
-        for images in IMAGES
-    ]
-    print(table(["images", "questions, correlation", *(f"p = {share}" for share in SHARES)], rows))
+        print(table(["images", f"questions, {head}", *(f"p = {share}" for share in SHARES)], rows))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ __all__ = [
     "ANSWER_RULES",
     "TAG_STATES",
     "TEXT_REWARDS",
+    "BoxMatches",
     "PreparedMasks",
     "__version__",
     "assign",
@@ -18,7 +19,6 @@ __all__ = [
     "explain_answers",
     "instruction_set",
     "iou_matrix",
-    "mean_average_precision",
     "measure_masks",
     "num_threads",
     "parse_boxes",
@@ -65,7 +65,8 @@ def read_text(text: str) -> list[tuple[str, str, bool]]:
 # Masks
 
 # A batch is one (batch, height, width) array or a list of (height, width) arrays of any sizes, of uint8
-# (foreground above 0 or above the threshold) or float32 or float64 (above 0.5 or above the threshold).
+# (foreground above 0 or above the threshold), float32 or float64 (above 0.5 or above the threshold), or uint16, the
+# bits of half floats.
 _Batch: TypeAlias = NDArray[np.generic] | Sequence[NDArray[np.generic]]
 
 @final
@@ -135,12 +136,46 @@ def box_scores(
 ) -> NDArray[np.float64]:
     """(n, 4): matched IoU, F1, average precision and count agreement of each text's boxes."""
 
-def mean_average_precision(
-    texts: Sequence[str],
-    references: tuple[NDArray[np.float64], list[str | None], NDArray[np.int64]],
-    scale: NDArray[np.float64],
-    frame: NDArray[np.float64],
-    thresholds: Sequence[float],
-    use_labels: bool,
-) -> list[float]:
-    """Mean average precision over all texts at each IoU threshold; NaN where there are no references."""
+_References: TypeAlias = tuple[NDArray[np.float64], list[str | None], NDArray[np.int64]]
+_Extras: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]
+_Asked: TypeAlias = tuple[list[float], list[tuple[float, float]], bool]
+_Located: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
+
+@final
+class BoxMatches:
+    """Detections of a dataset, each matched with its reference at every threshold and in every range of areas."""
+
+    @staticmethod
+    def of_texts(
+        texts: Sequence[str],
+        references: _References,
+        extras: _Extras,
+        scale: NDArray[np.float64],
+        frame: NDArray[np.float64],
+        asked: _Asked,
+        use_labels: bool,
+    ) -> BoxMatches:
+        """From the boxes in texts; `extras` holds crowd, ignored and area of each reference (NaN: of its box)."""
+
+    @staticmethod
+    def of_boxes(
+        detections: _Located,
+        references: _Located,
+        extras: _Extras,
+        pictures: int,
+        categories: int,
+        asked: _Asked,
+    ) -> BoxMatches:
+        """From arrays; categories and pictures by number, a detection below 0 belongs to no category."""
+
+    def labels(self) -> list[str | None]:
+        """The label of each category; None: references without a label, or all of them."""
+
+    def read(
+        self,
+        range: int,
+        most: int | None = None,
+        every_point: bool = False,
+        kept: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Average precision and recall of each category at each threshold, and its counted references."""

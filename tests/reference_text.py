@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections import Counter
 
 TAG = re.compile(r"<[ \t\r\n\f]*(/?)[ \t\r\n\f]*([a-zA-Z0-9_-]+)[ \t\r\n\f]*>")
@@ -41,11 +42,28 @@ def words(text: str) -> list[str]:
     return [word for word in re.findall(r"[a-z0-9]+", text.lower()) if word not in {"a", "an", "the"}]
 
 
-def token_f1(prediction: str, reference: str) -> float:
-    """SQuAD's token F1 over `words`."""
+def word_f1(prediction: str, reference: str) -> float:
+    """F1 over `words`."""
     said, wanted = words(prediction), words(reference)
     both = sum((Counter(said) & Counter(wanted)).values())
     return 2 * both / (len(said) + len(wanted)) if said or wanted else 0.0
+
+
+def token_f1(prediction: str, reference: str) -> float:
+    """SQuAD 2.0's: lower case, no ASCII punctuation, no articles, split at blanks."""
+    said, wanted = _squad_tokens(prediction), _squad_tokens(reference)
+    if not said or not wanted:
+        return float(said == wanted)
+    same = sum((Counter(said) & Counter(wanted)).values())
+    if same == 0:
+        return 0.0
+    precision, recall = same / len(said), same / len(wanted)
+    return 2 * precision * recall / (precision + recall)
+
+
+def _squad_tokens(text: str) -> list[str]:
+    kept = "".join(one for one in text.lower() if one not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", kept).split()
 
 
 def levenshtein(left: str, right: str) -> int:

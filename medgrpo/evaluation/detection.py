@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medgrpo.evaluation.quantiles import t_quantile
 from medgrpo.evaluation.score import BOX_COLUMNS, Scored
 from medgrpo.evaluation.statistics import MIN_CLUSTERS
+
+if TYPE_CHECKING:
+    from medgrpo.rewards.box_precision import BoxMatches
 
 BLOCKS = 40
 """Blocks of images that the jackknife leaves out in turn; one image each where there are fewer."""
@@ -28,33 +31,47 @@ def detection_metrics(scored: Scored, blind: Scored | None = None, *, seed: int 
     judged = [index for index, row in enumerate(scored.rows) if row.get("boxes")]
     if not judged:
         return None
-    images = list(dict.fromkeys(scored.clusters[index] for index in judged))
-    whole = _map(scored, judged)
+    owners = [scored.clusters[index] for index in judged]
+    images = list(dict.fromkeys(owners))
+    matches = _matches(scored, judged)
+    whole = matches.means()
     order = np.random.default_rng(seed).permutation(len(images))
     block_of = {images[place]: number % BLOCKS for number, place in enumerate(order.tolist())}
-    blocks = sorted(set(block_of.values()))
-    left_out = [_map(scored, _without(scored, judged, block_of, block)) for block in blocks]
+    blocks = np.array([block_of[owner] for owner in owners], dtype=np.int64)
+    # Which detection finds which reference does not depend on other images: matched once, read without each block.
+    left_out = [matches.means(kept=blocks != block) for block in np.unique(blocks)]
     found = {
         name: _with_interval(whole[name], [one[name] for one in left_out], len(judged), len(images))
         for name in whole
     }
     if blind is not None:
-        for name, value in _map(blind, judged).items():
+        for name, value in _matches(blind, judged).means().items():
             found[name]["blind_baseline"] = None if math.isnan(value) else value
     return found
 
 
-def _without(scored: Scored, judged: Sequence[int], block_of: dict[Hashable, int], block: int) -> list[int]:
-    return [index for index in judged if block_of[scored.clusters[index]] != block]
+def label_table(scored: Scored) -> list[dict[str, Any]]:
+    """mAP of each label: `label`, `references`, `map`, `map_50`, `map_75`, `mar`; [] without boxes."""
+    judged = [index for index, row in enumerate(scored.rows) if row.get("boxes")]
+    if not judged:
+        return []
+    rows = _matches(scored, judged).per_label()
+    return [
+        {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
 
 
-def _map(scored: Scored, indices: Sequence[int]) -> dict[str, float]:
-    from medgrpo.rewards.boxes import mean_average_precision
+def _matches(scored: Scored, indices: Sequence[int]) -> BoxMatches:
+    from medgrpo.rewards.box_precision import BoxMatches
 
     rows = [scored.rows[index] for index in indices]
     columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in BOX_COLUMNS}
     completions = [scored.completions[index] for index in indices]
-    return mean_average_precision(completions, **columns)
+    return BoxMatches.of_completions(completions, **columns, areas=("all",), max_detections=(100,))
 
 
 def _with_interval(value: float, left_out: Sequence[float], rows: int, images: int) -> dict[str, Any]:

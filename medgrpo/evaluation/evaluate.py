@@ -13,7 +13,7 @@ from medgrpo.evaluation.above_baseline import below_baseline
 from medgrpo.evaluation.baseline import constant_completions
 from medgrpo.evaluation.calibration import sample_metrics, stated_calibration
 from medgrpo.evaluation.counterfactual import compare_with_real
-from medgrpo.evaluation.detection import detection_metrics
+from medgrpo.evaluation.detection import detection_metrics, label_table
 from medgrpo.evaluation.mask_files import MaskFiles, score_masks
 from medgrpo.evaluation.metrics import confusion, groups, measure
 from medgrpo.evaluation.predictions import Predictions
@@ -186,6 +186,7 @@ def evaluate_predictions(
     found_boxes = detection_metrics(scored, baselines.get("blind"))
     if found_boxes is not None:
         document["detection"] = found_boxes
+        document["detection_by_label"] = label_table(scored)
     document["groups"] = groups(scored)
     document["confusion"] = confusion(scored)
     document["rules"] = _counted(scored.rules)

@@ -33,6 +33,7 @@ METRICS = (
     Metric("open_exact_match", "exact_match", "open", has_baseline=True),
     Metric("open_token_recall", "token_recall", "open", has_baseline=True),
     Metric("open_token_f1", "token_f1", "open", has_baseline=True),
+    Metric("open_word_f1", "word_f1", "open", has_baseline=True),
     Metric("open_graded", "answer_match_graded", "open", has_baseline=True),
     *(
         Metric(name, name, has_baseline=True)

@@ -212,7 +212,8 @@ def _samples(document: dict[str, Any]) -> str:
         f"<h2>{found['k'][0]} samples a question</h2>"
         + _table("answer_match", ["of samples", "value", "95 % interval"], rows)
         + _table(
-            f"Agreement as certainty: ECE {found['ece']:.3f}, Brier {found['brier']:.3f}",
+            f"Agreement as certainty: ECE {found['ece']:.3f} (true certainties would show "
+            f"{found['ece_by_chance']:.3f} by chance), Brier {found['brier']:.3f}",
             ["agreement", "mean", "majority right", "n"],
             bins,
         )

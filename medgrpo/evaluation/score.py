@@ -28,6 +28,7 @@ ANSWER_SCORES = (
     "exact_match",
     "token_recall",
     "token_f1",
+    "word_f1",
     "abstained",
     "unanswered",
 )
@@ -120,7 +121,7 @@ def score_predictions(
         "answer_match": _floats([one["answer_match"] for one in judged]),
         "answer_match_graded": _floats([one["answer_match_graded"] for one in judged]),
     }
-    for name in ("exact_match", "token_recall", "token_f1"):
+    for name in ("exact_match", "token_recall", "token_f1", "word_f1"):
         function = getattr(rewards, name)
         scores[name] = _floats(function(completions, tags=asked, plain=plain, **columns))
     scores["format"] = np.full(len(rows), np.nan)

@@ -8,6 +8,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medgrpo.rewards.plain_arrays import plain_array
+
 Masks: TypeAlias = "NDArray[np.generic] | Sequence[ArrayLike]"
 """A batch (batch, height, width), or a list of (height, width) masks of any sizes.
 
@@ -19,7 +21,9 @@ CoreBatch: TypeAlias = "NDArray[np.generic] | list[NDArray[np.generic]]"
 
 
 def core_batch(masks: Masks, what: str, threshold: float | None = None) -> CoreBatch:
-    """The masks as uint8, float32 or float64 arrays, views of the originals where they can be.
+    """The masks as uint8, float32 or float64 arrays, or half floats as uint16; views of the originals where they can be.
+
+    Tensors are moved to the CPU once, see `plain_array`.
 
     Args:
         masks: see `Masks`.
@@ -27,7 +31,7 @@ def core_batch(masks: Masks, what: str, threshold: float | None = None) -> CoreB
         threshold: the level that the core will compare integers and floats with.
     Raises:
         ValueError: not (batch, height, width) and not a list of (height, width).
-        TypeError: neither bool nor numbers.
+        TypeError: neither bool nor numbers, or no array at all.
     """
     if isinstance(masks, (list, tuple)):
         return [_core_array(mask, f"{what} {row}", 2, threshold) for row, mask in enumerate(masks)]
@@ -37,7 +41,7 @@ def core_batch(masks: Masks, what: str, threshold: float | None = None) -> CoreB
 def _core_array(
     mask: ArrayLike | Sequence[ArrayLike], what: str, dimensions: int, threshold: float | None
 ) -> NDArray[np.generic]:
-    array: NDArray[np.generic] = np.asarray(mask)
+    array: NDArray[np.generic] = plain_array(mask, what)
     if array.ndim != dimensions:
         wanted = "(height, width)" if dimensions == 2 else "(batch, height, width)"
         raise ValueError(f"{what} has shape {array.shape}: expected {wanted}")
@@ -51,6 +55,8 @@ def _core_array(
         return array
     if kind in "iu":
         return (array != 0).view(np.uint8) if threshold is None else array.astype(np.float64)
+    if array.dtype == np.float16:
+        return array.view(np.uint16)  # the core compares half floats by their bits
     if kind == "f":
-        return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+        return array.astype(np.float64)
     raise TypeError(f"{what} is of type {array.dtype}: expected bool, an integer or a float type")

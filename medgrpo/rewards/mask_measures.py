@@ -7,11 +7,13 @@ pixel for pixel; two empty masks agree (1), one empty mask does not (0), and not
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo import _reward_core as core
+from medgrpo.errors import choice_error
 from medgrpo.rewards.mask_arrays import CoreBatch, Masks, core_batch
 
 Values = NDArray[np.float64]
@@ -21,9 +23,20 @@ MEASURES = (
     "dice", "iou", "recall", "precision", "area_ratio",
     "cldice", "skeleton_precision", "skeleton_recall", "length_ratio", "length_agreement",
     "betti0_error", "betti1_error", "betti_agreement", "euler_error",
-    "hausdorff95", "average_surface_distance",
+    "hausdorff95", "hausdorff95_pooled", "hausdorff95_to_reference", "hausdorff95_to_prediction",
+    "average_surface_distance",
 )  # fmt: skip
 """Names that `measure` knows; each is described at the function of that name or in `measure`."""
+
+
+Directions = Literal["larger", "pooled", "to_reference", "to_prediction"]
+DIRECTIONS: dict[str, str] = {
+    "larger": "hausdorff95",
+    "pooled": "hausdorff95_pooled",
+    "to_reference": "hausdorff95_to_reference",
+    "to_prediction": "hausdorff95_to_prediction",
+}
+"""The measure of each of the `directions` of `hausdorff95`."""
 
 
 class Reference:
@@ -178,6 +191,8 @@ def skeleton_recall(
 ) -> Values:
     """Share of the reference's skeleton that each prediction covers, (predictions,) in [0, 1].
 
+    A measure of binary masks, the `tsens` of clDice (Shit et al. 2021, arXiv:2003.07311). Not the *Skeleton Recall Loss* of
+    nnU-Net (Kirchhoff et al. 2024, arXiv:2404.03010), which is soft and dilates the skeleton by two pixels.
     Where the reference is empty: 1 if the prediction is too, else 0.
     """
     return measure(prediction, reference, ["skeleton_recall"], fov=fov, threshold=threshold)[
@@ -192,13 +207,23 @@ def hausdorff95(
     fov: Masks | None = None,
     threshold: float | None = None,
     spacing: tuple[float, float] = (1.0, 1.0),
+    directions: Directions = "larger",
 ) -> Values:
-    """Larger of the two directed 95th percentiles of the distances between outlines, (predictions,).
+    """95th percentile of the distances between outlines, (predictions,).
+
+    Args:
+        prediction, reference, fov, threshold: as in `measure`.
+        spacing: height and width of a pixel.
+        directions: which distances the percentile is taken of. `larger`: the larger of the two directed percentiles, as
+            MONAI and surface-distance. `pooled`: of both directions together, as medpy's `hd95`. `to_reference`: from
+            the prediction's outline to the reference's; `to_prediction`: the other way round.
 
     In the unit of `spacing`, the (height, width) of a pixel. An outline is each foreground pixel with a
     4-neighbour that is background or outside the image. Both masks empty: 0; one empty: the image's diagonal.
     """
-    names = ["hausdorff95"]
+    if directions not in DIRECTIONS:
+        raise choice_error("directions", directions, tuple(DIRECTIONS))
+    names = [DIRECTIONS[directions]]
     return measure(prediction, reference, names, fov=fov, threshold=threshold, spacing=spacing)[names[0]]
 
 

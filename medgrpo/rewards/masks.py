@@ -11,6 +11,7 @@ masks.multi_objective_guarded(predictions, mask=manual)  # TRL's signature
 
 from medgrpo.rewards.mask_arrays import Masks
 from medgrpo.rewards.mask_measures import (
+    DIRECTIONS,
     MEASURES,
     Reference,
     average_surface_distance,
@@ -43,6 +44,7 @@ from medgrpo.rewards.mask_rewards import (
 )
 
 __all__ = [
+    "DIRECTIONS",
     "MEASURES",
     "DynamicRecallWeight",
     "MaskReward",

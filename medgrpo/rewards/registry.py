@@ -27,6 +27,7 @@ BUILT_IN = {
     "exact_match": "medgrpo.rewards.text",
     "token_recall": "medgrpo.rewards.text",
     "token_f1": "medgrpo.rewards.text",
+    "word_f1": "medgrpo.rewards.text",
     "levenshtein": "medgrpo.rewards.text",
     "plane_match": "medgrpo.rewards.text",
     "modality_match": "medgrpo.rewards.text",

@@ -25,6 +25,7 @@ PLAIN_WEIGHTS = {
     "exact_match": 0.0,
     "token_recall": 0.0,
     "token_f1": 0.0,
+    "word_f1": 0.0,
     "levenshtein": 0.0,
 }
 """For completions without tags: the reward, and the other measures of an answer beside it, not summed."""

@@ -236,8 +236,26 @@ def token_f1(
     plain: bool = False,
     **_: Any,
 ) -> Scores:
-    """Harmonic mean of token precision and recall, as SQuAD defines it; a Chinese character is a token."""
+    """SQuAD 2.0's token F1 to the letter: punctuation deleted, articles dropped, split at blanks.
+
+    A Chinese sentence without blanks is one token; `word_f1` splits it. A completion without an answer earns 0.
+
+    Source: Rajpurkar et al. 2018, arXiv:1806.03822, `evaluate-v2.0.py`.
+    """
     return _one("token_f1", completions, answer=answer, answers=answers, tags=tags, plain=plain)
+
+
+def word_f1(
+    completions: Sequence[Completion],
+    *,
+    answer: Sequence[Any] | None = None,
+    answers: Sequence[Any] | None = None,
+    tags: Sequence[str] = DEFAULT_TAGS,
+    plain: bool = False,
+    **_: Any,
+) -> Scores:
+    """F1 over words as medgrpo reads them: split at punctuation, full width folded, a Chinese character is a word."""
+    return _one("word_f1", completions, answer=answer, answers=answers, tags=tags, plain=plain)
 
 
 def levenshtein(

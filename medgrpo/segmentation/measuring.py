@@ -130,7 +130,7 @@ def _value(
 ) -> float:
     if metric in MEASURED:
         value = float(measure(mask, [reference], [MEASURED[metric]], fov=fov)[MEASURED[metric]][0])
-        return -value if metric.endswith("_error") or metric == "hausdorff95" else value
+        return -value if metric.endswith("_error") or metric.startswith("hausdorff95") else value
     if metric in composite.names and metric != "reward":
         reward = composite.functions[composite.names.index(metric)]
         if isinstance(reward, MaskReward):

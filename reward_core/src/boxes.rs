@@ -6,6 +6,7 @@
 //! invalid. Reference boxes have their corners put in order; those without area are dropped.
 
 pub mod assignment;
+pub mod matching;
 pub mod parse;
 pub mod precision;
 
@@ -88,6 +89,20 @@ impl Corners {
         }
     }
 
+    /// Common area in square pixels; 0 where either is invalid.
+    #[must_use]
+    pub fn intersection(self, other: Self) -> f64 {
+        if !self.is_valid() || !other.is_valid() {
+            return 0.0;
+        }
+        let width = self.x2.min(other.x2) - self.x1.max(other.x1);
+        let height = self.y2.min(other.y2) - self.y1.max(other.y1);
+        if width <= 0.0 || height <= 0.0 {
+            return 0.0;
+        }
+        width * height
+    }
+
     /// Intersection over union, in [0, 1]; 0 where either is invalid.
     ///
     /// ```
@@ -98,15 +113,10 @@ impl Corners {
     /// ```
     #[must_use]
     pub fn iou(self, other: Self) -> f64 {
-        if !self.is_valid() || !other.is_valid() {
+        let overlap = self.intersection(other);
+        if overlap <= 0.0 {
             return 0.0;
         }
-        let width = self.x2.min(other.x2) - self.x1.max(other.x1);
-        let height = self.y2.min(other.y2) - self.y1.max(other.y1);
-        if width <= 0.0 || height <= 0.0 {
-            return 0.0;
-        }
-        let overlap = width * height;
         let union = self.area() + other.area() - overlap;
         let ratio = overlap / union; // areas beyond f64 overflow to infinity / infinity
         if ratio.is_finite() {

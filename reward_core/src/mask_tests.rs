@@ -5,7 +5,7 @@
 use crate::components::{self, Forest};
 use crate::mask_twins::{distances_naively, thinned_naively, topology_naively};
 use crate::simd::{self, Level};
-use crate::strips::{Plane, Strips};
+use crate::strips::{f16_above, Plane, Strips};
 use crate::surface::{Field, SurfaceDistances};
 use crate::thinning::{self, Scratch};
 use crate::thinning_rule::{first_pass, second_pass, REMOVED};
@@ -106,6 +106,14 @@ proptest! {
             // Floats and transposed views go other ways to the same end.
             strips.pack(&Plane::F32(mask.mapv(f32::from).view(), f32::from(threshold)));
             assert_eq!(unpacked(&strips), mask.mapv(|value| u8::from(value > threshold)));
+            strips.pack(&Plane::F64(mask.mapv(f64::from).view(), f64::from(threshold)));
+            assert_eq!(unpacked(&strips), mask.mapv(|value| u8::from(value > threshold)));
+            // The half floats 1024 + n have the bits 0x6400 + n.
+            let half = mask.mapv(|value| 0x6400 + u16::from(value));
+            strips.pack(&Plane::F16(half.view(), f16_above(1024.0 + f64::from(threshold))));
+            assert_eq!(unpacked(&strips), mask.mapv(|value| u8::from(value > threshold)));
+            strips.pack(&Plane::F32(mask.mapv(f32::from).t(), f32::from(threshold)));
+            assert_eq!(unpacked(&strips), mask.t().mapv(|value| u8::from(value > threshold)));
             strips.pack(&Plane::U8(mask.t(), threshold));
             assert_eq!(unpacked(&strips), mask.t().mapv(|value| u8::from(value > threshold)));
         });
@@ -171,10 +179,61 @@ proptest! {
     ) {
         let b = shifted(&a, shift);
         let spacing = <[f64; 2]>::from(spacing);
-        let expected = distances_naively(&a, &b, spacing);
-        let mut field = Field::default();
-        let found = SurfaceDistances::of(&packed(&a), &packed(&b), spacing, &mut field);
-        prop_assert!((found.hausdorff95 - expected.hausdorff95).abs() < 1e-6, "{found:?} {expected:?}");
-        prop_assert!((found.average - expected.average).abs() < 1e-6, "{found:?} {expected:?}");
+        assert_distances(&a, &b, spacing);
     }
+
+    #[test]
+    fn far_distances_equal_a_search_over_all_pairs(
+        shape in (1usize..90, 1usize..300), places in prop::collection::vec((0usize..9000, 0usize..9000), 2..14),
+        dense in 0usize..3, even in any::<bool>(), spacing in (0.2f64..4.0, 0.2f64..4.0)
+    ) {
+        // A few far pixels each, and sometimes a full block: what no ring reaches, by search and by transform.
+        let mut masks = [Array2::<u8>::zeros(shape), Array2::zeros(shape)];
+        for (index, (row, column)) in places.into_iter().enumerate() {
+            masks[index % 2][[row % shape.0, column % shape.1]] = 1;
+        }
+        if dense > 0 {
+            masks[dense - 1].slice_mut(ndarray::s![..shape.0.div_ceil(2);2, ..shape.1.div_ceil(3);2]).fill(1);
+        }
+        let spacing = if even { [1.0, 1.0] } else { <[f64; 2]>::from(spacing) };
+        assert_distances(&masks[0], &masks[1], spacing);
+    }
+}
+
+fn assert_distances(a: &Array2<u8>, b: &Array2<u8>, spacing: [f64; 2]) {
+    let expected = distances_naively(a, b, spacing);
+    at_each_level(|| {
+        let mut field = Field::default();
+        let found = SurfaceDistances::of(&packed(a), &packed(b), spacing, &mut field);
+        for (value, wanted) in [
+            (found.hausdorff95, expected.hausdorff95),
+            (found.pooled95, expected.pooled95),
+            (found.directed95[0], expected.directed95[0]),
+            (found.directed95[1], expected.directed95[1]),
+            (found.average, expected.average),
+        ] {
+            assert!(
+                (value - wanted).abs() < 1e-9 * wanted.max(1.0),
+                "{found:?} {expected:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn half_floats_are_compared_by_their_bits() {
+    assert_eq!(f16_above(0.5), 0x3801); // 0x3800 is one half
+    assert_eq!(f16_above(0.0), 1);
+    assert_eq!(f16_above(0.3), 0x34cd); // .30004883, the half float next above .3
+    assert_eq!(f16_above(1e9), 0x7c00); // infinity alone
+    assert_eq!(f16_above(f64::MAX), 0x7c00);
+    let halves = ndarray::arr2(&[[0x3800, 0x3801, 0x7c00, 0x7e00, 0xbc00, 0xffff]]);
+    let mut strips = Strips::default();
+    at_each_level(|| {
+        let mut strips = Strips::default();
+        strips.pack(&Plane::F16(halves.view(), f16_above(0.5)));
+        assert_eq!(strips.word(0, 0), 0b00110);
+    });
+    strips.pack(&Plane::F16(halves.view(), 0x7c01));
+    assert_eq!(strips.count(), 0);
 }

@@ -125,6 +125,8 @@ pub fn distances_naively(a: &Array2<u8>, b: &Array2<u8>, spacing: [f64; 2]) -> S
         };
         return SurfaceDistances {
             hausdorff95: all,
+            pooled95: all,
+            directed95: [all; 2],
             average: all,
         };
     }
@@ -151,8 +153,12 @@ pub fn distances_naively(a: &Array2<u8>, b: &Array2<u8>, spacing: [f64; 2]) -> S
         let above = sorted[(below + 1).min(sorted.len() - 1)];
         sorted[below] + (above - sorted[below]) * (place - below as f64)
     };
+    let mut together = both.concat();
+    together.sort_by(f64::total_cmp);
     SurfaceDistances {
         hausdorff95: both.iter().map(at95).fold(0.0, f64::max),
-        average: both.iter().flatten().sum::<f64>() / (a_edge.len() + b_edge.len()) as f64,
+        pooled95: at95(&together),
+        directed95: [at95(&both[0]), at95(&both[1])],
+        average: together.iter().sum::<f64>() / together.len() as f64,
     }
 }

@@ -41,15 +41,21 @@ pub enum Measure {
     BettiAgreement,
     /// |Δχ|, the difference in Euler numbers.
     EulerError,
-    /// 95th percentile of the distances between the outlines; needs a spacing.
+    /// The larger of the two directed 95th percentiles of the distances between the outlines; needs a spacing.
     Hausdorff95,
+    /// 95th percentile of the distances of both directions together, as medpy's `hd95`.
+    Hausdorff95Pooled,
+    /// 95th percentile of the distances of the prediction's outline from the reference's.
+    Hausdorff95ToReference,
+    /// 95th percentile of the distances of the reference's outline from the prediction's.
+    Hausdorff95ToPrediction,
     /// Mean distance between the outlines; needs a spacing.
     AverageSurfaceDistance,
 }
 
 impl Measure {
     /// All measures.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Dice,
         Self::Iou,
         Self::Recall,
@@ -65,6 +71,9 @@ impl Measure {
         Self::BettiAgreement,
         Self::EulerError,
         Self::Hausdorff95,
+        Self::Hausdorff95Pooled,
+        Self::Hausdorff95ToReference,
+        Self::Hausdorff95ToPrediction,
         Self::AverageSurfaceDistance,
     ];
 
@@ -87,6 +96,9 @@ impl Measure {
             Self::BettiAgreement => "betti_agreement",
             Self::EulerError => "euler_error",
             Self::Hausdorff95 => "hausdorff95",
+            Self::Hausdorff95Pooled => "hausdorff95_pooled",
+            Self::Hausdorff95ToReference => "hausdorff95_to_reference",
+            Self::Hausdorff95ToPrediction => "hausdorff95_to_prediction",
             Self::AverageSurfaceDistance => "average_surface_distance",
         }
     }
@@ -111,7 +123,11 @@ impl Measure {
             Self::Betti0Error | Self::Betti1Error | Self::BettiAgreement | Self::EulerError => {
                 needs.topology = true;
             }
-            Self::Hausdorff95 | Self::AverageSurfaceDistance => needs.surface = true,
+            Self::Hausdorff95
+            | Self::Hausdorff95Pooled
+            | Self::Hausdorff95ToReference
+            | Self::Hausdorff95ToPrediction
+            | Self::AverageSurfaceDistance => needs.surface = true,
         }
         needs
     }
@@ -295,6 +311,9 @@ impl Findings {
             Measure::BettiAgreement => 1.0 / (1.0 + mine.distance(its) as f64),
             Measure::EulerError => mine.euler().abs_diff(its.euler()) as f64,
             Measure::Hausdorff95 => self.surface.hausdorff95,
+            Measure::Hausdorff95Pooled => self.surface.pooled95,
+            Measure::Hausdorff95ToReference => self.surface.directed95[0],
+            Measure::Hausdorff95ToPrediction => self.surface.directed95[1],
             Measure::AverageSurfaceDistance => self.surface.average,
         }
     }

@@ -4,6 +4,7 @@ mod boxes;
 mod columns;
 mod completions;
 mod masks;
+mod precision;
 mod text;
 
 use pyo3::prelude::*;
@@ -14,5 +15,6 @@ fn _reward_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     text::register(module)?;
     masks::register(module)?;
-    boxes::register(module)
+    boxes::register(module)?;
+    precision::register(module)
 }

@@ -5,10 +5,12 @@
 //! neighbours are one word away, its eastern and western ones a shift away, and no code asks for the border.
 //! Eight consecutive words are one tile of 64×8 pixels: one AVX-512 register.
 
+#![allow(clippy::inline_always)] // compiled again for each instruction set, which only inlining can do
 #![allow(clippy::precedence)] // shifts before masks: parentheses around each hide the pattern
 
 use crate::simd;
 use ndarray::ArrayView2;
+use std::cell::RefCell;
 
 /// Rows of zeros above and below the image; also the rows of a tile.
 pub const MARGIN: usize = 8;
@@ -22,6 +24,35 @@ pub enum Plane<'a> {
     F32(ArrayView2<'a, f32>, f32),
     /// Foreground: any value above the threshold; NaN is background.
     F64(ArrayView2<'a, f64>, f64),
+    /// Half floats by their bits, and the least bits that are foreground; NaN is background.
+    F16(ArrayView2<'a, u16>, u16),
+}
+
+/// Bits of the half float infinity: what lies above is NaN or negative.
+const F16_INFINITY: u16 = 0x7c00;
+
+/// The bits of the least half float above a threshold of 0 or more; beyond infinity where there is none.
+#[must_use]
+pub fn f16_above(threshold: f64) -> u16 {
+    let value = |bits: u16| -> f64 {
+        let (exponent, fraction) = (i32::from(bits >> 10), f64::from(bits & 0x3ff));
+        match exponent {
+            0 => fraction * 2f64.powi(-24),
+            31 => f64::INFINITY,
+            _ => (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
+        }
+    };
+    // Half floats from 0 on rise with their bits.
+    let (mut low, mut high) = (0, F16_INFINITY + 1);
+    while low < high {
+        let middle = u16::midpoint(low, high);
+        if value(middle) > threshold {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
 }
 
 impl Plane<'_> {
@@ -32,6 +63,7 @@ impl Plane<'_> {
             Self::U8(view, _) => view.dim(),
             Self::F32(view, _) => view.dim(),
             Self::F64(view, _) => view.dim(),
+            Self::F16(view, _) => view.dim(),
         }
     }
 }
@@ -85,27 +117,44 @@ impl Strips {
 
     /// Packs a mask; keeps the allocation where the shape is the same.
     pub fn pack(&mut self, plane: &Plane<'_>) {
-        let (height, width) = plane.shape();
-        self.reset(height, width);
         match plane {
-            Plane::U8(view, threshold) => simd::pack_u8(view, *threshold, self),
-            Plane::F32(view, threshold) => self.pack_by(view, |value| value > *threshold),
-            Plane::F64(view, threshold) => self.pack_by(view, |value| value > *threshold),
+            Plane::U8(view, threshold) => {
+                self.pack_view(view, |view, out| simd::pack_u8(view, *threshold, out));
+            }
+            Plane::F32(view, threshold) => {
+                self.pack_view(view, |view, out| simd::pack_f32(view, *threshold, out));
+            }
+            Plane::F64(view, threshold) => {
+                self.pack_view(view, |view, out| simd::pack_f64(view, *threshold, out));
+            }
+            Plane::F16(view, first) if *first > F16_INFINITY => {
+                self.reset(view.nrows(), view.ncols());
+                self.words_mut().fill(0);
+            }
+            Plane::F16(view, first) => {
+                let range = [*first, F16_INFINITY];
+                self.pack_view(view, |view, out| simd::pack_u16(view, range, out));
+            }
         }
     }
 
-    /// Packs any array by a test on its values.
-    fn pack_by<T: Copy>(&mut self, view: &ArrayView2<'_, T>, is_set: impl Fn(T) -> bool) {
-        for (row, values) in view.outer_iter().enumerate() {
-            let mut values = values.iter();
-            for strip in 0..self.columns() {
-                let mut bytes = [0; 64];
-                for (byte, &value) in bytes.iter_mut().zip(values.by_ref()) {
-                    *byte = u8::from(is_set(value));
-                }
-                *self.word_mut(strip, row) = simd::scalar_mask(&bytes, 0);
-            }
+    /// Packs a view; one whose columns lie in memory one after the other is packed turned, and the bits turned back.
+    fn pack_view<T: Copy>(
+        &mut self,
+        view: &ArrayView2<'_, T>,
+        pack: impl Fn(&ArrayView2<'_, T>, &mut Self),
+    ) {
+        let (height, width) = view.dim();
+        self.reset(height, width);
+        let strides = view.strides();
+        if strides[0] != 1 || strides[1] == 1 || width < 2 {
+            return pack(view, self);
         }
+        TURNED.with_borrow_mut(|turned| {
+            turned.reset(width, height);
+            pack(&view.t(), turned);
+            simd::transpose(turned, self);
+        });
     }
 
     /// Copies another image, keeping the allocation where the shape is the same.
@@ -200,5 +249,46 @@ impl Strips {
     pub fn unpack(&self, out: &mut [u8]) {
         assert_eq!(out.len(), self.height * self.width);
         simd::unpack(self, out);
+    }
+}
+
+thread_local! {
+    /// A mask as it lies in memory, before it is turned.
+    static TURNED: RefCell<Strips> = RefCell::default();
+}
+
+/// Turns an image around its main diagonal, 64×64 pixels at a time. Compiled once for each instruction set.
+#[inline(always)]
+pub(crate) fn transpose_body(from: &Strips, to: &mut Strips) {
+    let (height, _) = from.shape();
+    for strip in 0..from.columns() {
+        for first in (0..height).step_by(64) {
+            let mut block = [0u64; 64];
+            let rows = (height - first).min(64);
+            block[..rows].copy_from_slice(&from.words()[from.start(strip) + first..][..rows]);
+            transpose_block(&mut block);
+            let (target_strip, target_row) = (first / 64, strip * 64);
+            let rows = (to.shape().0 - target_row).min(64);
+            let start = to.start(target_strip) + target_row;
+            to.words_mut()[start..][..rows].copy_from_slice(&block[..rows]);
+        }
+    }
+}
+
+/// Swaps halves, quarters, … of a 64×64 block across its diagonal.
+#[inline(always)]
+fn transpose_block(block: &mut [u64; 64]) {
+    let mut mask = u64::MAX >> 32;
+    let mut half = 32;
+    while half > 0 {
+        for group in (0..64).step_by(2 * half) {
+            for row in group..group + half {
+                let swapped = (block[row] >> half ^ block[row + half]) & mask;
+                block[row + half] ^= swapped;
+                block[row] ^= swapped << half;
+            }
+        }
+        half /= 2;
+        mask ^= mask << half;
     }
 }

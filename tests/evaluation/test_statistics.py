@@ -10,6 +10,8 @@ from medgrpo.evaluation import statistics
 from medgrpo.evaluation.quantiles import t_cdf, t_quantile
 from medgrpo.evaluation.statistics import (
     ClusterSums,
+    _wilson,
+    careful_effect,
     cluster_sums,
     degrees_of_freedom,
     design_effect,
@@ -52,11 +54,37 @@ def test_images_of_one_question_are_independent_rows():
     assert design_effect(cluster_sums([1] * 15 + [0] * 5)) == 1.0
 
 
+def test_the_limit_of_more_failures_allows_for_images_that_failed_as_a_whole():
+    # 20 images of 4, five with one wrong each: mean .9375, V = 20/19 · (5·.75² + 15·.25²)/80² = .000617,
+    # naive = .0586/80 = .000732, observed .8421; weights 6^-3 = .00463 and 1.25/6.25 = .2.
+    groups = cluster_sums([0, 1, 1, 1] * 5 + [1] * 60, [index // 4 for index in range(80)])
+    assert design_effect(groups) == pytest.approx((1 - 6**-3) * 0.8421 + 6**-3 * 2.5, abs=1e-3)
+    assert careful_effect(groups) == pytest.approx(0.8 * 0.8421 + 0.2 * 4, abs=1e-3)
+    low, high = proportion_interval(groups)
+    mirrored = ClusterSums(groups.sizes - groups.sums, groups.sizes)
+    assert proportion_interval(mirrored) == pytest.approx((1 - high, 1 - low))
+    even = _wilson(groups.mean, groups.rows / design_effect(groups), 1.96)
+    assert groups.mean - low > 1.1 * (groups.mean - even[0])
+    assert high == pytest.approx(even[1], abs=0.005)
+
+
+@pytest.mark.parametrize(("images", "share"), [(30, 0.9), (60, 0.95)])
+def test_coverage_holds_where_half_of_the_images_are_all_or_nothing(images, share):
+    rng = np.random.default_rng(4)
+    runs, covered = 1500, 0
+    for _ in range(runs):
+        whole = 4.0 * (rng.random(images // 2) < share)
+        sums = np.concatenate([whole, rng.binomial(4, share, images - images // 2)])
+        low, high = proportion_interval(ClusterSums(sums, np.full(images, 4.0)))
+        covered += low <= share <= high
+    assert 0.93 <= covered / runs <= 0.975  # 91 and 92 % with one design effect for both limits
+
+
 def test_the_design_effect_of_a_few_wrong_answers_is_drawn_halfway_to_the_worst_case():
     # 10 images of 2 questions, one image wrong in both: mean .9, V = 10/9 · (9·.2² + 1.8²)/20² = .01;
-    # naive = .09/20 = .0045, observed 2.2222. Worst 2, halfway 1.5; one wrong image: weight 2^-1.25 = .42045.
+    # naive = .09/20 = .0045, observed 2.2222. Worst 2, halfway 1.5; one wrong image: weight 2^-3 = .125.
     groups = cluster_sums([1] * 18 + [0] * 2, [index // 2 for index in range(20)])
-    assert design_effect(groups) == pytest.approx((1 - 0.42045) * 2.22222 + 0.42045 * 1.5, abs=1e-4)
+    assert design_effect(groups) == pytest.approx(0.875 * 2.22222 + 0.125 * 1.5, abs=1e-4)
 
 
 def test_unequal_images_have_fewer_degrees_of_freedom():
@@ -92,9 +120,9 @@ def test_repeating_each_answer_about_an_image_gives_no_narrower_interval():
 @pytest.mark.parametrize("value", [0, 1])
 def test_none_or_all_right_never_has_zero_width(value):
     result = estimate([value] * 60, [index // 2 for index in range(60)])
-    # 30 images of 2: halfway to all agreeing, effect 1.5, n = 40; Wilson at 0 of 40 with
-    # t(.975; 29/.5) = 2.00172: t²/(40 + t²) = .09105
-    assert result.high - result.low == pytest.approx(0.09105, abs=1e-4)
+    # 30 images of 2, none failed as a whole: as if each counted once, effect 2, n = 30; Wilson at 0 of 30 with
+    # t(.975; 29/.5) = 2.00172: t²/(30 + t²) = .11783
+    assert result.high - result.low == pytest.approx(0.11783, abs=1e-4)
     assert result.value == value
     assert (result.high if value else result.low) == value
 

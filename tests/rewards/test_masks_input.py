@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from medgrpo.errors import UsageError
 from medgrpo.rewards import masks
 
 RANDOM = np.random.default_rng(0)
@@ -156,3 +157,72 @@ def test_a_wrong_call_says_what_was_expected(call, message):
 def test_what_is_no_number_is_refused(bad):
     with pytest.raises(TypeError, match="expected bool, an integer or a float type"):
         masks.dice(bad, np.zeros((1, 2, 2)))
+
+
+def test_tensors_of_every_kind_are_moved_once():
+    torch = pytest.importorskip("torch")
+    tensor = torch.as_tensor(BATCH)
+    for given in (
+        tensor,
+        tensor.float().requires_grad_(),
+        tensor.to(torch.bfloat16),
+        tensor.to(torch.float16),
+        tensor.double(),
+        list(tensor.float()),
+        tensor.float().to_sparse(),
+        tensor.permute(0, 2, 1).contiguous().permute(0, 2, 1),
+        (tensor.float() + 0).mul(1.0).requires_grad_() * 1.0,
+    ):
+        np.testing.assert_array_equal(values_of(given, OTHER), EXPECTED)
+        np.testing.assert_array_equal(values_of(BATCH, list(OTHER) if given is tensor else OTHER), EXPECTED)
+    np.testing.assert_array_equal(masks.skeletonize(tensor.to(torch.bfloat16)), masks.skeletonize(BATCH))
+
+
+@pytest.mark.parametrize(
+    ("side", "given", "kind"),
+    [
+        ("prediction", (one for one in BATCH), "generator"),
+        ("reference", iter(list(BATCH)), "list_iterator"),
+        ("prediction", None, "NoneType"),
+        ("reference", {"mask": 1}, "dict"),
+        ("prediction", "mask.png", "str"),
+    ],
+)
+def test_what_is_no_array_is_refused_by_name(side, given, kind):
+    both = {"prediction": BATCH, "reference": OTHER} | {side: given}
+    with pytest.raises(TypeError, match=f"{side} is a {kind}"):
+        masks.dice(both["prediction"], both["reference"])
+
+
+def test_a_tensor_without_values_is_refused_by_name():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="reference is a Tensor on meta"):
+        masks.dice(BATCH, torch.empty(BATCH.shape, device="meta"))
+    with pytest.raises(TypeError, match="prediction 1 is a Tensor on meta"):
+        masks.dice([BATCH[0], torch.empty(BATCH[0].shape, device="meta")], [OTHER[0], OTHER[1]])
+
+
+def test_half_floats_and_turned_masks_keep_their_threshold():
+    levels = np.linspace(0, 1, 7 * 37 * 70, dtype=np.float16).reshape(7, 37, 70)
+    for threshold in (0.0, 0.3, 0.5, 0.75, 1.0, 7e4):
+        wanted = (levels.astype(np.float64) > threshold).sum(axis=(1, 2))
+        for view in (levels, np.asfortranarray(levels), levels.transpose(0, 2, 1).copy().transpose(0, 2, 1)):
+            found = masks.describe(view, ["area"], threshold=threshold)["area"]
+            np.testing.assert_array_equal(found, wanted)
+    odd = np.array([[[np.nan, np.inf, -np.inf, -1.0, 0.5, 0.5004883]]], dtype=np.float16)
+    assert masks.describe(odd, ["area"])["area"][0] == 2
+
+
+def test_an_unknown_direction_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match="'pool'"):
+        masks.hausdorff95(BATCH, OTHER, directions="pool")
+
+
+def test_the_directions_of_the_hausdorff_distance_by_hand():
+    # Outlines: prediction columns 0 and 9, reference column 0: distances 0 and 9 there, 0 back.
+    prediction, reference = np.zeros((1, 1, 10), bool), np.zeros((1, 1, 10), bool)
+    prediction[0, 0, [0, 9]] = reference[0, 0, 0] = True
+    found = {name: masks.hausdorff95(prediction, reference, directions=name)[0] for name in masks.DIRECTIONS}
+    assert found == pytest.approx(
+        {"larger": 0.95 * 9, "pooled": 0.9 * 9, "to_reference": 0.95 * 9, "to_prediction": 0.0}
+    )

@@ -81,9 +81,42 @@ plain_words = st.lists(st.sampled_from(["lung", "a", "the", "Left", "ct", "t2", 
 
 
 @given(plain_words, plain_words)
-def test_token_f1_equals_the_naive_twin(prediction, wanted):
+def test_word_f1_equals_the_naive_twin(prediction, wanted):
+    expected = reference.word_f1(prediction, wanted) if wanted.strip() else None
+    assert text.word_f1([prediction], answer=[wanted], plain=True) == [expected]
+
+
+squad_texts = st.lists(
+    st.sampled_from(
+        ["a", "an", "the", "The", "A", "x-ray", "xray", "3.5 cm", "3.5cm", "T2-weighted", "e\u0301", "a\u0301", "Ⓐ", "a²",
+         "结节", "a结", "—", "a—b", "_a_", "(the)", "ΣΑΣ", "İ", "ß", "\x1c", "\xa0", "\u3000", "'s", "!", ".", "½", "٣", "lung"]
+    ) | st.characters(exclude_characters="#", exclude_categories=["Cs", "Cn"]),
+    max_size=8,
+).map("".join) | st.lists(st.sampled_from(["a", "the", "left", "lung", "Lung.", "is", "x-ray", " "]), max_size=6).map(" ".join)  # fmt: skip
+
+
+@given(squad_texts, squad_texts)
+def test_token_f1_is_squads_to_the_letter(prediction, wanted):
     expected = reference.token_f1(prediction, wanted) if wanted.strip() else None
     assert text.token_f1([prediction], answer=[wanted], plain=True) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted", "expected"),
+    [
+        ("X-ray", "xray", 1.0), ("3.5 cm", "3.5cm", 0.0), ("the", "a", 1.0), ("", "the", 1.0), ("lung", "an", 0.0),
+        ("the left lung", "left lung", 1.0), ("right lung", "left lung", 0.5), ("T2-weighted MRI", "T2 weighted MRI", 0.4),
+        ("lung, lung", "lung", 2 / 3), ("结节", "结", 0.0), ("theatre", "atre", 0.0),
+    ],
+)  # fmt: skip
+def test_token_f1_by_hand(said, wanted, expected):
+    assert text.token_f1([said], answer=[wanted], plain=True)[0] == pytest.approx(expected)
+
+
+def test_token_f1_drops_references_of_articles_where_there_is_another_and_needs_an_answer():
+    assert text.token_f1(["the"], answers=[["the", "lung"]], plain=True) == [0.0]
+    assert text.token_f1(["<think>a</think>"], answer=["the"]) == [0.0]  # no answer is no agreement
+    assert text.token_f1(["<answer>the</answer>"], answer=["a"]) == [1.0]
 
 
 short = st.text(alphabet="abc ", max_size=40)

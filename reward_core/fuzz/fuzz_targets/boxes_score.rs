@@ -2,7 +2,10 @@
 #![no_main]
 
 use _reward_core::boxes::parse::parse;
-use _reward_core::boxes::precision::mean_average;
+use _reward_core::boxes::matching::{Rules, Scenes, Settings};
+use _reward_core::boxes::precision::{
+    add_picture, label_names, Interpolation, Reading, ALL_AREAS,
+};
 use _reward_core::boxes::{folded_label, score, Corners, Labelled};
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
@@ -23,6 +26,7 @@ struct Input {
     frame: (f64, f64),
     threshold: f64,
     use_labels: bool,
+    flags: u64,
 }
 
 fuzz_target!(|input: Input| {
@@ -71,9 +75,36 @@ fuzz_target!(|input: Input| {
         {
             assert!(scores.iou > 1.0 - 1e-9 && scores.count == 1.0, "{scores:?}");
         }
-        let pictures = [(predicted.as_deref().unwrap_or(&[]), references.as_slice())];
-        let average = mean_average(&pictures, input.threshold, input.use_labels);
-        assert_eq!(average.is_none(), references.is_empty());
-        assert!(average.is_none_or(|value| (0.0..=1.0).contains(&value)));
+        for rules in [Rules::Coco, Rules::Voc] {
+            let labels = references.iter().map(|one| one.label.as_deref());
+            let names = label_names(labels, input.use_labels);
+            let mut targets: Vec<_> = references.iter().map(Labelled::target).collect();
+            for (index, target) in targets.iter_mut().enumerate() {
+                target.is_crowd = input.flags >> (2 * index % 64) & 1 == 1;
+                target.is_ignored = input.flags >> (2 * index % 64) & 2 == 2;
+            }
+            let mut scenes = Scenes::default();
+            let found = predicted.as_deref().unwrap_or(&[]);
+            add_picture(&mut scenes, &names, 0, found, &references, &targets);
+            let settings = Settings {
+                thresholds: vec![input.threshold, 0.5],
+                ranges: vec![ALL_AREAS, [16.0, 1e4]],
+                rules,
+                is_strict: input.use_labels,
+            };
+            for category in scenes.matched(names.len(), &settings) {
+                for (range, interpolation) in [
+                    (0, Interpolation::Points101),
+                    (1, Interpolation::EveryPoint),
+                ] {
+                    let reading = Reading { range, most: Some(3), interpolation, kept: None };
+                    let curve = category.read(2, 2, &reading);
+                    for value in curve.precision.iter().chain(&curve.recall) {
+                        assert_eq!(value.is_nan(), curve.references == 0);
+                        assert!(value.is_nan() || (0.0..=1.0 + 1e-9).contains(value));
+                    }
+                }
+            }
+        }
     }
 });

@@ -21,6 +21,9 @@ fuzz_target!(|input: (Choice, Pair, Pair, u16, u16)| {
     let expected = distances_naively(&a.0, &b.0, spacing);
     for (value, wanted) in [
         (found.hausdorff95, expected.hausdorff95),
+        (found.pooled95, expected.pooled95),
+        (found.directed95[0], expected.directed95[0]),
+        (found.directed95[1], expected.directed95[1]),
         (found.average, expected.average),
     ] {
         assert!(

@@ -8,9 +8,10 @@ use pyo3::prelude::*;
 use rayon::prelude::*;
 
 use super::completions::Text;
+use super::precision::ExtraViews;
 use crate::boxes::assignment::maximise;
+use crate::boxes::matching::Target;
 use crate::boxes::parse::parse;
-use crate::boxes::precision::mean_average;
 use crate::boxes::{folded_label, score, Corners, Labelled};
 
 /// Batches below this size are not worth spreading over threads.
@@ -72,22 +73,26 @@ fn assign<'py>(py: Python<'py>, gains: PyReadonlyArray2<'py, f64>) -> Pairs<'py>
 }
 
 /// Predictions and references of a batch, brought to the same pixels.
-struct Batch {
-    predicted: Vec<Option<Vec<Labelled>>>,
-    references: Vec<Vec<Labelled>>,
+pub struct Batch {
+    pub predicted: Vec<Option<Vec<Labelled>>>,
+    pub references: Vec<Vec<Labelled>>,
+    /// What average precision asks of each reference; empty where nothing was given besides the boxes.
+    pub targets: Vec<Vec<Target>>,
 }
 
 /// References of all rows one after the other: corners, label, and row of each.
-type References<'py> = (
+pub type References<'py> = (
     PyReadonlyArray2<'py, f64>,
     Vec<Option<String>>,
     PyReadonlyArray1<'py, i64>,
 );
 
-fn batch(
+/// Reads the texts and sorts the references by row.
+pub fn batch(
     py: Python<'_>,
     texts: &[Text],
     references: &References<'_>,
+    extras: Option<&ExtraViews>,
     scale: &PyReadonlyArray2<'_, f64>,
     frame: &PyReadonlyArray2<'_, f64>,
 ) -> PyResult<Batch> {
@@ -109,7 +114,8 @@ fn batch(
         ));
     }
     let mut by_row: Vec<Vec<Labelled>> = vec![Vec::new(); count];
-    for ((&row, &corners), label) in rows.iter().zip(&flat).zip(labels) {
+    let mut targets: Vec<Vec<Target>> = vec![Vec::new(); count];
+    for (index, ((&row, &corners), label)) in rows.iter().zip(&flat).zip(labels).enumerate() {
         let row = usize::try_from(row).ok().filter(|&row| row < count);
         let Some(row) = row else {
             return Err(PyValueError::new_err(format!(
@@ -119,6 +125,7 @@ fn batch(
         let corners = corners.ordered().clipped(frame[[row, 0]], frame[[row, 1]]);
         if corners.is_valid() {
             let label = label.as_deref().and_then(folded_label);
+            targets[row].extend(extras.map(|extras| extras.target(index, corners)));
             by_row[row].push(Labelled {
                 corners,
                 label,
@@ -138,6 +145,7 @@ fn batch(
     Ok(Batch {
         predicted,
         references: by_row,
+        targets,
     })
 }
 
@@ -165,7 +173,7 @@ fn box_scores<'py>(
     threshold: f64,
     use_labels: bool,
 ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-    let batch = batch(py, &texts, &references, &scale, &frame)?;
+    let batch = batch(py, &texts, &references, None, &scale, &frame)?;
     let scores = py.detach(|| {
         spread(texts.len(), |row| {
             let scores = score(
@@ -183,33 +191,8 @@ fn box_scores<'py>(
     Ok(table.into_pyarray(py))
 }
 
-/// Mean average precision over all texts at each `IoU` threshold; NaN where there are no references.
-#[pyfunction]
-fn mean_average_precision<'py>(
-    py: Python<'py>,
-    texts: Vec<Text>,
-    references: References<'py>,
-    scale: PyReadonlyArray2<'py, f64>,
-    frame: PyReadonlyArray2<'py, f64>,
-    thresholds: Vec<f64>,
-    use_labels: bool,
-) -> PyResult<Vec<f64>> {
-    let batch = batch(py, &texts, &references, &scale, &frame)?;
-    Ok(py.detach(|| {
-        let predicted = batch
-            .predicted
-            .iter()
-            .map(|boxes| boxes.as_deref().unwrap_or(&[]));
-        let pictures: Vec<_> = predicted
-            .zip(batch.references.iter().map(Vec::as_slice))
-            .collect();
-        let at =
-            |&threshold: &f64| mean_average(&pictures, threshold, use_labels).unwrap_or(f64::NAN);
-        thresholds.iter().map(at).collect()
-    }))
-}
-
-fn corners(array: &PyReadonlyArray2<'_, f64>, name: &str) -> PyResult<Vec<Corners>> {
+/// Rows of four numbers.
+pub fn corners(array: &PyReadonlyArray2<'_, f64>, name: &str) -> PyResult<Vec<Corners>> {
     let view = array.as_array();
     if view.ncols() != 4 {
         return Err(PyValueError::new_err(format!(
@@ -228,6 +211,5 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(parse_boxes, module)?)?;
     module.add_function(wrap_pyfunction!(iou_matrix, module)?)?;
     module.add_function(wrap_pyfunction!(assign, module)?)?;
-    module.add_function(wrap_pyfunction!(box_scores, module)?)?;
-    module.add_function(wrap_pyfunction!(mean_average_precision, module)?)
+    module.add_function(wrap_pyfunction!(box_scores, module)?)
 }

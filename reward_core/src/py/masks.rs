@@ -5,7 +5,7 @@
 use crate::masks::{self, References};
 use crate::measures::{MaskError, Measure, Prepared, Trait};
 use crate::simd::{self, Level};
-use crate::strips::Plane;
+use crate::strips::{f16_above, Plane};
 use crate::threads;
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
 use numpy::{
@@ -21,6 +21,7 @@ enum Image<'py> {
     U8(PyReadonlyArray2<'py, u8>),
     F32(PyReadonlyArray2<'py, f32>),
     F64(PyReadonlyArray2<'py, f64>),
+    F16(PyReadonlyArray2<'py, u16>),
 }
 
 /// A batch of masks as Python holds it: one array, or a list of arrays of any shapes.
@@ -29,6 +30,8 @@ enum Batch<'py> {
     U8(PyReadonlyArray3<'py, u8>),
     F32(PyReadonlyArray3<'py, f32>),
     F64(PyReadonlyArray3<'py, f64>),
+    /// Half floats by their bits.
+    F16(PyReadonlyArray3<'py, u16>),
     List(Vec<Image<'py>>),
 }
 
@@ -54,12 +57,16 @@ impl Batch<'_> {
             Self::F64(batch) => slices(&batch.as_array())
                 .map(|view| Plane::F64(view, float))
                 .collect(),
+            Self::F16(batch) => slices(&batch.as_array())
+                .map(|view| Plane::F16(view, f16_above(float)))
+                .collect(),
             Self::List(images) => images
                 .iter()
                 .map(|image| match image {
                     Image::U8(view) => Plane::U8(view.as_array(), byte),
                     Image::F32(view) => Plane::F32(view.as_array(), float as f32),
                     Image::F64(view) => Plane::F64(view.as_array(), float),
+                    Image::F16(view) => Plane::F16(view.as_array(), f16_above(float)),
                 })
                 .collect(),
         };

@@ -11,8 +11,9 @@
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use crate::strips::Strips;
-use crate::{components, overlap, thinning, topology};
+use crate::boxes::assignment;
+use crate::strips::{self, Strips};
+use crate::{components, overlap, surface, thinning, topology};
 use ndarray::ArrayView2;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -129,6 +130,54 @@ pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
     );
 }
 
+/// Packs floats above a threshold into bits; NaN is background.
+pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
+    dispatch!(
+        pack_f32(view, threshold, out),
+        pack_rows(view, out, |values| scalar_mask(
+            &flags(values, |v| v > threshold),
+            0
+        ))
+    );
+}
+
+/// Packs floats above a threshold into bits; NaN is background.
+pub fn pack_f64(view: &ArrayView2<'_, f64>, threshold: f64, out: &mut Strips) {
+    dispatch!(
+        pack_f64(view, threshold, out),
+        pack_rows(view, out, |values| scalar_mask(
+            &flags(values, |v| v > threshold),
+            0
+        ))
+    );
+}
+
+/// Packs what lies from `first` to `last` of unsigned numbers into bits: half floats by their bits.
+pub fn pack_u16(view: &ArrayView2<'_, u16>, [first, last]: [u16; 2], out: &mut Strips) {
+    let span = last.wrapping_sub(first);
+    dispatch!(
+        pack_u16(view, first, span, out),
+        pack_rows(view, out, |values| {
+            scalar_mask(&flags(values, |v| v.wrapping_sub(first) <= span), 0)
+        })
+    );
+}
+
+/// A test on 64 values, a byte each.
+#[inline(always)]
+fn flags<T: Copy>(values: &[T; 64], is_set: impl Fn(T) -> bool) -> [u8; 64] {
+    let mut bytes = [0; 64];
+    for (byte, &value) in bytes.iter_mut().zip(values) {
+        *byte = u8::from(is_set(value));
+    }
+    bytes
+}
+
+/// Turns an image around its main diagonal.
+pub(crate) fn transpose(from: &Strips, to: &mut Strips) {
+    dispatch!(transpose(from, to), strips::transpose_body(from, to));
+}
+
 /// Writes bits as bytes 0 and 1.
 pub fn unpack(strips: &Strips, out: &mut [u8]) {
     dispatch!(unpack(strips, out), unpack_rows(strips, out, scalar_bytes));
@@ -183,6 +232,33 @@ pub fn euler_number(strips: &Strips) -> i64 {
     dispatch!(euler_number(strips), topology::euler_body(strips))
 }
 
+/// See `assignment::assign_body`.
+pub(crate) fn assign(costs: &[f64], rows: usize, columns: usize) -> Vec<usize> {
+    dispatch!(
+        assign(costs, rows, columns),
+        assignment::assign_body(costs, rows, columns)
+    )
+}
+
+/// See `surface::outline_body`.
+pub(crate) fn outline(mask: &Strips, outline: &mut Strips) -> u64 {
+    dispatch!(outline(mask, outline), surface::outline_body(mask, outline))
+}
+
+/// See `surface::rings_body`.
+pub(crate) fn rings(
+    from: &Strips,
+    to: &Strips,
+    rings: &surface::Rings,
+    counts: &mut [u64],
+    left: &mut Vec<surface::Pixel>,
+) {
+    dispatch!(
+        rings(from, to, rings, counts, left),
+        surface::rings_body(from, to, rings, counts, left)
+    );
+}
+
 /// The foreground among 64 bytes, as bits.
 pub(crate) fn scalar_mask(bytes: &[u8; 64], threshold: u8) -> u64 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
@@ -207,30 +283,35 @@ fn scalar_bytes(word: u64, bytes: &mut [u8; 64]) {
     }
 }
 
-/// Packs row by row with the given way to turn 64 bytes into a word.
+/// Packs row by row with the given way to turn 64 values into a word.
 #[inline(always)]
-fn pack_rows(view: &ArrayView2<'_, u8>, out: &mut Strips, mask: impl Fn(&[u8; 64]) -> u64) {
+fn pack_rows<T: Copy + Default>(
+    view: &ArrayView2<'_, T>,
+    out: &mut Strips,
+    mask: impl Fn(&[T; 64]) -> u64,
+) {
     let (stride, origin) = (out.stride(), out.start(0));
     let words = out.words_mut();
     let mut gathered = Vec::new();
     for (row, values) in view.outer_iter().enumerate() {
-        let bytes = if let Some(bytes) = values.as_slice() {
-            bytes
+        let values = if let Some(values) = values.as_slice() {
+            values
         } else {
             gathered.clear();
             gathered.extend(values.iter().copied());
             &gathered
         };
-        let (whole, rest) = bytes.as_chunks::<64>();
+        let (whole, rest) = values.as_chunks::<64>();
         let mut address = origin + row;
         for chunk in whole {
             words[address] = mask(chunk);
             address += stride;
         }
         if !rest.is_empty() {
-            let mut last = [0; 64];
+            // One more test, of values that are there: a default could lie above the threshold.
+            let mut last = [rest[0]; 64];
             last[..rest.len()].copy_from_slice(rest);
-            words[address] = mask(&last);
+            words[address] = mask(&last) & (u64::MAX >> (64 - rest.len()));
         }
     }
 }

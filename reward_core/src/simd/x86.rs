@@ -7,9 +7,10 @@
 
 /// Every x86-64 processor.
 pub mod sse2 {
-    use super::super::{overlap_rows, pack_rows, unpack_rows};
-    use crate::strips::Strips;
-    use crate::{components, overlap, thinning, topology};
+    use super::super::{flags, overlap_rows, pack_rows, unpack_rows};
+    use crate::boxes::assignment;
+    use crate::strips::{self, Strips};
+    use crate::{components, overlap, surface, thinning, topology};
     use ndarray::ArrayView2;
     use std::arch::x86_64::*;
 
@@ -115,13 +116,61 @@ pub mod sse2 {
     pub fn euler_number(strips: &Strips) -> i64 {
         topology::euler_body(strips)
     }
+
+    /// See `surface::outline_body`.
+    pub fn outline(mask: &Strips, outline: &mut Strips) -> u64 {
+        surface::outline_body(mask, outline)
+    }
+
+    /// See `surface::rings_body`.
+    pub fn rings(
+        from: &Strips,
+        to: &Strips,
+        rings: &surface::Rings,
+        counts: &mut [u64],
+        left: &mut Vec<surface::Pixel>,
+    ) {
+        surface::rings_body(from, to, rings, counts, left);
+    }
+
+    /// See `assignment::assign_body`.
+    pub fn assign(costs: &[f64], rows: usize, columns: usize) -> Vec<usize> {
+        assignment::assign_body(costs, rows, columns)
+    }
+
+    /// Packs floats above a threshold into bits.
+    pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
+        pack_rows(view, out, |values| {
+            nonzero(&flags(values, |v| v > threshold))
+        });
+    }
+
+    /// Packs floats above a threshold into bits.
+    pub fn pack_f64(view: &ArrayView2<'_, f64>, threshold: f64, out: &mut Strips) {
+        pack_rows(view, out, |values| {
+            nonzero(&flags(values, |v| v > threshold))
+        });
+    }
+
+    /// Packs numbers from `first` on, `span` more at most, into bits.
+    pub fn pack_u16(view: &ArrayView2<'_, u16>, first: u16, span: u16, out: &mut Strips) {
+        pack_rows(view, out, |values| {
+            nonzero(&flags(values, |v| v.wrapping_sub(first) <= span))
+        });
+    }
+
+    /// See `strips::transpose_body`.
+    pub fn transpose(from: &Strips, to: &mut Strips) {
+        strips::transpose_body(from, to);
+    }
 }
 
 /// Haswell, Zen and later.
 pub mod avx2 {
-    use super::super::{overlap_rows, pack_rows, unpack_rows};
-    use crate::strips::Strips;
-    use crate::{components, overlap, thinning, topology};
+    use super::super::{flags, overlap_rows, pack_rows, unpack_rows};
+    use crate::boxes::assignment;
+    use crate::strips::{self, Strips};
+    use crate::{components, overlap, surface, thinning, topology};
     use ndarray::ArrayView2;
     use std::arch::x86_64::*;
 
@@ -280,13 +329,68 @@ pub mod avx2 {
     pub fn euler_number(strips: &Strips) -> i64 {
         topology::euler_body(strips)
     }
+
+    /// See `surface::outline_body`.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn outline(mask: &Strips, outline: &mut Strips) -> u64 {
+        surface::outline_body(mask, outline)
+    }
+
+    /// See `surface::rings_body`.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn rings(
+        from: &Strips,
+        to: &Strips,
+        rings: &surface::Rings,
+        counts: &mut [u64],
+        left: &mut Vec<surface::Pixel>,
+    ) {
+        surface::rings_body(from, to, rings, counts, left);
+    }
+
+    /// See `assignment::assign_body`.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn assign(costs: &[f64], rows: usize, columns: usize) -> Vec<usize> {
+        assignment::assign_body(costs, rows, columns)
+    }
+
+    /// Packs floats above a threshold into bits.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
+        pack_rows(view, out, |values| {
+            nonzero(&flags(values, |v| v > threshold))
+        });
+    }
+
+    /// Packs floats above a threshold into bits.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn pack_f64(view: &ArrayView2<'_, f64>, threshold: f64, out: &mut Strips) {
+        pack_rows(view, out, |values| {
+            nonzero(&flags(values, |v| v > threshold))
+        });
+    }
+
+    /// Packs numbers from `first` on, `span` more at most, into bits.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn pack_u16(view: &ArrayView2<'_, u16>, first: u16, span: u16, out: &mut Strips) {
+        pack_rows(view, out, |values| {
+            nonzero(&flags(values, |v| v.wrapping_sub(first) <= span))
+        });
+    }
+
+    /// See `strips::transpose_body`.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn transpose(from: &Strips, to: &mut Strips) {
+        strips::transpose_body(from, to);
+    }
 }
 
 /// Ice Lake, Zen 4 and later.
 pub mod avx512 {
-    use super::super::{overlap_rows, pack_rows, unpack_rows};
-    use crate::strips::Strips;
-    use crate::{components, overlap, thinning, topology};
+    use super::super::{flags, overlap_rows, pack_rows, unpack_rows};
+    use crate::boxes::assignment;
+    use crate::strips::{self, Strips};
+    use crate::{components, overlap, surface, thinning, topology};
     use ndarray::ArrayView2;
     use std::arch::x86_64::*;
 
@@ -429,5 +533,73 @@ pub mod avx512 {
     )]
     pub fn euler_number(strips: &Strips) -> i64 {
         topology::euler_body(strips)
+    }
+
+    /// See `surface::outline_body`.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn outline(mask: &Strips, outline: &mut Strips) -> u64 {
+        surface::outline_body(mask, outline)
+    }
+
+    /// See `surface::rings_body`.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn rings(
+        from: &Strips,
+        to: &Strips,
+        rings: &surface::Rings,
+        counts: &mut [u64],
+        left: &mut Vec<surface::Pixel>,
+    ) {
+        surface::rings_body(from, to, rings, counts, left);
+    }
+
+    /// See `assignment::assign_body`.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn assign(costs: &[f64], rows: usize, columns: usize) -> Vec<usize> {
+        assignment::assign_body(costs, rows, columns)
+    }
+
+    /// Packs floats above a threshold into bits.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
+        pack_rows(view, out, |values| {
+            nonzero(&flags(values, |v| v > threshold))
+        });
+    }
+
+    /// Packs floats above a threshold into bits.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn pack_f64(view: &ArrayView2<'_, f64>, threshold: f64, out: &mut Strips) {
+        pack_rows(view, out, |values| {
+            nonzero(&flags(values, |v| v > threshold))
+        });
+    }
+
+    /// Packs numbers from `first` on, `span` more at most, into bits.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn pack_u16(view: &ArrayView2<'_, u16>, first: u16, span: u16, out: &mut Strips) {
+        pack_rows(view, out, |values| {
+            nonzero(&flags(values, |v| v.wrapping_sub(first) <= span))
+        });
+    }
+
+    /// See `strips::transpose_body`.
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+    )]
+    pub fn transpose(from: &Strips, to: &mut Strips) {
+        strips::transpose_body(from, to);
     }
 }

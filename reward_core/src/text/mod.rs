@@ -25,6 +25,7 @@ pub mod scores;
 pub mod selection;
 pub mod similarity;
 pub mod source;
+mod squad;
 pub mod statements;
 pub mod tags;
 pub mod targets;

@@ -22,6 +22,7 @@ pub enum Measure {
     ExactMatch,
     TokenRecall,
     TokenF1,
+    WordF1,
     Levenshtein,
     PlaneMatch,
     ModalityMatch,
@@ -29,7 +30,7 @@ pub enum Measure {
 }
 
 /// Every reward by its name.
-pub const MEASURES: [(&str, Measure); 12] = [
+pub const MEASURES: [(&str, Measure); 13] = [
     ("format", Measure::Format),
     ("format_graded", Measure::FormatGraded),
     ("answer_match", Measure::AnswerMatch),
@@ -38,6 +39,7 @@ pub const MEASURES: [(&str, Measure); 12] = [
     ("exact_match", Measure::ExactMatch),
     ("token_recall", Measure::TokenRecall),
     ("token_f1", Measure::TokenF1),
+    ("word_f1", Measure::WordF1),
     ("levenshtein", Measure::Levenshtein),
     ("plane_match", Measure::PlaneMatch),
     ("modality_match", Measure::ModalityMatch),
@@ -56,7 +58,7 @@ impl Measure {
     pub const fn is_overlap(self) -> bool {
         matches!(
             self,
-            Self::ExactMatch | Self::TokenRecall | Self::TokenF1 | Self::Levenshtein
+            Self::ExactMatch | Self::TokenRecall | Self::TokenF1 | Self::WordF1 | Self::Levenshtein
         )
     }
 
@@ -182,7 +184,7 @@ impl Scorer {
             report: self.set.parse(completion, &mut scratch.scan),
         };
         let mut verdict = None;
-        let mut has_words = false;
+        let (mut has_words, mut has_tokens) = (false, false);
         for (score, &measure) in scores.iter_mut().zip(&self.measures) {
             *score = match measure {
                 Measure::Format => opened.report.format(&self.set),
@@ -199,9 +201,23 @@ impl Scorer {
                 Measure::Fluency => {
                     fluency(completion.text(&mut scratch.text), row.language).score()
                 }
+                Measure::TokenF1 => {
+                    // Without an answer there is nothing that could agree with a reference of articles alone.
+                    let answer = self.answer(&opened, &scratch.scan).ok();
+                    if let (Some((start, end)), false) = (answer, has_tokens) {
+                        let answer = completion.slice(start, end).text(&mut scratch.text);
+                        scratch.words.squad.read(answer);
+                        has_tokens = true;
+                    }
+                    match answer {
+                        Some(_) => token_f1(&scratch.words, row.accepted),
+                        None if row.accepted.is_empty() => f64::NAN,
+                        None => 0.0,
+                    }
+                }
                 Measure::ExactMatch
                 | Measure::TokenRecall
-                | Measure::TokenF1
+                | Measure::WordF1
                 | Measure::Levenshtein => {
                     if !has_words {
                         let (start, end) = self.answer(&opened, &scratch.scan).unwrap_or((0, 0));
@@ -300,12 +316,22 @@ fn value_of(verdict: Verdict, measure: Measure) -> f64 {
     }
 }
 
+/// `SQuAD`'s F1 with the nearest reference; those of which nothing is left count only where there is no other.
+fn token_f1(answer: &Words, accepted: &[Words]) -> f64 {
+    let is_any = accepted.iter().any(|one| !one.squad.is_empty());
+    let kept = accepted
+        .iter()
+        .filter(|one| !is_any || !one.squad.is_empty());
+    kept.map(|one| answer.squad.f1(&one.squad))
+        .fold(f64::NAN, f64::max)
+}
+
 /// One overlap measure with the nearest reference; NaN where there is none.
 fn overlap(measure: Measure, answer: &Words, accepted: &[Words]) -> f64 {
     let compare = match measure {
         Measure::ExactMatch => Words::exact_match,
         Measure::TokenRecall => Words::recall,
-        Measure::TokenF1 => Words::f1,
+        Measure::WordF1 => Words::f1,
         _ => Words::levenshtein,
     };
     let scores = accepted.iter().map(|reference| compare(answer, reference));

@@ -1,6 +1,7 @@
-//! Overlap of two answers: exact match, token recall, token F1 and normalised Levenshtein distance.
+//! Overlap of two answers: exact match, token recall, word F1 and normalised Levenshtein distance; `squad` has token F1.
 
 use super::normalise::normalise;
+use super::squad::Tokens;
 use super::words::raw_words;
 
 /// An answer as the overlap measures see it.
@@ -11,6 +12,8 @@ pub struct Words {
     /// Keys of the words in order, without articles; a Chinese character is a word of its own.
     keys: Vec<u64>,
     sorted: Vec<u64>,
+    /// Tokens as `SQuAD` has them, where they were read.
+    pub squad: Tokens,
 }
 
 impl Words {
@@ -19,6 +22,7 @@ impl Words {
     pub fn new(text: &str) -> Self {
         let mut words = Self::default();
         words.read(text);
+        words.squad.read(text);
         words
     }
 
@@ -50,9 +54,9 @@ impl Words {
         shared(&self.sorted, &reference.sorted) as f64 / reference.keys.len() as f64
     }
 
-    /// Harmonic mean of token precision and recall; 0 where nothing is shared.
+    /// Harmonic mean of the precision and recall of words; 0 where nothing is shared.
     ///
-    /// Source: Rajpurkar et al. 2016, the evaluation of `SQuAD`.
+    /// Like `SQuAD`'s, over words as this crate reads them: split at punctuation, a Chinese character is a word.
     #[must_use]
     pub fn f1(&self, reference: &Self) -> f64 {
         let total = self.keys.len() + reference.keys.len();
@@ -76,7 +80,7 @@ impl Words {
     }
 }
 
-fn exact_key(word: &str) -> u64 {
+pub(super) fn exact_key(word: &str) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for &byte in word.as_bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -85,7 +89,7 @@ fn exact_key(word: &str) -> u64 {
 }
 
 /// Number of words that two sorted lists share, counted with multiplicity.
-fn shared(left: &[u64], right: &[u64]) -> usize {
+pub(super) fn shared(left: &[u64], right: &[u64]) -> usize {
     let (mut i, mut j, mut both) = (0, 0, 0);
     while i < left.len() && j < right.len() {
         match left[i].cmp(&right[j]) {
