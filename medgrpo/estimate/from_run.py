@@ -18,7 +18,7 @@ from medgrpo.estimate.memory import GIB, Memory
 from medgrpo.estimate.time import Phases, phases
 from medgrpo.estimate.workload import Workload
 from medgrpo.files import read_json
-from medgrpo.places import found_settings
+from medgrpo.places import found_place, found_settings
 from medgrpo.records import json_objects
 
 NAMES = tuple(Phases().of_the_log())
@@ -178,7 +178,8 @@ def _situation(run: Path, config: RunConfig) -> Situation:
     if names and match_card(str(names[0])) is not None:
         gpu = str(names[0])
     model = config.model.path or str(run / "demo" / "model")
-    data = Path(str(described.get("data") or config.data.path or run / "demo" / "data"))
+    stated = found_place(str(described.get("data") or ""), run)
+    data = Path(stated or str(config.data.path or run / "demo" / "data"))
     known = read_rows(data)
     facts = Facts(
         model=base_of(model),
