@@ -277,6 +277,7 @@ MESSAGES = (
     ("the page that was there is kept as {path}", "原有网页已保存为 {path}"),
     ("--all shows {more}groups and confusion too", "--all 还会显示{more}分组和混淆"),
     ("resuming {path}", "继续 {path}"),
+    ("checking settings, data, rewards and model …", "正在检查设置、数据、奖励和模型 …"),
     ("loading PyTorch and TRL …", "正在加载 PyTorch 和 TRL …"),
     ("making the demo's pictures and questions …", "正在生成演示用的图像和问题 …"),
     ("building the demo's model …", "正在构建演示模型 …"),

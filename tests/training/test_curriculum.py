@@ -289,6 +289,23 @@ def test_pass_rates_are_measured_once_and_found_again_by_the_next_run(tiny_confi
     assert any("6 rows sampled in" in note for note in third.reporter.notes)
 
 
+def test_rows_that_are_always_solved_are_left_out_of_a_run(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDGRPO_CACHE", str(tmp_path / "cache"))
+    judge = tmp_path / "judge.py"  # the first, third and fifth row are always solved
+    judge.write_text(
+        "def solved(completions, id, **columns):\n    return [0.5 + 0.5 * (sum(map(ord, name)) % 2) for name in id]\n"
+    )
+    settings = ("data.rows=6", "stages.sft.enabled=false", "training.max_steps=3", "curriculum.samples=2")
+    config = tiny_config(*settings, "curriculum.drop=0,1", f"validation.metric={judge}:solved")
+    found = run(config, tmp_path / "run")
+    ids = [row["id"] for row in PreparedDataset.open(config.data.path).rows("train", 6)]
+    solved = {name for name in ids if sum(map(ord, name)) % 2}
+    asked = {name for _, name in prompt_order(tmp_path / "run")}
+    assert 0 < len(solved) < 6
+    assert asked == set(ids) - solved
+    assert any(f"{len(solved)} of 6 rows have a pass rate" in note for note in found.reporter.notes)
+
+
 def test_a_reward_file_that_was_edited_makes_other_pass_rates(tiny_config, tmp_path):
     from medgrpo.data.prompts import load_template
     from medgrpo.rewards.composite import CompositeReward

@@ -14,6 +14,7 @@ import pytest
 from medgrpo.errors import MedgrpoError
 from medgrpo.runs.store import read_completions
 from medgrpo.training.before.failures import Failure, cause_of, write_down, written_down
+from medgrpo.training.before.machines import Machines
 from medgrpo.training.before.processes import CAUSE, Spec
 
 TRAINING = Path(__file__).parent
@@ -172,12 +173,28 @@ def test_a_machine_that_vanishes_is_noticed(tmp_path):
 
 def test_a_machine_that_is_done_may_go(tmp_path):
     folders, port = [tmp_path / "0", tmp_path / "1"], free_port()
-    code = "import os, time; time.sleep(2 if os.environ['NODE_RANK'] == '1' else 5)"
+    code = "import os, time; time.sleep(3 if os.environ['NODE_RANK'] == '1' else 6)"
     made = []
     for node, folder in enumerate(folders):
         folder.mkdir()
         made.append(launched(spec(folder, code, nodes=2, node=node, port=port, local=1), folder))
     assert [one.wait(60) for one in made] == [0, 0]
+
+
+def test_who_only_knocks_at_the_port_is_no_machine():
+    port = free_port()
+    with Machines(0, 2, "127.0.0.1", port) as machines:
+        for words in (
+            b"",
+            b"GET / HTTP/1.1\r\n\r\n",
+            b'{"machine": 7, "problem": "x"}\n',
+            b'{"problem": "x"}\n[1]\n',
+        ):
+            with socket.create_connection(("127.0.0.1", port)) as stranger:
+                stranger.sendall(words)
+            for _ in range(4):
+                assert machines.failed() is None
+                time.sleep(0.01)
 
 
 # ------------------------------------------------------------------------------------------ a real run

@@ -80,7 +80,7 @@ def stage_curriculum(
             # A resumed run with more steps keeps the pace of this plan.
             about: dict[str, Any] = {
                 "by": wanted.by or "nothing",
-                "drop": list(wanted.drop),
+                **({"drop": list(wanted.drop)} if wanted.drop else {}),
                 "chunks": -(-plan.steps // steps_per_chunk),
             }
             write_difficulty(path, source.rows, difficulty, about)

@@ -40,7 +40,7 @@ class Machines:
     def __enter__(self) -> Machines:
         if self._count > 1 and self._number == 0:
             try:
-                self._listener = socket.create_server(("", self._address[1]))
+                self._listener = socket.create_server(self._address)
                 self._listener.setblocking(False)
                 self._events.register(self._listener, selectors.EVENT_READ)
             except OSError:
@@ -104,8 +104,9 @@ class Machines:
             text = b""
         if not text:
             self._events.unregister(peer)
-            if not state["is_done"] and self._problem is None:
-                self._problem = f"machine {_name(state)} is gone"
+            is_one_of_us = state["machine"] is not None  # a scanner of ports comes and goes
+            if is_one_of_us and not state["is_done"] and self._problem is None:
+                self._problem = f"machine {state['machine']} is gone"
             return
         state["text"] += text
         *lines, state["text"] = state["text"].split(b"\n")
@@ -120,7 +121,9 @@ class Machines:
         if not isinstance(said, dict):
             return
         if state["machine"] is None:
-            state["machine"] = said.get("machine")
+            if said.get("machine") not in range(1, self._count):
+                return
+            state["machine"] = said["machine"]
         state["is_done"] |= bool(said.get("done"))
         if "problem" in said and self._problem is None:
             self._problem = f"machine {said.get('machine')}: {str(said['problem'])[:500]}"
@@ -133,7 +136,3 @@ class Machines:
                 peer.sendall(json.dumps(said).encode() + b"\n")
             except OSError:
                 continue
-
-
-def _name(state: dict[str, Any]) -> str:
-    return "?" if state["machine"] is None else str(state["machine"])

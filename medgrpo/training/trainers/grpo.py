@@ -431,6 +431,14 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             self._buffered_inputs = batches_of_passes(generated, passes, keeps_groups=self.engine.is_on)
         return self._buffered_inputs[self._step % passes]
 
+    def train(self, *args: Any, **options: Any) -> Any:
+        """TRL's training; a vLLM server is watched as long as it goes on."""
+        try:
+            return super().train(*args, **options)
+        finally:
+            if self._server is not None:
+                self._server.close()
+
     def _next_batch(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """The batch of these examples, sampled now or ahead; with `rollout.ahead` the one after it is begun."""
         if not self._ahead.is_on or self.context.is_probing:

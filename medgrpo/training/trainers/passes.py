@@ -28,6 +28,7 @@ def whole_groups(plan: StagePlan, config: RunConfig, model: Any, longest_prompt:
         longest_prompt: tokens, image tokens included.
     """
     from medgrpo.engine.support import why_not
+    from medgrpo.training.run.context import gathered
 
     training, longest = config.training, config.rollout.max_completion_length
     share = plan.per_device_train_batch_size * plan.gradient_accumulation_steps
@@ -45,7 +46,9 @@ def whole_groups(plan: StagePlan, config: RunConfig, model: Any, longest_prompt:
     ):
         return plan
     usual = plan.per_device_train_batch_size * (longest_prompt + longest)
-    budget = config.engine.tokens_per_pass or tokens_of_a_pass(usual, tokens_that_fit(model, config))
+    # Processes whose passes differ would wait for each other for good.
+    fitting = min(gathered(tokens_that_fit(model, config)))
+    budget = config.engine.tokens_per_pass or tokens_of_a_pass(usual, fitting)
     rows = rows_of_pass(budget, longest_prompt, longest, group=group, groups=share // group)
     return replace(plan, per_device_train_batch_size=rows, gradient_accumulation_steps=share // rows)
 

@@ -56,6 +56,7 @@ class EpochOrder(Sampler[int]):
         self._order = order
         self._coming = coming
         self._arrange = arrange
+        self._arranged: dict[tuple[int, ...], list[int]] = {}
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration gives."""
@@ -76,7 +77,16 @@ class EpochOrder(Sampler[int]):
 
     def arranged(self, chunk: list[int]) -> list[int]:
         """A chunk in the order in which its rows are handed out."""
-        return chunk if self._arrange is None else self._arrange(chunk)
+        if self._arrange is None:
+            return chunk
+        known = self._arranged.get(tuple(chunk))
+        if known is None:
+            if (
+                len(self._arranged) >= 4
+            ):  # it is asked for as the next chunk, as this one, and by who samples ahead
+                self._arranged.clear()
+            known = self._arranged[tuple(chunk)] = self._arrange(chunk)
+        return known
 
     def __iter__(self) -> Iterator[int]:
         chunks = self.chunks(self.epoch)
