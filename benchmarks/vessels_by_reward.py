@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from medgrpo.data.augment import Augmentation
 from medgrpo.data.images import ImageSettings
@@ -350,19 +350,35 @@ def table(documents: Sequence[dict[str, Any]]) -> str:
             low, high = interval(gained, patients)
             cells.append(f"{gained.mean():+.3f} ({low:+.3f} to {high:+.3f})")
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    if all("stare" in document["methods"]["warm start"] for document in documents):
+    tested = [name for name in methods if all("stare" in document["methods"][name] for document in documents)]
+    if tested:
         lines += [
             "",
             "| STARE (trained on DRIVE and CHASE_DB1) | " + " | ".join(SHOWN) + " |",
             "| --- |" + " ---: |" * len(SHOWN),
         ]
-        for method in methods:
+        for method in tested:
             lines.append(
                 f"| {method} | "
                 + " | ".join(f"{pooled(method, name, 'stare').mean():.3f}" for name in SHOWN)
                 + " |"
             )
     return "\n".join(lines)
+
+
+def further(options: argparse.Namespace) -> None:
+    """Adds STARE to results whose weights were kept: measured with the thresholds that they have."""
+    with TemporaryDirectory() as folder:
+        stare = rows_of(options.data, Path(folder), "stare", options.side)
+        for path in options.further:
+            document = json.loads(path.read_text())
+            trial = Trial(stare, stare, document["seed"], options)
+            for name, found in document["methods"].items():
+                place = path.with_name(f"{path.stem}-{name.replace(' ', '-')}.safetensors")
+                if place.is_file():
+                    trial.start.load_state_dict(load_file(place))
+                    found["stare"] = trial.measured(trial.start, trial.stare, found["threshold"])
+            path.write_text(json.dumps(document))
 
 
 def main() -> None:
@@ -391,7 +407,13 @@ def main() -> None:
     parser.add_argument("--no-stare", action="store_true")
     parser.add_argument("--weights", action="store_true", help="keep weights of some methods beside the JSON")
     parser.add_argument("--collect", type=Path, nargs="+", help="only the table, from JSON of earlier calls")
+    parser.add_argument(
+        "--further", type=Path, nargs="+", help="test kept weights on STARE: JSON of earlier calls"
+    )
     options = parser.parse_args()
+    if options.further:
+        further(options)
+        options.collect = options.further
     if on_gpu:
         torch.set_num_threads(2)  # the CPU only prepares: a pool as large as the host would wait for itself
     if options.collect:

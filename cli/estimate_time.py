@@ -108,9 +108,13 @@ def estimate_time(
     gpus = max(gpus, (resolved.config.launch.gpus or 1) * resolved.config.launch.nodes)
     for warning in check(resolved.config, world_size=gpus):
         out.warn(warning)
+    if resolved.config.launch.deepspeed is not None:
+        from medgrpo.training.before.launch import deepspeed_file
+
+        deepspeed_file(resolved.config.launch.deepspeed)
     facts = Facts(model, data, samples, size, gpu, gpus, params=params)
     result = estimate(resolved.config, facts)
-    for warning in plan_warnings(result.work):
+    for warning in plan_warnings(result.work, uncapped_tokens=result.stored_tokens):
         out.warn(warning)
     if probe:
         from medgrpo.training.probe import measure
@@ -126,6 +130,7 @@ def estimate_time(
         from medgrpo.estimate.page import page
         from medgrpo.files import write_text
 
+        html.parent.mkdir(parents=True, exist_ok=True)
         write_text(html, page(document, _duration))
         out.note(f"page: {html}")
     out.result(document)

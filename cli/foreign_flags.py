@@ -83,13 +83,9 @@ def _spellings(flag: str) -> Iterator[str]:
 
 
 def _values(words: list[str]) -> Iterator[str]:
-    """The values of a flag, taken from the front; `true` for a flag that has none."""
-    taken = 0
+    """The values of a flag, taken from the front."""
     while words and (not words[0].startswith("-") or NO_FILE.match(words[0])):
         yield words.pop(0)
-        taken += 1
-    if not taken:
-        yield "true"
 
 
 def _assignment(flag: str, values: list[str], known: dict[str, Any], path: str) -> str:
@@ -98,8 +94,11 @@ def _assignment(flag: str, values: list[str], known: dict[str, Any], path: str) 
     from medgrpo.config.layers import full_key, parse_value
 
     name = flag[2:].replace("-", "_")
-    parsed = [parse_value(value) for value in values]
+    parsed = [parse_value(value) for value in values or ["true"]]
     value: Any = parsed[0] if len(parsed) == 1 else parsed
+    if not values and not _is_switch(name):
+        key = _key_of(name) or name
+        raise UsageError(f"{flag} has no value", expected=f"{flag} VALUE", hint=f"--set {key}=VALUE")
     if found := translated(name.rpartition(".")[2], value):
         return f"{found[0]}={_written(found[1])}"
     try:
@@ -113,6 +112,33 @@ def _assignment(flag: str, values: list[str], known: dict[str, Any], path: str) 
             hint = f"did you mean --set {hint.removeprefix('did you mean ').strip('?').strip(chr(39))}=VALUE?"
         raise UsageError(f"no such option: {flag}", hint=hint or f"{path} --help") from error
     return f"{key}={_written(value)}"
+
+
+def _key_of(name: str) -> str | None:
+    """The full key that a name means; None for an unknown one."""
+    from medgrpo.config.aliases import ALIASES
+    from medgrpo.config.layers import full_key
+
+    try:
+        return ALIASES.get(name.rpartition(".")[2]) or full_key(name)
+    except UsageError:
+        return None
+
+
+def _is_switch(name: str) -> bool:
+    """Whether a name alone, without a value, says something: that it is on. An unknown name is judged later."""
+    from typing import get_args
+
+    from medgrpo.config.aliases import ELSEWHERE, is_switch
+    from medgrpo.config.sections import RunConfig
+
+    key = _key_of(name)
+    if key is None or name in ELSEWHERE or is_switch(name):
+        return True
+    section, _, leaf = key.partition(".")
+    info = RunConfig.model_fields[section].annotation if section in RunConfig.model_fields else None
+    field = getattr(info, "model_fields", {}).get(leaf)
+    return field is not None and bool in (field.annotation, *get_args(field.annotation))
 
 
 def _written(value: Any) -> str:

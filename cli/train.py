@@ -26,6 +26,8 @@ DEMO_LINE = (
     "demo: no --model given, so a small model is built here and trained on generated pictures; "
     "nothing is downloaded. A real run: medgrpo train --model Qwen/Qwen2.5-VL-3B-Instruct --data FOLDER"
 )
+CHECKING = "checking settings, data, rewards and model …"
+"""Said at once: reading a large dataset takes seconds."""
 SMALL_LINE = (
     "no --model given: a demo-size model is built here and trained on {data}, to try the pipeline. "
     "A real run: add --model Qwen/Qwen2.5-VL-3B-Instruct"
@@ -159,6 +161,7 @@ def train(
         resolved, name = _for_this_machine(said, resolved), None
         grant(rewards_with_code(resolved.config))  # each from a file or an option that this call gives
     settings = resolved.config
+    said.note(CHECKING)
     name = name or _run_name(settings, preset)
     checks = preflight(settings, world_size=(settings.launch.gpus or 1) * settings.launch.nodes)
     for warning in [*checks.warnings, *_estimate_warnings(settings)]:
@@ -381,7 +384,10 @@ def _estimate_warnings(settings: RunConfig) -> list[str]:
         return []
     try:
         facts = _facts(settings)
-        return [] if facts is None else plan_warnings(situation_of(settings, facts).work, is_here=True)
+        if facts is None:
+            return []
+        found = situation_of(settings, facts)
+        return plan_warnings(found.work, uncapped_tokens=found.uncapped_tokens, is_here=True)
     except (MedgrpoError, OSError, ValueError, TypeError):
         return []
 

@@ -158,6 +158,11 @@ def translated(name: str, value: Any) -> tuple[str, Any, str] | None:
     return key, _value(name, key, value), f"{name} is called {key} here"
 
 
+def is_switch(name: str) -> bool:
+    """Whether an older name is one that is on or off."""
+    return name in _SWITCHES
+
+
 def _value(name: str, key: str, value: Any) -> Any:
     if name in _SWITCHES and isinstance(value, bool):
         chosen = _SWITCHES[name][0 if value else 1]

@@ -308,8 +308,10 @@ def _exact_names() -> dict[str, Gpu]:
 
 
 def _by_squeezed(name: str) -> Gpu | None:
-    """A name as people type it: `rtx4090`, `a100_40gb`."""
-    return next((card for known, card in _exact_names().items() if known == _squeezed(name)), None)
+    """A name as people type it: `rtx4090`, `a100_40gb`, `4090`."""
+    typed = _squeezed(name)
+    known = _exact_names()
+    return known.get(typed) or (known.get(f"rtx{typed}") if typed else None)
 
 
 def _squeezed(name: str) -> str:

@@ -96,6 +96,7 @@ class Memory:
             phases["update"] += MEMORY.sam_gib * GIB
         if work.method.samples_texts:
             phases["rollout"] = self.features + (0.0 if work.uses_vllm else self.cache + whole)
+        if not work.draws_masks and not work.is_other_code:
             head = 4.0 * shape.vocab * shape.hidden  # TRL's head computes in float32
             phases["update"] = max(phases["update"], head + self.largest_layer + self.casts)
         if work.uses_vllm:
@@ -133,12 +134,10 @@ class Memory:
 
     @property
     def logits(self) -> float:
-        """Of a pass: SFT holds those of every token; GRPO and DPO compute them in pieces."""
-        tokens = self.tokens[0]
-        if self.work.draws_masks or self.work.method.samples_texts:
+        """Of the tokens that SFT learns from in a pass; GRPO and DPO compute theirs in pieces."""
+        if self.work.draws_masks or self.work.method.samples_texts or self.work.method.needs_pairs:
             return 0.0  # none, or in pieces
-        held = 0.0 if self.work.method.needs_pairs else tokens
-        return held * self.work.shape.vocab * MEMORY.logit_bytes
+        return self.tokens[1] * self.work.shape.vocab * MEMORY.logit_bytes
 
     @property
     def vision(self) -> float:

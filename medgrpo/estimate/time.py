@@ -20,6 +20,8 @@ PASS_RATE_BATCH = 64
 VALIDATION_BATCH = 32
 ADAPTED_MODULES = 7
 """Linear layers of a decoder layer that an adapter sits on."""
+RECORDING_TOKENS = 8
+"""Tokens that take as long one by one as the first ones and the recording of a step do."""
 AT_ONCE = 8
 """Pictures that go through a frozen tower together (`engine.features`)."""
 WINDOW_PATCHES = 8
@@ -175,9 +177,7 @@ def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: 
         pictures: that go through the tower in this pass.
     """
     constants, shape = work.constants, work.shape
-    head_tokens = (
-        tokens if work.method.teaches and not work.method.needs_pairs else rows * work.learned_tokens
-    )
+    head_tokens = rows * work.learned_tokens
     compute = _layers_flops(work, tokens, context) + 2 * shape.vocab * shape.hidden * head_tokens
     products = compute / (work.flops * constants.matmul)
     elements = tokens * _element_bytes(work) / (work.bytes_per_s * constants.bandwidth)
@@ -339,7 +339,10 @@ def _round(work: Workload, share: float) -> float:
     longest = work.config.rollout.max_completion_length
     if work.uses_vllm and work.config.vllm.mode == "server":
         together *= work.gpus
-    return longest * _token_seconds(work, max(1.0, together), uses_vllm=work.uses_vllm)
+    seconds = longest * _token_seconds(work, max(1.0, together), uses_vllm=work.uses_vllm)
+    if work.is_recorded and not work.uses_vllm:  # a few tokens one by one, then the recording
+        seconds += min(longest, RECORDING_TOKENS) * work.shape.layers * _layer_launches(work)
+    return seconds
 
 
 def _token_seconds(

@@ -28,7 +28,8 @@ class Answered:
 
 def chosen(count: int) -> list[int]:
     """Places of the questions that are kept: at even distances, so that nobody picks them."""
-    return sorted({round(i * (count - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, count))})
+    shown = min(SHOWN, count)
+    return sorted({round(i * (count - 1) / max(1, shown - 1)) for i in range(shown)})
 
 
 def keep_answers(run: Path, when: str, rows: Sequence[Row], completions: Sequence[str]) -> None:

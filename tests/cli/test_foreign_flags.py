@@ -36,6 +36,9 @@ def settings(line):
         ("--use_vllm true", "rollout.engine=vllm"),
         ("--torch_dtype bfloat16", "model.dtype=bfloat16"),
         ("--training.max_steps 4", "training.max_steps=4"),
+        ("--bf16", "model.dtype=bfloat16"),
+        ("--use_vllm", "rollout.engine=vllm"),
+        ("--load_in_4bit", "tuning.method=qlora"),
         ("--train_type lora", "tuning.method=lora"),
         ("--rlhf_type grpo", "training.method=grpo"),
         ("--cutoff_len 2048", "model.context_length=2048"),
@@ -77,6 +80,10 @@ def test_values_that_look_like_flags_and_all_after_two_dashes_stay():
         ("--learning_rat 1", "--set learning_rate=VALUE"),
         ("--presett fast", "--preset"),
         ("--do_train", "leave it out"),
+        ("--learning_rate", "--set training.learning_rate=VALUE"),
+        ("--learning_rate --beta 1", "--set training.learning_rate=VALUE"),
+        ("--lr", "--set training.learning_rate=VALUE"),
+        ("--num_generations", "--set rollout.num_generations=VALUE"),
     ],
 )
 def test_what_has_no_counterpart_is_answered_with_the_line_to_type(typed, words):

@@ -35,7 +35,9 @@ NEW_PAGES = (
 NOT_RUN = (
     (r"^git clone |^cd ", "fetches the repository"),
     (r"^(uv )?pip |^uv |^\. \.venv", "installs; tried by .ci/run and packaging/try_wheel.sh"),
+    (r"^medgrpo train --preset balanced$", "is the demo, which ran before"),
     (r"^pytest$", "is this"),
+    (r"^ln -s med-v2qa", "names what was fetched"),
     (r"^hf download ", "fetches a model"),
     (r"^bash packaging/", "builds a wheel; tried by the release workflow"),
     (r"^bash benchmarks/vqa_rad_3b.sh", "has a test of its own"),

@@ -77,7 +77,9 @@ def test_every_card_has_figures_that_belong_together_and_a_source():
     assert not {"T4", "V100"} & {card.name for card in GPUS.values() if card.has_bf16}
 
 
-@pytest.mark.parametrize("typed", ["rtx4090", "RTX 4090", "a100-40gb", "A100_40GB", "h100", "RTX6000Ada"])
+@pytest.mark.parametrize(
+    "typed", ["rtx4090", "RTX 4090", "a100-40gb", "A100_40GB", "h100", "RTX6000Ada", "4090"]
+)
 def test_names_are_taken_as_people_type_them(typed):
     assert find_gpu(typed)[1] == "named"
 

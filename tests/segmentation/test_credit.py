@@ -243,3 +243,20 @@ def test_counting_on_the_device_gives_the_same_judgement():
     for name in ("rewards", "sums", "slopes"):
         np.testing.assert_array_equal(getattr(here, name), getattr(there, name))
     np.testing.assert_array_equal(here.skeletons, there.skeletons.numpy())
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_cannot_be_written_to_are_no_cause_for_warnings():
+    from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.segmentation.examples import Example
+    from medgrpo.segmentation.objective import MaskObjective, draw_masks, drawn, judged
+    from medgrpo.training.trainers.masks import supervised
+
+    truth = Truth.of(truth_of(side=16), np.ones((16, 16), bool))
+    for array in (truth.mask, truth.skeleton, truth.fov):
+        array.setflags(write=False)
+    objective = MaskObjective(Cells((4,)), multi_objective_guarded, CompositeReward("simple_dice"), group=2)
+    logits = torch.zeros(16, 16)
+    draw = draw_masks(objective, logits, torch.Generator().manual_seed(0))
+    drawn(objective, draw, logits, judged(objective, draw, truth), truth)
+    supervised("bce_dice", logits, Example("", np.zeros((16, 16, 3), np.uint8), truth))

@@ -131,3 +131,21 @@ def test_a_sum_of_mask_rewards_is_judged_whole(masks_config, tmp_path):
         np.mean([entry["rewards/multi_objective/mean"], entry["rewards/simple_dice/mean"]])
     )
     assert Path(tmp_path / "run" / "final_model").is_dir()
+
+
+def test_a_guarded_reward_holds_the_dice_of_before_the_stage(masks_config):
+    from types import SimpleNamespace
+
+    from medgrpo.training.trainers.masks import _holding_dice, objective_of
+
+    notes = []
+    for words, reward, expected in (((), "multi_objective_guarded", 0.6), (("masks.hold_dice=false",), "multi_objective_guarded", None),
+                                    ((), "multi_objective", None)):  # fmt: skip
+        config = masks_config(*words, f"rewards.weights={reward}")
+        context = SimpleNamespace(
+            config=config, before={"dice": {"value": 0.6}}, reporter=SimpleNamespace(note=notes.append)
+        )
+        held = _holding_dice(objective_of(config, preflight(config)), context)
+        assert held.reward.dice_start == expected
+    assert len(notes) == 1
+    assert "0.600" in notes[0]

@@ -23,6 +23,7 @@ from medgrpo.models.weights import Weights, check_fingerprints, check_trust
 from medgrpo.rewards.masks import DynamicRecallWeight
 from medgrpo.runs.store import Completion
 from medgrpo.segmentation import losses
+from medgrpo.segmentation.credit import tensor_of
 from medgrpo.segmentation.examples import Example, Examples
 from medgrpo.segmentation.objective import (
     Drawn,
@@ -498,8 +499,8 @@ def supervised(name: str, logits: Tensor, example: Example) -> Tensor:
     """A supervised loss of one picture's logits by its name."""
     assert example.truth is not None
     device = logits.device
-    reference = torch.from_numpy(example.truth.mask).to(device)[None]
-    fov = None if example.truth.fov is None else torch.from_numpy(example.truth.fov).to(device)[None].float()
+    reference = tensor_of(example.truth.mask, device)[None]
+    fov = None if example.truth.fov is None else tensor_of(example.truth.fov, device)[None].float()
     if name == "bce_dice":
         return losses.bce(logits[None], reference, fov) + losses.soft_dice(logits[None], reference, fov)
     return getattr(losses, name)(logits[None], reference, fov)  # type: ignore[no-any-return]
