@@ -22,6 +22,7 @@ COMMANDS = {
     "runs": "列出这里的运行：训练了什么、如何结束、最佳指标。",
     "presets": "列出预设，或显示某个预设的取值及理由。",
     "doctor": "检查已安装的组件以及本机能运行什么。",
+    "bundle": "把离线安装所需的一切放进一个文件夹。",
 }
 """Command -> its line in the overview."""
 
@@ -228,6 +229,13 @@ HELP = {
     "Name of a preset, or path of a .toml file.": "预设名或 .toml 文件路径。",
     "With the layer used when no model is named.": "包含未指定模型时使用的那一层。",
     "List what in FOLDER would identify a person or a machine; exit 1 if anything does.": "列出文件夹中可能识别个人或机器的内容；若有则以 1 退出。",
+    "List the packages that medgrpo needs here, with their licences.": "列出 medgrpo 在这里需要的软件包及其许可证。",
+    "Write the bill of materials of those packages, CycloneDX as JSON.": "写出这些软件包的物料清单（CycloneDX，JSON）。",
+    "Of --licences and --sbom: with the packages of this extra. Default: train.": "用于 --licences 和 --sbom：包含此 extra 的软件包。默认 train。",
+    # bundle
+    "New folder.": "新文件夹。",
+    'As in pip install "medgrpo[EXTRA]"; may be given again. Default: the base install.': '同 pip install "medgrpo[EXTRA]"；可多次给出。默认只有基本安装。',
+    "Leave out the CUDA libraries, several GiB.": "不包含 CUDA 库（数 GiB）。",
 }
 """English help of a parameter -> Chinese."""
 

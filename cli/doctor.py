@@ -33,6 +33,20 @@ def doctor(
             help="List what in FOLDER would identify a person or a machine; exit 1 if anything does.",
         ),
     ] = None,
+    licences: Annotated[
+        bool,
+        typer.Option("--licences", help="List the packages that medgrpo needs here, with their licences."),
+    ] = False,
+    sbom: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the bill of materials of those packages, CycloneDX as JSON."
+        ),
+    ] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option(help="Of --licences and --sbom: with the packages of this extra. Default: train."),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -42,6 +56,9 @@ def doctor(
     """
     if share is not None:
         _check_share(Output(as_json=as_json, quiet=quiet), share)
+        return
+    if licences or sbom is not None:
+        _list_packages(Output(as_json=as_json, quiet=quiet), extra or ["train"], sbom)
         return
     from importlib.util import find_spec
 
@@ -59,10 +76,10 @@ def doctor(
             "remedy": f"{how_to_install('train')} --force-reinstall",
         }
     ]
-    for extra, (purpose, packages) in EXTRAS.items():
+    for name, (purpose, packages) in EXTRAS.items():
         missing = [package for package in packages if find_spec(package) is None]
         found = f"lacks {', '.join(missing)}" if missing else "installed"
-        checks.append({"check": purpose, "ok": not missing, "found": found, "remedy": how_to_install(extra)})
+        checks.append({"check": purpose, "ok": not missing, "found": found, "remedy": how_to_install(name)})
     gpus = installed_gpus()
     found = ", ".join(gpus) if gpus else "none; the demo runs on the CPU, real models want one"
     checks.append(
@@ -95,3 +112,24 @@ def _check_share(out: Output, folder: Path) -> None:
     out.result({"folder": str(folder), "findings": [vars(one) for one in found]})
     if found:
         raise typer.Exit(1)
+
+
+def _list_packages(out: Output, extras: list[str], sbom: Path | None) -> None:
+    from medgrpo.packages import needed_packages, write_bill
+
+    found, missing = needed_packages(extras)
+    out.table(
+        f"medgrpo[{','.join(extras)}] as it is installed here",
+        ["package", "version", "licence", "needed by"],
+        [(one.name, one.version, one.licence, one.needed_by) for one in found],
+    )
+    copyleft = [f"{one.name} ({one.licence})" for one in found if one.is_copyleft]
+    out.text(f"with conditions for those who pass it on: {', '.join(copyleft) or 'none'}")
+    if missing:
+        out.warn(f"not installed here, so not listed: {', '.join(missing)}")
+    if sbom is not None:
+        write_bill(found, sbom)
+        out.text(f"bill of materials in {sbom}")
+    out.result(
+        {"packages": [{**vars(one), "is_copyleft": one.is_copyleft} for one in found], "missing": missing}
+    )

@@ -114,7 +114,7 @@ def estimate_time(
         deepspeed_file(resolved.config.launch.deepspeed)
     facts = Facts(model, data, samples, size, gpu, gpus, params=params)
     result = estimate(resolved.config, facts)
-    for warning in plan_warnings(result.work):
+    for warning in plan_warnings(result.work, uncapped_tokens=result.stored_tokens):
         out.warn(warning)
     if probe:
         from medgrpo.training.probe import measure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -147,12 +148,13 @@ def evaluate(
     from medgrpo.cli.eval_tables import print_figures
     from medgrpo.evaluation.provenance import provenance
     from medgrpo.evaluation.targets import load_targets
-    from medgrpo.runs.lock import held
+    from medgrpo.locks import held
 
     out = Output(as_json=as_json, quiet=quiet)
     _refuse_useless(context)
     wanted = load_targets(targets) if targets else []
     form = _box_format(box_format)
+    place = output
     with ExitStack() as stack:
         if output is not None:
             stack.enter_context(held(output))
@@ -180,7 +182,8 @@ def evaluate(
                 hint="medgrpo preprocess SOURCE DATA makes a dataset",
             )
         else:
-            result, output = _of_model(
+            result, output, place = _of_model(
+                context,
                 out,
                 stack,
                 model,
@@ -226,7 +229,7 @@ def evaluate(
             from medgrpo.evaluation.outputs import write_outputs
 
             result.document["output"] = str(output)
-            write_outputs(result, output, review_rows=review, seed=seed)
+            write_outputs(result, place or output, review_rows=review, seed=seed)
     for note in result.predictions.notes:
         out.note(f"note: {note}")
     print_figures(out, result, show_all=show_all)
@@ -261,6 +264,11 @@ OF_A_MODEL = {
 """Options that say which model is asked, and how."""
 OF_A_FILE = {"references", "join", "columns"}
 """Options that say how ready completions are read."""
+OF_SAMPLING = {
+    *("engine", "batch_size", "max_new_tokens", "prompt", "samples", "temperature", "counterfactual"),
+    *("trust_rewards", "trust_remote_code"),
+}
+"""Options that say how a model that writes is asked; a model that draws is shown the picture."""
 OF_ANSWERS = {"plain", "weights", "box_format", "judge", "judge_model"}
 """Options that say how completions are judged; masks are measured."""
 
@@ -311,6 +319,13 @@ def _refuse_useless(context: typer.Context) -> None:
         refuse_useless(context, {"dtype"}, f"cannot be chosen from here: {engine} holds the weights")
 
 
+def _refuse_for_masks(context: typer.Context) -> None:
+    """Refuses what was typed and has no meaning for a model that answers with masks."""
+    why = "has no meaning for a model that answers with masks"
+    refuse_useless(context, OF_SAMPLING, f"{why}: it is shown the picture, and draws once")
+    refuse_useless(context, OF_ANSWERS, f"{why}: they are measured by overlap alone")
+
+
 def _of_mask_model(
     out: Output,
     model: str,
@@ -318,10 +333,10 @@ def _of_mask_model(
     dataset: PreparedDataset | None,
     plan: dict[str, Any],
     targets: list[Target],
-    output: Path | None,
+    folder: Path,
     *,
     force_base: bool,
-) -> tuple[Evaluation, Path]:
+) -> Evaluation:
     """Masks of a mask model: written beside the report, then measured like any."""
     from medgrpo.evaluation.evaluate import evaluate_predictions
     from medgrpo.evaluation.mask_files import MaskFiles
@@ -329,9 +344,10 @@ def _of_mask_model(
     from medgrpo.models.quiet import quiet_libraries
     from medgrpo.segmentation.predicting import overlays_of, predict_masks
 
+    for stale in (folder / "masks", folder / "overlays"):
+        shutil.rmtree(stale, ignore_errors=True)  # of an earlier evaluation
     split, limit = plan["split"], plan["limit"]
     dataset = _evaluated(out, dataset, Path(model).name, weights.metadata, plan["seed"])
-    folder = output or Path("evaluation") / f"{Path(model).name}-{split}"
     rows = [row for row in dataset.rows(split) if row.get("mask")][:limit]
     if not rows:
         raise UsageError(
@@ -365,11 +381,11 @@ def _of_mask_model(
         "overlays": [str(path) for path in shown],
     }
     out.note(
-        f"threshold {found.threshold:g}, as recorded beside the weights or 0.5; overlays in {folder / 'overlays'}"
+        f"threshold {found.threshold:g}, as recorded beside the weights or 0.5; overlays in the folder of the results"
     )
     if found.ceiling is not None:
         out.note(f"ceiling of Dice by the resolution of the model's masks: {found.ceiling:.3f}")
-    return result, folder
+    return result
 
 
 def _of_masks(
@@ -455,7 +471,12 @@ def _of_predictions(
     return result if dataset is None else _in_dataset(result, dataset, split)
 
 
+def _default_folder(name: str, split: str) -> Path:
+    return Path("evaluation") / f"{name.replace('/', '--')}-{split}"
+
+
 def _of_model(
+    context: typer.Context,
     out: Output,
     stack: ExitStack,
     model: str,
@@ -474,21 +495,32 @@ def _of_model(
     force_base: bool,
     trust_remote_code: bool,
     revision: str | None,
-) -> tuple[Evaluation, Path]:
+) -> tuple[Evaluation, Path, Path]:
+    """What was measured, the folder of its results, and where they are written until that is replaced as one."""
     from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.evaluate import evaluate_answers
+    from medgrpo.files import folder_replaced
     from medgrpo.generation.ask_all import Plan, answer_rows
     from medgrpo.generation.engines import choose_engine
     from medgrpo.generation.other_pictures import parse_kinds
     from medgrpo.generation.subject import find_subject
+    from medgrpo.locks import held
     from medgrpo.models.weights import find_weights
-    from medgrpo.runs.lock import held
     from medgrpo.segmentation.segmenters import is_mask_model
 
     kinds = parse_kinds(counterfactual)
     dataset = open_data(data) if data is not None else None
     if is_mask_model((found := find_weights(model, adapter)).base):
-        return _of_mask_model(out, model, found, dataset, plan, targets, output, force_base=force_base)
+        _refuse_for_masks(context)
+        if output is None:
+            output = _default_folder(Path(model).name, plan["split"])
+            stack.enter_context(held(output))
+        place = stack.enter_context(folder_replaced(output))
+        result = _of_mask_model(out, model, found, dataset, plan, targets, place, force_base=force_base)
+        result.document["overlays"] = [
+            str(output / Path(one).relative_to(place)) for one in result.document["overlays"]
+        ]
+        return result, output, place
     subject = replace(
         find_subject(
             model, adapter, force_base=force_base, trust_remote_code=trust_remote_code, revision=revision
@@ -502,14 +534,14 @@ def _of_model(
     for note in subject.notes:
         out.warn(note)
     template = subject.template(plan["prompt"], dataset.info.get("prompt_template"))
-    folder = output or Path("evaluation") / f"{subject.name.replace('/', '--')}-{plan['split']}"
+    folder = output or _default_folder(subject.name, plan["split"])
     if output is None:
         stack.enter_context(held(folder))
     reward = _reward_of_training(out, weights, subject.run_folder, template.tags, trusted)
     asked = Plan(**plan, counterfactuals=kinds)
     answers = answer_rows(subject, dataset, load, asked, out, output=folder)
     result = evaluate_answers(answers, subject, dataset, reward=reward, plain=plain, targets=targets)
-    return result, folder
+    return result, folder, folder
 
 
 def _evaluated(

@@ -5,7 +5,6 @@ Command modules are imported only when they are called, so that `--help` answers
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
@@ -17,10 +16,12 @@ import typer
 import typer.core
 
 from medgrpo.cli.output import results_alone, spoken
-from medgrpo.errors import MedgrpoError, UsageError, choice_error, file_error, missing_extra
+from medgrpo.errors import MedgrpoError, UsageError, choice_error, missing_extra
+from medgrpo.foreign import fault_of_input
 from medgrpo.language import language
 from medgrpo.masking import masked, masked_streams
 from medgrpo.rewards.trust import nothing_trusted
+from medgrpo.system import refusal_of_system
 
 # name -> (module in medgrpo.cli, one line of help). The module offers `app`, a Typer with its command(s).
 COMMANDS = {
@@ -37,6 +38,7 @@ COMMANDS = {
     "runs": ("runs", "List the runs that are here: what each trained, how it ended, its best value."),
     "presets": ("presets", "List the presets, or show the values of one and why."),
     "doctor": ("doctor", "Check what is installed and what this machine can run."),
+    "bundle": ("bundle", "Put all that an installation without a network needs into a folder."),
 }
 
 OVERVIEW = {
@@ -65,6 +67,9 @@ OVERVIEW = {
 
 INTERRUPTED = 130
 """Exit code after CTRL-C; Typer gives it back where it catches the interrupt itself."""
+
+PIPE_CLOSED = 141
+"""As shells give it for a program that SIGPIPE ends."""
 
 
 def dressed(command: Any) -> Any:
@@ -186,6 +191,9 @@ def main(arguments: list[str] | None = None) -> None:
             code = app(arguments, prog_name="medgrpo", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except BrokenPipeError:  # whoever read the results has seen enough: `medgrpo compare … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(PIPE_CLOSED)
     except Exception as error:  # the last place where an error can be worded
         if os.environ.get("MEDGRPO_DEBUG") == "1":
             sys.excepthook = _show_trace
@@ -205,15 +213,6 @@ def main(arguments: list[str] | None = None) -> None:
         if "--json" in arguments:
             print(json.dumps({"error": {"problem": "stopped", "expected": None, "hint": None}}))
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _of_a_file(error: BaseException | None) -> OSError | None:
-    """The error of a file or a full disk, in the error or behind it."""
-    while error is not None:
-        if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT)):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _show_trace(*error: Any) -> None:
@@ -236,9 +235,8 @@ def _as_medgrpo_error(error: Exception) -> MedgrpoError:
         for extra, (purpose, packages) in EXTRAS.items():
             if package in packages:
                 return missing_extra(package, extra, f"to {purpose}, medgrpo")
-    failed = _of_a_file(error)
-    if failed is not None:
-        return file_error(failed)
+    if (worded := refusal_of_system(error) or fault_of_input(error)) is not None:
+        return worded
     return MedgrpoError(
         f"{type(error).__name__}: {error}",
         hint="this looks like a bug in medgrpo; MEDGRPO_DEBUG=1 shows the trace",

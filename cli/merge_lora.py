@@ -63,7 +63,7 @@ def merge_lora(
 
     Example: medgrpo train --method sft --set tuning.method=lora --set max_steps=4 --output runs/lora && medgrpo merge-lora runs/lora --output merged
     """
-    from medgrpo.models.merge import adapter_folder, merge_adapters
+    from medgrpo.models.merge import adapter_folder, finished_merge, merge_adapters
 
     out = Output(as_json=as_json, quiet=quiet)
     weighted = [_weighted(text) for text in adapters]
@@ -71,6 +71,14 @@ def merge_lora(
     target = output or folder.with_name(f"{folder.name}-merged")
     if _is_of_masks(folder, base):
         _merge_masks(out, folder, base, target, weighted, dtype, verify, force_base=force_base)
+        return
+    if (
+        done := finished_merge(weighted, target, dtype=None if dtype is Dtype.stored else dtype.value)
+    ) is not None:
+        out.text(
+            f"{target} is the finished merge of {', '.join(str(path) for path, _ in weighted)}: nothing to do"
+        )
+        out.result({**done, "output": str(target), "was_finished": True})
         return
     out.note(f"merging {', '.join(str(path) for path, _ in weighted)} …")
     with out.progress("writing", unit="tensors") as advance:

@@ -384,7 +384,10 @@ def _estimate_warnings(settings: RunConfig) -> list[str]:
         return []
     try:
         facts = _facts(settings)
-        return [] if facts is None else plan_warnings(situation_of(settings, facts).work, is_here=True)
+        if facts is None:
+            return []
+        found = situation_of(settings, facts)
+        return plan_warnings(found.work, uncapped_tokens=found.uncapped_tokens, is_here=True)
     except (MedgrpoError, OSError, ValueError, TypeError):
         return []
 

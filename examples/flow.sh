@@ -16,7 +16,10 @@ $run train "$@" --set tuning.method=lora --resume auto --output "$folder/grpo"
 [ -e "$folder/pairs/card.json" ] || { rm -rf "$folder/pairs"; $run make-dpo "$folder/grpo" --output "$folder/pairs"; }
 # shellcheck disable=SC2086
 $run train --method dpo --model "$folder/grpo" --data "$folder/pairs" ${DPO_OPTIONS:-} --resume auto --output "$folder/dpo"
-data=$(${PYTHON:-python} -c 'import json, sys; print(json.load(open(sys.argv[1]))["provenance"]["data"])' "$folder"/grpo/final_lora/medgrpo.json)
+# The folder stands in medgrpo.json as it is seen from there.
+data=$(${PYTHON:-python} -c 'import json, os.path as p, sys
+place = p.expanduser(json.load(open(sys.argv[1]))["provenance"]["data"])
+print(p.normpath(p.join(p.dirname(p.realpath(sys.argv[1])), place)))' "$folder"/grpo/final_lora/medgrpo.json)
 for name in grpo dpo; do
     $run eval "$folder/$name" "$data" --output "$folder/eval-$name" ${EVAL_LIMIT:+--limit $EVAL_LIMIT}
 done

@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
+import re
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.masking import masked
+from medgrpo.places import without_places, written_places
 
 PARTIAL = ".partial"
 """How the names end under which files are written."""
@@ -30,7 +35,8 @@ def written_aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Args:
         durable: wait until the data is on the disk, so that a power cut leaves the old file or the new one.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    partial = partial_name(path)
+    remove_left_over(path.parent)
     try:
         yield partial
         if durable:
@@ -43,6 +49,50 @@ def written_aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
         sync(path.parent)
 
 
+def partial_name(path: Path) -> Path:
+    """The name that this process writes `path` under; it says who writes, so that others see whether it still does."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{_machine()}{PARTIAL}")
+
+
+@cache
+def _machine() -> str:
+    """A few letters for this machine; a process number means nothing on another one that shares the disk."""
+    return blake2b(os.fsencode(platform.node()), digest_size=3).hexdigest()
+
+
+_LOOKED_AT: set[Path] = set()
+
+
+def remove_left_over(folder: Path, *, again: bool = False) -> None:
+    """Remove what killed processes of this machine left half-written in a folder.
+
+    Args:
+        again: look also where this process has looked before: a listing for each file would be quadratic.
+    """
+    if folder in _LOOKED_AT and not again:
+        return
+    _LOOKED_AT.add(folder)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            writer = re.fullmatch(rf"\..+\.(\d+)(-{_machine()})?{re.escape(PARTIAL)}", entry.name)
+            if writer is None or _is_running(int(writer[1])):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write the file as a whole."""
     with written_aside(path, durable=durable) as partial:
@@ -50,7 +100,12 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write the file as a whole, in UTF-8, without secrets; halves of surrogate pairs become question marks."""
+    """Write the file as a whole, in UTF-8, without secrets; halves of surrogate pairs become question marks.
+
+    A page names files by their last name alone: people pass it on.
+    """
+    if path.suffix == ".html":
+        text = without_places(text)
     write_bytes(path, masked(text).encode("utf-8", errors="replace"), durable=durable)
 
 
@@ -84,9 +139,18 @@ def kind_of(path: Path) -> str | None:
     return "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
 
 
-def write_json(path: Path, document: Any, *, durable: bool = True) -> None:
-    """Write a JSON document as a whole, indented."""
-    write_text(path, json.dumps(finite(document), ensure_ascii=False, indent=1) + "\n", durable=durable)
+def write_json(
+    path: Path, document: Any, *, durable: bool = True, is_data: bool = False, at: Path | None = None
+) -> None:
+    """Write a JSON document as a whole, indented; absolute paths in it as they are seen from its folder.
+
+    Args:
+        is_data: rows of others, whose texts stay as they are.
+        at: the folder that the file will lie in, where that is not beside the one it is written in.
+    """
+    here = at or path.parent
+    plain = finite(document, None if is_data else lambda text: written_places(text, here))
+    write_text(path, json.dumps(plain, ensure_ascii=False, indent=1) + "\n", durable=durable)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -124,7 +188,12 @@ def append_lines(path: Path, entries: Iterable[Any], *, is_data: bool = False) -
     Args:
         is_data: what a model wrote, which stays as it is: secrets are not looked for.
     """
-    data = _lines_of(entries)
+    shown = (
+        entries
+        if is_data
+        else [finite(one, lambda text: written_places(text, path.parent)) for one in entries]
+    )
+    data = _lines_of(shown)
     with path.open("ab") as file:
         file.write(data if is_data else masked(data.decode("utf-8")).encode("utf-8"))
 
@@ -133,17 +202,34 @@ def _lines_of(entries: Iterable[Any]) -> bytes:
     return "".join(f"{json_line(entry)}\n" for entry in entries).encode("utf-8", errors="replace")
 
 
-def finite(value: Any) -> Any:
-    """The value as JSON can hold it: NaN and infinity are None, numpy scalars plain, paths text, sets lists."""
+def finite(value: Any, on_text: Callable[[str], str] | None = None) -> Any:
+    """The value as JSON can hold it: NaN and infinity are None, numpy scalars plain, paths text, sets lists.
+
+    Args:
+        on_text: what becomes of each text, keys too.
+    """
+    if isinstance(value, str | Path):
+        return on_text(str(value)) if on_text else str(value)
     if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
+        return {
+            on_text(str(key)) if on_text else str(key): finite(item, on_text) for key, item in value.items()
+        }
     if getattr(value, "ndim", None) == 0:  # a numpy scalar, or a tensor of one number
         value = value.item()
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return [finite(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return [finite(item, on_text) for item in value]
+    return value
+
+
+def storable(value: Any) -> Any:
+    """The value with halves of surrogate pairs, which no table holds, as question marks; lists and dicts through and through."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    return [storable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def rename_folder(partial: Path, path: Path, *, is_synced: bool = False) -> None:
@@ -202,9 +288,8 @@ def folder_replaced(folder: Path) -> Iterator[Path]:
     if target == Path.cwd() or target in Path.cwd().parents or os.path.ismount(target):
         yield target
         return
-    for left in target.parent.glob(f".{target.name}.*{PARTIAL}"):
-        shutil.rmtree(left, ignore_errors=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL}")
+    aside = partial_name(target)
+    remove_left_over(target.parent, again=True)
     try:
         shutil.copytree(target, aside, copy_function=link_or_copy, symlinks=True)
         yield aside
@@ -226,7 +311,7 @@ def _exchange(one: Path, other: Path) -> None:
             return
     except (AttributeError, OSError):
         pass  # another system
-    old = other.with_name(f".{other.name}.old.{os.getpid()}{PARTIAL}")
+    old = partial_name(other.with_name(f"{other.name}.old"))
     other.rename(old)
     one.rename(other)
     old.rename(one)

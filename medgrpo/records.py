@@ -21,7 +21,7 @@ from medgrpo.files import check_regular
 
 ROW_LISTS = (
     *("data", "rows", "questions", "annotations", "examples", "items"),
-    *("predictions", "results", "samples", "records"),
+    *("predictions", "results", "samples", "records", "per_sample_results", "sample_results", "per_sample"),
 )
 """Keys under which a JSON object may hold its list of rows, the first that is there."""
 

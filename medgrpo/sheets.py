@@ -13,7 +13,10 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?%?")
 
 
 def harmless(cell: Any) -> Any:
-    """The cell, text with an apostrophe before what a spreadsheet would run; numbers stay numbers."""
+    """The cell, text with an apostrophe before what a spreadsheet would run; numbers stay numbers, halves of surrogate
+    pairs become question marks."""
+    if isinstance(cell, str):
+        cell = cell.encode("utf-8", "replace").decode("utf-8")
     if not isinstance(cell, str) or not cell.startswith(_FORMULA) or _NUMBER.fullmatch(cell):
         return cell
     return f"'{cell}"

@@ -1,10 +1,12 @@
 """Small files that claim to be large, and patterns made to take for ever: refused by what they claim."""
 
 import gzip
+import io
 import json
 import struct
 import time
 import tracemalloc
+import zipfile
 import zlib
 
 import nibabel
@@ -124,6 +126,10 @@ def test_a_pattern_of_an_adapter_that_never_ends_says_so(tmp_path, monkeypatch):
         with pytest.raises(MedgrpoError, match=f"the pattern {key} in .* takes longer than 0.3 s"):
             adapters.check_patterns(tmp_path, names)
         assert time.monotonic() - started < 10
+    for key in ("rank_pattern", "alpha_pattern"):
+        file.write_text(json.dumps({"peft_type": "LORA", key: {"(a+)+b": 4}}))
+        with pytest.raises(MedgrpoError, match=f"the pattern {key} in .* takes longer than 0.3 s"):
+            adapters.check_patterns(tmp_path, ["a" * 60])
     file.write_text(json.dumps({"peft_type": "LORA", "target_modules": "(unclosed"}))
     with pytest.raises(MedgrpoError, match="no regular expression"):
         adapters.check_patterns(tmp_path, names)
@@ -165,3 +171,129 @@ def test_a_packed_picture_is_not_taken_for_small(tmp_path):
     members = [bytes(header.binaryblock) + bytes(4), bytes(range(64)), bytes(2**24)]
     content = b"".join(gzip.compress(one) for one in members)
     assert peak_of(lambda: open_volume_slice(content, ImageRef("a.nii.gz", "slice:axial/1"))) < 2**22
+
+
+class Tokenizer:
+    """Renders as Transformers does, with Jinja in its sandbox."""
+
+    def __init__(self, template):
+        self.chat_template = template
+
+    def apply_chat_template(self, messages, **_):
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        return ImmutableSandboxedEnvironment().from_string(self.chat_template).render(messages=messages)
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ 'x' * 10000000000 }}", "multiplies by more than 1000"),
+        ("{% set a = 'x' * 999 * 999 %}{{ a }}", "multiplies products"),
+        ("{{ 9 ** 9 ** 9 }}", "takes powers"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "takes longer"),
+    ],
+)
+def test_a_chat_template_that_explodes_is_refused(template, words, monkeypatch):
+    from medgrpo.models import chat_templates
+
+    monkeypatch.setattr(chat_templates, "TEMPLATE_S", 0.3)
+    with pytest.raises(MedgrpoError, match=words):
+        chat_templates.check_template(Tokenizer(template), "model")
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ '-' * 20 }}{{ messages[0].content }}", "{{ messages[9].x.y }}", "{{"]
+)
+def test_a_chat_template_that_is_only_odd_is_not(template):
+    from medgrpo.models.chat_templates import check_template
+
+    check_template(Tokenizer(template), "model")
+
+
+@pytest.mark.parametrize("name", ["mask.npy", "mask.npz"])
+def test_an_array_is_refused_by_what_its_header_claims(tmp_path, name):
+    from medgrpo.evaluation.mask_files import read_mask
+
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": "|u1", "fortran_order": False, "shape": (100_000, 100_000)}
+    )
+    file = tmp_path / name
+    if name.endswith("npz"):
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("a.npy", stream.getvalue() + bytes(2**24))
+    else:
+        file.write_bytes(stream.getvalue())
+
+    def look():
+        with pytest.raises(ValueError, match="claims 10,000,000,000 values"):
+            read_mask(file)
+
+    assert peak_of(look) < 2**22
+
+
+def test_every_bomb_that_needs_no_model_is_contained():
+    """One of the bombs in a process of its own; `python -m tests.bombs` tries all of them."""
+    from tests.bombs import exploded, is_contained
+
+    for name in ("YAML that names itself nine times", "XML entities in entities"):
+        result = exploded(name)
+        assert is_contained(*result), (name, result)
+
+
+def test_a_deflated_dicom_is_unpacked_no_further_than_the_limit(tmp_path, monkeypatch):
+    from medgrpo.data import dicom
+    from tests.bombs import dicom as written
+
+    file = written(tmp_path, deflated=True, rows=2048, data=bytes(2 * 2048**2))
+    assert file.stat().st_size < 2**16
+    assert dicom.read_dicom_header(file).frames == 1
+    monkeypatch.setattr(dicom, "MOST_UNPACKED", 2**20)
+
+    def look():
+        for read in (
+            lambda: dicom.read_dicom_header(file),
+            lambda: dicom.dicom_frame(file.read_bytes(), "a.dcm", ""),
+        ):
+            with pytest.raises(Unusable, match="unpacks to more than 1 MiB"):
+                read()
+
+    look()  # imports
+    assert peak_of(look) < 2**22
+
+
+def test_a_table_that_repeats_one_long_text_is_read_no_further_than_is_fair(tmp_path, monkeypatch):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from medgrpo import tables
+
+    column = pa.array(["x" * 10**5]).take(pa.array([0] * 2000))
+    parquet.write_table(pa.table({"completion": column, "n": list(range(2000))}), tmp_path / "a.parquet")
+    assert tables.read_table(tmp_path / "a.parquet", ["n"]).column("n").to_pylist() == list(range(2000))
+    assert tables.read_table(tmp_path / "a.parquet").equals(parquet.read_table(tmp_path / "a.parquet"))
+    monkeypatch.setattr(tables, "FLOOR", 2**24)
+    with pytest.raises(MedgrpoError, match="unfolds to more than 16 MiB"):
+        tables.read_table(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("rows", [[], [{"a": None, "b": [1]}], [{"a": {"c": "x"}, "b": None}] * 700])
+def test_tables_are_read_as_pyarrow_reads_them(tmp_path, rows):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from medgrpo.tables import read_table
+
+    kinds = pa.schema(
+        {
+            "a": pa.null() if rows and rows[0]["a"] is None else pa.struct({"c": pa.string()}),
+            "b": pa.list_(pa.int64()),
+        },
+        {"k": "v"},
+    )
+    parquet.write_table(pa.Table.from_pylist(rows, schema=kinds), tmp_path / "a.parquet")
+    wanted = parquet.read_table(tmp_path / "a.parquet")
+    found = read_table(tmp_path / "a.parquet")
+    assert found.to_pylist() == wanted.to_pylist()
+    assert found.schema.metadata[b"k"] == wanted.schema.metadata[b"k"] == b"v"

@@ -7,6 +7,8 @@ belongs to a frame is looked for in its own functional group, then in the shared
 
 from __future__ import annotations
 
+import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -61,6 +63,10 @@ STEPS = (
     "PhotometricInterpretation",
 )
 LONGEST_SIDE = 2**16
+MOST_FRAMES = 200_000
+MOST_UNPACKED = 2**28
+"""Bytes of a deflated file, unpacked; the syntax is for reports and small pictures."""
+CHUNK = 2**20
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -91,14 +97,38 @@ def read_dicom_header(path: Path) -> Header:
     """
     pydicom = _pydicom()
     try:
+        _check_packed(path, path.name)
         return _header(pydicom.dcmread(path, stop_before_pixels=True))
     except (pydicom.errors.InvalidDicomError, OSError, ValueError, EOFError, TypeError) as error:
         raise Unusable("image unreadable", f"{path.name} is no DICOM file, or damaged") from error
 
 
+def _check_packed(source: Path | BytesIO, name: str) -> None:
+    """Refuse a deflated file that unfolds to more than `MOST_UNPACKED`: pydicom unpacks all of it to read a tag.
+
+    Raises:
+        Unusable: it does.
+    """
+    from pydicom.filereader import _read_file_meta_info as read_meta
+    from pydicom.filereader import read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        read_preamble(file, force=False)
+        if read_meta(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return
+        unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while (packed := unpacker.unconsumed_tail or file.read(CHUNK)) and size <= MOST_UNPACKED:
+            size += len(unpacker.decompress(packed, CHUNK))
+    if size > MOST_UNPACKED:
+        raise Unusable("image too large", f"{name} unpacks to more than {MOST_UNPACKED // 2**20} MiB")
+
+
 def _header(data: Any) -> Header:
     written = _text(data, "Modality").upper()
     frames = max(1, int(_number(data, "NumberOfFrames") or 1))
+    if frames > MOST_FRAMES:
+        raise ValueError(f"it claims {frames:,} frames")
     left_out = "an object without a picture" if written in NO_PICTURE else None
     if left_out is None and not _number(data, "Rows"):
         raise ValueError("no rows of pixels")
@@ -182,6 +212,7 @@ def dicom_frame(content: bytes, name: str, part: str) -> tuple[Image, str | None
     pydicom = _pydicom()
     frame = int(part.partition(":")[2] or 1) - 1
     try:
+        _check_packed(BytesIO(content), name)
         data = pydicom.dcmread(BytesIO(content))
         sides = [int(_number(data, side) or 0) for side in ("Rows", "Columns")]
         if sides[0] * sides[1] > MAX_SOURCE_PIXELS:

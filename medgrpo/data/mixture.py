@@ -20,6 +20,7 @@ from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.schema import FILE_COLUMNS, ROW_SCHEMA, SPLITS, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, choice_error, typed_path
 from medgrpo.files import check_regular
+from medgrpo.foreign import reads
 from medgrpo.rows import Row, columns
 
 if TYPE_CHECKING:
@@ -244,6 +245,7 @@ def _beside(file: Path, path: Any) -> Path:
     return (file.parent / Path(str(path)).expanduser()).resolve()
 
 
+@reads("text", "a prepared dataset")
 def open_data(text: str | Path, *, seed: int = 0, registry: str | Path | None = None) -> PreparedDataset:
     """The dataset, or the mixture, that `--data` names.
 

@@ -33,6 +33,7 @@ from medgrpo.data.splits import Groups, assign, parse_split, text_key
 from medgrpo.data.store import disk_errors, journal, store_all, sync_all
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
 from medgrpo.files import cache_folder
+from medgrpo.foreign import reads
 from medgrpo.models.folders import refuse_mistyped
 from medgrpo.rows import Row, columns
 
@@ -108,6 +109,7 @@ PROMPTS: dict[Task, str] = {
 }
 
 
+@reads("source_path", "images, questions, texts or masks in a form that docs/data.md lists")
 def prepare(
     source_path: str | Path,
     output: str | Path,

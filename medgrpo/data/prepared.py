@@ -16,7 +16,8 @@ from typing import IO, Any, overload
 
 from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra, typed_path
-from medgrpo.files import PARTIAL, rename_folder, sync, write_json
+from medgrpo.files import PARTIAL, rename_folder, storable, sync, write_json
+from medgrpo.foreign import reading
 from medgrpo.rows import Row
 
 try:
@@ -25,6 +26,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 INFO_NAME = "dataset.json"
+EXPECTED = "a split of a prepared dataset, as `medgrpo preprocess` writes it"
 LOCK_NAME = ".lock"
 """In the unfinished dataset: locked by the process that writes it."""
 ROW_GROUP = 256
@@ -121,12 +123,13 @@ class PreparedDataset:
 
     def table(self, split: str, columns: Sequence[str] | None = None) -> Any:
         """A split as a `pyarrow.Table`, or only some columns of it; images are not read."""
-        return _parquet().read_table(self._file(split), columns=list(columns) if columns else None)
+        with reading(self._file(split), EXPECTED):
+            return _parquet().read_table(self._file(split), columns=list(columns) if columns else None)
 
     def rows(self, split: str, limit: int | None = None) -> Iterator[Row]:
         """The rows of a split in order, the first `limit` of them, a few hundred in memory at a time."""
         remaining = self.count(split) if limit is None else limit
-        with _parquet().ParquetFile(self._file(split)) as file:
+        with reading(self._file(split), EXPECTED), _parquet().ParquetFile(self._file(split)) as file:
             for batch in file.iter_batches(batch_size=ROW_GROUP):
                 for row in batch.to_pylist():
                     if remaining <= 0:
@@ -297,7 +300,6 @@ class PreparedWriter:
         Raises:
             ValueError: a required column of a row is None.
         """
-        import pyarrow as pa
 
         schema = arrow_schema()
         file = self.folder / f"{split}.parquet"
@@ -309,10 +311,10 @@ class PreparedWriter:
                 chunk.append(row)
                 count += 1
                 if len(chunk) == ROW_GROUP:
-                    writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+                    writer.write_table(_as_table(chunk, schema))
                     chunk = []
             if chunk:
-                writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+                writer.write_table(_as_table(chunk, schema))
         sync(file)
         self._counts[split] = count
         return count
@@ -358,6 +360,15 @@ def _locked(file: Path, target: Path) -> IO[str]:
             hint="wait for it, or choose another folder",
         ) from error
     return opened
+
+
+def _as_table(rows: list[Row], schema: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.Table.from_pylist(rows, schema=schema)
+    except UnicodeEncodeError:
+        return pa.Table.from_pylist(storable(rows), schema=schema)
 
 
 def _check_required(row: Row) -> None:

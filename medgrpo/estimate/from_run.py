@@ -18,6 +18,7 @@ from medgrpo.estimate.memory import GIB, Memory
 from medgrpo.estimate.time import Phases, phases
 from medgrpo.estimate.workload import Workload
 from medgrpo.files import read_json
+from medgrpo.places import found_place, found_settings
 from medgrpo.records import json_objects
 
 NAMES = tuple(Phases().of_the_log())
@@ -127,7 +128,9 @@ def compare_with_estimate(run: Path) -> Comparison:
     """
     if not (run / "config.toml").is_file():
         raise UsageError(f"{run} is no run folder", expected="a folder with config.toml and log.jsonl")
-    config = RunConfig.model_validate(tomllib.loads((run / "config.toml").read_text(encoding="utf-8")))
+    config = RunConfig.model_validate(
+        found_settings(tomllib.loads((run / "config.toml").read_text(encoding="utf-8")), run)
+    )
     entries = [entry for entry in json_objects(run / "log.jsonl") if "s_per_prompt" in entry]
     if not entries:
         raise UsageError(f"{run} has no finished step: nothing to compare")
@@ -175,7 +178,8 @@ def _situation(run: Path, config: RunConfig) -> Situation:
     if names and match_card(str(names[0])) is not None:
         gpu = str(names[0])
     model = config.model.path or str(run / "demo" / "model")
-    data = Path(str(described.get("data") or config.data.path or run / "demo" / "data"))
+    stated = found_place(str(described.get("data") or ""), run)
+    data = Path(stated or str(config.data.path or run / "demo" / "data"))
     known = read_rows(data)
     facts = Facts(
         model=base_of(model),

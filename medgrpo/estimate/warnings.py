@@ -5,15 +5,14 @@ from __future__ import annotations
 from medgrpo.estimate.hardware import host_memory_gib
 from medgrpo.estimate.memory import Memory
 from medgrpo.estimate.workload import Workload
-
-TILES_WORTH = 448 * 448 * 2
-"""Pixels of two tiles of InternVL."""
+from medgrpo.models.families import image_family
 
 
-def plan_warnings(work: Workload, *, is_here: bool = False) -> list[str]:
+def plan_warnings(work: Workload, *, uncapped_tokens: int = 0, is_here: bool = False) -> list[str]:
     """Warnings of a workload, in the order of what they cost.
 
     Args:
+        uncapped_tokens: of a picture without `model.max_pixels`; 0: not known.
         is_here: whether the run would be on this machine, so that its memory counts.
     """
     found = []
@@ -34,8 +33,12 @@ def plan_warnings(work: Workload, *, is_here: bool = False) -> list[str]:
         found.append(
             f"{work.gpu.name} has no bfloat16, so this run computes in float32: --set model.dtype=float16 takes half the memory"
         )
-    if work.shape.family == "internvl" and work.image_tokens and work.config.model.max_pixels < TILES_WORTH:
-        found.append("InternVL sees one tile of 448 px at this model.max_pixels")
+    family = image_family(work.shape.family) if work.image_tokens else None
+    if family and family.layout == "tiles" and work.image_tokens == family.tile_tokens < uncapped_tokens:
+        found.append(
+            f"{work.shape.name} sees one tile of {family.tile_px} px of each picture at model.max_pixels = "
+            f"{work.config.model.max_pixels}: --set model.max_pixels={4 * family.tile_px**2} gives it four and an overview"
+        )
     if work.image_tokens and work.prompt_tokens + work.longest_learned > work.config.model.context_length:
         found.append(
             f"prompt and completion are {work.prompt_tokens + work.longest_learned:.0f} tokens, and rows above model.context_length = "

@@ -13,6 +13,7 @@ from medgrpo.errors import MedgrpoError
 from medgrpo.estimate.constants import FITTED, Constants
 from medgrpo.estimate.hardware import Gpu
 from medgrpo.files import read_json
+from medgrpo.foreign import reads
 from medgrpo.methods import METHODS, Method
 from medgrpo.models.shape import ModelShape
 
@@ -256,6 +257,7 @@ def zero_stage(deepspeed: str | None) -> int:
         return 3 if "zero3" in deepspeed else 2
 
 
+@reads("data", "a prepared dataset")
 def read_dataset(data: Path) -> dict[str, Any]:
     """`dataset.json` of a prepared dataset, or what a mixture (`a,b:0.3`) says in its place.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +38,8 @@ SUFFIXES = (".png", ".gif", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".npy", ".
 LOSSY = (".jpg", ".jpeg")
 PANELS = 3
 """Pictures of some programs show picture, reference and prediction one above the other."""
+MOST_VALUES = 200_000_000
+"""Of an array that is a mask, as of a picture."""
 _HASH = re.compile(r"-[0-9a-f]{8}$")
 
 
@@ -183,6 +188,7 @@ def read_mask(path: Path, shape: tuple[int, int] | None = None) -> Mask:
 
 
 def _array(path: Path) -> Mask:
+    _check_claim(path)
     loaded = np.load(path, allow_pickle=False)
     array = np.squeeze(loaded[loaded.files[0]] if path.suffix.lower() == ".npz" else loaded)
     if array.ndim != 2:
@@ -192,6 +198,27 @@ def _array(path: Path) -> Mask:
     if array.dtype.kind not in "bui":
         raise ValueError(f"an array of {array.dtype} is no mask")
     return np.asarray(array > 127 if array.max(initial=0) > 1 else array > 0)
+
+
+def _check_claim(path: Path) -> None:
+    """Refuse an array that would be larger than any picture, by its header alone: a packed one is small on the disk."""
+    with ExitStack() as stack:
+        if path.suffix.lower() == ".npz":
+            members = stack.enter_context(zipfile.ZipFile(path))
+            name = next(iter(members.namelist()), None)
+            if name is None:
+                raise ValueError("it holds no array")
+            stream: IO[bytes] = stack.enter_context(members.open(name))
+        else:
+            stream = stack.enter_context(path.open("rb"))
+        version = np.lib.format.read_magic(stream)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, kind = read(stream)
+    values = math.prod(shape)
+    if values > MOST_VALUES or kind.itemsize > 16:
+        raise ValueError(f"it claims {values:,} values, over the limit of {MOST_VALUES:,}")
 
 
 def find_masks(folder: Path, rows: Sequence[Row]) -> list[Path | None]:

@@ -13,7 +13,8 @@ from medgrpo.errors import UsageError
 from medgrpo.evaluation.foreign_rows import checked
 from medgrpo.evaluation.mask_files import COLUMN, listed_masks
 from medgrpo.figures import Bounds
-from medgrpo.files import written_aside
+from medgrpo.files import storable, written_aside
+from medgrpo.foreign import reads
 from medgrpo.rows import Row, as_row, columns
 
 SCHEMA_VERSION = 1
@@ -60,6 +61,7 @@ class Predictions:
         )
 
 
+@reads("path", "completions: JSON lines, JSON, CSV or parquet")
 def read_predictions(
     path: str | Path,
     *,
@@ -234,17 +236,10 @@ def write_predictions(
 
         raise missing_extra("pyarrow", "data", "writing predictions.parquet") from error
     table = pa.table(
-        {name: pa.array([_whole(value) for value in values]) for name, values in columns.items()}
+        {name: pa.array([storable(value) for value in values]) for name, values in columns.items()}
     )
     table = table.replace_schema_metadata(
         {"schema_version": str(SCHEMA_VERSION), "bounds": json.dumps(dict(bounds or {}))}
     )
     with written_aside(path) as partial:
         pq.write_table(table, partial, compression="zstd")
-
-
-def _whole(value: Any) -> Any:
-    """The value with halves of surrogate pairs replaced: parquet holds valid Unicode only."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
-    return [_whole(item) for item in value] if isinstance(value, list) else value

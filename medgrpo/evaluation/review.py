@@ -13,6 +13,7 @@ from medgrpo.errors import UsageError
 from medgrpo.evaluation.score import Scored
 from medgrpo.evaluation.statistics import estimate
 from medgrpo.figures import SHARE
+from medgrpo.foreign import reads
 from medgrpo.records import BadRow, csv_rows, read_text
 from medgrpo.sheets import write_sheet
 
@@ -67,6 +68,7 @@ def row_key(scored: Scored, index: int) -> str:
     return str(index if identity is None else identity)
 
 
+@reads("path", "a review sheet that was filled in")
 def read_review(path: str | Path, scored: Scored) -> dict[str, Any]:
     """How far a filled sheet agrees with the scorer.
 

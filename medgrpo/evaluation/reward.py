@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.places import found_places
 
 if TYPE_CHECKING:
     from medgrpo.rewards.composite import CompositeReward
@@ -75,4 +76,4 @@ def _of_run(run: Path | None) -> dict[str, Any]:
         section = tomllib.loads((run / "config.toml").read_text(encoding="utf-8")).get("rewards", {})
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise MedgrpoError(f"{run / 'config.toml'} cannot be read: {error}") from error
-    return section if isinstance(section, dict) else {}
+    return found_places(section, run) if isinstance(section, dict) else {}

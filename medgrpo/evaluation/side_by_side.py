@@ -11,8 +11,10 @@ from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.figures import Bounds, figure
+from medgrpo.foreign import reads
 from medgrpo.rows import as_row
 from medgrpo.runs.answers import Answer, Difference, ModelScore, Question, SideBySide
+from medgrpo.tables import read_table
 
 SHOWN_QUESTIONS = 60
 """Questions whose answers are shown in full."""
@@ -106,6 +108,7 @@ def is_evaluation(path: Path) -> bool:
     return named and (folder / "metrics.json").is_file() and (folder / "predictions.parquet").is_file()
 
 
+@reads("path", "the predictions of an evaluation, or completions")
 def _read(path: Path, references: Path | None, join: str | None, columns: Mapping[str, str] | None) -> Model:
     if is_evaluation(path):
         path = (path if path.is_dir() else path.parent) / "predictions.parquet"
@@ -132,15 +135,9 @@ def _read(path: Path, references: Path | None, join: str | None, columns: Mappin
 
 def _stored_scores(path: Path, name: str) -> Model | None:
     """The predictions with the scores that `eval` wrote beside them; None if there are none."""
-    try:
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        from medgrpo.errors import missing_extra
-
-        raise missing_extra("pyarrow", "data", "reading predictions.parquet") from error
     if not path.is_file():
         raise UsageError(f"no predictions at {str(path)!r}")
-    table = pq.read_table(path)
+    table = read_table(path)
     if not {"completion", MAIN_SCORE, "rule", "reference"} <= set(table.column_names):
         return None
     columns = table.to_pydict()

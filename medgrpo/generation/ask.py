@@ -7,6 +7,7 @@ from typing import Any
 
 from medgrpo.data.schema import guess_language, new_row
 from medgrpo.errors import UsageError
+from medgrpo.foreign import reads
 from medgrpo.generation.generate import Sampling, encode_prompts, generate
 from medgrpo.generation.subject import Subject, load_subject
 from medgrpo.models.families import image_token_of
@@ -16,6 +17,7 @@ IMAGE_TOKENS = ("<|image_pad|>", "<image_soft_token>", "<IMG_CONTEXT>", "<image>
 """Tokens that stand for a piece of a picture, in the families of models."""
 
 
+@reads("subject", "a model that answers questions, with its tokenizer and settings")
 def ask(
     subject: Subject,
     image: Path | None,

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import PromptTemplate
 from medgrpo.errors import UsageError
+from medgrpo.foreign import reads
 from medgrpo.generation.generate import Sampling
 from medgrpo.generation.other_pictures import Counterfactual, counterfactual_rows
 from medgrpo.generation.resumable import Completed, generate_resumably
@@ -93,6 +94,7 @@ class Answers:
     wall_s: float = 0.0
 
 
+@reads("subject", "a model that answers questions, with its tokenizer and settings")
 def answer_rows(
     subject: Subject,
     dataset: PreparedDataset,

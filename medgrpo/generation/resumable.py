@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medgrpo.files import append_lines, write_lines
+from medgrpo.files import append_lines, finite, write_lines
+from medgrpo.places import written_places
 from medgrpo.rows import Row
 
 Completed = dict[str, Any]
@@ -48,7 +49,8 @@ def generate_resumably(
         on_replace: called with the names of the settings that differ; empty where the file does not say.
     """
     done: dict[str, Completed] = {}
-    head: dict[str, Any] = {"fingerprint": fingerprint(settings), "settings": _plain(settings)}
+    here = Path() if file is None else file.parent
+    head: dict[str, Any] = {"fingerprint": fingerprint(settings), "settings": _plain(settings, here)}
     if file is not None and file.is_file():
         before, done = _read(file)
         if before.get("fingerprint") != head["fingerprint"]:
@@ -82,9 +84,10 @@ def _key(row: Row, index: int) -> str:
     return str(row.get("id", index))
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+def _plain(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The settings as JSON has them, with places as they are seen from the file's folder."""
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
-    return plain
+    return dict(finite(plain, lambda text: written_places(text, folder)))
 
 
 def _changed(before: Any, now: Any) -> list[str]:

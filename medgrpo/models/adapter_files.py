@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import read_json, write_json, write_text
+from medgrpo.foreign import reads
 from medgrpo.models.tensor_files import ADAPTER_FILE, listed, read_config, read_header
+from medgrpo.places import found_places, without_places
 
 if TYPE_CHECKING:
     import torch
 
 CONFIG = "adapter_config.json"
 _BIN = "adapter_model.bin"
+_NAMES_PLACES = {"base_model", "adapter_before"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ def adapter_tensor_file(folder: Path) -> Path:
     )
 
 
+@reads("folder", "an adapter: adapter_config.json and its tensors")
 def read_adapter(folder: Path) -> AdapterFiles:
     """The adapter with all its tensors, each of them finite.
 
@@ -165,4 +170,29 @@ def recorded_metadata(folder: Path | None) -> dict[str, Any]:
         found = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise MedgrpoError(f"{file} cannot be read: {error}") from error
-    return found if isinstance(found, dict) else {}
+    return _with_places(found, folder) if isinstance(found, dict) else {}
+
+
+def _with_places(metadata: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The metadata with those of its entries that name places as they lie now."""
+    places = {key: found_places(metadata[key], folder) for key in _NAMES_PLACES & metadata.keys()}
+    provenance = metadata.get("provenance")
+    if isinstance(provenance, dict):
+        places["provenance"] = found_places(provenance, folder)
+    return {**metadata, **places}
+
+
+def without_traces(folder: Path, at: Path | None = None) -> None:
+    """Take from what a trainer has saved the paths of this machine: a base is named as it is seen from the adapter, the
+    README has its name alone, and `training_args.bin` goes, a pickle that nothing of ours reads.
+
+    Args:
+        folder: of a model or an adapter.
+        at: the folder that it will be, where that is not beside this one.
+    """
+    (folder / "training_args.bin").unlink(missing_ok=True)
+    file, readme = folder / CONFIG, folder / "README.md"
+    if file.is_file():
+        write_json(file, read_json(file), durable=False, at=at)
+    if readme.is_file():
+        write_text(readme, without_places(readme.read_text("utf-8")), durable=False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medgrpo.alarm import limited
 from medgrpo.errors import MedgrpoError, missing_extra
+from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import AdapterFiles, adapter_config, read_adapter
 from medgrpo.models.tensor_files import listed
 
@@ -21,6 +22,7 @@ _OTHER = (
 )
 
 
+@reads("folder", "an adapter of that base")
 def load_adapter(model: Any, folder: Path, *, base: str, is_trainable: bool = False) -> Any:
     """The model with the adapter, as PEFT's model.
 
@@ -104,10 +106,7 @@ def check_patterns(folder: Path, names: Sequence[str]) -> None:
         MedgrpoError: a pattern takes longer than `PATTERN_S`, or is no regular expression.
     """
     settings = adapter_config(folder)
-    for key in ("target_modules", "exclude_modules", "layers_pattern"):
-        pattern = settings.get(key)
-        if not isinstance(pattern, str):
-            continue
+    for key, pattern in _patterns(settings):
 
         def late(key: str = key) -> MedgrpoError:
             return MedgrpoError(
@@ -123,6 +122,24 @@ def check_patterns(folder: Path, names: Sequence[str]) -> None:
                 raise MedgrpoError(
                     f"the pattern {key} in {folder / 'adapter_config.json'} is no regular expression: {error}"
                 ) from error
+
+
+def _patterns(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What PEFT reads as a regular expression: settings that are text, and the names in tables of ranks by name."""
+    for key in (
+        "target_modules",
+        "exclude_modules",
+        "layers_pattern",
+        "modules_to_save",
+        "target_parameters",
+    ):
+        if isinstance(pattern := settings.get(key), str):
+            yield key, pattern
+        elif key == "layers_pattern" and isinstance(pattern, list):
+            yield from ((key, one) for one in pattern if isinstance(one, str))
+    for key in ("rank_pattern", "alpha_pattern"):
+        if isinstance(table := settings.get(key), dict):
+            yield from ((key, rf"(.*\.)?({name})$") for name in table)
 
 
 def _prefix(kind: str) -> str:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra, typed_path
+from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import check_finite
+from medgrpo.models.chat_templates import check_template
 from medgrpo.models.families import (
     family_of_model,
     family_of_processor,
@@ -42,6 +44,7 @@ class LoadedModel:
         return getattr(self.processor, "tokenizer", self.processor)
 
 
+@reads("path", "a model: config.json, weights, tokenizer")
 def check_model(path: str, *, revision: str | None = None) -> dict[str, Any] | None:
     """The model's config.json as a dict; None for a hub name, which is only looked up when it is loaded.
 
@@ -98,6 +101,7 @@ def _check_folder(folder: Path) -> dict[str, Any]:
     return config
 
 
+@reads("path", "a model: config.json, weights, tokenizer")
 def load_model(
     path: str,
     *,
@@ -223,6 +227,7 @@ def _refuse_kernels(path: str, config: Any) -> None:
             )
 
 
+@reads("path", "a model with its tokenizer and processor")
 def load_processor(
     path: str,
     *,
@@ -259,6 +264,7 @@ def load_processor(
             expected="an instruction-tuned model",
             hint="take the -Instruct version of the model",
         )
+    check_template(processor, path)
     if thinking in ("on", "off"):
         set_thinking(processor, is_on=thinking == "on")
     return processor

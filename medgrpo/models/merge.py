@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -11,8 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError
-from medgrpo.files import rename_folder
-from medgrpo.models.adapter_files import AdapterFiles, check_finite, is_adapter, is_finite, read_adapter
+from medgrpo.files import finite, write_json
+from medgrpo.foreign import reads
+from medgrpo.locks import new_folder, refuse_used
+from medgrpo.models.adapter_files import (
+    AdapterFiles,
+    check_finite,
+    is_adapter,
+    is_finite,
+    read_adapter,
+    recorded_metadata,
+)
 from medgrpo.models.families import tower_of
 from medgrpo.models.fingerprint import adapter_fingerprint, base_fingerprint
 from medgrpo.models.folders import METADATA
@@ -122,6 +130,7 @@ def base_of(adapter: Path, base: str | None) -> str:
     return find_weights(str(adapter), base=base, base_hint="--base MODEL").base
 
 
+@reads("adapters", "adapters that fit their base")
 def merge_adapters(
     adapters: Sequence[tuple[Path, float]],
     output: Path,
@@ -152,8 +161,7 @@ def merge_adapters(
     """
     from medgrpo.models.quiet import quiet_libraries
 
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"{output} exists and is not empty", hint="give a new folder with --output")
+    refuse_used(output)
     found = [
         find_weights(str(adapter_folder(path)), base=base, base_hint="--base MODEL") for path, _ in adapters
     ]
@@ -169,9 +177,7 @@ def merge_adapters(
             for one, (_, weight) in zip(found, adapters, strict=True)
         ]
         plan = _plan(folder, files, dtype, notes, on_tensor or (lambda count: None), trust=trust)
-        partial = output.with_name(f".{output.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
+        with new_folder(output, "merge into") as partial:
             changed = _write(plan, partial, [Path(str(one.adapter)) for one in found], notes)
             check = _verified(plan, partial, files, found, verify, notes, trust=trust)
             named = _by_tower(plan.changes)
@@ -179,17 +185,26 @@ def merge_adapters(
                 output, found[0].base, dtype or "as stored", named, _by_tower(changed), check, notes
             )
             _describe(merge, partial, found, [weight for _, weight in files], folder)
-            rename_folder(partial, output)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise MedgrpoError(
-                    f"the disk of {output.parent} is full; nothing was kept",
-                    hint="make room, or --output on another disk",
-                ) from error
-            raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     return merge
+
+
+def finished_merge(
+    adapters: Sequence[tuple[Path, float]], output: Path, *, dtype: str | None = None
+) -> dict[str, Any] | None:
+    """What `medgrpo.json` in the output says, where it is the finished merge of these adapters as they are now.
+
+    None where it is something else, or nothing.
+    """
+    made: dict[str, Any] = recorded_metadata(output).get("merged") or {}
+    recorded = made.get("adapters")
+    if not isinstance(recorded, list) or made.get("dtype") != (dtype or "as stored"):
+        return None
+    wanted = [
+        {"weight": weight, "fingerprint": finite(adapter_fingerprint(adapter_folder(path)))}
+        for path, weight in adapters
+    ]
+    is_same = [{key: one.get(key) for key in ("weight", "fingerprint")} for one in recorded] == wanted
+    return made if is_same else None
 
 
 def merge_adapter(adapter: Path, output: Path, **options: Any) -> Merge:
@@ -294,7 +309,7 @@ def _write(plan: _Plan, partial: Path, adapters: Sequence[Path], notes: list[str
     """The folder without its description; gives the weights that differ from the base."""
     from medgrpo.models.shards import Entry, write_index, write_shard
 
-    partial.mkdir(parents=True)
+    partial.mkdir(parents=True, exist_ok=True)
     layout = {
         shard.safe_name: {name: _entry(one, plan.dtype) for name, one in shard.entries.items()}
         for shard in plan.shards
@@ -464,4 +479,4 @@ def _describe(
         "check": None if merge.check is None else merge.check.as_dict(),
         "notes": merge.notes,
     }
-    (partial / METADATA).write_text(json.dumps(metadata, ensure_ascii=False, indent=1), encoding="utf-8")
+    write_json(partial / METADATA, metadata)

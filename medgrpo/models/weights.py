@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError, typed_path
+from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import CONFIG, adapter_config, is_adapter, recorded_metadata
 from medgrpo.models.fingerprint import adapter_fingerprint, base_fingerprint, check_adapter, check_base
 from medgrpo.models.folders import (
@@ -43,6 +45,7 @@ class Weights:
         return self.adapter or (Path(self.base) if Path(self.base).is_dir() else None)
 
 
+@reads("path", "a model, an adapter, or a run folder")
 def find_weights(
     path: str, adapter: str | Path | None = None, *, base: str | None = None, base_hint: str | None = None
 ) -> Weights:
@@ -143,6 +146,7 @@ def data_seed(metadata: Mapping[str, Any]) -> int | None:
     return seed if isinstance(seed, int) else None
 
 
+@reads("weights", "an adapter on its base")
 def check_fingerprints(weights: Weights, *, force: bool = False) -> list[str]:
     """Refuse a base or adapter that is not the one that was trained, as far as `medgrpo.json` recorded it.
 
@@ -318,8 +322,8 @@ def _places(adapter: Path, recorded: str, metadata: dict[str, Any]) -> Iterator[
     path = Path(recorded).expanduser()
     yield path
     if not path.is_absolute():
-        yield adapter / path
-        yield adapter.parent / path
+        yield Path(os.path.normpath(adapter / path))
+        yield Path(os.path.normpath(adapter.parent / path))
     run = (metadata.get("provenance") or {}).get("run_folder")
     if run and path.is_absolute() and path.is_relative_to(run):
         for above in adapter.parents[

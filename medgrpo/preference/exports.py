@@ -14,8 +14,9 @@ from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import PromptTemplate, build_messages
-from medgrpo.errors import UsageError, choice_error
-from medgrpo.files import link_or_copy, rename_folder, write_json, write_lines
+from medgrpo.errors import choice_error
+from medgrpo.files import link_or_copy, write_json, write_lines
+from medgrpo.locks import new_folder
 from medgrpo.rows import Row
 
 FORMATS = {
@@ -61,17 +62,13 @@ def export(
     """
     if form not in FORMATS:
         raise choice_error("format", form, FORMATS)
-    if output.exists() and any(output.iterdir()):
-        raise UsageError(f"{output} exists and is not empty", hint="give a new folder with --output")
-    partial = output.with_name(f".{output.name}.partial")
-    partial.mkdir(parents=True)
     counts = {}
     writer = {"trl": _trl, "llamafactory": _llamafactory, "swift": _swift, "jsonl": _jsonl}[form]
-    for split in dataset.splits:
-        examples = [_example(row, dataset, partial, template, shows_title) for row in dataset.rows(split)]
-        writer(partial, split, examples)
-        counts[split] = len(examples)
-    rename_folder(partial, output)
+    with new_folder(output, "export into") as partial:
+        for split in dataset.splits:
+            examples = [_example(row, dataset, partial, template, shows_title) for row in dataset.rows(split)]
+            writer(partial, split, examples)
+            counts[split] = len(examples)
     return counts
 
 
@@ -151,7 +148,7 @@ def _llamafactory(folder: Path, split: str, examples: Sequence[Example]) -> None
             row["images"] = one.images
         rows.append(row)
     file = _named("pairs.json", split)
-    write_json(folder / file, rows)
+    write_json(folder / file, rows, is_data=True)
     columns = {"messages": "conversations", "system": "system"}
     is_ranking = any(one.rejected is not None for one in examples)
     if is_ranking:

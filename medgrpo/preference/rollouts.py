@@ -17,9 +17,11 @@ from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.errors import UsageError
+from medgrpo.foreign import reads
 from medgrpo.preference.pairs import Candidate
 from medgrpo.records import json_objects
 from medgrpo.rows import Row
+from medgrpo.tables import read_table
 
 _NOT_REWARDS = {
     "step", "gen_step", "prompt", "completion", "advantage", "advantages", "input", "output", "gts", "score", "solution",
@@ -44,6 +46,7 @@ class Rollout:
     truncated: bool | None
 
 
+@reads("path", "rollouts of a trainer, or a run folder")
 def is_rollouts(path: Path) -> bool:
     """Whether the path holds completions of TRL, ms-swift or verl."""
     return bool(_files(path))
@@ -59,6 +62,7 @@ def _files(path: Path) -> list[Path]:
     return sorted(dumps, key=lambda file: int(file.stem))
 
 
+@reads("path", "rollouts of a trainer")
 def read_rollouts(path: Path) -> list[Rollout]:
     """Every completion of a folder or file.
 
@@ -76,9 +80,7 @@ def read_rollouts(path: Path) -> list[Rollout]:
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        yield from pq.read_table(file).to_pylist()
+        yield from read_table(file).to_pylist()
         return
     for line in json_objects(file):
         completions = line.get("completion")

@@ -13,8 +13,10 @@ from typing import Any
 from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
-from medgrpo.errors import UsageError, typed_path
+from medgrpo.errors import MedgrpoError, UsageError, typed_path
+from medgrpo.foreign import reads
 from medgrpo.models.weights import metadata_file
+from medgrpo.places import found_place
 from medgrpo.preference.pairs import Candidate, answer_of, are_alike
 from medgrpo.rewards.composite import CompositeReward
 from medgrpo.rows import Row, as_row, columns
@@ -38,6 +40,7 @@ class Candidates:
     """Whether the prompts named the picture's title."""
 
 
+@reads("runs", "run folders with their completions")
 def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward | None = None) -> Candidates:
     """Every stored completion of runs, with the reward that it earned then; nothing is sampled.
 
@@ -113,12 +116,15 @@ def _scored_anew(
     ]
 
 
+@reads("run", "a run folder with its completions")
 def candidates_of_run(run: Path) -> list[Candidate]:
     """Every stored completion of a run that counts, with its reward and what each component gave."""
     from medgrpo.runs.store import read_completions
 
     table = read_completions(run)
     parts = [name for name in table.column_names if name.startswith("rewards/")]
+    if (kind := str(table.schema.field("completion").type)) not in ("string", "large_string"):
+        raise MedgrpoError(f"{run}: the completions are of type {kind}", expected="texts")
     columns = table.select(
         ["prompt_id", "completion", "reward", "step", "stage", "tokens", "truncated", *parts]
     )
@@ -137,6 +143,7 @@ def candidates_of_run(run: Path) -> list[Candidate]:
     ]
 
 
+@reads("files", "completions of several models")
 def from_files(
     files: Sequence[Path], data: Path, reward: CompositeReward, prompt: str | None = None
 ) -> Candidates:
@@ -229,6 +236,7 @@ def from_sampling(
     return Candidates(candidates, dataset, {row["id"]: row for row in rows}, template.to_dict())
 
 
+@reads("run", "a run folder that says which dataset it trained on")
 def dataset_of_run(run: Path) -> Path:
     """The prepared dataset that a run trained on, as its environment or configuration names it."""
     for name in ("environment.json", "training_info.json"):
@@ -238,10 +246,10 @@ def dataset_of_run(run: Path) -> Path:
             if isinstance(recorded, Mapping):
                 recorded = recorded.get("path")
             if recorded:
-                return Path(recorded)
+                return Path(found_place(str(recorded), run))
     configured = tomllib.loads((run / "config.toml").read_text(encoding="utf-8")).get("data", {}).get("path")
     if configured:
-        return Path(configured)
+        return Path(found_place(str(configured), run))
     raise UsageError(f"{run} does not say which dataset it trained on", hint="--data DATASET")
 
 

@@ -119,7 +119,7 @@ class BoxMatches:
             references: `boxes` (m, 4), `labels` (m,), and where wanted `iscrowd`, `ignore`, `area` (m,).
             thresholds, areas, max_detections, rules, use_labels: as in `of_completions`.
         Raises:
-            ValueError: the numbers of pictures, or of entries in one, differ.
+            ValueError: the numbers of pictures, or of entries in one, differ; labels are texts on one side alone.
 
         Labels, areas and boxes are taken as they are: no picture clips a box, no label is folded.
         """
@@ -128,6 +128,12 @@ class BoxMatches:
                 f"{len(predictions)} pictures with predictions, {len(references)} with references"
             )
         found, truth = _flat(predictions, "predictions"), _flat(references, "references")
+        if use_labels and len(found.labels) and len(truth.labels):
+            kinds = {one.labels.dtype.kind in "US" for one in (found, truth)}
+            if len(kinds) > 1:
+                raise ValueError(
+                    "labels are texts on one side and numbers on the other: they would never agree"
+                )
         names: NDArray[Any] = np.zeros(min(1, len(truth.boxes)), dtype=np.int64)
         if use_labels:
             names = np.unique(truth.labels)
@@ -282,7 +288,9 @@ def _flat(pictures: Sequence[Mapping[str, ArrayLike]], what: str) -> _Flat:
             if len(values) != len(boxes):
                 raise ValueError(f"{where}: {len(boxes)} boxes but {len(values)} {name}")
             parts[name].append(values)
-    joined = {name: np.concatenate(part) if part else np.zeros(0) for name, part in parts.items()}
+    # Pictures without boxes say nothing of a type: an empty list would turn whole numbers into floats.
+    filled = {name: [values for values in part if len(values)] for name, part in parts.items()}
+    joined = {name: np.concatenate(part) if part else np.zeros(0) for name, part in filled.items()}
     return _Flat(
         boxes=np.ascontiguousarray(joined["boxes"], dtype=np.float64).reshape(-1, 4),
         scores=joined["scores"].astype(np.float64),

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.files import check_regular
+from medgrpo.foreign import reads
 from medgrpo.records import (
     BadRow,
     are_json_lines,
@@ -24,6 +25,7 @@ from medgrpo.records import (
 )
 from medgrpo.rewards.columns import ALIASES, RESERVED, find_columns
 from medgrpo.rewards.completion_values import reference_in, samples_in
+from medgrpo.tables import read_table
 
 Record = dict[str, Any]
 
@@ -64,6 +66,7 @@ class CompletionRows:
         return len(self.completions)
 
 
+@reads("path", "completions: JSON lines, JSON, CSV or parquet")
 def read_completions(
     path: str | Path,
     columns: Mapping[str, str] | None = None,
@@ -228,11 +231,7 @@ def _csv_rows(path: Path, text: str) -> list[Record]:
 
 
 def _parquet_rows(path: Path) -> list[Record]:
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise missing_extra("pyarrow", "data", f"reading {path}") from error
-    rows: list[Record] = parquet.read_table(path).to_pylist()
+    rows: list[Record] = read_table(path).to_pylist()
     return rows
 
 

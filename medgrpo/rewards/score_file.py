@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import UsageError, missing_extra
-from medgrpo.files import json_line, written_aside
+from medgrpo.files import json_line, storable, written_aside
 from medgrpo.rewards.columns import RESERVED, SETTINGS
 from medgrpo.rewards.weights import resolve_weights
 from medgrpo.sheets import write_sheet
@@ -158,9 +158,9 @@ def _write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     fields = list(dict.fromkeys(name for row in rows for name in row))
     columns: dict[str, Any] = {}
     for name in fields:
-        values = [row.get(name) for row in rows]
+        values = [storable(row.get(name)) for row in rows]
         try:
             columns[name] = pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError):  # a column of mixed types: as text
             columns[name] = pa.array([None if value is None else str(value) for value in values])
-    parquet.write_table(pa.table(columns), path)
+    parquet.write_table(pa.table({storable(name): column for name, column in columns.items()}), path)

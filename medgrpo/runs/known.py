@@ -10,6 +10,7 @@ from typing import Any
 
 from medgrpo.errors import UsageError
 from medgrpo.files import read_json, read_toml
+from medgrpo.places import found_place
 from medgrpo.runs.status import Status, status_of
 
 RUNS, LOGS = Path("runs"), Path("logs")
@@ -72,7 +73,7 @@ def _place_of(copy: Path) -> Path | None:
     with copy.open(encoding="utf-8", errors="replace") as file:
         head = file.read(20_000)
     match = re.search(r'"run":\s*("(?:[^"\\]|\\.)*")', head)
-    return Path(json.loads(match[1])) if match else None
+    return Path(found_place(json.loads(match[1]), copy.parent)) if match else None
 
 
 def _short(place: Path) -> Path:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from medgrpo.foreign import reads
 from medgrpo.runs.metric_names import DPO_REWARDS, is_understood, reward_components
 from medgrpo.runs.readers import read
 from medgrpo.runs.readers.parsed import Overlap, Stage
@@ -170,6 +171,7 @@ def _measured_before(history: list[Entry], entry: Entry) -> int | None:
     return None
 
 
+@reads("path", "a training log, or a run folder")
 def read_run(path: str | Path) -> RunRecord:
     """The run record of a log file or a run folder.
 

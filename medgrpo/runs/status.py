@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from medgrpo.runs.lock import is_written
+from medgrpo.locks import is_written
 
 Status = Literal["running", "finished", "stopped", "failed", "killed"]
 

@@ -14,8 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.files import append_lines, sync, written_aside
+from medgrpo.files import append_lines, storable, sync, written_aside
+from medgrpo.foreign import reads
 from medgrpo.records import json_objects
+from medgrpo.tables import read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -127,6 +129,7 @@ class CompletionStore:
         return max(numbers, default=0) + 1
 
 
+@reads("run", "a run folder with its completions")
 def read_completions(run: Path) -> pa.Table:
     """Every completion of a run that counts: parts and spools, abandoned ones left out.
 
@@ -135,10 +138,9 @@ def read_completions(run: Path) -> pa.Table:
     """
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     parts, spools = _files(run)
-    tables = [pq.read_table(part) for part in parts]
+    tables = [read_table(part) for part in parts]
     if rows := [row for spool in spools for row in json_objects(spool)]:
         tables.append(_table(rows))
     if not tables:
@@ -147,6 +149,7 @@ def read_completions(run: Path) -> pa.Table:
     return table.filter(pc.invert(table["abandoned"]))
 
 
+@reads("run", "a run folder with its completions")
 def read_rows(run: Path, columns: Sequence[str] = ROW_COLUMNS) -> list[dict[str, Any]]:
     """The same as rows, some columns of them; of the parts nothing where pyarrow is not installed.
 
@@ -163,6 +166,7 @@ TRL_PLAIN = ("step", "advantage")
 """Numbers in TRL's files of completions that are no rewards."""
 
 
+@reads("run", "a run folder with its completions")
 def read_recent_rows(run: Path) -> list[dict[str, Any]]:
     """Those of the last steps: of what is not in a part yet, or else of the newest part."""
     parts, spools = _files(run)
@@ -199,10 +203,9 @@ def _rows_of_trl(folder: Path) -> list[dict[str, Any]]:
     files = sorted(folder.glob("completions_*.parquet"))[-RECENT_STEPS:]
     if not files or find_spec("pyarrow") is None:
         return []
-    import pyarrow.parquet as pq
 
     rows = []
-    for row in (row for file in files for row in pq.read_table(file).to_pylist()):
+    for row in (row for file in files for row in read_table(file).to_pylist()):
         values = [value for name, value in row.items() if name not in TRL_PLAIN and isinstance(value, float)]
         prompt = str(row.get("prompt"))
         told = {"prompt_id": prompt, "question": prompt, "completion": row.get("completion")}
@@ -246,7 +249,9 @@ def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         "reward": pa.float64(),
         "advantage": pa.float64(),
     }
-    columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in plain.items()}
+    columns = {
+        name: pa.array([storable(row.get(name)) for row in rows], kind) for name, kind in plain.items()
+    }
     for name in names:
         columns[f"rewards/{name}"] = pa.array([row["rewards"].get(name) for row in rows], pa.float64())
     columns["abandoned"] = pa.array([False] * len(rows), pa.bool_())

@@ -17,10 +17,20 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from medgrpo import locks as lock
 from medgrpo.errors import UsageError, typed_path
-from medgrpo.files import PARTIAL, append_lines, read_json, read_toml, sync, write_json, write_text
+from medgrpo.files import (
+    PARTIAL,
+    append_lines,
+    partial_name,
+    read_json,
+    read_toml,
+    sync,
+    write_json,
+    write_text,
+)
+from medgrpo.places import found_place
 from medgrpo.records import json_objects, lines
-from medgrpo.runs import lock
 from medgrpo.runs.known import RUNS, name_latest
 
 SCHEMA_VERSION = 1
@@ -116,8 +126,9 @@ class RunWriter:
         writer = cls(path, str(info.get("name") or path.resolve().name), logs=logs)
         writer._held = held
         # The copy is claimed anew where the run was moved.
-        if (copy := info.get("log_copy")) and logs is not None and Path(copy).is_file():
-            writer._copy = Path(copy)
+        copy = Path(found_place(str(info.get("log_copy") or ""), path))
+        if logs is not None and copy.is_file():
+            writer._copy = copy
         writer.update_info(finished=False, status="running", resumed=[*info.get("resumed", []), _now()])
         _name_latest(path)
         return writer
@@ -172,7 +183,7 @@ class RunWriter:
     def _claim_copy(self, logs: Path) -> Path:
         """The first free name. It names the run from its first moment, so that a resumed run knows it again."""
         logs.mkdir(parents=True, exist_ok=True)
-        claim = logs / f".{self.name}.{os.getpid()}{PARTIAL}"
+        claim = partial_name(logs / self.name)
         write_json(claim, {"name": self.name, "run": str(self.path.absolute()), "history": []})
         try:
             for number in count(1):
@@ -180,7 +191,7 @@ class RunWriter:
                 with suppress(FileExistsError):
                     _link(claim, candidate)
                     break
-                if read_json(candidate).get("run") == str(self.path.absolute()):
+                if _is_same(found_place(str(read_json(candidate).get("run") or ""), logs), self.path):
                     break
         finally:
             claim.unlink()
@@ -244,6 +255,10 @@ class RunWriter:
         """Let another process write the folder."""
         if self._held is not None:
             self._held.release()
+
+
+def _is_same(place: str, folder: Path) -> bool:
+    return bool(place) and Path(place).resolve() == folder.resolve()
 
 
 def _name_latest(run: Path) -> None:

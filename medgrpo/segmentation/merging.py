@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.files import write_json
+from medgrpo.locks import new_folder, refuse_used
 from medgrpo.models.folders import METADATA
 from medgrpo.models.weights import Weights
 from medgrpo.segmentation.examples import Example
@@ -45,8 +46,7 @@ def merge_mask_adapter(
 
     if weights.adapter is None:
         raise UsageError(f"{weights.base} has no adapter: there is nothing to merge")
-    if output.exists() and any(output.iterdir()):
-        raise UsageError(f"{output} exists and is not empty", hint="give a new folder with --output")
+    refuse_used(output)
     segmenter = open_segmenter(weights, dtype=dtype, force_base=force_base)
     pictures = [_drawn(seed) for seed in range(max(1, verify))]
     with torch.no_grad():
@@ -59,12 +59,10 @@ def merge_mask_adapter(
         for name, value in after.items()
         if _was(before, name) is None or not torch.equal(value, _was(before, name))
     )
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with new_folder(output, "merge into") as partial:
         segmenter.save(partial)
         if (weights.adapter / METADATA).is_file():
-            shutil.copy(weights.adapter / METADATA, partial)
+            write_json(partial / METADATA, weights.metadata)
         again = open_segmenter(Weights(str(partial), metadata=weights.metadata), dtype=dtype)
         with torch.no_grad():
             found = again.logits(again.model, pictures)
@@ -74,11 +72,6 @@ def merge_mask_adapter(
             raise MedgrpoError(
                 f"the merged model's mask logits differ by up to {difference:.2g}: it is not written"
             )
-        if output.exists():
-            output.rmdir()
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     agreement = float(
         np.mean(
             [

@@ -1,8 +1,9 @@
-"""Write `src/thinning_rule.rs`: the thinning rule as Boolean circuits of multiplexers.
+"""Write `src/thinning_rule.rs`: the thinning rule as Boolean circuits.
 
 The rule is a table over the eight neighbours of a foreground pixel. As a reduced ordered binary decision
 diagram it needs about thirty nodes a pass. Each node is one multiplexer, evaluated for 64 pixels a word and,
 with AVX-512, for 512 pixels an instruction. All 8! variable orders are tried; the smallest diagram wins.
+Without AVX-512 a multiplexer is three instructions, and shorter circuits of plain gates are used (`SHORT`).
 
     python reward_core/codegen/thinning_circuit.py > reward_core/src/thinning_rule.rs
 """
@@ -22,6 +23,25 @@ PASSES = {
     "second": (
         7, 10, 15, 24, 26, 28, 30, 31, 40, 56, 60, 62, 63, 96, 104, 108, 112, 120, 124, 126, 130, 135, 160, 176,
         192, 193, 195, 199, 224, 225, 240, 241, 248, 249, 252,
+    ),
+}
+# fmt: on
+
+# Circuits of gates with two inputs for processors that cannot fold three, found by random search: replace a gate or
+# one of its inputs at will, keep what still gives the table, drop what nothing uses (some 10 million trials a second,
+# ten seconds, the best of six). Signals 0 to 7 are the neighbours, 8 and on the gates; `>` is "not the first, and the
+# second". `mask_tests.rs` holds them against the table.
+# fmt: off
+SHORT = {
+    "first": (
+        ">1,4 >4,1 ^3,7 ^10,8 &7,9 >12,6 &0,11 ^1,10 &11,15 ^14,8 &15,0 |16,17 >13,9 >4,17 &19,13 &21,6 "
+        "^22,16 ^18,10 &8,25 &24,5 >23,5 >13,25 ^29,26 >7,30 >31,3 >28,20 &29,33 |23,34 |35,27 >32,36 &30,5 "
+        "^38,29 ^33,39 &40,3 ^33,41 ^37,42 &2,43 ^44,37 "
+    ),
+    "second": (
+        ">5,0 |4,6 >0,5 >10,6 ^7,3 ^12,5 &10,12 &4,13 ^8,12 &13,16 >6,17 ^15,12 &8,19 &16,4 ^8,21 >0,3 >22,18 "
+        "&23,9 >11,22 ^20,26 &7,27 ^24,6 >25,2 ^18,29 ^26,28 |31,14 >11,33 &33,19 ^34,35 &7,36 &28,37 ^38,18 "
+        "^32,39 &2,40 ^34,37 ^41,39 >30,42 ^44,43 &1,45 ^44,46 "
     ),
 }
 # fmt: on
@@ -76,6 +96,27 @@ def expression(node: Node) -> str:
     return half.get(True, f"t{low} ^ ({x} & (t{low} ^ t{high}))")
 
 
+def short_circuit(text: str) -> list[str]:
+    """Lines of Rust for a circuit of `SHORT`."""
+    lines = []
+    gates = text.split()
+    for number, gate in enumerate(gates, start=8):
+        first, second = (
+            NAMES[int(signal)] if int(signal) < 8 else f"t{signal}" for signal in gate[1:].split(",")
+        )
+        forms = {">": f"!{first} & {second}", "!": f"!{first}"}
+        lines.append(f"    let t{number} = {forms.get(gate[0], f'{first} {gate[0]} {second}')};")
+    return [*lines, f"    t{len(gates) + 7}"]
+
+
+def head(name: str) -> str:
+    """The signature of a circuit."""
+    return (
+        "#[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours\n"
+        f"#[inline(always)]\npub fn {name}({', '.join(f'{v}: u64' for v in NAMES)}) -> u64 {{"
+    )
+
+
 def main() -> None:
     """Print the module."""
     print(
@@ -100,12 +141,16 @@ def main() -> None:
         nodes, root = diagram(removed, order)
         names = " ".join(NAMES[v] for v in order)
         print(f"\n/// Which pixels the {name} pass removes: {size} nodes, {cost} gates, order {names}.")
-        print("#[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours")
-        print("#[inline(always)]")
-        print(f"pub fn {name}_pass({', '.join(f'{v}: u64' for v in NAMES)}) -> u64 {{")
+        print(head(f"{name}_pass"))
         for number, node in enumerate(nodes, start=2):
             print(f"    let t{number} = {expression(node)};")
         print(f"    t{root}\n}}")
+    for name, text in SHORT.items():
+        print(
+            f"\n/// The {name} pass in {len(text.split())} gates of two inputs: fewer, where three do not fold into one."
+        )
+        print(head(f"{name}_pass_short"))
+        print("\n".join(short_circuit(text)) + "\n}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@
 
 use crate::simd;
 use crate::strips::{Strips, MARGIN};
-use crate::thinning_rule::{first_pass, second_pass};
+use crate::thinning_rule::{first_pass, first_pass_short, second_pass, second_pass_short};
 
 /// Memory that thinning needs besides the image; keep it to thin many images without allocating.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,8 @@ pub(crate) type Tile = [u64; MARGIN];
 
 /// What an instruction set does better than plain Rust.
 pub(crate) trait Hands {
+    /// One instruction computes any function of three words: multiplexers are then the shortest circuit.
+    const FOLDS_THREE: bool = false;
     /// Which of 64 bytes are not zero.
     fn nonzero(bytes: &[u8; 64]) -> u64;
     /// Which rows of a tile hold a pixel.
@@ -145,7 +147,7 @@ fn evaluate<H: Hands, const SECOND: bool>(
         while listed != 0 {
             let tile = 64 * group + listed.trailing_zeros() as usize;
             listed &= listed - 1;
-            let lost = lost_pixels::<SECOND>(words, stride, tile * MARGIN);
+            let lost = lost_pixels::<H, SECOND>(words, stride, tile * MARGIN);
             // Written whether anything is lost or not, kept only if so: nothing to guess for the processor.
             removed[losers] = lost;
             changed[losers] = tile as u32;
@@ -157,7 +159,7 @@ fn evaluate<H: Hands, const SECOND: bool>(
 
 /// The pixels that one pass removes from the tile at an address.
 #[inline(always)]
-fn lost_pixels<const SECOND: bool>(words: &[u64], stride: usize, address: usize) -> Tile {
+fn lost_pixels<H: Hands, const SECOND: bool>(words: &[u64], stride: usize, address: usize) -> Tile {
     let window = |start: usize| -> &[u64; MARGIN + 2] {
         words[start..start + MARGIN + 2]
             .first_chunk()
@@ -178,10 +180,11 @@ fn lost_pixels<const SECOND: bool>(words: &[u64], stride: usize, address: usize)
         let sw = here[down] << 1 | west[down] >> 63;
         let se = here[down] >> 1 | east[down] << 63;
         let (n, s) = (here[up], here[down]);
-        let rule = if SECOND {
-            second_pass(nw, n, ne, e, se, s, sw, w)
-        } else {
-            first_pass(nw, n, ne, e, se, s, sw, w)
+        let rule = match (SECOND, H::FOLDS_THREE) {
+            (false, true) => first_pass(nw, n, ne, e, se, s, sw, w),
+            (true, true) => second_pass(nw, n, ne, e, se, s, sw, w),
+            (false, false) => first_pass_short(nw, n, ne, e, se, s, sw, w),
+            (true, false) => second_pass_short(nw, n, ne, e, se, s, sw, w),
         };
         lost[row] = rule & here[middle];
     }

@@ -14,8 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [*(ROOT / "medgrpo").rglob("*.py"), *(ROOT / "cli").glob("*.py")]
 OF_OTHER_PROGRAMS = {
     "--always", "--dirty", "--abbrev", "--config_file", "--standalone", "--nproc_per_node", "--query-gpu",
-    "--format", "--share", "--force-reinstall", "--showproductname", "--showmeminfo",
-    "--weight-transfer-config", "--deepspeed_multinode_launcher",
+    "--format", "--share", "--force-reinstall",
+    "--no-index", "--no-deps", "--require-hashes", "--find-links", "--wheel-dir", "--only-binary", "--dest",
+    "--disable-pip-version-check", "--hash", "--weight-transfer-config", "--deepspeed_multinode_launcher",
+    "--showmeminfo", "--showproductname",
 }  # fmt: skip
 OF_OTHERS = {"RepeatSampler", "convert_to_hf.py"}
 """TRL's sampler, Sa2VA's script."""

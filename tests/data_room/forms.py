@@ -1207,6 +1207,15 @@ MORE = (
         rows=0,
     ),
     Form(
+        "MATH: the solution reasons and boxes its answer",
+        lines(
+            "a.jsonl", {"problem": Q, "solution": "It is $x = \\boxed{\\frac{1}{2}}$, so half.", "level": "1"}
+        ),
+        {"answer": "\\frac{1}{2}", "chosen": "It is $x = \\boxed{\\frac{1}{2}}$, so half."},
+        ("level not read",),
+        rows=1,
+    ),
+    Form(
         "several texts as the answer (MIMIC-CXR-VQA)",
         lines("a.jsonl", {"question": Q, "answer": ["left lung", "right lung"]}),
         {"answer": "left lung", "answers": ["left lung", "right lung"]},

@@ -13,7 +13,8 @@ from medgrpo.estimate.warnings import plan_warnings
 
 def warnings_of(*assignments, gpu="A100", model="Qwen2.5-VL-7B", size=512):
     config = resolve_run("balanced", model="m", assignments=assignments)[0].config
-    return plan_warnings(situation_of(config, Facts(model=model, gpu=gpu, size=size, samples=1797)).work)
+    found = situation_of(config, Facts(model=model, gpu=gpu, size=size, samples=1797))
+    return plan_warnings(found.work, uncapped_tokens=found.uncapped_tokens)
 
 
 def test_a_share_that_vllm_cannot_start_in_is_said_with_one_that_it_can():
@@ -30,7 +31,11 @@ def test_cards_without_bfloat16_are_told(card):
 
 
 def test_internvl_at_one_tile_and_a_context_that_drops_rows_are_told():
-    assert any("one tile" in one for one in warnings_of("model.max_pixels=200704", model="InternVL3-8B"))
+    (told,) = warnings_of(model="InternVL3-8B", size=1024)  # the default max_pixels
+    assert "one tile" in told
+    assert "--set model.max_pixels=802816" in told
+    assert warnings_of("model.max_pixels=802816", model="InternVL3-8B", size=1024) == []
+    assert warnings_of(model="InternVL3-8B", size=448) == []  # there is no more to see
     dropped = warnings_of("model.context_length=300", "rollout.max_completion_length=200")
     assert any("are dropped" in one for one in dropped)
 

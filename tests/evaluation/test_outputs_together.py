@@ -11,7 +11,7 @@ from medgrpo import files
 from medgrpo.cli.main import main
 from medgrpo.evaluation import outputs
 from medgrpo.files import folder_replaced
-from medgrpo.runs.lock import RunLock
+from medgrpo.locks import RunLock
 
 NAMES = ("metrics.json", "predictions.parquet", "report.html", "review.csv")
 
@@ -93,7 +93,7 @@ def test_the_working_folder_is_written_in_place(tmp_path, monkeypatch):
 def test_a_second_evaluation_into_the_folder_is_refused(tmp_path, capsys):
     (tmp_path / "out").mkdir()
     code = (
-        "import sys, time; from pathlib import Path; from medgrpo.runs.lock import held\n"
+        "import sys, time; from pathlib import Path; from medgrpo.locks import held\n"
         "with held(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)\n"
     )
     process = subprocess.Popen(

@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from medgrpo.errors import UsageError
 from medgrpo.rewards import boxes
 from medgrpo.rewards.boxes import (
+    BoxMatches,
     assign,
     box_ap,
     box_count,
@@ -308,3 +309,89 @@ def test_a_large_batch_is_scored_in_the_same_order_on_any_number_of_threads():
 @pytest.mark.parametrize("reward", [box_iou, box_f1, box_ap, box_count])
 def test_the_rewards_can_be_pickled(reward):
     assert one(pickle.loads(pickle.dumps(reward)), written(REFERENCE)) == 1.0
+
+
+# -- BoxMatches; tests/peers compares it with pycocotools --
+
+
+def square(x, side=10):
+    return [x, 0, x + side, side]
+
+
+def test_crowds_ignored_references_and_areas_by_hand():
+    # One square found, a crowd around two more detections, an ignored one found: only the first counts.
+    found = [{"boxes": [square(0), square(101, 4), square(106, 4), square(300)], "scores": [0.5, 0.9, 0.8, 0.7], "labels": [1] * 4}]  # fmt: skip
+    truth = [{"boxes": [square(0), square(100, 20), square(300)], "labels": [1] * 3, "iscrowd": [0, 1, 0], "ignore": [0, 0, 1]}]  # fmt: skip
+    summary = BoxMatches.of_boxes(found, truth).summary()
+    assert summary["map"] == summary["map_small"] == summary["mar_100"] == 1.0
+    assert math.isnan(summary["map_large"])
+    # Without the crowd's flag two of the three before the right one are wrong, and the crowd is missed.
+    plain = [{**truth[0], "iscrowd": [0, 0, 0], "ignore": [0, 0, 0]}]
+    assert BoxMatches.of_boxes(found, plain, thresholds=[0.5]).recall()[0, 0] == pytest.approx(2 / 3)
+
+
+def test_references_in_rows_carry_crowds_and_ignored_boxes_which_rewards_do_not_see():
+    boxes_here = [
+        {"box": square(0), "label": "mass"},
+        {"box": square(100, 20), "label": "mass", "iscrowd": 1},
+        {"box": square(300), "label": "mass", "ignore": True},
+    ]
+    found = [{"box": square(x, side), "label": "mass"} for x, side in ((0, 10), (101, 4), (300, 10))]
+    assert mean_average_precision([written(found)], [boxes_here])["map"] == 1.0
+    assert box_iou([written(found[:1])], boxes=[boxes_here]) == [1.0]
+
+
+def test_exchanged_corners_are_left_out_by_coco_and_wrong_for_a_reward():
+    found = [
+        {"box": [30, 0, 20, 10], "label": "mass", "score": 0.9},
+        {"box": square(0), "label": "mass", "score": 0.5},
+    ]
+    truth = [{"box": square(0), "label": "mass"}]
+    assert mean_average_precision([written(found)], [truth])["map"] == 1.0
+    assert box_ap([written(found)], boxes=[truth]) == [0.5]
+
+
+def test_voc_takes_no_second_best_reference():
+    # The second detection overlaps the taken square most: COCO gives it the other, VOC calls it wrong.
+    found = [{"boxes": [square(0), square(1)], "scores": [0.9, 0.8], "labels": [1, 1]}]
+    truth = [{"boxes": [square(0), square(4)], "labels": [1, 1]}]
+    assert BoxMatches.of_boxes(found, truth, thresholds=[0.5]).recall()[0, 0] == 1.0
+    voc = BoxMatches.of_boxes(found, truth, thresholds=[0.5], rules="voc")
+    assert voc.recall()[0, 0] == voc.precision()[0, 0] == 0.5
+
+
+def test_seven_of_twenty_found_read_thirty_five_points():
+    truth = [{"boxes": [square(20 * n) for n in range(20)], "labels": [1] * 20}]
+    found = [{"boxes": [square(20 * n) for n in range(7)], "scores": [1.0] * 7, "labels": [1] * 7}]
+    assert BoxMatches.of_boxes(found, truth).means()["map_50"] == pytest.approx(35 / 101)
+
+
+def test_pictures_left_out_are_read_as_if_they_were_not_there():
+    rng = np.random.default_rng(0)
+    corners = [np.round(rng.uniform(0, 50, (5, 2))) for _ in range(12)]
+    truth = [{"boxes": np.hstack([c, c + 20]), "labels": rng.integers(0, 3, 5)} for c in corners]
+    found = [
+        {
+            "boxes": one["boxes"] + rng.integers(-5, 6, (5, 4)),
+            "scores": rng.random(5),
+            "labels": one["labels"],
+        }
+        for one in truth
+    ]
+    kept = rng.random(12) < 0.6
+    part = [[one for one, keep in zip(side, kept, strict=True) if keep] for side in (found, truth)]
+    assert BoxMatches.of_boxes(found, truth).summary(kept=kept) == BoxMatches.of_boxes(*part).summary()
+    with pytest.raises(ValueError, match="12 pictures"):
+        BoxMatches.of_boxes(found, truth).means(kept=kept[:3])
+
+
+def test_labels_keep_their_type_and_must_be_of_one():
+    empty = {"boxes": [], "scores": [], "labels": []}
+    one = {"boxes": [square(0)], "scores": [1.0], "labels": [7]}
+    assert BoxMatches.of_boxes([empty, one], [empty, one]).labels == [7]
+    with pytest.raises(ValueError, match="texts on one side"):
+        BoxMatches.of_boxes([one], [{**one, "labels": ["mass"]}])
+    with pytest.raises(ValueError, match="references of picture 0: 1 boxes but 2 labels"):
+        BoxMatches.of_boxes([one], [{**one, "labels": [1, 2]}])
+    with pytest.raises(TypeError, match="predictions of picture 0 is a generator"):
+        BoxMatches.of_boxes([{**one, "boxes": (box for box in [square(0)])}], [one])

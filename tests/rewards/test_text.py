@@ -190,3 +190,25 @@ def test_a_list_that_was_asked_for_is_an_answer():
 )
 def test_the_short_chinese_name_of_a_lobe_is_the_lobe(answer, reference, mark):
     assert verdict("病变在哪里？", reference, answer) == mark
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [
+        (
+            "<think></think><answer>yes</answer>",
+            1.0,
+        ),  # models whose thinking is switched off write an empty one
+        ("<think> \n </think><answer>yes</answer>", 1.0),
+        ("<think>a</think><answer></answer>", 0.0),  # any other tag must be filled
+        ("<think>a</think><answer>  </answer>", 0.0),
+        ("<THINK>a</THINK><Answer>yes</ANSWER>", 1.0),
+        ("< think >a</ think ><answer>yes< / answer >", 1.0),
+        ("<think>a</think>\n<answer>yes</answer>\n", 1.0),
+        ("<think>a</think> so <answer>yes</answer>", 0.0),
+        ("<think-a>a</think-a><answer>yes</answer>", 0.0),
+        ("<t hink>a</t hink><answer>yes</answer>", 0.0),
+    ],
+)
+def test_what_format_tolerates_is_decided(completion, expected):
+    assert text.format([completion], tags=("think", "answer")) == [expected]

@@ -1,8 +1,11 @@
 """Answers judged by what they claim: hand-written cases by kind, realistic completions, and a grammar of cases."""
 
 import importlib.util
+import json
+import re
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +90,68 @@ def test_the_grammar_is_decided_as_it_was_constructed():
     languages = Counter(case["language"] for case in cases)
     assert min(languages["en"], languages["zh"]) >= CASES / 5
     assert CASES / 4 <= sum(case["expected"] for case in cases) <= 3 * CASES / 4
+
+
+def full_width(text: str) -> str:
+    return "".join(chr(ord(c) + 0xFEE0) if c.isascii() and c.isalnum() else c for c in text)
+
+
+WRAPPERS: dict[str, Callable[[str], str]] = {
+    "a thought before": lambda text: f"<think>I look at the picture first.</think>\n{text}",
+    "tags": lambda text: f"<answer>{text}</answer>",
+    "blanks": lambda text: "\n  " + text.replace(" ", "  ") + " \n",
+    "full width": full_width,
+    "upper case": str.upper,
+    "bold": lambda text: f"**{text}**",
+    "announced": lambda text: f"Answer: {text}",
+    "announced at length": lambda text: f"The final answer is: {text}",
+    "announced in Chinese": lambda text: f"答案：{text}",
+    "an object": lambda text: json.dumps({"answer": text}),
+    "quotes": lambda text: '"' + text.strip('"') + '"',
+    "a stop token": lambda text: text + "<|im_end|>",
+}
+
+
+@pytest.fixture(scope="module")
+def plain_cases():
+    cases = [case for name in ("claim_cases.txt", "fresh_wordings.txt") for case in read_cases(DATA / name)]
+    return [
+        case
+        for case in cases
+        if not set(case["completion"]) & set("<`{\\") and ".png" not in case["completion"]
+    ]
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_what_stands_around_an_answer_changes_no_verdict(name, plain_cases):
+    wrapped = [{**case, "completion": WRAPPERS[name](case["completion"])} for case in plain_cases]
+    found = wrong(wrapped)
+    assert len(wrapped) > 2000
+    assert not found, "\n".join(found[:20])
+
+
+SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "左": "右", "右": "左"}
+
+
+def test_an_accepted_side_is_refused_once_left_and_right_are_swapped(plain_cases):
+    def swapped(text: str) -> str:
+        return re.sub("|".join(SIDES), lambda match: SIDES[match.group()], text)
+
+    names_no_other = re.compile(
+        "not|n't |不|whereas|rather|nor|patient|image|图像|患者|coronary|both|左右|left and right"
+    )
+    cases = [
+        {**case, "completion": swapped(case["completion"]), "expected": 0}
+        for case in plain_cases
+        if case["expected"]
+        and case["options"] is None
+        and re.search("left|right|左|右", case["answer"])
+        and not names_no_other.search(case["completion"].lower() + case["answer"])
+        and swapped(case["completion"]) != case["completion"]
+    ]
+    found = wrong(cases)
+    assert len(cases) > 100
+    assert not found, "\n".join(found)
 
 
 def test_claims_show_what_decided():

@@ -220,6 +220,24 @@ def test_consoles_of_openrlhf_nemo_rl_and_prime_rl_are_read(tmp_path):
     )
 
 
+@pytest.mark.parametrize("column", ["run", "Run_ID", "seed"])
+def test_a_long_table_of_two_runs_is_refused(tmp_path, column):
+    """They would be read as one run that jumps."""
+    rows = [(name, n, r) for name in ("1", "2") for n, r in zip(STEPS, FALLING, strict=True)]
+    with pytest.raises(MedgrpoError, match="several runs"):
+        read_run(csv(tmp_path / "a.csv", f"{column},step,reward", rows))
+    falls(read_run(csv(tmp_path / "b.csv", f"{column},step,reward", [row for row in rows if row[0] == "1"])))
+
+
+def test_lines_whose_metrics_lie_two_levels_deep_are_counted_and_not_understood(tmp_path):
+    """With infinite gradients; such lines were dropped, and the rest passed a check."""
+    path = tmp_path / "log.jsonl"
+    path.write_text(
+        "".join(f'{{"iteration": {n}, "train": {{"stats": {{"gn": Infinity}}}}}}\n' for n in range(30))
+    )
+    assert assess(read_run(path)).verdict == "not_understood"
+
+
 def test_a_log_without_a_known_metric_is_not_understood_and_fails_a_check(tmp_path):
     rows = [{"step": n, "score_of_mine": 0.5, "data": {"other": 2.0}} for n in STEPS]
     path = jsonl(tmp_path / "run.jsonl", rows)

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from medgrpo.errors import UsageError
+from medgrpo.locks import is_written
 from medgrpo.runs.comparison import compare_runs
 from medgrpo.runs.health import assess
 from medgrpo.runs.known import known_runs, latest_run, meant
-from medgrpo.runs.lock import is_written
 from medgrpo.runs.record import read_run
 from medgrpo.runs.report.curves import chart_data
 from medgrpo.runs.report.sections import failed
@@ -82,7 +82,7 @@ def test_a_run_is_named_after_its_end_everywhere(tmp_path, status, verdict, word
 def test_asking_for_the_lock_does_not_give_it_up(tmp_path):
     writer = begin(tmp_path, "one")
     assert is_written(writer.path)
-    code = "import sys; from pathlib import Path; from medgrpo.runs.lock import is_written; print(is_written(Path(sys.argv[1])))"
+    code = "import sys; from pathlib import Path; from medgrpo.locks import is_written; print(is_written(Path(sys.argv[1])))"
     done = subprocess.run(
         [sys.executable, "-c", code, str(writer.path)], capture_output=True, text=True, check=True
     )

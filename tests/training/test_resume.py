@@ -275,16 +275,20 @@ def test_a_run_of_relative_paths_is_resumed_from_another_folder(placed, tmp_path
     assert [step for step, _ in losses(placed / "run")] == [1, 2, 3]
 
 
-def test_a_run_moved_with_its_model_and_data_says_what_to_type(placed, tmp_path):
+def test_a_run_moved_with_its_model_and_data_finds_them_and_without_them_says_what_to_type(placed, tmp_path):
     moved = placed.rename(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match=r"no dataset at .*work/data") as raised:
+    together = resume_config(moved / "run")[0].config
+    assert (together.data.path, together.model.path) == (str(moved / "data"), str(moved / "models/small"))
+    (moved / "data").rename(moved / "other-data")
+    (moved / "models").rename(moved / "other-models")
+    with pytest.raises(UsageError, match=r"no dataset at .*elsewhere/data") as raised:
         resume_config(moved / "run")
     assert "add --data FOLDER and --model FOLDER to --resume" in raised.value.hint
-    data = {"data.path": str(moved / "data")}
-    with pytest.raises(UsageError, match=r"no model at .*work/models/small") as raised:
+    data = {"data.path": str(moved / "other-data")}
+    with pytest.raises(UsageError, match=r"no model at .*elsewhere/models/small") as raised:
         resume_config(moved / "run", options=data)
     assert "add --model FOLDER to --resume" in raised.value.hint
-    model = {"model.path": str(moved / "models" / "small")}
+    model = {"model.path": str(moved / "other-models" / "small")}
     resolved, notes = resume_config(moved / "run", options={**data, **model})
     assert any("taken to be the same" in note for note in notes)
     assert run(resolved.config, moved / "run", resume=True).status == "finished"

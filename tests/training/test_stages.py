@@ -6,6 +6,7 @@ import torch
 from medgrpo.config.plan import plan_stage
 from medgrpo.errors import UsageError
 from medgrpo.files import read_json
+from medgrpo.models.adapter_files import recorded_metadata
 from medgrpo.records import json_objects
 from medgrpo.training.before.preflight import preflight
 from medgrpo.training.watch.reporter import SilentReporter
@@ -50,7 +51,7 @@ def test_four_stages_each_start_from_the_last_ones_weights(whole):
     assert [len(json_objects(path / stage / "log.jsonl")) for stage in STAGES] == [2, 2, 2]
     assert len(json_objects(path / "log.jsonl")) == 2
     folders = [path / stage / "final_lora" for stage in STAGES] + [path / "final_lora"]
-    abouts = [read_json(folder / "medgrpo.json") for folder in folders]
+    abouts = [recorded_metadata(folder) for folder in folders]
     assert [about["stage"] for about in abouts] == ["sft", "grpo-1", "grpo-2", "dpo"]
     assert abouts[0]["adapter_before"] is None
     assert [str(about["adapter_before"]) for about in abouts[1:]] == [str(folder) for folder in folders[:-1]]

@@ -14,9 +14,9 @@ from medgrpo.config.sections import LaunchConfig
 from medgrpo.data.prompts import load_template
 from medgrpo.data.schema import new_row
 from medgrpo.errors import UsageError
+from medgrpo.locks import RunLock
 from medgrpo.records import json_objects as read_lines
 from medgrpo.rewards.composite import CompositeReward
-from medgrpo.runs.lock import RunLock
 from medgrpo.training.before.launch import host_memory_needed
 from medgrpo.training.run.resume import find_run, resume_config
 from medgrpo.training.run.validation import Validator
@@ -188,7 +188,7 @@ def _unfinished(folder, text=""):
     return folder
 
 
-HOLD = "import sys, pathlib; from medgrpo.runs.lock import RunLock; RunLock(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+HOLD = "import sys, pathlib; from medgrpo.locks import RunLock; RunLock(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
 
 
 def test_auto_passes_over_a_run_that_is_going_on(tmp_path, monkeypatch):

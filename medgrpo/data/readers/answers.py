@@ -41,6 +41,7 @@ _THINK = re.compile(_OPENS, re.IGNORECASE)
 _AFTER_THINK = re.compile(rf"^.*(?:{_CLOSES})", re.DOTALL | re.IGNORECASE | re.MULTILINE)
 _AROUND = re.compile(r"^<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>)?$", re.DOTALL | re.IGNORECASE)
 _BOXED = re.compile(r"^(?:\$\s*)?\\boxed\{(?:\\text\{)?([^{}]*)\}{1,2}\s*\$?\.?$")
+BOXED = "\\boxed{"
 _HASHES = re.compile(r"\n####\s*(.+)\s*$")
 _OPTION_LINE = re.compile(r"\s*\(?([A-H])[\s).:：、.]+(\S.*?)\s*$")
 _MARKED = re.compile(r"^\s*\(?([A-Z])\s*[).:：、]\s*")
@@ -77,12 +78,30 @@ def answer_part(text: str, field: str = "answer") -> str:
 
 def _unboxed(text: str) -> str:
     boxed = _BOXED.match(text.strip())
-    return boxed[1].strip() if boxed and boxed[1].strip() else text
+    return boxed[1].strip() if boxed and boxed[1].strip() else _last_boxed(text) or text
+
+
+def _last_boxed(text: str) -> str | None:
+    r"""What the last `\boxed{…}` of a reasoning holds, braces inside of it included (MATH); None where there is none.
+
+    >>> _last_boxed(r"Since $2x = 1$, $x = \boxed{\frac{1}{2}}$.")
+    '\\frac{1}{2}'
+    """
+    start = text.rfind(BOXED)
+    depth, place = 1, start + len(BOXED)
+    while start >= 0 and place < len(text):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if depth == 0:
+            return text[start + len(BOXED) : place].strip() or None
+        place += 1
+    return None
 
 
 def full_reply(text: str | None, answer: str) -> str | None:
     """The whole reply where it reasons before its answer: what SFT learns word for word; else None."""
-    reasons = text and (_THINK.search(text) or _AFTER_THINK.match(text))
+    reasons = text and (
+        _THINK.search(text) or _AFTER_THINK.match(text) or (BOXED in text and not _BOXED.match(text))
+    )
     return text if reasons and text != answer else None
 
 

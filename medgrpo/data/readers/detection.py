@@ -19,7 +19,7 @@ def detection_row(boxes: Sequence[Box], labels: Sequence[str], image_id: str) ->
     """
     found = list(dict.fromkeys(str(box["label"]) for box in boxes))
     return new_row(
-        question=f"Find every {', '.join(labels) or 'finding'} in this image and give a box for each.",
+        question=f"Find every {', '.join(dict.fromkeys(labels)) or 'finding'} in this image and give a box for each.",
         answer=", ".join(sorted(found)) or "none",
         image_id=image_id,
         language="en",

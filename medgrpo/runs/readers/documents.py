@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from medgrpo.places import found_place
 from medgrpo.runs.metric_names import canonical_entry
 from medgrpo.runs.readers.parsed import Parsed
 from medgrpo.runs.status import status_of
@@ -20,8 +21,8 @@ STATE_SETTINGS = (
 """The few settings that a `trainer_state.json` repeats."""
 
 
-def read_log_copy(document: dict[str, Any], name: str) -> Parsed:
-    """Our `./logs/<run>.json`: schema_version, name, config, history, stages, finished."""
+def read_log_copy(document: dict[str, Any], name: str, where: Path = Path()) -> Parsed:
+    """Our `./logs/<run>.json`: schema_version, name, config, history, stages, finished; `where` is the folder it lies in."""
     from medgrpo.runs.readers.parsed import Stage
 
     stages = [
@@ -34,7 +35,8 @@ def read_log_copy(document: dict[str, Any], name: str) -> Parsed:
     ]
     config, folder = document.get("config"), document.get("run")
     validation, error = document.get("validation"), document.get("error")
-    place = Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else None
+    place = Path(found_place(folder, where)) if isinstance(folder, str) and folder else None
+    place = place if place is not None and place.is_dir() else None
     return Parsed(
         name=str(document.get("name") or name),
         source_format="medgrpo log copy",

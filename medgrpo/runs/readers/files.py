@@ -48,7 +48,7 @@ def read_file(path: Path) -> Parsed:
         raise MedgrpoError(f"{str(path)!r} is a binary file, not a training log", expected=READABLE)
     encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
-        parsed = parse(raw.decode(encoding, errors="replace"), _name(path))
+        parsed = parse(raw.decode(encoding, errors="replace"), _name(path), path.parent)
     except RecursionError as error:
         raise MedgrpoError(f"{str(path)!r} is nested too deeply to be a log", expected=READABLE) from error
     if parsed is None:
@@ -56,13 +56,17 @@ def read_file(path: Path) -> Parsed:
     return parsed
 
 
-def parse(text: str, name: str) -> Parsed | None:
-    """The log in a text; None if it holds none."""
+def parse(text: str, name: str, folder: Path = Path()) -> Parsed | None:
+    """The log in a text; None if it holds none.
+
+    Args:
+        folder: that the text lies in, from which it may name others.
+    """
     if not text.strip():
         return Parsed(name, "empty file", [], remarks=[say("file_empty")])
     if text.lstrip()[0] in "{[":
         try:
-            return _document(decoded(text), name)
+            return _document(decoded(text), name, folder)
         except ValueError:
             pass  # not one document: lines, or a console
     if text.lstrip()[:1] == "<" and (page := read_html(text, name)) is not None:
@@ -74,7 +78,7 @@ def parse(text: str, name: str) -> Parsed | None:
     return read_table(text, name) or read_rl_console(strip_ansi(text), name) or read_console(text, name)
 
 
-def _document(document: Any, name: str) -> Parsed | None:
+def _document(document: Any, name: str, folder: Path) -> Parsed | None:
     if is_notebook(document):
         page, said = notebook_outputs(document)
         return read_html(page, name) or read_rl_console(said, name) or read_console(said, name)
@@ -82,7 +86,7 @@ def _document(document: Any, name: str) -> Parsed | None:
         if "log_history" in document:
             return read_trainer_state(document, name)
         if isinstance(document.get("history"), list):
-            return read_log_copy(document, name)
+            return read_log_copy(document, name, folder)
         document = listed_rows(document) or [document]  # a JSONL of one line
     return _listed(document, name)
 

@@ -12,6 +12,8 @@ from medgrpo.runs.readers.parsed import Parsed
 from medgrpo.runs.readers.trackers import is_wandb_row, wandb_entries
 from medgrpo.runs.said import Clause, say
 
+COUNTERS = frozenset({"iteration", "iter", "iterations", "update", "train_step", "epoch"})
+"""Keys that count the lines of a log whose metrics lie deeper."""
 LINE_FORMATS: list[tuple[str, Callable[[dict[str, Any]], bool]]] = [
     ("ms-swift logging.jsonl", lambda row: "global_step/max_steps" in row),
     ("LLaMA-Factory trainer_log.jsonl", lambda row: "current_steps" in row),
@@ -25,6 +27,10 @@ LINE_FORMATS: list[tuple[str, Callable[[dict[str, Any]], bool]]] = [
     ("JSONL of strings", lambda row: isinstance(row.get("loss"), str)),
     ("JSONL", lambda row: "step" in row or "global_step" in row or "loss" in row or "reward" in row),
     ("JSONL", lambda row: bool({"step", *JUDGED} & canonical_entry(row).keys())),
+    (
+        "JSONL",
+        lambda row: bool(COUNTERS & row.keys()) and any(isinstance(value, dict) for value in row.values()),
+    ),
 ]
 """(name, whether a row looks like it); the first that fits one of the first rows is taken."""
 

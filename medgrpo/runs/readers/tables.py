@@ -15,6 +15,19 @@ from medgrpo.runs.readers.parsed import Parsed
 STEP_COLUMNS = ("step", "_step", "global_step", "train/global_step", "steps", "iteration")
 LONG = (("name", "key", "metric", "tag"), ("value",))
 """Columns of a table with a row for each value: what the metric's name is called, and its value."""
+RUN_COLUMNS = (
+    "run",
+    "run_id",
+    "run_name",
+    "run_uuid",
+    "runid",
+    "experiment",
+    "experiment_id",
+    "trial",
+    "trial_id",
+    "seed",
+)
+"""Columns that say which run a row is of."""
 _RANGE = re.compile(r"__(MIN|MAX)$")
 _STAMPS = re.compile(r"timestamp|wall[ _]?time$", re.IGNORECASE)
 
@@ -65,11 +78,13 @@ def entries_of_table(rows: list[dict[str, Any]], name: str) -> list[dict[str, An
     value = next((names[column] for column in LONG[1] if column in names), None)
     step = next((names[column] for column in STEP_COLUMNS if column in names), None)
     if value and step and kind:
+        _refuse_several(rows, {column: at for column, at in names.items() if at != kind}, name)
         return _pivoted((row[kind], row[step], row[value]) for row in rows)
     if (
         value and step and any(_STAMPS.search(column) for column in header)
     ):  # TensorBoard's export of one curve
         return _pivoted((_tag_of(name), row[step], row[value]) for row in rows)
+    _refuse_several(rows, names, name)
     metrics = {
         column: _metric_of(column) for column in header if column != step and not _RANGE.search(column)
     }
@@ -86,6 +101,21 @@ def entries_of_table(rows: list[dict[str, Any]], name: str) -> list[dict[str, An
     kept = {column: metric for column, metric in metrics.items() if not _STAMPS.search(column)}
     places = [({"step": row[step]} if step else {}) | {m: row[c] for c, m in kept.items()} for row in rows]
     return [entry for place in places if (entry := canonical_entry(place))]
+
+
+def _refuse_several(rows: list[dict[str, Any]], names: dict[str, str], table: str) -> None:
+    """Raises MedgrpoError where a column names the run of each row, and there are several."""
+    for column in RUN_COLUMNS:
+        values = (
+            {str(row.get(names[column]) or "").strip() for row in rows} - {""} if column in names else set()
+        )
+        if len(values) > 1:
+            shown = ", ".join(sorted(values)[:3])
+            raise MedgrpoError(
+                f"{table} holds several runs: {names[column]} is {shown}{', …' if len(values) > 3 else ''}",
+                expected="the table of one run",
+                hint=f"export each run by itself, or keep the rows of one {names[column]}",
+            )
 
 
 def _pivoted(values: Iterable[tuple[Any, Any, Any]]) -> list[dict[str, Any]]:

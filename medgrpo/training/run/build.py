@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.records import json_objects
+from medgrpo.training.watch.events import event_writer
 
 if TYPE_CHECKING:
     from medgrpo.training.before.datasets import RowSource
@@ -46,9 +47,8 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
 def _add_tensorboard(trainer: Any, context: StageContext) -> None:
     if "tensorboard" not in context.config.logging.report_to or not context.is_main_process:
         return
-    from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 
     folder = context.writer.path / "tensorboard" / f"{context.stage.number}-{context.stage.method}"
     after = len(json_objects(context.stage.log))  # what a resumed run does again is not shown twice
-    trainer.add_callback(TensorBoardCallback(SummaryWriter(log_dir=str(folder), purge_step=after + 1)))
+    trainer.add_callback(TensorBoardCallback(event_writer(folder, after + 1)))

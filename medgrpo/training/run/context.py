@@ -153,9 +153,14 @@ class StageContext:
         if self.store is not None:
             self.store.sync()
 
-    def write_metadata(self, folder: Path) -> None:
-        """`medgrpo.json`: what eval, merge and serving need to use the weights as they were trained."""
-        write_json(folder / "medgrpo.json", with_fingerprints(self.metadata, folder))
+    def write_metadata(self, folder: Path, at: Path | None = None) -> None:
+        """`medgrpo.json`: what eval, merge and serving need to use the weights as they were trained.
+
+        Args:
+            folder: with the weights.
+            at: where they will lie, if not beside it.
+        """
+        write_json(folder / "medgrpo.json", with_fingerprints(self.metadata, folder), at=at)
 
 
 def gathered(item: Any) -> list[Any]:

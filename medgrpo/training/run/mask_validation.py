@@ -12,6 +12,7 @@ import numpy as np
 from medgrpo.segmentation.examples import Examples
 from medgrpo.segmentation.measuring import MaskMeasures, best_threshold, measure_rows, predicted_logits
 from medgrpo.training.run.validation import choose_rows
+from medgrpo.training.watch.events import event_writer
 
 if TYPE_CHECKING:
     from medgrpo.config.sections import RunConfig
@@ -128,9 +129,7 @@ class MaskValidator:
     def _to_tensorboard(self, name: str, canvas: Any) -> None:
         if "tensorboard" not in self.settings.logging.report_to:
             return
-        from torch.utils.tensorboard import SummaryWriter
-
-        writer = SummaryWriter(log_dir=str(self.run_folder / "tensorboard" / "overlays"))
+        writer = event_writer(self.run_folder / "tensorboard" / "overlays")
         writer.add_image(f"overlays/{name}", canvas, self.step, dataformats="HWC")
         writer.close()
 

@@ -13,8 +13,10 @@ from medgrpo.config.reach import refuse_foreign_settings, rewards_with_code
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError, typed_path
 from medgrpo.files import read_json
+from medgrpo.foreign import reads
+from medgrpo.locks import is_held
+from medgrpo.places import found_settings
 from medgrpo.runs.known import RUNS
-from medgrpo.runs.lock import is_held
 from medgrpo.training.before.places import check_places, with_absolute_places
 from medgrpo.training.run.checkpoints import PREFIX, checkpoint_step, complete_checkpoints
 
@@ -71,6 +73,7 @@ class ResumePoint:
     checkpoint: Path | None = None
 
 
+@reads("wanted", "a run folder")
 def find_run(wanted: str, output: str | None = None) -> ResumePoint | None:
     """The run that `--resume` means: `auto`, a run folder, or a checkpoint in one.
 
@@ -119,6 +122,7 @@ def _named(path: Path) -> ResumePoint:
     raise UsageError(f"no run to resume at {path}", expected="a run folder with config.toml in it")
 
 
+@reads("run", "a run folder with its config.toml")
 def resume_config(
     run: Path,
     assignments: Sequence[str] = (),
@@ -146,7 +150,7 @@ def resume_config(
     """
     import tomllib
 
-    saved = tomllib.loads((run / "config.toml").read_text("utf-8"))
+    saved = found_settings(tomllib.loads((run / "config.toml").read_text("utf-8")), run)
     before = resolve([Layer("the run", saved)])
     changes, notes = assignments_layer(assignments)
     changes.values.update({key: value for key, value in (options or {}).items() if value is not None})
@@ -199,6 +203,7 @@ def _has_moved(before: str | None, now: str | None) -> bool:
     return is_folder and now is not None and Path(now).is_dir() and not Path(str(before)).exists()
 
 
+@reads("run", "a run folder with its environment.json")
 def check_same_data(run: Path, now: str, pixels_now: str | None) -> list[str]:
     """Notes on what differs in the data's pixels.
 
@@ -219,6 +224,7 @@ def check_same_data(run: Path, now: str, pixels_now: str | None) -> list[str]:
     return []
 
 
+@reads("folder", "the checkpoints of a run")
 def resume_checkpoint(folder: Path, wanted: Path | None = None) -> tuple[Path | None, list[str]]:
     """The checkpoint of a stage to continue from, and notes on those that cannot be used.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import plan_stage, section_of, stage_settings, with_training
 from medgrpo.files import write_text
+from medgrpo.places import written_places
 from medgrpo.training.run.one_stage import run_stage
 from medgrpo.training.run.resume import ResumePoint
 from medgrpo.training.watch.oom import is_out_of_memory, smaller_batch
@@ -39,7 +40,7 @@ def run_stage_that_fits(
         run.resume = ResumePoint(run.writer.path)
         retry = {"stage": stage.name, "per_device_train_batch_size": size, "error": what}
         run.writer.update_info(retries=[*run.writer.info.get("retries", []), retry])
-        write_text(run.writer.path / "config.toml", to_toml(run.config))
+        write_text(run.writer.path / "config.toml", written_places(to_toml(run.config), run.writer.path))
         run.reporter.warn(
             f"{what}: going on with {section_of(name)}.per_device_train_batch_size = {size} (same result)"
         )

@@ -14,6 +14,7 @@ from medgrpo.errors import MedgrpoError
 from medgrpo.files import write_text
 from medgrpo.models.folders import BUILT_IN_MASK_MODELS
 from medgrpo.models.weights import find_weights
+from medgrpo.places import written_places
 from medgrpo.records import json_objects
 from medgrpo.runs.writer import RunWriter, StageFolder
 from medgrpo.training.before.datasets import ChosenRows
@@ -148,7 +149,7 @@ def _open_writer(
 ) -> RunWriter:
     if not is_main_process:
         return RunWriter(path, name, logs=None)
-    toml = to_toml(config)
+    toml = written_places(to_toml(config), path)
     if resume:
         writer = RunWriter.reopen(path, logs=logs)
         if (path / "config.toml").read_text("utf-8") != toml:

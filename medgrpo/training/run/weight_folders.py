@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.models.adapter_files import without_traces
 from medgrpo.training.run.checkpoints import discard, partial_of, publish
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def save_weights(trainer: Any, context: StageContext, target: Path, *, keep_prev
         trainer.save_model(str(partial))
         if trainer.args.should_save:
             discard(partial / REFERENCE)
+            without_traces(partial)
             context.write_metadata(partial)
             record = {
                 "step": trainer.state.global_step,

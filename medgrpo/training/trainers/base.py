@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.models.adapter_files import without_traces
 from medgrpo.models.loading import check_loaded
 from medgrpo.training.before.datasets import IMAGE_CACHE, open_image
 from medgrpo.training.run.checkpoints import PREFIX, partial_of, publish, rotate
@@ -158,9 +159,11 @@ class RunTrainer:
             self.save_extra_state(written)
             self._wait()
             if self.args.should_save:
-                self.context.write_metadata(written)
+                target = folder / f"{PREFIX}{step}"
+                without_traces(written, target)
+                self.context.write_metadata(written, target)
                 self.context.sync()
-                publish(written, folder / f"{PREFIX}{step}", {"step": step, "stage": self.context.stage.name})
+                publish(written, target, {"step": step, "stage": self.context.stage.name})
                 rotate(folder, self.context.config.training.save_total_limit)
             self._wait()
         finally:

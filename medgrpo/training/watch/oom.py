@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 from medgrpo.config.plan import StagePlan
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError
-
-FULL_DISK = ("no space left on device", "disk quota exceeded", "errno 28", "os error 28")
+from medgrpo.system import is_full_disk
 
 
 @contextmanager
@@ -43,26 +41,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
-
-
-def is_full_disk(error: BaseException) -> bool:
-    """Whether writing failed for want of room. torch and safetensors raise errors of their own: the cause, or
-    a probe of the words, tells."""
-    seen: BaseException | None = error
-    while seen is not None:
-        import errno
-
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if any(words in str(seen).lower() for words in FULL_DISK):
-            return True
-        # torch.save: "PytorchStreamWriter failed writing file", or its position is not where it should be
-        if isinstance(seen, RuntimeError) and re.search(
-            r"file write failed|unexpected pos \d+ vs", str(seen)
-        ):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
 
 
 def memory_advice(config: RunConfig) -> list[str]:

@@ -440,6 +440,8 @@ pub mod avx512 {
     struct Hands;
 
     impl thinning::Hands for Hands {
+        const FOLDS_THREE: bool = true;
+
         #[inline(always)]
         fn nonzero(bytes: &[u8; 64]) -> u64 {
             // SAFETY: as in `rows`.

@@ -7,18 +7,20 @@ use std::borrow::Cow;
 
 use super::choices::Options;
 use super::claims::Kinds;
-use super::clauses::says_of_place;
+use super::clauses::{says_of_place, Opener};
 use super::lexicon::{Category, Role};
+use super::normalise::normalise;
 use super::notation::is_bare_value;
 use super::numbers::{quantities, Dimension, Quantity};
 use super::polarity::{is_bare, is_possible, polarity, Polarity};
 use super::question::{is_normal, Question};
-use super::relations::is_related;
+use super::relations::{is_related, side_bits};
 use super::selection::is_comparative;
 use super::statements;
 use super::targets::{is_same, target_of, Target};
 use super::tokens::{Parsed, Token};
 use super::verdict::{Rule, Verdict};
+use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 
 /// What a row asks and accepts, read once for all its completions.
 #[derive(Clone, Debug)]
@@ -60,6 +62,13 @@ impl Prompt {
             Some(question) => question.asks_view,
             None => true,
         } || references.iter().any(|r| is_view(r.as_ref()));
+        let mut options = options;
+        options.asks_false = question.as_ref().is_some_and(asks_false);
+        if asks_view {
+            for (_, option) in &mut options.items {
+                option.read_lateral_as_view();
+            }
+        }
         let scale = question.as_ref().and_then(|q| q.scale);
         let references: Vec<Reference> = references
             .iter()
@@ -165,6 +174,9 @@ impl Prompt {
         if has_parts && self.kinds.has(Category::Side) {
             answer.settle_image_side();
         }
+        if self.kinds.has(Category::Side) {
+            answer.settle_shift(self.question.as_ref());
+        }
         if has_parts {
             answer.retract_at_no();
         }
@@ -180,6 +192,10 @@ impl Prompt {
         let question = self.question.as_ref();
         if let Target::Choice(wanted) = &reference.target {
             return self.judge_choice(raw, answer, wanted, reference);
+        }
+        let is_text = matches!(reference.target, Target::Text(_));
+        if is_text && answer.text.trim() == reference.parsed.text.trim() {
+            return Verdict::accept(Rule::Exact);
         }
         if is_same(answer, &reference.parsed) && has_same_amounts(answer, &reference.parsed) {
             return Verdict::accept(Rule::Exact);
@@ -296,12 +312,54 @@ fn has_same_amounts(answer: &Parsed, reference: &Parsed) -> bool {
     said.len() == wanted.len() && said.iter().zip(&wanted).all(|(s, w)| s.agrees_with(w))
 }
 
+/// "Which statement is false?"
+fn asks_false(question: &Question) -> bool {
+    let text = &question.parsed.text;
+    [
+        "false",
+        "incorrect",
+        "not true",
+        "not correct",
+        "错误的",
+        "不正确",
+        "不对的",
+        "有误",
+    ]
+    .iter()
+    .any(|w| text.contains(w))
+}
+
 /// A bare "II" where the stage is asked means "stage II".
 fn on_scale<'a>(scale: Option<&str>, text: &'a str) -> Cow<'a, str> {
     match scale {
-        Some(scale) if is_bare_value(text) => Cow::Owned(format!("{scale} {}", text.trim())),
+        Some(scale) if text.len() <= LONGEST_VALUE => {
+            let mut plain = String::new();
+            normalise(&unwrapped(text), &mut plain);
+            collapse_blanks(&mut plain);
+            drop_lead(&mut plain);
+            let value = without_points(&plain);
+            if is_bare_value(value) {
+                Cow::Owned(format!("{scale} {value}"))
+            } else {
+                Cow::Borrowed(text)
+            }
+        }
         _ => Cow::Borrowed(text),
     }
+}
+
+/// Bytes of an answer that may be a bare value with what stands around it.
+const LONGEST_VALUE: usize = 96;
+
+/// "9 out of 10", "9 points", "9分" are 9.
+fn without_points(text: &str) -> &str {
+    let is_mark = |c: char| c.is_whitespace() || "*\"'`()[].。".contains(c);
+    let text = text.trim_matches(is_mark);
+    [" out of 10", "/10", " points", " point", "分"]
+        .iter()
+        .find_map(|suffix| text.strip_suffix(suffix))
+        .unwrap_or(text)
+        .trim_end()
 }
 
 /// The parts of a reference `a#b`, which stands for `a` or `b`.
@@ -340,7 +398,10 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
                     .any(|o| o.role == t.role && o.key == t.key)
             })
     };
-    let first = first_sentence(answer);
+    let names = |t: &Token| {
+        question.is_some_and(|q| q.names(t)) || reference.content().any(|w| w.key == t.key)
+    };
+    let first = first_sentence(answer, names);
     for token in &answer.tokens {
         if !matches!(token.role, Role::Hedge | Role::Refusal) || is_shared(token) {
             continue;
@@ -431,8 +492,16 @@ fn says_nothing_found(answer: &Parsed, question: Option<&Question>) -> bool {
         && answer.content().any(is_normal_only)
 }
 
-/// First sentence that says anything.
-fn first_sentence(answer: &Parsed) -> u32 {
+/// First sentence that says anything to the question; where none does, the first that says anything.
+fn first_sentence(answer: &Parsed, names: impl Fn(&Token) -> bool) -> u32 {
+    let speaks = |t: &&Token| {
+        !t.is_aside
+            && (t.is_content() && names(t)
+                || matches!(t.role, Role::Yes | Role::No | Role::Hedge | Role::Refusal))
+    };
+    if let Some(token) = answer.tokens.iter().find(speaks) {
+        return token.sentence;
+    }
     let says = |t: &&Token| {
         !matches!(
             t.role,
@@ -448,11 +517,19 @@ fn first_sentence(answer: &Parsed) -> u32 {
 }
 
 fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Question>) -> Verdict {
-    let all = quantities(answer);
+    let mut all = quantities(answer);
+    let mut wanted = wanted.to_vec();
+    if let Some((dimension, factor)) = question.and_then(|q| q.unit) {
+        let bare = all.iter_mut().chain(&mut wanted);
+        for quantity in bare.filter(|q| q.dimension == Dimension::Count) {
+            (quantity.dimension, quantity.value) = (dimension, quantity.value * factor);
+        }
+    }
     let sentence = all.first().map(|q| answer.tokens[q.token].sentence);
     let said: Vec<Quantity> = all
         .into_iter()
         .filter(|q| Some(answer.tokens[q.token].sentence) == sentence)
+        .filter(|q| !is_normal_range(answer, q))
         .filter(|q| {
             wanted.iter().any(|w| q.agrees_with(w))
                 || !question.is_some_and(|x| x.names(&answer.tokens[q.token]))
@@ -466,21 +543,52 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
             .iter()
             .any(|t| matches!(t.role, Role::No | Role::Negation | Role::NegationBack));
         let is_sure = polarity(answer, None) != Polarity::Contradictory;
-        return if is_none && says_none && is_sure {
+        let is_pair =
+            wanted.len() == 1 && wanted[0].value == 2.0 && wanted[0].dimension == Dimension::Count;
+        let names_both = answer
+            .tokens
+            .iter()
+            .any(|t| t.is_stated() && side_bits(t) == 3);
+        return if is_none && says_none && is_sure || is_pair && names_both {
             Verdict::accept(Rule::Number)
         } else {
             Verdict::reject(Rule::Number)
         };
     }
+    let said = total_of(said);
     let agrees = Quantity::agrees_with;
     let all_there = wanted.iter().all(|w| said.iter().any(|s| agrees(s, w)));
     let none_else = said.iter().all(|s| wanted.iter().any(|w| agrees(s, w)));
     let is_size = wanted.len() > 1 && wanted.iter().all(|w| w.dimension == Dimension::Length);
     let has_all_sides = !is_size || said.len() >= wanted.len();
-    if all_there && none_else && has_all_sides {
+    // "120/80" is no "80/120"
+    let is_ordered = wanted.iter().all(|w| w.dimension != Dimension::Pressure)
+        || said.iter().zip(&wanted).all(|(s, w)| agrees(s, w));
+    if all_there && none_else && has_all_sides && is_ordered {
         Verdict::accept(Rule::Number)
     } else {
         Verdict::reject(Rule::Number)
+    }
+}
+
+/// "(normal < 3.7 cm)" beside the value found.
+fn is_normal_range(answer: &Parsed, quantity: &Quantity) -> bool {
+    let segment = &answer.segments[answer.tokens[quantity.token].segment as usize];
+    let lead = &answer.tokens[segment.first as usize..quantity.token];
+    segment.opener == Opener::Bracket
+        && lead.iter().any(|t| {
+            is_normal(t) || matches!(answer.word(t), "reference" | "参考" | "normal range")
+        })
+}
+
+/// "Three lesions: two in the liver and one in the spleen": the parts of a total are no further counts.
+fn total_of(said: Vec<Quantity>) -> Vec<Quantity> {
+    let is_count = said.iter().all(|q| q.dimension == Dimension::Count);
+    let sum: f64 = said.iter().map(|q| q.value).sum();
+    match said.as_slice() {
+        [first, _, _, ..] if is_count && (2.0 * first.value - sum).abs() < 1e-9 => vec![*first],
+        [_, _, .., last] if is_count && (2.0 * last.value - sum).abs() < 1e-9 => vec![*last],
+        _ => said,
     }
 }
 

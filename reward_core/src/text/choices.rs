@@ -1,13 +1,20 @@
 //! Multiple choice: option letters and option texts.
 
+use std::borrow::Cow;
+
+use memchr::memchr;
+
 use super::tokens::Parsed;
-use super::wrappers::unwrapped;
+use super::words::markup_length;
+use super::wrappers::{lead_length, unwrapped};
 
 /// The options of one question.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Letter (upper case) and text of each option, in order.
     pub items: Vec<(char, Parsed)>,
+    /// The question asks for the one that is false: "A is true" is no choice then, "C is false" is one.
+    pub asks_false: bool,
 }
 
 impl Options {
@@ -19,6 +26,7 @@ impl Options {
                 .iter()
                 .map(|(c, t)| (c.to_ascii_uppercase(), Parsed::new(t.as_ref())))
                 .collect(),
+            asks_false: false,
         }
     }
 
@@ -78,10 +86,12 @@ impl Options {
     #[must_use]
     pub fn letters_in(&self, answer: &str) -> Letters {
         let plain: String = unwrapped(answer).chars().map(wide_to_plain).collect();
-        let words = words(plain.trim());
+        let plain = without_markup(&plain);
+        let plain = plain.trim();
+        let words = words(&plain[lead_length(plain)..]);
         let mut groups = self.groups(&words);
         if groups.is_empty() {
-            return Letters::default();
+            return self.last_letter(&words);
         }
         if let Some(start) = last_retraction(&words, &groups) {
             groups.retain(|g| g.start >= start);
@@ -103,6 +113,34 @@ impl Options {
         chosen
     }
 
+    /// The letter with which an answer ends that names none elsewhere: "I would tick D."
+    fn last_letter(&self, words: &[Word<'_>]) -> Letters {
+        let [.., before, last] = words else {
+            return Letters::default();
+        };
+        let letter =
+            last.text.chars().next().filter(|c| {
+                last.text.len() == 1 && c.is_ascii_uppercase() && *c != 'I' && *c != 'A'
+            });
+        let position = letter.and_then(|c| self.position(c));
+        let denies = words.iter().any(|w| {
+            is_contraction(w.text)
+                || DENIALS_BEFORE
+                    .iter()
+                    .any(|d| d.eq_ignore_ascii_case(w.text))
+        });
+        match position
+            .filter(|_| !is_lettered(before.text) && before.text.len() > 1 && !denies && !last.asks)
+        {
+            Some(position) => Letters {
+                options: vec![position],
+                are_named: true,
+                is_hedged: false,
+            },
+            None => Letters::default(),
+        }
+    }
+
     /// Runs of letters joined by commas and conjunctions, each with what is said of it.
     fn groups(&self, words: &[Word<'_>]) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
@@ -112,7 +150,8 @@ impl Options {
             };
             let joins = groups.last().is_some_and(|g| {
                 let between = &words[g.end..at];
-                let is_list = between.iter().all(|w| is_connective(w.text))
+                let is_list = !word.is_after_colon
+                    && between.iter().all(|w| is_connective(w.text))
                     && words[g.end..=at].iter().all(|w| w.before < Stop::Sentence);
                 // "A. liver or B. spleen"
                 let is_named_list = between.len() <= LONGEST_OPTION
@@ -149,7 +188,7 @@ impl Options {
             let lead = &words[from + clause_start(&words[from..=start], from > 0)..start];
             let rest = &words[end..to];
             let tail = &rest[..clause_end(rest, to < words.len())];
-            groups[index].judge(lead, tail, words[start].before);
+            groups[index].judge(lead, &words[start..end], tail, self.asks_false);
         }
         groups
     }
@@ -179,7 +218,7 @@ impl Options {
         let is_upper = text.as_bytes()[0].is_ascii_uppercase();
         let is_marked = word.is_bracketed || word.is_marked || next.is_none();
         let is_called = previous.is_some_and(is_lead);
-        let opens = word.before >= Stop::Clause || at == 0;
+        let opens = word.before >= Stop::Clause || word.is_after_colon || at == 0;
         if !is_upper {
             let is_named = previous.is_some_and(|p| {
                 matches!(
@@ -195,7 +234,9 @@ impl Options {
                 || is_named && text != "a")
                 .then_some(letters);
         }
-        let is_predicated = next.is_some_and(|n| n.before <= Stop::Blank && is_predicate(n.text));
+        let is_predicated = next.is_some_and(|n| {
+            n.before <= Stop::Blank && (is_predicate(n.text) || n.text.eq_ignore_ascii_case("it"))
+        });
         let is_listed =
             next.is_some_and(|n| is_connective(n.text)) || previous.is_some_and(is_connective);
         let is_before_han = next.is_some_and(|n| !n.text.is_ascii());
@@ -205,6 +246,9 @@ impl Options {
                 n.before == Stop::Blank
                     && !is_predicate(n.text)
                     && !is_connective(n.text)
+                    && !["the", "it", "as", "over", "than", "rather", "instead"]
+                        .iter()
+                        .any(|w| w.eq_ignore_ascii_case(n.text))
                     && n.text.is_ascii()
             });
         let is_pronoun =
@@ -259,12 +303,17 @@ struct Word<'a> {
     /// A bracket, full stop or colon follows at once.
     is_marked: bool,
     is_after_dash: bool,
+    /// A question mark follows at once.
+    asks: bool,
+    /// A colon stands before it.
+    is_after_colon: bool,
 }
 
 /// Words of the text; each Chinese character is one.
 fn words(text: &str) -> Vec<Word<'_>> {
     let mut found: Vec<Word<'_>> = Vec::new();
     let (mut before, mut is_bracketed, mut is_after_dash) = (Stop::Sentence, false, false);
+    let mut is_after_colon = false;
     let mut chars = text.char_indices().peekable();
     while let Some((start, character)) = chars.next() {
         if !character.is_alphanumeric() {
@@ -287,8 +336,10 @@ fn words(text: &str) -> Vec<Word<'_>> {
                             | '?'
                     );
                 last.is_closed |= is_close;
+                last.asks |= matches!(character, '?' | '？');
             }
             is_bracketed |= matches!(character, '(' | '[' | '（' | '【' | '{');
+            is_after_colon |= matches!(character, ':' | '：');
             is_after_dash |= matches!(character, '-' | '—' | '–');
             before = before.max(match character {
                 '.' | '!' | '?' | '。' | '！' | '？' | '\n' | ';' | '；' => Stop::Sentence,
@@ -330,9 +381,12 @@ fn words(text: &str) -> Vec<Word<'_>> {
             is_closed: false,
             is_marked: false,
             is_after_dash,
+            asks: false,
+            is_after_colon,
         };
         found.push(word);
         (before, is_bracketed, is_after_dash) = (Stop::Joined, false, false);
+        is_after_colon = false;
     }
     found
 }
@@ -345,18 +399,27 @@ struct Group {
     end: usize,
     is_denied: bool,
     is_hedged: bool,
+    /// A question mark follows: "C? I'd rather say D."
+    is_asked: bool,
     /// 0: only discussed; 1: named; 2: called the best; 3: the conclusion.
     rank: u8,
 }
 
 impl Group {
     #[allow(clippy::too_many_lines)] // mostly lists of words
-    fn judge(&mut self, lead: &[Word<'_>], tail: &[Word<'_>], before: Stop) {
+    fn judge(
+        &mut self,
+        lead: &[Word<'_>],
+        letter: &[Word<'_>],
+        tail: &[Word<'_>],
+        asks_false: bool,
+    ) {
+        let before = letter[0].before;
         let count = |words: &[Word<'_>], list: &[&str]| {
             words
                 .iter()
                 .filter(|w| {
-                    list.iter().any(|l| l.eq_ignore_ascii_case(w.text)) || w.text.ends_with("n't")
+                    list.iter().any(|l| l.eq_ignore_ascii_case(w.text)) || is_contraction(w.text)
                 })
                 .count()
         };
@@ -369,10 +432,40 @@ impl Group {
             let text: String = words.iter().map(|w| w.text).collect();
             runs.iter().any(|r| text.contains(r))
         };
+        // "B项正确，其余均错误" says that of the others
+        let of_others = tail
+            .iter()
+            .position(|w| matches!(w.text, "其" | "others" | "rest" | "remaining" | "other"));
+        let tail = &tail[..of_others.unwrap_or(tail.len())];
+        let ruled_out = tail.windows(2).any(|w| {
+            w[0].text.eq_ignore_ascii_case("ruled") && w[1].text.eq_ignore_ascii_case("out")
+        });
         let mut denials = count(lead, &DENIALS_BEFORE) + count(tail, &DENIALS_AFTER);
+        denials -= usize::from(ruled_out); // one denial in two words
         denials += usize::from(has_run(
             lead,
-            &["不选", "不是", "排除", "而非", "除了", "并非"],
+            &[
+                "不选",
+                "不是",
+                "排除",
+                "而非",
+                "除了",
+                "并非",
+                "不能选",
+                "不应选",
+                "不应该选",
+                "不会选",
+                "不该选",
+                "不可能是",
+                "不可能选",
+                "别选",
+                "不宜选",
+                "不考虑",
+                "不支持",
+                "错选",
+                "误选",
+                "不能是",
+            ],
         ));
         denials += usize::from(has_run(
             tail,
@@ -387,15 +480,26 @@ impl Group {
                 "不合",
             ],
         ));
+        let is_question = |words: &[Word<'_>]| words.iter().any(|w| w.asks);
+        if asks_false {
+            let says_false = count(tail, &["wrong", "incorrect", "false"])
+                + usize::from(has_run(tail, &["错", "不对", "不正确"]));
+            denials = denials.saturating_sub(says_false);
+            denials += usize::from(has(tail, &["true"]) && !lead.iter().any(|w| is_lead(w.text)));
+        }
         self.is_denied = denials % 2 == 1;
+        self.is_asked = is_question(letter) || is_question(tail);
         let may_be = lead.windows(2).any(|w| {
-            matches!(w[0].text.to_ascii_lowercase().as_str(), "could" | "may") && w[1].text == "be"
+            ["could", "may"]
+                .iter()
+                .any(|m| m.eq_ignore_ascii_case(w[0].text))
+                && w[1].text.eq_ignore_ascii_case("be")
         });
         self.is_hedged = may_be
             || has(lead, &["maybe", "perhaps", "possibly", "might", "probably"])
             || has(tail, &["maybe", "perhaps", "possibly", "might", "unsure"])
                 && !has(tail, &["not"])
-            || has_run(lead, &["可能", "也许", "大概", "或许"]);
+            || may_be_in_chinese(lead);
         let concludes = has(
             lead,
             &[
@@ -409,17 +513,39 @@ impl Group {
                 "select",
                 "final",
                 "conclusion",
+                "leaves",
+                "leaving",
+                "remains",
+                "remaining",
+                "consequently",
+                "accordingly",
+                "settle",
+                "choosing",
+                "picking",
+                "selecting",
+                "chosen",
+                "go",
+                "going",
+                "opt",
             ],
         ) || has_run(
             lead,
-            &["答案", "故选", "应选", "选择", "因此", "所以", "综上", "选"],
-        );
-        let is_best = has(
-            tail,
             &[
-                "best", "correct", "right", "fits", "true", "answer", "matches",
+                "答案", "故选", "应选", "选择", "因此", "所以", "综上", "选", "剩下", "只剩",
+                "剩余", "结论", "唯有", "只有",
             ],
-        ) || has_run(tail, &["正确", "最", "符合", "对"]);
+        );
+        let says_false = asks_false
+            && (has(tail, &["wrong", "incorrect", "false"]) || has_run(tail, &["错", "不正确"]));
+        let is_best = says_false
+            || has(
+                tail,
+                &[
+                    "best", "better", "correct", "right", "fits", "true", "answer", "matches",
+                    "winner",
+                ],
+            )
+            || has_run(tail, &["正确", "最", "符合", "对"]);
         let is_considered = has(
             lead,
             &[
@@ -448,7 +574,7 @@ impl Group {
             }
             _ => u8::from(!is_discussed),
         };
-        if is_considered {
+        if is_considered || self.is_asked {
             self.rank = 0;
         }
         if self.rank == 2 && is_best && !lead.iter().any(|w| is_lead(w.text)) {
@@ -457,7 +583,10 @@ impl Group {
     }
 }
 
-const DENIALS_BEFORE: [&str; 14] = [
+const DENIALS_BEFORE: [&str; 17] = [
+    "over",
+    "against",
+    "discard",
     "not",
     "nor",
     "neither",
@@ -492,6 +621,14 @@ const DENIALS_AFTER: [&str; 15] = [
     "isnt",
 ];
 
+/// "Isn't", "CAN'T".
+fn is_contraction(word: &str) -> bool {
+    word.len() > 3
+        && word
+            .get(word.len() - 3..)
+            .is_some_and(|end| end.eq_ignore_ascii_case("n't"))
+}
+
 /// A word after which a letter is an option.
 fn is_lead(word: &str) -> bool {
     const LEADS: &[&str] = &[
@@ -513,6 +650,7 @@ fn is_lead(word: &str) -> bool {
         "so",
         "not",
         "letter",
+        "statement",
         "either",
         "neither",
         "both",
@@ -538,9 +676,35 @@ fn is_lead(word: &str) -> bool {
         "favors",
         "favours",
         "towards",
+        "it's",
+        "that's",
+        "say",
+        "saying",
+        "toward",
+        "tick",
+        "mark",
+        "go",
+        "take",
+        "prefer",
+        "get",
+        "but",
+        "rather",
+        "makes",
+        "make",
+        "making",
+        "choosing",
+        "picking",
+        "selecting",
+        "chosen",
+        "over",
+        "prefer",
+        "preferring",
+        "favor",
+        "favour",
     ];
-    const CHINESE: [&str; 11] = [
-        "选", "案", "是", "为", "项", "除", "即", "故", "和", "或", "非",
+    const CHINESE: [&str; 18] = [
+        "选", "案", "是", "为", "项", "除", "即", "故", "和", "或", "非", "下", "剩", "余", "有",
+        "了", "择", "认",
     ];
     LEADS.iter().any(|l| l.eq_ignore_ascii_case(word)) || CHINESE.contains(&word)
 }
@@ -565,6 +729,13 @@ fn is_lettered(word: &str) -> bool {
         "panel",
         "image",
         "streptococcus",
+        "hemoglobin",
+        "haemoglobin",
+        "cyclosporin",
+        "child",
+        "pugh",
+        "rads",
+        "lines",
     ]
     .iter()
     .any(|w| w.eq_ignore_ascii_case(word))
@@ -672,10 +843,23 @@ fn is_border_word(word: &str) -> bool {
         "unlike",
         "leaving",
         "than",
+        "over",
+        "makes",
+        "making",
+        "leaves",
     ]
     .iter()
     .any(|b| b.eq_ignore_ascii_case(word))
         || matches!(word, "而" | "但" | "故" | "所" | "因")
+}
+
+/// "可能", but not "最可能的诊断".
+fn may_be_in_chinese(words: &[Word<'_>]) -> bool {
+    let text: String = words.iter().map(|w| w.text).collect();
+    let text = text.replace("最可能", "").replace("最有可能", "");
+    ["可能", "也许", "大概", "或许"]
+        .iter()
+        .any(|w| text.contains(w))
 }
 
 /// Words of an option's text between two letters.
@@ -700,6 +884,26 @@ fn last_retraction(words: &[Word<'_>], groups: &[Group]) -> Option<usize> {
     let first = groups.first()?.start;
     let last = groups.last()?.start;
     (first + 1..last).rev().find(|&i| is_word(i))
+}
+
+/// "<b>B</b>" is B.
+fn without_markup(text: &str) -> Cow<'_, str> {
+    if memchr(b'<', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let (mut kept, mut at) = (0, 0);
+    while let Some(offset) = memchr(b'<', &text.as_bytes()[at..]) {
+        let start = at + offset;
+        at = start + 1;
+        if let Some(length) = markup_length(&text.as_bytes()[start..]) {
+            out.push_str(&text[kept..start]);
+            at = start + length;
+            kept = at;
+        }
+    }
+    out.push_str(&text[kept..]);
+    Cow::Owned(out)
 }
 
 fn wide_to_plain(character: char) -> char {

@@ -69,7 +69,23 @@ pub struct Segment {
 }
 
 impl Parsed {
+    /// "…, so the left ear", "So: B": the word concludes where it opens a clause.
+    fn mark_conclusions(&mut self) {
+        for at in 0..self.tokens.len() {
+            let token = self.tokens[at];
+            let next = self.tokens.get(at + 1).map_or("", |n| self.word(n));
+            if token.role == Role::Filler
+                && self.word(&token) == "so"
+                && (token.before >= Break::Comma && at > 0)
+                && !matches!(next, "called" | "much" | "many" | "far" | "that" | "to")
+            {
+                self.tokens[at].role = Role::Conclude;
+            }
+        }
+    }
+
     pub(super) fn split_segments(&mut self) {
+        self.mark_conclusions();
         let mut sentence = 0;
         let mut is_list = true; // so far, of the sentence
         let mut open: Option<Segment> = None;
@@ -179,7 +195,8 @@ impl Parsed {
             .iter()
             .enumerate()
             .take_while(|(i, t)| *i == 0 || t.before != Break::Sentence);
-        !gap.contains('?') && after.all(|(_, t)| is_bare_line(t))
+        !gap.contains('?')
+            && after.all(|(i, t)| is_bare_line(t) && (i == 0 || t.before != Break::Colon))
     }
 
     /// "…, showing the lungs": a participle opens a closer description.
@@ -193,6 +210,7 @@ impl Parsed {
     /// Marks what is denied. Two denials with nothing between them cancel ("not absent", "not true that there is no").
     pub(super) fn mark_negation(&mut self) {
         self.settle_leading_no();
+        self.settle_purpose();
         self.settle_free();
         self.settle_removed();
         let mut is_denied = false;
@@ -202,8 +220,9 @@ impl Parsed {
             let segment = self.segments[index];
             let is_list_item = !segment.has_verb
                 && matches!(segment.opener, Opener::List | Opener::And | Opener::Bracket);
-            let continues =
-                segment.opener == Opener::Or || segment.opener == Opener::Relative || is_list_item;
+            let continues = segment.opener == Opener::Or
+                || segment.opener == Opener::Relative && !self.reads_what_was_said(&segment)
+                || is_list_item;
             if !continues || segment.opener == Opener::List && self.begins_anew(index) {
                 is_denied = false;
             }
@@ -211,10 +230,19 @@ impl Parsed {
             let mut is_aside = matches!(segment.opener, Opener::Than | Opener::Instead);
             let mut is_condition = false;
             let mut is_pending = false; // a denial has been read, and no word that it could deny
+            let mut is_of_clause = false; // "it is not true that": denies the whole clause, with the denial in it
             for at in range.clone() {
                 self.tokens[at].is_aside |= is_condition;
                 match self.tokens[at].role {
+                    Role::Negation if is_of_clause => {
+                        reach.undo(at, &mut self.tokens);
+                        for token in &mut self.tokens[range.start..at] {
+                            token.is_negated = false;
+                        }
+                        (is_denied, is_of_clause) = (false, false);
+                    }
                     Role::Negation => {
+                        is_of_clause = self.denies_clause(at);
                         is_denied = !(is_pending && is_denied);
                         if self.denies_backwards(at, range.end) {
                             if is_denied {
@@ -288,8 +316,35 @@ impl Parsed {
             }
         }
         let affirms = tokens.iter().position(|t| t.role == Role::Affirm);
-        affirms.is_some_and(|at| at > 0 && tokens[at + 1..].iter().any(Token::is_content))
+        let is_own = |at: usize| at > 0 || !self.word(&tokens[0]).is_ascii(); // "不是左肺，是右肺"
+        affirms.is_some_and(|at| is_own(at) && tokens[at + 1..].iter().any(Token::is_content))
             && !has_denial
+    }
+
+    /// "Staging CT for metastases": why the picture was made, not what it shows.
+    fn settle_purpose(&mut self) {
+        for at in 1..self.tokens.len() {
+            let (before, token) = (self.tokens[at - 1], self.tokens[at]);
+            let is_exam = before.category == Category::Modality
+                || matches!(
+                    self.word(&before),
+                    "scan"
+                        | "examination"
+                        | "exam"
+                        | "study"
+                        | "workup"
+                        | "screening"
+                        | "staging"
+                        | "imaging"
+                );
+            if !is_exam || token.role != Role::Preposition || self.word(&token) != "for" {
+                continue;
+            }
+            let end = self.segments[token.segment as usize].end as usize;
+            if !self.tokens[at..end].iter().any(|t| t.role == Role::Verb) {
+                self.tokens[at].role = Role::Condition;
+            }
+        }
     }
 
     /// "The resected specimen", "removed from the patient": no denial of what is shown.
@@ -356,6 +411,14 @@ impl Parsed {
         {
             self.tokens[0].role = Role::No; // "不，…"
         }
+        let ends = self.tokens.get(1).is_none_or(|n| n.before >= Break::Comma);
+        if let Some(first) = self.tokens.first_mut().filter(|_| ends) {
+            match &self.text[first.start as usize..first.end as usize] {
+                "对" => first.role = Role::Yes,
+                "错" => first.role = Role::No,
+                _ => {}
+            }
+        }
         for at in 0..self.tokens.len() {
             // "absolutely not"
             let next = self.tokens.get(at + 1).copied();
@@ -401,6 +464,25 @@ impl Parsed {
     fn is_noun_of_denial(&self, token: &Token) -> bool {
         let word = &self.text[token.start as usize..token.end as usize];
         word.starts_with("absence") || word.starts_with("lack")
+    }
+
+    /// "…, indicating torsion": says what was said before means.
+    fn reads_what_was_said(&self, segment: &Segment) -> bool {
+        self.of(segment).first().is_some_and(|t| {
+            t.before >= Break::Comma
+                && matches!(
+                    self.word(t),
+                    "indicating" | "suggesting" | "meaning" | "说明" | "表明"
+                )
+        })
+    }
+
+    /// "It is not the case that", "it is wrong to say that": what is denied is a whole clause.
+    fn denies_clause(&self, at: usize) -> bool {
+        let word = self.word(&self.tokens[at]);
+        word.ends_with("that")
+            || word.ends_with("to say")
+            || matches!(word, "deny" | "doubt" | "不能说" | "不是说" | "并不是说")
     }
 
     /// "Not seen", "not visible in the lung": the negation denies what was named before it.

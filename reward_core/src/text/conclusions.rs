@@ -65,13 +65,16 @@ impl Parsed {
         };
         let takes_up = |&at: &usize| {
             let token = &self.tokens[at];
-            let is_verb = token.role == Role::Verb && INTERPRETING.contains(&self.word(token))
+            let is_verb = token.role == Role::Verb
+                && (INTERPRETING.contains(&self.word(token)) || self.word(token) == "考虑")
                 || matches!(token.role, Role::Filler | Role::Affirm | Role::Relative)
                     && INTERPRETING_PHRASES.contains(&self.word(token));
             let lead = lead(at);
+            let takes_it_up = lead.first().is_some_and(|t| t.role == Role::Determiner)
+                || lead.is_empty() && !self.text.is_char_boundary(token.start as usize + 1); // "…，考虑肺炎"
             is_verb
                 && !token.is_aside
-                && lead.first().is_some_and(|t| t.role == Role::Determiner)
+                && takes_it_up
                 && lead.iter().all(|t| {
                     matches!(
                         t.role,
@@ -151,6 +154,54 @@ impl Parsed {
             let token = self.tokens[at];
             if !matches!(token.role, Role::Yes | Role::No) && !token.is_aside {
                 self.set_aside(at..at + 1, Standing::Superseded);
+            }
+        }
+    }
+
+    /// "With mediastinal shift to the left": the side is where something went, not where the thing asked about is.
+    pub(super) fn settle_shift(&mut self, question: Option<&Question>) {
+        let Some(deviation) = super::lexicon::Lexicon::get().concept("finding.deviation") else {
+            return;
+        };
+        if question.is_some_and(|q| q.parsed.content().any(|t| t.concept == deviation)) {
+            return;
+        }
+        for at in 1..self.tokens.len() {
+            let token = self.tokens[at];
+            if token.category != Category::Side {
+                continue;
+            }
+            let lead = &self.tokens[at.saturating_sub(LONGEST_LEAD)..at];
+            let between = lead
+                .iter()
+                .rev()
+                .take_while(|t| !t.is_content() && t.segment == token.segment)
+                .count();
+            let moves_to = lead[lead.len() - between..]
+                .iter()
+                .any(|t| matches!(self.word(t), "to" | "towards" | "toward" | "向" | "至"));
+            let is_shift = lead
+                .get((lead.len() - between).wrapping_sub(1))
+                .is_some_and(|t| t.concept == deviation && t.segment == token.segment);
+            // "with hemiparesis of the left side of the body": the symptom is on the other side
+            let of_symptom = lead[..lead.len() - between].iter().rev().take(1).any(|t| {
+                t.segment == token.segment
+                    && matches!(
+                        self.word(t),
+                        "hemiparesis" | "hemiplegia" | "weakness" | "paralysis" | "numbness"
+                    )
+            });
+            if of_symptom {
+                self.set_aside(at..at + 1, Standing::Beside);
+                continue;
+            }
+            let is_han_shift = self
+                .tokens
+                .get(at + 1)
+                .is_some_and(|t| t.concept == deviation)
+                && lead.last().is_some_and(|t| self.word(t) == "向");
+            if is_shift && moves_to || is_han_shift {
+                self.set_aside(at..at + 1, Standing::Beside);
             }
         }
     }

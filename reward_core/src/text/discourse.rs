@@ -122,7 +122,14 @@ impl Parsed {
             });
             let answers = subject.iter().any(|t| t.role == Role::Conclude);
             if token.role == Role::Condition && is_hypothesis(self.word(&token)) {
-                if names && !answers {
+                let follows_if = self.tokens[..at].iter().any(|t| {
+                    t.sentence == token.sentence
+                        && matches!(
+                            self.word(t),
+                            "if" | "if there were" | "were there" | "如果" | "若"
+                        )
+                });
+                if (names || follows_if) && !answers {
                     self.set_aside(
                         segment.first as usize..segment.end as usize,
                         Standing::Conceded,

@@ -35,9 +35,13 @@ pub fn read(text: &str, words: &[Word], at: usize) -> Option<Notation> {
         return reader
             .date(at)
             .or_else(|| reader.ordinal_level(at))
-            .or_else(|| reader.chinese_scale(at));
+            .or_else(|| reader.chinese_scale(at))
+            .or_else(|| reader.after_noun(at));
     }
     if byte.is_ascii_lowercase() {
+        if let Some(found) = reader.after_noun(at) {
+            return Some(found);
+        }
         let next = words.get(at + 1).map(|w| text.as_bytes()[w.1 as usize]);
         if first.len() <= 4 && matches!(byte, b'c' | b't' | b'l' | b's') {
             if let Some(found) = reader.letter_level(at) {
@@ -45,7 +49,7 @@ pub fn read(text: &str, words: &[Word], at: usize) -> Option<Notation> {
             }
         }
         return match next {
-            Some(next) if next >= 0x80 => reader.chinese_scale(at),
+            Some(next) if next >= 0x80 => reader.chinese_scale(at).or_else(|| reader.scale(at)),
             Some(next) if next.is_ascii_digit() => reader
                 .region_level(at)
                 .or_else(|| reader.scale(at))
@@ -54,6 +58,7 @@ pub fn read(text: &str, words: &[Word], at: usize) -> Option<Notation> {
                 .ordinal_level(at)
                 .or_else(|| reader.region_level(at))
                 .or_else(|| reader.scale(at)),
+            None if byte == b'g' => reader.scale(at),
             None => None,
         };
     }
@@ -65,18 +70,64 @@ pub fn read(text: &str, words: &[Word], at: usize) -> Option<Notation> {
     }
 }
 
-/// The scale that a question asks for ("What stage …?"), as the word that names it.
+/// The scale or the numbered thing that a question asks for ("What stage …?", "Which rib …?"), as the word that names it.
 #[must_use]
 pub fn scale_asked(text: &str, words: &[Word]) -> Option<&'static str> {
     let reader = Reader { text, words };
-    (0..words.len()).find_map(|at| {
+    let counts = ["how many", "多少", "几个", "几处", "几枚", "number of"]
+        .iter()
+        .any(|w| text.contains(w));
+    if counts {
+        return None;
+    }
+    let asks_which = [
+        "what", "which", "几", "哪", "什么", "多少", "分期", "分级", "分型", "分类",
+    ]
+    .iter()
+    .any(|w| text.contains(w));
+    let named = |at: usize| {
         let word = reader.word(at)?;
-        SCALES
+        let scale = SCALES
             .iter()
             .find(|(name, _)| *name == word)
-            .map(|(name, _)| *name)
+            .map(|(name, _)| *name);
+        let owner = || {
+            let owner = OWNERS.iter().find(|(name, _)| *name == word)?;
+            SCALES
+                .iter()
+                .find(|(_, scale)| *scale == owner.1)
+                .map(|(name, _)| *name)
+        };
+        let noun = || {
+            let noun = NUMBERED.iter().find(|n| **n == word)?;
+            let lead = at.saturating_sub(2)..at; // "which cranial nerve"
+            let is_asked = lead
+                .filter_map(|i| reader.word(i))
+                .any(|w| matches!(w, "which" | "what"));
+            is_asked.then_some(*noun)
+        };
+        let chinese = || {
+            let is_asked = matches!(
+                reader.word(at.checked_sub(1)?)?,
+                "几" | "哪" | "一" | "么" | "分"
+            );
+            let scale = CHINESE_SCALES.iter().find(|(name, _)| *name == word)?.1;
+            SCALES
+                .iter()
+                .find(|(_, s)| *s == scale)
+                .map(|(name, _)| *name)
+                .filter(|_| is_asked)
+        };
+        scale.or_else(owner).or_else(noun).or_else(chinese)
+    };
+    (0..words.len()).filter(|_| asks_which).find_map(|at| {
+        named(at)
             .filter(|_| read(text, words, at).is_none())
-            .filter(|name| !matches!(*name, "type" | "class" | "category"))
+            .filter(|name| {
+                *name != "type"
+                    || text.contains("分型")
+                    || OWNERS.iter().any(|o| text.contains(o.0))
+            })
     })
 }
 
@@ -84,7 +135,11 @@ pub fn scale_asked(text: &str, words: &[Word]) -> Option<&'static str> {
 #[must_use]
 pub fn is_bare_value(text: &str) -> bool {
     let text = text.trim().trim_end_matches(['.', '。']);
-    !text.is_empty() && value_of(&text.to_lowercase()).is_some()
+    let text = text.to_lowercase();
+    let is_short = text.len() <= 12 && !text.is_empty();
+    is_short
+        && (value_of(&text).is_some()
+            || value_with_suffix(&text).is_some_and(|(value, _)| value > 0))
 }
 
 /// Names of scales and the scale that each means.
@@ -99,6 +154,52 @@ const SCALES: [(&str, u64); 10] = [
     ("tirads", 5),
     ("score", 6),
     ("phase", 7),
+];
+
+/// Names that own a scale, and the scale that a value right after them is on: "ASA III", "WHO 2", "Stanford A".
+const OWNERS: [(&str, u64); 22] = [
+    ("asa", 4),
+    ("nyha", 4),
+    ("killip", 4),
+    ("child", 4),
+    ("pugh", 4),
+    ("harris", 3),
+    ("who", 2),
+    ("isup", 2),
+    ("fazekas", 2),
+    ("kellgren", 2),
+    ("lawrence", 2),
+    ("meyerding", 2),
+    ("gleason", 6),
+    ("bosniak", 5),
+    ("pirads", 5),
+    ("lirads", 5),
+    ("stanford", 3),
+    ("debakey", 3),
+    ("garden", 3),
+    ("weber", 3),
+    ("modic", 3),
+    ("schatzker", 3),
+];
+
+/// Things that are told apart by numbers: "rib 7" is the seventh rib.
+const NUMBERED: [&str; 16] = [
+    "cn",
+    "rib",
+    "ribs",
+    "segment",
+    "segments",
+    "metatarsal",
+    "metatarsals",
+    "metacarpal",
+    "metacarpals",
+    "toe",
+    "finger",
+    "nerve",
+    "zone",
+    "ray",
+    "quadrant",
+    "chamber",
 ];
 
 const CHINESE_SCALES: [(&str, u64); 5] = [("期", 1), ("级", 2), ("型", 3), ("类", 5), ("度", 8)];
@@ -163,6 +264,7 @@ impl<'a> Reader<'a> {
             let is_certain = letters == "l"
                 || letters == "th"
                 || letters == "c"
+                || letters == "t" && next.parse().is_ok_and(|n: u64| n > 2)
                 || self.words[at + 1].3 == Break::Hyphen;
             (next.parse().ok().filter(|_| is_certain)?, 2)
         } else {
@@ -200,11 +302,14 @@ impl<'a> Reader<'a> {
         while self.word(next).is_some_and(is_vertebra) && self.is_near(next) {
             next += 1;
         }
+        let is_counted = self.word(next) == Some("第"); // "颈椎第5节"
+        next += usize::from(is_counted);
         let value = value_of(self.word(next).filter(|_| self.is_near(next))?)?;
         if !is_level(region, value) {
             return None;
         }
         let mut used = next + 1 - at;
+        used += usize::from(is_counted && self.word(next + 1) == Some("节"));
         let second = self.second_level(at + used, region);
         used += second.map_or(0, |(_, more)| more);
         Some(self.level(level_key(region, value), second.map(|s| s.0), at, used))
@@ -222,11 +327,17 @@ impl<'a> Reader<'a> {
     /// "第四腰椎", "第12胸椎", "第二期".
     fn chinese_ordinal(&self, at: usize) -> Option<Notation> {
         let (value, used) = self.chinese_number(at + 1)?;
-        let next = at + 1 + used;
+        let mut next = at + 1 + used;
+        // "第四、五腰椎", "第4-5腰椎"
+        let other = self
+            .chinese_number(next)
+            .filter(|_| self.words[next].3 <= Break::Comma);
+        next += other.map_or(0, |(_, more)| more);
         if let Some(region) = region_of_word(self.word(next)?) {
             let is_bone = self.word(next + 1).is_some_and(is_vertebra);
+            let second = other.map(|(level, _)| level_key(region, level));
             return (is_bone && is_level(region, value))
-                .then(|| self.level(level_key(region, value), None, at, used + 2));
+                .then(|| self.level(level_key(region, value), second, at, next + 2 - at));
         }
         if let Some(found) = self.chinese_scale(at + 1) {
             return Some(Notation {
@@ -271,21 +382,38 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// "stage II", "grade 3b", "BI-RADS 4".
+    /// "stage II", "grade 3b", "BI-RADS 4", "type A", "ASA III".
     fn scale(&self, at: usize) -> Option<Notation> {
-        let scale = SCALES
-            .iter()
-            .find(|(name, _)| self.word(at) == Some(name))?
-            .1;
+        let first = self.word(at)?;
+        if let [b'g', value @ b'1'..=b'4'] = first.as_bytes() {
+            return Some(Notation {
+                keys: [Some(SCALE | 2 << 32 | u64::from(value - b'0') << 8), None],
+                category: Category::Scale,
+                words: 1,
+            }); // "G2"
+        }
+        let named = SCALES.iter().find(|(name, _)| *name == first);
+        let owner = || OWNERS.iter().find(|(name, _)| *name == first);
+        let scale = named.or_else(owner)?.1;
         let word = self.word(at + 1).filter(|_| self.is_near(at + 1))?;
-        let (value, mut suffix) = value_with_suffix(word)?;
+        let ends = self
+            .words
+            .get(at + 2)
+            .is_none_or(|w| w.3 > Break::Joined || self.text.as_bytes()[w.1 as usize] >= 0x80);
+        let letter = || {
+            let takes_letters = matches!(scale, 3 | 4) && named.is_none_or(|n| n.0 != "category");
+            let letter = word.as_bytes()[0];
+            (takes_letters && ends && word.len() == 1 && (b'a'..=b'e').contains(&letter))
+                .then_some((0, u64::from(letter)))
+        };
+        let (value, mut suffix) = value_with_suffix(word).or_else(letter)?;
         let mut words = 2;
         // "3a" is two raw words
         if let Some(letter) = self
             .word(at + 2)
             .filter(|w| w.len() == 1 && self.words[at + 2].3 == Break::Joined)
         {
-            if suffix == 0 && (b'a'..=b'd').contains(&letter.as_bytes()[0]) {
+            if suffix == 0 && is_suffix(letter.as_bytes()[0]) {
                 (suffix, words) = (u64::from(letter.as_bytes()[0]), 3);
             }
         }
@@ -297,16 +425,55 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The number of "rib 7", "segment VIII", "ribs 6 and 7".
+    fn after_noun(&self, at: usize) -> Option<Notation> {
+        let word = self.word(at)?;
+        let is_digits = word.len() <= 2 && word.bytes().all(|b| b.is_ascii_digit());
+        let value = if is_digits {
+            word.parse().ok()
+        } else {
+            ROMANS.iter().position(|r| *r == word).map(|p| p as u64 + 1)
+        }?;
+        let mut before = at.checked_sub(1).filter(|_| self.is_near(at))?;
+        let list = ["and", "to", "or", "through"];
+        if list.contains(&self.word(before)?) && before >= 2 {
+            before -= 2; // "ribs 6 and 7"
+        } else if self.words[at].3 == Break::Hyphen
+            && before >= 1
+            && value_of(self.word(before)?).is_some()
+        {
+            before -= 1; // "ribs 6-8"
+        }
+        let is_unit = self
+            .word(at + 1)
+            .is_some_and(|w| matches!(w, "mm" | "cm" | "m" | "ml" | "percent" | "x"));
+        let key = ordinal_key(u32::try_from(value).ok()?);
+        (NUMBERED.contains(&self.word(before)?) && !is_unit).then_some(Notation {
+            keys: [Some(key), None],
+            category: Category::Level,
+            words: 1,
+        })
+    }
+
     /// "II期", "3级", "三型".
     fn chinese_scale(&self, at: usize) -> Option<Notation> {
         let next = self.word(at + 1).filter(|_| self.is_near(at + 1))?;
-        let scale = CHINESE_SCALES.iter().find(|(name, _)| *name == next)?.1;
-        let (value, suffix) = value_with_suffix(self.word(at)?)?;
+        let (value, mut suffix) = value_with_suffix(self.word(at)?)?;
+        // "4a类" is three raw words
+        let letter = next.as_bytes()[0];
+        let has_letter = next.len() == 1 && (b'a'..=b'd').contains(&letter) && suffix == 0;
+        let unit = if has_letter {
+            suffix = u64::from(letter);
+            self.word(at + 2)?
+        } else {
+            next
+        };
+        let scale = CHINESE_SCALES.iter().find(|(name, _)| *name == unit)?.1;
         let key = SCALE | scale << 32 | value << 8 | suffix;
         Some(Notation {
             keys: [Some(key), None],
             category: Category::Scale,
-            words: 2,
+            words: 2 + usize::from(has_letter),
         })
     }
 
@@ -473,11 +640,16 @@ fn value_of(word: &str) -> Option<u64> {
         .or_else(|| value_of_han(word))
 }
 
+/// A letter that parts a value: "3b", and Bosniak's "IIF".
+const fn is_suffix(letter: u8) -> bool {
+    matches!(letter, b'a'..=b'd' | b'f')
+}
+
 /// "3b" is 3 and b, "iia" 2 and a.
 fn value_with_suffix(word: &str) -> Option<(u64, u64)> {
     if let Some(value) = value_of(word) {
         return Some((value, 0));
     }
-    let last = word.bytes().last().filter(|b| (b'a'..=b'd').contains(b))?;
+    let last = word.bytes().last().filter(|b| is_suffix(*b))?;
     value_of(&word[..word.len() - 1]).map(|value| (value, u64::from(last)))
 }

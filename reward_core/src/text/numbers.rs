@@ -26,6 +26,16 @@ pub enum Dimension {
     Angle,
     /// Attenuation, in Hounsfield units.
     Attenuation,
+    /// Rate, per minute.
+    Rate,
+    /// Pressure, in millimetres of mercury.
+    Pressure,
+    /// Magnetic field, in tesla.
+    Field,
+    /// Mass in a volume, in milligrams per decilitre.
+    Concentration,
+    /// Amount in a volume, in millimoles per litre.
+    Molarity,
 }
 
 /// A number with its unit.
@@ -50,10 +60,13 @@ impl Quantity {
     /// Whether both name the same amount: counts exactly, measured sizes within [`TOLERANCE`].
     #[must_use]
     pub fn agrees_with(&self, other: &Self) -> bool {
-        if self.dimension != other.dimension || direction(self.bound) != direction(other.bound) {
+        let is_unit_left_out = self.dimension == Dimension::Count && has_one_unit(other.dimension);
+        if self.dimension != other.dimension && !is_unit_left_out
+            || direction(self.bound) != direction(other.bound)
+        {
             return false;
         }
-        let tolerance = match self.dimension {
+        let tolerance = match other.dimension {
             Dimension::Length | Dimension::Area | Dimension::Volume | Dimension::Mass => {
                 TOLERANCE * other.value.abs()
             }
@@ -62,10 +75,29 @@ impl Quantity {
             | Dimension::Time
             | Dimension::Percent
             | Dimension::Angle
-            | Dimension::Attenuation => 0.0,
+            | Dimension::Attenuation
+            | Dimension::Rate
+            | Dimension::Pressure
+            | Dimension::Field
+            | Dimension::Concentration
+            | Dimension::Molarity => 0.0,
         };
         (self.value - other.value).abs() <= tolerance + 1e-9
     }
+}
+
+/// What is measured in one unit only, which may be left out.
+const fn has_one_unit(dimension: Dimension) -> bool {
+    matches!(
+        dimension,
+        Dimension::Rate
+            | Dimension::Pressure
+            | Dimension::Attenuation
+            | Dimension::Percent
+            | Dimension::Field
+            | Dimension::Concentration
+            | Dimension::Molarity
+    )
 }
 
 /// 0 for the number itself, -1 for less, 1 for more.
@@ -147,7 +179,8 @@ pub fn quantities(parsed: &Parsed) -> Vec<Quantity> {
             .iter()
             .all(|t| is_times(parsed, t) || is_range_and(parsed, found[index].token, t));
         if found[index].dimension == Dimension::Count
-            && next.dimension == Dimension::Length
+            && next.dimension != Dimension::Count
+            && parsed.tokens[next.token].value != 0.0
             && is_product
         {
             let token = parsed.tokens[next.token];
@@ -196,12 +229,21 @@ fn is_range_and(parsed: &Parsed, first: usize, token: &Token) -> bool {
 pub fn is_times(parsed: &Parsed, token: &Token) -> bool {
     matches!(
         word(parsed, token),
-        "x" | "by" | "to" | "*" | "×" | "至" | "到" | "乘"
+        "x" | "by" | "to" | "*" | "×" | "至" | "到" | "乘" | "through"
     )
 }
 
 fn word<'a>(parsed: &'a Parsed, token: &Token) -> &'a str {
     &parsed.text[token.start as usize..token.end as usize]
+}
+
+/// Dimension of the unit and its factor to the base unit.
+#[must_use]
+pub fn unit_named(name: &str) -> Option<(Dimension, f64)> {
+    UNITS
+        .iter()
+        .find(|(unit, _, factor)| *unit == name && !factor.is_nan())
+        .map(|&(_, dimension, factor)| (dimension, factor))
 }
 
 fn unit_after(parsed: &Parsed, at: usize) -> (Dimension, f64, usize) {
@@ -308,6 +350,50 @@ const UNITS: &[(&str, Dimension, f64)] = &[
     ("degree", Dimension::Angle, 1.0),
     ("degrees", Dimension::Angle, 1.0),
     ("度", Dimension::Angle, 1.0),
+    ("bpm", Dimension::Rate, 1.0),
+    ("beats per minute", Dimension::Rate, 1.0),
+    ("beats/min", Dimension::Rate, 1.0),
+    ("/min", Dimension::Rate, 1.0),
+    ("breaths per minute", Dimension::Rate, 1.0),
+    ("per minute", Dimension::Rate, 1.0),
+    ("次/分", Dimension::Rate, 1.0),
+    ("次/分钟", Dimension::Rate, 1.0),
+    ("次每分", Dimension::Rate, 1.0),
+    ("次每分钟", Dimension::Rate, 1.0),
+    ("mg/dl", Dimension::Concentration, 1.0),
+    ("g/dl", Dimension::Concentration, 1000.0),
+    ("g/l", Dimension::Concentration, 100.0),
+    ("mg/l", Dimension::Concentration, 0.1),
+    ("ng/ml", Dimension::Concentration, 0.0001),
+    ("mmol/l", Dimension::Molarity, 1.0),
+    ("umol/l", Dimension::Molarity, 0.001),
+    ("μmol/l", Dimension::Molarity, 0.001),
+    ("t", Dimension::Field, 1.0),
+    ("tesla", Dimension::Field, 1.0),
+    ("特斯拉", Dimension::Field, 1.0),
+    ("mmhg", Dimension::Pressure, 1.0),
+    ("mm hg", Dimension::Pressure, 1.0),
+    ("millimeters of mercury", Dimension::Pressure, 1.0),
+    ("毫米汞柱", Dimension::Pressure, 1.0),
+    ("per cent", Dimension::Percent, 1.0),
+    ("pct", Dimension::Percent, 1.0),
+    ("cubic centimeters", Dimension::Volume, 1.0),
+    ("millilitres", Dimension::Volume, 1.0),
+    ("litre", Dimension::Volume, 1000.0),
+    ("litres", Dimension::Volume, 1000.0),
+    ("wk", Dimension::Time, 7.0),
+    ("wks", Dimension::Time, 7.0),
+    ("星期", Dimension::Time, 7.0),
+    ("日", Dimension::Time, 1.0),
+    ("h", Dimension::Time, 1.0 / 24.0),
+    ("hrs", Dimension::Time, 1.0 / 24.0),
+    ("min", Dimension::Time, 1.0 / 1440.0),
+    ("minutes", Dimension::Time, 1.0 / 1440.0),
+    ("minute", Dimension::Time, 1.0 / 1440.0),
+    ("分钟", Dimension::Time, 1.0 / 1440.0),
+    ("kilograms", Dimension::Mass, 1000.0),
+    ("milligrams", Dimension::Mass, 0.001),
+    ("micrometers", Dimension::Length, 0.001),
     ("hu", Dimension::Attenuation, 1.0),
     ("hounsfield units", Dimension::Attenuation, 1.0),
 ];

@@ -237,6 +237,12 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
             for tokens in clauses(answer, sentence) {
                 let clause = Clause::new(answer, tokens, Some(question));
                 let says = clause_says(answer, &clause, question, &said);
+                if clause.content.is_empty()
+                    && found.stated == Stated::Firm(true)
+                    && takes_up_and_denies(answer, tokens, &clause)
+                {
+                    found.stated = Stated::Firm(false); // "it is obscured and cannot be seen"
+                }
                 match says {
                     Stated::Firm(_) if found.add(says, &clause, question) => return Stated::Both,
                     Stated::Weak(_) if of_sentence == Stated::Nothing => of_sentence = says,
@@ -260,6 +266,16 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
         }
     }
     found.stated
+}
+
+/// "… and cannot be seen": a clause without a subject that only denies.
+fn takes_up_and_denies(answer: &Parsed, tokens: &[Token], clause: &Clause<'_>) -> bool {
+    let opens = tokens
+        .first()
+        .is_some_and(|t| answer.segments[t.segment as usize].opener == Opener::And);
+    opens
+        && !tokens.iter().any(|t| t.role == Role::Determiner)
+        && bare_says(&clause.tokens) == Some(false)
 }
 
 /// What has been found so far, and whether it is said of the subject of the question and in its words alone.
@@ -401,7 +417,16 @@ fn proposition_says(
             .content
             .iter()
             .any(|t| t.is_stated() && question.names(t) && t.category == Category::Modality);
-        return if asked.is_identity && names_kind {
+        let is_elsewhere = asked.is_location
+            && clause
+                .content
+                .iter()
+                .any(|t| t.is_stated() && asked.place.iter().any(|a| a.key == t.key))
+            && clause
+                .content
+                .iter()
+                .any(|t| t.category == Category::Organ && t.is_stated());
+        return if asked.is_identity && names_kind || is_elsewhere {
             Stated::Firm(question.is_negated)
         } else {
             Stated::Nothing
@@ -413,6 +438,9 @@ fn proposition_says(
         }
     }
     if let Some(normal) = asked.normality {
+        if let Some(said) = one_of_both(answer, clause, question, normal) {
+            return said;
+        }
         return normality_says(&clause.content, normal, question);
     }
     core_says(answer, clause, question)
@@ -480,11 +508,52 @@ fn amount_says(
     counts.then_some(Stated::Nothing)
 }
 
+/// "Only the left lung is clear" where both are asked about.
+fn one_of_both(
+    answer: &Parsed,
+    clause: &Clause<'_>,
+    question: &Question,
+    normal: bool,
+) -> Option<Stated> {
+    let asked = question
+        .parsed
+        .content()
+        .fold(0, |bits, t| bits | side_bits(t));
+    let said = clause.content.iter().fold(0, |bits, t| bits | side_bits(t));
+    if asked != 3 || !matches!(said, 1 | 2) {
+        return None;
+    }
+    match normality_says(&clause.content, normal, question) {
+        Stated::Firm(true) | Stated::Weak(true) => Some(if says_only(answer, clause) {
+            Stated::Firm(false)
+        } else {
+            Stated::Nothing
+        }),
+        _ => None,
+    }
+}
+
+/// "Only", "仅".
+fn says_only(answer: &Parsed, clause: &Clause<'_>) -> bool {
+    clause.tokens.iter().any(|t| {
+        let word = answer.word(t);
+        word.starts_with("only")
+            || matches!(word, "just" | "single" | "仅" | "只" | "只有" | "仅有")
+    })
+}
+
 fn normality_says(content: &[&Token], asked: bool, question: &Question) -> Stated {
     let token = content.iter().find(|t| t.category == Category::Normality);
     if let Some(token) = token {
         let says_normal = is_normal(token) != token.is_negated;
         return Stated::Firm(says_normal == asked);
+    }
+    let asks_open = ["patent", "通畅"]
+        .iter()
+        .any(|w| question.parsed.text.contains(w));
+    let is_barred = |t: &&&Token| t.category == Category::Finding && t.is_negated;
+    if asks_open && content.iter().any(|t| is_barred(&t)) {
+        return Stated::Weak(asked); // "not obstructed"
     }
     let is_wrong =
         |t: &&&Token| t.category == Category::Finding && !t.is_negated && !question.names(t);
@@ -541,12 +610,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         .fold(0, |bits, t| bits | side_bits(t));
     let said_side = content.iter().fold(0, |bits, t| bits | side_bits(t));
     if asked_side == 3 && (said_side == 1 || said_side == 2) {
-        let is_only = clause.tokens.iter().any(|t| {
-            let word = answer.word(t);
-            word.starts_with("only")
-                || matches!(word, "just" | "single" | "仅" | "只" | "只有" | "仅有")
-        });
-        return if is_denied || is_only {
+        return if is_denied || says_only(answer, clause) {
             Stated::Firm(question.is_negated)
         } else {
             Stated::Nothing
@@ -561,12 +625,26 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     }
     let denies_opposite = content.iter().any(|t| {
         t.is_negated
-            && matches!(t.category, Category::Attribute | Category::Side)
+            && matches!(
+                t.category,
+                Category::Attribute | Category::Side | Category::Direction
+            )
             && side_bits(t) == 0
             && core.iter().any(|a| are_opposite(a, t))
     });
     if denies_opposite && !is_denied {
         return Stated::Weak(!question.is_negated); // "not midline" where a deviation is asked
+    }
+    // "none in the pancreas"
+    let denies_there = clause
+        .tokens
+        .iter()
+        .any(|t| matches!(answer.word(t), "none" | "nothing" | "没有" | "无" | "未见"))
+        && content.iter().all(|t| {
+            t.is_negated && place.iter().any(|a| a.key == t.key) && t.category == Category::Organ
+        });
+    if denies_there {
+        return Stated::Weak(question.is_negated);
     }
     let is_gone = clause.tokens.iter().any(|t| t.role == Role::NegationBack)
         && content.iter().all(|t| {
@@ -584,7 +662,12 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         .count();
     let asks_finding = core.iter().any(is_finding_like);
     if named == 0 {
-        return if asks_finding && says_normal && speaks_of_place(answer, content, question) {
+        let names_its_organ = content.iter().any(|t| {
+            t.category == Category::Organ && !t.is_negated && core.iter().any(|a| is_part(t, a))
+        });
+        let is_normal =
+            says_normal && (names_its_organ || speaks_of_place(answer, content, question));
+        return if asks_finding && is_normal {
             Stated::Weak(question.is_negated)
         } else {
             Stated::Nothing
@@ -630,7 +713,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     if is_echo && !is_denied {
         return Stated::Nothing;
     }
-    if question.proposition.is_existence && !is_denied && is_definition(answer, clause, core) {
+    if !is_denied && is_definition(answer, clause, core) {
         return Stated::Nothing;
     }
     let said = !is_denied;
@@ -660,9 +743,39 @@ fn is_referred_to(answer: &Parsed, token: &Token) -> bool {
 /// "Pneumonia is an infection of the lungs": tells what the thing is, not that it is there.
 fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
     let tokens = &clause.tokens;
+    let tells_where_common = |t: &&Token| {
+        matches!(
+            answer.word(t),
+            "常见于"
+                | "多见于"
+                | "好发于"
+                | "是指"
+                | "指的是"
+                | "是一种"
+                | "is defined as"
+                | "refers to"
+        )
+    };
+    if tokens.iter().any(|t| tells_where_common(&t)) {
+        return true;
+    }
     let Some(at) = tokens.iter().position(|t| t.is_content()) else {
         return false;
     };
+    // "The pancreas is an organ."
+    let is_article = |t: &Token| matches!(answer.word(t), "a" | "an");
+    let article = tokens[at..].iter().position(|t| is_article(t));
+    let says_class = article.is_some_and(|article| {
+        let (before, after) = tokens[at..].split_at(article);
+        before
+            .last()
+            .is_some_and(|t| matches!(answer.word(t), "is" | "are"))
+            && after.len() == 2
+            && after[1].role == Role::Filler
+    });
+    if says_class {
+        return true;
+    }
     let opens_bare = tokens[..at]
         .iter()
         .all(|t| t.role != Role::Determiner && answer.word(t) != "a" && answer.word(t) != "an");
@@ -688,6 +801,13 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
                 | "cause"
                 | "common"
         ) || answer.word(verb) == "是"
+            || matches!(answer.word(t), "more" | "most")
+                && tokens.get(at + last + 2).is_some_and(|n| {
+                    matches!(
+                        answer.word(n),
+                        "common" | "frequent" | "prevalent" | "often"
+                    )
+                })
     });
     opens_bare
         && last > 0
@@ -700,9 +820,13 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
 
 /// The clause says "normal" of what the question is about, or of everything.
 fn speaks_of_place(answer: &Parsed, content: &[&Token], question: &Question) -> bool {
-    let names_place = content
-        .iter()
-        .any(|t| question.proposition.place.iter().any(|a| t.key == a.key));
+    let names_place = content.iter().any(|t| {
+        question
+            .proposition
+            .place
+            .iter()
+            .any(|a| t.key == a.key || t.category == Category::Organ && lies_under(a, t))
+    });
     let is_all = question.proposition.is_existence
         && content.iter().all(|t| t.category == Category::Normality)
         && content.iter().any(|t| {

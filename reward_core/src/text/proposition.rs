@@ -22,6 +22,8 @@ pub struct Proposition {
     pub is_modal: bool,
     /// It asks what kind of picture this is ("Is this an MRI of the knee?").
     pub is_identity: bool,
+    /// It asks whether something is in a place ("Is the tube in the trachea?").
+    pub is_location: bool,
     /// The last word of the core has to be named: the others are its subject ("Does the lesion enhance?").
     pub needs_last: bool,
     /// It says something of a subject that it names ("Is the heart enlarged?").
@@ -169,6 +171,7 @@ impl Proposition {
             && !is_pronoun
             && !has_predicate
             && is_site_phrase(parsed, &phrases);
+        proposition.is_location = is_location;
         proposition.is_identity = is_be && is_pronoun && outside.iter().any(|(_, t)| is_picture(t));
         if core.is_empty()
             || (is_location || parsed.text.contains('在')) && !is_existence && normality.is_none()
@@ -192,7 +195,18 @@ impl Proposition {
         if normality.is_some() {
             core.clear();
         }
-        proposition.needs_last = !is_be && !is_existence && normality.is_none();
+        // "mass effect" is one thing
+        let is_compound = match core.as_slice() {
+            [(first, a), (last, b)] => {
+                first + 1 == *last
+                    && matches!(b.before, Break::Blank | Break::Hyphen)
+                    && a.category == Category::Finding
+                    && b.category == Category::Unknown
+                    && !b.is_han
+            }
+            _ => false,
+        };
+        proposition.needs_last = (is_compound || !is_be && !is_existence) && normality.is_none();
         proposition.is_of_subject = is_be && !is_existence && !is_pronoun;
         proposition.place = all
             .iter()

@@ -3,9 +3,10 @@
 use super::claims::{Kinds, Standing};
 use super::clauses::Opener;
 use super::lexicon::{Category, Role};
+use super::numbers::{unit_named, Dimension};
 use super::proposition::Proposition;
 use super::relations::sides;
-use super::tokens::{Parsed, Token};
+use super::tokens::{Parsed, Token, NO_CONCEPT};
 use super::words::Break;
 
 /// A question, read once for all its completions.
@@ -34,6 +35,10 @@ pub struct Question {
     pub asks_view: bool,
     /// The scale on which it asks for a value: "stage" in "What stage is it?".
     pub scale: Option<&'static str>,
+    /// It asks which of several is absent.
+    pub asks_absence: bool,
+    /// The unit in which it asks for an amount ("How old …?", "… in mm?"), and its factor to the base unit.
+    pub unit: Option<(Dimension, f64)>,
 }
 
 const POLAR_OPENERS: &[&str] = &[
@@ -102,8 +107,37 @@ impl Question {
             .any(|t| t.is_negated && t.category != Category::Normality);
         let offered = alternatives(&parsed);
         let has = |words: &[&str]| words.iter().any(|w| parsed.text.contains(w));
-        let asks_organ = has(&["organ", "body part", "器官", "脏器"]);
+        let names_only_places = parsed.content().all(|t| {
+            !matches!(
+                t.category,
+                Category::Finding | Category::Normality | Category::Attribute
+            )
+        });
+        let asks_organ = has(&["organ", "body part", "器官", "脏器"])
+            || names_only_places
+                && has(&[
+                    "which vessel",
+                    "what vessel",
+                    "which structure",
+                    "what structure",
+                    "which bone",
+                    "what bone",
+                    "which muscle",
+                    "which artery",
+                    "which vein",
+                    "which gland",
+                    "什么结构",
+                    "哪个结构",
+                    "哪根血管",
+                    "什么血管",
+                    "哪块骨",
+                ]);
         let scale = parsed.scale_asked();
+        let unit = unit_asked(&parsed.text);
+        let asks_absence = !is_polar
+            && parsed.tokens.iter().any(|t| {
+                t.role == Role::NegationBack && !matches!(parsed.word(t), "negative" | "阴性")
+            });
         let asks_view = has(&[
             "view",
             "projection",
@@ -127,6 +161,8 @@ impl Question {
             asks_organ,
             asks_view,
             scale,
+            asks_absence,
+            unit,
         }
     }
 
@@ -187,13 +223,16 @@ impl Question {
         };
         let tokens = &self.parsed.tokens[self.frame()..];
         let is_repeated = |t: &Token| self.parsed.content().filter(|o| o.key == t.key).count() > 1;
-        let property: Vec<Token> = tokens
+        let all: Vec<Token> = tokens
             .iter()
             .filter(|t| t.is_content())
             .filter(is_property)
-            .filter(|t| !is_repeated(t))
             .copied()
             .collect();
+        let mut property: Vec<Token> = all.iter().filter(|t| !is_repeated(t)).copied().collect();
+        if property.is_empty() {
+            property.extend(all.last().filter(|t| t.concept != NO_CONCEPT)); // "置换了假体"
+        }
         // "On which side is the parathyroid necrotic?": the last word is said of the others
         let is_said = |t: &Token| {
             matches!(
@@ -337,7 +376,15 @@ fn names_pair(parsed: &Parsed, index: usize) -> bool {
     let from = parsed.tokens[segment.first as usize].start as usize;
     let end = parsed.tokens[segment.end as usize - 1].end as usize;
     let text = &parsed.text[from..end];
-    (text.contains('中') || text.contains("之间")) && text.contains('哪')
+    let lead = &parsed.text[..from];
+    let is_english = lead.starts_with("of ") && parsed.text[end..].contains("which")
+        || lead.contains("which of ")
+        || lead.contains("between ") && parsed.text.contains("which");
+    is_english
+        || ["中", "之间", "哪个", "哪一个", "哪者", "哪项", "哪只"]
+            .iter()
+            .any(|w| text.contains(w))
+            && text.contains('哪')
 }
 
 /// Words of the name before "or" that the name after it has not: "nasogastric" in "nasogastric tube or endotracheal tube".
@@ -381,6 +428,29 @@ fn run_before<'t>(before: &'t [&'t Token]) -> impl Iterator<Item = u64> + 't {
         .take_while(|t| t.is_han)
         .map(|t| t.key);
     joined.take(if is_run { 2 } else { 0 })
+}
+
+/// The unit that the question names or implies.
+fn unit_asked(text: &str) -> Option<(Dimension, f64)> {
+    let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    let asks_age = text
+        .split(|c: char| !c.is_alphanumeric())
+        .any(|word| word == "age");
+    if asks_age || has(&["how old", "years old", "年龄", "几岁", "多少岁"]) {
+        return unit_named("years");
+    }
+    if has(&["percentage", "percent", "百分比", "百分之几", "百分率"]) {
+        return unit_named("%");
+    }
+    let named = [" in ", "how many ", "多少", "几"].iter().find_map(|lead| {
+        let at = text.find(lead)? + lead.len();
+        let rest = &text[at..];
+        let end = rest
+            .find(|c: char| !c.is_alphanumeric())
+            .unwrap_or(rest.len());
+        unit_named(&rest[..end])
+    });
+    named.filter(|(dimension, _)| *dimension != Dimension::Count)
 }
 
 fn has_content(parsed: &Parsed, segment: &super::clauses::Segment) -> bool {

@@ -33,6 +33,11 @@ pub fn is_general(token: &Token) -> bool {
                 | "organ.vessel"
                 | "organ.bone"
                 | "organ.muscle"
+                | "organ.soft_tissue"
+                | "organ.joint"
+                | "organ.ligament"
+                | "organ.tendon"
+                | "organ.cartilage"
         )
 }
 
@@ -57,7 +62,7 @@ pub fn entails(token: &Token, want: &Token) -> bool {
     if !lies_under(token, want) || token.category == Category::Organ && !is_sort(want) {
         return false;
     }
-    want.category != Category::Organ || is_part(want, token)
+    want.category != Category::Organ || is_sort(want) || is_part(want, token)
 }
 
 /// A sort of organ, not a region: an artery is a vessel.
@@ -188,12 +193,22 @@ pub fn are_opposite(left: &Token, right: &Token) -> bool {
 pub fn is_same_word(left: (&Parsed, &Token), right: (&Parsed, &Token)) -> bool {
     let a = &left.0.text[left.1.start as usize..left.1.end as usize];
     let b = &right.0.text[right.1.start as usize..right.1.end as usize];
-    if left.1.concept != NO_CONCEPT
-        || right.1.concept != NO_CONCEPT
-        || !a.is_ascii()
-        || !b.is_ascii()
-    {
+    if !a.is_ascii() || !b.is_ascii() || a.len().min(b.len()) < 5 {
         return false;
+    }
+    match (left.1.concept != NO_CONCEPT, right.1.concept != NO_CONCEPT) {
+        (true, true) => return false,
+        (false, false) => {}
+        // a slip of a word of the table
+        _ => {
+            let is_word = !a.contains(' ') && !b.contains(' ');
+            return is_word
+                && a.len().min(b.len()) >= 9
+                && a.as_bytes()[..4] == b.as_bytes()[..4]
+                && (is_one_edit(a.as_bytes(), b.as_bytes())
+                    || latin_stem(a)
+                        .is_some_and(|stem| stem.len() >= 6 && Some(stem) == latin_stem(b)));
+        }
     }
     if a.len().min(b.len()) < 5 || a.as_bytes()[..3] != b.as_bytes()[..3] {
         return false;
@@ -216,6 +231,12 @@ fn latin_stem(word: &str) -> Option<&str> {
     ]
     .iter()
     .find_map(|suffix| word.strip_suffix(suffix).filter(|rest| rest.len() >= 3))
+    .or_else(|| {
+        // "dysplasia" and "dysplastic", "sclerosis" and "sclerotic"
+        ["stic", "sias", "sia", "sis", "ses", "tic"]
+            .iter()
+            .find_map(|suffix| word.strip_suffix(suffix).filter(|rest| rest.len() >= 5))
+    })
 }
 
 fn stem(word: &str) -> &str {

@@ -5,7 +5,7 @@ use super::clauses::{Opener, Segment};
 use super::lexicon::{Category, Role};
 use super::question::{is_normal, Question};
 use super::relations::{
-    are_opposite, is_finding_like, is_general, is_part, is_same_word, lies_under,
+    are_opposite, is_change, is_finding_like, is_general, is_part, is_same_word, lies_under,
 };
 use super::tokens::{Parsed, Token};
 
@@ -41,7 +41,8 @@ impl Parsed {
         property: &[Token],
         kinds: Kinds,
     ) {
-        if property.is_empty() || kinds.is_empty() && !question.has_alternatives {
+        let asks = !property.is_empty() || question.asks_absence;
+        if !asks || kinds.is_empty() && !question.has_alternatives {
             return;
         }
         let clauses = self.clauses(question, property, kinds);
@@ -117,6 +118,20 @@ impl Parsed {
         let mut last = Says::Nothing;
         for (index, segment) in self.segments.iter().enumerate() {
             if segment.is_side_remark || segment.standing != Standing::Stands {
+                // "no flow in the right testis, indicating torsion"
+                let is_reading = segment.opener == Opener::Relative
+                    && self.of(segment).first().is_some_and(|t| {
+                        matches!(
+                            self.word(t),
+                            "indicating" | "suggesting" | "meaning" | "说明" | "表明"
+                        )
+                    });
+                if let Some(open) = clauses.last_mut().filter(|_| is_reading) {
+                    let read = self.clause_of(index, segment, question, property, kinds, last);
+                    if read.says == Says::Has && !read.has_subject && open.end == index {
+                        (open.says, open.is_turned) = (Says::Has, true);
+                    }
+                }
                 continue;
             }
             let next = self.clause_of(index, segment, question, property, kinds, last);
@@ -191,7 +206,26 @@ impl Parsed {
         let is_looking = |t: &Token| {
             matches!(
                 self.word(t),
-                "compare" | "inspect" | "examine" | "比较" | "观察" | "对比" | "查看" | "看"
+                "compare"
+                    | "inspect"
+                    | "examine"
+                    | "looking"
+                    | "comparing"
+                    | "inspecting"
+                    | "examining"
+                    | "reviewing"
+                    | "assessing"
+                    | "evaluating"
+                    | "scanning"
+                    | "reviewed"
+                    | "compared"
+                    | "checked"
+                    | "比较"
+                    | "观察"
+                    | "对比"
+                    | "查看"
+                    | "看"
+                    | "检查"
             )
         };
         let observes = (segment.has_verb && tokens.first().is_some_and(is_observer)
@@ -209,6 +243,9 @@ impl Parsed {
         }
         if says == Says::Nothing && (names_only || observes) {
             says = Says::Other;
+        }
+        if question.asks_absence {
+            return self.clause_of_absence(index, segment, has_subject);
         }
         // "… but the lung is not"
         let ends_in_denial = tokens
@@ -232,8 +269,40 @@ impl Parsed {
         }
     }
 
+    /// The same where it is asked what is absent: what is denied has the property.
+    fn clause_of_absence(&self, index: usize, segment: &Segment, has_subject: bool) -> Clause {
+        let tokens = self.of(segment);
+        let is_denied = tokens.iter().any(|t| t.is_content() && t.is_negated)
+            || tokens.iter().any(|t| t.role == Role::NegationBack);
+        let says_more = segment.has_verb
+            || tokens.iter().any(|t| {
+                t.role == Role::Affirm
+                    || matches!(t.category, Category::Normality | Category::Finding)
+            });
+        Clause {
+            first: index,
+            end: index + 1,
+            sentence: segment.sentence,
+            says: match (is_denied, says_more) {
+                (true, _) => Says::Has,
+                (false, true) => Says::HasNot,
+                (false, false) => Says::Nothing,
+            },
+            has_subject,
+            has_verb: segment.has_verb,
+            is_turned: is_denied,
+        }
+    }
+
     /// Whether the next segment goes on with the clause.
     fn joins(&self, open: &Clause, next: &Clause, segment: &Segment) -> bool {
+        if self
+            .of(segment)
+            .first()
+            .is_some_and(|t| t.role == Role::Conclude)
+        {
+            return false; // "…, so the left ear"
+        }
         if !next.has_subject {
             return !matches!(segment.opener, Opener::Start)
                 || !open.has_subject
@@ -341,7 +410,8 @@ impl Parsed {
             }
             let is_any_finding =
                 is_general(asked) || asked.category == Category::Normality || is_affected(asked);
-            if is_any_finding && token.category == Category::Finding {
+            let is_other_sort = is_mass(asked) && is_change(token); // an atrophy is no mass
+            if is_any_finding && token.category == Category::Finding && !is_other_sort {
                 let wants_normal = asked.category == Category::Normality && is_normal(asked);
                 return of(token.is_negated == wants_normal);
             }
@@ -381,6 +451,12 @@ pub fn is_comparative(token: &Token) -> bool {
         .get(token.concept as usize)
         .map_or("", |c| c.id.as_str());
     matches!(id, "attribute.larger" | "attribute.smaller")
+}
+
+/// "Mass".
+fn is_mass(token: &Token) -> bool {
+    use super::lexicon::Lexicon;
+    Lexicon::get().concept("finding.mass") == Some(token.concept)
 }
 
 /// "Affected", "involved".

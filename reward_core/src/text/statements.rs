@@ -10,7 +10,8 @@ use super::numbers::{quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
 use super::question::Question;
 use super::relations::{
-    are_opposite, entails, is_exclusive, is_general, is_related, is_same_word, side_bits, sides,
+    are_opposite, entails, is_change, is_exclusive, is_general, is_related, is_same_word,
+    side_bits, sides,
 };
 use super::targets::TextTarget;
 use super::tokens::{Parsed, Token, NO_CONCEPT};
@@ -48,6 +49,7 @@ pub fn judge(
         target,
         takes_examples: false,
         is_strict: true,
+        is_reading: false,
     };
     let takes_up = Last::default();
     let restates = Last::default();
@@ -55,6 +57,9 @@ pub fn judge(
     for (index, sentence) in sentences.iter().enumerate() {
         let scope = scope(*sentence).with_examples_if_needed();
         let covered = scope.covered();
+        if covered < 1.0 && scope.names_thing() && scope.reading_covers() {
+            return Verdict::accept(Rule::Complete);
+        }
         if covered < 1.0
             && question.is_some_and(|q| q.asks_organ)
             && (Scope {
@@ -67,7 +72,7 @@ pub fn judge(
             nearest = Verdict::reject(Rule::TooSpecific);
             continue;
         }
-        let answers = !scope.only_says_normal() && scope.answers();
+        let answers = !scope.only_says_normal() && !scope.is_about_else() && scope.answers();
         if covered == 0.0 && !answers {
             continue;
         }
@@ -159,6 +164,8 @@ struct Scope<'a> {
     takes_examples: bool,
     /// A disease of an organ does not name the organ that is asked for.
     is_strict: bool,
+    /// The sentence begins with what the things seen are read as: "…, indicating perforation".
+    is_reading: bool,
 }
 
 impl<'a> Scope<'a> {
@@ -191,6 +198,23 @@ impl<'a> Scope<'a> {
                 .any(|w| w.category == Category::Normality)
     }
 
+    /// "The exposure is adequate." where a place is wanted: words of no known kind say something of each other.
+    fn is_about_else(&self) -> bool {
+        let wants_place = !self.target.required.is_empty()
+            && self
+                .target
+                .required
+                .iter()
+                .all(|w| kind_of(w.category) == Kind::Place);
+        let has_verb = self.sentence.iter().any(|s| s.has_verb);
+        if !wants_place || !has_verb {
+            return false;
+        }
+        let mut said = self.main().filter(|t| !self.is_restated(t)).peekable();
+        let count = self.main().filter(|t| !self.is_restated(t)).count();
+        said.peek().is_some() && count > 1 && said.all(|t| t.category == Category::Unknown)
+    }
+
     /// The same, with the examples of the sentence where the rest does not cover the reference.
     fn with_examples_if_needed(mut self) -> Self {
         self.takes_examples = self.sentence.iter().any(|s| s.is_example) && self.covered() < 1.0;
@@ -200,6 +224,12 @@ impl<'a> Scope<'a> {
     /// "This represents pneumonia.", "这是一个肾囊肿。" after what was seen: says what it is, completely.
     fn takes_up(&self) -> bool {
         let tokens = self.sentence.first().map_or(&[][..], |s| self.answer.of(s));
+        if self.reading_covers() {
+            return true;
+        }
+        if self.is_last_fragment() {
+            return self.covered() >= 1.0 && self.contradiction().is_none();
+        }
         tokens.first().is_some_and(|t| t.role == Role::Determiner)
             && tokens
                 .iter()
@@ -207,6 +237,50 @@ impl<'a> Scope<'a> {
                 .any(|t| t.role == Role::Verb || t.role == Role::Affirm)
             && self.covered() >= 1.0
             && self.contradiction().is_none()
+    }
+
+    /// "There is extraluminal air, indicating perforation": what the things seen are read as answers.
+    fn reading_covers(&self) -> bool {
+        let reads = |s: &Segment| {
+            matches!(s.opener, Opener::Relative | Opener::Detail | Opener::List)
+                && self.answer.of(s).first().is_some_and(|t| {
+                    matches!(
+                        self.answer.word(t),
+                        "indicating"
+                            | "suggesting"
+                            | "representing"
+                            | "meaning"
+                            | "consistent with"
+                            | "compatible with"
+                            | "indicative of"
+                            | "suggestive of"
+                            | "diagnostic of"
+                            | "characteristic of"
+                    )
+                })
+        };
+        let Some(from) = self.sentence.iter().position(reads) else {
+            return false;
+        };
+        let reading = Scope {
+            sentence: &self.sentence[from..],
+            is_reading: true,
+            ..*self
+        };
+        reading.covered() >= 1.0 && reading.contradiction().is_none()
+    }
+
+    /// The answer ends with what is wanted and nothing else: "…. Bowel obstruction."
+    fn is_last_fragment(&self) -> bool {
+        let is_last = self
+            .sentence
+            .last()
+            .is_some_and(|s| s.end as usize == self.answer.tokens.len());
+        is_last
+            && self.sentence.iter().all(|s| !s.has_verb && s.first > 0)
+            && self.main().all(|t| {
+                self.is_restated(t) || self.target.required.iter().any(|w| self.means(t, w))
+            })
     }
 
     /// A disease or another thing is wanted, not a place.
@@ -261,8 +335,26 @@ impl<'a> Scope<'a> {
             .tokens
             .get(at)
             .filter(|n| n.before <= Break::Hyphen && n.segment == token.segment);
+        // "hepatomegaly" where the enlarged organ is asked for
+        let names_what_is_asked = |t: &Token| {
+            let lexicon = Lexicon::get();
+            let parts = lexicon
+                .concepts
+                .get(t.concept as usize)
+                .map_or(&[][..], |c| &c.parts);
+            let is_size = |part: &u16| lexicon.concepts[*part as usize].id == "finding.enlargement";
+            let asked = |part: &u16| {
+                lexicon.concepts[*part as usize].category == Category::Organ
+                    || is_size(part)
+                        && self
+                            .question
+                            .is_some_and(|q| q.parsed.content().any(|o| o.concept == *part))
+            };
+            parts.len() > 1 && parts.iter().all(asked)
+        };
         let is_disease = |t: &Token| {
             t.category == Category::Finding
+                && !names_what_is_asked(t)
                 && !self.question.is_some_and(|q| q.names(t))
                 && !self.is_wanted(t)
         };
@@ -288,18 +380,18 @@ impl<'a> Scope<'a> {
 
     /// Tokens of the answer proper: no side remarks, no closer description.
     fn main(&self) -> impl Iterator<Item = &'a Token> + 'a {
-        let answer = self.answer;
+        let (answer, is_reading) = (self.answer, self.is_reading);
         self.segments()
-            .filter(|s| !s.is_side_remark && !s.is_detail)
+            .filter(move |s| is_reading || !s.is_side_remark && !s.is_detail)
             .flat_map(move |s| answer.of(s))
             .filter(|t| t.is_content() && !t.is_aside)
     }
 
     /// Tokens that may cover the reference: the answer proper and its closer description.
     fn tokens(&self) -> impl Iterator<Item = &'a Token> + 'a {
-        let answer = self.answer;
+        let (answer, is_reading) = (self.answer, self.is_reading);
         self.segments()
-            .filter(|s| !s.is_side_remark)
+            .filter(move |s| is_reading || !s.is_side_remark)
             .flat_map(move |s| answer.of(s))
             .filter(|t| t.is_content() && !t.is_aside)
     }
@@ -473,6 +565,40 @@ impl<'a> Scope<'a> {
         token.key == want.key
             || entails(token, want)
             || is_same_word((self.answer, token), (self.reference, want))
+            || self.is_within_term(token, want)
+    }
+
+    /// "Subdural" is named by "subdural hematoma", and by "SDH".
+    fn is_within_term(&self, token: &Token, want: &Token) -> bool {
+        let wanted = self.reference.word(want);
+        let asks_system = || {
+            self.question
+                .is_some_and(|q| q.parsed.text.contains("system"))
+        };
+        if want.concept != NO_CONCEPT && token.role == Role::Content && asks_system() {
+            let said = self.answer.word(token); // "respiratory" where a system is asked
+            return Lexicon::get().concepts[want.concept as usize]
+                .terms
+                .iter()
+                .any(|t| t.strip_suffix(" system") == Some(said));
+        }
+        if want.concept != NO_CONCEPT
+            || want.category != Category::Unknown
+            || token.concept == NO_CONCEPT
+            || wanted.len() < 5
+            || !wanted.is_ascii()
+        {
+            return false;
+        }
+        let has_word = |term: &str| term.contains(' ') && term.split(' ').any(|w| w == wanted);
+        let said = self.answer.word(token);
+        let is_short = said.len() <= 4 && said.is_ascii();
+        has_word(said)
+            || is_short
+                && Lexicon::get().concepts[token.concept as usize]
+                    .terms
+                    .iter()
+                    .any(|t| has_word(t))
     }
 
     /// Every item is covered by one segment of the answer.
@@ -547,6 +673,8 @@ impl<'a> Scope<'a> {
                 || self.is_restated(token)
                 || (token.is_modifier && !names_picture)
                 || self.is_landmark(token)
+                || self.is_adjective(token)
+                || self.is_described_change(token)
             {
                 continue;
             }
@@ -557,7 +685,10 @@ impl<'a> Scope<'a> {
                 .reference
                 .content()
                 .any(|w| !w.is_negated && are_opposite(token, w));
-            let is_other_choice = self.question.is_some_and(|q| q.offers(token));
+            let is_part_of_both = sides(self.reference.content()) == 3
+                && matches!(token.category, Category::Organ | Category::Side);
+            let is_other_choice =
+                !is_part_of_both && self.question.is_some_and(|q| q.offers(token));
             let competes = is_exclusive(token.category)
                 && self
                     .reference
@@ -578,10 +709,43 @@ impl<'a> Scope<'a> {
         None
     }
 
+    /// "The appendix is thickened" beside the abscess that is wanted: tells of a part, and is no other disease.
+    fn is_described_change(&self, token: &Token) -> bool {
+        let tokens = self
+            .answer
+            .of(&self.answer.segments[token.segment as usize]);
+        is_change(token)
+            && tokens.iter().any(|t| t.category == Category::Organ)
+            && !tokens.iter().any(|t| self.is_wanted(t))
+            && !self.reference.content().any(is_change)
+    }
+
+    /// "Abdominal" in "abdominal aorta", where the aorta is wanted.
+    fn is_adjective(&self, token: &Token) -> bool {
+        if token.category != Category::Organ {
+            return false;
+        }
+        let at = self.answer.tokens.partition_point(|t| t.start < token.end);
+        self.answer.tokens.get(at).is_some_and(|next| {
+            next.category == Category::Organ
+                && next.before <= Break::Hyphen
+                && next.segment == token.segment
+                && self.target.required.iter().any(|w| w.key == next.key)
+        })
+    }
+
     /// The token follows "near", "adjacent to" in its segment: it places the answer and is not it.
     fn is_landmark(&self, token: &Token) -> bool {
-        token.category != Category::Level
-            && self.answer.segments[token.segment as usize].near < token.start
+        let segment = &self.answer.segments[token.segment as usize];
+        // "周围可见脓肿", "next to it there is a mass": the verb begins what is found there
+        let found_there = || {
+            self.answer.of(segment).iter().any(|t| {
+                t.start > segment.near
+                    && t.start < token.start
+                    && matches!(t.role, Role::Verb | Role::Affirm)
+            })
+        };
+        token.category != Category::Level && segment.near < token.start && !found_there()
     }
 
     /// A list item or alternative beside the right one.
@@ -712,9 +876,16 @@ impl<'a> Scope<'a> {
     /// The segment names something and nothing of it belongs to the reference or the question.
     fn is_foreign(&self, segment: &Segment, has_firm: bool) -> bool {
         let tokens = self.answer.of(segment);
+        if tokens.iter().any(|t| self.is_described_change(t)) || describes_place(tokens) {
+            return false;
+        }
         // beside "the right kidney is compressed" words of no known kind name no other candidate
         let is_plain = |t: &Token| {
-            !t.is_content() || matches!(t.category, Category::Unknown | Category::Other)
+            !t.is_content()
+                || matches!(
+                    t.category,
+                    Category::Unknown | Category::Other | Category::Attribute | Category::Color
+                )
         };
         if !segment.is_firm && has_firm && tokens.iter().all(is_plain) {
             return false;
@@ -738,6 +909,7 @@ impl<'a> Scope<'a> {
         let is_open = |t: &&Token| {
             !self.is_restated(t)
                 && !self.is_landmark(t)
+                && !self.is_described_change(t)
                 && (t.category != Category::Direction || wants_plane)
                 && !matches!(
                     t.category,
@@ -752,6 +924,28 @@ impl<'a> Scope<'a> {
         });
         !belongs && all.iter().any(is_open)
     }
+}
+
+/// "肺组织压缩约40%": tells how a place is, without a verb, and names no disease.
+fn describes_place(tokens: &[Token]) -> bool {
+    let mut content = tokens.iter().filter(|t| t.is_content()).peekable();
+    let is_place = |t: &Token| {
+        matches!(
+            t.category,
+            Category::Organ | Category::Side | Category::Direction
+        )
+    };
+    let says = |t: &Token| {
+        t.role == Role::Number
+            || matches!(
+                t.category,
+                Category::Other | Category::Attribute | Category::Color | Category::Normality
+            )
+    };
+    let names_place = content.peek().is_some_and(|t| is_place(t));
+    names_place
+        && tokens.iter().any(|t| t.is_content() && says(t))
+        && content.all(|t| is_place(t) || says(t))
 }
 
 /// Where the list around each segment begins and ends.

@@ -2,7 +2,7 @@
 
 use super::choices::Options;
 use super::clauses::Opener;
-use super::lexicon::{Category, Role};
+use super::lexicon::{Category, Lexicon, Role};
 use super::numbers::{is_times, quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
 use super::question::{is_normal, Question};
@@ -127,7 +127,12 @@ impl TextTarget {
                     && !q.offers(t)
                     && (!t.is_han || q.parsed.text.contains(run_of(parsed, t)))
             }) && !is_distinctive(t.category);
-            !is_body_of_picture && !is_implied && !is_in_question
+            // "left cerebellar hemisphere" is the left cerebellum
+            let is_frame = Lexicon::get().concept("organ.hemisphere") == Some(t.concept)
+                && all
+                    .iter()
+                    .any(|o| o.category == Category::Organ && o.key != t.key);
+            !is_body_of_picture && !is_implied && !is_in_question && !is_frame
         };
         let mut required: Vec<Token> = all.iter().filter(|t| needed(t)).copied().collect();
         if required.is_empty() {

@@ -7,7 +7,7 @@ use super::lexicon::{Category, ConceptId, Entry, Lexicon, Role};
 use super::normalise::{is_plain_han, normalise};
 use super::notation;
 use super::words::{raw_words, word_key, Break};
-use super::wrappers::unwrapped;
+use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 
 /// Marks a token whose word is in no group of synonyms.
 pub const NO_CONCEPT: ConceptId = ConceptId::MAX;
@@ -148,6 +148,8 @@ impl Parsed {
     pub fn read(&mut self, text: &str) {
         let mut normal = std::mem::take(&mut self.text);
         normalise(&unwrapped(text), &mut normal);
+        collapse_blanks(&mut normal);
+        drop_lead(&mut normal);
         self.text = normal;
         self.read_normalised();
     }
@@ -269,6 +271,12 @@ impl Parsed {
                 self.words.push((not, start, end, Break::Blank));
                 continue;
             }
+            // "pT3", "cN1": the letter says how the category was found
+            if is_staged_category(word.text) {
+                self.words
+                    .push((word_key(&word.text[1..]), start + 1, end, word.before));
+                continue;
+            }
             if word.text == "cannot" {
                 self.words.push((word_key("can"), start, end, word.before));
                 self.words.push((not, start, end, Break::Blank));
@@ -331,6 +339,7 @@ impl Parsed {
                 .take_while(|w| w.3 <= Break::Slash)
                 .count()
                 + 1;
+            let reach = self.before_question_mark(at, reach);
             let keys = self.words[at..at + reach].iter().map(|w| w.0);
             let known = lexicon.longest(keys.clone()).map_or(0, |found| found.1);
             if let Some(concept) = self.side_letter(at, lexicon).filter(|_| known < 2) {
@@ -396,6 +405,18 @@ impl Parsed {
         }
     }
 
+    /// Fewer words where a term would take the 是 of 是否: "结论是否支持".
+    fn before_question_mark(&self, at: usize, reach: usize) -> usize {
+        let is = |i: usize, text: &str| {
+            self.words
+                .get(i)
+                .is_some_and(|w| &self.text[w.1 as usize..w.2 as usize] == text)
+        };
+        (1..reach)
+            .find(|&i| is(at + i, "是") && is(at + i + 1, "否"))
+            .unwrap_or(reach)
+    }
+
     /// "Non-calcified", "noncalcified": one word of its own, and no denial of the sentence.
     fn non_word(&self, at: usize, known: usize) -> Option<(u64, usize)> {
         let word = |i: usize| {
@@ -429,6 +450,9 @@ impl Parsed {
             "l" => "side.left",
             _ => return None,
         };
+        if self.words.len() == 1 {
+            return lexicon.concept(name); // "R." and nothing else
+        }
         let next = self.words.get(at + 1).filter(|w| w.3 <= Break::Hyphen)?;
         match lexicon.longest(std::iter::once(next.0))?.0 {
             Entry::Concepts(concepts) => {
@@ -444,7 +468,8 @@ impl Parsed {
     fn bound_before(&mut self, at: usize) -> Bound {
         let gap_start = at.checked_sub(1).map_or(0, |i| self.words[i].2 as usize);
         let gap = &self.text[gap_start..self.words[at].1 as usize];
-        let sign = match gap.trim().trim_end_matches('=') {
+        let is_mark = |c: char| c.is_whitespace() || matches!(c, '*' | '"' | '`' | '(' | ':' | '[');
+        let sign = match gap.trim_matches(is_mark).trim_end_matches('=') {
             "<" if gap.contains('=') => Some(Bound::AtMost),
             ">" if gap.contains('=') => Some(Bound::AtLeast),
             "<" => Some(Bound::Below),
@@ -535,6 +560,13 @@ impl Parsed {
 
     fn mark_modifiers(&mut self) {
         for at in 1..self.tokens.len() {
+            // "fat-containing", "brain-like"
+            let is_compound = self.tokens[at].before == Break::Hyphen
+                && matches!(
+                    self.word(&self.tokens[at]),
+                    "containing" | "like" | "saturated" | "suppressed" | "related" | "based"
+                );
+            self.tokens[at - 1].is_modifier |= is_compound;
             let (organ, picture) = (self.tokens[at - 1], self.tokens[at]);
             let is_close = picture.before <= Break::Hyphen || picture.start == organ.start;
             if organ.category == Category::Organ
@@ -635,9 +667,24 @@ fn glued<'l>(text: &str, lexicon: &'l Lexicon) -> Option<(&'l Entry, usize)> {
     matches!(found.0, Entry::Concepts(_)).then_some(found)
 }
 
+/// "pt3", "yn0", "cm1": a TNM category after the letter that says how it was found.
+fn is_staged_category(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (3..=4).contains(&bytes.len())
+        && matches!(bytes[0], b'p' | b'c' | b'y')
+        && matches!(bytes[1], b't' | b'n' | b'm')
+        && (b'0'..=b'4').contains(&bytes[2])
+        && bytes.get(3).is_none_or(|b| (b'a'..=b'd').contains(b))
+}
+
 fn parse_number(text: &str) -> Option<f64> {
     if !text.as_bytes()[0].is_ascii_digit() {
         return None;
     }
-    text.replace(',', "").parse().ok()
+    let is_decimal = text
+        .rsplit_once(',')
+        .is_some_and(|(_, digits)| digits.len() < 3 && !digits.contains('.'));
+    text.replace(',', if is_decimal { "." } else { "" })
+        .parse()
+        .ok()
 }

@@ -122,11 +122,29 @@ impl<'a> RawWords<'a> {
         }
     }
 
+    /// The full stop at `at` belongs to "i.e.", "vs." or "approx.", and more follows.
+    fn ends_abbreviation(&self, at: usize) -> bool {
+        let lead = &self.text[..at];
+        let is_one = [
+            "i.e", "e.g", "vs", "cf", "approx", "ca", "resp", "incl", "dr",
+        ]
+        .iter()
+        .any(|word| {
+            lead.strip_suffix(word)
+                .is_some_and(|rest| !rest.ends_with(|c: char| c.is_alphanumeric()))
+        });
+        is_one
+            && self.text[at + 1..]
+                .trim_start()
+                .starts_with(char::is_alphanumeric)
+    }
+
     fn break_of(&self, byte: u8, at: usize) -> Break {
         let next = self.text.as_bytes().get(at + 1).copied();
         let is_followed_by_letter = next.is_some_and(|b| b.is_ascii_alphanumeric());
         match byte {
             b'.' if is_followed_by_letter => Break::Blank,
+            b'.' if self.ends_abbreviation(at) => Break::Blank,
             b'.' | b'!' | b'?' | b'\n' => Break::Sentence,
             b',' => Break::Comma,
             b':' => Break::Colon,
@@ -140,7 +158,7 @@ impl<'a> RawWords<'a> {
 }
 
 /// Length of a short markup tag such as `<b>` or `</p>` at the start of `bytes`.
-fn markup_length(bytes: &[u8]) -> Option<usize> {
+pub(super) fn markup_length(bytes: &[u8]) -> Option<usize> {
     let end = bytes.iter().take(24).position(|&b| b == b'>')?;
     let name = &bytes[1..end];
     let name = name.strip_prefix(b"/").unwrap_or(name);
@@ -164,7 +182,9 @@ fn number_end(bytes: &[u8], start: usize) -> usize {
             .count();
         let is_inner_mark = matches!(bytes.get(at), Some(b'.' | b','))
             && bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
-            && (bytes[at] == b'.' || has_three_digits(&bytes[at + 1..]));
+            && (bytes[at] == b'.'
+                || has_three_digits(&bytes[at + 1..])
+                || is_decimal_comma(bytes, start, at));
         if !is_inner_mark {
             break;
         }
@@ -178,6 +198,27 @@ fn number_end(bytes: &[u8], start: usize) -> usize {
         }
     }
     at
+}
+
+/// "1,5 cm": a comma before one or two digits and a unit is a decimal mark.
+fn is_decimal_comma(bytes: &[u8], start: usize, at: usize) -> bool {
+    let digits = bytes[at + 1..]
+        .iter()
+        .take_while(|b| b.is_ascii_digit())
+        .count();
+    let tail = &bytes[at + 1 + digits..];
+    let tail = tail.strip_prefix(b" ").unwrap_or(tail);
+    let is_unit = ["cm", "mm", "ml", "kg", "mg", "g", "l", "m", "%", "x"]
+        .iter()
+        .any(|unit| {
+            tail.strip_prefix(unit.as_bytes())
+                .is_some_and(|rest| rest.first().is_none_or(|b| !b.is_ascii_lowercase()))
+        })
+        || ["厘米", "毫米", "公分", "毫升", "×"]
+            .iter()
+            .any(|unit| tail.starts_with(unit.as_bytes()));
+    let has_one_mark = !bytes[start..at].iter().any(|b| matches!(b, b'.' | b','));
+    bytes[at] == b',' && (1..=2).contains(&digits) && is_unit && has_one_mark
 }
 
 fn has_three_digits(bytes: &[u8]) -> bool {

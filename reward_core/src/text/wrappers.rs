@@ -191,6 +191,33 @@ fn field_of_object(text: &str) -> Option<String> {
     }
 }
 
+/// The character of `\\u5de6`, the `u` of which has been read; two halves of a surrogate pair make one.
+fn escaped(chars: &mut std::str::CharIndices<'_>) -> char {
+    let unit = |chars: &mut std::str::CharIndices<'_>| {
+        let digits = chars.as_str().get(..4)?;
+        let value = u16::from_str_radix(digits, 16).ok()?;
+        chars.nth(3);
+        Some(value)
+    };
+    let Some(first) = unit(chars) else {
+        return 'u';
+    };
+    let mut units = vec![first];
+    let is_high = (0xd800..0xdc00).contains(&first);
+    if is_high && chars.as_str().starts_with("\\u") {
+        let mut ahead = chars.clone();
+        ahead.nth(1);
+        if let Some(second) = unit(&mut ahead).filter(|u| (0xdc00..0xe000).contains(u)) {
+            units.push(second);
+            *chars = ahead;
+        }
+    }
+    char::decode_utf16(units)
+        .next()
+        .and_then(Result::ok)
+        .unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
 /// The string in quotes at `open`, and where it ends.
 fn quoted(text: &str, open: usize) -> Option<(String, usize)> {
     let mut content = String::new();
@@ -199,7 +226,9 @@ fn quoted(text: &str, open: usize) -> Option<(String, usize)> {
         match character {
             '"' => return Some((content, open + 1 + offset + 1)),
             '\\' => match chars.next()?.1 {
-                'n' | 't' | 'r' => content.push(' '),
+                'n' => content.push('\n'),
+                't' | 'r' => content.push(' '),
+                'u' => content.push(escaped(&mut chars)),
                 other => content.push(other),
             },
             other => content.push(other),
@@ -313,6 +342,77 @@ fn without_files(text: Cow<'_, str>) -> Cow<'_, str> {
     }
     out.push_str(&text[kept..]);
     Cow::Owned(out)
+}
+
+/// Several blanks in a row become one; line breaks stay.
+pub fn collapse_blanks(text: &mut String) {
+    if memmem::find(text.as_bytes(), b"  ").is_none() && memchr(b'\t', text.as_bytes()).is_none() {
+        return;
+    }
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        let is_blank = matches!(character, ' ' | '\t');
+        if !(is_blank && out.ends_with(' ')) {
+            out.push(if is_blank { ' ' } else { character });
+        }
+    }
+    *text = out;
+}
+
+/// "The answer is", "答案：" before the answer itself; with a colon, or before a word that no denial begins.
+const LEADS: [&str; 14] = [
+    "the final answer is",
+    "my final answer is",
+    "the correct answer is",
+    "the answer is",
+    "my answer is",
+    "final answer",
+    "correct answer",
+    "the answer",
+    "answer",
+    "最终答案",
+    "正确答案",
+    "我的答案",
+    "答案",
+    "回答",
+];
+
+/// Drops the words that only announce an answer from the start of normalised text.
+///
+/// ```
+/// let mut text = "**answer:** left lung".to_string();
+/// _reward_core::text::wrappers::drop_lead(&mut text);
+/// assert_eq!(text, "left lung");
+/// ```
+pub fn drop_lead(text: &mut String) {
+    let length = lead_length(text);
+    if length > 0 {
+        text.drain(..length);
+    }
+}
+
+/// Bytes of `text` that only announce an answer; 0 where nothing would be left.
+#[must_use]
+pub fn lead_length(text: &str) -> usize {
+    const MARKS: [char; 6] = ['*', '#', '"', '>', ' ', '\n'];
+    let start = text.trim_start_matches(MARKS);
+    let is_lead = |lead: &&&str| {
+        start
+            .get(..lead.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(lead))
+    };
+    let Some(lead) = LEADS.iter().find(is_lead) else {
+        return 0;
+    };
+    let rest = start[lead.len()..].trim_start_matches(['*', '"', ' ']);
+    let after = rest.strip_prefix([':', '：']).or_else(|| {
+        let rest = rest.strip_prefix(['是', '为'])?;
+        Some(rest.strip_prefix([':', '：']).unwrap_or(rest)).filter(|r| !r.starts_with('否'))
+    });
+    let after = after.map(|a| a.trim_start_matches(['*', '"', ' ', '\n']));
+    after
+        .filter(|a| !a.is_empty())
+        .map_or(0, |a| text.len() - a.len())
 }
 
 #[cfg(test)]

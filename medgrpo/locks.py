@@ -1,13 +1,15 @@
-"""One process at a time writes a run folder."""
+"""One process at a time writes a folder: a run, an evaluation, a merged model, a dataset."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medgrpo.errors import UsageError
+from medgrpo.files import PARTIAL, rename_folder
 
 NAME = ".lock"
 
@@ -68,6 +70,44 @@ def held(folder: Path) -> Iterator[None]:
                 folder.rmdir()  # nothing came of it
 
 
+@contextmanager
+def new_folder(output: Path, what: str) -> Iterator[Path]:
+    """The folder to write into; it becomes `output`, whole, when the block ends without an error.
+
+    What a killed call left there goes first.
+
+    Args:
+        output: must not exist, or be empty.
+        what: is written, for messages: "merge into".
+    Raises:
+        UsageError: the output is in use, or another process is writing it.
+    """
+    refuse_used(output)
+    partial = output.with_name(f".{output.name}{PARTIAL}")
+    partial.mkdir(parents=True, exist_ok=True)
+    lock = RunLock(partial, what=what, shown=output)
+    try:
+        refuse_used(output)  # another process may have finished meanwhile
+        for left_over in partial.iterdir():
+            if left_over.is_dir() and not left_over.is_symlink():
+                shutil.rmtree(left_over)
+            elif left_over.name != NAME:
+                left_over.unlink()
+        yield partial
+        (partial / NAME).unlink(missing_ok=True)
+        rename_folder(partial, output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        lock.release()
+
+
+def refuse_used(output: Path) -> None:
+    """Raise UsageError where the folder for something new is in use, or is no folder."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        what = "exists and is not empty" if output.is_dir() else "is a file"
+        raise UsageError(f"{output} {what}", hint="give a new folder with --output")
+
+
 class RunLock:
     """Holds a run folder until `release`, or until the process ends in whatever way.
 
@@ -77,7 +117,7 @@ class RunLock:
         UsageError: another process writes the folder.
     """
 
-    def __init__(self, run: Path, *, what: str = "run") -> None:
+    def __init__(self, run: Path, *, what: str = "run", shown: Path | None = None) -> None:
         import fcntl
 
         self._run = run.resolve()
@@ -88,12 +128,16 @@ class RunLock:
             holder = os.read(self._file, 100).decode("utf-8", "replace").strip()
             os.close(self._file)
             raise UsageError(
-                f"the {what} {run} is going on in another process ({holder})",
+                f"the {what} {shown or run} is going on in another process ({holder})",
                 hint="wait for it, stop it with CTRL-C or kill, or choose another --output",
             ) from error
         except OSError:
             _OURS.add(self._run)
             return  # a file system without locks
+        if not _is_named(self._file, run / NAME):  # its last holder took it away meanwhile
+            os.close(self._file)
+            self.__init__(run, what=what, shown=shown)  # type: ignore[misc]
+            return
         _OURS.add(self._run)
         os.ftruncate(self._file, 0)
         os.write(self._file, f"process {os.getpid()} on {os.uname().nodename}".encode())
@@ -102,5 +146,17 @@ class RunLock:
         """Let others in."""
         _OURS.discard(self._run)
         if self._file >= 0:
+            with suppress(OSError):
+                os.ftruncate(self._file, 0)  # the name of the machine does not travel with the folder
             os.close(self._file)
             self._file = -1
+
+
+def _is_named(file: int, path: Path) -> bool:
+    """Whether the open file is the one of this name."""
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    opened = os.fstat(file)
+    return (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)

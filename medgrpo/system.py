@@ -1,0 +1,77 @@
+"""What the system refuses, in words: full and read-only disks, missing rights, too little memory, too many open files."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+
+from medgrpo.errors import MedgrpoError, file_error
+
+_FULL = re.compile(
+    r"no space left on device|disk quota exceeded|err(or|no) 28\b|file write failed|unexpected pos \d+ vs",
+    re.I,
+)
+"""torch and safetensors raise errors of their own; torch.save also finds its position not where it should be."""
+_NO_MEMORY = re.compile(
+    r"can'?t allocate memory|cannot allocate memory|unable to allocate|std::bad_alloc|out of memory", re.I
+)
+_OF_A_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What `errors.file_error` words."""
+_WORDS: dict[int, tuple[str, str]] = {
+    errno.EFBIG: ("the file would be larger than the disk or `ulimit -f` allows: {}", "write to another disk"),
+    errno.EMFILE: ("too many files are open at once: {}", "ulimit -n 4096, or fewer --workers"),
+    errno.ENFILE: ("the system has too many open files: {}", "end other programs"),
+    errno.ENAMETOOLONG: ("the name is too long for this disk: {}", "choose a shorter name"),
+    errno.EISDIR: ("{} is a folder, not a file", "name the file in it"),
+    errno.ENOTDIR: ("{} goes through a file as if it were a folder", "see the path"),
+    errno.ENOTEMPTY: ("{} is not empty", "choose another folder"),
+    errno.EEXIST: ("{} exists already", "choose another name"),
+    errno.EIO: ("the disk fails: {}", "see the system's log (dmesg), copy what is there to another disk"),
+    errno.ESTALE: ("the network disk has lost {}", "mount it again"),
+    errno.ELOOP: ("{} is a link that leads back to itself", "remove the link"),
+    errno.EBUSY: ("{} is in use", "wait, or end the program that uses it"),
+    errno.ENOMEM: ("too little memory: {}", "fewer rows, a smaller batch, fewer --workers, or a machine with more"),
+}  # fmt: skip
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from, once each."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether writing failed for want of room, whichever library says so in whatever words."""
+    return any(
+        (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT))
+        or _FULL.search(str(one)) is not None
+        for one in chain_of(error)
+    )
+
+
+def refusal_of_system(error: BaseException) -> MedgrpoError | None:
+    """The error in words, where the system refused something; None elsewhere."""
+    for one in chain_of(error):
+        if isinstance(one, MemoryError):
+            return _worded(errno.ENOMEM, str(one).splitlines()[0] if str(one) else "no room for it")
+        if isinstance(one, OSError) and one.errno in _OF_A_FILE:
+            return file_error(one)
+        if isinstance(one, OSError) and one.errno in _WORDS:
+            return _worded(int(one.errno), str(one.filename or one.filename2 or one.strerror))
+    if is_full_disk(error):
+        return file_error(OSError(errno.ENOSPC, str(error).splitlines()[0][:200]))
+    if isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)):
+        return _worded(errno.ENOMEM, str(error).splitlines()[0][:200])
+    return next(
+        (file_error(one) for one in chain_of(error) if isinstance(one, OSError) and one.filename), None
+    )
+
+
+def _worded(number: int, what: str) -> MedgrpoError:
+    problem, hint = _WORDS[number]
+    return MedgrpoError(problem.format(what), hint=hint)

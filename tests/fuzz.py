@@ -1,0 +1,292 @@
+"""Every parser of foreign input, given what hypothesis makes of honest files: cut, spliced, with bytes and values exchanged.
+
+`python -m tests.fuzz --seconds 600` gives each parser as long; `--only logs` names one. What a parser may do is read, skip, or
+raise an error in words; anything else is printed with the bytes that did it.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import random
+import struct
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from medgrpo.cli.main import _as_medgrpo_error
+from medgrpo.data.opened import Unusable
+
+WORDS = [
+    *(b'"', b"{", b"}", b"[", b"]", b",", b":", b"\n", b"\r\n", b"\0", b"null", b"NaN", b"Infinity", b"1e999", b"-1", b"0"),
+    *(b"9" * 400, "\u2028".encode(), b"\xed\xa0\x80", b"\xff\xfe", b"<answer>", b"</answer>", b"...", b"=1+1", b"\xef\xbb\xbf"),
+    *(b'{"a": 1}', b"[[[[[[", struct.pack("<Q", 2**63), struct.pack("<I", 2**31), b"x" * 5000),
+]  # fmt: skip
+LATE_S = 20.0
+
+
+@st.composite
+def mutated(draw: Callable, seeds: list[bytes]) -> bytes:
+    """An honest file with a few changes."""
+    data = bytearray(draw(st.sampled_from(seeds)))
+    for _ in range(draw(st.integers(1, 6))):
+        place = draw(st.integers(0, max(0, len(data) - 1)))
+        kind = draw(st.sampled_from(("cut", "insert", "byte", "swap", "repeat", "word")))
+        if kind == "cut":
+            del data[place : place + draw(st.integers(1, 64))]
+        elif kind == "insert":
+            data[place:place] = draw(st.binary(min_size=1, max_size=16))
+        elif kind == "byte" and data:
+            data[place] = draw(st.integers(0, 255))
+        elif kind == "swap":
+            other = draw(st.sampled_from(seeds))
+            start = draw(st.integers(0, max(0, len(other) - 1)))
+            data[place : place + 40] = other[start : start + 40]
+        elif kind == "repeat":
+            data[place:place] = data[max(0, place - 30) : place] * draw(st.integers(1, 20))
+        else:
+            data[place:place] = draw(st.sampled_from(WORDS))
+    return bytes(data[: 2**18])
+
+
+def _rows() -> list[bytes]:
+    row = {"id": "1", "question": "Is it?", "answer": "yes", "completion": "<think>a</think><answer>yes</answer>", "image": "a.png",
+           "boxes": [[1, 2, 3, 4]], "options": {"A": "x"}, "samples": ["a", "b"], "messages": [{"role": "user", "content": "q"}]}  # fmt: skip
+    talk = {
+        "conversations": [{"from": "human", "value": "<image>q"}, {"from": "gpt", "value": "a"}],
+        "image": "a.png",
+        "id": 3,
+    }
+    coco = {"images": [{"id": 1, "file_name": "a.png", "width": 9, "height": 9}], "categories": [{"id": 1, "name": "x"}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "segmentation": [[1, 1, 2, 2, 3, 3]]}]}  # fmt: skip
+    documents = (row, [row, row], {"data": [row]}, talk, [talk], coco)
+    texts = [json.dumps(one) for one in documents] + [json.dumps(row) + "\n" + json.dumps(talk) + "\n"]
+    texts += [
+        "id,question,answer,completion\n1,q,yes,<answer>a</answer>\n2,q;2,no,\n",
+        "id\tanswer\tcompletion\n1\tyes\tno\n",
+    ]
+    texts += [
+        "### Sample 1\n**Question:** q\n**Completion:** a\n**Answer:** b\n",
+        "0 0.5 0.5 0.1 0.1\n1 0.2 0.2 0.3 0.3\n",
+    ]
+    texts.append(
+        "<annotation><filename>a.png</filename><object><name>x</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>3</xmax><ymax>4</ymax></bndbox></object></annotation>"
+    )
+    return [text.encode() for text in texts]
+
+
+def _logs() -> list[bytes]:
+    entry = {"step": 1, "loss": 0.5, "reward": 0.4, "kl": 0.01, "epoch": 0.1}
+    return [
+        json.dumps(entry).encode() + b"\n" + json.dumps({**entry, "step": 2}).encode() + b"\n",
+        json.dumps({"log_history": [entry, {**entry, "step": 2}], "global_step": 2}).encode(),
+        json.dumps(
+            {"name": "a", "history": [entry], "stages": [{"name": "1-sft", "history": [entry]}], "config": {}}
+        ).encode(),
+        b"{'loss': 0.5, 'grad_norm': 1.0, 'learning_rate': 1e-05, 'epoch': 0.1}\n{'loss': 0.4, 'epoch': 0.2}\n",
+        b"step:1 - actor/loss:0.1 - critic/rewards/mean:0.5\nstep:2 - actor/loss:0.1\n",
+        b"Step,loss,reward\n1,0.5,0.1\n2,0.4,0.2\n",
+        b"  5%|5         | 1/20 [00:01<00:19]{'loss': 1.0}\n",
+    ]
+
+
+def parsers(place: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], object]]]:
+    """Parser → honest files, and what reads one."""
+    from medgrpo.config.layers import file_layer
+    from medgrpo.data.decode import open_picture
+    from medgrpo.data.nifti import read_nifti_header
+    from medgrpo.data.prepare import PrepareOptions, prepare
+    from medgrpo.data.source import ImageRef
+    from medgrpo.data.volumes import open_volume_slice
+    from medgrpo.evaluation.predictions import read_predictions
+    from medgrpo.models.adapter_files import read_adapter
+    from medgrpo.models.chat_templates import _is_explosive
+    from medgrpo.models.tensor_files import read_header
+    from medgrpo.rewards.boxes import written_boxes  # noqa: F401  (the module that reads boxes)
+    from medgrpo.rewards.completions_file import read_completions
+    from medgrpo.runs.record import read_run
+
+    numbers = iter(range(10**9))
+
+    def at(name: str, content: bytes) -> Path:
+        file = place / name
+        file.write_bytes(content)
+        return file
+
+    def prepared(content: bytes) -> None:
+        folder = place / f"source{next(numbers)}"
+        folder.mkdir()
+        names = ("rows.json", "rows.jsonl", "rows.csv", "a.xml", "data.yaml", "a.txt")
+        (folder / names[content[:1][0] % len(names) if content else 0]).write_bytes(content)
+        prepare(
+            folder,
+            place / f"out{next(numbers)}",
+            PrepareOptions(on_bad_row="skip", missing_image="text"),
+            workers=1,
+        )
+
+    return {
+        "logs": (_logs(), lambda content: read_run(at("log.json", content))),
+        "completions": (_rows(), lambda content: read_completions(at("rows.json", content))),
+        "completions as CSV": (_rows(), lambda content: read_completions(at("rows.csv", content))),
+        "predictions": (_rows(), lambda content: read_predictions(at("rows.jsonl", content))),
+        "sources": (_rows(), prepared),
+        "pictures": (_pictures(), lambda content: open_picture(content, ImageRef("a.png")).full()),
+        "DICOM": (_dicom(place), lambda content: open_volume_slice(content, ImageRef("a.dcm"))),
+        "NIfTI": (_nifti(place), lambda content: (read_nifti_header(at("a.nii", content)), open_volume_slice(content, ImageRef("a.nii", "slice:axial/1")))),
+        "safetensors": (_tensors(), lambda content: read_header(at("a.safetensors", content))),
+        "adapters": (_adapters(), lambda content: read_adapter(at("adapter/adapter_config.json", content).parent)),
+        "parquet": (_parquet(), lambda content: read_completions(at("rows.parquet", content))),
+        "chat templates": ([b"{% for m in messages %}<|{{ m.role }}|>{{ m['content'] * 2 }}{% endfor %}{{ 'x' * 3 }}"], lambda content: _is_explosive(content.decode("utf-8", "replace"))),
+        "settings": ([b'[model]\npath = "x"\n[training]\nmax_steps = 3\n', b"model:\n  path: x\n", b'{"model": {"path": "x"}}'], lambda content: file_layer(at("a.toml", content))),
+    }  # fmt: skip
+
+
+def _pictures() -> list[bytes]:
+    import io
+
+    from PIL import Image
+
+    found = []
+    for form in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"):
+        stream = io.BytesIO()
+        Image.linear_gradient("L").resize((16, 16)).save(stream, form)
+        found.append(stream.getvalue())
+    return found
+
+
+def _dicom(place: Path) -> list[bytes]:
+    from tests.bombs import dicom
+
+    (place / "d").mkdir(exist_ok=True)
+    return [
+        dicom(place / "d", deflated=packed, rows=8, data=bytes(128)).read_bytes() for packed in (False, True)
+    ]
+
+
+def _nifti(place: Path) -> list[bytes]:
+    import nibabel
+    import numpy as np
+
+    found = []
+    for name in ("x.nii", "x.nii.gz"):
+        nibabel.save(
+            nibabel.Nifti1Image(np.arange(64, dtype=np.int16).reshape(4, 4, 4), np.eye(4)), place / name
+        )
+        found.append((place / name).read_bytes())
+    return found
+
+
+def _tensors() -> list[bytes]:
+    import torch
+    from safetensors.torch import save
+
+    return [save({"a.lora_A.weight": torch.ones(2, 2), "a.lora_B.weight": torch.ones(2, 2)})]
+
+
+def _adapters() -> list[bytes]:
+    return [
+        json.dumps(
+            {
+                "peft_type": "LORA",
+                "r": 4,
+                "lora_alpha": 8,
+                "target_modules": ["q"],
+                "rank_pattern": {"a": 2},
+                "base_model_name_or_path": "x",
+            }
+        ).encode()
+    ]
+
+
+def _parquet() -> list[bytes]:
+    import io
+
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    stream = io.BytesIO()
+    parquet.write_table(pa.table({"completion": ["a", "b"], "answer": ["yes", "no"], "id": [1, 2]}), stream)
+    return [stream.getvalue()]
+
+
+def fuzzed(
+    name: str, seeds: list[bytes], parse: Callable[[bytes], object], seconds: float, start: int
+) -> tuple[int, list[str]]:
+    """Tries of one parser for so long, and what was neither read nor worded, once for each kind."""
+    deadline = time.monotonic() + seconds
+    tries, faults = 0, {}
+    number = start
+
+    def one(content: bytes) -> None:
+        nonlocal tries
+        if time.monotonic() > deadline:
+            return
+        tries += 1
+        began = time.monotonic()
+        try:
+            with contextlib.redirect_stdout(None), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                parse(content)
+        except Unusable:
+            pass  # the word for a picture that is counted as bad
+        except Exception as error:  # noqa: BLE001  (whatever it raises is what is looked for)
+            worded = _as_medgrpo_error(error)
+            if worded.hint and "looks like a bug" in worded.hint:
+                faults.setdefault(f"{type(error).__name__}: {str(error)[:80]}", content[:300])
+        if time.monotonic() - began > LATE_S:
+            faults.setdefault("late", content[:300])
+
+    while time.monotonic() < deadline:
+        run = settings(
+            max_examples=200,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        seed(number)(run(given(mutated(seeds))(one)))()
+        number += 1
+    return tries, [f"{name}: {what}: {content!r}" for what, content in faults.items()]
+
+
+def fuzz_all(
+    seconds: float, *, only: tuple[str, ...] = (), start: int | None = None
+) -> tuple[int, list[str]]:
+    """Every parser for so long: tries, and faults."""
+    tries, faults = 0, []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "adapter").mkdir()
+        (place / "adapter" / "adapter_model.safetensors").write_bytes(_tensors()[0])
+        for name, (seeds, parse) in parsers(place).items():
+            if only and name not in only:
+                continue
+            count, found = fuzzed(
+                name, seeds, parse, seconds, random.randrange(10**6) if start is None else start
+            )
+            print(f"{name}: {count} tries, {len(found)} faults", flush=True)
+            for one in found:
+                print(f"  {one}", flush=True)
+            tries, faults = tries + count, faults + found
+    return tries, faults
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=600.0, help="for each parser")
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--seed", type=int)
+    options = parser.parse_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    logging.disable()  # libraries speak of every odd header
+    total, wrong = fuzz_all(options.seconds, only=tuple(options.only), start=options.seed)
+    print(f"{total} tries, {len(wrong)} faults")
+    sys.exit(bool(wrong))
