@@ -7,7 +7,7 @@ import shlex
 from medgrpo.cli import main as command_line
 
 QUICK = {
-    "medgrpo train --preset balanced": "--set stages.sft.max_steps=6 --set max_steps=2 --set validation.rows=16",
+    "medgrpo train --preset balanced": "--set stages.sft.max_steps=40 --set max_steps=2 --set validation.rows=16",
 }
 """Lines that train for minutes -> what makes them short; all else is as it stands."""
 
