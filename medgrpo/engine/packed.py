@@ -78,7 +78,7 @@ def _one_row(
     import torch
 
     device = input_ids.device
-    ids, labels = _tokens(layout, found, input_ids)
+    ids, labels = _tokens(model, found, input_ids)
     positions = stream_positions(layout, [one["positions"] for one in asked]).to(device)
     inputs = {
         "input_ids": ids.unsqueeze(0),
@@ -98,7 +98,7 @@ def _row_per_group(
     import torch
 
     device = input_ids.device
-    ids, labels = _tokens(layout, found, input_ids)
+    ids, labels = _tokens(model, found, input_ids)
     group = torch.from_numpy(found.group).to(device)
     width = int(layout.lengths.max())
     first = torch.from_numpy(layout.lengths.cumsum() - layout.lengths).to(device)
@@ -122,15 +122,22 @@ def _row_per_group(
     return inputs, where
 
 
-def _tokens(layout: Layout, found: Places, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids of the stream, and the id that each place predicts."""
+def _tokens(model: Any, found: Places, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids of the stream, and the id that each place predicts.
+
+    A completion may hold an id that stands for a picture, where the sampler did not rule it out. The model would look for
+    that picture, so that it reads padding there; that the id was drawn is scored as it was.
+    """
     import torch
 
     flat = input_ids.reshape(-1)
     source = torch.from_numpy(found.source).to(flat.device)
     is_predicting = torch.from_numpy(found.target >= 0).to(flat.device)
     labels = torch.where(is_predicting, flat[(source + 1).clamp(max=len(flat) - 1)], NO_LABEL)
-    return flat[source], labels
+    ids = flat[source]
+    for picture in picture_ids(model):
+        ids = torch.where(is_predicting & (ids == picture), _filling(model), ids)
+    return ids, labels
 
 
 def _masks(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medgrpo.engine.features import is_frozen, keep_features
-from medgrpo.engine.inner import inner_of
+from medgrpo.engine.inner import inner_of, picture_ids
 from medgrpo.engine.packed import packed_scores
 from medgrpo.engine.support import why_not
 from tests.engine.conftest import batch_of, shown_prompts, stock_scores
@@ -55,6 +55,23 @@ def test_a_stream_gives_the_log_probabilities_entropies_and_gradients_of_trl(nam
     shown = shown_prompts(model, processor, pictures, is_vision=is_vision)
     assert why_not(model) is None
     assert_same(model, *batch_of(shown, GROUPS, LENGTHS), shown, GROUPS)
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "internvl", "gemma3"])
+def test_an_id_of_a_picture_in_a_completion_is_scored_and_asks_for_no_picture(name, load):
+    # Seen on a GPU with vLLM and random weights: "Image features and image tokens do not match, tokens: 5185, features: 5184".
+    model, processor = load(name)
+    shown = shown_prompts(model, processor, [1, 0, 1])
+    ids, mask, columns = batch_of(shown, [0, 0, 1, 2], [6, 6, 6, 6])
+    for row, place in ((0, 2), (2, 0), (3, 5)):
+        ids[row, place - columns] = picture_ids(model)[0]
+    found = packed(model, ids, mask, columns, shown, [0, 0, 1, 2]).logprobs
+    for row, place in ((0, 2), (2, 0), (3, 5)):  # as if it were the last, from which nothing is predicted
+        cut = mask.clone()
+        cut[row, ids.shape[1] - columns + place + 1 :] = 0
+        expected = packed(model, ids, cut, columns, shown, [0, 0, 1, 2]).logprobs
+        torch.testing.assert_close(found[row, : place + 1], expected[row, : place + 1], atol=1e-5, rtol=0)
+    assert torch.isfinite(found).all()
 
 
 @pytest.mark.parametrize("name", [name for name, one in TINY_FAMILIES.items() if one.is_vision])

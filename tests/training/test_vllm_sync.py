@@ -103,6 +103,8 @@ def test_several_completions_a_request_and_no_words_only_inside():
     with asked_for(generation, 8):
         assert generation.generation_kwargs == {"seed": 3, "n": 8, "detokenize": False}
     assert generation.generation_kwargs == {"seed": 3}
+    with asked_for(generation, 0, (5, 6)):
+        assert generation.generation_kwargs["logit_bias"] == {5: -100.0, 6: -100.0}
     with asked_for(generation, 0):
         assert generation.generation_kwargs == {"seed": 3, "detokenize": False}
 

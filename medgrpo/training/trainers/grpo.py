@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import gather_object, send_to_device
 from trl import GRPOTrainer
 
+from medgrpo.engine.inner import picture_ids, text_config_of
 from medgrpo.engine.shown import picture_inputs
 from medgrpo.files import read_json, write_json
 from medgrpo.rewards.text import completion_text
@@ -141,6 +142,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
                 partial(end_with, context=context),
                 limit_s=settings.vllm.server_timeout_s,
             )
+        if getattr(self, "generation_config", None) is not None:
+            self.generation_config.suppress_tokens = list(picture_ids(self.model)) or None
         self.engine = Engine(self, context)
         for model in (self.model, self.ref_model):
             if model is not None:
@@ -399,7 +402,9 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             with self._server.request() if self._server is not None else nullcontext():
                 return super()._generate_single_turn(prompt_ids, images, {}, num_generations)
         generation = self.vllm_generation
-        with asked_for(generation, each), prefill_apart(generation.llm, self.context.clock):
+        vocabulary = text_config_of(self.model).vocab_size
+        never = [one for one in picture_ids(self.model) if one < vocabulary]  # vLLM refuses others
+        with asked_for(generation, each, never), prefill_apart(generation.llm, self.context.clock):
             return super()._generate_single_turn(prompt_ids, images, {}, num_generations)
 
     def _sync_vllm(self) -> None:

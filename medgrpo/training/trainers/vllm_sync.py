@@ -7,7 +7,7 @@ after the first time only the weights under the adapter are sent, in one call, f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -158,14 +158,23 @@ def _forget_pictures(llm: Any) -> None:
 
 
 @contextmanager
-def asked_for(generation: Any, each: int) -> Iterator[None]:
+def asked_for(generation: Any, each: int, never: Sequence[int] = ()) -> Iterator[None]:
     """Inside, a colocated vLLM gives ids alone, and so many completions for each request; 0: one, as TRL asks for.
 
     Words are of no use here, and vLLM makes them token by token, for every completion, between two steps of the GPU.
+
+    Args:
+        never: ids that no completion may hold: those that stand for a picture, which the trainer's model would look for.
     """
     before = generation.generation_kwargs
-    generation.generation_kwargs = {"detokenize": False, **before, **({"n": each} if each else {})}
+    ruled_out = {"logit_bias": dict.fromkeys(never, RULED_OUT)} if never else {}
+    several = {"n": each} if each else {}
+    generation.generation_kwargs = {"detokenize": False, **ruled_out, **before, **several}
     try:
         yield
     finally:
         generation.generation_kwargs = before
+
+
+RULED_OUT = -100.0
+"""Added to a logit: nothing is drawn of it."""
