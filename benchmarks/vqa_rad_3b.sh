@@ -7,7 +7,7 @@
 # not done again, so that the same line goes on after an interruption.
 #
 # No weights could be downloaded where medgrpo was developed. This script is the first thing to run with a GPU: its
-# table is the figure that we could not measure. It was tried whole on a demo-size model only (tests/docs/test_benchmark_script.py).
+# table is the figure that we could not measure. It was tried whole on a demo-size model only, with generated questions (tests/docs/test_docs.py).
 #
 # In the environment:
 #   MODEL=Qwen/Qwen2.5-VL-3B-Instruct   folder or hub name

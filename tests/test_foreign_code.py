@@ -199,6 +199,8 @@ class World:
             ("presets", "list"),
             ("doctor",),
             ("bundle", self.data),
+            ("runs", self.run),
+            ("runs", self.folder),
         ]  # fmt: skip
 
 

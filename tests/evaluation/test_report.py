@@ -24,7 +24,7 @@ HOSTILE = [
 
 
 class Tags(HTMLParser):
-    VOID = ("meta", "link", "img", "br", "line", "circle")
+    VOID = ("meta", "link", "img", "br", "wbr", "line", "circle")
 
     def __init__(self):
         super().__init__()

@@ -543,8 +543,9 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
             .iter()
             .any(|t| matches!(t.role, Role::No | Role::Negation | Role::NegationBack));
         let is_sure = polarity(answer, None) != Polarity::Contradictory;
-        let is_pair =
-            wanted.len() == 1 && wanted[0].value == 2.0 && wanted[0].dimension == Dimension::Count;
+        let is_pair = wanted.len() == 1
+            && (wanted[0].value - 2.0).abs() < f64::EPSILON
+            && wanted[0].dimension == Dimension::Count;
         let names_both = answer
             .tokens
             .iter()

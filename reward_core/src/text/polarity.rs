@@ -756,7 +756,7 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
                 | "refers to"
         )
     };
-    if tokens.iter().any(|t| tells_where_common(&t)) {
+    if tokens.iter().any(tells_where_common) {
         return true;
     }
     let Some(at) = tokens.iter().position(|t| t.is_content()) else {

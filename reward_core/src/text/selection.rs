@@ -152,6 +152,46 @@ impl Parsed {
         clauses
     }
 
+    /// Whether the segment tells of looking and points at nothing: "I looked at both sides."
+    fn observes(&self, segment: &Segment) -> bool {
+        let tokens = self.of(segment);
+        let points = |t: &Token| {
+            matches!(
+                self.word(t),
+                "it" | "they" | "this" | "that" | "these" | "one" | "ones"
+            ) || t.role == Role::Conclude
+        };
+        let is_observer = |t: &Token| matches!(self.word(t), "i" | "we");
+        let is_looking = |t: &Token| {
+            matches!(
+                self.word(t),
+                "compare"
+                    | "inspect"
+                    | "examine"
+                    | "looking"
+                    | "comparing"
+                    | "inspecting"
+                    | "examining"
+                    | "reviewing"
+                    | "assessing"
+                    | "evaluating"
+                    | "scanning"
+                    | "reviewed"
+                    | "compared"
+                    | "checked"
+                    | "比较"
+                    | "观察"
+                    | "对比"
+                    | "查看"
+                    | "看"
+                    | "检查"
+            )
+        };
+        (segment.has_verb && tokens.first().is_some_and(is_observer)
+            || tokens.iter().any(is_looking))
+            && !tokens.iter().any(points)
+    }
+
     fn clause_of(
         &self,
         index: usize,
@@ -195,42 +235,6 @@ impl Parsed {
                             | "显示"
                     )
         });
-        // "I looked at both sides." points at nothing
-        let points = |t: &Token| {
-            matches!(
-                self.word(t),
-                "it" | "they" | "this" | "that" | "these" | "one" | "ones"
-            ) || t.role == Role::Conclude
-        };
-        let is_observer = |t: &Token| matches!(self.word(t), "i" | "we");
-        let is_looking = |t: &Token| {
-            matches!(
-                self.word(t),
-                "compare"
-                    | "inspect"
-                    | "examine"
-                    | "looking"
-                    | "comparing"
-                    | "inspecting"
-                    | "examining"
-                    | "reviewing"
-                    | "assessing"
-                    | "evaluating"
-                    | "scanning"
-                    | "reviewed"
-                    | "compared"
-                    | "checked"
-                    | "比较"
-                    | "观察"
-                    | "对比"
-                    | "查看"
-                    | "看"
-                    | "检查"
-            )
-        };
-        let observes = (segment.has_verb && tokens.first().is_some_and(is_observer)
-            || tokens.iter().any(is_looking))
-            && !tokens.iter().any(points);
         // "the kidney contains it"
         let has_it = names_only
             && has_subject
@@ -241,7 +245,7 @@ impl Parsed {
         if says == Says::Nothing && has_it {
             says = Says::Has;
         }
-        if says == Says::Nothing && (names_only || observes) {
+        if says == Says::Nothing && (names_only || self.observes(segment)) {
             says = Says::Other;
         }
         if question.asks_absence {
