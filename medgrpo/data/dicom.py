@@ -118,7 +118,9 @@ def _check_packed(source: Path | BytesIO, name: str) -> None:
         if read_meta(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
             return
         unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while (packed := unpacker.unconsumed_tail or file.read(CHUNK)) and size <= MOST_UNPACKED:
+        while size <= MOST_UNPACKED and not unpacker.eof:  # a byte of padding may follow the end
+            if not (packed := unpacker.unconsumed_tail or file.read(CHUNK)):
+                break
             size += len(unpacker.decompress(packed, CHUNK))
     if size > MOST_UNPACKED:
         raise Unusable("image too large", f"{name} unpacks to more than {MOST_UNPACKED // 2**20} MiB")
