@@ -40,7 +40,7 @@ def write_bundle(output: Path, extras: Sequence[str] = (), *, keep_gpu: bool = T
 
     Args:
         output: new folder.
-        extras: as in `pip install "medgrpo[…]"`.
+        extras: names of optional dependencies, such as `train`.
         keep_gpu: with the CUDA libraries that torch's wheel asks for, several GiB.
     Returns:
         packages, bytes, python, platform.

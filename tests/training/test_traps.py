@@ -51,8 +51,9 @@ def test_every_process_takes_its_share_of_the_validation_before_training():
     from medgrpo.training.run.before_after import measure_before
 
     asked = []
-    validator = SimpleNamespace(measure=lambda model, processor: asked.append(model) or {})
-    other = SimpleNamespace(validation={}, is_main_process=False)
+    validator = SimpleNamespace(measure=lambda model, processor: asked.append(model) or {}, rows=[])
+    quiet = SimpleNamespace(doing=lambda *_: None)
+    other = SimpleNamespace(validation={}, is_main_process=False, reporter=quiet)
     measure_before(other, validator, SimpleNamespace(model="policy", processor=None))
     assert asked == ["policy"]  # one process alone would keep the others waiting
     assert other.validation == {}  # the main one keeps the record
