@@ -18,7 +18,7 @@ def bundle(
     extra: Annotated[
         list[str] | None,
         typer.Option(
-            help='As in pip install "medgrpo[EXTRA]"; may be given again. Default: the base install.'
+            help="Optional dependencies, such as train; may be given again. Default: the base install."
         ),
     ] = None,
     without_gpu: Annotated[

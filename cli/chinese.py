@@ -234,7 +234,7 @@ HELP = {
     "Of --licences and --sbom: with the packages of this extra. Default: train.": "用于 --licences 和 --sbom：包含此 extra 的软件包。默认 train。",
     # bundle
     "New folder.": "新文件夹。",
-    'As in pip install "medgrpo[EXTRA]"; may be given again. Default: the base install.': '同 pip install "medgrpo[EXTRA]"；可多次给出。默认只有基本安装。',
+    "Optional dependencies, such as train; may be given again. Default: the base install.": "可选依赖，如 train；可多次给出。默认只有基本安装。",
     "Leave out the CUDA libraries, several GiB.": "不包含 CUDA 库（数 GiB）。",
 }
 """English help of a parameter -> Chinese."""

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.files import write_json, write_text
+from medgrpo.install import how_to_install
 from medgrpo.locks import new_folder
 from medgrpo.packages import Package, needed_packages
 
@@ -40,7 +41,7 @@ def write_bundle(output: Path, extras: Sequence[str] = (), *, keep_gpu: bool = T
 
     Args:
         output: new folder.
-        extras: as in `pip install "medgrpo[…]"`.
+        extras: names of optional dependencies, such as `train`.
         keep_gpu: with the CUDA libraries that torch's wheel asks for, several GiB.
     Returns:
         packages, bytes, python, platform.
@@ -53,7 +54,7 @@ def write_bundle(output: Path, extras: Sequence[str] = (), *, keep_gpu: bool = T
         raise MedgrpoError(
             f"not installed here: {', '.join(missing[:8])}",
             expected="an environment that works: the bundle takes its versions from it",
-            hint=f'pip install "medgrpo[{names}]"' if names else "pip install medgrpo",
+            hint=how_to_install(names) if names else None,
         )
     if not keep_gpu:
         packages = [one for one in packages if not one.name.startswith(("nvidia-", "cuda-", "triton"))]

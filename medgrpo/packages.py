@@ -32,7 +32,7 @@ class Package:
 
 
 def extras() -> list[str]:
-    """The names that stand in `pip install "medgrpo[…]"`."""
+    """The names of the optional dependencies, such as `train`."""
     return distribution("medgrpo").metadata.get_all("Provides-Extra") or []
 
 

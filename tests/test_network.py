@@ -111,6 +111,7 @@ def test_no_command_looks_anything_up_or_connects(place):
         ("make-dpo", "said.jsonl", "--from", "models", "--data", "data"),
         ("compare", "run", "--output", "compared"),
         ("health", "run"),
+        ("runs", "."),
         ("merge-lora", "run", "--output", "merged", "--verify", "0"),
     ]
     seen = watched(place, commands)

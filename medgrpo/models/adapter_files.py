@@ -98,7 +98,10 @@ def read_adapter(folder: Path) -> AdapterFiles:
         tensors = load_file(str(file))
     else:
         tensors = _read_bin(file)
-    whole = [name for name, one in tensors.items() if not one.is_floating_point()]
+    counters = ("num_batches_tracked",)  # of batch norms
+    whole = [
+        name for name, one in tensors.items() if not one.is_floating_point() and not name.endswith(counters)
+    ]
     if whole:
         raise MedgrpoError(
             f"the adapter {folder} has {len(whole)} of {len(tensors)} tensors in whole numbers: {listed(whole)}",
@@ -191,8 +194,9 @@ def without_traces(folder: Path, at: Path | None = None) -> None:
         at: the folder that it will be, where that is not beside this one.
     """
     (folder / "training_args.bin").unlink(missing_ok=True)
-    file, readme = folder / CONFIG, folder / "README.md"
-    if file.is_file():
-        write_json(file, read_json(file), durable=False, at=at)
+    for file in sorted(folder.rglob(CONFIG)):  # of the adapter, and of a reference adapter below it
+        below = file.parent.relative_to(folder)
+        write_json(file, read_json(file), durable=False, at=None if at is None else at / below)
+    readme = folder / "README.md"
     if readme.is_file():
         write_text(readme, without_places(readme.read_text("utf-8")), durable=False)

@@ -6,7 +6,13 @@ from medgrpo.cli.main import COMMANDS
 from tests.cli.examples import example_of, run_line
 
 pytestmark = pytest.mark.slow
-NAMES = [*(name for name in COMMANDS if name not in ("train", "presets")), "presets show", "presets list"]
+NAMES = [
+    "make-dpo",
+    *(name for name in COMMANDS if name not in ("train", "presets", "make-dpo")),
+    "presets show",
+    "presets list",
+]
+"""make-dpo first: the newest run is then the one that stored completions."""
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_written_is_no_bug_of_ours(monkeypatch, capsys):
         command_line.main(["doctor"])
     assert ended.value.code == 1
     said = capsys.readouterr().err
-    assert "error: /there/run: Permission denied" in said
+    assert "error: /there/run may not be read or written: Permission denied" in said
     assert "bug" not in said
 
 

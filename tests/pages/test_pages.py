@@ -30,7 +30,7 @@ def of_a_run(folder):
     log.write_text(json.dumps({"name": HOSTILE, "config": {"model": HOSTILE}, "history": history}))
     other = folder / "other.json"
     other.write_text(json.dumps({"name": "other", "config": {"model": "x"}, "history": history}))
-    return render(compare_runs([log, other]), "")
+    return render(compare_runs([log, other]))
 
 
 def of_answers(_):
@@ -42,7 +42,7 @@ def of_answers(_):
         HOSTILE,
         [HOSTILE],
     )
-    return render(Comparison([], None, {}, [(HOSTILE, HOSTILE)], found), "")
+    return render(Comparison([], None, {}, [(HOSTILE, HOSTILE)], found))
 
 
 def of_an_evaluation(_):

@@ -106,7 +106,7 @@ def test_another_base_of_the_same_shape_is_refused_on_resume(stopped, tmp_path):
     config, folder = stopped("lora")
     mine = shutil.copytree(folder, tmp_path / "run")
     base = json.loads((mine / "checkpoints" / "checkpoint-4" / "medgrpo.json").read_text())["base_model"]
-    other = shutil.copytree(base, tmp_path / "other")
+    other = shutil.copytree(folder / "checkpoints" / "checkpoint-4" / base, tmp_path / "other")
     edit_tensors(other / "model.safetensors", lambda n, t: (n, t * 1.01 if "layers.1" in n else t))
     moved = config.model_copy(update={"model": config.model.model_copy(update={"path": str(other)})})
     with pytest.raises(UsageError, match=r"is not the base model that .* other values"):

@@ -267,6 +267,7 @@ def test_a_run_over_a_mixture_resumes_and_refuses_other_data(mixture, tiny_confi
     from medgrpo.data.mixture import open_data
     from medgrpo.errors import MedgrpoError
     from medgrpo.files import read_json
+    from medgrpo.places import found_place
     from medgrpo.runs.store import read_completions
 
     config = tiny_config(
@@ -289,8 +290,9 @@ def test_a_run_over_a_mixture_resumes_and_refuses_other_data(mixture, tiny_confi
     stored = read_completions(tmp_path / "whole").to_pylist()
     assert {len(row["images"]) for row in stored} == {0, 1}  # rows of both
     recorded = read_json(tmp_path / "whole" / "environment.json")
-    again = open_data(recorded["data"], seed=3)
-    assert again.hash == recorded["data_hash"] != open_data(recorded["data"]).hash
+    named = found_place(recorded["data"], tmp_path / "whole")
+    again = open_data(named, seed=3)
+    assert again.hash == recorded["data_hash"] != open_data(named).hash
     assert {row["prompt_id"] for row in stored} <= {row["id"] for row in again.rows("train")}
     assert [part["name"] for part in recorded["data_parts"]] == ["demo", "texts"]
 

@@ -51,8 +51,9 @@ def test_every_process_takes_its_share_of_the_validation_before_training():
     from medgrpo.training.run.before_after import measure_before
 
     asked = []
-    validator = SimpleNamespace(measure=lambda model, processor: asked.append(model) or {})
-    other = SimpleNamespace(validation={}, is_main_process=False)
+    validator = SimpleNamespace(measure=lambda model, processor: asked.append(model) or {}, rows=[])
+    quiet = SimpleNamespace(doing=lambda *_: None)
+    other = SimpleNamespace(validation={}, is_main_process=False, reporter=quiet)
     measure_before(other, validator, SimpleNamespace(model="policy", processor=None))
     assert asked == ["policy"]  # one process alone would keep the others waiting
     assert other.validation == {}  # the main one keeps the record
@@ -166,19 +167,6 @@ def test_a_retry_out_of_memory_replaces_an_accumulation_that_the_user_set(tiny_c
     assert any("training.per_device_train_batch_size = 4" in warning for warning in reporter.warnings)
     saved, _ = resume_config(tmp_path / "run")  # and the run can be taken up with what it wrote
     assert plan_stage(saved.config, 7).gradient_accumulation_steps == 2
-
-
-def test_the_advice_for_a_smaller_batch_holds_where_accumulation_is_set(tiny_config):
-    from medgrpo.training.watch.oom import memory_advice
-
-    long = ("tuning.method=lora", "rollout.max_completion_length=512", "model.context_length=4096")
-    config = tiny_config(
-        "training.gradient_accumulation_steps=1", "training.per_device_train_batch_size=8", *long
-    )
-    assert any("per_device_train_batch_size=4" in line for line in memory_advice(config))
-
-
-# ---------------------------------------------------------------------------------------- resume
 
 
 def _unfinished(folder, text=""):

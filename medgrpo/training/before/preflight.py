@@ -279,7 +279,7 @@ def _check_reasoning(
     """What SFT would teach a real model to think, where the rows bring no reasons of their own."""
     from medgrpo.data.prompts import build_target
 
-    learns = [plan.name for plan in plans if plan.method == "sft"]
+    learns = [plan.name for plan in plans if METHODS[plan.method].teaches == ("target",)]
     if not learns or "think" not in template.tags or dataset is None or config.model.path is None:
         return []
     if config.data.reasoning == "free":
