@@ -29,13 +29,7 @@ pub fn judge(
     target: &TextTarget,
     question: Option<&Question>,
 ) -> Verdict {
-    // "Keep healthy." is advice: "no" does not say it
-    let is_advice = reference
-        .tokens
-        .first()
-        .is_some_and(|t| matches!(reference.word(t), "keep" | "stay" | "live" | "eat"));
-    let finds_nothing = target.asks_normal() && !is_advice;
-    if finds_nothing && is_bare(answer) && polarity(answer, None) == Polarity::No {
+    if target.asks_normal(reference) && is_bare(answer) && polarity(answer, None) == Polarity::No {
         return Verdict::accept(Rule::Complete);
     }
     if target.required.is_empty() && target.amounts.is_empty() {

@@ -158,12 +158,14 @@ impl TextTarget {
         }
     }
 
-    /// The reference says "normal" and nothing else.
+    /// The reference says "normal" and nothing else; "Keep healthy." is advice and says it of nothing.
     #[must_use]
-    pub fn asks_normal(&self) -> bool {
+    pub fn asks_normal(&self, reference: &Parsed) -> bool {
+        let is_advice = |t: &Token| matches!(reference.word(t), "keep" | "stay" | "live" | "eat");
         self.required.len() == 1
             && self.required[0].category == Category::Normality
             && is_normal(&self.required[0])
+            && !reference.tokens.first().is_some_and(is_advice)
     }
 
     /// Items differ in side or direction, so their words must not be mixed.
