@@ -23,11 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from medgrpo import _reward_core as core
 from medgrpo.errors import choice_error
-from medgrpo.rewards.box_rows import BoxFormat, Rows, plain_corners
+from medgrpo.rewards.box_rows import BoxFormat, Floats, Rows, plain_corners
 from medgrpo.rewards.plain_arrays import plain_array
 from medgrpo.rewards.text import Completion
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Rules = Literal["coco", "voc"]
 """`coco`: 101 recalls, each detection takes the best free reference. `voc`: every point of the curve (the area
@@ -178,11 +177,11 @@ class BoxMatches:
         `mar` is the recall averaged over thresholds and labels. `ar_…` of other evaluators.
         """
         found = self.means(kept=kept)
-        sizes = [area for area in self.areas if area != "all"]
-        found |= {f"map_{area}": _mean(self.precision(area, kept=kept)) for area in sizes}
+        sizes = {area: self._read(area, None, kept) for area in self.areas if area != "all"}
+        found |= {f"map_{area}": _mean(precision) for area, (precision, _, _) in sizes.items()}
         for limit in self.max_detections or ():
             found[f"mar_{limit}"] = _mean(self.recall(most=limit, kept=kept))
-        found |= {f"mar_{area}": _mean(self.recall(area, kept=kept)) for area in sizes}
+        found |= {f"mar_{area}": _mean(recall) for area, (_, recall, _) in sizes.items()}
         return found
 
     def per_label(self, *, kept: Flags | None = None) -> list[dict[str, Any]]:

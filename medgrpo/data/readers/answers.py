@@ -11,7 +11,7 @@ from typing import Any
 
 from medgrpo.data.fields import Fields
 from medgrpo.data.readers.base import BadRow
-from medgrpo.data.readers.values import required, text_of, texts_of
+from medgrpo.data.readers.values import peeked, required, text_of, texts_of
 from medgrpo.records import lines
 
 ANSWER = (
@@ -167,12 +167,8 @@ def answer_field(fields: Mapping[str, Any]) -> str:
     """The field that holds the reference answer: the first name of `ANSWER` that is there, those that are true or
     false last (a `label` beside a completion says whether it is wanted)."""
     there = [name for name in ANSWER if name in fields]
-    said = [name for name in there if not isinstance(_peeked(fields, name), bool)]
+    said = [name for name in there if not isinstance(peeked(fields, name), bool)]
     return (said or there or [ANSWER[0]])[0]
-
-
-def _peeked(fields: Mapping[str, Any], name: str) -> Any:
-    return fields.peek(name) if isinstance(fields, Fields) else fields.get(name)
 
 
 def _letter(fields: Mapping[str, Any], answer: str, options: Mapping[str, str]) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from medgrpo.data.fields import Fields
 from medgrpo.data.readers.base import BadRow
-from medgrpo.data.readers.values import text_of
+from medgrpo.data.readers.values import peeked, text_of
 
 USER_ROLES = ("user", "human", "question", "prompter", "patient")
 ASSISTANT_ROLES = ("assistant", "gpt", "bot", "model", "chatgpt", "doctor")
@@ -43,8 +43,7 @@ def parsed(value: Any) -> Any:
 def turns_field(record: Mapping[str, Any]) -> str | None:
     """The field with the conversation; None where there is none."""
     for name in (*TURNS, "prompt"):
-        value = record.peek(name) if isinstance(record, Fields) else record.get(name)
-        if _are_turns(parsed(value)):
+        if _are_turns(parsed(peeked(record, name))):
             return name
     return None
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from medgrpo.data.cells import CELL
-from medgrpo.data.fields import Fields
 from medgrpo.data.readers.answers import ANSWER, answer_field, answers_of, full_reply, named_options
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
-from medgrpo.data.readers.values import folded, optional, required, text_of, texts_of
+from medgrpo.data.readers.values import folded, optional, peeked, required, text_of, texts_of
 from medgrpo.data.schema import Task, guess_language, is_yes_or_no, new_row
 from medgrpo.data.source import ImageRef, MissingImage, Source, split_of_name
 from medgrpo.rows import Row
@@ -98,20 +97,16 @@ class QuestionAnswerReader(RecordReader):
         return Item(row, images, found, split=optional(fields, "split") or split_of(file))
 
 
-def _peek(fields: Mapping[str, Any], name: str) -> Any:
-    return fields.peek(name) if isinstance(fields, Fields) else fields.get(name)
-
-
 def _flag(value: Any) -> bool | None:
-    """True or false, also as a word or a number; None for anything else."""
+    """True or false, also as a word; None for anything else, numbers included."""
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value.strip().lower())
-    return bool(value) if isinstance(value, bool) else None
+    return value if isinstance(value, bool) else None
 
 
 def _paragraphs(fields: Mapping[str, Any], name: str) -> list[str]:
     """A text, or the texts of a list of them."""
-    value = _peek(fields, name)
+    value = peeked(fields, name)
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return texts_of(fields[name])
     text = optional(fields, name)
@@ -126,7 +121,7 @@ def refuse_unwanted(fields: Mapping[str, Any]) -> None:
     """
     for names, meant in ((WANTED, True), (UNWANTED, False)):
         for name in names:
-            said = _flag(_peek(fields, name))
+            said = _flag(peeked(fields, name))
             if said is None:
                 continue
             fields.get(name)  # now it is read

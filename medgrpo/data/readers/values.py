@@ -29,11 +29,15 @@ def text_of(value: Any) -> str | None:
     return None
 
 
+def peeked(record: Mapping[str, Any], name: str) -> Any:
+    """The value of a field that is only looked at and stays unread; None where there is none."""
+    return record.peek(name) if isinstance(record, Fields) else record.get(name)
+
+
 def optional(record: Mapping[str, Any], *names: str) -> str | None:
     """The first of the fields that has a value; one that holds a list or an object is no text and counts as not read."""
     for name in names:
-        value = record.peek(name) if isinstance(record, Fields) else record.get(name)
-        text = text_of(value)
+        text = text_of(peeked(record, name))
         if text is not None:
             record.get(name)  # now it is read
             return text

@@ -5,6 +5,126 @@
 #![allow(clippy::cast_sign_loss)] // masks of lanes are bits, not numbers
 #![allow(clippy::wildcard_imports)] // intrinsics
 
+/// Every loop, compiled with the instructions of an instruction set; its module has `nonzero`, `above`, `spread`
+/// and `Hands`.
+macro_rules! loops {
+    ($(#[$features:meta])?) => {
+        /// Packs bytes above a threshold into bits.
+        $(#[$features])?
+        pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
+            if threshold == 0 {
+                pack_rows(view, out, |bytes| nonzero(bytes));
+            } else {
+                pack_rows(view, out, |bytes| above(bytes, threshold));
+            }
+        }
+
+        /// Writes bits as bytes 0 and 1.
+        $(#[$features])?
+        pub fn unpack(strips: &Strips, out: &mut [u8]) {
+            unpack_rows(strips, out, |word, bytes| spread(word, bytes));
+        }
+
+        /// Number of bits set.
+        $(#[$features])?
+        pub fn count(words: &[u64]) -> u64 {
+            overlap::count_bits(words)
+        }
+
+        /// Number of bits set in both.
+        $(#[$features])?
+        pub fn count_both(a: &[u64], b: &[u64]) -> u64 {
+            overlap::count_common_bits(a, b)
+        }
+
+        /// Foreground of a, of b, and of both.
+        $(#[$features])?
+        pub fn overlap_bytes(a: &[u8], b: &[u8], thresholds: (u8, u8)) -> [u64; 3] {
+            if thresholds == (0, 0) {
+                return overlap_rows(a, b, |bytes| nonzero(bytes), |bytes| nonzero(bytes));
+            }
+            overlap_rows(
+                a,
+                b,
+                |bytes| above(bytes, thresholds.0),
+                |bytes| above(bytes, thresholds.1),
+            )
+        }
+
+        /// See `thinning::thin`.
+        $(#[$features])?
+        pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
+            thinning::thin_body::<Hands>(strips, scratch);
+        }
+
+        /// See `components::count`.
+        $(#[$features])?
+        pub fn count_components(strips: &Strips, forest: &mut components::Forest) -> u64 {
+            components::count_body(strips, forest)
+        }
+
+        /// See `topology::euler_number`.
+        $(#[$features])?
+        pub fn euler_number(strips: &Strips) -> i64 {
+            topology::euler_body(strips)
+        }
+
+        /// See `surface::outline_body`.
+        $(#[$features])?
+        pub fn outline(mask: &Strips, outline: &mut Strips) -> u64 {
+            surface::outline_body(mask, outline)
+        }
+
+        /// See `surface::rings_body`.
+        $(#[$features])?
+        pub fn rings(
+            from: &Strips,
+            to: &Strips,
+            rings: &surface::Rings,
+            counts: &mut [u64],
+            left: &mut Vec<surface::Pixel>,
+        ) {
+            surface::rings_body(from, to, rings, counts, left);
+        }
+
+        /// See `assignment::assign_body`.
+        $(#[$features])?
+        pub fn assign(costs: &[f64], rows: usize, columns: usize) -> Vec<usize> {
+            assignment::assign_body(costs, rows, columns)
+        }
+
+        /// Packs floats above a threshold into bits.
+        $(#[$features])?
+        pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
+            pack_rows(view, out, |values| {
+                nonzero(&flags(values, |v| v > threshold))
+            });
+        }
+
+        /// Packs floats above a threshold into bits.
+        $(#[$features])?
+        pub fn pack_f64(view: &ArrayView2<'_, f64>, threshold: f64, out: &mut Strips) {
+            pack_rows(view, out, |values| {
+                nonzero(&flags(values, |v| v > threshold))
+            });
+        }
+
+        /// Packs numbers from `first` on, `span` more at most, into bits.
+        $(#[$features])?
+        pub fn pack_u16(view: &ArrayView2<'_, u16>, first: u16, span: u16, out: &mut Strips) {
+            pack_rows(view, out, |values| {
+                nonzero(&flags(values, |v| v.wrapping_sub(first) <= span))
+            });
+        }
+
+        /// See `strips::transpose_body`.
+        $(#[$features])?
+        pub fn transpose(from: &Strips, to: &mut Strips) {
+            strips::transpose_body(from, to);
+        }
+    };
+}
+
 /// Every x86-64 processor.
 pub mod sse2 {
     use super::super::{flags, overlap_rows, pack_rows, unpack_rows};
@@ -65,104 +185,7 @@ pub mod sse2 {
         }
     }
 
-    /// Packs bytes above a threshold into bits.
-    pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
-        if threshold == 0 {
-            pack_rows(view, out, |bytes| nonzero(bytes));
-        } else {
-            pack_rows(view, out, |bytes| above(bytes, threshold));
-        }
-    }
-
-    /// Writes bits as bytes 0 and 1.
-    pub fn unpack(strips: &Strips, out: &mut [u8]) {
-        unpack_rows(strips, out, |word, bytes| spread(word, bytes));
-    }
-
-    /// Number of bits set.
-    pub fn count(words: &[u64]) -> u64 {
-        overlap::count_bits(words)
-    }
-
-    /// Number of bits set in both.
-    pub fn count_both(a: &[u64], b: &[u64]) -> u64 {
-        overlap::count_common_bits(a, b)
-    }
-
-    /// Foreground of a, of b, and of both.
-    pub fn overlap_bytes(a: &[u8], b: &[u8], thresholds: (u8, u8)) -> [u64; 3] {
-        if thresholds == (0, 0) {
-            return overlap_rows(a, b, |bytes| nonzero(bytes), |bytes| nonzero(bytes));
-        }
-        overlap_rows(
-            a,
-            b,
-            |bytes| above(bytes, thresholds.0),
-            |bytes| above(bytes, thresholds.1),
-        )
-    }
-
-    /// See `thinning::thin`.
-    pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
-        thinning::thin_body::<Hands>(strips, scratch);
-    }
-
-    /// See `components::count`.
-    pub fn count_components(strips: &Strips, forest: &mut components::Forest) -> u64 {
-        components::count_body(strips, forest)
-    }
-
-    /// See `topology::euler_number`.
-    pub fn euler_number(strips: &Strips) -> i64 {
-        topology::euler_body(strips)
-    }
-
-    /// See `surface::outline_body`.
-    pub fn outline(mask: &Strips, outline: &mut Strips) -> u64 {
-        surface::outline_body(mask, outline)
-    }
-
-    /// See `surface::rings_body`.
-    pub fn rings(
-        from: &Strips,
-        to: &Strips,
-        rings: &surface::Rings,
-        counts: &mut [u64],
-        left: &mut Vec<surface::Pixel>,
-    ) {
-        surface::rings_body(from, to, rings, counts, left);
-    }
-
-    /// See `assignment::assign_body`.
-    pub fn assign(costs: &[f64], rows: usize, columns: usize) -> Vec<usize> {
-        assignment::assign_body(costs, rows, columns)
-    }
-
-    /// Packs floats above a threshold into bits.
-    pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
-        pack_rows(view, out, |values| {
-            nonzero(&flags(values, |v| v > threshold))
-        });
-    }
-
-    /// Packs floats above a threshold into bits.
-    pub fn pack_f64(view: &ArrayView2<'_, f64>, threshold: f64, out: &mut Strips) {
-        pack_rows(view, out, |values| {
-            nonzero(&flags(values, |v| v > threshold))
-        });
-    }
-
-    /// Packs numbers from `first` on, `span` more at most, into bits.
-    pub fn pack_u16(view: &ArrayView2<'_, u16>, first: u16, span: u16, out: &mut Strips) {
-        pack_rows(view, out, |values| {
-            nonzero(&flags(values, |v| v.wrapping_sub(first) <= span))
-        });
-    }
-
-    /// See `strips::transpose_body`.
-    pub fn transpose(from: &Strips, to: &mut Strips) {
-        strips::transpose_body(from, to);
-    }
+    loops!();
 }
 
 /// Haswell, Zen and later.
@@ -270,118 +293,8 @@ pub mod avx2 {
         }
     }
 
-    /// Packs bytes above a threshold into bits.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
-        if threshold == 0 {
-            pack_rows(view, out, |bytes| nonzero(bytes));
-        } else {
-            pack_rows(view, out, |bytes| above(bytes, threshold));
-        }
-    }
-
-    /// Writes bits as bytes 0 and 1.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn unpack(strips: &Strips, out: &mut [u8]) {
-        unpack_rows(strips, out, |word, bytes| spread(word, bytes));
-    }
-
-    /// Number of bits set.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn count(words: &[u64]) -> u64 {
-        overlap::count_bits(words)
-    }
-
-    /// Number of bits set in both.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn count_both(a: &[u64], b: &[u64]) -> u64 {
-        overlap::count_common_bits(a, b)
-    }
-
-    /// Foreground of a, of b, and of both.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn overlap_bytes(a: &[u8], b: &[u8], thresholds: (u8, u8)) -> [u64; 3] {
-        if thresholds == (0, 0) {
-            return overlap_rows(a, b, |bytes| nonzero(bytes), |bytes| nonzero(bytes));
-        }
-        overlap_rows(
-            a,
-            b,
-            |bytes| above(bytes, thresholds.0),
-            |bytes| above(bytes, thresholds.1),
-        )
-    }
-
-    /// See `thinning::thin`.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
-        thinning::thin_body::<Hands>(strips, scratch);
-    }
-
-    /// See `components::count`.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn count_components(strips: &Strips, forest: &mut components::Forest) -> u64 {
-        components::count_body(strips, forest)
-    }
-
-    /// See `topology::euler_number`.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn euler_number(strips: &Strips) -> i64 {
-        topology::euler_body(strips)
-    }
-
-    /// See `surface::outline_body`.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn outline(mask: &Strips, outline: &mut Strips) -> u64 {
-        surface::outline_body(mask, outline)
-    }
-
-    /// See `surface::rings_body`.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn rings(
-        from: &Strips,
-        to: &Strips,
-        rings: &surface::Rings,
-        counts: &mut [u64],
-        left: &mut Vec<surface::Pixel>,
-    ) {
-        surface::rings_body(from, to, rings, counts, left);
-    }
-
-    /// See `assignment::assign_body`.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn assign(costs: &[f64], rows: usize, columns: usize) -> Vec<usize> {
-        assignment::assign_body(costs, rows, columns)
-    }
-
-    /// Packs floats above a threshold into bits.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
-        pack_rows(view, out, |values| {
-            nonzero(&flags(values, |v| v > threshold))
-        });
-    }
-
-    /// Packs floats above a threshold into bits.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn pack_f64(view: &ArrayView2<'_, f64>, threshold: f64, out: &mut Strips) {
-        pack_rows(view, out, |values| {
-            nonzero(&flags(values, |v| v > threshold))
-        });
-    }
-
-    /// Packs numbers from `first` on, `span` more at most, into bits.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn pack_u16(view: &ArrayView2<'_, u16>, first: u16, span: u16, out: &mut Strips) {
-        pack_rows(view, out, |values| {
-            nonzero(&flags(values, |v| v.wrapping_sub(first) <= span))
-        });
-    }
-
-    /// See `strips::transpose_body`.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn transpose(from: &Strips, to: &mut Strips) {
-        strips::transpose_body(from, to);
+    loops! {
+        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     }
 }
 
@@ -461,147 +374,9 @@ pub mod avx512 {
         }
     }
 
-    /// Packs bytes above a threshold into bits.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
-        if threshold == 0 {
-            pack_rows(view, out, |bytes| nonzero(bytes));
-        } else {
-            pack_rows(view, out, |bytes| above(bytes, threshold));
-        }
-    }
-
-    /// Writes bits as bytes 0 and 1.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn unpack(strips: &Strips, out: &mut [u8]) {
-        unpack_rows(strips, out, |word, bytes| spread(word, bytes));
-    }
-
-    /// Number of bits set.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn count(words: &[u64]) -> u64 {
-        overlap::count_bits(words)
-    }
-
-    /// Number of bits set in both.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn count_both(a: &[u64], b: &[u64]) -> u64 {
-        overlap::count_common_bits(a, b)
-    }
-
-    /// Foreground of a, of b, and of both.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn overlap_bytes(a: &[u8], b: &[u8], thresholds: (u8, u8)) -> [u64; 3] {
-        if thresholds == (0, 0) {
-            return overlap_rows(a, b, |bytes| nonzero(bytes), |bytes| nonzero(bytes));
-        }
-        overlap_rows(
-            a,
-            b,
-            |bytes| above(bytes, thresholds.0),
-            |bytes| above(bytes, thresholds.1),
-        )
-    }
-
-    /// See `thinning::thin`.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn thin(strips: &mut Strips, scratch: &mut thinning::Scratch) {
-        thinning::thin_body::<Hands>(strips, scratch);
-    }
-
-    /// See `components::count`.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn count_components(strips: &Strips, forest: &mut components::Forest) -> u64 {
-        components::count_body(strips, forest)
-    }
-
-    /// See `topology::euler_number`.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn euler_number(strips: &Strips) -> i64 {
-        topology::euler_body(strips)
-    }
-
-    /// See `surface::outline_body`.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn outline(mask: &Strips, outline: &mut Strips) -> u64 {
-        surface::outline_body(mask, outline)
-    }
-
-    /// See `surface::rings_body`.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn rings(
-        from: &Strips,
-        to: &Strips,
-        rings: &surface::Rings,
-        counts: &mut [u64],
-        left: &mut Vec<surface::Pixel>,
-    ) {
-        surface::rings_body(from, to, rings, counts, left);
-    }
-
-    /// See `assignment::assign_body`.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn assign(costs: &[f64], rows: usize, columns: usize) -> Vec<usize> {
-        assignment::assign_body(costs, rows, columns)
-    }
-
-    /// Packs floats above a threshold into bits.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
-        pack_rows(view, out, |values| {
-            nonzero(&flags(values, |v| v > threshold))
-        });
-    }
-
-    /// Packs floats above a threshold into bits.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn pack_f64(view: &ArrayView2<'_, f64>, threshold: f64, out: &mut Strips) {
-        pack_rows(view, out, |values| {
-            nonzero(&flags(values, |v| v > threshold))
-        });
-    }
-
-    /// Packs numbers from `first` on, `span` more at most, into bits.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn pack_u16(view: &ArrayView2<'_, u16>, first: u16, span: u16, out: &mut Strips) {
-        pack_rows(view, out, |values| {
-            nonzero(&flags(values, |v| v.wrapping_sub(first) <= span))
-        });
-    }
-
-    /// See `strips::transpose_body`.
-    #[target_feature(
-        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
-    )]
-    pub fn transpose(from: &Strips, to: &mut Strips) {
-        strips::transpose_body(from, to);
+    loops! {
+        #[target_feature(
+            enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vpopcntdq,avx2,bmi1,bmi2,lzcnt,popcnt"
+        )]
     }
 }
