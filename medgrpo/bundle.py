@@ -22,6 +22,8 @@ from medgrpo.packages import Package, needed_packages
 
 LOCK = "requirements.lock"
 SCRIPT = "install.sh"
+_AT_ONCE = 16
+"""Packages that one pip fetches: it keeps them twice, on the disk of temporary files too, until it ends."""
 _INSTALL = """#!/bin/sh
 # Installs medgrpo from this folder alone, into the environment VENV (default: ./venv). Nothing is downloaded.
 #   sh install.sh [VENV]
@@ -103,8 +105,8 @@ def _own_wheel(wheels: Path) -> None:
 
 def _download(wheels: Path, packages: Sequence[Package]) -> None:
     names = [f"{one.name}=={one.version}" for one in packages]
-    for start in range(0, len(names), 100):
-        _pip("wheel", "--no-deps", "--wheel-dir", str(wheels), *names[start : start + 100])
+    for start in range(0, len(names), _AT_ONCE):
+        _pip("wheel", "--no-deps", "--wheel-dir", str(wheels), *names[start : start + _AT_ONCE])
 
 
 def _pip(*words: str) -> None:

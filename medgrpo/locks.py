@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from medgrpo.errors import UsageError
+from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.files import PARTIAL, rename_folder
+from medgrpo.system import is_full_disk
 
 NAME = ".lock"
 
@@ -81,6 +82,7 @@ def new_folder(output: Path, what: str) -> Iterator[Path]:
         what: is written, for messages: "merge into".
     Raises:
         UsageError: the output is in use, or another process is writing it.
+        MedgrpoError: the disk became full within the block.
     """
     refuse_used(output)
     partial = output.with_name(f".{output.name}{PARTIAL}")
@@ -96,6 +98,13 @@ def new_folder(output: Path, what: str) -> Iterator[Path]:
         yield partial
         (partial / NAME).unlink(missing_ok=True)
         rename_folder(partial, output)
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        raise MedgrpoError(
+            f"the disk of {output.parent} is full; nothing was kept",
+            hint="make room, or name a folder on another disk",
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         lock.release()

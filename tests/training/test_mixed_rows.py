@@ -122,7 +122,7 @@ def test_every_family_takes_them(mixed, tiny_config, tmp_path_factory, family, m
 
 
 @pytest.mark.slow
-def test_one_process_has_pictures_and_the_other_never(mixed, tmp_path):
+def test_one_process_has_pictures_in_a_step_and_the_other_has_none(mixed, tmp_path):
     """Each waited for the other for good: TRL gathered pictures only where there were some (S2.6)."""
     words = (
         *TINY,

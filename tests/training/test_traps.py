@@ -169,6 +169,19 @@ def test_a_retry_out_of_memory_replaces_an_accumulation_that_the_user_set(tiny_c
     assert plan_stage(saved.config, 7).gradient_accumulation_steps == 2
 
 
+def test_the_advice_for_a_smaller_batch_holds_where_accumulation_is_set(tiny_config):
+    from medgrpo.training.watch.oom import memory_advice
+
+    long = ("tuning.method=lora", "rollout.max_completion_length=512", "model.context_length=4096")
+    config = tiny_config(
+        "training.gradient_accumulation_steps=1", "training.per_device_train_batch_size=8", *long
+    )
+    assert any("per_device_train_batch_size=4" in line for line in memory_advice(config))
+
+
+# ---------------------------------------------------------------------------------------- resume
+
+
 def _unfinished(folder, text=""):
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text(text)
