@@ -84,8 +84,31 @@ impl Parsed {
         }
     }
 
+    /// "Beneath either diaphragm": each of the two; only "either … or" leaves something open.
+    fn settle_either(&mut self) {
+        for at in 0..self.tokens.len() {
+            if self.tokens[at].role != Role::Hedge || self.word(&self.tokens[at]) != "either" {
+                continue;
+            }
+            let names = |t: &Token| matches!(t.category, Category::Organ | Category::Side);
+            let follows = self.tokens[at + 1..]
+                .iter()
+                .take(LONGEST_PREDICATE)
+                .take_while(|t| t.before < Break::Sentence);
+            let is_pair = self.tokens.get(at + 1).is_some_and(names)
+                || self
+                    .tokens
+                    .get(at + 1)
+                    .is_some_and(|t| matches!(self.word(t), "side" | "of"));
+            if is_pair && !follows.into_iter().any(|t| t.role == Role::Or) {
+                self.tokens[at].role = Role::Filler;
+            }
+        }
+    }
+
     pub(super) fn split_segments(&mut self) {
         self.mark_conclusions();
+        self.settle_either();
         let mut sentence = 0;
         let mut is_list = true; // so far, of the sentence
         let mut open: Option<Segment> = None;
@@ -223,7 +246,9 @@ impl Parsed {
             let continues = segment.opener == Opener::Or
                 || segment.opener == Opener::Relative && !self.reads_what_was_said(&segment)
                 || is_list_item;
-            if !continues || segment.opener == Opener::List && self.begins_anew(index) {
+            let begins_anew = segment.opener == Opener::List && self.begins_anew(index)
+                || segment.opener == Opener::And && self.argues_for(&segment);
+            if !continues || begins_anew {
                 is_denied = false;
             }
             let range = segment.first as usize..segment.end as usize;
@@ -275,6 +300,12 @@ impl Parsed {
                 }
             }
         }
+    }
+
+    /// "… against a cyst and for an abscess": the second is claimed.
+    fn argues_for(&self, segment: &Segment) -> bool {
+        let first = self.of(segment).iter().find(|t| t.role != Role::And);
+        first.is_some_and(|t| matches!(self.word(t), "for" | "in favor of" | "in favour of"))
     }
 
     /// "右肾可见结石" after "左肾未见结石", "in the right" after "not in the left": the list item says something of its own.
@@ -548,7 +579,7 @@ impl DenialReach {
             && !segments[index - 1].has_verb
             && segments[index - 1].sentence == segment.sentence
             && (segment.opener != Opener::List || !is_own_clause(segments, tokens, index));
-        if !is_in_list {
+        if !is_in_list && !dismisses_what_precedes(segments, tokens, index) {
             self.first = segment.first as usize;
         }
     }
@@ -582,6 +613,28 @@ pub fn says_of_place(tokens: &[Token]) -> bool {
             )
     };
     tokens.iter().any(|t| t.is_content() && is_place(t)) && tokens.iter().any(is_said)
+}
+
+/// "… but ruled out", "… . It is unlikely": names nothing, denies, and the clause before does not affirm anything.
+fn dismisses_what_precedes(segments: &[Segment], tokens: &[Token], index: usize) -> bool {
+    let of = |s: &Segment| &tokens[s.first as usize..s.end as usize];
+    let own = of(&segments[index]);
+    let Some(before) = index.checked_sub(1).map(|i| of(&segments[i])) else {
+        return false;
+    };
+    let affirms = |t: &Token| matches!(t.role, Role::Affirm | Role::Yes | Role::No);
+    let is_dismissal = |t: &Token| matches!(t.role, Role::Negation | Role::NegationBack);
+    let follows = match segments[index].opener {
+        Opener::Contrast => true,
+        Opener::Start => own
+            .first()
+            .is_some_and(|t| matches!(t.role, Role::Determiner | Role::Contrast | Role::Filler)),
+        _ => false,
+    };
+    follows
+        && own.iter().any(is_dismissal)
+        && !own.iter().any(|t| t.is_content() || affirms(t))
+        && !before.iter().any(|t| affirms(t) || is_dismissal(t))
 }
 
 /// "左肾没有" after "结石在右肾": the one before says where something is, this one only names a place.

@@ -441,7 +441,7 @@ fn proposition_says(
         if let Some(said) = one_of_both(answer, clause, question, normal) {
             return said;
         }
-        return normality_says(&clause.content, normal, question);
+        return normality_says(answer, clause, normal, question);
     }
     core_says(answer, clause, question)
 }
@@ -523,7 +523,7 @@ fn one_of_both(
     if asked != 3 || !matches!(said, 1 | 2) {
         return None;
     }
-    match normality_says(&clause.content, normal, question) {
+    match normality_says(answer, clause, normal, question) {
         Stated::Firm(true) | Stated::Weak(true) => Some(if says_only(answer, clause) {
             Stated::Firm(false)
         } else {
@@ -542,11 +542,54 @@ fn says_only(answer: &Parsed, clause: &Clause<'_>) -> bool {
     })
 }
 
-fn normality_says(content: &[&Token], asked: bool, question: &Question) -> Stated {
+/// "The size is normal": of one aspect of what is asked about, which says little of the whole.
+fn speaks_of_aspect(answer: &Parsed, tokens: &[&Token], question: &Question) -> bool {
+    tokens.iter().any(|t| {
+        let word = answer.word(t);
+        matches!(
+            word,
+            "size"
+                | "shape"
+                | "contour"
+                | "position"
+                | "location"
+                | "outline"
+                | "density"
+                | "echogenicity"
+                | "echotexture"
+                | "signal"
+                | "attenuation"
+                | "in size"
+                | "color"
+                | "colour"
+                | "大小"
+                | "形态"
+                | "轮廓"
+                | "位置"
+                | "密度"
+                | "信号"
+                | "体积"
+                | "颜色"
+        ) && !question.parsed.text.contains(word)
+    })
+}
+
+fn normality_says(
+    answer: &Parsed,
+    clause: &Clause<'_>,
+    asked: bool,
+    question: &Question,
+) -> Stated {
+    let (content, tokens) = (&clause.content, &clause.tokens);
     let token = content.iter().find(|t| t.category == Category::Normality);
     if let Some(token) = token {
         let says_normal = is_normal(token) != token.is_negated;
-        return Stated::Firm(says_normal == asked);
+        let said = says_normal == asked;
+        return if says_normal && speaks_of_aspect(answer, tokens, question) {
+            Stated::Weak(said)
+        } else {
+            Stated::Firm(said)
+        };
     }
     let asks_open = ["patent", "通畅"]
         .iter()
@@ -773,7 +816,15 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
             && after.len() == 2
             && after[1].role == Role::Filler
     });
-    if says_class {
+    // "Granulomas are collections of histiocytes."
+    let says_sort = tokens[at..]
+        .windows(3)
+        .find(|w| matches!(answer.word(w[0]), "is" | "are"))
+        .is_some_and(|w| {
+            let is_sort = w[1].category == Category::Unknown && w[1].role == Role::Content;
+            is_sort && answer.word(w[1]).ends_with('s') && answer.word(w[2]) == "of"
+        });
+    if says_class || says_sort {
         return true;
     }
     let opens_bare = tokens[..at]

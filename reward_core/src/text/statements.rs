@@ -76,7 +76,10 @@ pub fn judge(
         if covered == 0.0 && !answers {
             continue;
         }
-        let contradiction = scope.contradiction();
+        let mut contradiction = scope.contradiction();
+        if contradiction == Some(Rule::ExtraItem) && scope.names_thing() && scope.reading_covers() {
+            contradiction = None; // "blunting with a meniscus, consistent with an effusion"
+        }
         if covered >= 1.0 && contradiction.is_none() {
             let is_taken_back = sentences[index + 1..].iter().any(|later| {
                 (Scope {

@@ -511,6 +511,21 @@ impl Parsed {
 
     /// "Twenty five" is one number.
     fn push_number(&mut self, token: Token) {
+        // "三点二"
+        if let [.., whole, point] = self.tokens.as_mut_slice() {
+            let is_decimal = whole.role == Role::Number
+                && token.is_joined
+                && token.value < 10.0
+                && point.is_joined
+                && &self.text[point.start as usize..point.end as usize] == "点";
+            if is_decimal {
+                whole.value += token.value / 10.0;
+                whole.key = whole.value.to_bits() ^ bound_mark(whole.bound);
+                whole.end = token.end;
+                self.tokens.pop();
+                return;
+            }
+        }
         if let Some(last) = self.tokens.last_mut().filter(|t| t.role == Role::Number) {
             let unit = if last.value % 100.0 == 0.0 {
                 100.0
