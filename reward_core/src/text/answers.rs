@@ -12,7 +12,7 @@ use super::lexicon::{Category, Role};
 use super::normalise::normalise;
 use super::notation::is_bare_value;
 use super::numbers::{quantities, Dimension, Quantity};
-use super::polarity::{is_bare, is_possible, polarity, Polarity};
+use super::polarity::{grants, is_bare, polarity, Polarity};
 use super::question::{is_normal, Question};
 use super::relations::{is_related, side_bits};
 use super::selection::is_comparative;
@@ -413,8 +413,8 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
         if !matches!(token.role, Role::Hedge | Role::Refusal) || is_shared(token) {
             continue;
         }
-        if is_possible(answer, token)
-            && question.is_some_and(|q| q.proposition.is_modal && q.is_polar)
+        if question
+            .is_some_and(|q| q.proposition.is_modal && q.is_polar && grants(answer, token, q))
         {
             continue;
         }

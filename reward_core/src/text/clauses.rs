@@ -118,6 +118,9 @@ impl Parsed {
             }
             let token = self.tokens[index];
             let opener = match (token.before, token.role) {
+                (Break::Sentence | Break::Semicolon, Role::Than) if self.leads_up(index) => {
+                    Some(Opener::Than)
+                }
                 (Break::Sentence | Break::Semicolon, _) => Some(Opener::Start),
                 (Break::Colon, _) => Some(Opener::Value),
                 (_, Role::And) => Some(Opener::And),
@@ -143,7 +146,9 @@ impl Parsed {
             is_list &= is_bare_line(&token);
             if opener.is_some() || open.is_none() {
                 self.segments.extend(open.take());
-                let opener = if index == 0 {
+                let opener = if index == 0 && token.role == Role::Than && self.leads_up(0) {
+                    Opener::Than
+                } else if index == 0 {
                     Opener::Start
                 } else {
                     opener.unwrap_or(Opener::Start)
@@ -162,6 +167,15 @@ impl Parsed {
             }
         }
         self.segments.extend(open);
+    }
+
+    /// "Compared with the left, the right …": what the sentence says follows its first comma.
+    fn leads_up(&self, index: usize) -> bool {
+        self.tokens[index + 1..]
+            .iter()
+            .take(LONGEST_PREDICATE)
+            .find(|t| t.before >= Break::Comma)
+            .is_some_and(|t| t.before == Break::Comma)
     }
 
     /// A segment that begins at token `index`; a side remark lasts until a verb or a contrast takes up the thread.
@@ -300,12 +314,35 @@ impl Parsed {
                 }
             }
         }
+        self.settle_departure();
     }
 
     /// "… against a cyst and for an abscess": the second is claimed.
     fn argues_for(&self, segment: &Segment) -> bool {
         let first = self.of(segment).iter().find(|t| t.role != Role::And);
         first.is_some_and(|t| matches!(self.word(t), "for" | "in favor of" | "in favour of"))
+    }
+
+    /// "No deviation from the midline": what something does not depart from is not denied.
+    fn settle_departure(&mut self) {
+        let Some(deviation) = super::lexicon::Lexicon::get().concept("finding.deviation") else {
+            return;
+        };
+        for at in 1..self.tokens.len() {
+            let token = self.tokens[at];
+            if !matches!(self.word(&token), "from" | "off") {
+                continue;
+            }
+            let segment = self.segments[token.segment as usize];
+            let departs = self.tokens[segment.first as usize..at]
+                .iter()
+                .any(|t| t.is_negated && t.concept == deviation);
+            if departs {
+                for later in &mut self.tokens[at..segment.end as usize] {
+                    later.is_negated = false;
+                }
+            }
+        }
     }
 
     /// "右肾可见结石" after "左肾未见结石", "in the right" after "not in the left": the list item says something of its own.
@@ -357,6 +394,7 @@ impl Parsed {
         for at in 1..self.tokens.len() {
             let (before, token) = (self.tokens[at - 1], self.tokens[at]);
             let is_exam = before.category == Category::Modality
+                || is_operation(&before)
                 || matches!(
                     self.word(&before),
                     "scan"
@@ -368,6 +406,10 @@ impl Parsed {
                         | "staging"
                         | "imaging"
                 );
+            if matches!(self.word(&token), "用于" | "用来") && self.is_for_screening(&token) {
+                self.tokens[at].role = Role::Condition;
+                continue;
+            }
             if !is_exam || token.role != Role::Preposition || self.word(&token) != "for" {
                 continue;
             }
@@ -376,6 +418,16 @@ impl Parsed {
                 self.tokens[at].role = Role::Condition;
             }
         }
+    }
+
+    /// "用于肿瘤筛查": says what the picture is for.
+    fn is_for_screening(&self, token: &Token) -> bool {
+        let segment = &self.segments[token.segment as usize];
+        let end = self.tokens[segment.end as usize - 1].end as usize;
+        let rest = &self.text[token.end as usize..end];
+        ["筛查", "评估", "随访", "监测", "排除", "诊断"]
+            .iter()
+            .any(|w| rest.contains(w))
     }
 
     /// "The resected specimen", "removed from the patient": no denial of what is shown.
@@ -655,6 +707,18 @@ fn is_own_clause(segments: &[Segment], tokens: &[Token], index: usize) -> bool {
         && content.all(is_place)
         && before.iter().any(is_place)
         && before.iter().any(|t| t.is_content() && !is_place(t))
+}
+
+/// "Cholecystectomy": what it was done for is not there any more.
+fn is_operation(token: &Token) -> bool {
+    let lexicon = super::lexicon::Lexicon::get();
+    lexicon.concept("other.surgery").is_some_and(|surgery| {
+        token.concept == surgery
+            || lexicon
+                .concepts
+                .get(token.concept as usize)
+                .is_some_and(|c| c.broader.contains(&surgery))
+    })
 }
 
 fn is_bare_line(token: &Token) -> bool {

@@ -380,11 +380,30 @@ fn says_possible(answer: &Parsed, sentence: &Clause<'_>) -> bool {
 /// "Possible", which answers "Can X cause Y?".
 #[must_use]
 pub fn is_possible(answer: &Parsed, token: &Token) -> bool {
-    token.role == Role::Hedge
-        && matches!(
-            &answer.text[token.start as usize..token.end as usize],
-            "possible" | "有可能"
-        )
+    token.role == Role::Hedge && matches!(answer.word(token), "possible" | "有可能")
+}
+
+/// "It may" where the question asks "May X cause Y?": a possibility is all that is asked for.
+#[must_use]
+pub fn grants(answer: &Parsed, token: &Token, question: &Question) -> bool {
+    let text = &question.parsed.text;
+    let asks_effect = [
+        " cause",
+        " lead ",
+        " result",
+        " produce",
+        " occur",
+        " increase",
+        " affect",
+        "导致",
+        "引起",
+        "造成",
+        "诱发",
+    ]
+    .iter()
+    .any(|w| text.contains(w));
+    is_possible(answer, token)
+        || asks_effect && matches!(answer.word(token), "may" | "might" | "possibly" | "可能")
 }
 
 /// What a clause says to the proposition of the question.
@@ -849,6 +868,16 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
                 | "often"
                 | "defined"
                 | "caused"
+                | "graded"
+                | "classified"
+                | "divided"
+                | "subdivided"
+                | "categorized"
+                | "categorised"
+                | "characterized by"
+                | "characterised by"
+                | "diagnosed"
+                | "treated"
                 | "cause"
                 | "common"
         ) || answer.word(verb) == "是"
