@@ -624,11 +624,16 @@ impl DenialReach {
     /// Goes on to segment `index`, the one after the last.
     fn enter(&mut self, segments: &[Segment], tokens: &[Token], index: usize) {
         let segment = &segments[index];
+        // "… is dilated (hydronephrosis), that of the right is not": the bracket is part of the clause before
+        let before = (0..index)
+            .rev()
+            .find(|&i| segments[i].opener != Opener::Bracket)
+            .unwrap_or(0);
         let is_in_list = matches!(
             segment.opener,
             Opener::And | Opener::Or | Opener::List | Opener::Bracket | Opener::Value
         ) && index > 0
-            && !segments[index - 1].has_verb
+            && !segments[before].has_verb
             && segments[index - 1].sentence == segment.sentence
             && (segment.opener != Opener::List || !is_own_clause(segments, tokens, index));
         if !is_in_list && !dismisses_what_precedes(segments, tokens, index) {

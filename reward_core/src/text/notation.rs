@@ -157,7 +157,10 @@ const SCALES: [(&str, u64); 10] = [
 ];
 
 /// Names that own a scale, and the scale that a value right after them is on: "ASA III", "WHO 2", "Stanford A".
-const OWNERS: [(&str, u64); 22] = [
+const OWNERS: [(&str, u64); 25] = [
+    ("fitzpatrick", 3),
+    ("forrest", 4),
+    ("mallampati", 4),
     ("asa", 4),
     ("nyha", 4),
     ("killip", 4),
@@ -421,10 +424,19 @@ impl<'a> Reader<'a> {
             }
         }
         let key = SCALE | scale << 32 | value << 8 | suffix;
+        // "type II-III" names two values
+        let other = self
+            .words
+            .get(at + words)
+            .filter(|w| matches!(w.3, Break::Hyphen | Break::Slash) && value > 0)
+            .and_then(|_| self.word(at + words))
+            .and_then(value_with_suffix)
+            .filter(|o| (1..=12).contains(&o.0) && *o != (value, suffix))
+            .map(|(value, suffix)| SCALE | scale << 32 | value << 8 | suffix);
         Some(Notation {
-            keys: [Some(key), None],
+            keys: [Some(key), other],
             category: Category::Scale,
-            words,
+            words: words + usize::from(other.is_some()),
         })
     }
 

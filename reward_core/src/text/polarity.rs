@@ -12,7 +12,7 @@ use super::relations::{
 };
 use std::cell::OnceCell;
 
-use super::clauses::Opener;
+use super::clauses::{says_of_place, Opener};
 use super::tokens::{Bound, Parsed, Token};
 
 /// What an answer says.
@@ -216,6 +216,9 @@ fn clauses<'a>(answer: &'a Parsed, sentence: &'a [Token]) -> impl Iterator<Item 
         a.segment == b.segment
             || !(segment.opener == Opener::Contrast
                 || segment.opener == Opener::Start
+                || segment.opener == Opener::List
+                    && !answer.word(b).is_ascii()
+                    && says_of_place(answer.of(segment)) // "肝脏肿大，脾脏正常"
                 || segment.has_verb
                     && matches!(
                         segment.opener,
@@ -653,7 +656,14 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             .iter()
             .filter(|t| t.is_stated() && !question.names(t))
     };
-    let opposes = news().any(|t| core.iter().chain(place).any(|a| are_opposite(a, t)));
+    // "the midline is shifted to the left" where a shift is asked
+    let is_moved = content
+        .iter()
+        .any(|t| t.is_stated() && is_change(t) && core.iter().any(|a| a.key == t.key));
+    let opposes = news().any(|t| {
+        !(is_moved && matches!(t.category, Category::Direction | Category::Side))
+            && core.iter().chain(place).any(|a| are_opposite(a, t))
+    });
     let replaces = [Category::Plane, Category::Modality]
         .iter()
         .any(|&category| {

@@ -178,7 +178,12 @@ impl Proposition {
             && !has_predicate
             && is_site_phrase(parsed, &phrases);
         proposition.is_location = is_location;
-        proposition.is_identity = is_be && is_pronoun && outside.iter().any(|(_, t)| is_picture(t));
+        let is_this = ["这", "该", "此"]
+            .iter()
+            .any(|w| parsed.text.starts_with(w))
+            && parsed.text.contains('是');
+        proposition.is_identity =
+            (is_be && is_pronoun || is_this) && outside.iter().any(|(_, t)| is_picture(t));
         if core.is_empty()
             || (is_location || parsed.text.contains('在')) && !is_existence && normality.is_none()
         {

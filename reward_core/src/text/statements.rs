@@ -248,11 +248,18 @@ impl<'a> Scope<'a> {
         if self.is_last_fragment() {
             return self.covered() >= 1.0 && self.contradiction().is_none();
         }
-        tokens.first().is_some_and(|t| t.role == Role::Determiner)
+        let argues = |t: &Token| {
+            let word = self.answer.word(t);
+            word.starts_with("argue") || word.starts_with("speak")
+        };
+        tokens
+            .iter()
+            .find(|t| t.role != Role::Filler)
+            .is_some_and(|t| t.role == Role::Determiner)
             && tokens
                 .iter()
                 .take(5)
-                .any(|t| t.role == Role::Verb || t.role == Role::Affirm)
+                .any(|t| t.role == Role::Verb || t.role == Role::Affirm || argues(t))
             && self.covered() >= 1.0
             && self.contradiction().is_none()
     }
@@ -978,8 +985,7 @@ impl<'a> Scope<'a> {
                 .iter()
                 .all(|w| matches!(w.category, Category::Scale | Category::Level));
         let is_open = |t: &&Token| {
-            !(wants_value && t.category == Category::Unknown) // "category 4, suspicious"
-                && !self.is_restated(t)
+            !self.is_restated(t)
                 && !self.is_landmark(t)
                 && !self.is_described_change(t)
                 && (t.category != Category::Direction || wants_plane)
@@ -988,7 +994,9 @@ impl<'a> Scope<'a> {
                     Category::Attribute | Category::Color | Category::Side | Category::Normality
                 )
         };
-        let all: Vec<&Token> = content.collect();
+        // "category 4, suspicious": the adjective is no other value
+        let is_comment = |t: &&&Token| wants_value && t.category == Category::Unknown;
+        let all: Vec<&Token> = content.filter(|t| !is_comment(&t)).collect();
         let belongs = all.iter().any(|t| {
             self.reference
                 .content()
