@@ -32,7 +32,7 @@ def demo_size(words):
     if words[:1] == ["train"] and "--dry-run" not in words:
         small = [*QUICK]
         if "detection" in words:
-            small.append("stages.sft.max_steps=4")
+            small += ["stages.sft.max_steps=4", "stages.sft.prompts_per_step=4"]
         if "vessels-unet" in words:
             small = [
                 "max_steps=2",
