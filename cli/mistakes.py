@@ -135,7 +135,9 @@ def _example(command: Any) -> str | None:
 
 def with_next_step(error: UsageError, arguments: Sequence[str]) -> UsageError:
     """The error, with what the shell did to the line where that explains it, and never without a hint."""
-    trap = next((hint for word, hint in _traps(arguments) if word in error.problem.replace(2 * "\\", "\\")), None)
+    trap = next(
+        (hint for word, hint in _traps(arguments) if word in error.problem.replace(2 * "\\", "\\")), None
+    )
     if trap is None and error.hint:
         return error
     command = arguments[0] if arguments and re.fullmatch(r"[a-z-]*[a-z]", arguments[0]) else ""
