@@ -67,7 +67,7 @@ MISTAKES = (
     ("a run with --method grpo", "用 --method grpo 训练的运行"),
     ("a run with {name}", "含 {name} 的运行"),
     ("at least one LOG", "至少一个日志"),
-    ("NAME HERE=NAME IN THE FILE, such as answer=label", "这里的列名=文件中的列名，如 answer=label"),
+    ("NAME HERE=NAME IN THE FILE, such as completion=NAME,answer=NAME", "这里的列名=文件中的列名，如 answer=label"),
     ("a folder that `medgrpo train` wrote, or completions of {names}", "由 `medgrpo train` 写出的文件夹，或 {names} 的回答"),
     # hints
     ("such as {line}", "例如 {line}"),

@@ -122,7 +122,7 @@ def parse_columns(text: str | None) -> dict[str, str]:
             hint = f"--columns {other}={name}" if name else None
             raise UsageError(
                 f"--columns has {part!r}",
-                expected="NAME HERE=NAME IN THE FILE, such as answer=label",
+                expected="NAME HERE=NAME IN THE FILE, such as completion=NAME,answer=NAME",
                 hint=hint,
             )
         mapping[ours.strip()] = theirs.strip()
