@@ -8,6 +8,9 @@ use super::words::Break;
 /// Bytes of a Chinese line that may be an item of a list.
 const LONGEST_CHINESE_ITEM: u32 = 12;
 
+/// Brackets in a row that are passed over.
+const LONGEST_BRACKETS: usize = 8;
+
 /// Tokens after a negation in which its verb or its object is looked for.
 const LONGEST_PREDICATE: usize = 64;
 
@@ -328,18 +331,20 @@ impl Parsed {
         let Some(deviation) = super::lexicon::Lexicon::get().concept("finding.deviation") else {
             return;
         };
-        for at in 1..self.tokens.len() {
-            let token = self.tokens[at];
-            if !matches!(self.word(&token), "from" | "off") {
-                continue;
-            }
-            let segment = self.segments[token.segment as usize];
-            let departs = self.tokens[segment.first as usize..at]
-                .iter()
-                .any(|t| t.is_negated && t.concept == deviation);
-            if departs {
-                for later in &mut self.tokens[at..segment.end as usize] {
-                    later.is_negated = false;
+        for segment in &self.segments {
+            let tokens = segment.first as usize..segment.end as usize;
+            let mut departs = false;
+            let mut is_from = false;
+            for at in tokens {
+                let token = self.tokens[at];
+                departs |= token.is_negated && token.concept == deviation;
+                is_from |= departs
+                    && matches!(
+                        &self.text[token.start as usize..token.end as usize],
+                        "from" | "off"
+                    );
+                if is_from {
+                    self.tokens[at].is_negated = false;
                 }
             }
         }
@@ -424,7 +429,14 @@ impl Parsed {
     fn is_for_screening(&self, token: &Token) -> bool {
         let segment = &self.segments[token.segment as usize];
         let end = self.tokens[segment.end as usize - 1].end as usize;
-        let rest = &self.text[token.end as usize..end];
+        let from = self.tokens.partition_point(|t| t.start < token.start);
+        let last = self.tokens[from..]
+            .iter()
+            .take(LONGEST_PREDICATE)
+            .take_while(|t| t.end as usize <= end)
+            .last();
+        let rest = &self.text
+            [token.end as usize..last.map_or(end, |t| t.end as usize).max(token.end as usize)];
         ["筛查", "评估", "随访", "监测", "排除", "诊断"]
             .iter()
             .any(|w| rest.contains(w))
@@ -627,6 +639,7 @@ impl DenialReach {
         // "… is dilated (hydronephrosis), that of the right is not": the bracket is part of the clause before
         let before = (0..index)
             .rev()
+            .take(LONGEST_BRACKETS)
             .find(|&i| segments[i].opener != Opener::Bracket)
             .unwrap_or(0);
         let is_in_list = matches!(

@@ -146,7 +146,7 @@ impl Parsed {
 
     /// "At first glance the left lung is abnormal, but …": up to the contrast, the conclusion or the end of the sentence.
     fn set_aside_concessions(&mut self) {
-        let mut at = 0;
+        let (mut at, mut done) = (0, 0);
         while at < self.tokens.len() {
             let token = self.tokens[at];
             let segment = self.segments[token.segment as usize];
@@ -157,8 +157,10 @@ impl Parsed {
                 .all(|t| !t.is_content() && t.role != Role::Negation)
                 || self.word(&token).starts_with("mistaken");
             if token.role == Role::Concede && self.concedes_what_precedes(at) {
-                self.set_aside(segment.first as usize..at + 1, Standing::Conceded);
+                let first = (segment.first as usize).max(done);
+                self.set_aside(first..at + 1, Standing::Conceded);
                 at += 1;
+                done = at;
                 continue;
             }
             if token.role != Role::Concede || !opens {
