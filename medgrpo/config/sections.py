@@ -312,7 +312,8 @@ class MasksConfig(Section):
     text: Literal["fixed", "sampled"] = "fixed"
     """Whether Sa2VA's answer is fixed, or sampled and learned with the mask."""
     sam: str | None = None
-    """SAM 2 that a plain vision-language model is put together with."""
+    """SAM 2 that a plain vision-language model is put together with. With method grpo: a frozen SAM that makes masks of
+    the boxes and points that are written."""
     train_parts: Annotated[tuple[str, ...] | None, Listed] = None
     """Names of modules that are trained whole beside an adapter, such as mask_decoder; none: the model's own choice."""
     keep: Literal["all", "ends", "none"] = "ends"

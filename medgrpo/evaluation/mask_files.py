@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.errors import UsageError
+from medgrpo.rewards.mask_prompts import Prompted, prompted_mask
 from medgrpo.rewards.mask_text import mask_from_text
 from medgrpo.rows import Row
 
@@ -51,6 +52,8 @@ class MaskFiles:
     """The file of a row's `mask`, `mask2` or `fov`."""
     predicted: Sequence[Path | None] | None = None
     """One for each row, None where there is none; without any, completions describe the masks."""
+    prompted: Prompted | None = None
+    """Makes masks of the boxes and points in completions; None: boxes are filled, points are no mask."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def _prediction(
     height, width = shape
     empty = np.zeros((height, width), dtype=bool)
     if files.predicted is None:
-        described = mask_from_text(completion, (height, width), row)
+        described = _described(row, completion, files, (height, width))
         return (empty, "no mask in the completion") if described is None else (described, None)
     path = files.predicted[index]
     if path is None or not path.is_file():
@@ -152,6 +155,13 @@ def _prediction(
     except (OSError, ValueError):
         return empty, "file not readable"
     return (empty, "another shape than the picture") if mask.shape != shape else (mask, None)
+
+
+def _described(row: Row, completion: str, files: MaskFiles, shape: tuple[int, int]) -> Mask | None:
+    """The mask that a completion describes, or asks a segmenter for."""
+    if files.prompted is None:
+        return mask_from_text(completion, shape, row)
+    return prompted_mask(completion, shape, row, files.prompted, str(files.resolve(row["images"][0])))
 
 
 def read_mask(path: Path, shape: tuple[int, int] | None = None) -> Mask:

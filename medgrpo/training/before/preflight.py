@@ -132,7 +132,12 @@ def _written_masks(config: RunConfig) -> dict[str, Any]:
     if METHODS[config.training.method].needs == ("mask",):
         return {}
     names = [name for name in resolve_weights(config.rewards.weights) if BUILT_IN.get(name) == MASK_REWARDS]
-    return {name: WrittenMasks(load_reward(name)) for name in names}  # type: ignore[arg-type]
+    sam = None
+    if names and config.masks.sam is not None:
+        from medgrpo.segmentation.prompted import FrozenSam
+
+        sam = FrozenSam(config.masks.sam)
+    return {name: WrittenMasks(load_reward(name), sam) for name in names}  # type: ignore[arg-type]
 
 
 def reads_masks(composite: CompositeReward) -> bool:
