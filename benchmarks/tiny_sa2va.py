@@ -54,7 +54,7 @@ START = (
     "training.prompts_per_step=8",
     "data.augment=flip",
     "validation.rows=24",
-    "validation.metric=dice",
+    "validation.metric=reward",
 )
 REWARD = (
     "training.method=masks",
