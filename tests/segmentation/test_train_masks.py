@@ -129,6 +129,23 @@ def test_the_best_weights_are_those_of_the_named_measure(metric, best, masks_con
     assert info["best"]["step"] == next(step for step, value in measured.items() if value == best(measured.values()))  # fmt: skip
 
 
+def test_a_step_is_told_in_pictures_and_masks(masks_config):
+    warm, main = (plan.describe() for plan in preflight(masks_config()).plans)
+    assert warm.startswith("warm (masks-sft): 3 steps of 2 pictures =")
+    assert main.startswith("main (masks): 4 steps of 2 pictures × 4 masks =")
+
+
+def test_the_words_beside_a_mask_are_no_answer_to_guess(vessels):
+    from medgrpo.data.lint import majority
+    from medgrpo.data.prepared import PreparedDataset
+
+    dataset = PreparedDataset.open(vessels)
+    rows = [(row, split) for split in dataset.splits for row in dataset.rows(split)] * 4
+    masked = majority(*zip(*rows, strict=True))
+    assert masked == []
+    assert majority([{**row, "mask": None} for row, _ in rows], [split for _, split in rows])
+
+
 def test_a_measure_that_no_mask_has_is_refused_with_its_neighbour(masks_config):
     with pytest.raises(UsageError, match="recall") as told:
         preflight(masks_config("validation.metric=recall"))
