@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.errors import UsageError
+from medgrpo.figures import LESS, direction
 from medgrpo.rewards.mask_prompts import Prompted, prompted_mask
 from medgrpo.rewards.mask_text import mask_from_text
 from medgrpo.rows import Row
@@ -31,6 +32,7 @@ MEASURED = {
     "cldice": "cldice",
     "betti0_error": "betti0_error",
     "betti1_error": "betti1_error",
+    "hausdorff95": "hausdorff95",
 }
 """Score -> measure of the reward core."""
 COLUMN = "mask_prediction"
@@ -74,7 +76,7 @@ def score_masks(rows: Sequence[Row], completions: Sequence[str], files: MaskFile
     """Measures of every row that has a reference mask.
 
     A failed prediction (no file, unreadable, of another shape, no mask in the completion) scores 0 and
-    has the Betti errors of an empty mask.
+    has the Betti errors and the distance of an empty mask.
 
     Raises:
         UsageError: a reference mask cannot be read.
@@ -94,7 +96,7 @@ def score_masks(rows: Sequence[Row], completions: Sequence[str], files: MaskFile
         if why:
             failures[why] += 1
         for name, value in _measured(predicted, reference, fov).items():
-            failed_share = why is not None and not name.startswith("betti")
+            failed_share = why is not None and direction(name) != LESS
             scores[name][index] = 0.0 if failed_share else value
         scores["mask_failed"][index] = float(why is not None)
         if row.get("mask2"):
