@@ -19,6 +19,7 @@ from medgrpo.errors import UsageError
 from medgrpo.figures import LESS, direction
 from medgrpo.rewards.mask_prompts import Prompted, prompted_mask
 from medgrpo.rewards.mask_text import mask_from_text
+from medgrpo.rewards.masks import Reference, measure
 from medgrpo.rows import Row
 
 Floats = NDArray[np.float64]
@@ -95,21 +96,20 @@ def score_masks(rows: Sequence[Row], completions: Sequence[str], files: MaskFile
         predicted, why = _prediction(row, completions[index], index, files, reference.shape)
         if why:
             failures[why] += 1
-        for name, value in _measured(predicted, reference, fov).items():
+        prepared = Reference(reference[None], fov=None if fov is None else fov[None])
+        for name, value in _measured(predicted, prepared).items():
             failed_share = why is not None and direction(name) != LESS
             scores[name][index] = 0.0 if failed_share else value
         scores["mask_failed"][index] = float(why is not None)
         if row.get("mask2"):
             second = _reference(files.resolve(str(row["mask2"])))
-            for name, value in _measured(second, reference, fov).items():
+            for name, value in _measured(second, prepared).items():
                 observer[name][index] = value
     return MaskScores(scores, observer, dict(failures.most_common()), inside)
 
 
-def _measured(predicted: Mask, reference: Mask, fov: Mask | None) -> dict[str, float]:
-    from medgrpo.rewards.masks import measure
-
-    found = measure([predicted], [reference], MEASURED.values(), fov=None if fov is None else [fov])
+def _measured(predicted: Mask, reference: Reference) -> dict[str, float]:
+    found = measure(predicted[None], reference, MEASURED.values())
     return {name: float(found[measured][0]) for name, measured in MEASURED.items()}
 
 
