@@ -136,7 +136,7 @@ def _values(tried: Mask, truth: Truth, composite: CompositeReward, metric: str) 
     name = composite.names[0] if metric == "reward" and len(composite.names) == 1 else metric
     reward = composite.functions[composite.names.index(name)] if name in composite.names else None
     if isinstance(reward, MaskReward) and (metric != "reward" or composite.gate is None):
-        return np.array(reward(tried, mask=reference), dtype=np.float64)
+        return np.array(reward(list(tried), mask=reference), dtype=np.float64)
     columns: dict[str, Any] = {"mask": [truth.mask] * len(tried)}
     if truth.fov is not None:
         columns["fov"] = [truth.fov] * len(tried)
