@@ -42,9 +42,9 @@ pub(crate) trait Rows: Bits {
     /// Writes so many rows of a tile.
     fn store(self, tile: &mut Tile, first: usize);
     /// Each pixel's western neighbour, given the words to the west.
-    fn from_west(self, west: Self) -> Self;
+    fn neighbour_west(self, west: Self) -> Self;
     /// Each pixel's eastern neighbour, given the words to the east.
-    fn from_east(self, east: Self) -> Self;
+    fn neighbour_east(self, east: Self) -> Self;
 }
 
 /// One row: what the compiler vectorises by itself.
@@ -62,12 +62,12 @@ impl Rows for u64 {
     }
 
     #[inline(always)]
-    fn from_west(self, west: Self) -> Self {
+    fn neighbour_west(self, west: Self) -> Self {
         self << 1 | west >> 63
     }
 
     #[inline(always)]
-    fn from_east(self, east: Self) -> Self {
+    fn neighbour_east(self, east: Self) -> Self {
         self >> 1 | east << 63
     }
 }
@@ -216,12 +216,12 @@ fn lost_pixels<H: Hands, const SECOND: bool>(words: &[u64], stride: usize, addre
     for first in (0..MARGIN).step_by(H::Rows::COUNT) {
         let rows = |window, down| H::Rows::load(window, first + down);
         let [n, pixels, s] = [0, 1, 2].map(|down| rows(here, down));
-        let nw = n.from_west(rows(west, 0));
-        let ne = n.from_east(rows(east, 0));
-        let w = pixels.from_west(rows(west, 1));
-        let e = pixels.from_east(rows(east, 1));
-        let sw = s.from_west(rows(west, 2));
-        let se = s.from_east(rows(east, 2));
+        let nw = n.neighbour_west(rows(west, 0));
+        let ne = n.neighbour_east(rows(east, 0));
+        let w = pixels.neighbour_west(rows(west, 1));
+        let e = pixels.neighbour_east(rows(east, 1));
+        let sw = s.neighbour_west(rows(west, 2));
+        let se = s.neighbour_east(rows(east, 2));
         let rule = match (SECOND, H::FOLDS_THREE) {
             (false, true) => first_pass(nw, n, ne, e, se, s, sw, w),
             (true, true) => second_pass(nw, n, ne, e, se, s, sw, w),

@@ -459,13 +459,13 @@ pub mod avx2 {
         }
 
         #[inline(always)]
-        fn from_west(self, west: Self) -> Self {
+        fn neighbour_west(self, west: Self) -> Self {
             // SAFETY: as in `bitand`.
             unsafe { Self(_mm256_slli_epi64::<1>(self.0)) | Self(_mm256_srli_epi64::<63>(west.0)) }
         }
 
         #[inline(always)]
-        fn from_east(self, east: Self) -> Self {
+        fn neighbour_east(self, east: Self) -> Self {
             // SAFETY: as in `bitand`.
             unsafe { Self(_mm256_srli_epi64::<1>(self.0)) | Self(_mm256_slli_epi64::<63>(east.0)) }
         }
