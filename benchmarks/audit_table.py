@@ -1,6 +1,7 @@
 """The audit table of docs/rewards.md: the best cheat on each reward beside honest answers and masks, on real data.
 
     python benchmarks/audit_table.py ../shared/data
+    python benchmarks/audit_table.py ../shared/data --masks   # what every cheat earns on masks, and what the guard takes
 
 The folder holds `vqa_rad`, `slake`, `vessels` and `model_outputs` as their sources publish them. The cheats are those
 of `medgrpo score --audit`; what a model or a network gave is scored beside them where there is some, and masks that a
@@ -13,7 +14,8 @@ import math
 import re
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ from medgrpo.data.prepare import PrepareOptions, prepare
 from medgrpo.rewards.audit import AuditReport, audit
 from medgrpo.rewards.completions_file import read_completions
 from medgrpo.rewards.composite import CompositeReward
-from medgrpo.rewards.mask_cheats import audit_masks
+from medgrpo.rewards.mask_cheats import MASK_CHEATS, audit_masks
+from medgrpo.rewards.masks import dice, measure, multi_objective, multi_objective_guarded
 
 ANSWER_REWARDS = (
     "answer_match", "answer_match_graded", "exact_match", "token_f1", "token_recall", "levenshtein",
@@ -40,6 +43,12 @@ Mask = NDArray[np.bool_]
 
 
 def main(data: Path) -> None:
+    if "--masks" in sys.argv:
+        print("| data | mask | Dice | recall | clDice | plain | guarded by area | and by Dice |")
+        print("| --- | --- |" + " ---: |" * 6)
+        for name, masks in all_mask_sets(data):
+            every_cheat(name, *masks)
+        return
     print("| data | rows | reward | model | observer 2 | best cheat | earns | of the truth | of the model |")
     print("| --- | ---: | --- | ---: | ---: | --- | ---: | ---: | ---: |")
     slake = read_completions(data / "slake/test.json", require_completions=False).columns
@@ -53,6 +62,12 @@ def main(data: Path) -> None:
         answers = read_completions(data / f"model_outputs/fm_medvqa/{file}.jsonl")
         answer_rewards(f"{name}, TinyLLaVA", answers.columns, answers.completions)
     answer_rewards("SLAKE test, zh", picked(slake, slake["language"], "zh"))
+    for name, masks in all_mask_sets(data):
+        mask_rewards(name, *masks)
+
+
+def all_mask_sets(data: Path) -> Iterator[tuple[str, list[list[Mask]]]]:
+    """Name, and masks of a network, of the second and of the first observer, of each set."""
     for name, folders, panels, key in (
         ("DRIVE, LadderNet", ("drive/pred_laddernet", "drive/manual2", "drive/manual"), 3, r"^\d\d"),
         ("STARE, U-Net", ("stare/pred_unet", "stare/manual2", "stare/manual"), 3, r"^im\d+"),
@@ -63,7 +78,22 @@ def main(data: Path) -> None:
             r"^Image_\d+[LR]",
         ),
     ):
-        mask_rewards(name, *mask_sets([data / "vessels" / folder for folder in folders], panels, key))
+        yield name, mask_sets([data / "vessels" / folder for folder in folders], panels, key)
+
+
+def every_cheat(data: str, network: list[Mask], observer: list[Mask], truth: list[Mask]) -> None:
+    """What each cheat and each honest mask earns from multi_objective: plain, guarded, and with the network's Dice held."""
+    held = float(np.mean([dice([mask], [one])[0] for mask, one in zip(network, truth, strict=True)]))
+    made = {name: [make(one) for one in truth] for name, (_, make) in MASK_CHEATS.items()}
+    rewards = (multi_objective, multi_objective_guarded, replace(multi_objective_guarded, dice_start=held))
+    for name, masks in {"network": network, "second observer": observer, **made}.items():
+        pairs = list(zip(masks, truth, strict=True))
+        of = [measure([mask], [one], ("dice", "recall", "cldice")) for mask, one in pairs]
+        means = [float(np.mean([each[key][0] for each in of])) for key in ("dice", "recall", "cldice")]
+        means += [
+            float(np.mean([reward([mask], mask=[one])[0] for mask, one in pairs])) for reward in rewards
+        ]
+        print(f"| {data} | {name} | " + " | ".join(f"{value:.3f}" for value in means) + " |")
 
 
 def picked(columns: Mapping[str, Sequence[Any]], by: Sequence[Any], value: Any) -> dict[str, list[Any]]:

@@ -103,6 +103,14 @@ def evaluate(
             help="How boxes are written: pixels of the picture, 0-1000 or 0-1 of its sides. Default: as recorded beside the weights, else as the model's family does.",
         ),
     ] = None,
+    sam: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="SAM 2 or 3 that makes masks of the boxes and points in the completions. Default: as in training (masks.sam), "
+            "else boxes are filled.",
+        ),
+    ] = None,
     plain: Annotated[
         bool,
         typer.Option(
@@ -173,6 +181,7 @@ def evaluate(
                 weights,
                 wanted,
                 form,
+                sam,
                 seed,
             )
         elif model is None:
@@ -208,6 +217,7 @@ def evaluate(
                 trusted=trust_rewards or [],
                 targets=wanted,
                 box_format=form,
+                sam=sam,
                 force_base=force_base,
                 trust_remote_code=trust_remote_code,
                 revision=revision,
@@ -266,10 +276,10 @@ OF_A_FILE = {"references", "join", "columns"}
 """Options that say how ready completions are read."""
 OF_SAMPLING = {
     *("engine", "batch_size", "max_new_tokens", "prompt", "samples", "temperature", "counterfactual"),
-    *("trust_rewards", "trust_remote_code"),
+    "trust_rewards",
 }
 """Options that say how a model that writes is asked; a model that draws is shown the picture."""
-OF_ANSWERS = {"plain", "weights", "box_format", "judge", "judge_model"}
+OF_ANSWERS = {"plain", "weights", "box_format", "sam", "judge", "judge_model"}
 """Options that say how completions are judged; masks are measured."""
 
 
@@ -336,6 +346,7 @@ def _of_mask_model(
     folder: Path,
     *,
     force_base: bool,
+    trust_remote_code: bool,
 ) -> Evaluation:
     """Masks of a mask model: written beside the report, then measured like any."""
     from medgrpo.evaluation.evaluate import evaluate_predictions
@@ -362,6 +373,7 @@ def _of_mask_model(
             limit=limit,
             dtype=plan["dtype"],
             force_base=force_base,
+            trust_remote_code=trust_remote_code,
             on_row=advance,
         )
     predictions = Predictions(
@@ -437,6 +449,7 @@ def _of_predictions(
     weights: str | None,
     targets: list[Target],
     box_format: BoxFormat | None,
+    sam: str | None,
     seed: int,
 ) -> Evaluation:
     from medgrpo.data.mixture import open_data
@@ -466,9 +479,17 @@ def _of_predictions(
         masks=MaskFiles(
             dataset.image_path if dataset is not None else lambda path: predictions.parent / path,
             found.masks or None,
+            _prompted(sam),
         ),
     )
     return result if dataset is None else _in_dataset(result, dataset, split)
+
+
+def _prompted(sam: str | None) -> Any | None:
+    """What makes masks of boxes and points in words; None where they are taken as they are."""
+    from medgrpo.segmentation.prompted import FrozenSam
+
+    return None if sam is None else FrozenSam(sam)
 
 
 def _default_folder(name: str, split: str) -> Path:
@@ -492,6 +513,7 @@ def _of_model(
     trusted: list[Path],
     targets: list[Target],
     box_format: BoxFormat | None,
+    sam: str | None,
     force_base: bool,
     trust_remote_code: bool,
     revision: str | None,
@@ -505,7 +527,7 @@ def _of_model(
     from medgrpo.generation.other_pictures import parse_kinds
     from medgrpo.generation.subject import find_subject
     from medgrpo.locks import held
-    from medgrpo.models.weights import find_weights
+    from medgrpo.models.weights import at_revision, find_weights
     from medgrpo.segmentation.segmenters import is_mask_model
 
     kinds = parse_kinds(counterfactual)
@@ -516,7 +538,10 @@ def _of_model(
             output = _default_folder(Path(model).name, plan["split"])
             stack.enter_context(held(output))
         place = stack.enter_context(folder_replaced(output))
-        result = _of_mask_model(out, model, found, dataset, plan, targets, place, force_base=force_base)
+        result = _of_mask_model(
+            out, model, at_revision(found, revision), dataset, plan, targets, place,
+            force_base=force_base, trust_remote_code=trust_remote_code,
+        )  # fmt: skip
         result.document["overlays"] = [
             str(output / Path(one).relative_to(place)) for one in result.document["overlays"]
         ]
@@ -540,7 +565,10 @@ def _of_model(
     reward = _reward_of_training(out, weights, subject.run_folder, template.tags, trusted)
     asked = Plan(**plan, counterfactuals=kinds)
     answers = answer_rows(subject, dataset, load, asked, out, output=folder)
-    result = evaluate_answers(answers, subject, dataset, reward=reward, plain=plain, targets=targets)
+    prompted = _prompted(sam or (subject.metadata.get("masks") or {}).get("sam"))
+    result = evaluate_answers(
+        answers, subject, dataset, reward=reward, plain=plain, targets=targets, prompted=prompted
+    )
     return result, folder, folder
 
 

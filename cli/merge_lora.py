@@ -70,7 +70,10 @@ def merge_lora(
     folder = adapter_folder(weighted[0][0])
     target = output or folder.with_name(f"{folder.name}-merged")
     if _is_of_masks(folder, base):
-        _merge_masks(out, folder, base, target, weighted, dtype, verify, force_base=force_base)
+        _merge_masks(
+            out, folder, base, target, weighted, dtype, verify,
+            force_base=force_base, trust_remote_code=trust_remote_code,
+        )  # fmt: skip
         return
     if (
         done := finished_merge(weighted, target, dtype=None if dtype is Dtype.stored else dtype.value)
@@ -113,6 +116,7 @@ def _merge_masks(
     verify: int,
     *,
     force_base: bool,
+    trust_remote_code: bool,
 ) -> None:
     from medgrpo.models.quiet import quiet_libraries
     from medgrpo.models.weights import find_weights
@@ -129,6 +133,7 @@ def _merge_masks(
             dtype="float32" if dtype is Dtype.stored else dtype.value,
             verify=verify,
             force_base=force_base,
+            trust_remote_code=trust_remote_code,
         )
     out.text(
         f"{merge.changed_tensors} tensors changed; mask logits differ by at most {merge.max_logit_difference:.2g} from "

@@ -75,6 +75,7 @@ FIGURES: dict[str, Figure] = {
     "cldice": Figure("overlap of the centre lines: connected vessels"),
     "betti0_error": Figure("pieces too many or too few in a mask", LESS, COUNT),
     "betti1_error": Figure("holes too many or too few in a mask", LESS, COUNT),
+    "hausdorff95": Figure("distance of the borders that 95 % of their points keep, in pixels", LESS, COUNT),
     "mask_failed": Figure("predictions without a usable mask, scored 0", LESS),
     "multi_objective": Figure("Dice, recall, topology and length of a mask"),
     "multi_objective_guarded": Figure("the same, less where the area is off or Dice falls"),

@@ -38,11 +38,14 @@ class StagePlan:
         """One line for a person."""
         group = self.samples_per_step // self.prompts_per_step
         longest = f"≤ {self.tokens_per_step // self.samples_per_step:,} tokens"
-        what = (
-            f"{self.prompts_per_step} prompts × {group} completions of {longest}"
-            if METHODS[self.method].samples_texts
-            else f"{self.prompts_per_step} rows of {longest}"
-        )
+        method = METHODS[self.method]
+        if method.needs == ("mask",):
+            masks = f" × {group} masks" if method.samples else ""
+            what = f"{self.prompts_per_step} picture{'s' * (self.prompts_per_step > 1)}{masks}"
+        elif method.samples_texts:
+            what = f"{self.prompts_per_step} prompts × {group} completions of {longest}"
+        else:
+            what = f"{self.prompts_per_step} rows of {longest}"
         again = "" if self.steps_per_batch == 1 else f", each batch used for {self.steps_per_batch} steps,"
         return f"{self.name} ({self.method}): {self.steps} steps of {what}{again} = {self.epochs:.2f} epochs of {self.rows} rows"
 

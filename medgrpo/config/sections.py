@@ -145,9 +145,10 @@ class DataConfig(Section):
 class CurriculumConfig(Section):
     """Which rows of the main stage are asked when: easy ones first."""
 
-    by: str | None = Field(None, pattern=r"^(column:\w+|mask_area|pass_rate)$")
-    """What says how hard a row is: column:NAME, mask_area (large is easy), or pass_rate (measured with the start
-    model before training, kept for the next run); none: no curriculum."""
+    by: str | None = Field(None, pattern=r"^(column:\w+|mask_area|thin_vessels|pass_rate)$")
+    """What says how hard a row is: column:NAME, mask_area (large is easy), thin_vessels (the share of the mask that
+    is one or two pixels wide, large is hard), or pass_rate (measured with the start model before training, kept for the next
+    run); none: no curriculum."""
     schedule: Literal["linear", "staged", "sorted"] = "linear"
     """linear: more and more rows, the easiest first; staged: the easiest, then all; sorted: easy to hard in each epoch."""
     start: float = Field(0.3, gt=0, le=1)
@@ -312,7 +313,8 @@ class MasksConfig(Section):
     text: Literal["fixed", "sampled"] = "fixed"
     """Whether Sa2VA's answer is fixed, or sampled and learned with the mask."""
     sam: str | None = None
-    """SAM 2 that a plain vision-language model is put together with."""
+    """SAM 2 that a plain vision-language model is put together with. With method grpo: a frozen SAM that makes masks of
+    the boxes and points that are written."""
     train_parts: Annotated[tuple[str, ...] | None, Listed] = None
     """Names of modules that are trained whole beside an adapter, such as mask_decoder; none: the model's own choice."""
     keep: Literal["all", "ends", "none"] = "ends"

@@ -23,6 +23,7 @@ from medgrpo.evaluation.targets import Target, judge_targets
 from medgrpo.generation.ask_all import Answers
 from medgrpo.generation.resumable import Completed
 from medgrpo.generation.subject import Subject
+from medgrpo.rewards.mask_prompts import Prompted
 from medgrpo.rows import Row
 
 SCHEMA_VERSION = 1
@@ -53,6 +54,7 @@ def evaluate_answers(
     reward: Any | None,
     plain: bool | None = None,
     targets: Sequence[Target] = (),
+    prompted: Prompted | None = None,
 ) -> Evaluation:
     """Measures what a model answered.
 
@@ -63,6 +65,7 @@ def evaluate_answers(
         reward: the `CompositeReward` of the run; None: no `reward` metric.
         plain: completions without tags are answers; None: where none has an answer tag.
         targets: figures to reach.
+        prompted: makes masks of the boxes and points that the model wrote; None: boxes are filled.
     """
     started = time.perf_counter()
     greedy, plan = answers.greedy, answers.plan
@@ -83,7 +86,7 @@ def evaluate_answers(
         learnt_from=train,
         targets=(),
         plain=plain,
-        masks=MaskFiles(dataset.image_path),
+        masks=MaskFiles(dataset.image_path, prompted=prompted),
     )
     if answers.without_picture:
         result.document["counterfactual"] = _without_the_picture(result, answers)

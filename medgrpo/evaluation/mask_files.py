@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.errors import UsageError
+from medgrpo.figures import LESS, direction
+from medgrpo.rewards.mask_prompts import Prompted, prompted_mask
 from medgrpo.rewards.mask_text import mask_from_text
+from medgrpo.rewards.masks import Reference, measure
 from medgrpo.rows import Row
 
 Floats = NDArray[np.float64]
@@ -30,6 +33,7 @@ MEASURED = {
     "cldice": "cldice",
     "betti0_error": "betti0_error",
     "betti1_error": "betti1_error",
+    "hausdorff95": "hausdorff95",
 }
 """Score -> measure of the reward core."""
 COLUMN = "mask_prediction"
@@ -51,6 +55,8 @@ class MaskFiles:
     """The file of a row's `mask`, `mask2` or `fov`."""
     predicted: Sequence[Path | None] | None = None
     """One for each row, None where there is none; without any, completions describe the masks."""
+    prompted: Prompted | None = None
+    """Makes masks of the boxes and points in completions; None: boxes are filled, points are no mask."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def score_masks(rows: Sequence[Row], completions: Sequence[str], files: MaskFile
     """Measures of every row that has a reference mask.
 
     A failed prediction (no file, unreadable, of another shape, no mask in the completion) scores 0 and
-    has the Betti errors of an empty mask.
+    has the Betti errors and the distance of an empty mask.
 
     Raises:
         UsageError: a reference mask cannot be read.
@@ -90,21 +96,20 @@ def score_masks(rows: Sequence[Row], completions: Sequence[str], files: MaskFile
         predicted, why = _prediction(row, completions[index], index, files, reference.shape)
         if why:
             failures[why] += 1
-        for name, value in _measured(predicted, reference, fov).items():
-            failed_share = why is not None and not name.startswith("betti")
+        prepared = Reference(reference[None], fov=None if fov is None else fov[None])
+        for name, value in _measured(predicted, prepared).items():
+            failed_share = why is not None and direction(name) != LESS
             scores[name][index] = 0.0 if failed_share else value
         scores["mask_failed"][index] = float(why is not None)
         if row.get("mask2"):
             second = _reference(files.resolve(str(row["mask2"])))
-            for name, value in _measured(second, reference, fov).items():
+            for name, value in _measured(second, prepared).items():
                 observer[name][index] = value
     return MaskScores(scores, observer, dict(failures.most_common()), inside)
 
 
-def _measured(predicted: Mask, reference: Mask, fov: Mask | None) -> dict[str, float]:
-    from medgrpo.rewards.masks import measure
-
-    found = measure([predicted], [reference], MEASURED.values(), fov=None if fov is None else [fov])
+def _measured(predicted: Mask, reference: Reference) -> dict[str, float]:
+    found = measure(predicted[None], reference, MEASURED.values())
     return {name: float(found[measured][0]) for name, measured in MEASURED.items()}
 
 
@@ -142,7 +147,7 @@ def _prediction(
     height, width = shape
     empty = np.zeros((height, width), dtype=bool)
     if files.predicted is None:
-        described = mask_from_text(completion, (height, width), row)
+        described = _described(row, completion, files, (height, width))
         return (empty, "no mask in the completion") if described is None else (described, None)
     path = files.predicted[index]
     if path is None or not path.is_file():
@@ -152,6 +157,13 @@ def _prediction(
     except (OSError, ValueError):
         return empty, "file not readable"
     return (empty, "another shape than the picture") if mask.shape != shape else (mask, None)
+
+
+def _described(row: Row, completion: str, files: MaskFiles, shape: tuple[int, int]) -> Mask | None:
+    """The mask that a completion describes, or asks a segmenter for."""
+    if files.prompted is None:
+        return mask_from_text(completion, shape, row)
+    return prompted_mask(completion, shape, row, files.prompted, str(files.resolve(row["images"][0])))
 
 
 def read_mask(path: Path, shape: tuple[int, int] | None = None) -> Mask:

@@ -44,7 +44,7 @@ METRICS = (
     *(Metric(name, name) for name in ("abstained", "unanswered", "truncated")),
     *(Metric(name, name) for name in ("box_f1", "box_iou", "box_ap")),
     *(Metric(name, name) for name in ("dice", "mask_recall", "mask_precision", "mask_iou", "cldice")),
-    *(Metric(name, name) for name in ("betti0_error", "betti1_error", "mask_failed")),
+    *(Metric(name, name) for name in ("betti0_error", "betti1_error", "hausdorff95", "mask_failed")),
 )
 """Every figure that `eval` reports, in its order."""
 

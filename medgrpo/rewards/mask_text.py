@@ -1,7 +1,7 @@
 """Masks that a model writes as text: polygons and boxes as JSON, filled in pixels of the stored picture.
 
 Read are `{"polygon": [[x, y], …]}` (also flat, `[x1, y1, x2, …]`, or a list of several), bare lists of three or
-more points, and boxes as `rewards.boxes` reads them. Points that prompt a segmenter (`"points"`) are no mask.
+more points, and boxes as `rewards.boxes` reads them. Points that prompt a segmenter (`"points"`) are no mask (`mask_prompts`).
 Coordinates are as the row says (`box_format`, `model_width`, `model_height`), like those of boxes.
 """
 
@@ -39,27 +39,41 @@ def mask_from_text(
     Returns:
         bool, `shape`: everything inside a polygon or box; empty for `[]`; None where nothing is described.
     """
-    text = completion.rpartition("</think>")[2]
+    text = answered(completion)
     found = list(polygons(text))
     boxes = parse_boxes(text) if not found else None
     if not found and boxes is None:
         return None
     outlines = found + [_corners(box.corners) for box in boxes or []]
-    return _filled([_placed(outline, shape, row or {}) for outline in outlines], shape)
+    return _filled([placed(outline, shape, row or {}) for outline in outlines], shape)
+
+
+def answered(completion: str) -> str:
+    """What of a completion is read: all that is not thought."""
+    return completion.rpartition("</think>")[2]
 
 
 def polygons(text: str) -> Iterator[Polygon]:
     """The polygons of every piece of JSON in a text, at most `MAX_POINTS` points."""
-    decoder, place, left, tries = json.JSONDecoder(), 0, MAX_POINTS, MAX_TRIES
-    while left > 0 and tries > 0 and (place := _next_opening(text, place)) >= 0:
+    left = MAX_POINTS
+    for value in json_values(text):
+        for outline in _outlines(value):
+            left -= len(outline)
+            yield outline
+        if left <= 0:
+            return
+
+
+def json_values(text: str) -> Iterator[Any]:
+    """Every list and object that stands in a text as JSON, in order."""
+    decoder, place, tries = json.JSONDecoder(), 0, MAX_TRIES
+    while tries > 0 and (place := _next_opening(text, place)) >= 0:
         try:
             value, place = decoder.raw_decode(text, place)
         except (ValueError, RecursionError):
             place, tries = place + 1, tries - 1
             continue
-        for outline in _outlines(value):
-            left -= len(outline)
-            yield outline
+        yield value
 
 
 def _next_opening(text: str, start: int) -> int:
@@ -101,11 +115,11 @@ def _corners(box: tuple[float, float, float, float]) -> Polygon:
     return [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
 
 
-def _placed(outline: Polygon, shape: tuple[int, int], row: Mapping[str, Any]) -> Polygon:
-    """The outline in pixels of the stored picture, as boxes of the row's model are placed."""
+def placed(outline: Polygon, shape: tuple[int, int], row: Mapping[str, Any]) -> Polygon:
+    """Points in pixels of the stored picture, as boxes of the row's model are placed."""
     seen = (row.get("model_width"), row.get("model_height"))
     placed = from_model_boxes(
-        np.array([[x, y, x, y] for x, y in outline], dtype=np.float64),
+        np.array([[x, y, x, y] for x, y in outline], dtype=np.float64).reshape(-1, 4),
         row.get("box_format") or "pixel",
         (float(shape[1]), float(shape[0])),
         (float(seen[0]), float(seen[1])) if seen[0] and seen[1] else None,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgrpo.rewards.mask_prompts import Prompted, prompted_mask
 from medgrpo.rewards.mask_rewards import MaskReward
 from medgrpo.rewards.mask_text import mask_from_text
 
@@ -31,6 +32,8 @@ class WrittenMasks:
     """
 
     reward: MaskReward
+    prompted: Prompted | None = None
+    """Makes masks of boxes and points that are written; None: boxes are filled, points are no mask."""
 
     @property
     def __name__(self) -> str:
@@ -51,7 +54,7 @@ class WrittenMasks:
             completions: texts, chat messages, or masks.
             mask: reference masks, or their paths relative to `data_folder`; None where there is none.
             fov: fields of view, likewise.
-            columns: `box_format`, `model_width`, `model_height` of each row.
+            columns: `box_format`, `model_width`, `model_height` of each row, and `images` where masks are prompted for.
         Returns:
             In [0, 1]; 0 where no mask is described, None without a reference.
         """
@@ -63,7 +66,12 @@ class WrittenMasks:
                 predicted.append(completion if truth is not None else None)
                 continue
             row = {name: columns[name][place] for name in PLACING if columns.get(name) is not None}
-            predicted.append(mask_from_text(_text(completion), truth.shape, row))
+            text, shape = _text(completion), (truth.shape[0], truth.shape[1])
+            if self.prompted is None:
+                predicted.append(mask_from_text(text, shape, row))
+                continue
+            picture = str(Path(data_folder or ".") / str(columns["images"][place][0]))
+            predicted.append(prompted_mask(text, shape, row, self.prompted, picture))
         if views is not None and any(view is None for view in views):
             everywhere = [np.ones_like(truth) if truth is not None else None for truth in truths]
             views = [all_of if view is None else view for view, all_of in zip(views, everywhere, strict=True)]

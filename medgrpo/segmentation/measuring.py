@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgrpo.rewards.masks import MaskReward, measure
+from medgrpo.figures import LESS, direction
+from medgrpo.rewards.masks import MaskReward, Reference, measure
 from medgrpo.segmentation.patches import stitched
 
 if TYPE_CHECKING:
     from medgrpo.rewards.composite import CompositeReward
+    from medgrpo.segmentation.credit import Truth
     from medgrpo.segmentation.examples import Examples
     from medgrpo.segmentation.segmenters import Segmenter
 
@@ -109,32 +111,34 @@ def best_threshold(
 
     Only measures that the metric needs are taken: `reward` of one mask reward, or a measure of `MEASURED`.
     """
-    scored = []
-    for threshold in THRESHOLDS:
-        values = []
-        for number, one in enumerate(logits):
-            truth = examples.whole(number).truth
-            assert truth is not None
-            mask, fov = [cut_at(one, threshold)], None if truth.fov is None else [truth.fov]
-            values.append(_value(mask, truth.mask, fov, composite, metric))
-        scored.append(float(np.mean(values)))
-    best = max(scored)
+    scored = np.zeros(len(THRESHOLDS))
+    for number, one in enumerate(logits):
+        truth = examples.whole(number).truth
+        assert truth is not None
+        tried = np.stack([cut_at(one, threshold) for threshold in THRESHOLDS])
+        scored += _values(tried, truth, composite, metric) / len(logits)
+    scored[np.isnan(scored)] = -np.inf
     winners = [
-        threshold for threshold, value in zip(THRESHOLDS, scored, strict=True) if value >= best - 1e-12
+        threshold
+        for threshold, value in zip(THRESHOLDS, scored, strict=True)
+        if value >= scored.max() - 1e-12
     ]
     return winners[len(winners) // 2]
 
 
-def _value(
-    mask: list[Mask], reference: Mask, fov: list[Mask] | None, composite: CompositeReward, metric: str
-) -> float:
+def _values(tried: Mask, truth: Truth, composite: CompositeReward, metric: str) -> Floats:
+    """A metric of several masks of one picture, the more the better; its reference is thinned once."""
+    fov = None if truth.fov is None else truth.fov[None]
+    reference = Reference(truth.mask[None], fov=fov)
     if metric in MEASURED:
-        value = float(measure(mask, [reference], [MEASURED[metric]], fov=fov)[MEASURED[metric]][0])
-        return -value if metric.endswith("_error") or metric.startswith("hausdorff95") else value
-    if metric in composite.names and metric != "reward":
-        reward = composite.functions[composite.names.index(metric)]
-        if isinstance(reward, MaskReward):
-            return float(reward(mask, [reference], fov=fov)[0] or 0.0)
-    columns: dict[str, Any] = {"mask": [reference]} | ({} if fov is None else {"fov": fov})
+        values = measure(tried, reference, [MEASURED[metric]])[MEASURED[metric]]
+        return -values if direction(metric) == LESS else values
+    name = composite.names[0] if metric == "reward" and len(composite.names) == 1 else metric
+    reward = composite.functions[composite.names.index(name)] if name in composite.names else None
+    if isinstance(reward, MaskReward) and (metric != "reward" or composite.gate is None):
+        return np.array(reward(list(tried), mask=reference), dtype=np.float64)
+    columns: dict[str, Any] = {"mask": [truth.mask] * len(tried)}
+    if truth.fov is not None:
+        columns["fov"] = [truth.fov] * len(tried)
     with composite.unchanged():
-        return float(composite.score(mask, columns).total[0])
+        return composite.score(list(tried), columns).total

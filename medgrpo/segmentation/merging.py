@@ -34,7 +34,13 @@ class MaskMerge:
 
 
 def merge_mask_adapter(
-    weights: Weights, output: Path, *, dtype: str = "float32", verify: int = 2, force_base: bool = False
+    weights: Weights,
+    output: Path,
+    *,
+    dtype: str = "float32",
+    verify: int = 2,
+    force_base: bool = False,
+    trust_remote_code: bool = False,
 ) -> MaskMerge:
     """Writes base + adapter as a folder that `--model` opens.
 
@@ -47,7 +53,9 @@ def merge_mask_adapter(
     if weights.adapter is None:
         raise UsageError(f"{weights.base} has no adapter: there is nothing to merge")
     refuse_used(output)
-    segmenter = open_segmenter(weights, dtype=dtype, force_base=force_base)
+    segmenter = open_segmenter(
+        weights, dtype=dtype, force_base=force_base, trust_remote_code=trust_remote_code
+    )
     pictures = [_drawn(seed) for seed in range(max(1, verify))]
     with torch.no_grad():
         expected = segmenter.logits(segmenter.model, pictures)
@@ -63,7 +71,11 @@ def merge_mask_adapter(
         segmenter.save(partial)
         if (weights.adapter / METADATA).is_file():
             write_json(partial / METADATA, weights.metadata)
-        again = open_segmenter(Weights(str(partial), metadata=weights.metadata), dtype=dtype)
+        again = open_segmenter(
+            Weights(str(partial), metadata=weights.metadata),
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
         with torch.no_grad():
             found = again.logits(again.model, pictures)
         difference = max(float((one - other).abs().max()) for one, other in zip(found, expected, strict=True))

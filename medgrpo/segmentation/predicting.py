@@ -56,6 +56,7 @@ def open_segmenter(
         seed=int(described.get("seed") or 0),
         max_pixels=weights.metadata.get("max_pixels"),
         trust_remote_code=check_trust(weights, is_given=trust_remote_code, option="--trust-remote-code"),
+        revision=weights.revision,
     )
     if weights.adapter is not None:
         from medgrpo.models.adapters import load_adapter

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.files import read_json
-from medgrpo.models.folders import BUILT_IN_MASK_MODELS
+from medgrpo.models.folders import BUILT_IN_MASK_MODELS, is_hub_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -219,10 +219,10 @@ SA2VA_LANGUAGE = r"(?:.*\.)?vlm\.(?:.*\.)?layers\.\d+\.self_attn\.(?:q_proj|k_pr
 
 
 def is_mask_model(path: str) -> bool:
-    """Whether `--model` names something that answers with masks: built in, or a folder whose config.json says so."""
+    """Whether `--model` names something that answers with masks: built in, or its config.json says so, here or on the hub."""
     if path in BUILT_IN:
         return True
-    config = read_json(Path(path).expanduser() / "config.json")
+    config = read_json(Path(path).expanduser() / "config.json") or _hub_config(path)
     kind = config.get("model_type")
     if kind in ("medgrpo_unet", "medgrpo_sa2va", "sa2va_chat", "clipseg", *SAMS):
         return True
@@ -239,6 +239,7 @@ def load_segmenter(
     max_pixels: int | None = None,
     widths: Sequence[int] | None = None,
     trust_remote_code: bool = False,
+    revision: str | None = None,
 ) -> Segmenter:
     """A mask model, in evaluation mode, on the CPU.
 
@@ -251,18 +252,22 @@ def load_segmenter(
         max_pixels: largest picture that a language model sees.
         widths: of the U-Net's levels; None: its own.
         trust_remote_code: whether the tokenizer of a released Sa2VA on InternLM2, which is Python code, may run.
+        revision: branch, tag or commit of a hub model.
     Raises:
         UsageError: it is no model that answers with masks.
+        MedgrpoError: it is neither here nor on the hub.
     """
     if path == UNET:
         return _new_unet(seed, widths)
     if path == DEMO_SA2VA:
         return _demo(seed, prompt)
+    path = str(model_folder(path, revision))
+    sam = None if sam is None else str(model_folder(sam))
     kind, config = _dtype(dtype), _config(path)
     name = config["model_type"]
     openers: dict[str, Callable[[], Segmenter]] = {
         "medgrpo_unet": lambda: _unet(path),
-        "medgrpo_sa2va": lambda: _ours(path, kind, prompt, max_pixels),
+        "medgrpo_sa2va": lambda: _ours(path, kind, prompt, max_pixels, trust_remote_code),
         "sa2va_chat": lambda: _released(path, config, kind, prompt, max_pixels, trust_remote_code),
         "clipseg": lambda: _clip(path, kind, prompt),
         **dict.fromkeys(SAMS, lambda: _sam(path, name, kind)),
@@ -283,13 +288,14 @@ def _unet(path: str) -> Segmenter:
     return PixelSegmenter(UNet.from_pretrained(path).eval())
 
 
-def _ours(path: str, kind: Any, prompt: str | None, max_pixels: int | None) -> Segmenter:
+def _ours(path: str, kind: Any, prompt: str | None, max_pixels: int | None, trust: bool) -> Segmenter:
     from transformers import AutoProcessor
 
     from medgrpo.segmentation.sa2va.model import Sa2VA
 
     model = Sa2VA.from_pretrained(path, dtype=kind)
-    return _sa2va(model, AutoProcessor.from_pretrained(path), prompt, max_pixels)
+    processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust)
+    return _sa2va(model, processor, prompt, max_pixels)
 
 
 def _released(
@@ -397,22 +403,54 @@ def _semantic(path: str, name: str, kind: Any) -> Segmenter:
     return SemanticSegmenter(model, processor, notes, _ATTENTION, tuple(heads))
 
 
-def _config(path: str) -> dict[str, Any]:
+def model_folder(path: str, revision: str | None = None) -> Path:
+    """The folder of a model: its own, or what the hub has under that name, fetched once.
+
+    Raises:
+        MedgrpoError: it is neither here nor on the hub.
+    """
     folder = Path(path).expanduser()
-    if (folder / "config.json").is_file():
-        stored = json.loads((folder / "config.json").read_text("utf-8"))
-        if not isinstance(stored, dict) or "model_type" not in stored:
-            raise UsageError(f"{folder}/config.json names no model_type")
-        return stored
-    from transformers import AutoConfig
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
 
     try:
-        return dict(AutoConfig.from_pretrained(path).to_dict())
-    except (OSError, ValueError) as error:
+        found = Path(snapshot_download(path, revision=revision, allow_patterns=[*_TEXTS, "*.safetensors"]))
+        if not any(found.glob("*.safetensors")):  # older models have nothing else
+            found = Path(snapshot_download(path, revision=revision, allow_patterns=[*_TEXTS, "*.bin"]))
+    except Exception as error:  # the hub raises many kinds
         raise MedgrpoError(
-            f"no mask model at {path}: {str(error).splitlines()[0]}",
+            f"no mask model at {path}: neither here nor on the hub ({str(error).strip().splitlines()[0]})",
             expected="unet, sa2va-tiny, a model folder, or a hub name",
         ) from error
+    return found
+
+
+_TEXTS = ("*.json", "*.txt", "*.model", "*.jinja", "*.py")
+"""Files beside the weights. Python is fetched, for those who allow a tokenizer's, and run for nobody else."""
+
+
+def _hub_config(path: str) -> dict[str, Any]:
+    """config.json of a hub model, empty where there is none to be had."""
+    if Path(path).expanduser().exists() or not is_hub_name(path):
+        return {}
+    from transformers.utils import cached_file
+
+    try:
+        found = cached_file(path, "config.json")
+    except (OSError, ValueError):
+        return {}
+    return {} if found is None else read_json(Path(found))
+
+
+def _config(path: str) -> dict[str, Any]:
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"no mask model at {path}: it has no config.json", expected="a model folder")
+    stored = json.loads((folder / "config.json").read_text("utf-8"))
+    if not isinstance(stored, dict) or "model_type" not in stored:
+        raise UsageError(f"{folder}/config.json names no model_type")
+    return stored
 
 
 def _dtype(name: str) -> Any:

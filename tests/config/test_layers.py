@@ -223,7 +223,7 @@ def test_values_are_taken_as_other_trainers_write_them(assignment, setting, valu
 def test_an_impossible_value_is_answered_with_what_the_setting_means():
     with pytest.raises(UsageError, match=r"curriculum\.by = 'hardness' is not possible") as raised:
         resolve_run("balanced", model="m", assignments=("curriculum.by=hardness",))
-    assert "column:NAME, mask_area (large is easy), or pass_rate" in raised.value.hint
+    assert "column:NAME, mask_area (large is easy), thin_vessels (" in raised.value.hint
     with pytest.raises(UsageError) as raised:
         resolve_run("balanced", model="m", assignments=("stages.sft.learning_rate=fast",))
     assert raised.value.expected == "a number"

@@ -46,6 +46,8 @@ def demo_size(words):
         if method != "grpo":
             small = [one for one in small if not one.startswith("rollout.num")]
         words += [part for one in small for part in ("--set", one)]
+    if words[:1] == ["make-dpo"] and "--threshold" in words:  # so short a run earns little
+        words[words.index("--threshold") + 1] = "0.1"
     if words[:1] == ["eval"] and "--limit" not in words and "--help" not in words:
         words += ["--limit", "6"]
     return words

@@ -1,12 +1,14 @@
 """`eval` and `merge-lora` of mask models."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from medgrpo.errors import MedgrpoError
 from medgrpo.segmentation.credit import Truth
 from medgrpo.segmentation.examples import Example
 from medgrpo.segmentation.predicting import resolution_ceiling
@@ -57,6 +59,44 @@ def test_base_adapter_and_merged_are_measured_and_the_last_two_agree(adapted, ve
     assert len(masks) == figures["adapter"]["dice"]["n"] == 3
     assert np.asarray(Image.open(masks[0])).shape == (48, 48)
     assert len(list((tmp_path / "adapter" / "overlays").glob("*.png"))) == 3
+
+
+def test_code_of_the_base_needs_a_word_and_the_word_is_heard(adapted, vessels, tmp_path):
+    from medgrpo.cli.main import app
+
+    for name in ("start", "final_lora"):
+        shutil.copytree(adapted / name, tmp_path / name)
+    adapter = tmp_path / "final_lora"
+    described = json.loads((adapter / "medgrpo.json").read_text())
+    (adapter / "medgrpo.json").write_text(json.dumps({**described, "trust_remote_code": True}))
+    words = ["eval", adapter, vessels, "--output", tmp_path / "out", "--limit", 1, "--json"]
+    assert "--trust-remote-code" in str(CliRunner().invoke(app, [str(word) for word in words]).exception.hint)
+    assert called(*words, "--trust-remote-code")["dice"]["n"] == 1
+    words = ["merge-lora", adapter, "--output", tmp_path / "merged", "--json"]
+    assert "--trust-remote-code" in str(CliRunner().invoke(app, [str(word) for word in words]).exception.hint)
+    assert called(*words, "--trust-remote-code")["pixel_agreement"] == pytest.approx(1.0)
+
+
+def test_a_mask_model_goes_by_its_hub_name(adapted, vessels, tmp_path, monkeypatch):
+    """In the cache of the hub, as a download leaves it; nothing is fetched."""
+    from huggingface_hub import constants
+
+    from medgrpo.segmentation.segmenters import is_mask_model, load_segmenter
+
+    stored = tmp_path / "cache" / "models--someone--Sa2VA-tiny"
+    shutil.copytree(adapted / "start", stored / "snapshots" / ("0" * 40))
+    (stored / "refs").mkdir()
+    (stored / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert is_mask_model("someone/Sa2VA-tiny")
+    assert not is_mask_model("someone/unknown")
+    figures = called(
+        "eval", "someone/Sa2VA-tiny", vessels, "--output", tmp_path / "out", "--limit", 1, "--json"
+    )
+    assert figures["dice"]["n"] == 1
+    with pytest.raises(MedgrpoError, match="neither here nor on the hub"):
+        load_segmenter("someone/unknown")
 
 
 def test_a_whole_model_has_nothing_to_merge(adapted, tmp_path):

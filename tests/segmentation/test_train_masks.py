@@ -110,6 +110,50 @@ def test_rewards_of_texts_and_models_that_write_are_refused(masks_config, vessel
         preflight(masks_config("rewards.weights=balanced"))
 
 
+@pytest.mark.parametrize(("metric", "best"), [("betti0_error", min), ("dice", max)])
+def test_the_best_weights_are_those_of_the_named_measure(metric, best, masks_config, tmp_path):
+    words = (
+        f"validation.metric={metric}",
+        "validation.steps=1",
+        "training.learning_rate=0.05",
+        "masks.threshold=0.4",
+    )
+    run(masks_config(*words), tmp_path / "run")
+    measured = {
+        entry["step"]: entry[f"eval_{metric}"] for entry in json_objects(tmp_path / "run" / "log.jsonl")
+    }
+    info = read_json(tmp_path / "run" / "training_info.json")
+    assert len(set(measured.values())) > 1
+    assert info["best"]["metric"] == metric
+    assert info["best"]["value"] == best(measured.values())
+    assert info["best"]["step"] == next(step for step, value in measured.items() if value == best(measured.values()))  # fmt: skip
+
+
+def test_a_step_is_told_in_pictures_and_masks(masks_config):
+    warm, main = (plan.describe() for plan in preflight(masks_config()).plans)
+    assert warm.startswith("warm (masks-sft): 3 steps of 2 pictures =")
+    assert main.startswith("main (masks): 4 steps of 2 pictures × 4 masks =")
+
+
+def test_the_words_beside_a_mask_are_no_answer_to_guess(vessels):
+    from medgrpo.data.lint import majority
+    from medgrpo.data.prepared import PreparedDataset
+
+    dataset = PreparedDataset.open(vessels)
+    rows = [(row, split) for split in dataset.splits for row in dataset.rows(split)] * 4
+    masked = majority(*zip(*rows, strict=True))
+    assert masked == []
+    assert majority([{**row, "mask": None} for row, _ in rows], [split for _, split in rows])
+
+
+def test_a_measure_that_no_mask_has_is_refused_with_its_neighbour(masks_config):
+    with pytest.raises(UsageError, match="recall") as told:
+        preflight(masks_config("validation.metric=recall"))
+    assert "mask_recall" in told.value.hint
+    with pytest.raises(UsageError, match="simple_dice"):  # it was never measured, and nothing was the best
+        preflight(masks_config("validation.metric=simple_dice"))
+
+
 def test_only_a_mask_reward_has_weights_to_change(masks_config):
     from medgrpo.rewards.composite import CompositeReward
     from medgrpo.segmentation.objective import mask_reward_of

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from medgrpo.config.sections import CurriculumConfig
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
@@ -18,6 +19,7 @@ from medgrpo.training.before.curriculum import (
     check_column,
     column_difficulty,
     read_difficulty,
+    row_difficulty,
     write_difficulty,
 )
 from medgrpo.training.run.resume import ResumePoint
@@ -54,6 +56,21 @@ def test_staged_asks_the_easiest_until_its_time_and_then_all():
     assert set(first) == {0, 1, 2}
     assert Counter(first) == {0: 4, 1: 3, 2: 3} or max(Counter(first).values()) - 3 <= 1
     assert sorted(second) == list(range(10))
+
+
+def test_thin_vessels_come_last(tmp_path):
+    masks = np.zeros((3, 20, 20), np.uint8)
+    masks[0, 5:10] = 255  # five pixels wide: nothing is thin
+    masks[1, 3] = masks[1, 10:14] = 255  # a line of 20 pixels beside a vessel of 80: a fifth
+    for number, mask in enumerate(masks):
+        Image.fromarray(mask).save(tmp_path / f"{number}.png")
+    rows = [{"mask": f"{number}.png"} for number in range(3)] + [{"mask": None}]
+    settings = CurriculumConfig(by="thin_vessels")
+    found = row_difficulty(rows, settings, list, tmp_path)
+    np.testing.assert_allclose(found, [0, 0.2, math.nan, math.nan], atol=1e-12)
+    assert check_column(rows, settings) == ["1 of 4 rows have no mask: they count as hardest"]
+    with pytest.raises(UsageError, match="no row has one"):
+        check_column(rows[3:], settings)
 
 
 def test_linear_lets_more_and_more_rows_in():

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 FILE_NAME = "curriculum.parquet"
 COLUMN = "column:"
 EASY_IF_HIGH = ("mask_area",)
+THIN = "thin_vessels"
+"""`curriculum.by` of masks: many thin vessels are hard."""
 """Columns in which large values are the easy ones."""
 
 
@@ -194,15 +196,41 @@ def without_rates(
 
 
 def column_of(settings: CurriculumConfig) -> str | None:
-    """The column that `curriculum.by` names; None for pass_rate."""
-    return None if settings.by in (None, "pass_rate") else str(settings.by).removeprefix(COLUMN)
+    """The column that `curriculum.by` names; None for pass_rate and thin_vessels."""
+    return None if settings.by in (None, "pass_rate", THIN) else str(settings.by).removeprefix(COLUMN)
 
 
 def row_difficulty(
-    rows: Sequence[Row], settings: CurriculumConfig, pass_rates: Callable[[], NDArray[np.float64]]
+    rows: Sequence[Row],
+    settings: CurriculumConfig,
+    pass_rates: Callable[[], NDArray[np.float64]],
+    folder: Path,
 ) -> NDArray[np.float64]:
-    """(rows,) how hard each row is; `pass_rates` is called where `curriculum.by` asks for them."""
+    """(rows,) how hard each row is; `pass_rates` is called where `curriculum.by` asks for them.
+
+    Args:
+        folder: that the paths of the rows' masks start from.
+    """
+    if settings.by == THIN:
+        shares = thin_shares(rows, folder)
+        return -shares if settings.easy == "high" else shares
     return 1 - pass_rates() if column_of(settings) is None else column_difficulty(rows, settings)
+
+
+def thin_shares(rows: Sequence[Row], folder: Path) -> NDArray[np.float64]:
+    """(rows,) the share of each row's mask that is thin; NaN without a mask, or of an empty one."""
+    import numpy as np
+    from PIL import Image
+
+    from medgrpo.segmentation.thin import thin_share
+
+    def of(name: str | None) -> float:
+        if not name:
+            return math.nan
+        with Image.open(folder / name) as opened:
+            return thin_share(np.asarray(opened.convert("L")) > 127)
+
+    return np.fromiter((of(row.get("mask")) for row in rows), np.float64, len(rows))
 
 
 def column_difficulty(rows: Sequence[Row], settings: CurriculumConfig) -> NDArray[np.float64]:
@@ -229,6 +257,14 @@ def check_column(rows: Sequence[Row], settings: CurriculumConfig) -> list[str]:
     """
     import numpy as np
 
+    if settings.by == THIN:
+        missing = sum(not row.get("mask") for row in rows)
+        if missing == len(rows):
+            raise UsageError(
+                "curriculum.by = thin_vessels measures masks, and no row has one",
+                hint="medgrpo preprocess SOURCE OUTPUT --task vessels",
+            )
+        return [f"{missing} of {len(rows)} rows have no mask: they count as hardest"] if missing else []
     if column_of(settings) is None:
         return []
     unknown = int(np.isnan(column_difficulty(rows, settings)).sum())

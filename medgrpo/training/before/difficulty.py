@@ -65,7 +65,7 @@ def stage_curriculum(
         if wanted.by is None:
             difficulty = np.zeros(len(source.rows))
         else:
-            difficulty = row_difficulty(source.rows, wanted, lambda: rates(composite))
+            difficulty = row_difficulty(source.rows, wanted, lambda: rates(composite), source.folder)
         if wanted.drop:
             metric = settings.validation.metric
             judge = composite if metric == "reward" else composite.alone(metric)

@@ -132,7 +132,12 @@ def _written_masks(config: RunConfig) -> dict[str, Any]:
     if METHODS[config.training.method].needs == ("mask",):
         return {}
     names = [name for name in resolve_weights(config.rewards.weights) if BUILT_IN.get(name) == MASK_REWARDS]
-    return {name: WrittenMasks(load_reward(name)) for name in names}  # type: ignore[arg-type]
+    sam = None
+    if names and config.masks.sam is not None:
+        from medgrpo.segmentation.prompted import FrozenSam
+
+        sam = FrozenSam(config.masks.sam)
+    return {name: WrittenMasks(load_reward(name), sam) for name in names}  # type: ignore[arg-type]
 
 
 def reads_masks(composite: CompositeReward) -> bool:
@@ -175,13 +180,24 @@ def _check_names(config: RunConfig, composite: CompositeReward) -> None:
     for name in config.training.stop_on:
         if name not in rules:
             raise choice_error("health rule for training.stop_on", name, rules)
-    if config.validation.metric not in ("reward", *composite.names):
+    if draws_masks:
+        _check_mask_metric(config.validation.metric, composite)
+    elif config.validation.metric not in ("reward", *composite.names):
         try:
             load_reward(config.validation.metric)
         except MedgrpoError as error:
             raise UsageError(
                 f"validation.metric: {error.problem}", expected=error.expected, hint=error.hint
             ) from error
+
+
+def _check_mask_metric(name: str, composite: CompositeReward) -> None:
+    from medgrpo.segmentation.measuring import MEASURED
+
+    known = ("reward", *composite.names, *MEASURED)
+    if name not in known:
+        short = {key.removeprefix("mask_"): key for key in MEASURED}
+        raise choice_error("measure of masks for validation.metric", short.get(name, name), known)
 
 
 def _check_metric(

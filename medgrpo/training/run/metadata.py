@@ -35,6 +35,7 @@ def stage_metadata(
         "max_pixels": settings.model.max_pixels,
         "min_pixels": settings.model.min_pixels,
         **policy.coordinates.to_dict(),
+        **({} if settings.masks.sam is None else {"masks": {"sam": settings.masks.sam}}),
         "generation": {
             "max_new_tokens": settings.rollout.max_completion_length,
             "temperature": settings.rollout.temperature,

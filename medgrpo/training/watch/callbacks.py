@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from medgrpo.figures import LESS, direction
 from medgrpo.methods import SAMPLING
 from medgrpo.records import json_objects
 from medgrpo.runs.health import HealthMonitor
@@ -87,7 +88,8 @@ class Validation(TrainerCallback):
         context = self._context
         if value is None:
             return
-        if context.best is None or value > context.best["value"]:
+        sign = -1 if direction(self._validator.metric) == LESS else 1
+        if context.best is None or sign * value > sign * context.best["value"]:
             context.best = {"step": state.global_step, "metric": self._validator.metric, "value": value}
             context.validations_without_gain = 0
             if context.is_main_process:
