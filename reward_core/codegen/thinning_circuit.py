@@ -113,7 +113,7 @@ def head(name: str) -> str:
     """The signature of a circuit."""
     return (
         "#[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours\n"
-        f"#[inline(always)]\npub fn {name}({', '.join(f'{v}: u64' for v in NAMES)}) -> u64 {{"
+        f"#[inline(always)]\npub fn {name}<W: Bits>({', '.join(f'{v}: W' for v in NAMES)}) -> W {{"
     )
 
 
@@ -125,6 +125,11 @@ def main() -> None:
         "//! Each bit of a word is one pixel; the eight arguments hold that pixel's neighbours.\n"
         '//! Behaviour: scikit-image\'s `skeletonize` (method "zhang"), pass by pass.\n\n'
         "#![allow(clippy::inline_always, clippy::let_and_return)] // generated; compiled for each processor\n\n"
+        "use std::ops::{BitAnd, BitOr, BitXor, Not};\n\n"
+        "/// A word, or several side by side.\n"
+        "pub trait Bits:\n"
+        "    Copy + BitAnd<Output = Self> + BitOr<Output = Self> + BitXor<Output = Self> + Not<Output = Self>\n{\n}\n\n"
+        "impl Bits for u64 {}\n\n"
         "/// Neighbourhoods (bit 0 north-west, clockwise) whose centre a pass removes."
     )
     print("#[cfg(any(test, fuzzing))]\npub const REMOVED: [&[u8]; 2] = [")

@@ -4,6 +4,7 @@
 
 use crate::components::{self, Forest};
 use crate::mask_twins::{distances_naively, thinned_naively, topology_naively};
+use crate::overlap::Overlap;
 use crate::simd::{self, Level};
 use crate::strips::{f16_above, Plane, Strips};
 use crate::surface::{Field, SurfaceDistances};
@@ -139,6 +140,42 @@ proptest! {
     }
 
     #[test]
+    fn overlap_of_any_type_equals_a_count_pixel_by_pixel(
+        a in masks(), shift in 0usize..9, [above_a, above_b] in [0u8..=255, 0u8..=255], turned in any::<bool>()
+    ) {
+        let b = shifted(&a, shift);
+        let pairs = || a.iter().map(|&x| x > above_a).zip(b.iter().map(|&y| y > above_b));
+        let expected = Some(Overlap {
+            prediction: pairs().filter(|(x, _)| *x).count() as u64,
+            reference: pairs().filter(|(_, y)| *y).count() as u64,
+            intersection: pairs().filter(|(x, y)| *x && *y).count() as u64,
+        });
+        // Background as numbers of every kind that is not above: NaN, negative ones, minus infinity.
+        let single = |&x: &u8, above: u8| if x > above { f32::from(x) } else { LOW[usize::from(x) % 4] };
+        let single = (a.map(|x| single(x, above_a)), b.map(|x| single(x, above_b)));
+        let double = (single.0.mapv(f64::from), single.1.mapv(f64::from));
+        // The half floats 1024 + n have the bits 0x6400 + n; 0x7e00 is NaN and 0xe400 is -1024.
+        let half = |&x: &u8, above: u8| if x > above { 0x6400 + u16::from(x) } else { [0x7e00, 0xe400][usize::from(x) % 2] };
+        let half = (a.map(|x| half(x, above_a)), b.map(|x| half(x, above_b)));
+        let (first_a, first_b) = (f16_above(1024.0 + f64::from(above_a)), f16_above(1024.0 + f64::from(above_b)));
+        at_each_level(|| {
+            let turn = |plane| if turned { transposed(plane) } else { plane };
+            for [x, y] in [
+                [Plane::U8(a.view(), above_a), Plane::U8(b.view(), above_b)],
+                [Plane::F32(single.0.view(), above_a.into()), Plane::F32(single.1.view(), above_b.into())],
+                [Plane::F64(double.0.view(), above_a.into()), Plane::F64(double.1.view(), above_b.into())],
+                [Plane::F16(half.0.view(), first_a), Plane::F16(half.1.view(), first_b)],
+            ] {
+                let mut strips = [Strips::default(), Strips::default()];
+                strips[0].pack(&turn(x));
+                strips[1].pack(&turn(y));
+                assert_eq!(Some(Overlap::of(&strips[0], &strips[1])), expected);
+                assert_eq!(Overlap::of_unpacked(&turn(x), &turn(y)), expected);
+            }
+        });
+    }
+
+    #[test]
     fn thinning_equals_its_naive_twin(mask in masks()) {
         let expected = thinned_naively(&mask);
         at_each_level(|| {
@@ -223,6 +260,37 @@ fn assert_distances(a: &Array2<u8>, b: &Array2<u8>, spacing: [f64; 2]) {
             );
         }
     });
+}
+
+/// Singles that are above no threshold.
+const LOW: [f32; 4] = [f32::NAN, f32::NEG_INFINITY, -1.0, 0.0];
+
+fn transposed(plane: Plane<'_>) -> Plane<'_> {
+    match plane {
+        Plane::U8(view, above) => Plane::U8(view.reversed_axes(), above),
+        Plane::F32(view, above) => Plane::F32(view.reversed_axes(), above),
+        Plane::F64(view, above) => Plane::F64(view.reversed_axes(), above),
+        Plane::F16(view, first) => Plane::F16(view.reversed_axes(), first),
+    }
+}
+
+#[test]
+fn what_lies_in_memory_in_two_orders_is_not_counted_unpacked() {
+    let square = ndarray::arr2(&[[0u8, 1], [0, 0]]);
+    let [rows, columns] = [square.view(), square.t()].map(|view| Plane::U8(view, 0));
+    assert_eq!(Overlap::of_unpacked(&rows, &columns), None);
+    assert_eq!(
+        Overlap::of_unpacked(&columns, &columns).map(Overlap::dice),
+        Some(1.0)
+    );
+    let wide = ndarray::arr2(&[[0u8, 1, 1, 0], [0, 0, 1, 1]]);
+    let gaps = Plane::U8(wide.slice(ndarray::s![.., ..2]), 0);
+    assert_eq!(Overlap::of_unpacked(&gaps, &gaps), None);
+    let floats = square.mapv(f32::from);
+    assert_eq!(
+        Overlap::of_unpacked(&rows, &Plane::F32(floats.view(), 0.5)),
+        None
+    );
 }
 
 #[test]

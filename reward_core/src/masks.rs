@@ -123,7 +123,7 @@ pub fn measure(
                 (references, needs.overlap_only(), fov)
             {
                 if let Some(findings) =
-                    Findings::of_bytes(prediction, &planes[index / per_reference])
+                    Findings::of_unpacked(prediction, &planes[index / per_reference])
                 {
                     return findings;
                 }

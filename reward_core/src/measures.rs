@@ -277,8 +277,8 @@ impl Findings {
 
     /// Counts overlapping pixels without packing, where that is possible and enough.
     #[must_use]
-    pub fn of_bytes(prediction: &Plane<'_>, reference: &Plane<'_>) -> Option<Self> {
-        let overlap = Overlap::of_bytes(prediction, reference)?;
+    pub fn of_unpacked(prediction: &Plane<'_>, reference: &Plane<'_>) -> Option<Self> {
+        let overlap = Overlap::of_unpacked(prediction, reference)?;
         Some(Self {
             overlap,
             ..Self::default()

@@ -3,7 +3,8 @@
 #![allow(clippy::inline_always)] // compiled again for each instruction set, which only inlining can do
 
 use crate::simd;
-use crate::strips::{Plane, Strips};
+use crate::strips::{Plane, Strips, F16_INFINITY};
+use ndarray::ArrayView2;
 
 /// Foreground pixels of a prediction, of its reference, and of both at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,14 +28,31 @@ impl Overlap {
         }
     }
 
-    /// Counts two masks of the same shape without packing them, where both are contiguous bytes.
+    /// Counts two masks of the same shape without packing them, where both are of one type and lie in memory without
+    /// gaps and in the same order.
     #[must_use]
-    pub fn of_bytes(prediction: &Plane<'_>, reference: &Plane<'_>) -> Option<Self> {
-        let (Plane::U8(p, above_p), Plane::U8(r, above_r)) = (prediction, reference) else {
-            return None;
+    pub fn of_unpacked(prediction: &Plane<'_>, reference: &Plane<'_>) -> Option<Self> {
+        let [prediction, reference, intersection] = match (prediction, reference) {
+            (Plane::U8(p, above_p), Plane::U8(r, above_r)) => {
+                let (p, r) = values(p, r)?;
+                simd::overlap_bytes(p, r, (*above_p, *above_r))
+            }
+            (Plane::F32(p, above_p), Plane::F32(r, above_r)) => {
+                let (p, r) = values(p, r)?;
+                simd::overlap_f32(p, r, [*above_p, *above_r])
+            }
+            (Plane::F64(p, above_p), Plane::F64(r, above_r)) => {
+                let (p, r) = values(p, r)?;
+                simd::overlap_f64(p, r, [*above_p, *above_r])
+            }
+            (Plane::F16(p, first_p), Plane::F16(r, first_r))
+                if *first_p.max(first_r) <= F16_INFINITY =>
+            {
+                let (p, r) = values(p, r)?;
+                simd::overlap_u16(p, r, [*first_p, *first_r], F16_INFINITY)
+            }
+            _ => return None,
         };
-        let [prediction, reference, intersection] =
-            simd::overlap_bytes(p.as_slice()?, r.as_slice()?, (*above_p, *above_r));
         Some(Self {
             prediction,
             reference,
@@ -92,6 +110,14 @@ pub fn share(part: u64, whole: u64, other: u64) -> f64 {
         (0, _) => 0.0,
         _ => part as f64 / whole as f64,
     }
+}
+
+/// The values of two views in the order of memory, where that is one order without gaps.
+fn values<'a, T>(a: &'a ArrayView2<'_, T>, b: &'a ArrayView2<'_, T>) -> Option<(&'a [T], &'a [T])> {
+    if a.strides() != b.strides() {
+        return None;
+    }
+    Some((a.as_slice_memory_order()?, b.as_slice_memory_order()?))
 }
 
 /// Number of bits set.

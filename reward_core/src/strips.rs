@@ -29,7 +29,7 @@ pub enum Plane<'a> {
 }
 
 /// Bits of the half float infinity: what lies above is NaN or negative.
-const F16_INFINITY: u16 = 0x7c00;
+pub(crate) const F16_INFINITY: u16 = 0x7c00;
 
 /// The bits of the least half float above a threshold of 0 or more; beyond infinity where there is none.
 #[must_use]

@@ -9,7 +9,7 @@
 
 use crate::simd;
 use crate::strips::{Strips, MARGIN};
-use crate::thinning_rule::{first_pass, first_pass_short, second_pass, second_pass_short};
+use crate::thinning_rule::{first_pass, first_pass_short, second_pass, second_pass_short, Bits};
 
 /// Memory that thinning needs besides the image; keep it to thin many images without allocating.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +30,52 @@ pub struct Scratch {
 /// 64×8 pixels: a word a row.
 pub(crate) type Tile = [u64; MARGIN];
 
+/// A tile with the row above and the row below it, or what lies beside these.
+pub(crate) type Window = [u64; MARGIN + 2];
+
+/// Rows of a tile that are worked on at once.
+pub(crate) trait Rows: Bits {
+    /// How many they are; divides the rows of a tile.
+    const COUNT: usize;
+    /// So many rows of a window.
+    fn load(window: &Window, first: usize) -> Self;
+    /// Writes so many rows of a tile.
+    fn store(self, tile: &mut Tile, first: usize);
+    /// Each pixel's western neighbour, given the words to the west.
+    fn neighbour_west(self, west: Self) -> Self;
+    /// Each pixel's eastern neighbour, given the words to the east.
+    fn neighbour_east(self, east: Self) -> Self;
+}
+
+/// One row: what the compiler vectorises by itself.
+impl Rows for u64 {
+    const COUNT: usize = 1;
+
+    #[inline(always)]
+    fn load(window: &Window, first: usize) -> Self {
+        window[first]
+    }
+
+    #[inline(always)]
+    fn store(self, tile: &mut Tile, first: usize) {
+        tile[first] = self;
+    }
+
+    #[inline(always)]
+    fn neighbour_west(self, west: Self) -> Self {
+        self << 1 | west >> 63
+    }
+
+    #[inline(always)]
+    fn neighbour_east(self, east: Self) -> Self {
+        self >> 1 | east << 63
+    }
+}
+
 /// What an instruction set does better than plain Rust.
 pub(crate) trait Hands {
+    /// The rows that a pass works on at once.
+    type Rows: Rows;
     /// One instruction computes any function of three words: multiplexers are then the shortest circuit.
     const FOLDS_THREE: bool = false;
     /// Which of 64 bytes are not zero.
@@ -160,7 +204,7 @@ fn evaluate<H: Hands, const SECOND: bool>(
 /// The pixels that one pass removes from the tile at an address.
 #[inline(always)]
 fn lost_pixels<H: Hands, const SECOND: bool>(words: &[u64], stride: usize, address: usize) -> Tile {
-    let window = |start: usize| -> &[u64; MARGIN + 2] {
+    let window = |start: usize| -> &Window {
         words[start..start + MARGIN + 2]
             .first_chunk()
             .expect("the slice has that length")
@@ -169,24 +213,22 @@ fn lost_pixels<H: Hands, const SECOND: bool>(words: &[u64], stride: usize, addre
     let west = window(address - 1 - stride);
     let east = window(address - 1 + stride);
     let mut lost = [0; MARGIN];
-    #[allow(clippy::needless_range_loop)]
-    // rows of four arrays at once: what the compiler vectorises
-    for row in 0..MARGIN {
-        let (up, middle, down) = (row, row + 1, row + 2);
-        let nw = here[up] << 1 | west[up] >> 63;
-        let ne = here[up] >> 1 | east[up] << 63;
-        let w = here[middle] << 1 | west[middle] >> 63;
-        let e = here[middle] >> 1 | east[middle] << 63;
-        let sw = here[down] << 1 | west[down] >> 63;
-        let se = here[down] >> 1 | east[down] << 63;
-        let (n, s) = (here[up], here[down]);
+    for first in (0..MARGIN).step_by(H::Rows::COUNT) {
+        let rows = |window, down| H::Rows::load(window, first + down);
+        let [n, pixels, s] = [0, 1, 2].map(|down| rows(here, down));
+        let nw = n.neighbour_west(rows(west, 0));
+        let ne = n.neighbour_east(rows(east, 0));
+        let w = pixels.neighbour_west(rows(west, 1));
+        let e = pixels.neighbour_east(rows(east, 1));
+        let sw = s.neighbour_west(rows(west, 2));
+        let se = s.neighbour_east(rows(east, 2));
         let rule = match (SECOND, H::FOLDS_THREE) {
             (false, true) => first_pass(nw, n, ne, e, se, s, sw, w),
             (true, true) => second_pass(nw, n, ne, e, se, s, sw, w),
             (false, false) => first_pass_short(nw, n, ne, e, se, s, sw, w),
             (true, false) => second_pass_short(nw, n, ne, e, se, s, sw, w),
         };
-        lost[row] = rule & here[middle];
+        (rule & pixels).store(&mut lost, first);
     }
     lost
 }

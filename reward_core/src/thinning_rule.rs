@@ -5,6 +5,16 @@
 
 #![allow(clippy::inline_always, clippy::let_and_return)] // generated; compiled for each processor
 
+use std::ops::{BitAnd, BitOr, BitXor, Not};
+
+/// A word, or several side by side.
+pub trait Bits:
+    Copy + BitAnd<Output = Self> + BitOr<Output = Self> + BitXor<Output = Self> + Not<Output = Self>
+{
+}
+
+impl Bits for u64 {}
+
 /// Neighbourhoods (bit 0 north-west, clockwise) whose centre a pass removes.
 #[cfg(any(test, fuzzing))]
 pub const REMOVED: [&[u8]; 2] = [
@@ -21,7 +31,7 @@ pub const REMOVED: [&[u8]; 2] = [
 /// Which pixels the first pass removes: 35 nodes, 64 gates, order ne e s sw nw w n se.
 #[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours
 #[inline(always)]
-pub fn first_pass(nw: u64, n: u64, ne: u64, e: u64, se: u64, s: u64, sw: u64, w: u64) -> u64 {
+pub fn first_pass<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
     let t2 = !se;
     let t3 = se;
     let t4 = n & t2;
@@ -63,7 +73,7 @@ pub fn first_pass(nw: u64, n: u64, ne: u64, e: u64, se: u64, s: u64, sw: u64, w:
 /// Which pixels the second pass removes: 35 nodes, 62 gates, order n ne w sw se e s nw.
 #[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours
 #[inline(always)]
-pub fn second_pass(nw: u64, n: u64, ne: u64, e: u64, se: u64, s: u64, sw: u64, w: u64) -> u64 {
+pub fn second_pass<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
     let t2 = !nw;
     let t3 = nw;
     let t4 = s & t2;
@@ -105,7 +115,7 @@ pub fn second_pass(nw: u64, n: u64, ne: u64, e: u64, se: u64, s: u64, sw: u64, w
 /// The first pass in 38 gates of two inputs: fewer, where three do not fold into one.
 #[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours
 #[inline(always)]
-pub fn first_pass_short(nw: u64, n: u64, ne: u64, e: u64, se: u64, s: u64, sw: u64, w: u64) -> u64 {
+pub fn first_pass_short<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
     let t8 = !n & se;
     let t9 = !se & n;
     let t10 = e ^ w;
@@ -150,16 +160,7 @@ pub fn first_pass_short(nw: u64, n: u64, ne: u64, e: u64, se: u64, s: u64, sw: u
 /// The second pass in 40 gates of two inputs: fewer, where three do not fold into one.
 #[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours
 #[inline(always)]
-pub fn second_pass_short(
-    nw: u64,
-    n: u64,
-    ne: u64,
-    e: u64,
-    se: u64,
-    s: u64,
-    sw: u64,
-    w: u64,
-) -> u64 {
+pub fn second_pass_short<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
     let t8 = !s & nw;
     let t9 = se | sw;
     let t10 = !nw & s;

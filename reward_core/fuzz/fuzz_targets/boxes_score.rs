@@ -1,11 +1,9 @@
 //! Boxes of any text against any references: every score in [0, 1], whatever the numbers.
 #![no_main]
 
-use _reward_core::boxes::parse::parse;
 use _reward_core::boxes::matching::{Rules, Scenes, Settings};
-use _reward_core::boxes::precision::{
-    add_picture, label_names, Interpolation, Reading, ALL_AREAS,
-};
+use _reward_core::boxes::parse::parse;
+use _reward_core::boxes::precision::{add_picture, label_names, Interpolation, Reading, ALL_AREAS};
 use _reward_core::boxes::{folded_label, score, Corners, Labelled};
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
@@ -97,7 +95,12 @@ fuzz_target!(|input: Input| {
                     (0, Interpolation::Points101),
                     (1, Interpolation::EveryPoint),
                 ] {
-                    let reading = Reading { range, most: Some(3), interpolation, kept: None };
+                    let reading = Reading {
+                        range,
+                        most: Some(3),
+                        interpolation,
+                        kept: None,
+                    };
                     let curve = category.read(2, 2, &reading);
                     for value in curve.precision.iter().chain(&curve.recall) {
                         assert_eq!(value.is_nan(), curve.references == 0);

@@ -1,7 +1,7 @@
 //! Packing any array type, layout and threshold, and unpacking, keep the foreground and nothing else.
 #![no_main]
 
-use _reward_core::strips::Plane;
+use _reward_core::strips::{f16_above, Plane};
 use libfuzzer_sys::fuzz_target;
 use medgrpo_reward_core_fuzz::{unpacked, Choice, Mask};
 use ndarray::s;
@@ -39,5 +39,16 @@ fuzz_target!(|input: (Choice, Mask, u8, u8, f32, Mask)| {
     assert_eq!(
         unpacked(&strips),
         doubles.t().mapv(|value| u8::from(value > f64::from(limit)))
+    );
+    // Half floats from the one above 1024 + threshold to infinity, by their bits: 1024 + n is 0x6400 + n.
+    let halves = view.mapv(|value| u16::from(value).wrapping_mul(0x0101) ^ 0x6400);
+    strips.pack(&Plane::F16(
+        halves.view(),
+        f16_above(1024.0 + f64::from(threshold)),
+    ));
+    let above = 0x6401 + u16::from(threshold)..=0x7c00;
+    assert_eq!(
+        unpacked(&strips),
+        halves.mapv(|bits| u8::from(above.contains(&bits)))
     );
 });

@@ -134,10 +134,7 @@ pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
 pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
     dispatch!(
         pack_f32(view, threshold, out),
-        pack_rows(view, out, |values| scalar_mask(
-            &flags(values, |v| v > threshold),
-            0
-        ))
+        pack_rows(view, out, |values| scalar_where(values, |v| v > threshold))
     );
 }
 
@@ -145,10 +142,7 @@ pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
 pub fn pack_f64(view: &ArrayView2<'_, f64>, threshold: f64, out: &mut Strips) {
     dispatch!(
         pack_f64(view, threshold, out),
-        pack_rows(view, out, |values| scalar_mask(
-            &flags(values, |v| v > threshold),
-            0
-        ))
+        pack_rows(view, out, |values| scalar_where(values, |v| v > threshold))
     );
 }
 
@@ -158,19 +152,19 @@ pub fn pack_u16(view: &ArrayView2<'_, u16>, [first, last]: [u16; 2], out: &mut S
     dispatch!(
         pack_u16(view, first, span, out),
         pack_rows(view, out, |values| {
-            scalar_mask(&flags(values, |v| v.wrapping_sub(first) <= span), 0)
+            scalar_where(values, |v| v.wrapping_sub(first) <= span)
         })
     );
 }
 
-/// A test on 64 values, a byte each.
+/// A test on 64 values, as bits.
 #[inline(always)]
-fn flags<T: Copy>(values: &[T; 64], is_set: impl Fn(T) -> bool) -> [u8; 64] {
+fn scalar_where<T: Copy>(values: &[T; 64], is_set: impl Fn(T) -> bool) -> u64 {
     let mut bytes = [0; 64];
     for (byte, &value) in bytes.iter_mut().zip(values) {
         *byte = u8::from(is_set(value));
     }
-    bytes
+    scalar_mask(&bytes, 0)
 }
 
 /// Turns an image around its main diagonal.
@@ -205,6 +199,51 @@ pub fn overlap_bytes(a: &[u8], b: &[u8], thresholds: (u8, u8)) -> [u64; 3] {
             b,
             |bytes| scalar_mask(bytes, thresholds.0),
             |bytes| { scalar_mask(bytes, thresholds.1) }
+        )
+    )
+}
+
+/// Floats above a threshold of a, of b, and of both, of rows of equal length; NaN is not above.
+#[must_use]
+pub fn overlap_f32(a: &[f32], b: &[f32], thresholds: [f32; 2]) -> [u64; 3] {
+    let [above_a, above_b] = thresholds;
+    dispatch!(
+        overlap_f32(a, b, thresholds),
+        overlap_rows(
+            a,
+            b,
+            |values| scalar_where(values, |v| v > above_a),
+            |values| scalar_where(values, |v| v > above_b)
+        )
+    )
+}
+
+/// Floats above a threshold of a, of b, and of both, of rows of equal length; NaN is not above.
+#[must_use]
+pub fn overlap_f64(a: &[f64], b: &[f64], thresholds: [f64; 2]) -> [u64; 3] {
+    let [above_a, above_b] = thresholds;
+    dispatch!(
+        overlap_f64(a, b, thresholds),
+        overlap_rows(
+            a,
+            b,
+            |values| scalar_where(values, |v| v > above_a),
+            |values| scalar_where(values, |v| v > above_b)
+        )
+    )
+}
+
+/// Numbers from `first` to `last` of a, of b, and of both, of rows of equal length.
+#[must_use]
+pub fn overlap_u16(a: &[u16], b: &[u16], first: [u16; 2], last: u16) -> [u64; 3] {
+    let span = first.map(|first| last.wrapping_sub(first));
+    dispatch!(
+        overlap_u16(a, b, first, span),
+        overlap_rows(
+            a,
+            b,
+            |values| scalar_where(values, |v| v.wrapping_sub(first[0]) <= span[0]),
+            |values| scalar_where(values, |v| v.wrapping_sub(first[1]) <= span[1])
         )
     )
 }
@@ -285,11 +324,7 @@ fn scalar_bytes(word: u64, bytes: &mut [u8; 64]) {
 
 /// Packs row by row with the given way to turn 64 values into a word.
 #[inline(always)]
-fn pack_rows<T: Copy + Default>(
-    view: &ArrayView2<'_, T>,
-    out: &mut Strips,
-    mask: impl Fn(&[T; 64]) -> u64,
-) {
+fn pack_rows<T: Copy>(view: &ArrayView2<'_, T>, out: &mut Strips, mask: impl Fn(&[T; 64]) -> u64) {
     let (stride, origin) = (out.stride(), out.start(0));
     let words = out.words_mut();
     let mut gathered = Vec::new();
@@ -308,10 +343,7 @@ fn pack_rows<T: Copy + Default>(
             address += stride;
         }
         if !rest.is_empty() {
-            // One more test, of values that are there: a default could lie above the threshold.
-            let mut last = [rest[0]; 64];
-            last[..rest.len()].copy_from_slice(rest);
-            words[address] = mask(&last) & (u64::MAX >> (64 - rest.len()));
+            words[address] = masked_rest(rest, &mask);
         }
     }
 }
@@ -340,38 +372,45 @@ fn unpack_rows(strips: &Strips, out: &mut [u8], spread: impl Fn(u64, &mut [u8; 6
     }
 }
 
-/// Counts foreground with the given ways to turn 64 bytes into a word.
+/// Counts foreground with the given ways to turn 64 values into a word.
 #[inline(always)]
-fn overlap_rows(
-    a: &[u8],
-    b: &[u8],
-    mask_a: impl Fn(&[u8; 64]) -> u64,
-    mask_b: impl Fn(&[u8; 64]) -> u64,
+fn overlap_rows<T: Copy>(
+    a: &[T],
+    b: &[T],
+    mask_a: impl Fn(&[T; 64]) -> u64,
+    mask_b: impl Fn(&[T; 64]) -> u64,
 ) -> [u64; 3] {
     let mut counts = [0u64; 3];
-    let mut add = |a: &[u8; 64], b: &[u8; 64]| {
-        let (x, y) = (mask_a(a), mask_b(b));
+    let mut add = |x: u64, y: u64| {
         counts[0] += u64::from(x.count_ones());
         counts[1] += u64::from(y.count_ones());
         counts[2] += u64::from((x & y).count_ones());
     };
     let ((whole_a, rest_a), (whole_b, rest_b)) = (a.as_chunks::<64>(), b.as_chunks::<64>());
     for (x, y) in whole_a.iter().zip(whole_b) {
-        add(x, y);
+        add(mask_a(x), mask_b(y));
     }
     if !rest_a.is_empty() {
-        let (mut x, mut y) = ([0; 64], [0; 64]);
-        x[..rest_a.len()].copy_from_slice(rest_a);
-        y[..rest_b.len()].copy_from_slice(rest_b);
-        add(&x, &y);
+        add(masked_rest(rest_a, mask_a), masked_rest(rest_b, mask_b));
     }
     counts
+}
+
+/// The word of fewer than 64 values, but not of none.
+#[inline(always)]
+fn masked_rest<T: Copy>(rest: &[T], mask: impl Fn(&[T; 64]) -> u64) -> u64 {
+    // Filled up with a value that is there: a default could lie above the threshold.
+    let mut last = [rest[0]; 64];
+    last[..rest.len()].copy_from_slice(rest);
+    mask(&last) & (u64::MAX >> (64 - rest.len()))
 }
 
 /// Plain Rust.
 struct Scalar;
 
 impl thinning::Hands for Scalar {
+    type Rows = u64;
+
     fn nonzero(bytes: &[u8; 64]) -> u64 {
         scalar_mask(bytes, 0)
     }

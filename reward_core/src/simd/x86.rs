@@ -5,8 +5,8 @@
 #![allow(clippy::cast_sign_loss)] // masks of lanes are bits, not numbers
 #![allow(clippy::wildcard_imports)] // intrinsics
 
-/// Every loop, compiled with the instructions of an instruction set; its module has `nonzero`, `above`, `spread`
-/// and `Hands`.
+/// Every loop, compiled with the instructions of an instruction set; its module has `nonzero`, `above`,
+/// `above_f32`, `above_f64`, `within_u16`, `spread` and `Hands`.
 macro_rules! loops {
     ($(#[$features:meta])?) => {
         /// Packs bytes above a threshold into bits.
@@ -96,25 +96,44 @@ macro_rules! loops {
         /// Packs floats above a threshold into bits.
         $(#[$features])?
         pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
-            pack_rows(view, out, |values| {
-                nonzero(&flags(values, |v| v > threshold))
-            });
+            pack_rows(view, out, |values| above_f32(values, threshold));
         }
 
         /// Packs floats above a threshold into bits.
         $(#[$features])?
         pub fn pack_f64(view: &ArrayView2<'_, f64>, threshold: f64, out: &mut Strips) {
-            pack_rows(view, out, |values| {
-                nonzero(&flags(values, |v| v > threshold))
-            });
+            pack_rows(view, out, |values| above_f64(values, threshold));
         }
 
         /// Packs numbers from `first` on, `span` more at most, into bits.
         $(#[$features])?
         pub fn pack_u16(view: &ArrayView2<'_, u16>, first: u16, span: u16, out: &mut Strips) {
-            pack_rows(view, out, |values| {
-                nonzero(&flags(values, |v| v.wrapping_sub(first) <= span))
-            });
+            pack_rows(view, out, |values| within_u16(values, first, span));
+        }
+
+        /// Foreground of a, of b, and of both.
+        $(#[$features])?
+        pub fn overlap_f32(a: &[f32], b: &[f32], thresholds: [f32; 2]) -> [u64; 3] {
+            let [above_a, above_b] = thresholds;
+            overlap_rows(a, b, |x| above_f32(x, above_a), |x| above_f32(x, above_b))
+        }
+
+        /// Foreground of a, of b, and of both.
+        $(#[$features])?
+        pub fn overlap_f64(a: &[f64], b: &[f64], thresholds: [f64; 2]) -> [u64; 3] {
+            let [above_a, above_b] = thresholds;
+            overlap_rows(a, b, |x| above_f64(x, above_a), |x| above_f64(x, above_b))
+        }
+
+        /// Numbers from `first` on, `span` more at most, of a, of b, and of both.
+        $(#[$features])?
+        pub fn overlap_u16(a: &[u16], b: &[u16], first: [u16; 2], span: [u16; 2]) -> [u64; 3] {
+            overlap_rows(
+                a,
+                b,
+                |x| within_u16(x, first[0], span[0]),
+                |x| within_u16(x, first[1], span[1]),
+            )
         }
 
         /// See `strips::transpose_body`.
@@ -127,7 +146,7 @@ macro_rules! loops {
 
 /// Every x86-64 processor.
 pub mod sse2 {
-    use super::super::{flags, overlap_rows, pack_rows, unpack_rows};
+    use super::super::{overlap_rows, pack_rows, unpack_rows};
     use crate::boxes::assignment;
     use crate::strips::{self, Strips};
     use crate::{components, overlap, surface, thinning, topology};
@@ -163,12 +182,63 @@ pub mod sse2 {
         word
     }
 
+    /// Which of 64 floats are above the threshold; NaN is not.
+    fn above_f32(values: &[f32; 64], threshold: f32) -> u64 {
+        let mut word = 0;
+        for (part, four) in values.as_chunks::<4>().0.iter().enumerate() {
+            // SAFETY: SSE2 is part of x86-64; the load reads the 16 bytes of `four`, unaligned.
+            let set = unsafe {
+                let loaded = _mm_loadu_ps(four.as_ptr());
+                _mm_movemask_ps(_mm_cmpgt_ps(loaded, _mm_set1_ps(threshold)))
+            };
+            word |= u64::from(set.cast_unsigned()) << (4 * part);
+        }
+        word
+    }
+
+    /// Which of 64 floats are above the threshold; NaN is not.
+    fn above_f64(values: &[f64; 64], threshold: f64) -> u64 {
+        let mut word = 0;
+        for (part, two) in values.as_chunks::<2>().0.iter().enumerate() {
+            // SAFETY: as in `above_f32`.
+            let set = unsafe {
+                let loaded = _mm_loadu_pd(two.as_ptr());
+                _mm_movemask_pd(_mm_cmpgt_pd(loaded, _mm_set1_pd(threshold)))
+            };
+            word |= u64::from(set.cast_unsigned()) << (2 * part);
+        }
+        word
+    }
+
+    /// Which of 64 numbers are `first` or up to `span` more.
+    fn within_u16(values: &[u16; 64], first: u16, span: u16) -> u64 {
+        let mut word = 0;
+        for (part, sixteen) in values.as_chunks::<16>().0.iter().enumerate() {
+            let [low, high] = [0, 8].map(|from| {
+                let eight = &sixteen[from..from + 8];
+                // SAFETY: SSE2 is part of x86-64; the load reads the 16 bytes of `eight`, unaligned.
+                unsafe {
+                    let loaded = _mm_loadu_si128(eight.as_ptr().cast());
+                    let more = _mm_sub_epi16(loaded, _mm_set1_epi16(first.cast_signed()));
+                    let excess = _mm_subs_epu16(more, _mm_set1_epi16(span.cast_signed()));
+                    _mm_cmpeq_epi16(excess, _mm_setzero_si128())
+                }
+            });
+            // SAFETY: SSE2 is part of x86-64.
+            let set = unsafe { _mm_movemask_epi8(_mm_packs_epi16(low, high)) };
+            word |= u64::from(set as u16) << (16 * part);
+        }
+        word
+    }
+
     use super::super::{scalar_bytes as spread, Scalar};
 
     /// What this instruction set does better than plain Rust.
     struct Hands;
 
     impl thinning::Hands for Hands {
+        type Rows = u64;
+
         #[inline(always)]
         fn nonzero(bytes: &[u8; 64]) -> u64 {
             nonzero(bytes)
@@ -190,12 +260,14 @@ pub mod sse2 {
 
 /// Haswell, Zen and later.
 pub mod avx2 {
-    use super::super::{flags, overlap_rows, pack_rows, unpack_rows};
+    use super::super::{overlap_rows, pack_rows, unpack_rows};
     use crate::boxes::assignment;
     use crate::strips::{self, Strips};
+    use crate::thinning_rule::Bits;
     use crate::{components, overlap, surface, thinning, topology};
     use ndarray::ArrayView2;
     use std::arch::x86_64::*;
+    use std::ops::{BitAnd, BitOr, BitXor, Not};
 
     /// Which of 64 bytes are not zero.
     #[target_feature(enable = "avx2")]
@@ -222,6 +294,58 @@ pub mod avx2 {
             let excess = _mm256_subs_epu8(loaded, limit);
             let equal = _mm256_movemask_epi8(_mm256_cmpeq_epi8(excess, _mm256_setzero_si256()));
             word |= u64::from(!equal.cast_unsigned()) << (32 * part);
+        }
+        word
+    }
+
+    /// Which of 64 floats are above the threshold; NaN is not.
+    #[target_feature(enable = "avx2")]
+    fn above_f32(values: &[f32; 64], threshold: f32) -> u64 {
+        let limit = _mm256_set1_ps(threshold);
+        let mut word = 0;
+        for (part, eight) in values.as_chunks::<8>().0.iter().enumerate() {
+            // SAFETY: the load reads the 32 bytes of `eight`, unaligned.
+            let loaded = unsafe { _mm256_loadu_ps(eight.as_ptr()) };
+            let set = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(loaded, limit));
+            word |= u64::from(set.cast_unsigned()) << (8 * part);
+        }
+        word
+    }
+
+    /// Which of 64 floats are above the threshold; NaN is not.
+    #[target_feature(enable = "avx2")]
+    fn above_f64(values: &[f64; 64], threshold: f64) -> u64 {
+        let limit = _mm256_set1_pd(threshold);
+        let mut word = 0;
+        for (part, four) in values.as_chunks::<4>().0.iter().enumerate() {
+            // SAFETY: the load reads the 32 bytes of `four`, unaligned.
+            let loaded = unsafe { _mm256_loadu_pd(four.as_ptr()) };
+            let set = _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_GT_OQ>(loaded, limit));
+            word |= u64::from(set.cast_unsigned()) << (4 * part);
+        }
+        word
+    }
+
+    /// Which of 64 numbers are `first` or up to `span` more.
+    #[target_feature(enable = "avx2")]
+    fn within_u16(values: &[u16; 64], first: u16, span: u16) -> u64 {
+        let (first, span) = (
+            _mm256_set1_epi16(first.cast_signed()),
+            _mm256_set1_epi16(span.cast_signed()),
+        );
+        let mut word = 0;
+        for (part, half) in values.as_chunks::<32>().0.iter().enumerate() {
+            let [low, high] = [0, 16].map(|from| {
+                let sixteen = &half[from..from + 16];
+                // SAFETY: the load reads the 32 bytes of `sixteen`, unaligned.
+                let loaded = unsafe { _mm256_loadu_si256(sixteen.as_ptr().cast()) };
+                let excess = _mm256_subs_epu16(_mm256_sub_epi16(loaded, first), span);
+                _mm256_cmpeq_epi16(excess, _mm256_setzero_si256())
+            });
+            // Packing takes halves of 128 bits in turns; put them in order.
+            let bytes = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi16(low, high));
+            let set = _mm256_movemask_epi8(bytes);
+            word |= u64::from(set.cast_unsigned()) << (32 * part);
         }
         word
     }
@@ -270,10 +394,89 @@ pub mod avx2 {
         (west as u8, east as u8)
     }
 
+    /// Four rows of a tile. Loaded one by one from memory: the compiler, left to itself, shuffles them together from
+    /// rows that it has loaded before, which takes longer.
+    #[derive(Clone, Copy)]
+    struct FourRows(__m256i);
+
+    impl BitAnd for FourRows {
+        type Output = Self;
+
+        #[inline(always)]
+        fn bitand(self, other: Self) -> Self {
+            // SAFETY: reached only from `thin`, which is compiled for (and called on) this instruction set.
+            Self(unsafe { _mm256_and_si256(self.0, other.0) })
+        }
+    }
+
+    impl BitOr for FourRows {
+        type Output = Self;
+
+        #[inline(always)]
+        fn bitor(self, other: Self) -> Self {
+            // SAFETY: as in `bitand`.
+            Self(unsafe { _mm256_or_si256(self.0, other.0) })
+        }
+    }
+
+    impl BitXor for FourRows {
+        type Output = Self;
+
+        #[inline(always)]
+        fn bitxor(self, other: Self) -> Self {
+            // SAFETY: as in `bitand`.
+            Self(unsafe { _mm256_xor_si256(self.0, other.0) })
+        }
+    }
+
+    impl Not for FourRows {
+        type Output = Self;
+
+        #[inline(always)]
+        fn not(self) -> Self {
+            // SAFETY: as in `bitand`.
+            self ^ Self(unsafe { _mm256_set1_epi64x(-1) })
+        }
+    }
+
+    impl Bits for FourRows {}
+
+    impl thinning::Rows for FourRows {
+        const COUNT: usize = 4;
+
+        #[inline(always)]
+        fn load(window: &thinning::Window, first: usize) -> Self {
+            let rows: &[u64; 4] = window[first..].first_chunk().expect("rows of the window");
+            // SAFETY: as in `bitand`; the load reads the 32 bytes of `rows`, unaligned.
+            Self(unsafe { _mm256_loadu_si256(rows.as_ptr().cast()) })
+        }
+
+        #[inline(always)]
+        fn store(self, tile: &mut thinning::Tile, first: usize) {
+            let rows: &mut [u64; 4] = tile[first..].first_chunk_mut().expect("rows of the tile");
+            // SAFETY: as in `bitand`; the store writes the 32 bytes of `rows`, unaligned.
+            unsafe { _mm256_storeu_si256(rows.as_mut_ptr().cast(), self.0) };
+        }
+
+        #[inline(always)]
+        fn neighbour_west(self, west: Self) -> Self {
+            // SAFETY: as in `bitand`.
+            unsafe { Self(_mm256_slli_epi64::<1>(self.0)) | Self(_mm256_srli_epi64::<63>(west.0)) }
+        }
+
+        #[inline(always)]
+        fn neighbour_east(self, east: Self) -> Self {
+            // SAFETY: as in `bitand`.
+            unsafe { Self(_mm256_srli_epi64::<1>(self.0)) | Self(_mm256_slli_epi64::<63>(east.0)) }
+        }
+    }
+
     /// What this instruction set does better than plain Rust.
     struct Hands;
 
     impl thinning::Hands for Hands {
+        type Rows = FourRows;
+
         #[inline(always)]
         fn nonzero(bytes: &[u8; 64]) -> u64 {
             // SAFETY: as in `rows`.
@@ -300,7 +503,7 @@ pub mod avx2 {
 
 /// Ice Lake, Zen 4 and later.
 pub mod avx512 {
-    use super::super::{flags, overlap_rows, pack_rows, unpack_rows};
+    use super::super::{overlap_rows, pack_rows, unpack_rows};
     use crate::boxes::assignment;
     use crate::strips::{self, Strips};
     use crate::{components, overlap, surface, thinning, topology};
@@ -321,6 +524,51 @@ pub mod avx512 {
         // SAFETY: as in `nonzero`.
         let loaded = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
         _mm512_cmpgt_epu8_mask(loaded, _mm512_set1_epi8(threshold.cast_signed()))
+    }
+
+    /// Which of 64 floats are above the threshold; NaN is not.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn above_f32(values: &[f32; 64], threshold: f32) -> u64 {
+        let limit = _mm512_set1_ps(threshold);
+        let mut word = 0;
+        for (part, sixteen) in values.as_chunks::<16>().0.iter().enumerate() {
+            // SAFETY: the load reads the 64 bytes of `sixteen`, unaligned.
+            let loaded = unsafe { _mm512_loadu_ps(sixteen.as_ptr()) };
+            let set = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(loaded, limit);
+            word |= u64::from(set) << (16 * part);
+        }
+        word
+    }
+
+    /// Which of 64 floats are above the threshold; NaN is not.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn above_f64(values: &[f64; 64], threshold: f64) -> u64 {
+        let limit = _mm512_set1_pd(threshold);
+        let mut word = 0;
+        for (part, eight) in values.as_chunks::<8>().0.iter().enumerate() {
+            // SAFETY: the load reads the 64 bytes of `eight`, unaligned.
+            let loaded = unsafe { _mm512_loadu_pd(eight.as_ptr()) };
+            let set = _mm512_cmp_pd_mask::<_CMP_GT_OQ>(loaded, limit);
+            word |= u64::from(set) << (8 * part);
+        }
+        word
+    }
+
+    /// Which of 64 numbers are `first` or up to `span` more.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn within_u16(values: &[u16; 64], first: u16, span: u16) -> u64 {
+        let (first, span) = (
+            _mm512_set1_epi16(first.cast_signed()),
+            _mm512_set1_epi16(span.cast_signed()),
+        );
+        let mut word = 0;
+        for (part, half) in values.as_chunks::<32>().0.iter().enumerate() {
+            // SAFETY: the load reads the 64 bytes of `half`, unaligned.
+            let loaded = unsafe { _mm512_loadu_si512(half.as_ptr().cast()) };
+            let set = _mm512_cmple_epu16_mask(_mm512_sub_epi16(loaded, first), span);
+            word |= u64::from(set) << (32 * part);
+        }
+        word
     }
 
     /// 64 bits as bytes 0 and 1.
@@ -353,6 +601,7 @@ pub mod avx512 {
     struct Hands;
 
     impl thinning::Hands for Hands {
+        type Rows = u64;
         const FOLDS_THREE: bool = true;
 
         #[inline(always)]
