@@ -24,6 +24,7 @@ NOT_UNDERSTOOD: tuple[tuple[str, str], ...] = (
         "a place in the picture",
     ),
     (r"<video>|<\|video_pad\|>|<audio>|<\|audio_pad\|>", "a video or sound"),
+    (r"<img\b[^>]*>|!\[[^\]]*\]\([^)\s]+\)", "a picture that the text names itself, which is not read"),
     (
         r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[INST\]|<\|(?:user|assistant|system)\|>",
         "a turn of a chat template: the text is a prompt ready for one model",
@@ -32,6 +33,11 @@ NOT_UNDERSTOOD: tuple[tuple[str, str], ...] = (
 """Marks (patterns) that change what a text means -> what they stand for."""
 END = re.compile(r"(?:\s*(?:<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|<end_of_turn>|</s>|<eos>))+\s*$")
 """The end of a turn as chat templates write it; it is no word of an answer."""
+PLACE = re.compile(
+    r"[\[(]\s*(?:\d+(?:\.\d+)?\s*,\s*){3}\d+(?:\.\d+)?\s*[\])]"
+    r"|\(\s*\d+(?:\.\d+)?\s*,\s*\d+(?:\.\d+)?\s*\)\s*,\s*\(\s*\d+(?:\.\d+)?\s*,\s*\d+(?:\.\d+)?\s*\)"
+)
+"""A box in numbers, as in "the region [10, 20, 30, 40]"; such numbers are left as they are."""
 ASKING, ANSWERING = ("context", "question"), ("answer", "chosen", "rejected")
 
 
@@ -54,7 +60,10 @@ def settle_marks(row: Row, pictures: int) -> list[str]:
                 columns(row)[column] = cut
     row["answers"] = [END.sub("", text) for text in row["answers"]]
     for column in (*ASKING, *ANSWERING, "options"):
-        _refuse(column, columns(row)[column])
+        text = columns(row)[column]
+        _refuse(column, text)
+        if pictures and text and PLACE.search(text):
+            notes.append(f"{column} has a box in numbers: it does not move with a picture that is resized")
     return notes
 
 

@@ -285,7 +285,7 @@ impl Options {
             || opens && follows.is_some_and(|n| n.does(Does::Follows));
         let is_of_its_own = || {
             let is_next_known = follows.is_some_and(|n| n.is_known() || self.is_letter(n));
-            !has_lettered && (ends || is_next_known || previous.is_some_and(|p| p.is_known()))
+            !has_lettered && (ends || is_next_known || previous.is_some_and(Word::is_known))
         };
         (is_it || is_loose && is_of_its_own()).then_some(letters)
     }
@@ -345,13 +345,13 @@ impl Group {
         let tail = &tail[..of_others.unwrap_or(tail.len())];
         let says_false = asks_false && (has(tail, Does::False) || has_run(tail, &FALSE_RUNS));
         let mut denials = denials_before(lead, letter) + denials_after(tail);
-        if !asks_false {
-            denials += usize::from(lead.last().is_some_and(|w| w.does(Does::False)));
-        } else {
+        if asks_false {
             let says_so = count(tail, Does::False) + usize::from(has_run(tail, &FALSE_RUNS));
             denials = denials.saturating_sub(says_so);
             let is_called = has(lead, Does::Leads);
             denials += usize::from(tail.iter().any(|w| is(w, "true")) && !is_called);
+        } else {
+            denials += usize::from(lead.last().is_some_and(|w| w.does(Does::False)));
         }
         let is_least = |words: &[Word<'_>]| words.iter().any(|w| is(w, "least"));
         denials += usize::from(!asked.asks_least && (is_least(lead) || is_least(tail)));

@@ -91,8 +91,13 @@ fn roles_of(text: &str) -> u32 {
         Cow::Owned(text.to_lowercase().replace('’', "'"))
     };
     let is_contraction = folded.len() > 3 && folded.ends_with("n't");
-    let of_contraction = 1 << Does::DeniesBefore as u32 | 1 << Does::DeniesAfter as u32;
-    lists().get(folded.as_ref()).copied().unwrap_or(0) | u32::from(is_contraction) * of_contraction
+    let of_contraction = (1 << Does::DeniesBefore as u32) | (1 << Does::DeniesAfter as u32);
+    let known = lists().get(folded.as_ref()).copied().unwrap_or(0);
+    if is_contraction {
+        known | of_contraction
+    } else {
+        known
+    }
 }
 
 /// What stands before a word.
