@@ -24,7 +24,6 @@ NOT_UNDERSTOOD: tuple[tuple[str, str], ...] = (
         "a place in the picture",
     ),
     (r"<video>|<\|video_pad\|>|<audio>|<\|audio_pad\|>", "a video or sound"),
-    (r"<img\b[^>]*>|!\[[^\]]*\]\([^)\s]+\)", "a picture that the text names itself, which is not read"),
     (
         r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[INST\]|<\|(?:user|assistant|system)\|>",
         "a turn of a chat template: the text is a prompt ready for one model",
@@ -33,6 +32,11 @@ NOT_UNDERSTOOD: tuple[tuple[str, str], ...] = (
 """Marks (patterns) that change what a text means -> what they stand for."""
 END = re.compile(r"(?:\s*(?:<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|<end_of_turn>|</s>|<eos>))+\s*$")
 """The end of a turn as chat templates write it; it is no word of an answer."""
+NAMED_PICTURE = (
+    r"<img\b[^>]*>|!\[[^\]]*\]\([^)\s]+\)",
+    "a picture that the text names itself, which is not read",
+)
+"""Such a mark in a question (Qwen-VL, Markdown); in an answer it may be the web page that was asked for."""
 PLACE = re.compile(
     r"[\[(]\s*(?:\d+(?:\.\d+)?\s*,\s*){3}\d+(?:\.\d+)?\s*[\])]"
     r"|\(\s*\d+(?:\.\d+)?\s*,\s*\d+(?:\.\d+)?\s*\)\s*,\s*\(\s*\d+(?:\.\d+)?\s*,\s*\d+(?:\.\d+)?\s*\)"
@@ -70,7 +74,7 @@ def settle_marks(row: Row, pictures: int) -> list[str]:
 def _refuse(column: str, text: str | None) -> None:
     if not text or not ("<" in text or "[" in text):
         return
-    for pattern, meaning in NOT_UNDERSTOOD:
+    for pattern, meaning in (*NOT_UNDERSTOOD, *((NAMED_PICTURE,) if column in ASKING else ())):
         if found := re.search(pattern, text):
             raise BadRow(
                 "a mark in the text is not understood",
