@@ -32,6 +32,16 @@ NOT_UNDERSTOOD: tuple[tuple[str, str], ...] = (
 """Marks (patterns) that change what a text means -> what they stand for."""
 END = re.compile(r"(?:\s*(?:<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|<end_of_turn>|</s>|<eos>))+\s*$")
 """The end of a turn as chat templates write it; it is no word of an answer."""
+NAMED_PICTURE = (
+    r"<img\b[^>]*>|!\[[^\]]*\]\([^)\s]+\)",
+    "a picture that the text names itself, which is not read",
+)
+"""Such a mark in a question (Qwen-VL, Markdown); in an answer it may be the web page that was asked for."""
+PLACE = re.compile(
+    r"[\[(]\s*(?:\d+(?:\.\d+)?\s*,\s*){3}\d+(?:\.\d+)?\s*[\])]"
+    r"|\(\s*\d+(?:\.\d+)?\s*,\s*\d+(?:\.\d+)?\s*\)\s*,\s*\(\s*\d+(?:\.\d+)?\s*,\s*\d+(?:\.\d+)?\s*\)"
+)
+"""A box in numbers, as in "the region [10, 20, 30, 40]"; such numbers are left as they are."""
 ASKING, ANSWERING = ("context", "question"), ("answer", "chosen", "rejected")
 
 
@@ -54,14 +64,17 @@ def settle_marks(row: Row, pictures: int) -> list[str]:
                 columns(row)[column] = cut
     row["answers"] = [END.sub("", text) for text in row["answers"]]
     for column in (*ASKING, *ANSWERING, "options"):
-        _refuse(column, columns(row)[column])
+        text = columns(row)[column]
+        _refuse(column, text)
+        if pictures and text and PLACE.search(text):
+            notes.append(f"{column} has a box in numbers: it does not move with a picture that is resized")
     return notes
 
 
 def _refuse(column: str, text: str | None) -> None:
     if not text or not ("<" in text or "[" in text):
         return
-    for pattern, meaning in NOT_UNDERSTOOD:
+    for pattern, meaning in (*NOT_UNDERSTOOD, *((NAMED_PICTURE,) if column in ASKING else ())):
         if found := re.search(pattern, text):
             raise BadRow(
                 "a mark in the text is not understood",

@@ -25,6 +25,8 @@ def assess(run: RunRecord, *, completions: bool = False) -> Health:
         run: the run.
         completions: look at the completions in its run folder too, for repetition; takes half a second.
     """
+    if not run.history and any(remark.template == "wandb_binary" for remark in run.remarks):
+        return Health("not_understood", findings_of(run))
     if run.history and not run.keys & JUDGED and not run.components:
         return judge(ended, 0) if (ended := end_of(run)) else Health("not_understood", [])
     entries = sum(any(key in entry for key in MEASUREMENTS[:2]) for entry in run.history)

@@ -235,6 +235,12 @@ EVIDENCE: dict[str, Words] = {
     "no_history": Words("the history is empty", "没有记录"),
     # what a reader met
     "file_empty": Words("the file is empty", "文件为空"),
+    "wandb_binary": Words(
+        "the file is wandb's own binary record, which is not read: run `wandb sync` on its folder and export the run's "
+        "history as CSV or JSON, or name the console beside it (files/output.log)",
+        "这是 wandb 自己的二进制记录，无法读取：请先用 `wandb sync` 上传该文件夹并将历史导出为 CSV 或 JSON，"
+        "或改用旁边的控制台记录（files/output.log）",
+    ),
     "list_empty": Words("the list is empty", "列表为空"),
     "last_line_cut": Words(
         "line {line}, the last, is cut off: left out", "最后一行（第 {line} 行）不完整，已略去"

@@ -314,6 +314,55 @@ RECORDS = (
         rows=1,
     ),
     Form(
+        "a picture that the question names itself (<img>, Markdown)",
+        lines(
+            "a.jsonl",
+            {"query": f"<img>p0.png</img>{Q}", "response": "yes"},
+            {"query": f"![scan](p0.png) {Q}", "response": "yes"},
+            {"query": Q2, "response": "no"},
+            pictures=1,
+        ),
+        {"question": Q2},
+        ("skipped: a mark in the text is not understood",),
+        rows=1,
+    ),
+    Form(
+        "a box in numbers inside the question or the answer",
+        lines(
+            "a.jsonl",
+            {"question": "What is in [3, 4, 9, 9]?", "answer": "cyst", "image": "p0.png"},
+            {"question": "Where is the cyst?", "answer": "(3, 4), (9, 9)", "image": "p0.png"},
+            {"question": "Is 1, 2, 3, 4 a rising row?", "answer": "yes", "image": "p0.png"},
+            pictures=1,
+        ),
+        {"question": "What is in [3, 4, 9, 9]?", "answer": "cyst"},
+        (
+            "note: question has a box in numbers: it does not move with a picture that is resized",
+            "note: answer has a box in numbers: it does not move with a picture that is resized",
+        ),
+        rows=3,
+    ),
+    Form(
+        "a picture as base64 in a field of its own",
+        lines(
+            "a.jsonl",
+            {"question": Q, "answer": "yes", "image": "iVBORw0KGgoAAAANSUhEUgAA" * 8},
+            {"question": Q2, "answer": "no", "image": "data:image/png;base64,iVBORw0KGgo="},
+        ),
+        {},
+        ("skipped: picture is no file",),
+        rows=0,
+    ),
+    Form(
+        "pairs of pictures: rejected_images beside messages",
+        lines(
+            "a.jsonl", _chat(f"<image>{Q}", "yes", images=["p0.png"], rejected_images=["p1.png"]), pictures=2
+        ),
+        {},
+        ("skipped: a field that changes the meaning is not read",),
+        rows=0,
+    ),
+    Form(
         "a second picture in a field that is not read",
         lines(
             "a.jsonl",

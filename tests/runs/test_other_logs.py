@@ -292,3 +292,22 @@ def test_completions_that_trl_stored_beside_its_state_are_looked_at(tmp_path):
         )
     judged = assess(read_run(tmp_path), completions=True)
     assert "repetition" in {finding.rule for finding in judged.findings}
+
+
+@pytest.mark.parametrize("whole_folder", [False, True])
+def test_the_binary_file_of_wandb_is_known_and_not_understood(tmp_path, whole_folder):
+    file = tmp_path / "run-k3.wandb"
+    file.write_bytes(b":W&L\xe1\xbe\x00" + bytes(range(256)))
+    run = read_run(tmp_path if whole_folder else file)
+    health = assess(run)
+    assert health.verdict == "not_understood"
+    assert "wandb sync" in " ".join(run.notes)
+
+
+def test_the_console_beside_the_binary_file_of_wandb_is_read(tmp_path):
+    (tmp_path / "run-k3.wandb").write_bytes(b":W&L" + bytes(64))
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "output.log").write_text(
+        "{'loss': 0.5, 'epoch': 1.0}\n{'loss': 0.4, 'epoch': 2.0}\n"
+    )
+    assert len(read_run(tmp_path).history) == 2

@@ -202,6 +202,10 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
+BASE64_OPENINGS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
+"""How PNG, JPEG, GIF and WebP begin in base64."""
+
+
 def _found(value: Any, source: Source, file: Path) -> ImageRef:
     """A picture inside the parquet file, or one that is named by its path."""
     if isinstance(value, Mapping):
@@ -215,7 +219,10 @@ def _found(value: Any, source: Source, file: Path) -> ImageRef:
     if name is None:
         raise BadRow("no image", "image", "neither bytes nor a path", "a picture")
     name = name.removeprefix("file://")
-    if re.match(r"data:image/|https?://", name) or (len(name) > 300 and not re.search(r"[\s.]", name)):
+    is_base64 = len(name) > (60 if name.startswith(BASE64_OPENINGS) else 300) and not re.search(
+        r"[\s.]", name
+    )
+    if re.match(r"data:image/|https?://", name) or is_base64:
         what = "a web address" if name.startswith("http") else "inside of the text, as base64"
         raise BadRow(
             "picture is no file",

@@ -24,6 +24,8 @@ READABLE = (
     "(LLaMA-Factory), EasyR1/verl JSONL, exports of wandb, SwanLab or TensorBoard (JSON, CSV, event files), mlflow "
     "metrics, a notebook, or a console capture (TRL, verl, OpenRLHF, NeMo-RL, prime-rl)"
 )
+WANDB_HEADER = b":W&L"
+"""How wandb's own file of a run begins (its format is wandb's own and changes)."""
 GENERIC_NAMES = {
     "trainer_state",
     "logging",
@@ -44,6 +46,8 @@ def read_file(path: Path) -> Parsed:
     if "tfevents" in path.name:
         return read_events([path], path.resolve().parent.name)
     raw = path.read_bytes()
+    if raw[:4] == WANDB_HEADER:
+        return Parsed(path.stem, "wandb (binary)", [], remarks=[say("wandb_binary")])
     if raw[:4] == b"PAR1" or (b"\x00" in raw[:4096] and not raw.startswith((b"\xff\xfe", b"\xfe\xff"))):
         raise MedgrpoError(f"{str(path)!r} is a binary file, not a training log", expected=READABLE)
     encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"

@@ -50,6 +50,8 @@ def _tracked(path: Path) -> Parsed:
     for name in WANDB_FILES:
         if (path / name).is_file():
             return _named_after_folder(read_file(path / name), path)
+    if binary := sorted(path.glob("*.wandb")):
+        return _named_after_folder(read_file(binary[-1]), path)
     raise MedgrpoError(
         f"no training log in the folder {str(path)!r}",
         expected="log.jsonl (a run of medgrpo), trainer_state.json, "

@@ -64,6 +64,9 @@ impl Prompt {
         } || references.iter().any(|r| is_view(r.as_ref()));
         let mut options = options;
         options.asks_false = question.as_ref().is_some_and(asks_false);
+        options.asks_least = question
+            .as_ref()
+            .is_some_and(|q| q.parsed.text.contains("least") || q.parsed.text.contains("最不"));
         if asks_view {
             for (_, option) in &mut options.items {
                 option.read_lateral_as_view();
@@ -240,8 +243,9 @@ impl Prompt {
         let named = self.options_named(answer);
         if !letters.options.is_empty() {
             let chosen = &letters.options;
-            let disagrees = named.iter().any(|n| !chosen.contains(n))
-                && !named.iter().any(|n| chosen.contains(n));
+            let is_other = |n: &&usize| !chosen.contains(n) && !letters.denied.contains(n);
+            let disagrees =
+                named.iter().any(|n| is_other(&n)) && !named.iter().any(|n| chosen.contains(n));
             return match (chosen == wanted, disagrees) {
                 _ if chosen.len() > wanted.len() => Verdict::reject(Rule::ChoiceAmbiguous),
                 (true, _) if letters.is_hedged => Verdict::reject(Rule::Hedged),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
+use super::letters::{words, Does, Stop, Word};
 use super::tokens::Parsed;
 use super::words::markup_length;
 use super::wrappers::{lead_length, unwrapped};
@@ -15,6 +16,8 @@ pub struct Options {
     pub items: Vec<(char, Parsed)>,
     /// The question asks for the one that is false: "A is true" is no choice then, "C is false" is one.
     pub asks_false: bool,
+    /// The question asks for the least likely one.
+    pub asks_least: bool,
 }
 
 impl Options {
@@ -26,7 +29,7 @@ impl Options {
                 .iter()
                 .map(|(c, t)| (c.to_ascii_uppercase(), Parsed::new(t.as_ref())))
                 .collect(),
-            asks_false: false,
+            ..Self::default()
         }
     }
 
@@ -87,12 +90,15 @@ impl Options {
     pub fn letters_in(&self, answer: &str) -> Letters {
         let plain: String = unwrapped(answer).chars().map(wide_to_plain).collect();
         let plain = without_markup(&plain);
+        let plain = with_marks_in_words(&plain);
         let plain = plain.trim();
         let words = words(&plain[lead_length(plain)..]);
-        let mut groups = self.groups(&words);
-        if groups.is_empty() {
-            return self.last_letter(&words);
+        let mut groups = self.groups(&words, false);
+        if groups.is_empty() && !self.ends_in_letter(&words) {
+            return Letters::default();
         }
+        // where letters are named, every other letter is one too: "B ou C"
+        groups = self.groups(&words, true);
         if let Some(start) = last_retraction(&words, &groups) {
             groups.retain(|g| g.start >= start);
         }
@@ -101,57 +107,54 @@ impl Options {
             ..Letters::default()
         };
         let best = groups.iter().filter(|g| !g.is_denied).map(|g| g.rank).max();
-        for group in groups
-            .iter()
-            .filter(|g| !g.is_denied && Some(g.rank) == best)
-        {
-            chosen.options.extend(&group.options);
-            chosen.is_hedged |= group.is_hedged;
+        // "C: 60 %, D: 40 %" spreads over both
+        let are_scored = groups.iter().filter(|g| g.is_scored).count() > 1;
+        for group in &groups {
+            let is_spread = group.is_added || are_scored && group.is_scored;
+            if group.is_denied {
+                chosen.denied.extend(&group.options);
+            } else if Some(group.rank) == best || is_spread {
+                chosen.options.extend(&group.options);
+                chosen.is_hedged |=
+                    group.is_hedged || group.is_asked || contradicts(&words, group, &groups);
+            }
         }
         chosen.options.sort_unstable();
         chosen.options.dedup();
         chosen
     }
 
-    /// The letter with which an answer ends that names none elsewhere: "I would tick D."
-    fn last_letter(&self, words: &[Word<'_>]) -> Letters {
+    /// Whether the answer ends with a letter: "I would tick D."
+    fn ends_in_letter(&self, words: &[Word<'_>]) -> bool {
         let [.., before, last] = words else {
-            return Letters::default();
+            return false;
         };
         let letter =
             last.text.chars().next().filter(|c| {
                 last.text.len() == 1 && c.is_ascii_uppercase() && *c != 'I' && *c != 'A'
             });
-        let position = letter.and_then(|c| self.position(c));
-        let denies = words.iter().any(|w| {
-            is_contraction(w.text)
-                || DENIALS_BEFORE
-                    .iter()
-                    .any(|d| d.eq_ignore_ascii_case(w.text))
-        });
-        match position
-            .filter(|_| !is_lettered(before.text) && before.text.len() > 1 && !denies && !last.asks)
-        {
-            Some(position) => Letters {
-                options: vec![position],
-                are_named: true,
-                is_hedged: false,
-            },
-            None => Letters::default(),
-        }
+        letter.is_some_and(|c| self.position(c).is_some())
+            && !is_lettered(words, words.len() - 1)
+            && before.text.chars().nth(1).is_some()
+            && !last.asks
     }
 
     /// Runs of letters joined by commas and conjunctions, each with what is said of it.
-    fn groups(&self, words: &[Word<'_>]) -> Vec<Group> {
+    fn groups(&self, words: &[Word<'_>], is_loose: bool) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
         for (at, word) in words.iter().enumerate() {
-            let Some(options) = self.letters_of(words, at, word) else {
+            let Some(options) = self.letters_of(words, at, word, is_loose) else {
                 continue;
             };
             let joins = groups.last().is_some_and(|g| {
+                // "between B and C, C"
+                if options.iter().any(|o| g.options.contains(o)) {
+                    return false;
+                }
                 let between = &words[g.end..at];
                 let is_list = !word.is_after_colon
-                    && between.iter().all(|w| is_connective(w.text))
+                    && (between.iter().all(|w| w.does(Does::Connectives))
+                        || between.len() == 1 && is(&between[0], "with"))
                     && words[g.end..=at].iter().all(|w| w.before < Stop::Sentence);
                 // "A. liver or B. spleen"
                 let is_named_list = between.len() <= LONGEST_OPTION
@@ -165,7 +168,7 @@ impl Options {
                         .all(|w| w.before < Stop::Sentence)
                     && !between
                         .iter()
-                        .any(|w| is_predicate(w.text) || DENIALS_AFTER.contains(&w.text));
+                        .any(|w| w.does(Does::Predicates) || w.does(Does::DeniesAfter));
                 is_list || is_named_list
             });
             if joins {
@@ -187,14 +190,29 @@ impl Options {
             let (start, end) = (groups[index].start, groups[index].end);
             let lead = &words[from + clause_start(&words[from..=start], from > 0)..start];
             let rest = &words[end..to];
-            let tail = &rest[..clause_end(rest, to < words.len())];
-            groups[index].judge(lead, &words[start..end], tail, self.asks_false);
+            let tail = &rest[..clause_end(rest, words.get(to))];
+            groups[index].judge(lead, &words[start..end], tail, self);
+            if index > 0 && loses_comparison(&words[from..start]) {
+                groups[index - 1].is_denied ^= true;
+                groups[index].is_denied ^= true;
+            }
+            // "eher C als B"
+            groups[index].is_denied |=
+                index > 0 && matches!(&words[from..start], [than] if than.does(Does::Than));
         }
         groups
     }
 
     /// The options that a word names as letters: "B", "(b)", "AC" alone.
-    fn letters_of(&self, words: &[Word<'_>], at: usize, word: &Word<'_>) -> Option<Vec<usize>> {
+    ///
+    /// `is_loose`: letters are named elsewhere, so that a capital of its own is one too, unless it belongs to a name.
+    fn letters_of(
+        &self,
+        words: &[Word<'_>],
+        at: usize,
+        word: &Word<'_>,
+        is_loose: bool,
+    ) -> Option<Vec<usize>> {
         let text = word.text;
         if !text.is_ascii() || text.len() > 5 {
             return None;
@@ -204,9 +222,10 @@ impl Options {
             .map(|c| self.position(c.to_ascii_uppercase()))
             .collect();
         let letters = letters?;
-        let previous = at.checked_sub(1).map(|i| words[i].text);
+        let previous = at.checked_sub(1).map(|i| &words[i]);
+        let leads = previous.is_some_and(|p| p.does(Does::Leads));
         if text.len() > 1 {
-            let is_all = words.len() == 1 || words.len() <= 4 && previous.is_none_or(is_lead);
+            let is_all = words.len() == 1 || words.len() <= 4 && (at == 0 || leads);
             let is_upper = text.bytes().all(|b| b.is_ascii_uppercase());
             let are_new = letters
                 .iter()
@@ -217,16 +236,10 @@ impl Options {
         let next = words.get(at + 1);
         let is_upper = text.as_bytes()[0].is_ascii_uppercase();
         let is_marked = word.is_bracketed || word.is_marked || next.is_none();
-        let is_called = previous.is_some_and(is_lead);
         let opens = word.before >= Stop::Clause || word.is_after_colon || at == 0;
         if !is_upper {
             let is_named = previous.is_some_and(|p| {
-                matches!(
-                    p,
-                    "answer" | "option" | "choice" | "letter" | "选" | "项" | "案"
-                ) || p == "is"
-                    && at >= 2
-                    && matches!(words[at - 2].text, "answer" | "option" | "choice")
+                p.does(Does::Calls) || p.text == "is" && at >= 2 && words[at - 2].does(Does::Calls)
             });
             return (words.len() == 1
                 || word.is_bracketed && word.is_closed
@@ -234,38 +247,54 @@ impl Options {
                 || is_named && text != "a")
                 .then_some(letters);
         }
-        let is_predicated = next.is_some_and(|n| {
-            n.before <= Stop::Blank && (is_predicate(n.text) || n.text.eq_ignore_ascii_case("it"))
-        });
-        let is_listed =
-            next.is_some_and(|n| is_connective(n.text)) || previous.is_some_and(is_connective);
-        let is_before_han = next.is_some_and(|n| !n.text.is_ascii());
+        let follows = next.filter(|n| n.before <= Stop::Blank);
+        let is_predicated =
+            follows.is_some_and(|n| n.does(Does::Predicates) || n.text.eq_ignore_ascii_case("it"));
+        let is_listed = next.is_some_and(|n| n.does(Does::Connectives))
+            || previous.is_some_and(|p| p.does(Does::Connectives));
+        let is_before_other_script = follows.is_some_and(Word::is_of_other_script);
         let is_article = text == "A"
             && !word.is_marked
             && next.is_some_and(|n| {
                 n.before == Stop::Blank
-                    && !is_predicate(n.text)
-                    && !is_connective(n.text)
-                    && !["the", "it", "as", "over", "than", "rather", "instead"]
-                        .iter()
-                        .any(|w| w.eq_ignore_ascii_case(n.text))
-                    && n.text.is_ascii()
+                    && !n.does(Does::Predicates)
+                    && !n.does(Does::Connectives)
+                    && (!n.does(Does::Follows) || n.does(Does::Less) || is_quantity(n))
+                    && !n.text.eq_ignore_ascii_case("the")
+                    && n.text.len() > 1
+                    && !n.is_of_other_script()
             });
         let is_pronoun =
             text == "I" && next.is_some_and(|n| n.before == Stop::Blank && n.text.is_ascii());
         if is_article && !word.is_bracketed || is_pronoun {
             return None;
         }
-        let is_it = is_marked && (opens || is_called || is_listed || word.is_bracketed)
-            || is_called
-            || is_predicated && !previous.is_some_and(is_lettered)
+        let has_lettered = is_lettered(words, at);
+        let ends = next.is_none_or(|n| n.before >= Stop::Clause || n.is_after_dash);
+        let is_it = is_marked
+            && (opens || leads || is_listed && !has_lettered || word.is_bracketed)
+            || leads
+            || is_predicated && !has_lettered
             || is_listed
+                && !has_lettered
                 && (opens
-                    || previous.is_some_and(|p| is_connective(p) || is_lead(p))
+                    || previous.is_some_and(|p| p.does(Does::Connectives) || p.does(Does::Leads))
                     || next.is_some_and(|n| n.before >= Stop::Clause))
-            || is_before_han
-            || opens && next.is_some_and(|n| n.before >= Stop::Clause || n.is_after_dash);
-        is_it.then_some(letters)
+            || is_before_other_script
+            || opens && next.is_some_and(|n| n.before >= Stop::Clause || n.is_after_dash)
+            || opens && follows.is_some_and(|n| n.does(Does::Follows));
+        let is_of_its_own = || {
+            let is_next_known = follows.is_some_and(|n| n.is_known() || self.is_letter(n));
+            !has_lettered && (ends || is_next_known || previous.is_some_and(Word::is_known))
+        };
+        (is_it || is_loose && is_of_its_own()).then_some(letters)
+    }
+
+    /// Whether the word is the capital of an option.
+    fn is_letter(&self, word: &Word<'_>) -> bool {
+        let mut chars = word.text.chars();
+        let first = chars.next().filter(char::is_ascii_uppercase);
+        chars.next().is_none() && first.is_some_and(|c| self.position(c).is_some())
     }
 }
 
@@ -274,131 +303,27 @@ impl Options {
 pub struct Letters {
     /// Positions of the chosen options, sorted.
     pub options: Vec<usize>,
+    /// Positions of the options that are said to be wrong.
+    pub denied: Vec<usize>,
     /// Letters are named at all, chosen or denied.
     pub are_named: bool,
     /// The choice is only held possible.
     pub is_hedged: bool,
 }
 
-/// What stands before a word.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Stop {
-    #[default]
-    Joined,
-    Blank,
-    Clause,
-    Sentence,
-}
-
-/// A word of an answer, upper and lower case kept.
-#[derive(Clone, Copy, Debug)]
-#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
-struct Word<'a> {
-    text: &'a str,
-    before: Stop,
-    /// A bracket opens before it.
-    is_bracketed: bool,
-    /// A bracket closes after it.
-    is_closed: bool,
-    /// A bracket, full stop or colon follows at once.
-    is_marked: bool,
-    is_after_dash: bool,
-    /// A question mark follows at once.
-    asks: bool,
-    /// A colon stands before it.
-    is_after_colon: bool,
-}
-
-/// Words of the text; each Chinese character is one.
-fn words(text: &str) -> Vec<Word<'_>> {
-    let mut found: Vec<Word<'_>> = Vec::new();
-    let (mut before, mut is_bracketed, mut is_after_dash) = (Stop::Sentence, false, false);
-    let mut is_after_colon = false;
-    let mut chars = text.char_indices().peekable();
-    while let Some((start, character)) = chars.next() {
-        if !character.is_alphanumeric() {
-            let is_close = matches!(character, ')' | ']' | '）' | '】' | '}');
-            if let Some(last) = found.last_mut().filter(|_| before == Stop::Joined) {
-                last.is_marked |= is_close
-                    || matches!(
-                        character,
-                        '.' | ':'
-                            | '、'
-                            | ','
-                            | ';'
-                            | '。'
-                            | '，'
-                            | '；'
-                            | '：'
-                            | '!'
-                            | '*'
-                            | '"'
-                            | '?'
-                    );
-                last.is_closed |= is_close;
-                last.asks |= matches!(character, '?' | '？');
-            }
-            is_bracketed |= matches!(character, '(' | '[' | '（' | '【' | '{');
-            is_after_colon |= matches!(character, ':' | '：');
-            is_after_dash |= matches!(character, '-' | '—' | '–');
-            before = before.max(match character {
-                '.' | '!' | '?' | '。' | '！' | '？' | '\n' | ';' | '；' => Stop::Sentence,
-                ',' | '，' | '、' | '—' | '–' | '(' | '（' | '>' | '*' | '"' | '#' => {
-                    Stop::Clause
-                }
-                '\'' | '’' | '-' => before,
-                _ => Stop::Blank,
-            });
-            if matches!(character, '-') && chars.peek().is_some_and(|c| c.1 == ' ') {
-                before = before.max(Stop::Clause);
-            }
-            continue;
-        }
-        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '\'' || c == '’';
-        let is_quote = |c: char| c == '\'' || c == '’';
-        let mut end = start + character.len_utf8();
-        if character.is_ascii() {
-            while let Some(&(at, c)) = chars.peek().filter(|(_, c)| is_word(*c)) {
-                end = at + c.len_utf8();
-                chars.next();
-            }
-            if text[..end].ends_with(is_quote) && !text[end..].starts_with(char::is_alphanumeric) {
-                end -= text[..end].chars().next_back().map_or(0, char::len_utf8);
-            }
-            // "B-cell", "X-ray" are no letters
-            let rest = &text[end..];
-            if rest.starts_with('-') && rest[1..].starts_with(|c: char| c.is_ascii_alphanumeric()) {
-                while let Some(&(at, c)) = chars.peek().filter(|(_, c)| is_word(*c) || *c == '-') {
-                    end = at + c.len_utf8();
-                    chars.next();
-                }
-            }
-        }
-        let word = Word {
-            text: &text[start..end],
-            before,
-            is_bracketed,
-            is_closed: false,
-            is_marked: false,
-            is_after_dash,
-            asks: false,
-            is_after_colon,
-        };
-        found.push(word);
-        (before, is_bracketed, is_after_dash) = (Stop::Joined, false, false);
-        is_after_colon = false;
-    }
-    found
-}
-
 /// Letters named together, and what is said of them.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 struct Group {
     options: Vec<usize>,
     start: usize,
     end: usize,
     is_denied: bool,
     is_hedged: bool,
+    /// It is named beside others: "also D".
+    is_added: bool,
+    /// Nothing but a number is said of it.
+    is_scored: bool,
     /// A question mark follows: "C? I'd rather say D."
     is_asked: bool,
     /// 0: only discussed; 1: named; 2: called the best; 3: the conclusion.
@@ -406,162 +331,51 @@ struct Group {
 }
 
 impl Group {
-    #[allow(clippy::too_many_lines)] // mostly lists of words
     fn judge(
         &mut self,
         lead: &[Word<'_>],
         letter: &[Word<'_>],
         tail: &[Word<'_>],
-        asks_false: bool,
+        asked: &Options,
     ) {
+        let asks_false = asked.asks_false;
         let before = letter[0].before;
-        let count = |words: &[Word<'_>], list: &[&str]| {
-            words
-                .iter()
-                .filter(|w| {
-                    list.iter().any(|l| l.eq_ignore_ascii_case(w.text)) || is_contraction(w.text)
-                })
-                .count()
-        };
-        let has = |words: &[Word<'_>], list: &[&str]| {
-            words
-                .iter()
-                .any(|w| list.iter().any(|l| l.eq_ignore_ascii_case(w.text)))
-        };
-        let has_run = |words: &[Word<'_>], runs: &[&str]| {
-            let text: String = words.iter().map(|w| w.text).collect();
-            runs.iter().any(|r| text.contains(r))
-        };
         // "B项正确，其余均错误" says that of the others
-        let of_others = tail
-            .iter()
-            .position(|w| matches!(w.text, "其" | "others" | "rest" | "remaining" | "other"));
+        let of_others = tail.iter().position(|w| w.does(Does::Others));
         let tail = &tail[..of_others.unwrap_or(tail.len())];
-        let ruled_out = tail.windows(2).any(|w| {
-            w[0].text.eq_ignore_ascii_case("ruled") && w[1].text.eq_ignore_ascii_case("out")
-        });
-        let mut denials = count(lead, &DENIALS_BEFORE) + count(tail, &DENIALS_AFTER);
-        denials -= usize::from(ruled_out); // one denial in two words
-        denials += usize::from(has_run(
-            lead,
-            &[
-                "不选",
-                "不是",
-                "排除",
-                "而非",
-                "除了",
-                "并非",
-                "不能选",
-                "不应选",
-                "不应该选",
-                "不会选",
-                "不该选",
-                "不可能是",
-                "不可能选",
-                "别选",
-                "不宜选",
-                "不考虑",
-                "不支持",
-                "错选",
-                "误选",
-                "不能是",
-            ],
-        ));
-        denials += usize::from(has_run(
-            tail,
-            &[
-                "错",
-                "不对",
-                "不正确",
-                "不符",
-                "排除",
-                "不是",
-                "不成立",
-                "不合",
-            ],
-        ));
-        let is_question = |words: &[Word<'_>]| words.iter().any(|w| w.asks);
+        let says_false = asks_false && (has(tail, Does::False) || has_run(tail, &FALSE_RUNS));
+        let mut denials = denials_before(lead, letter) + denials_after(tail);
         if asks_false {
-            let says_false = count(tail, &["wrong", "incorrect", "false"])
-                + usize::from(has_run(tail, &["错", "不对", "不正确"]));
-            denials = denials.saturating_sub(says_false);
-            denials += usize::from(has(tail, &["true"]) && !lead.iter().any(|w| is_lead(w.text)));
+            let says_so = count(tail, Does::False) + usize::from(has_run(tail, &FALSE_RUNS));
+            denials = denials.saturating_sub(says_so);
+            let is_called = has(lead, Does::Leads);
+            denials += usize::from(tail.iter().any(|w| is(w, "true")) && !is_called);
+        } else {
+            denials += usize::from(lead.last().is_some_and(|w| w.does(Does::False)));
         }
+        let is_least = |words: &[Word<'_>]| words.iter().any(|w| is(w, "least"));
+        denials += usize::from(!asked.asks_least && (is_least(lead) || is_least(tail)));
         self.is_denied = denials % 2 == 1;
-        self.is_asked = is_question(letter) || is_question(tail);
-        let may_be = lead.windows(2).any(|w| {
-            ["could", "may"]
-                .iter()
-                .any(|m| m.eq_ignore_ascii_case(w[0].text))
-                && w[1].text.eq_ignore_ascii_case("be")
-        });
+        let goes_as = matches!(lead, [.., how, is_] if is(how, "as") && is(is_, "is"));
+        self.is_added = denials == 0 && (goes_as || has(lead, Does::Also) || has(tail, Does::Also));
+        let is_number = |w: &Word<'_>| w.text.bytes().all(|b| b.is_ascii_digit());
+        self.is_scored = !tail.is_empty() && tail.iter().all(is_number);
+        self.is_asked = letter.iter().chain(tail).any(|w| w.asks);
+        let may_be = lead
+            .windows(2)
+            .any(|w| (is(&w[0], "could") || is(&w[0], "may")) && is(&w[1], "be"));
         self.is_hedged = may_be
-            || has(lead, &["maybe", "perhaps", "possibly", "might", "probably"])
-            || has(tail, &["maybe", "perhaps", "possibly", "might", "unsure"])
-                && !has(tail, &["not"])
+            || has(lead, Does::HedgesBefore)
+            || has(tail, Does::HedgesAfter) && !tail.iter().any(|w| is(w, "not"))
             || may_be_in_chinese(lead);
-        let concludes = has(
-            lead,
-            &[
-                "answer",
-                "therefore",
-                "thus",
-                "hence",
-                "so",
-                "choose",
-                "pick",
-                "select",
-                "final",
-                "conclusion",
-                "leaves",
-                "leaving",
-                "remains",
-                "remaining",
-                "consequently",
-                "accordingly",
-                "settle",
-                "choosing",
-                "picking",
-                "selecting",
-                "chosen",
-                "go",
-                "going",
-                "opt",
-            ],
-        ) || has_run(
-            lead,
-            &[
-                "答案", "故选", "应选", "选择", "因此", "所以", "综上", "选", "剩下", "只剩",
-                "剩余", "结论", "唯有", "只有",
-            ],
-        );
-        let says_false = asks_false
-            && (has(tail, &["wrong", "incorrect", "false"]) || has_run(tail, &["错", "不正确"]));
-        let is_best = says_false
-            || has(
-                tail,
-                &[
-                    "best", "better", "correct", "right", "fits", "true", "answer", "matches",
-                    "winner",
-                ],
-            )
-            || has_run(tail, &["正确", "最", "符合", "对"]);
-        let is_considered = has(
-            lead,
-            &[
-                "considered",
-                "considering",
-                "thought",
-                "initially",
-                "consider",
-                "tempting",
-                "suspected",
-            ],
-        ) || has_run(lead, &["考虑过", "起初", "最初", "一开始"]);
-        let is_discussed = is_considered
-            || tail
-                .iter()
-                .any(|w| is_predicate(w.text) || matches!(w.text, "as" | "because"));
+        let it_is = tail.len() >= 2 && is(&tail[0], "it") && is(&tail[1], "is");
+        let concludes = it_is || has(lead, Does::Concludes) || has_run(lead, &CONCLUDING_RUNS);
+        let is_best =
+            says_false || has(tail, Does::Best) || has_run(tail, &["正确", "最", "符合", "对"]);
+        let is_considered =
+            has(lead, Does::Considered) || has_run(lead, &["考虑过", "起初", "最初", "一开始"]);
+        let is_discussed =
+            is_considered || tail.iter().any(|w| w.does(Does::Predicates) || is(w, "as"));
         self.rank = match (concludes, is_best && !self.is_denied) {
             (true, _) => 3,
             (_, true) => 2,
@@ -577,219 +391,150 @@ impl Group {
         if is_considered || self.is_asked {
             self.rank = 0;
         }
-        if self.rank == 2 && is_best && !lead.iter().any(|w| is_lead(w.text)) {
+        if self.rank == 2 && is_best && !has(lead, Does::Leads) {
             self.rank = 3;
         }
     }
 }
 
-const DENIALS_BEFORE: [&str; 17] = [
-    "over",
-    "against",
-    "discard",
-    "not",
-    "nor",
-    "neither",
-    "than",
-    "instead",
-    "unlike",
-    "exclude",
-    "excluding",
-    "excludes",
-    "eliminate",
-    "eliminating",
-    "rule",
-    "ruling",
-    "except",
+/// How often what stands before a letter denies it.
+fn denials_before(lead: &[Word<'_>], letter: &[Word<'_>]) -> usize {
+    let next = |index: usize| lead.get(index + 1).or(letter.first());
+    let words = lead.iter().enumerate().filter(|(i, w)| {
+        // "no doubt it is C"
+        let is_doubt = is(w, "doubt") && !i.checked_sub(1).is_some_and(|p| lacks_doubt(&lead[p]));
+        let is_no = w.does(Does::No)
+            && next(*i).is_some_and(|n| n.before <= Stop::Blank && !n.does(Does::NoEnds));
+        // "everything but C"
+        let is_but = is(w, "but")
+            && lead[i.saturating_sub(3)..*i]
+                .iter()
+                .any(|p| p.does(Does::All));
+        w.does(Does::DeniesBefore) || is_doubt || is_no || is_but
+    });
+    words.count() + usize::from(has_run(lead, &DENYING_RUNS))
+}
+
+/// How often what is said of a letter denies it.
+fn denials_after(tail: &[Word<'_>]) -> usize {
+    let is_no = tail.first().is_some_and(|w| {
+        let goes_on = |n: &Word<'_>| n.before <= Stop::Blank && !n.does(Does::NoEnds);
+        w.does(Does::No) && tail.get(1).is_none_or(goes_on)
+    });
+    let ruled_out = tail
+        .windows(2)
+        .any(|w| is(&w[0], "ruled") && is(&w[1], "out"));
+    count(tail, Does::DeniesAfter) - usize::from(ruled_out) // one denial in two words
+        + usize::from(is_no)
+        + usize::from(has_run(tail, &DENIED_RUNS))
+}
+
+const DENYING_RUNS: [&str; 18] = [
+    "不选",
+    "不是",
+    "排除",
+    "而非",
+    "除了",
+    "并非",
+    "不能选",
+    "不应选",
+    "不应该选",
+    "不会选",
+    "不该选",
+    "不可能是",
+    "不可能选",
+    "别选",
+    "不宜选",
+    "不考虑",
+    "不支持",
+    "不能是",
 ];
 
-const DENIALS_AFTER: [&str; 15] = [
-    "wrong",
-    "incorrect",
-    "false",
-    "excluded",
-    "eliminated",
-    "ruled",
-    "not",
-    "unlikely",
-    "cannot",
-    "inconsistent",
-    "rejected",
-    "implausible",
-    "impossible",
-    "out",
-    "isnt",
+const DENIED_RUNS: [&str; 10] = [
+    "错",
+    "不对",
+    "不正确",
+    "不符",
+    "排除",
+    "不是",
+    "不成立",
+    "不合",
+    "ではな",
+    "じゃな",
 ];
 
-/// "Isn't", "CAN'T".
-fn is_contraction(word: &str) -> bool {
-    word.len() > 3
-        && word
-            .get(word.len() - 3..)
-            .is_some_and(|end| end.eq_ignore_ascii_case("n't"))
+const FALSE_RUNS: [&str; 3] = ["错", "不对", "不正确"];
+
+const CONCLUDING_RUNS: [&str; 16] = [
+    "答案", "故选", "应选", "选择", "因此", "所以", "综上", "选", "剩下", "只剩", "剩余", "结论",
+    "唯有", "只有", "答え", "正解",
+];
+
+fn has(words: &[Word<'_>], what: Does) -> bool {
+    words.iter().any(|w| w.does(what))
 }
 
-/// A word after which a letter is an option.
-fn is_lead(word: &str) -> bool {
-    const LEADS: &[&str] = &[
-        "answer",
-        "option",
-        "options",
-        "choice",
-        "is",
-        "be",
-        "as",
-        "pick",
-        "choose",
-        "select",
-        "chose",
-        "picked",
-        "therefore",
-        "thus",
-        "hence",
-        "so",
-        "not",
-        "letter",
-        "statement",
-        "either",
-        "neither",
-        "both",
-        "than",
-        "boxed",
-        "with",
-        "remains",
-        "leaves",
-        "leaving",
-        "out",
-        "eliminate",
-        "exclude",
-        "ruling",
-        "excluding",
-        "eliminating",
-        "for",
-        "of",
-        "on",
-        "to",
-        "supports",
-        "suggests",
-        "indicates",
-        "favors",
-        "favours",
-        "towards",
-        "it's",
-        "that's",
-        "say",
-        "saying",
-        "toward",
-        "tick",
-        "mark",
-        "go",
-        "take",
-        "prefer",
-        "get",
-        "but",
-        "rather",
-        "makes",
-        "make",
-        "making",
-        "choosing",
-        "picking",
-        "selecting",
-        "chosen",
-        "over",
-        "prefer",
-        "preferring",
-        "favor",
-        "favour",
-    ];
-    const CHINESE: [&str; 18] = [
-        "选", "案", "是", "为", "项", "除", "即", "故", "和", "或", "非", "下", "剩", "余", "有",
-        "了", "择", "认",
-    ];
-    LEADS.iter().any(|l| l.eq_ignore_ascii_case(word)) || CHINESE.contains(&word)
+fn count(words: &[Word<'_>], what: Does) -> usize {
+    words.iter().filter(|w| w.does(what)).count()
 }
 
-/// A word that takes a letter of its own: "vitamin C", "hepatitis B".
-fn is_lettered(word: &str) -> bool {
-    [
-        "vitamin",
-        "hepatitis",
-        "type",
-        "group",
-        "class",
-        "factor",
-        "stage",
-        "grade",
-        "influenza",
-        "protein",
-        "line",
-        "segment",
-        "level",
-        "figure",
-        "panel",
-        "image",
-        "streptococcus",
-        "hemoglobin",
-        "haemoglobin",
-        "cyclosporin",
-        "child",
-        "pugh",
-        "rads",
-        "lines",
-    ]
-    .iter()
-    .any(|w| w.eq_ignore_ascii_case(word))
+fn has_run(words: &[Word<'_>], runs: &[&str]) -> bool {
+    if !words.iter().any(Word::is_of_other_script) {
+        return false;
+    }
+    let text: String = words.iter().map(|w| w.text).collect();
+    runs.iter().any(|r| text.contains(r))
 }
 
-fn is_connective(word: &str) -> bool {
-    [
-        "and", "or", "nor", "to", "possibly", "maybe", "perhaps", "either", "also", "then",
-    ]
-    .iter()
-    .any(|c| c.eq_ignore_ascii_case(word))
-        || matches!(word, "和" | "或" | "与" | "及" | "还" | "是" | "者")
+fn is(word: &Word<'_>, text: &str) -> bool {
+    word.text.eq_ignore_ascii_case(text)
 }
 
-/// A word that says something of a letter.
-fn is_predicate(word: &str) -> bool {
-    [
-        "is",
-        "are",
-        "was",
-        "were",
-        "isn't",
-        "aren't",
-        "fits",
-        "fit",
-        "seems",
-        "can",
-        "could",
-        "would",
-        "cannot",
-        "can't",
-        "looks",
-        "matches",
-        "describes",
-        "does",
-        "doesn't",
-        "has",
-        "should",
-        "must",
-        "shows",
-        "appears",
-        "remains",
-        "may",
-        "might",
-        "best",
-        "because",
-        "since",
-        "wrong",
-        "correct",
-        "right",
-        "incorrect",
-    ]
-    .iter()
-    .any(|p| p.eq_ignore_ascii_case(word))
+/// "No doubt", "without a doubt".
+fn lacks_doubt(word: &Word<'_>) -> bool {
+    ["no", "without", "a", "beyond", "any", "little"]
+        .iter()
+        .any(|l| is(word, l))
+}
+
+/// A word after which "A" is an article though it may follow a letter too: "A most unusual lesion".
+fn is_quantity(word: &Word<'_>) -> bool {
+    is(word, "most") || is(word, "more") || is(word, "clearly") || is(word, "definitely")
+}
+
+/// Whether the letter takes part in a name: "vitamin C", "hepatitis B or C".
+fn is_lettered(words: &[Word<'_>], at: usize) -> bool {
+    let is_between = |w: &Word<'_>| w.does(Does::Connectives) || w.text.len() == 1;
+    words[..at]
+        .iter()
+        .zip(&words[1..=at])
+        .rev()
+        .take_while(|(_, next)| next.before < Stop::Sentence)
+        .map(|(word, _)| word)
+        .find(|w| !is_between(w))
+        .is_some_and(|w| w.does(Does::Lettered))
+}
+
+/// "… is less likely than": the letter before it loses.
+fn loses_comparison(between: &[Word<'_>]) -> bool {
+    let less = between.iter().position(|w| w.does(Does::Less));
+    less.is_some_and(|at| has(&between[at + 1..], Does::Than))
+        && between.iter().all(|w| w.before < Stop::Sentence)
+}
+
+/// "C or not C": what is chosen is denied in the same sentence.
+fn contradicts(words: &[Word<'_>], chosen: &Group, groups: &[Group]) -> bool {
+    groups.iter().filter(|g| g.is_denied).any(|denied| {
+        let (first, last) = if denied.start < chosen.start {
+            (denied.end, chosen.start)
+        } else {
+            (chosen.end, denied.start)
+        };
+        denied.options.iter().any(|o| chosen.options.contains(o))
+            && words[first..=last]
+                .iter()
+                .all(|w| w.before < Stop::Sentence)
+    })
 }
 
 /// Where the clause of a letter begins, counted from the start of `words`, whose last is the letter.
@@ -809,48 +554,48 @@ fn clause_start(words: &[Word<'_>], follows: bool) -> usize {
             from
         };
     }
-    let is_border = |i: &usize| words[*i].before >= Stop::Clause || is_border_word(words[*i].text);
-    (from..count).rev().find(is_border).unwrap_or(count - 1)
+    let (between, letter) = words.split_at(count - 1);
+    if letter[0].before >= Stop::Clause {
+        return count - 1;
+    }
+    (from..count - 1)
+        .rev()
+        .find(|&i| opens_clause(between, i, &letter[0]))
+        .unwrap_or(count - 1)
 }
 
 /// Where what is said of a letter ends: at the end of its sentence, and before the clause of the next letter.
-fn clause_end(words: &[Word<'_>], is_followed: bool) -> usize {
+fn clause_end(words: &[Word<'_>], next: Option<&Word<'_>>) -> usize {
     let words = &words[..words.len().min(LONGEST_SIDE)];
     let sentence = words
         .iter()
         .position(|w| w.before >= Stop::Sentence)
         .unwrap_or(words.len());
-    if !is_followed || sentence < words.len() {
+    let Some(next) = next.filter(|n| n.before < Stop::Sentence && sentence == words.len()) else {
         return sentence;
-    }
-    let is_border = |w: &Word<'_>| w.before >= Stop::Clause || is_border_word(w.text);
-    words.iter().rposition(is_border).unwrap_or(words.len())
+    };
+    (0..words.len())
+        .rev()
+        .find(|&i| opens_clause(words, i, next))
+        .unwrap_or(words.len())
 }
 
-fn is_border_word(word: &str) -> bool {
-    [
-        "and",
-        "but",
-        "so",
-        "therefore",
-        "thus",
-        "hence",
-        "while",
-        "whereas",
-        "rather",
-        "instead",
-        "not",
-        "unlike",
-        "leaving",
-        "than",
-        "over",
-        "makes",
-        "making",
-        "leaves",
-    ]
-    .iter()
-    .any(|b| b.eq_ignore_ascii_case(word))
-        || matches!(word, "而" | "但" | "故" | "所" | "因")
+/// Whether the clause of the letter `next` begins at this one of the words before it.
+fn opens_clause(words: &[Word<'_>], at: usize, next: &Word<'_>) -> bool {
+    let word = &words[at];
+    let is_last = at + 1 == words.len();
+    // "B is not as likely as C"
+    let is_of_verb = is(word, "not") && at > 0 && words[at - 1].does(Does::Predicates) && !is_last;
+    word.before >= Stop::Clause
+        || word.does(Does::Borders) && !is_of_verb
+        || is_last && next.is_after_colon && word.does(Does::Calls)
+        || word.does(Does::Calls) && words.get(at + 1).is_some_and(|w| is(w, "is"))
+        || next.before == Stop::Joined && is_not(&words[at..])
+}
+
+/// "是C不是B": the denial belongs to the letter after it.
+fn is_not(words: &[Word<'_>]) -> bool {
+    matches!(words, [no, is] if no.text == "不" && matches!(is.text, "是" | "选"))
 }
 
 /// "可能", but not "最可能的诊断".
@@ -903,6 +648,33 @@ fn without_markup(text: &str) -> Cow<'_, str> {
         }
     }
     out.push_str(&text[kept..]);
+    Cow::Owned(out)
+}
+
+/// "✗" after a letter says that it is wrong; where the text opens with such a mark, the marks stand before the letters.
+fn with_marks_in_words(text: &str) -> Cow<'_, str> {
+    const RIGHT: [char; 6] = ['✓', '✔', '✅', '☑', '√', '👍'];
+    const WRONG: [char; 8] = ['✗', '✘', '❌', '✕', '✖', '❎', '☒', '👎'];
+    let is_mark = |c: char| RIGHT.contains(&c) || WRONG.contains(&c);
+    if text.is_ascii() || !text.contains(is_mark) {
+        return Cow::Borrowed(text);
+    }
+    let stand_before = text.trim_start().starts_with(is_mark);
+    let mut out = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        let word = match character {
+            c if RIGHT.contains(&c) => "correct",
+            c if WRONG.contains(&c) => "wrong",
+            '\u{fe0f}' => continue, // "as a picture"
+            other => {
+                out.push(other);
+                continue;
+            }
+        };
+        out.push_str(if stand_before { ". " } else { " " });
+        out.push_str(word);
+        out.push_str(if stand_before { " " } else { ". " });
+    }
     Cow::Owned(out)
 }
 

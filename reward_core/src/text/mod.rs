@@ -13,6 +13,7 @@ pub mod conclusions;
 pub mod discourse;
 pub mod fluency;
 pub mod labels;
+mod letters;
 pub mod lexicon;
 pub mod normalise;
 pub mod notation;

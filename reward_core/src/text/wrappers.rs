@@ -130,6 +130,11 @@ fn without_marks(text: Cow<'_, str>) -> Cow<'_, str> {
             out.push_str(&text[kept..start]);
             out.push(' ');
             kept = at;
+        } else if is_letter_in_angles(&bytes[start..]) {
+            out.push_str(&text[kept..start]);
+            out.extend(['(', char::from(bytes[start + 1]), ')']);
+            at = start + 3;
+            kept = at;
         }
     }
     if kept == 0 {
@@ -138,6 +143,18 @@ fn without_marks(text: Cow<'_, str>) -> Cow<'_, str> {
     out.push_str(&text[kept..]);
     Cow::Owned(out)
 }
+
+/// `<C>`, which is the letter of an option, unless it is markup that `</C>` closes.
+fn is_letter_in_angles(bytes: &[u8]) -> bool {
+    let [b'<', letter @ b'A'..=b'Z', b'>', rest @ ..] = bytes else {
+        return false;
+    };
+    let ahead = &rest[..rest.len().min(FARTHEST_CLOSING)];
+    memmem::find(ahead, &[b'<', b'/', *letter, b'>']).is_none()
+}
+
+/// Bytes after `<B>` in which `</B>` is looked for.
+const FARTHEST_CLOSING: usize = 1024;
 
 /// End of the run of backticks at `start`, with the language that three of them name.
 fn fence_end(text: &str, start: usize) -> usize {
@@ -184,11 +201,16 @@ fn field_of_object(text: &str) -> Option<String> {
     }
     let named = ANSWER_FIELDS
         .iter()
-        .find_map(|name| fields.iter().find(|f| f.0 == *name));
-    match (named, fields.as_slice()) {
-        (Some((_, value)), _) | (None, [(_, value)]) => Some(value.clone()),
-        _ => None,
+        .find(|name| fields.iter().any(|f| f.0 == **name));
+    let mut values: Vec<&str> = Vec::new();
+    for (key, value) in &fields {
+        let is_it = named.map_or(fields.len() == 1, |name| key == name);
+        if is_it && !values.contains(&value.as_str()) {
+            values.push(value);
+        }
     }
+    // a name written twice says both
+    (!values.is_empty()).then(|| values.join("; "))
 }
 
 /// The character of `\\u5de6`, the `u` of which has been read; two halves of a surrogate pair make one.
