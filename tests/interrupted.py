@@ -29,7 +29,7 @@ def commands(world: Path) -> dict[str, Callable[[Path], tuple[str, ...]]]:
     rows, model, run, data = (str(world / name) for name in ("rows.jsonl", "model", "run", "data"))
     return {
         "preprocess": lambda out: ("preprocess", rows, f"{out}/set", "--missing-image", "text", "--workers", "1", "--split", ".6,.2,.2"),
-        "preprocess pictures": lambda out: ("preprocess", f"{world}/pictures", f"{out}/set", "--workers", "1", "--resume"),
+        "preprocess pictures": lambda out: ("preprocess", f"{world}/pictures", f"{out}/set", "--workers", "1"),
         "score": lambda out: ("score", rows, "--output", f"{out}/scores.csv"),
         "eval --predictions": lambda out: ("eval", "--predictions", rows, "--output", f"{out}/eval", "--review", "3"),
         "eval": lambda out: ("eval", model, data, "--limit", "3", "--max-new-tokens", "3", "--output", f"{out}/eval"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.files import read_json
+from medgrpo.foreign import reads
 from medgrpo.models.folders import BUILT_IN_MASK_MODELS
 
 if TYPE_CHECKING:
@@ -229,6 +230,7 @@ def is_mask_model(path: str) -> bool:
     return any("Segmentation" in str(name) for name in config.get("architectures") or [])
 
 
+@reads("path", "a model that answers with masks")
 def load_segmenter(
     path: str,
     *,
