@@ -36,7 +36,7 @@ def commands(world: Path) -> dict[str, Callable[[Path], tuple[str, ...]]]:
         "compare": lambda out: ("compare", run, "--html", "--output", f"{out}/page"),
         "merge-lora": lambda out: ("merge-lora", f"{run}/final_lora", "--output", f"{out}/merged", "--verify", "0"),
         "make-dpo": lambda out: ("make-dpo", f"{world}/answers.jsonl", "--from", "models", "--data", data, "--output", f"{out}/pairs", "--margin", "0"),
-        "make-dpo, exported": lambda out: ("make-dpo", f"{world}/answers.jsonl", "--from", "models", "--data", data, "--output", f"{out}/pairs", "--margin", "0", "--export", "jsonl"),
+        "make-dpo, exported": lambda out: ("make-dpo", f"{world}/answers.jsonl", "--from", "models", "--data", data, "--output", f"{out}/pairs", "--margin", "0", "--format", "jsonl"),
         "doctor": lambda out: ("doctor", "--sbom", f"{out}/bill.json", "--extra", "data"),
     }  # fmt: skip
 

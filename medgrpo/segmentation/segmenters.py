@@ -219,6 +219,7 @@ SA2VA_LANGUAGE = r"(?:.*\.)?vlm\.(?:.*\.)?layers\.\d+\.self_attn\.(?:q_proj|k_pr
 """Attention of the language model: vision towers have blocks, or lie under `visual` with other names."""
 
 
+@reads("path", "a model: config.json, weights")
 def is_mask_model(path: str) -> bool:
     """Whether `--model` names something that answers with masks: built in, or a folder whose config.json says so."""
     if path in BUILT_IN:
