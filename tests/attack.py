@@ -97,6 +97,7 @@ AREAS: dict[str, tuple[str, Callable[[], Result]]] = {
     "hangs": ("pipes, devices, orphans; rewards that hang or exit", suite("tests/test_irregular_files.py", "tests/rewards/test_contained.py")),
     "rows": ("odd values in fields of rows, odd files", rows),
     "artefacts": ("odd values in models, adapters, datasets, runs", module("planted", "--every", "3")),
+    "strange": ("odd pictures, checkpoints, earlier evaluations, named files, calls, rewards", module("strange", "--every", "3")),
     "servers": ("odd replies of a server; files of one evaluation", suite("tests/generation/test_server.py", "tests/evaluation/test_outputs_together.py")),
     "fuzz": ("mutated files, 13 parsers, 20 s each", module("fuzz", "--seconds", "20")),
     "unicode": ("all of Unicode through every form", suite("tests/test_unicode.py")),
