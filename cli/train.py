@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -189,9 +190,12 @@ def train(
         _check_weights(said, settings)
         _show_plan(said, settings, checks, run_path)
         return
-    if needs_launch(settings.launch):
-        _launch(settings, run_path, point, exit_on_stop)
-    result = _train(said, settings, checks, name, run_path, point, started, preset)
+    with ExitStack() as stack:
+        if (mine := _free_folder(stack, settings, point, run_path)) is not None:
+            run_path, name = mine, mine.name
+        if needs_launch(settings.launch):
+            _launch(settings, run_path, point, exit_on_stop)
+        result = _train(said, settings, checks, name, run_path, point, started, preset)
     if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
         raise SystemExit(_stopped_code(result.stopped_by, exit_on_stop))
 
@@ -333,6 +337,20 @@ def _run_name(settings: RunConfig, preset: str | None) -> str:
         else f"{Path(made_from).stem}-{method}"
     )
     return new_run_name(of_preset, Path("runs"))
+
+
+def _free_folder(
+    stack: ExitStack, settings: RunConfig, point: ResumePoint | None, run_path: Path
+) -> Path | None:
+    """The folder of a run that nobody named, made at once: another may start at the same moment. None where it is named."""
+    from medgrpo.runs.writer import free_folder
+    from medgrpo.training.before.launch import is_child
+
+    if settings.run.name or settings.run.output or point is not None:
+        return None
+    if is_child() or settings.launch.nodes > 1:
+        return None
+    return stack.enter_context(free_folder(run_path))
 
 
 def _stopped_code(signal_name: str | None, wanted: int | None) -> int:

@@ -10,47 +10,48 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from medgrpo.binaries import words_of
 from medgrpo.errors import UsageError
-from medgrpo.masking import secret_values
+from medgrpo.masking import masked, secret_values
+from medgrpo.metadata import Piece
 
-TEXTS = frozenset(
-    {
-        ".json",
-        ".jsonl",
-        ".toml",
-        ".md",
-        ".html",
-        ".csv",
-        ".tsv",
-        ".txt",
-        ".log",
-        ".yaml",
-        ".yml",
-        ".jinja",
-        ".xml",
-        "",
-    }
+_UNIX = (
+    r"(?<![\w.:/-])(?:file://)?/(?:home|[Uu]sers|Volumes|root|mnt|media|data|datasets?|scratch|work|workspace|tmp|var|opt|srv"
+    r"|private|lustre|gpfs|beegfs|nfs|nas|afs|storage|shared?|export|net|projects?|cluster|hpc|nobackup|dbfs|content|kaggle)"
+    r"/[^\s\"'<>,;)\]}|\\]+"
 )
-CHUNK = 2**20
-HEAD = 65_536
-
+_DICOM_NAME = re.compile(r"[^\s\"'<>,;:/\\]+\.(?:dcm|dicom)\b", re.IGNORECASE)
+_NAMED = r"""["']?\s*[:=]\s*["']?(?P<value>[A-Za-z][\w.-]{2,})"""
 _PATTERNS: dict[str, re.Pattern[str]] = {
-    "absolute path": re.compile(
-        r"(?<![\w.:/-])(?:/(?:home|Users|root|mnt|media|data|scratch|work|workspace|tmp|var|opt|srv|private|lustre|gpfs|nfs"
-        r"|storage|export|net|projects?)/[^\s\"'<>,;)\]}|\\]+|[A-Za-z]:\\{1,2}[^\s\"'<>,;)\]}|]+)"
-    ),
-    "name of a DICOM file": re.compile(r"[^\s\"'<>,;:/\\]+\.(?:dcm|dicom)\b", re.IGNORECASE),
+    "absolute path": re.compile(rf"{_UNIX}|(?<!\w)[A-Za-z]:\\{{1,2}}[^\s\"'<>,;)\]}}|]+"),
+    "name of a DICOM file": _DICOM_NAME,
     "person name as DICOM writes it": re.compile(r"\b[A-Za-z][\w'-]+\^[A-Za-z][\w'^-]+"),
     "e-mail address": re.compile(r"\b[\w.+-]+@[\w-]+\.[a-zA-Z]{2,}\b"),
+    "name of a machine": re.compile(
+        rf"""(?<=["'\s{{,(])(?:host|host_?name|node_?name|computer_?name){_NAMED}"""
+        r"|\b[a-z][\w-]*(?:\.[\w-]+)*\.(?:internal|intranet|lan|corp|home\.arpa)\b"
+        r"|(?<![\w.])(?:10\.\d{1,3}|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.\d{1,3}\.\d{1,3}(?![\w.])",
+        re.IGNORECASE,
+    ),
+    "name of a user": re.compile(rf"""(?<=["'\s{{,(])(?:user_?name|logname){_NAMED}""", re.IGNORECASE),
+    "name of a patient": re.compile(
+        r"""patient'?s?[_ ]?name["']?\s*[:=]\s*["']?(?P<value>[^\W\d_][^"'\n,;{}\[\]]{2,60})""", re.IGNORECASE
+    ),
 }
-_METADATA = {
-    b"Exif\0\0": "picture with EXIF data",
-    b"tEXt": "picture with text data",
-    b"iTXt": "picture with text data",
+_IN_BYTES: dict[str, re.Pattern[str]] = {
+    **_PATTERNS,
+    "absolute path": re.compile(rf"{_UNIX}|(?<!\w)[A-Z]:\\(?:[\w .-]+\\)+[\w.-]{{3,}}"),
+    "person name as DICOM writes it": re.compile(
+        r"\b(?=[^^]{3,}\^)(?=.{8})(?:[A-Z'-]+\^[A-Z'^-]{2,}|[A-Z][a-z'-]+\^[A-Z][a-z]+)\b"
+    ),
+    "e-mail address": re.compile(r"\b(?=.{9})[\w.+-]+@[\w-]+\.[a-z]{2,6}\b"),
 }
-_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
+"""The same among bytes, where chance writes what is short."""
+_ORDINARY = frozenset(
+    {"localhost", "local", "none", "null", "true", "false", "str", "root", "user", "example"}
+)
+"""What stands where a name would, and is none."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def identifying(folder: Path) -> list[Finding]:
     """Everything in a folder that would identify a person or a machine, by file.
 
     Looked for: absolute paths, this machine's name and this user's, names of DICOM files and persons, e-mail addresses,
-    keys of the environment; DICOM files themselves, metadata of pictures. Texts, tables (parquet) and file names are read.
+    keys of the environment; DICOM files themselves, metadata of pictures. File names, texts, tables and the words in binary
+    files (`binaries`) are read. Links are named, not followed.
 
     Raises:
         UsageError: there is no such folder.
@@ -75,18 +77,28 @@ def identifying(folder: Path) -> list[Finding]:
     if not folder.is_dir():
         raise UsageError(f"no folder at {folder}", expected="a model, adapter, dataset, run or report folder")
     found = []
-    patterns = {**_PATTERNS, **_own_names()}
+    own = _own_names()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         counts: Counter[str] = Counter()
         examples: dict[str, str] = {}
-        for text in _texts(path, name):
-            _look(text, patterns, counts, examples)
-        for kind, example in _inside(path):
-            counts[kind] += 1
-            examples.setdefault(kind, example)
+        for piece in _pieces(path):
+            if piece.kind:
+                counts[piece.kind] += 1
+                examples.setdefault(piece.kind, masked(piece.text[:120]))
+            else:
+                _look(piece.text, {**(_IN_BYTES if piece.is_binary else _PATTERNS), **own}, counts, examples)
         found += [Finding(name, kind, count, examples[kind]) for kind, count in sorted(counts.items())]
     return found
+
+
+def _pieces(path: Path) -> Iterator[Piece]:
+    """The file's name, where it leads, and what it holds."""
+    yield Piece(path.name)
+    if path.is_symlink():
+        yield Piece(os.readlink(path))
+    elif path.is_file():
+        yield from words_of(path)
 
 
 def _own_names() -> dict[str, re.Pattern[str]]:
@@ -110,59 +122,7 @@ def _look(
 ) -> None:
     for kind, pattern in patterns.items():
         for match in pattern.finditer(text):
+            if (match.groupdict().get("value") or "").lower() in _ORDINARY:
+                continue
             counts[kind] += 1
-            examples.setdefault(kind, "***" if kind == "secret" else match[0][:120])
-
-
-def _texts(path: Path, name: str) -> Iterator[str]:
-    """The file's name, and what it holds as far as that is text."""
-    yield Path(name).name
-    if path.is_symlink():
-        yield os.readlink(path)
-    if not path.is_file():
-        return
-    if path.suffix.lower() == ".parquet":
-        yield from _cells(path)
-    elif path.suffix.lower() in TEXTS or "tfevents" in path.name:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            while chunk := file.read(CHUNK):
-                yield chunk + file.readline(CHUNK)  # what lies across the border
-
-
-def _cells(path: Path) -> Iterator[str]:
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        yield path.read_bytes().decode("utf-8", "replace")
-        return
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                yield "\n".join(_words(batch.to_pylist()))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
-
-
-def _words(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from _words(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _words(one)
-
-
-def _inside(path: Path) -> Iterator[tuple[str, str]]:
-    """What a file is, or carries beside its pixels."""
-    if not path.is_file() or path.is_symlink():
-        return
-    with path.open("rb") as file:
-        head = file.read(HEAD)
-    if head[128:132] == b"DICM":
-        yield "DICOM file with its header", path.name
-    if path.suffix.lower() in _PICTURES:
-        for mark, kind in _METADATA.items():
-            if mark in head:
-                yield kind, mark.decode("ascii").strip("\0")
+            examples.setdefault(kind, "***" if kind == "secret" else masked(match[0][:120]))

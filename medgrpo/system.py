@@ -56,6 +56,11 @@ def is_full_disk(error: BaseException) -> bool:
 
 def refusal_of_system(error: BaseException) -> MedgrpoError | None:
     """The error in words, where the system refused something; None elsewhere."""
+    halves = (one for one in chain_of(error) if isinstance(one, UnicodeEncodeError))
+    return next(map(_half_a_character, halves), None) or _refused(error)
+
+
+def _refused(error: BaseException) -> MedgrpoError | None:
     for one in chain_of(error):
         if isinstance(one, MemoryError):
             return _worded(errno.ENOMEM, str(one).splitlines()[0] if str(one) else "no room for it")
@@ -69,6 +74,18 @@ def refusal_of_system(error: BaseException) -> MedgrpoError | None:
         return _worded(errno.ENOMEM, str(error).splitlines()[0][:200])
     return next(
         (file_error(one) for one in chain_of(error) if isinstance(one, OSError) and one.filename), None
+    )
+
+
+def _half_a_character(error: UnicodeEncodeError) -> MedgrpoError | None:
+    """A name cut in the middle of a character, or in another encoding than the system's."""
+    if "surrogates" not in error.reason:
+        return None
+    shown = error.object[:60].encode("ascii", "backslashreplace").decode("ascii")
+    return MedgrpoError(
+        f"'{shown}' is no text that can be written or name a file: it holds half a character",
+        expected="whole characters, in UTF-8",
+        hint="type the name anew, or rename the file",
     )
 
 

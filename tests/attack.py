@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -96,6 +97,7 @@ AREAS: dict[str, tuple[str, Callable[[], Result]]] = {
     "hangs": ("pipes, devices, orphans; rewards that hang or exit", suite("tests/test_irregular_files.py", "tests/rewards/test_contained.py")),
     "rows": ("odd values in fields of rows, odd files", rows),
     "artefacts": ("odd values in models, adapters, datasets, runs", module("planted", "--every", "3")),
+    "strange": ("odd pictures, checkpoints, earlier evaluations, named files, calls, rewards", module("strange", "--every", "3")),
     "servers": ("odd replies of a server; files of one evaluation", suite("tests/generation/test_server.py", "tests/evaluation/test_outputs_together.py")),
     "fuzz": ("mutated files, 13 parsers, 20 s each", module("fuzz", "--seconds", "20")),
     "unicode": ("all of Unicode through every form", suite("tests/test_unicode.py")),
@@ -108,19 +110,24 @@ AREAS: dict[str, tuple[str, Callable[[], Result]]] = {
 """Short name → what is attacked, and how."""
 
 
+def cpu_seconds() -> float:
+    """CPU time of the processes that have ended so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main(only: list[str], *, is_written: bool) -> int:
-    results: dict[str, tuple[int, int, float]] = {}
+    results: dict[str, Result] = {}
     for name, (_, run) in AREAS.items():
         if only and name not in only:
             continue
-        began = time.monotonic()
+        began, worked = time.monotonic(), cpu_seconds()
         tries, failures = run()
-        results[name] = (tries, failures, time.monotonic() - began)
-        print(f"{name}: {tries} tries, {failures} failures, {results[name][2]:.0f} s", flush=True)
+        results[name] = (tries, failures)
+        took = f"{cpu_seconds() - worked:.0f} s of CPU, {time.monotonic() - began:.0f} s"
+        print(f"{name}: {tries} tries, {failures} failures, {took}", flush=True)
     table = ["| area | tries | failures |", "| --- | --: | --: |"]
-    table += [
-        f"| {AREAS[name][0]} | {tries:,} | {failures} |" for name, (tries, failures, _) in results.items()
-    ]
+    table += [f"| {AREAS[name][0]} | {tries:,} | {failures} |" for name, (tries, failures) in results.items()]
     total, wrong = (sum(one[place] for one in results.values()) for place in (0, 1))
     table.append(f"| together | {total:,} | {wrong} |")
     print("\n".join(table))

@@ -29,14 +29,14 @@ def commands(world: Path) -> dict[str, Callable[[Path], tuple[str, ...]]]:
     rows, model, run, data = (str(world / name) for name in ("rows.jsonl", "model", "run", "data"))
     return {
         "preprocess": lambda out: ("preprocess", rows, f"{out}/set", "--missing-image", "text", "--workers", "1", "--split", ".6,.2,.2"),
-        "preprocess pictures": lambda out: ("preprocess", f"{world}/pictures", f"{out}/set", "--workers", "1", "--resume"),
+        "preprocess pictures": lambda out: ("preprocess", f"{world}/pictures", f"{out}/set", "--workers", "1"),
         "score": lambda out: ("score", rows, "--output", f"{out}/scores.csv"),
         "eval --predictions": lambda out: ("eval", "--predictions", rows, "--output", f"{out}/eval", "--review", "3"),
         "eval": lambda out: ("eval", model, data, "--limit", "3", "--max-new-tokens", "3", "--output", f"{out}/eval"),
         "compare": lambda out: ("compare", run, "--html", "--output", f"{out}/page"),
         "merge-lora": lambda out: ("merge-lora", f"{run}/final_lora", "--output", f"{out}/merged", "--verify", "0"),
         "make-dpo": lambda out: ("make-dpo", f"{world}/answers.jsonl", "--from", "models", "--data", data, "--output", f"{out}/pairs", "--margin", "0"),
-        "make-dpo, exported": lambda out: ("make-dpo", f"{world}/answers.jsonl", "--from", "models", "--data", data, "--output", f"{out}/pairs", "--margin", "0", "--export", "jsonl"),
+        "make-dpo, exported": lambda out: ("make-dpo", f"{world}/answers.jsonl", "--from", "models", "--data", data, "--output", f"{out}/pairs", "--margin", "0", "--format", "jsonl"),
         "doctor": lambda out: ("doctor", "--sbom", f"{out}/bill.json", "--extra", "data"),
     }  # fmt: skip
 

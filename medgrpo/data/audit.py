@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.binary_masks import binary
 from medgrpo.errors import UsageError
+from medgrpo.pictures import opened_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,8 +77,7 @@ def weights_for(dataset: PreparedDataset) -> str:
 
 def _mask(dataset: PreparedDataset, relative: str) -> NDArray[Any]:
     import numpy as np
-    from PIL import Image
 
-    with Image.open(dataset.image_path(relative)) as picture:
+    with opened_picture(dataset.image_path(relative)) as picture:
         mask: NDArray[Any] = np.asarray(binary(picture)) != 0
     return mask

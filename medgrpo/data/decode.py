@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -49,22 +51,34 @@ def open_picture(content: bytes, ref: ImageRef) -> Opened:
         from medgrpo.data.volumes import open_volume_slice
 
         return open_volume_slice(content, ref)
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = (
         None  # Pillow warns at 89 megapixels and refuses at 179; the limit here is ours, below
     )
-    try:
+    with _foreign("image unreadable", f"{ref.path} is no picture, or damaged"):
         picture = Image.open(BytesIO(content))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        raise Unusable("image unreadable", f"{ref.path} is no picture, or damaged") from error
     width, height = picture.size
     if width * height > MAX_SOURCE_PIXELS:
         raise Unusable(
             "image too large",
             f"{ref.path} is {width} × {height} px, over the limit of {MAX_SOURCE_PIXELS // 10**6} megapixels",
         )
-    return _opened(picture, ref, content)
+    with _foreign("image damaged", f"{ref.path} is damaged"):
+        return _opened(picture, ref, content)
+
+
+@contextmanager
+def _foreign(reason: str, what: str) -> Iterator[None]:
+    """Decoders of a hundred formats raise whatever they stumble over; within it, that is the picture's fault."""
+    try:
+        yield
+    except Unusable:
+        raise
+    except Exception as error:
+        said = str(error).splitlines()
+        is_told = said and "BytesIO" not in said[0]
+        raise Unusable(reason, f"{what}: {said[0][:200]}" if is_told else what) from error
 
 
 def _opened(picture: Any, ref: ImageRef, content: bytes) -> Opened:
@@ -86,12 +100,10 @@ def _opened(picture: Any, ref: ImageRef, content: bytes) -> Opened:
             # decoding at exactly half the size is as good as resizing to it: 44-54 dB
             gap = 1.0 if picture.size == (2 * asked[0], 2 * asked[1]) else DRAFT_GAP
             picture.draft(picture.mode, (int(gap * asked[0]), int(gap * asked[1])))
-        try:
+        with _foreign("image damaged", f"{ref.path} is damaged"):
             picture.load()
-        except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError) as error:
-            raise Unusable("image damaged", f"{ref.path} is damaged: {error}") from error
-        upright = ImageOps.exif_transpose(picture) if turned != 1 else picture
-        return _cut(eight_bit(upright), ref.part)
+            upright = ImageOps.exif_transpose(picture) if turned != 1 else picture
+            return _cut(eight_bit(upright), ref.part)
 
     def own_outline() -> Image:
         """Decoded again: once a JPEG has been read at one scale, Pillow cannot read it at another."""
@@ -102,10 +114,8 @@ def _opened(picture: Any, ref: ImageRef, content: bytes) -> Opened:
         again: Any = PillowImage.open(BytesIO(content))
         block = block_px(again.size)
         again.draft(again.mode, (again.width // block, again.height // block))
-        try:
+        with _foreign("image damaged", f"{ref.path} is damaged"):
             again.load()
-        except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError) as error:
-            raise Unusable("image damaged", f"{ref.path} is damaged: {error}") from error
         return whole_outline(ImageOps.exif_transpose(again) if turned != 1 else again)
 
     def whole_outline(shown: Image) -> Image:

@@ -18,6 +18,7 @@ from medgrpo.files import write_text
 from medgrpo.pages.document import document
 from medgrpo.pages.markup import table, text
 from medgrpo.pages.pictures import thumbnail
+from medgrpo.pictures import opened_picture
 from medgrpo.rows import Row, columns
 
 CARDS = 24
@@ -287,7 +288,5 @@ def _plain(content: Any) -> str:
 
 
 def _thumbnail(path: Path, side_px: int = THUMBNAIL_PX) -> str:
-    from PIL import Image
-
-    with Image.open(path) as picture:
+    with opened_picture(path) as picture:
         return thumbnail(picture, side_px)

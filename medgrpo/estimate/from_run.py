@@ -18,6 +18,7 @@ from medgrpo.estimate.memory import GIB, Memory
 from medgrpo.estimate.time import Phases, phases
 from medgrpo.estimate.workload import Workload
 from medgrpo.files import read_json
+from medgrpo.foreign import reads
 from medgrpo.places import found_place, found_settings
 from medgrpo.records import json_objects
 
@@ -117,6 +118,7 @@ def _percent(actual: float, estimated: float) -> str:
     return f"{100 * (actual / estimated - 1):+.0f} %" if estimated else "–"
 
 
+@reads("run", "a run folder with its config.toml and log.jsonl")
 def compare_with_estimate(run: Path) -> Comparison:
     """A run's main stage beside its estimate.
 

@@ -179,6 +179,15 @@ def read_mask(path: Path, shape: tuple[int, int] | None = None) -> Mask:
     Raises:
         OSError, ValueError: the file cannot be read, or is no mask.
     """
+    try:
+        return _read_mask(path, shape)
+    except (OSError, ValueError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise whatever they stumble over
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _read_mask(path: Path, shape: tuple[int, int] | None) -> Mask:
     from PIL import Image
 
     from medgrpo.data.binary_masks import binary, resize_mask

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
+from medgrpo.errors import MedgrpoError
 from medgrpo.evaluation.cases import nearly_right, uncertain_cases, worst_cases, worst_masks
 from medgrpo.evaluation.evaluate import Evaluation
 from medgrpo.evaluation.mask_files import MEASURED, overlay
@@ -15,6 +16,7 @@ from medgrpo.figures import LESS, SHARE, figure
 from medgrpo.pages.document import document as whole_page
 from medgrpo.pages.markup import facts, table, text
 from medgrpo.pages.pictures import thumbnail
+from medgrpo.pictures import opened_picture
 
 THUMBNAIL_PX = 224
 OVERLAY_PX = 448
@@ -332,14 +334,12 @@ def _picture(result: Evaluation, index: int) -> str:
     if path is None:
         return ""
     try:
-        from PIL import Image
-
-        with Image.open(path) as image:
+        with opened_picture(path) as image:
             picture = image.convert("RGB")
         size, css = THUMBNAIL_PX, ""
         if result.masks is not None and row.get("mask"):
             picture = overlay(row, result.predictions.completions[index], index, result.masks, picture)
             size, css = OVERLAY_PX, "mask"
         return thumbnail(picture, size, alt=f"image {row.get('image_id') or ''}", css=css)
-    except (OSError, ImportError, ValueError):
+    except (MedgrpoError, OSError, ImportError, ValueError):
         return '<p class="missing">picture not readable</p>'

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prompts import PromptTemplate, build_messages
-from medgrpo.errors import MedgrpoError
+from medgrpo.pictures import opened_picture
 from medgrpo.rows import Row
 
 
@@ -147,17 +147,8 @@ def load_image(row: Row, path: Path) -> Any:
     Raises:
         MedgrpoError: there is no such file, or it is no picture.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError as error:
-        raise MedgrpoError(
-            f"row {row.get('id')!r}: no image at {path}", hint="prepare the dataset again"
-        ) from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise MedgrpoError(f"row {row.get('id')!r}: {path} cannot be read as an image: {error}") from error
+    with opened_picture(path, of=f"row {row.get('id')!r}") as image:
+        return image.convert("RGB")
 
 
 def _complete(

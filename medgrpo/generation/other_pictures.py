@@ -10,6 +10,7 @@ import numpy as np
 
 from medgrpo.data.clusters import cluster_labels
 from medgrpo.errors import choice_error
+from medgrpo.pictures import opened_picture
 from medgrpo.rows import Row
 
 Counterfactual = Literal["blank", "shuffle", "noise"]
@@ -66,7 +67,7 @@ def counterfactual_rows(
 def _write(source: Path, target: Path, kind: Counterfactual, seed: int) -> None:
     from PIL import Image
 
-    with Image.open(source) as image:
+    with opened_picture(source) as image:
         pixels = np.asarray(image.convert("RGB"))
     if kind == "blank":
         changed = np.broadcast_to(pixels.mean(axis=(0, 1)).round().astype(np.uint8), pixels.shape)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.foreign import reads
 from medgrpo.models.folders import BUILT_IN_MASK_MODELS
 
 
+@reads("path", "a model: config.json, weights, tokenizer")
 def what_would_load(path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> list[str]:
     """Lines on the model: its kind, its files, its tokenizer.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError
+from medgrpo.pictures import opened_picture
 from medgrpo.preference.pairs import Pair, PairSet, without
 from medgrpo.records import BadRow, csv_rows, read_text
 from medgrpo.sheets import write_sheet
@@ -88,11 +89,9 @@ def export_pictures(
 
 
 def _thumbnail(file: Path) -> str:
-    from PIL import Image
-
     from medgrpo.pages.pictures import thumbnail
 
-    with Image.open(file) as picture:
+    with opened_picture(file) as picture:
         return thumbnail(picture, 480)
 
 

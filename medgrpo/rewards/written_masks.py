@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgrpo.pictures import opened_picture
 from medgrpo.rewards.mask_prompts import Prompted, prompted_mask
 from medgrpo.rewards.mask_rewards import MaskReward
 from medgrpo.rewards.mask_text import mask_from_text
@@ -93,8 +94,6 @@ def _read(value: Any, folder: str | None) -> Mask | None:
 
 @lru_cache(maxsize=CACHED)
 def _file(path: str) -> Mask:
-    from PIL import Image
-
-    with Image.open(path) as opened:
+    with opened_picture(path) as opened:
         mask: Mask = np.asarray(opened.convert("L")) > 127
     return mask

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, choice_error
 from medgrpo.figures import HEADLINES, direction
+from medgrpo.foreign import fault_of_input, reads
 from medgrpo.methods import METHODS
 from medgrpo.runs.answers import SideBySide
 from medgrpo.runs.findings import Health
@@ -20,6 +21,7 @@ from medgrpo.runs.metric_names import flatten, is_eval_key
 from medgrpo.runs.record import RunRecord, read_run
 from medgrpo.runs.step_times import step_times
 from medgrpo.runs.trend import block_means, ends
+from medgrpo.system import refusal_of_system
 
 SCHEMA_VERSION = 1
 
@@ -123,19 +125,27 @@ def compare_runs(
     Raises:
         MedgrpoError: no log could be read, or there is no run of the baseline's name.
     """
-    records: list[RunRecord] = []
+    runs: list[RunSummary] = []
     unreadable: list[tuple[str, str]] = []
     failure: MedgrpoError | None = None
     with _without_garbage_collection():
         for path in paths:
             try:
-                records.append(read_run(path))
-            except MedgrpoError as error:
-                failure = failure or error
-                unreadable.append((str(path), error.problem))
-    if failure is not None and not records:
+                runs.append(summarise(read_run(path)))
+            except Exception as error:
+                worded = (
+                    error
+                    if isinstance(error, MedgrpoError)
+                    else refusal_of_system(error) or fault_of_input(error)
+                )
+                if worded is None:
+                    raise
+                failure = failure or worded
+                unreadable.append((str(path), worded.problem))
+    if failure is not None and not runs:
         raise failure
-    runs = [summarise(record, name) for record, name in zip(records, unique_names(records), strict=True)]
+    records = [run.record for run in runs]
+    runs = [replace(run, name=name) for run, name in zip(runs, unique_names(records), strict=True)]
     names = [run.name for run in runs]
     answered = predictions.models if predictions else []
     if baseline is not None and baseline not in [*names, *answered]:
@@ -173,6 +183,7 @@ def unique_names(records: Sequence[RunRecord]) -> list[str]:
     return result
 
 
+@reads("record", "a training log whose entries are numbers by name")
 def summarise(record: RunRecord, name: str | None = None) -> RunSummary:
     """What a comparison shows of one run."""
     first, last, best = {}, {}, {}

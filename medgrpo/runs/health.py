@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from medgrpo.foreign import reads
 from medgrpo.methods import SAMPLING
 from medgrpo.runs.findings import ORDER, Finding, Health, Severity, judge
 from medgrpo.runs.metric_names import JUDGED, canonical_entry
@@ -18,6 +19,7 @@ LIVE_PATIENCE = {"reward_trend": 100, "supervised_loss": 50}
 """Entries that a rule waits for in a live run before it warns that nothing has happened yet."""
 
 
+@reads("run", "a training log whose entries are numbers by name")
 def assess(run: RunRecord, *, completions: bool = False) -> Health:
     """The verdict on a run, with every finding.
 

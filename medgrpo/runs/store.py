@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.errors import MedgrpoError
 from medgrpo.files import append_lines, storable, sync, written_aside
 from medgrpo.foreign import reads
 from medgrpo.records import json_objects
@@ -29,6 +30,14 @@ ROW_COLUMNS = (
     *("stage", "step", "prompt_id", "images", "question", "answer", "completion", "reward", "truncated"),
 )
 """What the viewer and the health rules look at."""
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("stage", "prompt_id", "question", "answer", "completion"), (str,)),
+    "step": (int,),
+    "reward": (float, int),
+    "images": (list,),
+    "truncated": (bool,),
+}
+"""What a column holds where it holds something."""
 SCHEMA_VERSION = 1
 
 
@@ -191,9 +200,10 @@ def _rows_of(parts: Sequence[Path], columns: Sequence[str]) -> list[dict[str, An
 
     rows: list[dict[str, Any]] = []
     for part in parts:
-        file = pq.ParquetFile(part)
-        present = [name for name in (*columns, "abandoned") if name in file.schema_arrow.names]
-        rows += file.read(columns=present).to_pylist()
+        with pq.ParquetFile(part) as file:
+            names = file.schema_arrow.names
+        present = [name for name in (*columns, "abandoned") if name in names]
+        rows += _checked(part, read_table(part, present).to_pylist())
     return list(filter(_counts, rows))
 
 
@@ -214,7 +224,22 @@ def _rows_of_trl(folder: Path) -> list[dict[str, Any]]:
 
 
 def _rows_of_spools(spools: Sequence[Path]) -> list[dict[str, Any]]:
-    return [row for spool in spools for row in json_objects(spool) if _counts(row)]
+    return [row for spool in spools for row in _checked(spool, json_objects(spool)) if _counts(row)]
+
+
+def _checked(file: Path, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """The rows, if what each column holds is what the store writes there: what reads them groups and sorts by it."""
+    for number, row in enumerate(rows, 1):
+        for name, kind in KINDS.items():
+            value = row.get(name)
+            if value is None or isinstance(value, kind):
+                continue
+            raise MedgrpoError(
+                f"{file}, row {number}: {name} is {str(value)[:60]!r}",
+                expected=f"{' or '.join(one.__name__ for one in kind)}, as training writes it",
+                hint="copy the run's completions/ again from where it was trained",
+            )
+    return rows
 
 
 def _counts(row: dict[str, Any]) -> bool:

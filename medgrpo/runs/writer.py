@@ -11,7 +11,8 @@ import math
 import os
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -310,6 +311,29 @@ def new_run_name(prefix: str, parent: Path) -> str:
     while (parent / f"{prefix}-{date}-{number}").exists():
         number += 1
     return f"{prefix}-{date}-{number}"
+
+
+@contextmanager
+def free_folder(path: Path) -> Iterator[Path]:
+    """The folder, made; where another run has taken that number meanwhile, the next that is free.
+
+    A folder that is still empty when an error leaves it is removed.
+
+    Args:
+        path: `…/<prefix>-<n>`, of `new_run_name`.
+    """
+    prefix, _, number = path.name.rpartition("-")
+    for n in count(int(number)):
+        mine = path.with_name(f"{prefix}-{n}")
+        with suppress(FileExistsError):
+            mine.mkdir(parents=True)
+            break
+    try:
+        yield mine
+    except BaseException:
+        with suppress(OSError):
+            mine.rmdir()
+        raise
 
 
 def _step_of(line: str) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgrpo.pictures import opened_picture
 from medgrpo.segmentation.credit import Truth
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _read(picture: str, mask: str, fov: str, longest: int | None) -> tuple[NDArr
 
     from medgrpo.data.binary_masks import binary, resize_mask
 
-    with Image.open(picture) as opened:
+    with opened_picture(picture) as opened:
         image = opened.convert("RGB")
     size = _fitted(image.size, longest)
     if size != image.size:
@@ -105,7 +106,7 @@ def _read(picture: str, mask: str, fov: str, longest: int | None) -> tuple[NDArr
     def inside_of(name: str) -> Mask | None:
         if not name:
             return None
-        with Image.open(name) as stored:
+        with opened_picture(name) as stored:
             found = binary(stored)
         if found.size != size:
             found = resize_mask(found, size)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.files import read_json
+from medgrpo.foreign import reads
 from medgrpo.models.folders import BUILT_IN_MASK_MODELS, is_hub_name
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ SA2VA_LANGUAGE = r"(?:.*\.)?vlm\.(?:.*\.)?layers\.\d+\.self_attn\.(?:q_proj|k_pr
 """Attention of the language model: vision towers have blocks, or lie under `visual` with other names."""
 
 
+@reads("path", "a model: config.json, weights")
 def is_mask_model(path: str) -> bool:
     """Whether `--model` names something that answers with masks: built in, or its config.json says so, here or on the hub."""
     if path in BUILT_IN:
@@ -229,6 +231,7 @@ def is_mask_model(path: str) -> bool:
     return any("Segmentation" in str(name) for name in config.get("architectures") or [])
 
 
+@reads("path", "a model that answers with masks")
 def load_segmenter(
     path: str,
     *,

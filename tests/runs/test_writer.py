@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import ExitStack
 
 import pytest
 
@@ -9,7 +10,7 @@ from medgrpo.errors import UsageError
 from medgrpo.files import read_json
 from medgrpo.records import json_objects
 from medgrpo.runs.record import read_run
-from medgrpo.runs.writer import RunWriter, new_run_name, refuse_used_folder
+from medgrpo.runs.writer import RunWriter, free_folder, new_run_name, refuse_used_folder
 
 
 @pytest.fixture
@@ -99,6 +100,25 @@ def test_names_are_numbered(tmp_path):
     first = new_run_name("balanced", tmp_path)
     (tmp_path / first).mkdir()
     assert new_run_name("balanced", tmp_path) == first[:-1] + "2"
+
+
+def test_runs_that_are_named_at_once_get_folders_of_their_own(tmp_path):
+    place = tmp_path / "runs" / new_run_name("balanced", tmp_path / "runs")
+    with ExitStack() as stack:
+        folders = [stack.enter_context(free_folder(place)) for _ in range(3)]
+    assert [folder.name[-2:] for folder in folders] == ["-1", "-2", "-3"]
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_a_folder_that_an_error_leaves_empty_is_given_back(tmp_path):
+    with pytest.raises(ValueError, match="before anything"), free_folder(tmp_path / "a-1"):
+        raise ValueError("before anything was written")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a-1" / "checkpoints").mkdir(parents=True)
+    with free_folder(tmp_path / "a-1") as folder:
+        pass
+    assert folder.name == "a-2"
+    assert folder.is_dir()
 
 
 def test_a_run_that_was_moved_writes_its_copy_where_it_is_resumed(writer, tmp_path):

@@ -66,3 +66,26 @@ def test_two_processes_save_and_end_when_asked_and_go_on(dataset, tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["steps"] == last
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, last + 1))
+
+
+@pytest.mark.slow
+def test_two_runs_that_are_not_named_get_folders_of_their_own_and_both_finish(dataset, tmp_path):
+    texts = [text for text in SMALL if not text.startswith("launch")]
+    settings = [
+        word for text in (*texts, "training.max_steps=1", f"data.path={dataset}") for word in ("--set", text)
+    ]
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "medgrpo.cli.main", "train", "--json", "--quiet", *settings],
+            cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [one.communicate(timeout=300) for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    runs = [json.loads(out)["run"] for out, _ in said]
+    assert len(set(runs)) == 2
+    for run in runs:
+        assert json.loads((tmp_path / run / "training_info.json").read_text())["finished"]
+    copies = [json.loads(file.read_text())["finished"] for file in (tmp_path / "logs").glob("*.json")]
+    assert copies == [True, True]

@@ -67,7 +67,7 @@ def frame_of(source: Source, ref: ImageRef) -> Frame:
             orientation = opened.getexif().get(0x0112, 1)
             known = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
             return Frame(*opened.size, known)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise whatever they stumble over
         fault = f"{ref.key} is no picture, or damaged"
         raise BadRow("image unreadable", "image", fault, "a picture") from error
 

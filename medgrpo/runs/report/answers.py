@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medgrpo.errors import MedgrpoError
 from medgrpo.figures import direction
 from medgrpo.pages.markup import label, number, quoted, table, text
 from medgrpo.pages.palette import swatch
 from medgrpo.pages.pictures import thumbnail
+from medgrpo.pictures import opened_picture
 from medgrpo.runs.answers import Answer, Difference, ModelScore, SideBySide
 from medgrpo.runs.before_after import Answered
 from medgrpo.runs.stories import Sampled, Story
@@ -250,11 +252,9 @@ def _picture(place: Path | None, image: str) -> str:
     if place is None or not image or not (place / image).is_file():
         return ""
     try:
-        from PIL import Image
-
-        with Image.open(place / image) as opened:
+        with opened_picture(place / image) as opened:
             return thumbnail(opened, PICTURE_PX, alt=image)
-    except (OSError, ImportError, ValueError):
+    except (MedgrpoError, OSError, ImportError, ValueError):
         return ""
 
 

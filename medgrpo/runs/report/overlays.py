@@ -6,9 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from medgrpo.errors import MedgrpoError
 from medgrpo.pages.markup import label, table, text
 from medgrpo.pages.palette import swatch
 from medgrpo.pages.pictures import thumbnail
+from medgrpo.pictures import opened_picture
 
 PICTURES = 4
 """Pictures shown of a run."""
@@ -57,12 +59,10 @@ def overlays_section(runs: Sequence[tuple[int, str, Path]]) -> str:
 
 
 def _cell(file: Path | None) -> str:
-    from PIL import Image
-
     if file is None:
         return "–"
     try:
-        with Image.open(file) as picture:
+        with opened_picture(file) as picture:
             return thumbnail(picture, OVERLAY_PX, alt=f"{file.parent.name} {file.stem}")
-    except OSError:
+    except (MedgrpoError, OSError):
         return f"<code>{text(file.name)}</code> {label('cannot be read', '无法读取')}"

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from medgrpo.files import write_text
+from medgrpo.foreign import reading
 from medgrpo.pages.document import document
 from medgrpo.pages.markup import label, script_json, text
 from medgrpo.pages.palette import style
@@ -25,7 +26,8 @@ def write_report(comparison: Comparison, folder: Path, *, with_failed: bool = Fa
     Args:
         with_failed: draw the curves of failed runs too.
     """
-    page = render(comparison, with_failed=with_failed)
+    with reading([run.record.path or run.name for run in comparison.runs], "training logs"):
+        page = render(comparison, with_failed=with_failed)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
     write_text(path, page)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from medgrpo.methods import METHODS
 from medgrpo.models.families import family_of_processor
+from medgrpo.pictures import opened_picture
 from medgrpo.rows import columns
 
 if TYPE_CHECKING:
@@ -151,9 +152,7 @@ def images_of(row: Row, source: RowSource) -> list[Image]:
 @lru_cache(maxsize=IMAGE_CACHE)
 def open_image(path: str) -> Image:
     """A picture as RGB; the last ones stay decoded."""
-    from PIL import Image
-
-    with Image.open(path) as image:
+    with opened_picture(path) as image:
         return image.convert("RGB")
 
 
@@ -330,15 +329,13 @@ def tokens_of_rows(source: RowSource, processor: Any, numbers: Sequence[int]) ->
 
 def picture_sizes(row: Row, source: RowSource) -> list[tuple[int, int]]:
     """(width, height) of each picture of a row, in pixels; a file is opened only where the row does not say."""
-    from PIL import Image
-
     names = row.get("images") or []
     width, height = row.get("width"), row.get("height")
     if len(names) == 1 and width and height:
         return [(width, height)]
     sizes = []
     for name in names:
-        with Image.open(source.folder / name) as image:
+        with opened_picture(source.folder / name) as image:
             sizes.append(image.size)
     return sizes
 
