@@ -244,3 +244,24 @@ def test_the_best_completion_of_each_prompt_is_taken_once():
     best, counted = best_completions(rows, threshold=0.8)
     assert [(one.prompt_id, one.text) for one in best] == [("p", "better")]
     assert counted.dropped == {"prompt below the threshold": 1}
+
+
+def test_rewards_that_differ_by_the_margin_but_for_rounding_make_a_pair():
+    candidates = [Candidate("p", "good", 0.9, "run"), Candidate("p", "bad", 0.8, "run")]
+    assert 0.9 - 0.8 < 0.1
+    assert len(choose_pairs(candidates, margin=0.1, per_prompt=1).pairs) == 1
+    assert not choose_pairs(candidates, margin=0.11, per_prompt=1).pairs
+
+
+@pytest.mark.parametrize(
+    "words", [["--margin", "nan"], ["--threshold", "inf", "--kind", "sft"], ["--export-review", "sheet.html"]]
+)
+def test_options_that_can_mean_nothing_are_refused(words, tmp_path):
+    """With a margin of NaN no difference is below it: equal rewards made pairs."""
+    from typer.testing import CliRunner
+
+    from medgrpo.cli.make_dpo import app
+
+    done = CliRunner().invoke(app, [str(tmp_path), *words])
+    assert isinstance(done.exception, UsageError)
+    assert words[1] in str(done.exception)
