@@ -23,6 +23,7 @@ from medgrpo import _reward_core as core
 from medgrpo.rewards import masks
 from medgrpo.rewards.box_precision import BoxMatches
 from medgrpo.rewards.boxes import assign
+from tests.peers.coco_files import coco_dataset
 from tests.vessels import generated_batch, real_batch
 
 DATA = Path(os.environ.get("MEDGRPO_DATA", "../shared/data"))
@@ -173,31 +174,6 @@ def detections(pictures, labels, per_picture=7, copies=3, seed=0):
     return predictions, references
 
 
-def as_coco(boxes):
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
-
-
-def coco_parts(predictions, references):
-    annotations, found = [], []
-    for image, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
-        for place, box in enumerate(as_coco(reference["boxes"])):
-            annotations.append(
-                {"id": len(annotations) + 1, "image_id": image, "category_id": int(reference["labels"][place]),
-                 "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
-            )  # fmt: skip
-        for place, box in enumerate(as_coco(prediction["boxes"])):
-            found.append(
-                {"image_id": image, "category_id": int(prediction["labels"][place]), "bbox": box,
-                 "score": float(prediction["scores"][place])}
-            )  # fmt: skip
-    names = sorted({one["category_id"] for one in annotations})
-    return {
-        "images": [{"id": image, "width": 640, "height": 640} for image in range(len(references))],
-        "annotations": annotations,
-        "categories": [{"id": name, "name": str(name)} for name in names],
-    }, found
-
-
 def pycocotools_stats(truth, found):
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -228,7 +204,7 @@ def precision():
     import json
 
     predictions, references = detections(500, 80)
-    truth, found = coco_parts(predictions, references)
+    truth, found = coco_dataset(predictions, references)
     ours = BoxMatches.of_boxes(predictions, references).summary()
     np.testing.assert_allclose(list(ours.values()), faster_stats(truth, found), atol=1e-9)
     peers = {

@@ -1,6 +1,7 @@
 """Fixtures that every test folder shares."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,16 @@ def environment_as_before():
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window, through playwright; tests of pages skip where either is absent."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no chromium; on Debian: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -29,43 +29,23 @@ def test_the_page_names_no_address_and_escapes_what_the_data_says(page):
     assert "&lt;script&gt;" in text
 
 
-def test_a_browser_shows_counts_findings_and_24_cards_with_their_pictures(page, tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright")
-    with sync_api.sync_playwright() as playwright:
-        browser = _chromium(playwright)
-        context = browser.new_context(offline=True)
-        tab = context.new_page()
-        problems = []
-        tab.on("console", lambda message: problems.append(message.text))
-        tab.on("pageerror", lambda error: problems.append(str(error)))
-        tab.goto(page.as_uri())
-        assert tab.title() == f"set {EVIL}"
-        assert tab.locator(".card").count() == 24
-        widths = tab.evaluate("[...document.querySelectorAll('.card img')].map(i => i.naturalWidth)")
-        assert len(widths) == 24
-        assert min(widths) == 120
-        findings = tab.locator(".findings").inner_text()
-        assert "1 questions have different answers for the same picture, 1 of them yes against no" in findings
-        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        tab.screenshot(path=tmp_path / "page.png", full_page=True)
-        browser.close()
+def test_a_browser_shows_counts_findings_and_24_cards_with_their_pictures(browser, page, tmp_path):
+    context = browser.new_context(offline=True)
+    tab = context.new_page()
+    problems = []
+    tab.on("console", lambda message: problems.append(message.text))
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.goto(page.as_uri())
+    assert tab.title() == f"set {EVIL}"
+    assert tab.locator(".card").count() == 24
+    widths = tab.evaluate("[...document.querySelectorAll('.card img')].map(i => i.naturalWidth)")
+    assert len(widths) == 24
+    assert min(widths) == 120
+    findings = tab.locator(".findings").inner_text()
+    assert "1 questions have different answers for the same picture, 1 of them yes against no" in findings
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    tab.screenshot(path=tmp_path / "page.png", full_page=True)
+    context.close()
     assert problems == []
     with Image.open(tmp_path / "page.png") as shot:
         assert shot.height > 1000
-
-
-def _chromium(playwright):
-    import shutil
-
-    path = next(
-        (
-            found
-            for name in ("chromium", "chromium-browser", "google-chrome")
-            if (found := shutil.which(name))
-        ),
-        None,
-    )
-    try:
-        return playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-    except Exception as error:  # noqa: BLE001  (whatever playwright says when it finds no browser)
-        pytest.skip(f"no browser: {str(error).splitlines()[0]}")

@@ -5,18 +5,13 @@
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.pages.pages_made import make_pages
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium; on Debian: apt-get install chromium"),
-]
+pytestmark = pytest.mark.slow
 PAGES = ("eval", "compare", "dataset")
 SHEETS = {"eval": 4, "compare": 8, "dataset": 4}
 """Printed pages at most."""
@@ -25,15 +20,6 @@ SHEETS = {"eval": 4, "compare": 8, "dataset": 4}
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     return make_pages(tmp_path_factory.mktemp("pages 网页"))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def visit(browser, path, **options):

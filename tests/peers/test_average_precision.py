@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from medgrpo.rewards.box_precision import AREA_RANGES, BoxMatches
+from tests.peers.coco_files import coco_dataset
 
 coco = pytest.importorskip("pycocotools.coco")
 from pycocotools.cocoeval import COCOeval  # noqa: E402
@@ -57,33 +58,6 @@ def dataset(seed):
         predictions.append({"boxes": found[order], "scores": scores[order], "labels": found_labels[order]})
         references.append({"boxes": truth, "labels": truth_labels, "iscrowd": crowd, "area": area})
     return predictions, references
-
-
-def as_coco(boxes):
-    """x, y, width, height."""
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
-
-
-def coco_dataset(predictions, references):
-    annotations, found = [], []
-    for image, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
-        for place, box in enumerate(as_coco(reference["boxes"])):
-            annotations.append(
-                {"id": len(annotations) + 1, "image_id": image, "bbox": box,
-                 "category_id": int(reference["labels"][place]), "area": float(reference["area"][place]),
-                 "iscrowd": int(reference["iscrowd"][place])}
-            )  # fmt: skip
-        for place, box in enumerate(as_coco(prediction["boxes"])):
-            found.append(
-                {"image_id": image, "category_id": int(prediction["labels"][place]), "bbox": box,
-                 "score": float(prediction["scores"][place])}
-            )  # fmt: skip
-    labels = sorted({one["category_id"] for one in annotations})
-    return {
-        "images": [{"id": image} for image in range(len(references))],
-        "annotations": annotations,
-        "categories": [{"id": label, "name": str(label)} for label in labels],
-    }, found
 
 
 def pycocotools_evaluation(predictions, references):
@@ -181,8 +155,6 @@ def test_faster_coco_eval_gives_the_same_figures():
         truth, found = coco_dataset(predictions, references)
         if not found or not truth["annotations"]:
             continue
-        for image in truth["images"]:
-            image |= {"width": 1000, "height": 1000}
         theirs = faster.COCO(truth)
         evaluation = faster.COCOeval_faster(theirs, theirs.loadRes(found), "bbox")
         evaluation.run()

@@ -3,7 +3,6 @@
 import json
 import math
 import random
-import shutil
 
 import pytest
 
@@ -11,20 +10,7 @@ from medgrpo.runs.answers import Answer, Difference, ModelScore, Question, SideB
 from medgrpo.runs.comparison import compare_runs
 from medgrpo.runs.report import write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium; on Debian: apt-get install chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+pytestmark = pytest.mark.slow
 
 
 class Visit:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from medgrpo.places import written_places
 
@@ -37,5 +36,8 @@ def event_writer(folder: Path, purge_step: int | None = None) -> Any:
 @contextmanager
 def _machine_unnamed() -> Iterator[None]:
     """TensorBoard asks for the machine's name at one place, and takes no other."""
-    with patch.object(socket, "gethostname", lambda: "local"):
+    before, socket.gethostname = socket.gethostname, lambda: "local"
+    try:
         yield
+    finally:
+        socket.gethostname = before
