@@ -254,7 +254,7 @@ class _Finder:
             hit = next((question for question in self._questions if question and question in prompt), None)
             self._seen[prompt] = self._by_question[hit] if hit is not None else []
         found = self._seen[prompt]
-        if one.row_id in self._rows:
+        if one.row_id is not None and one.row_id in self._rows:
             # Another trainer's numbering may happen to be ours: the question must not be another row's.
             if not found or one.row_id in found or _plain(self._rows[one.row_id]["question"]) in prompt:
                 return one.row_id

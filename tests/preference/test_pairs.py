@@ -82,7 +82,9 @@ def test_length_bias_is_the_share_of_longer_chosen_texts():
 )
 def test_every_pair_keeps_the_margin_and_uses_a_text_once(rows, margin, per_prompt):
     found = choose_pairs([Candidate(p, t, r, "") for p, t, r in rows], margin=margin, per_prompt=per_prompt)
-    assert all(pair.margin >= margin - 1e-9 and pair.chosen.text != pair.rejected.text for pair in found.pairs)
+    assert all(
+        pair.margin >= margin - 1e-9 and pair.chosen.text != pair.rejected.text for pair in found.pairs
+    )
     used = Counter(
         (pair.prompt_id, text) for pair in found.pairs for text in (pair.chosen.text, pair.rejected.text)
     )

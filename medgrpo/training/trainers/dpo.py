@@ -105,8 +105,8 @@ class PreferenceTrainer(RunTrainer, DPOTrainer):
         with self.context.clock.phase("logprobs"):
             chosen, rejected = self.compute_ref_log_probs(SharedPrompts(reference, autocast), inputs)
         inputs = {**inputs, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
-        before, self.precompute_ref_logps = self.precompute_ref_logps, True
+        self.precompute_ref_logps = True  # the reference is in the batch
         try:
             return super()._compute_loss(SharedPrompts(model, autocast), inputs, return_outputs)
         finally:
-            self.precompute_ref_logps = before
+            self.precompute_ref_logps = False  # as `dpo_arguments` leaves it

@@ -155,4 +155,5 @@ def difference_from_stock(
         theirs = model(**inputs, labels=labels, fused_lm_head=True, use_cache=False).log_probs
     found = SharedPrompts(model, autocast)(**ours).log_probs
     counted, expected = (batch["completion_mask"][:, 1:].bool() for batch in (ours, stock))
-    return (found[counted].float() - theirs[expected].float()).abs()
+    difference: torch.Tensor = (found[counted].float() - theirs[expected].float()).abs()
+    return difference
