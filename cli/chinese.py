@@ -128,6 +128,7 @@ HELP = {
     "zero2, zero3, or a DeepSpeed configuration file.": "zero2、zero3 或 DeepSpeed 配置文件。",
     "Spread the model over the GPUs with PyTorch's FSDP2.": "用 PyTorch 的 FSDP2 把模型分布到各 GPU。",
     "Generate with vLLM: colocate or server.": "用 vLLM 生成：colocate 或 server。",
+    "Generate with vLLM: on the training GPUs, by a server, or as the estimate says of this machine.": "用 vLLM 生成：在训练用的 GPU 上、由服务器，或按对本机的估算决定。",
     "Seed of weights, data order and sampling. [0]": "权重、数据顺序和采样的随机种子。[0]",
     "A reward raises: stop, or skip the row and count. [stop]": "奖励函数出错时：stop 停止，skip 略过该行并计数。[stop]",
     "Longest call of a reward of your own; 0: no limit. [600]": "自定义奖励一次调用的最长时间；0 为不限。[600]",

@@ -73,7 +73,13 @@ def train(
         bool | None,
         typer.Option("--fsdp/--no-fsdp", help="Spread the model over the GPUs with PyTorch's FSDP2."),
     ] = None,
-    vllm: Annotated[str | None, typer.Option(help="Generate with vLLM: colocate or server.")] = None,
+    vllm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|colocate|server",
+            help="Generate with vLLM: on the training GPUs, by a server, or as the estimate says of this machine.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, data order and sampling. [0]")] = None,
     on_reward_error: Annotated[
         str | None,
@@ -142,8 +148,8 @@ def train(
         "launch.nodes": nodes,
         "launch.deepspeed": deepspeed,
         "launch.fsdp": fsdp,
-        "vllm.mode": vllm,
-        "rollout.engine": "vllm" if vllm else None,
+        "vllm.mode": None if vllm == "auto" else vllm,
+        "rollout.engine": "vllm" if vllm and vllm != "auto" else None,
         "rewards.on_error": on_reward_error,
         "rewards.timeout_s": reward_timeout,
     }
@@ -154,11 +160,13 @@ def train(
         resolved, name = _resumed(
             said, point, words, {**options, "model.path": model}, trust_rewards or [], own
         )
-        if preset or config:
-            said.note("resuming: the run's own settings count, not --preset and --config; --set changes one")
+        if preset or config or vllm == "auto":
+            said.note(
+                "resuming: the run's own settings count, not --preset, --config and --vllm auto; --set changes one"
+            )
     else:
         resolved = _resolved(said, preset, model, config, words, options, verbose=verbose)
-        resolved, name = _for_this_machine(said, resolved), None
+        resolved, name = _for_this_machine(said, resolved, asks_vllm=vllm == "auto"), None
         grant(rewards_with_code(resolved.config))  # each from a file or an option that this call gives
     settings = resolved.config
     said.note(CHECKING)
@@ -233,21 +241,22 @@ def _what_max_steps_leaves(resolved: Resolved, checks: Preflight) -> str | None:
     return f"max_steps={config.training.max_steps} is of the main stage; {left} ({how} changes that)"
 
 
-def _for_this_machine(said: Output, resolved: Resolved) -> Resolved:
+def _for_this_machine(said: Output, resolved: Resolved, *, asks_vllm: bool) -> Resolved:
     """Engine and prompts of a step as this machine allows, where nobody said; nothing changes where the estimate does
     not know model or card."""
     from dataclasses import replace
 
     from medgrpo.errors import MedgrpoError
-    from medgrpo.estimate.choices import for_this_machine
+    from medgrpo.estimate.choices import NOT_TAKEN, for_this_machine
 
+    settings = resolved.config
+    notes = [NOT_TAKEN.format("nothing is known here of model or card")] if asks_vllm else []
     try:
-        facts = _facts(resolved.config)
-        if facts is None:
-            return resolved
-        settings, notes = for_this_machine(resolved.config, resolved.origins, facts)
+        facts = _facts(settings)
+        if facts is not None:
+            settings, notes = for_this_machine(settings, resolved.origins, facts, asks_vllm=asks_vllm)
     except (MedgrpoError, OSError, ValueError, TypeError):  # a model that the estimate cannot read
-        return resolved
+        pass
     for note in notes:
         said.note(note)
     return replace(resolved, config=settings)

@@ -1,12 +1,15 @@
 """What a plan is told before it costs hours, and what is taken where nobody says."""
 
+from dataclasses import replace
+
 import pytest
 
 from medgrpo.config.checks import check
 from medgrpo.config.presets import resolve_run
 from medgrpo.errors import UsageError
 from medgrpo.estimate import choices
-from medgrpo.estimate.choices import for_this_machine
+from medgrpo.estimate.advice import Change, applied
+from medgrpo.estimate.choices import for_this_machine, server_beside
 from medgrpo.estimate.facts import Facts, situation_of
 from medgrpo.estimate.warnings import plan_warnings
 
@@ -68,11 +71,22 @@ def test_the_presets_of_2024_warn_of_what_they_cost():
     assert not any("warning" in note for note in resolve_run("balanced", model="m")[1])
 
 
-def chosen(monkeypatch, *assignments, gpu="H200", has_vllm=True, samples=1797):
+def chosen(
+    monkeypatch,
+    *assignments,
+    gpu="H200",
+    has_vllm=True,
+    samples=1797,
+    model="Qwen2.5-VL-3B",
+    gpus=1,
+    **options,
+):
     monkeypatch.setattr(choices, "find_spec", lambda name: object() if has_vllm else None)
+    if gpus > 1:
+        assignments = (*assignments, f"launch.gpus={gpus}")
     resolved = resolve_run("balanced", model="m", assignments=assignments)[0]
-    facts = Facts(model="Qwen2.5-VL-3B", gpu=gpu, samples=samples, size=512)
-    return for_this_machine(resolved.config, resolved.origins, facts)
+    facts = Facts(model=model, gpu=gpu, samples=samples, size=512, gpus=gpus)
+    return for_this_machine(resolved.config, resolved.origins, facts, **options)
 
 
 def test_vllm_and_16_prompts_are_taken_where_they_fit_and_nobody_said(monkeypatch):
@@ -98,6 +112,53 @@ def test_vllm_is_not_taken_where_it_was_declined_or_does_not_fit_or_was_never_ru
     monkeypatch, words, gpu, has_vllm
 ):
     assert chosen(monkeypatch, *words, gpu=gpu, has_vllm=has_vllm)[0].rollout.engine == "transformers"
+
+
+@pytest.mark.parametrize(
+    ("words", "gpu", "has_vllm", "why"),
+    [
+        (("tuning.method=qlora",), "H200", True, "only run with tuning.method lora and full"),
+        (("launch.fsdp=true",), "H200", True, "whole weights on each GPU"),
+        ((), "H200", False, "it is not installed (pip install"),
+        ((), "RTX3060", True, "does not fit with room to spare"),
+        ((), "T4", True, "NVIDIA cards with bfloat16"),
+        ((), "cpu", True, "no GPU that the estimate knows"),
+        (("training.method=dpo",), "H200", True, "samples no texts"),
+    ],
+)
+def test_who_asks_for_vllm_auto_hears_why_not(monkeypatch, words, gpu, has_vllm, why):
+    config, notes = chosen(monkeypatch, *words, gpu=gpu, has_vllm=has_vllm, asks_vllm=True)
+    assert config.rollout.engine == "transformers"
+    assert why in notes[0]
+    assert notes[0].startswith("--vllm auto: ")
+
+
+def test_vllm_auto_counts_over_what_a_preset_says(monkeypatch):
+    config, notes = chosen(monkeypatch, "rollout.engine=transformers", asks_vllm=True)
+    assert config.rollout.engine == "vllm"
+    assert "times as fast here by estimate" in notes[0]
+
+
+def test_vllm_auto_names_a_server_beside_only_where_the_estimate_says_that_it_pays(monkeypatch):
+    """The same estimate as typed: what is named is faster by the margin, and what is not named is not."""
+    from medgrpo.estimate.time import hours
+
+    seen = []
+    for model, gpus, words in (
+        ("Qwen2.5-VL-3B", 2, ()),
+        ("Qwen2.5-VL-3B", 8, ()),
+        ("Qwen2.5-VL-7B", 4, ("tuning.method=full",)),
+        ("Qwen2.5-VL-7B", 4, ("launch.deepspeed=zero3",)),
+        ("Qwen2.5-VL-32B", 8, ("launch.deepspeed=zero3",)),
+    ):
+        config, notes = chosen(monkeypatch, *words, model=model, gpus=gpus, asks_vllm=True)
+        facts = Facts(model=model, gpu="H200", samples=1797, size=512, gpus=gpus)
+        here = sum(hours(situation_of(config, facts).work))
+        apart = applied(config, replace(facts, gpus=gpus - 1), Change("", "", server_beside(config, gpus)))
+        pays = apart is not None and sum(hours(apart)) <= 0.95 * here
+        assert any("a vLLM server on GPU" in note for note in notes) == pays, (model, gpus)
+        seen.append(pays)
+    assert len(set(seen)) == 2, seen
 
 
 def test_prompts_that_somebody_set_and_few_rows_stay_as_they_are(monkeypatch):
