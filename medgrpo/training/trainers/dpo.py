@@ -53,23 +53,28 @@ class PreferenceTrainer(RunTrainer, DPOTrainer):
     def __init__(self, context: StageContext, **options: Any) -> None:
         self.context = context
         super().__init__(**options)
+        # Texts alone go TRL's way: short prompts gain little, and a run over them did not learn here as it does there.
+        self.engine = Engine(self, context) if self._is_vision_dataset else None
         self._collate: Any = vars(self)["data_collator"]  # set by TRL
-        self.data_collator: Any = list
-        self.engine = Engine(self, context)
+        if self.engine is not None and self.engine.is_on:
+            self.data_collator: Any = list
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         """Nothing in advance: `dpo_dataset` tokenises a text row when it is asked for."""
         return dataset
 
     def _prepare_inputs(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.engine is None or not isinstance(examples, list):
+            batch: dict[str, Any] = super()._prepare_inputs(examples)
+            return batch
         if self.engine.asks:
-            self._compare(examples)
+            self._compare(self.engine, examples)
         if not self.engine.is_on:
             return self._stock_batch(examples)
-        batch = self._pair_batch(examples)
+        made = self._pair_batch(examples)
         with self.context.clock.phase("vision"):
-            self.engine.keep_features(self, batch["shown"])
-        return batch
+            self.engine.keep_features(self, made["shown"])
+        return made
 
     def _stock_batch(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         # The collator writes into the examples.
@@ -84,7 +89,7 @@ class PreferenceTrainer(RunTrainer, DPOTrainer):
         device = self.accelerator.device
         return {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
 
-    def _compare(self, examples: list[dict[str, Any]]) -> None:
+    def _compare(self, engine: Engine, examples: list[dict[str, Any]]) -> None:
         """Both ways on the first examples; back to TRL's where they differ."""
         import torch
         from trl.models.utils import disable_gradient_checkpointing
@@ -95,7 +100,7 @@ class PreferenceTrainer(RunTrainer, DPOTrainer):
             difference = difference_from_stock(
                 self.model_wrapped, self._pair_batch(few), self._stock_batch(few), self.accelerator.autocast
             )
-        self.engine.judge(self, difference)
+        engine.judge(self, difference)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         if "shown" not in inputs:
