@@ -36,15 +36,10 @@ def flow(tmp_path):
     how = {"MEDGRPO": f"{sys.executable} -m medgrpo.cli.main", "PYTHON": sys.executable}
 
     def start():
-        log = (tmp_path / "said.txt").open("w")
-        return subprocess.Popen(
-            words,
-            env=os.environ | OPTIONS | who | how,
-            cwd=home,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        with (tmp_path / "said.txt").open("w") as log:
+            return subprocess.Popen(
+                words, env=os.environ | OPTIONS | who | how, cwd=home, stdout=log, stderr=log, start_new_session=True
+            )  # fmt: skip
 
     return start
 
