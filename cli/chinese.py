@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from medgrpo.cli.chinese_mistakes import KINDS, MISTAKES
+
 COMMANDS = {
     "preprocess": "把原始图像与问答整理成经过检查的数据集。",
     "estimate-time": "训练前估计时间和显存。",
@@ -247,11 +249,10 @@ MESSAGES = (
     ("hint: {rest}", "提示：{rest}"),
     ("warning: {rest}", "警告：{rest}"),
     ("note: {rest}", "说明：{rest}"),
+    *MISTAKES,
     ("stopped", "已停止"),
-    ("no {kind} called {name}", "没有名为 {name} 的 {kind}"),
     ("one of {choices}", "以下之一：{choices}"),
     ("did you mean {name}?", "是否想写 {name}？"),
-    ("no such option: {name}", "没有选项 {name}"),
     ("No such option: {name}", "没有选项 {name}"),
     ("no model at {path}", "{path} 处没有模型"),
     ("no dataset at {path}", "{path} 处没有数据集"),
@@ -315,6 +316,7 @@ WORDS = {
     "finished": "已完成",
     "running": "运行中",
     "nothing stands out": "没有异常之处",
+    "model": "模型",
 }
 """Single words of results."""
 
@@ -333,10 +335,12 @@ def in_chinese(line: str) -> str:
     """The line in Chinese; as it is where no pattern fits. What follows `error:` and the like is looked up too."""
     if line in WORDS:
         return WORDS[line]
+    if (of_a_kind := re.fullmatch(r"no ([\w -]+?) called (.*)", line, re.DOTALL)) is not None:
+        return f"没有名为 {of_a_kind[2]} 的{KINDS.get(of_a_kind[1], f' {of_a_kind[1]}')}"
     for pattern, chinese in _patterns():
         if (match := pattern.fullmatch(line)) is not None:
             figures = {
-                name: in_chinese(value) if name in ("rest", "what") else value
+                name: in_chinese(value) if name in ("rest", "what", "status") else value
                 for name, value in match.groupdict().items()
             }
             return chinese.format(**figures)

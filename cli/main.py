@@ -121,7 +121,9 @@ class LazyGroup(typer.core.TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Like the parent's, with a did-you-mean for an unknown name."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            raise choice_error("command", args[0], COMMANDS)
+            from medgrpo.cli.mistakes import unknown_command
+
+            raise unknown_command(args[0], choice_error("command", args[0], COMMANDS))
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -199,6 +201,10 @@ def main(arguments: list[str] | None = None) -> None:
             sys.excepthook = _show_trace
             raise
         worded = _as_medgrpo_error(error)
+        if isinstance(worded, UsageError):
+            from medgrpo.cli.mistakes import with_next_step
+
+            worded = with_next_step(worded, arguments)
         if folder := os.environ.get(
             "MEDGRPO_FAILURES"
         ):  # one of several processes: whoever started them says it once
@@ -225,9 +231,9 @@ def _as_medgrpo_error(error: Exception) -> MedgrpoError:
     if isinstance(error, MedgrpoError):
         return error
     if hasattr(error, "format_message"):  # Typer's own errors: an unknown option, a missing argument
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "medgrpo"
-        return UsageError(error.format_message().rstrip("."), hint=f"{command} --help")
+        from medgrpo.cli.mistakes import refused
+
+        return refused(error)
     if isinstance(error, ModuleNotFoundError) and error.name:
         from medgrpo.cli.doctor import EXTRAS
 

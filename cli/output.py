@@ -90,8 +90,14 @@ class Output:
         if not self.as_json:
             print(spoken(message))
 
-    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """A table of the result, on stdout; numbers to the right; left out when the result is JSON."""
+    def table(
+        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, whole: int = 0
+    ) -> None:
+        """A table of the result, on stdout; numbers to the right; left out when the result is JSON.
+
+        Args:
+            whole: so many of the first columns are never broken, however narrow the terminal is.
+        """
         if self.as_json:
             return
         from rich.console import Console
@@ -102,7 +108,12 @@ class Output:
         table = Table()
         for index, column in enumerate(columns):
             numeric = all(isinstance(row[index], int | float) or row[index] is None for row in cells)
-            table.add_column(column, justify="right" if numeric and cells else "left", overflow="fold")
+            table.add_column(
+                column,
+                justify="right" if numeric and cells else "left",
+                overflow="fold",
+                no_wrap=index < whole,
+            )
         for row in cells:
             table.add_row(*(Text(masked(_shown(cell))) for cell in row))  # Text: model output is never markup
         console = Console()

@@ -30,6 +30,10 @@ TAKES_A_RUN = frozenset(
 """Parameters, by their Python names, whose value may be a run or lie in one."""
 
 
+TAKES_WEIGHTS = frozenset(["model", "adapter", "adapters", "base"])
+"""Those that ask for weights."""
+
+
 def understand_run_words(command: Any) -> None:
     """Let the command's parameters understand the word `latest`."""
     for parameter in command.params:
@@ -39,20 +43,56 @@ def understand_run_words(command: Any) -> None:
 
 def _after(callback: Any) -> Any:
     def run_meant(context: Any, parameter: Any, value: Any) -> Any:
-        value = _meant(value)
+        value = _meant(value, parameter.name in TAKES_WEIGHTS)
         return callback(context, parameter, value) if callback else value
 
     return run_meant
 
 
-def _meant(value: Any) -> Any:
+def _meant(value: Any, weights: bool = False) -> Any:
     if isinstance(value, list | tuple):
-        return type(value)(_meant(item) for item in value)
+        return type(value)(_meant(item, weights) for item in value)
     if not isinstance(value, str) or "latest" not in value:
         return value
-    from medgrpo.runs.known import meant
 
     word, equals, weight = value.rpartition("=")  # merge-lora's ADAPTER=WEIGHT
     if equals and re.fullmatch(r"[\d.eE+-]+", weight):
-        return f"{meant(word)}={weight}"
-    return meant(value)
+        return f"{_there(word, weights)}={weight}"
+    return _there(value, weights)
+
+
+def _there(word: str, weights: bool) -> str:
+    """The path that the word means.
+
+    Raises:
+        UsageError: the newest run does not have what is asked for; names the newest that has.
+    """
+    from pathlib import Path
+
+    from medgrpo.errors import UsageError, typed_path
+    from medgrpo.models.folders import WEIGHT_FOLDERS
+    from medgrpo.runs.known import known_runs, meant
+
+    path = meant(word)
+    if path == word:
+        return path
+    runs = known_runs()
+    newest = runs[0]
+    rest = Path(path).relative_to(newest.path)
+
+    def has(run: Path) -> bool:
+        if rest.parts or not weights:
+            return (run / rest).exists()
+        return any((run / name).is_dir() for name in WEIGHT_FOLDERS)
+
+    if has(newest.path):
+        return path
+    what = str(rest) if rest.parts else "weights"
+    other = next((run.path for run in runs[1:] if has(run.path)), None)
+    raise UsageError(
+        f"{word} is {newest.path} ({newest.status or 'status unknown'}), which has no {what}",
+        expected=f"a run with {what}",
+        hint=f"type {typed_path(other / rest)}, the newest that has"
+        if other
+        else "medgrpo runs lists the runs; medgrpo train --resume auto goes on with an unfinished one",
+    )

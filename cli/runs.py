@@ -37,7 +37,7 @@ def runs(
     shown = found[:limit]
     if shown:
         columns = ["run", "preset", "model", "data", "status", "best held-out"]
-        out.table("", columns, [_row(run) for run in shown])
+        out.table("", columns, [_row(run) for run in shown], whole=1)
     else:
         out.text(f"no runs in {folder}/ yet; medgrpo train --preset balanced makes one")
     if len(found) > len(shown):

@@ -126,6 +126,11 @@ ELSEWHERE = {
     "remove_unused_columns": "leave it out: rewards are given every column they ask for",
     "dataloader_num_workers": "leave it out: rows are built as they are asked for",
     "per_device_eval_batch_size": "leave it out: validation chooses its batch by itself",
+    "cuda": "leave it out: a GPU is used where there is one; --gpus N uses several",
+    "device": "leave it out: a GPU is used where there is one; --gpus N uses several, CUDA_VISIBLE_DEVICES=1 chooses",
+    "device_map": "leave it out: a GPU is used where there is one; --deepspeed zero3 spreads a model over several",
+    "gpu": "--gpus N uses several; CUDA_VISIBLE_DEVICES=1 chooses one",
+    "cpu": "CUDA_VISIBLE_DEVICES= in front of the command hides the GPUs",
     "warmup_steps": "training.warmup_ratio is the share of the steps",
 }
 """Names that have no setting, and what to do instead."""

@@ -6,6 +6,7 @@ kept, so that `presets show` and `train` can say why a value is what it is.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -128,7 +129,11 @@ def file_layer(path: Path) -> tuple[Layer, list[str]]:
     """
     check_regular(path)
     if not path.is_file():
-        raise UsageError(f"no configuration file at {path}")
+        raise UsageError(
+            f"no configuration file at {path}",
+            expected="a TOML file; config.toml in a run folder is one",
+            hint="medgrpo presets show balanced lists what may stand in it; --preset NAME needs no file",
+        )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -207,6 +212,9 @@ def parse_value(text: str) -> Any:
     for attempt in (text, written):
         with suppress(tomllib.TOMLDecodeError):
             return tomllib.loads(f"value = {attempt}")["value"]
+    if text.startswith(("{", "[")):  # as JSON writes it: {"answer_match": 1}
+        with suppress(ValueError):
+            return json.loads(text)
     return text
 
 
@@ -279,8 +287,13 @@ def _usage_error(error: ValidationError, origins: dict[str, str]) -> UsageError:
         return UsageError(first["msg"].removeprefix("Value error, "))
     setting = next((known for known in origins if key == known or key.startswith(f"{known}.")), key)
     described = field_keys().get(re.sub(r"^stages\.[^.]+", "stages.<name>", setting))
+    expected = _EXPECTED.get(first["type"], first["msg"].removeprefix("Input should be "))
+    hint = described and f"{setting.rpartition('.')[2]}: {' '.join(described.split())}"
+    given = first.get("input")
+    if isinstance(given, str) and given.lower() != given and given.lower() in re.findall(r"[\w-]+", expected):
+        hint = f"did you mean {given.lower()!r}?"
     return UsageError(
-        f"{setting} = {first.get('input')!r} is not possible ({origins.get(setting, 'default')})",
-        expected=_EXPECTED.get(first["type"], first["msg"].removeprefix("Input should be ")),
-        hint=described and f"{setting.rpartition('.')[2]}: {' '.join(described.split())}",
+        f"{setting} = {given!r} is not possible ({origins.get(setting, 'default')})",
+        expected=expected,
+        hint=hint,
     )

@@ -99,7 +99,9 @@ def parse_mixture(text: str, registry: str | Path | None = None) -> list[Part]:
             raise UsageError(
                 f"no dataset at {name}",
                 expected="a prepared folder, or a name in datasets.toml",
-                hint=f"medgrpo preprocess SOURCE {typed_path(name)}",
+                hint=f"medgrpo preprocess {typed_path(name)} DATASET, then --data DATASET"
+                if Path(name).is_file()
+                else f"check the path, or make it: medgrpo preprocess SOURCE {typed_path(name)}",
             )
         parts.append(part if weight is None else replace(part, weight=weight))
     if not parts:

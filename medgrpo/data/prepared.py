@@ -65,7 +65,7 @@ class PreparedDataset:
             raise UsageError(
                 f"no dataset at {folder}",
                 expected="a folder written by `medgrpo preprocess`",
-                hint=f"medgrpo preprocess SOURCE {typed_path(folder)}",
+                hint=f"check the path, or make it: medgrpo preprocess SOURCE {typed_path(folder)}",
             )
         info_file = folder / INFO_NAME
         if not info_file.is_file():

@@ -75,7 +75,7 @@ def parse_split(text: str) -> tuple[float, float, float] | str:
         shares.append(0.0)
     if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:
         raise UsageError(
-            f"--split {text!r}",
+            f"--split {text!r} is no split",
             expected="auto, official, or shares of train, validation and test that sum to 1",
             hint="--split .8,.1,.1",
         )

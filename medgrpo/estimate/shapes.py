@@ -83,7 +83,7 @@ def find_shape(model: str) -> ModelShape:
     raise UsageError(
         error.problem,
         expected=f"{error.expected}, or a folder with a config.json",
-        hint=f"{error.hint}; or --params 7B for a model of that size",
+        hint="; or ".join(filter(None, (error.hint, "--params 7B for a model of that size"))),
     )
 
 

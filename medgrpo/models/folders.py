@@ -38,5 +38,25 @@ def is_hub_name(path: str) -> bool:
     return looks_so and not any(Path(path).parent.glob("*/training_info.json"))
 
 
+_OWNERS = {
+    "qwen": "Qwen",
+    "internvl": "OpenGVLab",
+    "gemma": "google",
+    "medgemma": "google",
+    "sa2va": "ByteDance",
+}
+"""How names of models begin -> whose they are on the hub."""
+
+
+def instead_of_missing(path: str) -> str:
+    """What to type where there is no model at the path: the owner of a bare name, or how to see what is here."""
+    owner = next((_OWNERS[name] for name in _OWNERS if path.lower().startswith(name)), None)
+    if owner and re.fullmatch(r"[\w.-]*\d[\w.-]*", path):
+        return f"a name on the hub has an owner: {owner}/{path}"
+    if get_close_matches(path, ["latest"], cutoff=0.7):
+        return "did you mean 'latest'?"
+    return "check the path; medgrpo runs lists the runs that are here"
+
+
 BUILT_IN_MASK_MODELS = ("unet", "sa2va-tiny")
 """`--model` of mask models that are built here, drawn from the seed (`medgrpo.segmentation.segmenters`)."""

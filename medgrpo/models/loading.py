@@ -25,7 +25,7 @@ from medgrpo.models.families import (
     tower_of,
 )
 from medgrpo.models.families.base import Tower
-from medgrpo.models.folders import is_hub_name
+from medgrpo.models.folders import instead_of_missing, is_hub_name
 from medgrpo.models.tensor_files import check_files, listed
 
 
@@ -64,6 +64,7 @@ def check_model(path: str, *, revision: str | None = None) -> dict[str, Any] | N
         raise UsageError(
             f"no model at {path}",
             expected="a model folder with config.json, or a hub name such as Qwen/Qwen2.5-VL-3B-Instruct",
+            hint=instead_of_missing(path),
         )
     return None
 

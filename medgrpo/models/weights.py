@@ -16,6 +16,7 @@ from medgrpo.models.folders import (
     BUILT_IN_MASK_MODELS,
     METADATA,
     WEIGHT_FOLDERS,
+    instead_of_missing,
     is_hub_name,
     refuse_mistyped,
 )
@@ -80,6 +81,7 @@ def find_weights(
             f"no model at {path}",
             expected="a model folder (with config.json), an adapter, a run folder, or a hub name such as "
             "Qwen/Qwen2.5-VL-3B-Instruct",
+            hint=instead_of_missing(path),
         )
     inside = weight_folder(folder)
     run = folder if inside != folder else None

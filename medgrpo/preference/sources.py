@@ -96,7 +96,11 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
             datasets.add(data or dataset_of_run(run))
             found = candidates_of_run(run)
         if not found:
-            raise UsageError(f"{run} stored no completions", expected="a run with --method grpo")
+            raise UsageError(
+                f"{run} stored no completions",
+                expected="a run with --method grpo",
+                hint="medgrpo runs lists the runs that are here",
+            )
         candidates += found
     if len(datasets) > 1:
         raise UsageError(

@@ -118,7 +118,13 @@ def parse_columns(text: str | None) -> dict[str, str]:
     for part in filter(None, (part.strip() for part in (text or "").split(","))):
         ours, equals, theirs = part.partition("=")
         if not equals or not ours.strip():
-            raise UsageError(f"--columns has {part!r}", expected="completion=NAME,answer=NAME")
+            other, _, name = part.partition(":")
+            hint = f"--columns {other}={name}" if name else None
+            raise UsageError(
+                f"--columns has {part!r}",
+                expected="NAME HERE=NAME IN THE FILE, such as completion=NAME,answer=NAME",
+                hint=hint,
+            )
         mapping[ours.strip()] = theirs.strip()
     return mapping
 

@@ -75,7 +75,7 @@ def test_overview_and_errors_are_chinese(capsys):
     assert "用奖励微调医学视觉语言模型" in capsys.readouterr().out
     assert ended("presets", "show", "balenced") == 2
     said = capsys.readouterr().err
-    assert "错误：没有名为 'balenced' 的 preset" in said
+    assert "错误：没有名为 'balenced' 的预设" in said
     assert "提示：是否想写 'balanced'？" in said
 
 

@@ -6,30 +6,18 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-NEW_PAGES = (
-    *(
-        "README.md",
-        "README.zh-CN.md",
-        "docs/index.md",
-        "docs/install.md",
-        "docs/first-real-run.md",
-        "docs/zh/index.md",
-    ),
-    *(
-        f"docs/guides/{name}.md"
-        for name in ("vqa", "text-qa", "memory-and-time", "many-gpus", "offline", "folklore", "your-own")
-    ),
-    *(
-        f"docs/zh/{name}.md"
-        for name in (
-            "first-real-run",
-            "guides/vqa",
-            "guides/text-qa",
-            "guides/memory-and-time",
-            "guides/offline",
-        )
-    ),
-)
+GUIDES = ("vqa", "text-qa", "memory-and-time", "many-gpus", "offline", "folklore", "your-own")
+SUBJECTS = ("vessels", "detection", "preferences")
+"""Guides that are pages of their own in English."""
+ENGLISH = {
+    "README.zh-CN.md": "README.md",
+    "docs/zh/index.md": "docs/index.md",
+    "docs/zh/first-real-run.md": "docs/first-real-run.md",
+    **{f"docs/zh/guides/{name}.md": f"docs/guides/{name}.md" for name in GUIDES},
+    **{f"docs/zh/guides/{name}.md": f"docs/{name}.md" for name in SUBJECTS},
+}
+"""Chinese page -> the English page that it follows."""
+NEW_PAGES = (*dict.fromkeys(ENGLISH.values()), "docs/install.md", *ENGLISH)
 """Pages whose blocks are run."""
 
 NOT_RUN = (
@@ -42,6 +30,8 @@ NOT_RUN = (
     (r"^bash packaging/", "builds a wheel; tried by the release workflow"),
     (r"^bash benchmarks/vqa_rad_3b.sh", "has a test of its own"),
     (r"--gpus|--nodes|--vllm|--deepspeed", "needs GPUs"),
+    (r"Sa2VA|runs/sa2va|^medgrpo eval merged data/drive", "needs weights of a hub, and a GPU"),
+    (r"^bash examples/flow.sh", "is run by tests/examples"),
     (r"--install-completion", "changes the shell of whoever runs the tests"),
     (r"--resume auto$", "goes on with what was interrupted, and nothing was"),
 )

@@ -1,5 +1,6 @@
 """README and docs: links lead somewhere, commands are those that there are, blocks run, sentences are short."""
 
+import json
 import re
 import shlex
 import shutil
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image, ImageDraw
 
 from medgrpo.cli.foreign_flags import translate
 from medgrpo.cli.main import COMMANDS, app
 from tests.conftest import ROOT
-from tests.docs.blocks import NEW_PAGES, NOT_RUN, blocks, joined, pages
+from tests.docs.blocks import ENGLISH, NEW_PAGES, NOT_RUN, blocks, joined, pages
 from tests.docs.zygote import CLIENT
 
 LONGEST_SENTENCE = 25
@@ -79,7 +81,14 @@ def test_every_command_has_the_options_that_are_typed(page):
         )
 
 
-@pytest.mark.parametrize("page", [page for page in NEW_PAGES if "zh" not in page])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        *(page for page in pages() if page.startswith("docs/") and "/zh/" not in page),
+    ],
+)
 def test_sentences_are_short(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     text = re.sub(r"```.*?```", "\n\n", text, flags=re.DOTALL)
@@ -120,10 +129,27 @@ def test_both_languages_have_the_same_first_commands(one, other):
         [line for block in blocks(page) for line in joined(block.text)] for page in (one, other)
     )
     assert english[:2] == chinese[:2]
-    assert {line for line in chinese if line.startswith("medgrpo")} - set(english) <= {
-        'medgrpo ask latest runs/latest/demo/data/images/test-00000.png "有没有病灶？"',
-        "medgrpo train --help",
-    }
+
+
+@pytest.mark.parametrize("chinese", sorted(ENGLISH))
+def test_a_chinese_page_types_what_its_english_page_types(chinese):
+    """Commands and options; values may be Chinese."""
+
+    def typed(page):
+        return {
+            " ".join(re.findall(r"^medgrpo \S+|(?<= )--?[a-z][\w-]*", line))
+            for _, line in medgrpo_lines(page)
+        }
+
+    assert typed(chinese) - typed(ENGLISH[chinese]) <= {"medgrpo train --help"}
+
+
+def test_every_guide_has_its_page_in_chinese_and_stands_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in (*ENGLISH, *ENGLISH.values()):
+        assert page.startswith("README") or f" {page.removeprefix('docs/')}\n" in navigation, page
+    english = {page for page in NEW_PAGES if page.startswith("docs/guides/")}
+    assert english <= set(ENGLISH.values())
 
 
 @pytest.mark.slow
@@ -192,6 +218,8 @@ def after_the_demo(shell, tmp_path_factory):
     done = shell("medgrpo train --preset balanced -q", folder)
     assert done.returncode == 0, done.stderr
     _raw_questions(folder)
+    _raw_vessels(folder)
+    _raw_boxes(folder)
     shutil.copytree(next(folder.glob("runs/b*/final_model")), folder / "qwen")
     (folder / "qwen" / "complete.json").unlink(missing_ok=True)
     return folder
@@ -199,8 +227,6 @@ def after_the_demo(shell, tmp_path_factory):
 
 def _raw_questions(folder):
     """VQA-RAD's files in small: its fields, its two splits."""
-    import json
-
     source = folder / "vqa_rad"
     (source / "images").mkdir(parents=True)
     pictures = sorted(folder.glob("runs/b*/demo/data/images/*.png"))[:40]
@@ -232,10 +258,37 @@ def _raw_questions(folder):
         (source / f"{split}.json").write_text(json.dumps(rows))
 
 
-ENGLISH = {"README.zh-CN.md": "README.md"} | {
-    page: page.replace("docs/zh/", "docs/") for page in NEW_PAGES if page.startswith("docs/zh/")
-}
-"""Chinese page -> the English page that it follows."""
+def _raw_vessels(folder):
+    """DRIVE's folder in small: its names, generated vessels."""
+    for name in ("images", "1st_manual", "mask"):
+        (folder / "DRIVE" / name).mkdir(parents=True)
+    for number in range(21, 29):
+        vessels = Image.new("L", (64, 64))
+        draw = ImageDraw.Draw(vessels)
+        for line in range(3):
+            draw.line([(0, 9 + line * 20 - number % 7), (63, number % 11 + line * 17)], fill=255, width=2)
+        retina = Image.merge("RGB", [vessels.point(lambda value: 170 - value // 2)] * 3)
+        retina.save(folder / "DRIVE" / "images" / f"{number}_training.tif")
+        vessels.save(folder / "DRIVE" / "1st_manual" / f"{number}_manual1.gif")
+        Image.new("L", (64, 64), 255).save(folder / "DRIVE" / "mask" / f"{number}_training_mask.gif")
+
+
+def _raw_boxes(folder):
+    """COCO files in small, on the demo's pictures."""
+    source = folder / "COCO_FOLDER"
+    (source / "images").mkdir(parents=True)
+    pictures = sorted(folder.glob("runs/b*/demo/data/images/*.png"))[:20]
+    shutil.copy(pictures[0], folder / "chest.png")
+    images, annotations = [], []
+    for number, picture in enumerate(pictures, 1):
+        shutil.copy(picture, source / "images" / picture.name)
+        with Image.open(picture) as opened:
+            width, height = opened.size
+        images.append({"id": number, "file_name": picture.name, "width": width, "height": height})
+        box = [4 + number % 9, 5, 12, 10 + number % 7]
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0})  # fmt: skip
+    coco = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "nodule"}]}
+    (source / "annotations.json").write_text(json.dumps(coco))
 
 
 @pytest.mark.slow
@@ -255,6 +308,7 @@ def test_the_blocks_of_a_page_run_one_after_the_other(page, shell, after_the_dem
     subprocess.run(["cp", "-al", str(after_the_demo), str(folder)], check=True)
     (folder / "runs" / "latest").unlink(missing_ok=True)
     (folder / "runs" / "latest").symlink_to(next(folder.glob("runs/b*")).name)
+    (folder / "runs" / "grpo").symlink_to(next(folder.glob("runs/b*")).name)
     shutil.rmtree(folder / "logs")
     Path(folder / "logs").mkdir()
     shutil.copy(next(after_the_demo.glob("logs/*.json")), folder / "logs")

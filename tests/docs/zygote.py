@@ -31,7 +31,16 @@ def demo_size(words):
     words = ["qwen" if word == "Qwen/Qwen2.5-VL-3B-Instruct" else word for word in words]
     if words[:1] == ["train"] and "--dry-run" not in words:
         small = [*QUICK]
-        if "--model" not in words and "--method" not in words:
+        if "detection" in words:
+            small += ["stages.sft.max_steps=4", "stages.sft.prompts_per_step=4"]
+        if "vessels-unet" in words:
+            small = [
+                "max_steps=2",
+                "stages.warm.max_steps=4",
+                "masks.image_size=64",
+                "training.prompts_per_step=2",
+            ]
+        if "--model" not in words and "vessels-unet" not in words and "--method" not in words:
             small.append("stages.sft.max_steps=40")
         method = words[words.index("--method") + 1] if "--method" in words else "grpo"
         if method != "grpo":

@@ -194,3 +194,31 @@ def test_a_stop_token_is_no_word_and_no_fault_of_form():
 def test_a_pair_of_levels_after_a_sentence_is_read():
     for completion in ("椎体完好。L3-4", "The disc bulges. L3-4", "<|>"):
         assert text.answer_match([completion], answer=["L3/4"], plain=True)[0] in (0, 1)
+
+
+FLIPS = {
+    "en": ("Is there {}?", "There is {}.", "There is no {}.", "It is not true that there is no {}."),
+    "zh": ("是否有{}？", "可见{}。", "未见{}。", "不能说没有{}。"),
+}
+
+
+def test_a_denial_flips_every_finding_of_the_table_and_two_of_them_do_not():
+    findings = [g["terms"] for g in text.synonyms()["groups"] if g["id"].startswith("finding.")]
+    cases = []
+    for terms in findings:
+        for language, (question, stated, denied, twice) in FLIPS.items():
+            named = next((t for t in terms if t.isascii() == (language == "en") and " " not in t), None)
+            if named is None or named.endswith(("ed", "ing", "ive", "al", "ous", "ic")):
+                continue  # adjectives make no sentence of this form
+            for sentence, truth in ((stated, "yes"), (denied, "no"), (twice, "yes")):
+                cases += [
+                    (question.format(named), sentence.format(named), truth, answer)
+                    for answer in ("yes", "no")
+                ]
+    questions, sentences, _, answers = map(list, zip(*cases, strict=True))
+    scores = text.answer_match(sentences, answer=answers, question=questions, plain=True)
+    wrong = [case for case, score in zip(cases, scores, strict=True) if score != (case[2] == case[3])]
+    assert len(cases) > 500
+    assert {case[1] for case in wrong} <= {"不能说没有病变。"}, wrong[
+        :20
+    ]  # "没有病变" is one term for normal; a known limit

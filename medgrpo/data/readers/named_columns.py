@@ -20,7 +20,10 @@ def check_roles(columns: Mapping[str, str]) -> None:
     """Raise UsageError for a role that no reader knows."""
     for role in columns:
         if role not in ROLES:
-            raise choice_error("role in --columns", role, ROLES)
+            error = choice_error("role in --columns", role, ROLES)
+            turned = columns[role] in ROLES
+            hint = f"the name here stands first: --columns {columns[role]}={role}" if turned else error.hint
+            raise UsageError(error.problem, expected=error.expected, hint=hint)
 
 
 def with_roles(record: dict[str, Any], columns: Mapping[str, str], file: Path) -> dict[str, Any]:

@@ -23,7 +23,9 @@ def read(path: Path) -> Parsed:
         MedgrpoError: what is there is no log.
     """
     if not path.exists():
-        raise UsageError(f"no log at {str(path)!r}", expected=READABLE)
+        raise UsageError(
+            f"no log at {str(path)!r}", expected=READABLE, hint="medgrpo runs lists the runs that are here"
+        )
     if path.is_dir():
         return read_folder(path)
     return read_file(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from medgrpo.errors import MedgrpoError
+from medgrpo.errors import MedgrpoError, typed_path
 from medgrpo.runs.readers.files import read_file
 from medgrpo.runs.readers.parsed import Parsed
 from medgrpo.runs.readers.run_folder import read_run_folder
@@ -55,7 +55,7 @@ def _tracked(path: Path) -> Parsed:
         expected="log.jsonl (a run of medgrpo), trainer_state.json, "
         "checkpoint-*/trainer_state.json, logging.jsonl, trainer_log.jsonl, experiment_log*.jsonl, "
         "events.out.tfevents.*, metrics/ (mlflow) or output.log (wandb)",
-        hint="name the log file itself",
+        hint=_runs_below(path) or "name the log file itself",
     )
 
 
@@ -85,3 +85,9 @@ def _checkpoint_step(state: Path) -> float:
     """The step of the checkpoint that the file lies in; infinite for the folder's own, which is the last."""
     match = re.search(r"checkpoint-(\d+)$", state.parent.name)
     return float(match[1]) if match else float("inf")
+
+
+def _runs_below(path: Path) -> str | None:
+    """What to name instead of a folder of runs."""
+    runs = sorted(file.parent for file in path.glob("*/training_info.json") if not file.parent.is_symlink())
+    return f"it holds {len(runs)} runs: name one, such as {typed_path(runs[-1])}, or latest" if runs else None

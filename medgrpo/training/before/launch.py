@@ -68,7 +68,11 @@ def deepspeed_file(name: str) -> Path:
     if path.is_file():
         return path
     if path.suffix == ".json":
-        raise UsageError(f"no DeepSpeed configuration at {path}")
+        raise UsageError(
+            f"no DeepSpeed configuration at {path}",
+            expected=f"a file, or one of {', '.join(sorted(shipped))}",
+            hint="--deepspeed zero2",
+        )
     raise choice_error("DeepSpeed configuration", name, shipped)
 
 

@@ -119,7 +119,11 @@ def _named(path: Path) -> ResumePoint:
         if path not in complete_checkpoints(path.parent):
             raise UsageError(f"the checkpoint {path} is missing or was not written to its end")
         return ResumePoint(run, path)
-    raise UsageError(f"no run to resume at {path}", expected="a run folder with config.toml in it")
+    raise UsageError(
+        f"no run to resume at {path}",
+        expected="a run folder with config.toml in it",
+        hint="medgrpo runs lists the runs that are here; --resume auto takes the newest unfinished one",
+    )
 
 
 @reads("run", "a run folder with its config.toml")

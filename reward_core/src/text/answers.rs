@@ -12,7 +12,7 @@ use super::lexicon::{Category, Role};
 use super::normalise::normalise;
 use super::notation::is_bare_value;
 use super::numbers::{quantities, Dimension, Quantity};
-use super::polarity::{is_bare, is_possible, polarity, Polarity};
+use super::polarity::{grants, is_bare, polarity, Polarity};
 use super::question::{is_normal, Question};
 use super::relations::{is_related, side_bits};
 use super::selection::is_comparative;
@@ -216,6 +216,13 @@ impl Prompt {
                 said if said == Polarity::of(*wanted) => Verdict::accept(Rule::YesNo),
                 _ => Verdict::reject(Rule::YesNo),
             },
+            Target::Quantities(_) if sum_in(&reference.parsed).is_some() => {
+                if sum_in(answer) == sum_in(&reference.parsed) {
+                    Verdict::accept(Rule::Number)
+                } else {
+                    Verdict::reject(Rule::Number)
+                }
+            }
             Target::Quantities(wanted) => judge_quantities(answer, wanted, question),
             Target::Text(target) => statements::judge(answer, &reference.parsed, target, question),
             Target::Choice(_) => Verdict::reject(Rule::ChoiceOpen),
@@ -406,8 +413,8 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
         if !matches!(token.role, Role::Hedge | Role::Refusal) || is_shared(token) {
             continue;
         }
-        if is_possible(answer, token)
-            && question.is_some_and(|q| q.proposition.is_modal && q.is_polar)
+        if question
+            .is_some_and(|q| q.proposition.is_modal && q.is_polar && grants(answer, token, q))
         {
             continue;
         }
@@ -514,6 +521,15 @@ fn first_sentence(answer: &Parsed, names: impl Fn(&Token) -> bool) -> u32 {
         ) && !t.is_aside
     };
     answer.tokens.iter().find(says).map_or(0, |t| t.sentence)
+}
+
+/// The parts of the sum that a reference such as "3 + 4 = 7" writes.
+fn sum_in(parsed: &Parsed) -> Option<(f64, f64)> {
+    parsed.tokens.windows(2).find_map(|pair| {
+        let gap = &parsed.text[pair[0].end as usize..pair[1].start as usize];
+        let is_sum = pair.iter().all(|t| t.role == Role::Number) && gap.trim() == "+";
+        is_sum.then_some((pair[0].value, pair[1].value))
+    })
 }
 
 fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Question>) -> Verdict {

@@ -8,6 +8,9 @@ use super::words::Break;
 /// Bytes of a Chinese line that may be an item of a list.
 const LONGEST_CHINESE_ITEM: u32 = 12;
 
+/// Brackets in a row that are passed over.
+const LONGEST_BRACKETS: usize = 8;
+
 /// Tokens after a negation in which its verb or its object is looked for.
 const LONGEST_PREDICATE: usize = 64;
 
@@ -84,8 +87,31 @@ impl Parsed {
         }
     }
 
+    /// "Beneath either diaphragm": each of the two; only "either … or" leaves something open.
+    fn settle_either(&mut self) {
+        for at in 0..self.tokens.len() {
+            if self.tokens[at].role != Role::Hedge || self.word(&self.tokens[at]) != "either" {
+                continue;
+            }
+            let names = |t: &Token| matches!(t.category, Category::Organ | Category::Side);
+            let follows = self.tokens[at + 1..]
+                .iter()
+                .take(LONGEST_PREDICATE)
+                .take_while(|t| t.before < Break::Sentence);
+            let is_pair = self.tokens.get(at + 1).is_some_and(names)
+                || self
+                    .tokens
+                    .get(at + 1)
+                    .is_some_and(|t| matches!(self.word(t), "side" | "of"));
+            if is_pair && !follows.into_iter().any(|t| t.role == Role::Or) {
+                self.tokens[at].role = Role::Filler;
+            }
+        }
+    }
+
     pub(super) fn split_segments(&mut self) {
         self.mark_conclusions();
+        self.settle_either();
         let mut sentence = 0;
         let mut is_list = true; // so far, of the sentence
         let mut open: Option<Segment> = None;
@@ -95,6 +121,9 @@ impl Parsed {
             }
             let token = self.tokens[index];
             let opener = match (token.before, token.role) {
+                (Break::Sentence | Break::Semicolon, Role::Than) if self.leads_up(index) => {
+                    Some(Opener::Than)
+                }
                 (Break::Sentence | Break::Semicolon, _) => Some(Opener::Start),
                 (Break::Colon, _) => Some(Opener::Value),
                 (_, Role::And) => Some(Opener::And),
@@ -120,7 +149,9 @@ impl Parsed {
             is_list &= is_bare_line(&token);
             if opener.is_some() || open.is_none() {
                 self.segments.extend(open.take());
-                let opener = if index == 0 {
+                let opener = if index == 0 && token.role == Role::Than && self.leads_up(0) {
+                    Opener::Than
+                } else if index == 0 {
                     Opener::Start
                 } else {
                     opener.unwrap_or(Opener::Start)
@@ -139,6 +170,15 @@ impl Parsed {
             }
         }
         self.segments.extend(open);
+    }
+
+    /// "Compared with the left, the right …": what the sentence says follows its first comma.
+    fn leads_up(&self, index: usize) -> bool {
+        self.tokens[index + 1..]
+            .iter()
+            .take(LONGEST_PREDICATE)
+            .find(|t| t.before >= Break::Comma)
+            .is_some_and(|t| t.before == Break::Comma)
     }
 
     /// A segment that begins at token `index`; a side remark lasts until a verb or a contrast takes up the thread.
@@ -223,7 +263,9 @@ impl Parsed {
             let continues = segment.opener == Opener::Or
                 || segment.opener == Opener::Relative && !self.reads_what_was_said(&segment)
                 || is_list_item;
-            if !continues || segment.opener == Opener::List && self.begins_anew(index) {
+            let begins_anew = segment.opener == Opener::List && self.begins_anew(index)
+                || segment.opener == Opener::And && self.argues_for(&segment);
+            if !continues || begins_anew {
                 is_denied = false;
             }
             let range = segment.first as usize..segment.end as usize;
@@ -272,6 +314,37 @@ impl Parsed {
                         self.tokens[at].is_aside |= is_aside;
                     }
                     _ => {}
+                }
+            }
+        }
+        self.settle_departure();
+    }
+
+    /// "… against a cyst and for an abscess": the second is claimed.
+    fn argues_for(&self, segment: &Segment) -> bool {
+        let first = self.of(segment).iter().find(|t| t.role != Role::And);
+        first.is_some_and(|t| matches!(self.word(t), "for" | "in favor of" | "in favour of"))
+    }
+
+    /// "No deviation from the midline": what something does not depart from is not denied.
+    fn settle_departure(&mut self) {
+        let Some(deviation) = super::lexicon::Lexicon::get().concept("finding.deviation") else {
+            return;
+        };
+        for segment in &self.segments {
+            let tokens = segment.first as usize..segment.end as usize;
+            let mut departs = false;
+            let mut is_from = false;
+            for at in tokens {
+                let token = self.tokens[at];
+                departs |= token.is_negated && token.concept == deviation;
+                is_from |= departs
+                    && matches!(
+                        &self.text[token.start as usize..token.end as usize],
+                        "from" | "off"
+                    );
+                if is_from {
+                    self.tokens[at].is_negated = false;
                 }
             }
         }
@@ -326,6 +399,7 @@ impl Parsed {
         for at in 1..self.tokens.len() {
             let (before, token) = (self.tokens[at - 1], self.tokens[at]);
             let is_exam = before.category == Category::Modality
+                || is_operation(&before)
                 || matches!(
                     self.word(&before),
                     "scan"
@@ -337,6 +411,10 @@ impl Parsed {
                         | "staging"
                         | "imaging"
                 );
+            if matches!(self.word(&token), "用于" | "用来") && self.is_for_screening(&token) {
+                self.tokens[at].role = Role::Condition;
+                continue;
+            }
             if !is_exam || token.role != Role::Preposition || self.word(&token) != "for" {
                 continue;
             }
@@ -345,6 +423,23 @@ impl Parsed {
                 self.tokens[at].role = Role::Condition;
             }
         }
+    }
+
+    /// "用于肿瘤筛查": says what the picture is for.
+    fn is_for_screening(&self, token: &Token) -> bool {
+        let segment = &self.segments[token.segment as usize];
+        let end = self.tokens[segment.end as usize - 1].end as usize;
+        let from = self.tokens.partition_point(|t| t.start < token.start);
+        let last = self.tokens[from..]
+            .iter()
+            .take(LONGEST_PREDICATE)
+            .take_while(|t| t.end as usize <= end)
+            .last();
+        let rest = &self.text
+            [token.end as usize..last.map_or(end, |t| t.end as usize).max(token.end as usize)];
+        ["筛查", "评估", "随访", "监测", "排除", "诊断"]
+            .iter()
+            .any(|w| rest.contains(w))
     }
 
     /// "The resected specimen", "removed from the patient": no denial of what is shown.
@@ -541,14 +636,20 @@ impl DenialReach {
     /// Goes on to segment `index`, the one after the last.
     fn enter(&mut self, segments: &[Segment], tokens: &[Token], index: usize) {
         let segment = &segments[index];
+        // "… is dilated (hydronephrosis), that of the right is not": the bracket is part of the clause before
+        let before = (0..index)
+            .rev()
+            .take(LONGEST_BRACKETS)
+            .find(|&i| segments[i].opener != Opener::Bracket)
+            .unwrap_or(0);
         let is_in_list = matches!(
             segment.opener,
             Opener::And | Opener::Or | Opener::List | Opener::Bracket | Opener::Value
         ) && index > 0
-            && !segments[index - 1].has_verb
+            && !segments[before].has_verb
             && segments[index - 1].sentence == segment.sentence
             && (segment.opener != Opener::List || !is_own_clause(segments, tokens, index));
-        if !is_in_list {
+        if !is_in_list && !dismisses_what_precedes(segments, tokens, index) {
             self.first = segment.first as usize;
         }
     }
@@ -584,6 +685,28 @@ pub fn says_of_place(tokens: &[Token]) -> bool {
     tokens.iter().any(|t| t.is_content() && is_place(t)) && tokens.iter().any(is_said)
 }
 
+/// "… but ruled out", "… . It is unlikely": names nothing, denies, and the clause before does not affirm anything.
+fn dismisses_what_precedes(segments: &[Segment], tokens: &[Token], index: usize) -> bool {
+    let of = |s: &Segment| &tokens[s.first as usize..s.end as usize];
+    let own = of(&segments[index]);
+    let Some(before) = index.checked_sub(1).map(|i| of(&segments[i])) else {
+        return false;
+    };
+    let affirms = |t: &Token| matches!(t.role, Role::Affirm | Role::Yes | Role::No);
+    let is_dismissal = |t: &Token| matches!(t.role, Role::Negation | Role::NegationBack);
+    let follows = match segments[index].opener {
+        Opener::Contrast => true,
+        Opener::Start => own
+            .first()
+            .is_some_and(|t| matches!(t.role, Role::Determiner | Role::Contrast | Role::Filler)),
+        _ => false,
+    };
+    follows
+        && own.iter().any(is_dismissal)
+        && !own.iter().any(|t| t.is_content() || affirms(t))
+        && !before.iter().any(|t| affirms(t) || is_dismissal(t))
+}
+
 /// "左肾没有" after "结石在右肾": the one before says where something is, this one only names a place.
 fn is_own_clause(segments: &[Segment], tokens: &[Token], index: usize) -> bool {
     let of = |s: &Segment| &tokens[s.first as usize..s.end as usize];
@@ -602,6 +725,18 @@ fn is_own_clause(segments: &[Segment], tokens: &[Token], index: usize) -> bool {
         && content.all(is_place)
         && before.iter().any(is_place)
         && before.iter().any(|t| t.is_content() && !is_place(t))
+}
+
+/// "Cholecystectomy": what it was done for is not there any more.
+fn is_operation(token: &Token) -> bool {
+    let lexicon = super::lexicon::Lexicon::get();
+    lexicon.concept("other.surgery").is_some_and(|surgery| {
+        token.concept == surgery
+            || lexicon
+                .concepts
+                .get(token.concept as usize)
+                .is_some_and(|c| c.broader.contains(&surgery))
+    })
 }
 
 fn is_bare_line(token: &Token) -> bool {

@@ -146,7 +146,7 @@ impl Parsed {
 
     /// "At first glance the left lung is abnormal, but …": up to the contrast, the conclusion or the end of the sentence.
     fn set_aside_concessions(&mut self) {
-        let mut at = 0;
+        let (mut at, mut done) = (0, 0);
         while at < self.tokens.len() {
             let token = self.tokens[at];
             let segment = self.segments[token.segment as usize];
@@ -156,6 +156,13 @@ impl Parsed {
                 .iter()
                 .all(|t| !t.is_content() && t.role != Role::Negation)
                 || self.word(&token).starts_with("mistaken");
+            if token.role == Role::Concede && self.concedes_what_precedes(at) {
+                let first = (segment.first as usize).max(done);
+                self.set_aside(first..at + 1, Standing::Conceded);
+                at += 1;
+                done = at;
+                continue;
+            }
             if token.role != Role::Concede || !opens {
                 at += 1;
                 continue;
@@ -171,6 +178,20 @@ impl Parsed {
             self.set_aside(at..end, Standing::Conceded);
             at = end;
         }
+    }
+
+    /// "Melanoma was considered, but …": what stands before the word is not claimed where something follows.
+    fn concedes_what_precedes(&self, at: usize) -> bool {
+        let token = &self.tokens[at];
+        let word = self.word(token);
+        let segment = &self.segments[token.segment as usize];
+        (word.starts_with("was ") || word.starts_with("were "))
+            && self.tokens[segment.first as usize..at]
+                .iter()
+                .any(Token::is_content)
+            && self.tokens[segment.end as usize..]
+                .iter()
+                .any(|t| t.is_content() || matches!(t.role, Role::Negation | Role::NegationBack))
     }
 
     /// A word that may take back what came before: it opens its segment, and something follows.

@@ -43,7 +43,7 @@ pub fn read(text: &str, words: &[Word], at: usize) -> Option<Notation> {
             return Some(found);
         }
         let next = words.get(at + 1).map(|w| text.as_bytes()[w.1 as usize]);
-        if first.len() <= 4 && matches!(byte, b'c' | b't' | b'l' | b's') {
+        if first.len() <= 6 && matches!(byte, b'c' | b't' | b'l' | b's') {
             if let Some(found) = reader.letter_level(at) {
                 return Some(found);
             }
@@ -157,7 +157,10 @@ const SCALES: [(&str, u64); 10] = [
 ];
 
 /// Names that own a scale, and the scale that a value right after them is on: "ASA III", "WHO 2", "Stanford A".
-const OWNERS: [(&str, u64); 22] = [
+const OWNERS: [(&str, u64); 25] = [
+    ("fitzpatrick", 3),
+    ("forrest", 4),
+    ("mallampati", 4),
     ("asa", 4),
     ("nyha", 4),
     ("killip", 4),
@@ -256,6 +259,9 @@ impl<'a> Reader<'a> {
     /// "L4", "Th12", "L4/5", "L4-L5", "L 4", "C-3".
     fn letter_level(&self, at: usize) -> Option<Notation> {
         let first = self.word(at)?;
+        if let Some((first, second)) = two_levels(first) {
+            return Some(self.level(first, Some(second), at, 1));
+        }
         let (letters, digits) = split_digits(first);
         let region = region_of_letters(letters)?;
         let (number, mut used) = if digits.is_empty() {
@@ -418,10 +424,19 @@ impl<'a> Reader<'a> {
             }
         }
         let key = SCALE | scale << 32 | value << 8 | suffix;
+        // "type II-III" names two values
+        let other = self
+            .words
+            .get(at + words)
+            .filter(|w| matches!(w.3, Break::Hyphen | Break::Slash) && value > 0)
+            .and_then(|_| self.word(at + words))
+            .and_then(value_with_suffix)
+            .filter(|o| (1..=12).contains(&o.0) && *o != (value, suffix))
+            .map(|(value, suffix)| SCALE | scale << 32 | value << 8 | suffix);
         Some(Notation {
-            keys: [Some(key), None],
+            keys: [Some(key), other],
             category: Category::Scale,
-            words,
+            words: words + usize::from(other.is_some()),
         })
     }
 
@@ -571,6 +586,19 @@ fn split_digits(word: &str) -> (&str, &str) {
     let (letters, digits) = word.split_at(letters);
     let is_number = digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit());
     (letters, if is_number { digits } else { "x" })
+}
+
+/// "l5s1", written together.
+fn two_levels(word: &str) -> Option<(u64, u64)> {
+    let (letters, _) = split_digits(word);
+    let rest = &word[letters.len()..];
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, second) = rest.split_at(digits);
+    let (region, number) = (region_of_letters(letters)?, number.parse().ok()?);
+    let (letters, digits) = split_digits(second);
+    let (next_region, next) = (region_of_letters(letters)?, digits.parse().ok()?);
+    (is_level(region, number) && is_level(next_region, next))
+        .then(|| (level_key(region, number), level_key(next_region, next)))
 }
 
 fn region_of_letters(letters: &str) -> Option<u64> {

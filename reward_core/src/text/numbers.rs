@@ -60,6 +60,14 @@ impl Quantity {
     /// Whether both name the same amount: counts exactly, measured sizes within [`TOLERANCE`].
     #[must_use]
     pub fn agrees_with(&self, other: &Self) -> bool {
+        if self.dimension == Dimension::Count
+            && other.dimension == Dimension::Percent
+            && self.bound == other.bound
+            && self.value > 0.0
+            && self.value < 1.0
+        {
+            return (100.0 * self.value - other.value).abs() <= 1e-6; // 0.35 is 35 %
+        }
         let is_unit_left_out = self.dimension == Dimension::Count && has_one_unit(other.dimension);
         if self.dimension != other.dimension && !is_unit_left_out
             || direction(self.bound) != direction(other.bound)

@@ -12,7 +12,7 @@ use super::relations::{
 };
 use std::cell::OnceCell;
 
-use super::clauses::Opener;
+use super::clauses::{says_of_place, Opener};
 use super::tokens::{Bound, Parsed, Token};
 
 /// What an answer says.
@@ -216,6 +216,9 @@ fn clauses<'a>(answer: &'a Parsed, sentence: &'a [Token]) -> impl Iterator<Item 
         a.segment == b.segment
             || !(segment.opener == Opener::Contrast
                 || segment.opener == Opener::Start
+                || segment.opener == Opener::List
+                    && !answer.word(b).is_ascii()
+                    && says_of_place(answer.of(segment)) // "肝脏肿大，脾脏正常"
                 || segment.has_verb
                     && matches!(
                         segment.opener,
@@ -380,11 +383,30 @@ fn says_possible(answer: &Parsed, sentence: &Clause<'_>) -> bool {
 /// "Possible", which answers "Can X cause Y?".
 #[must_use]
 pub fn is_possible(answer: &Parsed, token: &Token) -> bool {
-    token.role == Role::Hedge
-        && matches!(
-            &answer.text[token.start as usize..token.end as usize],
-            "possible" | "有可能"
-        )
+    token.role == Role::Hedge && matches!(answer.word(token), "possible" | "有可能")
+}
+
+/// "It may" where the question asks "May X cause Y?": a possibility is all that is asked for.
+#[must_use]
+pub fn grants(answer: &Parsed, token: &Token, question: &Question) -> bool {
+    let text = &question.parsed.text;
+    let asks_effect = [
+        " cause",
+        " lead ",
+        " result",
+        " produce",
+        " occur",
+        " increase",
+        " affect",
+        "导致",
+        "引起",
+        "造成",
+        "诱发",
+    ]
+    .iter()
+    .any(|w| text.contains(w));
+    is_possible(answer, token)
+        || asks_effect && matches!(answer.word(token), "may" | "might" | "possibly" | "可能")
 }
 
 /// What a clause says to the proposition of the question.
@@ -441,7 +463,7 @@ fn proposition_says(
         if let Some(said) = one_of_both(answer, clause, question, normal) {
             return said;
         }
-        return normality_says(&clause.content, normal, question);
+        return normality_says(answer, clause, normal, question);
     }
     core_says(answer, clause, question)
 }
@@ -523,7 +545,7 @@ fn one_of_both(
     if asked != 3 || !matches!(said, 1 | 2) {
         return None;
     }
-    match normality_says(&clause.content, normal, question) {
+    match normality_says(answer, clause, normal, question) {
         Stated::Firm(true) | Stated::Weak(true) => Some(if says_only(answer, clause) {
             Stated::Firm(false)
         } else {
@@ -542,11 +564,54 @@ fn says_only(answer: &Parsed, clause: &Clause<'_>) -> bool {
     })
 }
 
-fn normality_says(content: &[&Token], asked: bool, question: &Question) -> Stated {
+/// "The size is normal": of one aspect of what is asked about, which says little of the whole.
+fn speaks_of_aspect(answer: &Parsed, tokens: &[&Token], question: &Question) -> bool {
+    tokens.iter().any(|t| {
+        let word = answer.word(t);
+        matches!(
+            word,
+            "size"
+                | "shape"
+                | "contour"
+                | "position"
+                | "location"
+                | "outline"
+                | "density"
+                | "echogenicity"
+                | "echotexture"
+                | "signal"
+                | "attenuation"
+                | "in size"
+                | "color"
+                | "colour"
+                | "大小"
+                | "形态"
+                | "轮廓"
+                | "位置"
+                | "密度"
+                | "信号"
+                | "体积"
+                | "颜色"
+        ) && !question.parsed.text.contains(word)
+    })
+}
+
+fn normality_says(
+    answer: &Parsed,
+    clause: &Clause<'_>,
+    asked: bool,
+    question: &Question,
+) -> Stated {
+    let (content, tokens) = (&clause.content, &clause.tokens);
     let token = content.iter().find(|t| t.category == Category::Normality);
     if let Some(token) = token {
         let says_normal = is_normal(token) != token.is_negated;
-        return Stated::Firm(says_normal == asked);
+        let said = says_normal == asked;
+        return if says_normal && speaks_of_aspect(answer, tokens, question) {
+            Stated::Weak(said)
+        } else {
+            Stated::Firm(said)
+        };
     }
     let asks_open = ["patent", "通畅"]
         .iter()
@@ -591,7 +656,14 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             .iter()
             .filter(|t| t.is_stated() && !question.names(t))
     };
-    let opposes = news().any(|t| core.iter().chain(place).any(|a| are_opposite(a, t)));
+    // "the midline is shifted to the left" where a shift is asked
+    let is_moved = content
+        .iter()
+        .any(|t| t.is_stated() && is_change(t) && core.iter().any(|a| a.key == t.key));
+    let opposes = news().any(|t| {
+        !(is_moved && matches!(t.category, Category::Direction | Category::Side))
+            && core.iter().chain(place).any(|a| are_opposite(a, t))
+    });
     let replaces = [Category::Plane, Category::Modality]
         .iter()
         .any(|&category| {
@@ -773,7 +845,15 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
             && after.len() == 2
             && after[1].role == Role::Filler
     });
-    if says_class {
+    // "Granulomas are collections of histiocytes."
+    let says_sort = tokens[at..]
+        .windows(3)
+        .find(|w| matches!(answer.word(w[0]), "is" | "are"))
+        .is_some_and(|w| {
+            let is_sort = w[1].category == Category::Unknown && w[1].role == Role::Content;
+            is_sort && answer.word(w[1]).ends_with('s') && answer.word(w[2]) == "of"
+        });
+    if says_class || says_sort {
         return true;
     }
     let opens_bare = tokens[..at]
@@ -798,6 +878,16 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
                 | "often"
                 | "defined"
                 | "caused"
+                | "graded"
+                | "classified"
+                | "divided"
+                | "subdivided"
+                | "categorized"
+                | "categorised"
+                | "characterized by"
+                | "characterised by"
+                | "diagnosed"
+                | "treated"
                 | "cause"
                 | "common"
         ) || answer.word(verb) == "是"

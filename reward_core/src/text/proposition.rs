@@ -150,6 +150,12 @@ impl Proposition {
                 .collect()
         };
         let mut core = others(&outside);
+        if let Some(verb) = is_existence.then(|| showing_verb(parsed)).flatten() {
+            // "Does the biopsy show granulomas?" asks of the biopsy, and for the granulomas
+            if core.iter().any(|(i, _)| *i > verb) {
+                core.retain(|(i, _)| *i > verb);
+            }
+        }
         if core.is_empty() {
             core = outside
                 .iter()
@@ -172,7 +178,12 @@ impl Proposition {
             && !has_predicate
             && is_site_phrase(parsed, &phrases);
         proposition.is_location = is_location;
-        proposition.is_identity = is_be && is_pronoun && outside.iter().any(|(_, t)| is_picture(t));
+        let is_this = ["这", "该", "此"]
+            .iter()
+            .any(|w| parsed.text.starts_with(w))
+            && parsed.text.contains('是');
+        proposition.is_identity =
+            (is_be && is_pronoun || is_this) && outside.iter().any(|(_, t)| is_picture(t));
         if core.is_empty()
             || (is_location || parsed.text.contains('在')) && !is_existence && normality.is_none()
         {
@@ -258,6 +269,12 @@ fn is_existence(parsed: &Parsed, first: &(&str, &str)) -> bool {
             && !matches!(word, "positive" | "evident" | "included");
         shows || affirms || EXISTING_CHINESE.contains(&word)
     })
+}
+
+/// Where the verb stands of which one thing is the subject and another the object: "show", "contain", "have".
+fn showing_verb(parsed: &Parsed) -> Option<usize> {
+    let is_it = |t: &Token| t.role == Role::Verb && SHOWING.contains(&word(parsed, t));
+    parsed.tokens.iter().position(is_it)
 }
 
 /// For each token, whether it stands in a phrase such as "in the left lung".

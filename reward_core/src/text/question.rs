@@ -79,6 +79,7 @@ impl Question {
             segment.standing = Standing::Stands;
         }
         let mut keys: Vec<u64> = parsed.content().map(|t| t.key).collect();
+        keys.extend(parsed.content().filter_map(|t| parsed.head_of(t)));
         keys.sort_unstable();
         keys.dedup();
         let first = parsed
@@ -321,6 +322,20 @@ impl Question {
     }
 }
 
+impl Parsed {
+    /// The key of "disc" where the token is "optic disc": the last word names the same thing once more.
+    fn head_of(&self, token: &Token) -> Option<u64> {
+        let (_, head) = self.word(token).rsplit_once(' ')?;
+        let head = Self::new(head);
+        match head.tokens.as_slice() {
+            [one] if one.category == Category::Organ && token.category == Category::Organ => {
+                Some(one.key)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What stands on both sides of "or": its first content word, the last one before it, the items of a list that
 /// leads up to it, and what is of the same kind ("in the left or right lung").
 fn alternatives(parsed: &Parsed) -> Vec<u64> {
@@ -335,7 +350,18 @@ fn alternatives(parsed: &Parsed) -> Vec<u64> {
             .iter()
             .filter(|t| t.is_content())
             .collect();
-        let Some(first) = after.first() else { continue };
+        // "肝左叶还是肝右叶": what both name is no alternative
+        let is_common = |t: &Token| {
+            index > 0
+                && parsed
+                    .of(&parsed.segments[index - 1])
+                    .iter()
+                    .any(|o| o.key == t.key && o.is_negated == t.is_negated)
+        };
+        let own = after.iter().find(|t| !is_common(t));
+        let Some(first) = own.or(after.first()) else {
+            continue;
+        };
         keys.push(first.key);
         keys.extend(run_after(&after));
         for earlier in (0..index).rev() {

@@ -341,9 +341,24 @@ impl Parsed {
                     | "均"
                     | "皆"
             )
-        });
+        }) || self.has_plural_verb(segment);
         let is_chinese_pair = segment.opener == Opener::And && !segment.has_verb;
         is_list && open.says == Says::Nothing && !open.has_verb && (is_shared || is_chinese_pair)
+    }
+}
+
+impl Parsed {
+    /// "… and T9 keep their height": the verb is of both.
+    fn has_plural_verb(&self, segment: &Segment) -> bool {
+        let verb = self.of(segment).iter().find(|t| t.role == Role::Verb);
+        segment.opener == Opener::And
+            && verb.is_some_and(|t| {
+                let word = self.word(t);
+                word.is_ascii()
+                    && !word.ends_with('s')
+                    && !word.ends_with("ed")
+                    && !word.ends_with("ing")
+            })
     }
 }
 

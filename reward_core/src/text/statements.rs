@@ -18,6 +18,9 @@ use super::tokens::{Parsed, Token, NO_CONCEPT};
 use super::verdict::{Rule, Verdict, REJECTED_MAXIMUM};
 use super::words::Break;
 
+/// Words of a question that a sentence repeats at its head to answer it.
+const LONGEST_FRAME: usize = 8;
+
 /// Judges `answer` against one reference in words.
 ///
 /// The first sentence that answers decides; what follows may only take it back.
@@ -76,7 +79,10 @@ pub fn judge(
         if covered == 0.0 && !answers {
             continue;
         }
-        let contradiction = scope.contradiction();
+        let mut contradiction = scope.contradiction();
+        if contradiction == Some(Rule::ExtraItem) && scope.names_thing() && scope.reading_covers() {
+            contradiction = None; // "blunting with a meniscus, consistent with an effusion"
+        }
         if covered >= 1.0 && contradiction.is_none() {
             let is_taken_back = sentences[index + 1..].iter().any(|later| {
                 (Scope {
@@ -85,6 +91,18 @@ pub fn judge(
                 })
                 .denies_all()
             });
+            let is_overruled = !is_taken_back
+                && !scope.names_question()
+                && sentences[index + 1..].iter().any(|later| {
+                    (Scope {
+                        sentence: later,
+                        ..scope
+                    })
+                    .answers_otherwise()
+                });
+            if is_overruled {
+                return Verdict::reject(Rule::ExtraItem);
+            }
             return if is_taken_back {
                 Verdict::reject(Rule::NegationDiffers)
             } else {
@@ -230,11 +248,18 @@ impl<'a> Scope<'a> {
         if self.is_last_fragment() {
             return self.covered() >= 1.0 && self.contradiction().is_none();
         }
-        tokens.first().is_some_and(|t| t.role == Role::Determiner)
+        let argues = |t: &Token| {
+            let word = self.answer.word(t);
+            word.starts_with("argue") || word.starts_with("speak")
+        };
+        tokens
+            .iter()
+            .find(|t| t.role != Role::Filler)
+            .is_some_and(|t| t.role == Role::Determiner)
             && tokens
                 .iter()
                 .take(5)
-                .any(|t| t.role == Role::Verb || t.role == Role::Affirm)
+                .any(|t| t.role == Role::Verb || t.role == Role::Affirm || argues(t))
             && self.covered() >= 1.0
             && self.contradiction().is_none()
     }
@@ -316,6 +341,35 @@ impl<'a> Scope<'a> {
         self.segments().any(|s| s.is_firm)
             || self.main().any(|t| !t.is_modifier && self.is_restated(t))
             || shares_verb()
+    }
+
+    /// "The arrow points to the pancreas." where that is asked: another place, with subject and verb of the question.
+    fn answers_otherwise(&self) -> bool {
+        let wants_place = self
+            .target
+            .required
+            .iter()
+            .all(|w| kind_of(w.category) == Kind::Place);
+        let verbs = |parsed: &'a Parsed, tokens: &'a [Token]| {
+            tokens
+                .iter()
+                .filter(|t| t.is_content() || t.role == Role::Verb && !parsed.is_auxiliary(t))
+                .take(LONGEST_FRAME)
+                .map(|t| t.key)
+                .collect::<Vec<u64>>()
+        };
+        let Some(question) = self.question.filter(|_| wants_place) else {
+            return false;
+        };
+        let frame = verbs(&question.parsed, &question.parsed.tokens);
+        let said = self
+            .sentence
+            .first()
+            .map_or_else(Vec::new, |s| verbs(self.answer, self.answer.of(s)));
+        frame.len() > 1
+            && said.starts_with(&frame)
+            && self.covered() < 1.0
+            && self.contradiction().is_some()
     }
 
     /// A later sentence that answers completely in words of the question.
@@ -563,6 +617,7 @@ impl<'a> Scope<'a> {
 
     fn means(&self, token: &Token, want: &Token) -> bool {
         token.key == want.key
+            || token.concept == NO_CONCEPT && Some(token.key) == self.target.acronym
             || entails(token, want)
             || is_same_word((self.answer, token), (self.reference, want))
             || self.is_within_term(token, want)
@@ -745,7 +800,24 @@ impl<'a> Scope<'a> {
                     && matches!(t.role, Role::Verb | Role::Affirm)
             })
         };
-        token.category != Category::Level && segment.near < token.start && !found_there()
+        let is_beside = || {
+            let near = &self.answer.text[segment.near as usize..];
+            [
+                "level",
+                "one level",
+                "just ",
+                "immediately ",
+                "next to",
+                "adjacent to",
+                "beneath",
+                "under",
+            ]
+            .iter()
+            .any(|w| near.starts_with(w))
+        };
+        segment.near < token.start
+            && (token.category != Category::Level || is_beside())
+            && !found_there()
     }
 
     /// A list item or alternative beside the right one.
@@ -906,6 +978,12 @@ impl<'a> Scope<'a> {
             .required
             .iter()
             .any(|w| w.category == Category::Plane);
+        let wants_value = !self.target.required.is_empty()
+            && self
+                .target
+                .required
+                .iter()
+                .all(|w| matches!(w.category, Category::Scale | Category::Level));
         let is_open = |t: &&Token| {
             !self.is_restated(t)
                 && !self.is_landmark(t)
@@ -916,7 +994,9 @@ impl<'a> Scope<'a> {
                     Category::Attribute | Category::Color | Category::Side | Category::Normality
                 )
         };
-        let all: Vec<&Token> = content.collect();
+        // "category 4, suspicious": the adjective is no other value
+        let is_comment = |t: &&&Token| wants_value && t.category == Category::Unknown;
+        let all: Vec<&Token> = content.filter(|t| !is_comment(&t)).collect();
         let belongs = all.iter().any(|t| {
             self.reference
                 .content()

@@ -8,6 +8,7 @@ use super::polarity::{is_bare, polarity, Polarity};
 use super::question::{is_normal, Question};
 use super::relations::entails;
 use super::tokens::{Parsed, Token};
+use super::words::word_key;
 
 /// What an answer must say to match a reference.
 #[derive(Clone, Debug)]
@@ -95,6 +96,20 @@ pub struct TextTarget {
     pub is_any: bool,
     /// Amounts it must give, apart from the words.
     pub amounts: Vec<Quantity>,
+    /// "bcc" for "basal cell carcinoma".
+    pub acronym: Option<u64>,
+}
+
+/// The key of the initials of three words or more.
+fn acronym_of(text: &str) -> Option<u64> {
+    let words = || {
+        text.split([' ', '-'])
+            .map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()))
+            .filter(|w| !matches!(*w, "" | "of" | "the" | "and" | "with" | "in"))
+    };
+    let is_plain = words().all(|w| w.bytes().all(|b| b.is_ascii_lowercase()));
+    let initials: String = words().filter_map(|w| w.chars().next()).collect();
+    (is_plain && (3..=6).contains(&initials.len())).then(|| word_key(&initials))
 }
 
 impl TextTarget {
@@ -155,6 +170,7 @@ impl TextTarget {
             items,
             is_any,
             amounts,
+            acronym: acronym_of(&parsed.text),
         }
     }
 

@@ -277,6 +277,18 @@ impl Parsed {
                     .push((word_key(&word.text[1..]), start + 1, end, word.before));
                 continue;
             }
+            if let Some([tumor, node]) = parts_of_tnm(word.text) {
+                let (t, n) = (start + tumor, start + node);
+                for (from, to, mark) in [
+                    (start, t, word.before),
+                    (t, n, Break::Blank),
+                    (n, end, Break::Blank),
+                ] {
+                    let part = &self.text[from as usize..to as usize];
+                    self.words.push((word_key(part), from, to, mark));
+                }
+                continue;
+            }
             if word.text == "cannot" {
                 self.words.push((word_key("can"), start, end, word.before));
                 self.words.push((not, start, end, Break::Blank));
@@ -511,6 +523,21 @@ impl Parsed {
 
     /// "Twenty five" is one number.
     fn push_number(&mut self, token: Token) {
+        // "三点二"
+        if let [.., whole, point] = self.tokens.as_mut_slice() {
+            let is_decimal = whole.role == Role::Number
+                && token.is_joined
+                && token.value < 10.0
+                && point.is_joined
+                && &self.text[point.start as usize..point.end as usize] == "点";
+            if is_decimal {
+                whole.value += token.value / 10.0;
+                whole.key = whole.value.to_bits() ^ bound_mark(whole.bound);
+                whole.end = token.end;
+                self.tokens.pop();
+                return;
+            }
+        }
         if let Some(last) = self.tokens.last_mut().filter(|t| t.role == Role::Number) {
             let unit = if last.value % 100.0 == 0.0 {
                 100.0
@@ -665,6 +692,26 @@ fn glued<'l>(text: &str, lexicon: &'l Lexicon) -> Option<(&'l Entry, usize)> {
         .filter(|r| r.len() >= 4)?;
     let found = lexicon.longest(std::iter::once(word_key(rest)))?;
     matches!(found.0, Entry::Concepts(_)).then_some(found)
+}
+
+/// Where "n" and "m" begin in "t2n0m0".
+fn parts_of_tnm(word: &str) -> Option<[u32; 2]> {
+    let node = word.find('n')?;
+    let rest = word[node..].find('m')?;
+    let is_part = |part: &str| {
+        let mut bytes = part.bytes().skip(1);
+        bytes
+            .next()
+            .is_some_and(|b| b.is_ascii_digit() || b == b'x')
+            && bytes.all(|b| matches!(b, b'a'..=b'd'))
+    };
+    let (tumor, nodes, spread) = (
+        &word[..node],
+        &word[node..node + rest],
+        &word[node + rest..],
+    );
+    (tumor.starts_with('t') && is_part(tumor) && is_part(nodes) && is_part(spread))
+        .then_some([node as u32, (node + rest) as u32])
 }
 
 /// "pt3", "yn0", "cm1": a TNM category after the letter that says how it was found.

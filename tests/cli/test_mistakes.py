@@ -1,0 +1,124 @@
+"""Wrong calls, as people type them: each answer says what to type next, in English and in Chinese."""
+
+import json
+import re
+import shlex
+
+import pytest
+
+from medgrpo.cli.main import main
+from medgrpo.cli.mistakes import OTHER_COMMANDS
+
+CALLS = [
+    # commands of other tools
+    ("sft --model qwen --data data", "medgrpo train --method sft"),
+    ("rlhf --rlhf_type grpo", "medgrpo train --preset balanced"),
+    ("infer latest a.png", "medgrpo ask"),
+    ("export latest", "medgrpo merge-lora"),
+    ("list", "medgrpo runs"),
+    ("version", "medgrpo --version"),
+    ("evaluate latest", "'eval'"),
+    ("presets balanced", "medgrpo presets show balanced"),
+    # words without their option, options without their word
+    ("train balanced", "--preset balanced"),
+    ("train config.toml", "--config config.toml"),
+    ("train max_steps=3", "--set max_steps=3"),
+    ("train Qwen/Qwen2.5-VL-3B-Instruct", "--model Qwen/Qwen2.5-VL-3B-Instruct"),
+    ("train --set training.learning_rate 1e-5", "--set NAME=1e-5"),
+    ("train --resume", "--resume auto"),
+    ("train --gpus all", "--gpus N"),
+    ("train --method GRPO --dry-run", "'grpo'"),
+    ("train --cuda", "leave it out"),
+    ("train --deepspeed ds.json --dry-run", "--deepspeed zero2"),
+    ("train --config config.yaml", "medgrpo presets show"),
+    ("train --resume runs/nothing", "medgrpo runs"),
+    ("ask runs/old 'Is there a lesion?'", "medgrpo ask latest runs/latest"),
+    ("health", "medgrpo health latest"),
+    ("health runs", "runs/one"),
+    ("compare runs --html", "runs/one"),
+    ("score rows.csv --reward answer_match", "--rewards"),
+    ("ask lastest - What?", "'latest'"),
+    ("ask Qwen2.5-VL-3B-Instruct - What?", "Qwen/Qwen2.5-VL-3B-Instruct"),
+    ("preprocess mine out --columns q=question", "--columns question=q"),
+    ("preprocess mine out --columns question:问题", "--columns question=问题"),
+    ("estimate-time --model ./qwen --gpu A100", "--params"),
+    # what shells, editors and keyboards do
+    ("train –-preset balanced", "--preset"),
+    ("train —preset balanced", "--preset"),
+    ("presets show “balanced”", "keyboard"),
+    ("compare 'logs/*.jsn'", "medgrpo runs"),
+    ("compare '$LOGS/a.json'", "double quotes"),
+    (r"compare 'C:\Users\me\a.json'", "/mnt/c/Users/me/a.json"),
+    ("ask https://huggingface.co/Qwen/Qwen3-8B - What?", "Qwen/Qwen3-8B"),
+    ("train --preset balanced ' --dry-run'", "backslash"),
+    ("train --set 'rewards.weights={answer_match:1}' --dry-run", "single quotes"),
+]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder with one run that failed before it had weights."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEDGRPO_LANG", "en")
+    run = tmp_path / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "training_info.json").write_text(json.dumps({"name": "one", "status": "failed", "started": "2"}))
+    (run / "config.toml").write_text("")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "rows.csv").write_text("picture,q,answer\n,Is there an effusion?,no\n")
+    (tmp_path / "rows.csv").write_text("completion,answer\nno,no\n")
+    return tmp_path
+
+
+def answer(line, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(shlex.split(line))
+    assert end.value.code in (1, 2)
+    return capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(("line", "next_step"), CALLS)
+def test_a_wrong_call_is_told_what_to_type_next(line, next_step, capsys):
+    said = answer(line, capsys)
+    assert "Traceback" not in said
+    hints = [part for part in said.splitlines() if part.startswith("hint: ")]
+    assert len(hints) == 1, said
+    assert next_step in hints[0]
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("line", [line for line, _ in CALLS])
+def test_it_is_told_in_chinese(line, capsys, monkeypatch):
+    monkeypatch.setenv("MEDGRPO_LANG", "zh")
+    said = answer(line, capsys)
+    problem = next(part for part in said.splitlines() if part.startswith("错误："))
+    assert re.search("[\u4e00-\u9fff]{2}", problem.removeprefix("错误："))
+    hint = next(part for part in said.splitlines() if part.startswith("提示：")).removeprefix("提示：")
+    hint = re.sub(r'"[^"]*"', "", hint)
+    words = re.sub(r"[^\s\u4e00-\u9fff]*[-_/.=<>'\"{}][^\s\u4e00-\u9fff]*", "", hint)
+    english = re.findall(r"\b(?:the|a|is|are|it|of|and|with|use|where|there)\b", words)
+    assert not english, hint
+
+
+def test_latest_without_weights_names_the_newest_run_that_has_them(home, capsys):
+    old = home / "runs" / "old"
+    (old / "final_model").mkdir(parents=True)
+    (old / "training_info.json").write_text(json.dumps({"name": "old", "status": "finished", "started": "1"}))
+    (old / "config.toml").write_text("")
+    said = answer("eval latest data", capsys)
+    assert "latest is runs/one (failed), which has no weights" in said
+    assert "hint: type runs/old, the newest that has" in said
+    assert "which has no demo/data" in answer("eval runs/old latest/demo/data", capsys)
+
+
+def test_a_wrong_call_without_a_hint_of_its_own_names_the_help(home, capsys):
+    assert "hint: medgrpo score --help" in answer("score", capsys)
+
+
+def test_no_command_of_ours_stands_among_those_of_others():
+    from medgrpo.cli.main import COMMANDS
+
+    words = [word for group in OTHER_COMMANDS.values() for word in group]
+    assert len(words) == len(set(words))
+    assert not set(words) & set(COMMANDS)
