@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from enum import StrEnum
 from pathlib import Path
@@ -160,8 +161,18 @@ def make_dpo(
     _refuse_useless(context, origin, kind, sources)
     if export_review is None and output.exists() and any(output.iterdir()):
         raise UsageError(f"{output} exists and is not empty", hint="give a new folder with --output")
+    for name, value in (("margin", margin), ("threshold", threshold)):
+        if not math.isfinite(value):
+            raise UsageError(f"--{name} {value}", expected="a number")
+    if export_review is not None and export_review.suffix.lower() in (".html", ".htm"):
+        raise UsageError(
+            f"--export-review {export_review}",
+            expected="a CSV file: the page of the pictures gets the same name with .html",
+        )
     anew = weights if "weights" in typed(context) else None
     found = _candidates(out, sources, origin, data, weights, anew, prompt, samples, tokens, limit)
+    for note in found.notes:
+        out.note(note)
     for reason, count in found.left_out.items():
         out.warn(f"{count} left out: {reason}")
     from medgrpo.preference.pairs import Rule

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import torch
 
 
+HEAD_OUTPUTS = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
+"""What TRL's head over chunks may give of each token."""
+
+
 class Scores(NamedTuple):
     """(rows, completion columns) each; 0 where nothing is scored."""
 
@@ -33,7 +37,24 @@ def packed_scores(
     *,
     by_kernel: bool,
 ) -> Scores:
-    """Log probabilities and entropies of completions, computed as one stream.
+    """Log probabilities and entropies of completions, computed as one stream: see `packed_outputs`."""
+    found = packed_outputs(
+        model, input_ids, attention_mask, completion_columns, shown, autocast, by_kernel=by_kernel
+    )
+    return Scores(found["log_probs"], found.get("entropy"))
+
+
+def packed_outputs(
+    model: Any,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    completion_columns: int,
+    shown: Sequence[Shown],
+    autocast: Any,
+    *,
+    by_kernel: bool,
+) -> dict[str, torch.Tensor]:
+    """Those of `HEAD_OUTPUTS` that the model's head gives, (rows, completion columns) each; 0 where nothing is scored.
 
     Args:
         model: as it is to be called (wrapped where several processes train), with TRL's head over chunks.
@@ -63,12 +84,12 @@ def packed_scores(
     inputs, where = build(model, layout, found, asked, input_ids)
     with with_pictures(inner, asked, device) as pictures, autocast():
         outputs = model(**inputs, **pictures, fused_lm_head=True)
-    return Scores(
-        _scattered(outputs.log_probs, where, found, rows, completion_columns),
-        None
-        if outputs.entropy is None
-        else _scattered(outputs.entropy, where, found, rows, completion_columns),
-    )
+    given = {name: getattr(outputs, name, None) for name in HEAD_OUTPUTS}
+    return {
+        name: _scattered(values, where, found, rows, completion_columns)
+        for name, values in given.items()
+        if values is not None
+    }
 
 
 def _one_row(

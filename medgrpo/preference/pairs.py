@@ -19,6 +19,8 @@ CHOICES: dict[str, str] = {
     "hard": "best with a wrong answer in the right form, one on the wrong side first",
 }
 Truncated = Literal["keep", "avoid", "drop"]
+ROUNDING = 1e-9
+"""Of sums of rewards: .9 and .8 differ by .1."""
 _RULE = re.compile(r"(chosen|rejected):([\w./:-]+?)(>=|<=|>|<)(-?\d*\.?\d+)")
 _WORDS = re.compile(r"[^\W_]+")
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
@@ -175,7 +177,9 @@ def choose_pairs(
     _check_rules(by_prompt, rules, choose)
     for prompt_id, texts in by_prompt.items():
         ranked = sorted((_mean(same) for same in texts.values()), key=lambda each: (-each.reward, each.text))
-        pool = _Pool(ranked, max(margin, 1e-9), per_prompt, rules, avoids_truncated=truncated == "avoid")
+        pool = _Pool(
+            ranked, max(margin, 2 * ROUNDING), per_prompt, rules, avoids_truncated=truncated == "avoid"
+        )
         found = [Pair(prompt_id, better, worse) for better, worse in pool.pairs(choose)]
         if not found:
             reason = pool.why_none()
@@ -279,7 +283,7 @@ class _Pool:
         return sorted(ordered, key=lambda one: bool(one.truncated)) if self.avoids_truncated else ordered
 
     def _is_pair(self, chosen: Candidate, rejected: Candidate, choose: str) -> bool:
-        if chosen.reward - rejected.reward < self.margin:
+        if chosen.reward - rejected.reward < self.margin - ROUNDING:
             return False
         if are_alike(chosen.text, rejected.text):
             self._alike += 1
@@ -297,7 +301,7 @@ class _Pool:
             return "prompt without spread"
         if self._off_rule:
             return "prompt outside the rules"
-        if self.ranked[0].reward - self.ranked[-1].reward < self.margin:
+        if self.ranked[0].reward - self.ranked[-1].reward < self.margin - ROUNDING:
             return "prompt below the margin"
         return "prompt with near-duplicates only" if self._alike else "prompt without a pair of this kind"
 

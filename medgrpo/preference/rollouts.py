@@ -8,6 +8,7 @@ beside another picture.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from medgrpo.data.prepared import PreparedDataset
 from medgrpo.errors import UsageError
 from medgrpo.foreign import reads
 from medgrpo.preference.pairs import Candidate
-from medgrpo.records import json_objects
+from medgrpo.records import BadRow, json_lines, read_text
 from medgrpo.rows import Row
 from medgrpo.tables import read_table
 
@@ -44,6 +45,8 @@ class Rollout:
     row_id: str | None
     reference: str | None
     truncated: bool | None
+    has_score: bool = False
+    """Whether the row says its reward itself."""
 
 
 @reads("path", "rollouts of a trainer, or a run folder")
@@ -63,13 +66,17 @@ def _files(path: Path) -> list[Path]:
 
 
 @reads("path", "rollouts of a trainer")
-def read_rollouts(path: Path) -> list[Rollout]:
+def read_rollouts(path: Path, left_out: Counter[str] | None = None) -> list[Rollout]:
     """Every completion of a folder or file.
 
+    Args:
+        left_out: counts lines that are no JSON objects.
+
     Raises:
-        UsageError: it holds none.
+        UsageError: it holds none, or a row that cannot be understood.
     """
-    found = [_rollout(row, path) for file in _files(path) for row in _rows(file)]
+    lost: Counter[str] = Counter() if left_out is None else left_out
+    found = [_rollout(row, where) for file in _files(path) for where, row in _rows(file, lost)]
     if not found:
         raise UsageError(
             f"{path} holds no completions",
@@ -78,29 +85,39 @@ def read_rollouts(path: Path) -> list[Rollout]:
     return found
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
+def _rows(file: Path, left_out: Counter[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where it stands, columns) of each completion."""
     if file.suffix == ".parquet":
-        yield from read_table(file).to_pylist()
+        for number, row in enumerate(read_table(file).to_pylist(), start=1):
+            yield f"{file}, row {number}", row
         return
-    for line in json_objects(file):
+    for number, line in json_lines(read_text(file).text):
+        where = f"{file}, line {number}"
+        if isinstance(line, BadRow) or not isinstance(line, dict):
+            left_out["line that is no JSON object"] += 1  # the last one, where the trainer was killed
+            continue
         completions = line.get("completion")
         if not isinstance(completions, list) or (completions and isinstance(completions[0], dict)):
-            yield line
+            yield where, line
             continue
-        count = len(completions)  # a table: one list per column
-        columns = {
-            name: values for name, values in line.items() if isinstance(values, list) and len(values) == count
-        }
-        same = {name: value for name, value in line.items() if not isinstance(value, list)}
-        for place in range(count):
-            yield same | {name: values[place] for name, values in columns.items()}
+        # a table: one list per column
+        lists = {name: values for name, values in line.items() if isinstance(values, list)}
+        for name, values in lists.items():
+            if len(values) != len(completions):
+                raise UsageError(
+                    f"{where}: {len(completions)} completions and {len(values)} values of {name}",
+                    expected="a list of the same length for each column",
+                )
+        same = {name: value for name, value in line.items() if name not in lists}
+        for place in range(len(completions)):
+            yield where, same | {name: values[place] for name, values in lists.items()}
 
 
-def _rollout(row: Mapping[str, Any], where: Path) -> Rollout:
+def _rollout(row: Mapping[str, Any], where: str) -> Rollout:
     prompt, completion = row.get("prompt", row.get("input")), row.get("completion", row.get("output"))
     if prompt is None or completion is None:
         raise UsageError(
-            f"{where} has a row without prompt and completion: its columns are {', '.join(map(str, row))}",
+            f"{where} is without prompt and completion: its columns are {', '.join(map(str, row))}",
             expected="prompt and completion (TRL, ms-swift) or input and output (verl)",
         )
     components = {
@@ -109,21 +126,51 @@ def _rollout(row: Mapping[str, Any], where: Path) -> Rollout:
         if name not in _NOT_REWARDS
         and (value is None or (isinstance(value, int | float) and not isinstance(value, bool)))
     }
-    score = row.get("score")
-    known = [value for value in components.values() if value is not None]
-    reward = float(score) if isinstance(score, int | float) else sum(known) if known else float("nan")
-    step = row.get("step", row.get("gen_step"))
-    cut = row.get("truncated", row.get("is_truncated"))
     return Rollout(
         as_text(prompt),
         as_text(completion),
-        reward,
+        _reward(row, components),
         components,
-        int(step) if str(step).isdigit() else None,
+        _whole_number(row.get("step", row.get("gen_step"))),
         next((str(row[name]) for name in _IDS if row.get(name) is not None), None),
         _reference(row),
-        bool(cut) if isinstance(cut, bool | int) else None,
+        _flag(row.get("truncated", row.get("is_truncated"))),
+        "score" in row,
     )
+
+
+def _reward(row: Mapping[str, Any], components: Mapping[str, float | None]) -> float:
+    """The row's own score where there is such a column, else the sum of its rewards; NaN: none."""
+    if "score" in row:
+        try:
+            return float(row["score"])
+        except (TypeError, ValueError):
+            return math.nan
+    known = [value for value in components.values() if value is not None]
+    return sum(known) if known else math.nan
+
+
+def summed_rewards(rollouts: Sequence[Rollout]) -> list[str]:
+    """The columns whose sum is taken for the reward; none where the rows have a score."""
+    names = dict.fromkeys(
+        name
+        for one in rollouts
+        if not one.has_score
+        for name, value in one.components.items()
+        if value is not None
+    )
+    return list(names)
+
+
+def _whole_number(value: Any) -> int | None:
+    try:
+        return int(value) if float(value).is_integer() else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _flag(value: Any) -> bool | None:
+    return None if value is None or value not in (0, 1) else bool(value)
 
 
 def _reference(row: Mapping[str, Any]) -> str | None:
@@ -131,6 +178,10 @@ def _reference(row: Mapping[str, Any]) -> str | None:
         value = row.get(name)
         if isinstance(value, Mapping):
             value = value.get("ground_truth", value.get("answer"))
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = f"{value:g}"
         if isinstance(value, str) and value.strip():
             return value
     return None
@@ -197,14 +248,18 @@ class _Finder:
 
     def row_of(self, one: Rollout) -> str | None:
         """Its id; None where none or several are possible, and `why`."""
-        if one.row_id in self._rows:
-            return one.row_id
         prompt = _plain(one.prompt)
         if prompt not in self._seen:
             # the longest question wins: a short one may stand inside another
             hit = next((question for question in self._questions if question and question in prompt), None)
             self._seen[prompt] = self._by_question[hit] if hit is not None else []
         found = self._seen[prompt]
+        if one.row_id is not None and one.row_id in self._rows:
+            # Another trainer's numbering may happen to be ours: the question must not be another row's.
+            if not found or one.row_id in found or _plain(self._rows[one.row_id]["question"]) in prompt:
+                return one.row_id
+            self.why = "completion whose id and question are of different rows"
+            return None
         if one.reference is not None:
             wanted = _plain(one.reference)
             fitting = [

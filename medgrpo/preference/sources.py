@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
@@ -38,6 +38,8 @@ class Candidates:
     """Completions that belong to no row, or to none for certain, by reason."""
     shows_title: bool = False
     """Whether the prompts named the picture's title."""
+    notes: list[str] = field(default_factory=list)
+    """What was taken for what, in sentences."""
 
 
 @reads("runs", "run folders with their completions")
@@ -53,10 +55,16 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
     Raises:
         UsageError: a folder is no run, stored no completions, or trained on another dataset than the first.
     """
-    from medgrpo.preference.rollouts import candidates_of_rollouts, is_rollouts, read_rollouts
+    from medgrpo.preference.rollouts import (
+        candidates_of_rollouts,
+        is_rollouts,
+        read_rollouts,
+        summed_rewards,
+    )
 
     candidates: list[Candidate] = []
     left_out: Counter[str] = Counter()
+    notes: list[str] = []
     datasets = set()
     foreign = [run for run in runs if not (run / "config.toml").is_file()]
     for run in runs:
@@ -72,7 +80,12 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
                     hint="--data DATASET, the one it was trained on",
                 )
             datasets.add(data)
-            found, lost = candidates_of_rollouts(read_rollouts(run), open_data(data), run.name)
+            rollouts = read_rollouts(run, left_out)
+            if reward is None and (names := summed_rewards(rollouts)):
+                notes.append(
+                    f"{run}: the reward is {' + '.join(names)}, all its columns of numbers; --weights scores the completions anew"
+                )
+            found, lost = candidates_of_rollouts(rollouts, open_data(data), run.name)
             left_out += lost
             if not found:
                 reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
@@ -105,7 +118,7 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
         template = recorded_template(dataset.info.get("prompt_template")).to_dict() if foreign else None
     result = _with_rows(candidates, dataset, template)
     result.left_out.update(left_out)
-    return replace(result, shows_title=bool(described.get("use_image_title")))
+    return replace(result, shows_title=bool(described.get("use_image_title")), notes=notes)
 
 
 def _scored_anew(
@@ -135,7 +148,7 @@ def candidates_of_run(run: Path) -> list[Candidate]:
     return [
         Candidate(
             row["prompt_id"],
-            row["completion"],
+            row["completion"] or "",
             float("nan") if row["reward"] is None else row["reward"],
             f"{run.name}:{row['stage']}:{row['step']}",
             tokens=row["tokens"],
@@ -162,14 +175,21 @@ def from_files(
         UsageError: no ids, none of them in the dataset, or all of them in its test split.
     """
     dataset = open_data(data)
-    found = [answer for file in files for answer in _answers(file)]
-    rows = dataset.find(row_id for row_id, *_ in found)
-    known = [item for item in found if item[0] in rows]
+    left_out: Counter[str] = Counter()
+    found = [
+        answer
+        for file, source in zip(files, sources_of(files), strict=True)
+        for answer in _answers(file, source)
+    ]
+    rows = dataset.find(answer.row_id for answer in found)
+    known = [answer for answer in found if answer.row_id in rows]
+    left_out["completion of no row of the dataset"] = len(found) - len(known)
     shown = ", ".join(map(str, files))
     if not known:
         raise UsageError(f"no `id` of {shown} is a row of {data}")
     held_out = {row["id"] for row in dataset.rows(HELD_OUT)} if dataset.count(HELD_OUT) else set()
-    known = [item for item in known if item[0] not in held_out]
+    left_out["completion of a test row"] = sum(answer.row_id in held_out for answer in known)
+    known = [answer for answer in known if answer.row_id not in held_out]
     if not known:
         raise UsageError(
             f"{shown} answers test questions only, and pairs train a model",
@@ -179,13 +199,23 @@ def from_files(
     template = load_template(prompt) if prompt else recorded_template(dataset.info.get("prompt_template"))
     reward = reward.with_settings(**template.reward_settings)
     scored = _table(
-        reward, [text for _, text, *_ in known], [{**rows[row_id], **form} for row_id, *_, form in known]
+        reward,
+        [answer.text for answer in known],
+        [{**rows[answer.row_id], **answer.form} for answer in known],
     )
     candidates = [
-        Candidate(row_id, text, total, source, components=parts)
-        for (row_id, text, source, _), (total, parts) in zip(known, scored, strict=True)
+        Candidate(
+            answer.row_id,
+            answer.text,
+            total,
+            answer.source,
+            tokens=answer.tokens,
+            truncated=answer.truncated,
+            components=parts,
+        )
+        for answer, (total, parts) in zip(known, scored, strict=True)
     ]
-    return Candidates(candidates, dataset, rows, template.to_dict())
+    return Candidates(candidates, dataset, rows, template.to_dict(), +left_out)
 
 
 def from_sampling(
@@ -309,9 +339,32 @@ def agreement(candidates: Sequence[Candidate]) -> dict[str, Any]:
     return {"models": models, "prompts": len(shared), "all_agree": everyone / len(shared), "pairs": same}
 
 
-def _answers(path: Path) -> Iterator[tuple[str, str, str, Row]]:
-    """(id, completion, source, form of its boxes) of every completion in a predictions file, its further samples
-    included."""
+def sources_of(files: Sequence[Path]) -> list[str]:
+    """A name for each predictions file, no two alike: its own, or that of as many folders above as tells them apart."""
+    parts = [
+        (*file.parts[:-1], *([] if file.name == "predictions.parquet" else [file.stem])) for file in files
+    ]
+    for count in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(one[-count:]) for one in parts]
+        if len(set(names)) == len(set(files)):
+            return names
+    return [str(file) for file in files]
+
+
+class _Answer(NamedTuple):
+    """One completion of a predictions file."""
+
+    row_id: str
+    text: str
+    source: str
+    form: Row
+    """Of its boxes."""
+    tokens: int | None = None
+    truncated: bool | None = None
+
+
+def _answers(path: Path, source: str) -> Iterator[_Answer]:
+    """Every completion of a predictions file, its further samples included."""
     from medgrpo.rewards.boxes import WRITTEN_FORM
     from medgrpo.rewards.completions_file import read_completions
     from medgrpo.rewards.text import completion_text
@@ -323,9 +376,21 @@ def _answers(path: Path) -> Iterator[tuple[str, str, str, Row]]:
             f"{path} has rows without an id",
             expected="predictions of `medgrpo eval`, or rows with id and completion",
         )
-    samples = found.columns.get("samples", [None] * len(found))
-    source = path.parent.name if path.name == "predictions.parquet" else path.stem
-    for place, (row_id, completion, more) in enumerate(zip(ids, found.completions, samples, strict=True)):
-        form = {name: found.columns[name][place] if name in found.columns else None for name in WRITTEN_FORM}
-        for text in [completion, *(more if isinstance(more, list) else [])]:
-            yield str(row_id), completion_text(text), source, as_row(form)
+
+    def column(name: str) -> list[Any]:
+        return list(found.columns.get(name, [None] * len(found)))
+
+    forms = {name: column(name) for name in WRITTEN_FORM}
+    samples, cut, lengths = column("samples"), column("truncated"), column("lengths")
+    for place, (row_id, completion) in enumerate(zip(ids, found.completions, strict=True)):
+        form = as_row({name: values[place] for name, values in forms.items()})
+        yield _Answer(
+            str(row_id),
+            completion_text(completion),
+            source,
+            form,
+            lengths[place] if isinstance(lengths[place], int) else None,
+            None if cut[place] is None or cut[place] not in (0, 1) else bool(cut[place]),
+        )
+        for text in samples[place] if isinstance(samples[place], list) else []:
+            yield _Answer(str(row_id), completion_text(text), source, form)

@@ -459,3 +459,43 @@ def test_the_command_names_weights_and_figures(base_model, adapter, tmp_path):
     document = json.loads(done.stdout)
     assert document["named_tensors"]["language"] == 14
     assert document["check"]["effect"] > 0.05
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_learned_over_four_bits_merges_into_the_stored_base(base_model, tmp_path):
+    """The distance that is told is that of Transformers' own 4-bit base with PEFT's adapter from the merged model, in kind."""
+    pytest.importorskip("bitsandbytes")
+    import torch
+    from peft import PeftModel, get_peft_model
+    from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
+
+    def in_four_bits():
+        settings = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32
+        )  # fmt: skip
+        return AutoModelForImageTextToText.from_pretrained(
+            base_model, quantization_config=settings, device_map="cpu", dtype=torch.float32
+        )
+
+    adapted = get_peft_model(in_four_bits(), lora())
+    optimizer = torch.optim.AdamW([one for one in adapted.parameters() if one.requires_grad], lr=0.02)
+    ids = torch.arange(5, 45).reshape(2, 20)
+    learned = []
+    for _ in range(6):
+        loss = adapted(input_ids=ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        learned.append(float(loss))
+    assert learned[-1] < learned[0] - 0.1
+    adapted.peft_config["default"].base_model_name_or_path = str(base_model)
+    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    (tmp_path / "adapter" / "medgrpo.json").write_text('{"quantized_base": "nf4"}')
+    merge = merge_adapter(tmp_path / "adapter", tmp_path / "merged", verify=2)
+    merged = logits(load_plain(tmp_path / "merged"), base_model)
+    wanted = peft_logits(base_model, tmp_path / "adapter")
+    assert (merged - wanted).abs().max() < 5e-5  # the stored base with what was learned
+    trained = logits(PeftModel.from_pretrained(in_four_bits(), tmp_path / "adapter").eval(), base_model)
+    apart = float((merged - trained).abs().max())
+    assert apart > 0.01
+    assert apart / 10 < merge.check.quantization < apart * 10

@@ -82,7 +82,9 @@ def test_length_bias_is_the_share_of_longer_chosen_texts():
 )
 def test_every_pair_keeps_the_margin_and_uses_a_text_once(rows, margin, per_prompt):
     found = choose_pairs([Candidate(p, t, r, "") for p, t, r in rows], margin=margin, per_prompt=per_prompt)
-    assert all(pair.margin >= margin and pair.chosen.text != pair.rejected.text for pair in found.pairs)
+    assert all(
+        pair.margin >= margin - 1e-9 and pair.chosen.text != pair.rejected.text for pair in found.pairs
+    )
     used = Counter(
         (pair.prompt_id, text) for pair in found.pairs for text in (pair.chosen.text, pair.rejected.text)
     )
@@ -222,7 +224,7 @@ def test_chosen_beats_rejected_and_all_counts_add_up(rows, margin, per_prompt, c
         found = balance_length(balance_types(found, {"p": "one", "q": "one", "r": "two"}))
     for pair in found.pairs:
         assert pair.chosen.prompt_id == pair.rejected.prompt_id == pair.prompt_id  # so never another picture
-        assert pair.margin >= margin
+        assert pair.margin >= margin - 1e-9
         assert not are_alike(pair.chosen.text, pair.rejected.text)
         assert pair.chosen.text.strip() != pair.rejected.text.strip()
         assert not (truncated == "drop" and (pair.chosen.truncated or pair.rejected.truncated))
@@ -244,3 +246,24 @@ def test_the_best_completion_of_each_prompt_is_taken_once():
     best, counted = best_completions(rows, threshold=0.8)
     assert [(one.prompt_id, one.text) for one in best] == [("p", "better")]
     assert counted.dropped == {"prompt below the threshold": 1}
+
+
+def test_rewards_that_differ_by_the_margin_but_for_rounding_make_a_pair():
+    candidates = [Candidate("p", "good", 0.9, "run"), Candidate("p", "bad", 0.8, "run")]
+    assert 0.9 - 0.8 < 0.1
+    assert len(choose_pairs(candidates, margin=0.1, per_prompt=1).pairs) == 1
+    assert not choose_pairs(candidates, margin=0.11, per_prompt=1).pairs
+
+
+@pytest.mark.parametrize(
+    "words", [["--margin", "nan"], ["--threshold", "inf", "--kind", "sft"], ["--export-review", "sheet.html"]]
+)
+def test_options_that_can_mean_nothing_are_refused(words, tmp_path):
+    """With a margin of NaN no difference is below it: equal rewards made pairs."""
+    from typer.testing import CliRunner
+
+    from medgrpo.cli.make_dpo import app
+
+    done = CliRunner().invoke(app, [str(tmp_path), *words])
+    assert isinstance(done.exception, UsageError)
+    assert words[1] in str(done.exception)

@@ -136,3 +136,58 @@ def test_what_is_missing_is_said(dataset, rows, tmp_path):
 )  # fmt: skip
 def test_prompts_are_texts_in_any_form(prompt):
     assert as_text(prompt).strip() == "what?"
+
+
+def written(folder, *lines):
+    folder.mkdir(exist_ok=True)
+    (folder / "1.jsonl").write_text(
+        "".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
+    )
+    return folder
+
+
+def test_a_score_that_is_missing_is_no_reward_and_other_numbers_do_not_take_its_place(tmp_path):
+    said = {"prompt": "?", "completion": "a", "num_turns": 3}
+    for score, wanted in ((None, None), ("bad", None), ("0.5", 0.5), (True, 1.0), (float("nan"), None)):
+        (one,) = read_rollouts(written(tmp_path / "run", {**said, "score": score}))
+        assert (None if one.reward != one.reward else one.reward) == wanted
+
+
+def test_columns_taken_for_rewards_are_named(dataset, rows, tmp_path):
+    (note,) = from_runs([trl_folder(tmp_path / "run", rows)], dataset.path).notes
+    assert "answer_match + format" in note
+    assert from_runs([verl_folder(tmp_path / "verl", rows)], dataset.path).notes == []
+
+
+def test_an_id_whose_row_asks_something_else_is_left_out(dataset, rows, tmp_path):
+    """Another trainer's running numbers may be our ids; the picture would be another one."""
+    line = {"prompt": rows[0]["question"], "completion": "a", "score": 1.0, "answer": rows[0]["answer"]}
+    other = next(row for row in dataset.rows("train") if row["question"] != rows[0]["question"])
+    run = written(tmp_path / "run", {**line, "id": other["id"]}, {**line, "id": rows[0]["id"]})
+    found, lost = candidates_of_rollouts(read_rollouts(run), dataset, "run")
+    assert [one.prompt_id for one in found] == [rows[0]["id"]]
+    assert lost == {"completion whose id and question are of different rows": 1}
+
+
+def test_broken_lines_are_counted_and_lists_of_unequal_length_refused(dataset, rows, tmp_path):
+    line = {"prompt": rows[0]["question"], "completion": "a", "score": 1, "answer": rows[0]["answer"]}
+    run = written(tmp_path / "run", line, "{broken\n", "[1]\n", {**line, "step": 3.0}, '{"prompt": "cut')
+    found = from_runs([run], dataset.path)
+    assert [one.step for one in found.candidates] == [None, 3]
+    assert found.left_out == {"line that is no JSON object": 3}
+    table = {"prompt": ["a", "b"], "completion": ["c", "d"], "accuracy": [1.0]}
+    with pytest.raises(UsageError, match=r"line 1: 2 completions and 1 values of accuracy"):
+        read_rollouts(written(tmp_path / "table", table))
+
+
+def test_a_reference_that_is_a_number_finds_its_row(dataset, tmp_path):
+    every = list(dataset.rows("train"))
+    row = next(row for row in every if row["answer"].isdigit())
+    alike = [one for one in every if one["question"] == row["question"]]
+    fitting = [one["id"] for one in alike if one["answer"] == row["answer"]]
+    run = written(
+        tmp_path / "run",
+        {"prompt": row["question"], "completion": "a", "score": 1, "gts": int(row["answer"])},
+    )
+    found, _ = candidates_of_rollouts(read_rollouts(run), dataset, "run")
+    assert [one.prompt_id for one in found] == (fitting if len(fitting) == 1 else [])

@@ -76,3 +76,20 @@ def test_samples_of_a_model_are_drawn_and_scored_with_its_own_prompt(tmp_path, d
     asked = [row["id"] for row in dataset.rows("train", 2)]
     assert sorted(one.prompt_id for one in found.candidates) == sorted(asked * 2)
     assert all(one.reward == 0 for one in found.candidates)
+
+
+def test_what_belongs_to_no_row_or_to_a_test_row_is_counted(tmp_path, dataset):
+    rows = [*list(dataset.rows("train"))[:2], next(dataset.rows("test")), {"id": "nowhere"}]
+    lines = [{"id": row["id"], "completion": "yes", "truncated": True, "lengths": 7} for row in rows]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = from_files([tmp_path / "a.jsonl"], dataset.path, REWARD)
+    assert found.left_out == {"completion of no row of the dataset": 1, "completion of a test row": 1}
+    assert [(one.truncated, one.tokens) for one in found.candidates] == [(True, 7)] * 2
+
+
+def test_models_whose_files_have_one_name_are_told_apart(tmp_path):
+    from medgrpo.preference.sources import sources_of
+
+    assert sources_of([tmp_path / "a/out.jsonl", tmp_path / "b/out.jsonl"]) == ["a/out", "b/out"]
+    assert sources_of([tmp_path / "a/predictions.parquet", tmp_path / "b/predictions.parquet"]) == ["a", "b"]
+    assert sources_of([tmp_path / "a/one.jsonl", tmp_path / "a/two.jsonl"]) == ["one", "two"]

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from trl import DPOTrainer
 
+from medgrpo.engine.inner import inner_of
 from medgrpo.training.before.datasets import RowSource, dpo_dataset
 from medgrpo.training.methods import StageMethod
 from medgrpo.training.run.context import StageContext
 from medgrpo.training.trainers.arguments import dpo_arguments
 from medgrpo.training.trainers.base import RunTrainer
+from medgrpo.training.trainers.engine import Engine
+from medgrpo.training.trainers.pairs import (
+    SharedPrompts,
+    answered,
+    difference_from_stock,
+    first_of_each_kind,
+    pair_batch,
+)
 
 if TYPE_CHECKING:
     from medgrpo.config.plan import StagePlan
@@ -35,12 +44,74 @@ class Dpo(StageMethod):
 
 
 class PreferenceTrainer(RunTrainer, DPOTrainer):
-    """TRL's DPO trainer with our data order, log and checkpoints."""
+    """TRL's DPO trainer with our data order, log and checkpoints, and each prompt and its pictures once for both answers.
+
+    Overridden besides: `_prepare_inputs` (examples become a batch there) and `_compute_loss` (TRL's own, which calls
+    `SharedPrompts` for the model and is handed the reference's log probabilities).
+    """
 
     def __init__(self, context: StageContext, **options: Any) -> None:
         self.context = context
         super().__init__(**options)
+        # Texts alone go TRL's way: short prompts gain little, and a run over them did not learn here as it does there.
+        self.engine = Engine(self, context) if self._is_vision_dataset else None
+        self._collate: Any = vars(self)["data_collator"]  # set by TRL
+        if self.engine is not None and self.engine.is_on:
+            self.data_collator: Any = list
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         """Nothing in advance: `dpo_dataset` tokenises a text row when it is asked for."""
         return dataset
+
+    def _prepare_inputs(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.engine is None or not isinstance(examples, list):
+            batch: dict[str, Any] = super()._prepare_inputs(examples)
+            return batch
+        if self.engine.asks:
+            self._compare(self.engine, examples)
+        if not self.engine.is_on:
+            return self._stock_batch(examples)
+        made = self._pair_batch(examples)
+        with self.context.clock.phase("vision"):
+            self.engine.keep_features(self, made["shown"])
+        return made
+
+    def _stock_batch(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        # The collator writes into the examples.
+        batch: dict[str, Any] = super()._prepare_inputs(self._collate([dict(one) for one in examples]))
+        return batch
+
+    def _pair_batch(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        with self.context.clock.phase("prepare"):
+            inner = inner_of(self.model)
+            pairs = [answered(one, self.processing_class, inner) for one in examples]
+            batch = pair_batch(pairs, filling=self._tokenizer.pad_token_id)
+        device = self.accelerator.device
+        return {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
+
+    def _compare(self, engine: Engine, examples: list[dict[str, Any]]) -> None:
+        """Both ways on the first examples; back to TRL's where they differ."""
+        import torch
+        from trl.models.utils import disable_gradient_checkpointing
+
+        few = first_of_each_kind(examples)
+        again = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
+        with torch.no_grad(), again:
+            difference = difference_from_stock(
+                self.model_wrapped, self._pair_batch(few), self._stock_batch(few), self.accelerator.autocast
+            )
+        engine.judge(self, difference)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        if "shown" not in inputs:
+            return super()._compute_loss(model, inputs, return_outputs)
+        autocast = self.accelerator.autocast
+        reference = self.model if self.ref_model is None else self.ref_model
+        with self.context.clock.phase("logprobs"):
+            chosen, rejected = self.compute_ref_log_probs(SharedPrompts(reference, autocast), inputs)
+        inputs = {**inputs, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+        self.precompute_ref_logps = True  # the reference is in the batch
+        try:
+            return super()._compute_loss(SharedPrompts(model, autocast), inputs, return_outputs)
+        finally:
+            self.precompute_ref_logps = False  # as `dpo_arguments` leaves it

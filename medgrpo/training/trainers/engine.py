@@ -1,4 +1,4 @@
-"""The engine of GRPO's log probabilities: prompts and pictures once for a group, checked against TRL's own way.
+"""The engine of GRPO's and DPO's log probabilities: prompts and pictures once for a group, checked against TRL's own way.
 
 `engine.shared_prompt`: on takes it as it is; auto compares both ways on the first rows and goes back to TRL's,
 loudly, where they differ; off is TRL's.
@@ -19,7 +19,7 @@ from medgrpo.training.trainers.sharding import is_whole
 
 if TYPE_CHECKING:
     import torch
-    from trl import GRPOTrainer
+    from trl import DPOTrainer, GRPOTrainer
 
     from medgrpo.training.run.context import StageContext
 
@@ -40,7 +40,7 @@ class Engine:
         trainer: built, its model wrapped by nothing yet.
     """
 
-    def __init__(self, trainer: GRPOTrainer, context: StageContext) -> None:
+    def __init__(self, trainer: GRPOTrainer | DPOTrainer, context: StageContext) -> None:
         self._context = context
         self._wanted = context.config.engine.shared_prompt
         reason = "engine.shared_prompt = off" if self._wanted == "off" else why_not(trainer.model)
@@ -68,7 +68,7 @@ class Engine:
             context.reporter.note(f"engine: every completion with its own prompt and pictures: {reason}")
         self._record()
 
-    def keep_features(self, trainer: GRPOTrainer, shown: list[Shown]) -> None:
+    def keep_features(self, trainer: GRPOTrainer | DPOTrainer, shown: list[Shown]) -> None:
         """Look at each picture once for the whole step, where the vision tower learns nothing and is whole here."""
         inner = inner_of(trainer.model)
         if self._keeps_features is None:
@@ -111,18 +111,22 @@ class Engine:
         )
 
     @property
+    def asks(self) -> bool:
+        """Whether both ways are still to be compared."""
+        return self.is_on and not self._is_checked
+
+    @property
     def rows_of_stock(self) -> int | None:
         """Most rows of a pass of TRL's; None: all. One that was cut for shared prompts holds more than TRL's should."""
         return UNSHARED_ROWS if self._fell_back else None
 
     def check_once(self, trainer: GRPOTrainer, model: torch.nn.Module, sequences: Sequences) -> None:
-        """Both ways on a few rows; back to TRL's on every process where they differ on any."""
+        """Both ways on a few rows, and what follows from it."""
         import torch
         from trl.models.utils import disable_gradient_checkpointing
 
-        if not self.is_on or self._is_checked:
+        if not self.asks:
             return
-        self._is_checked = True
         few = sequences.rows(_few_rows(sequences))
         # Recomputation under no_grad warns of inputs without gradients.
         again = disable_gradient_checkpointing(trainer.model, trainer.args.gradient_checkpointing_kwargs)
@@ -132,14 +136,24 @@ class Engine:
                 trainer, model, few, rows_at_once=None, with_entropies=False, with_aux_loss=False
             ).logprobs
         counted = few.attention_mask[:, -few.completion_length :].bool()
-        difference = (ours.float() - stock.float()).abs()[counted]
+        self.judge(trainer, (ours.float() - stock.float()).abs()[counted])
+
+    def judge(self, trainer: Any, difference: torch.Tensor) -> None:
+        """Stay, or go back to TRL's way on every process where both differ on any.
+
+        Args:
+            difference: (tokens,), |Δ log probability| of what this process compared; empty: nothing to compare.
+        """
+        import torch
+
+        self._is_checked = True
         is_half = next(trainer.model.parameters()).dtype != torch.float32 or trainer.args.bf16
-        seen = trainer.accelerator.gather(torch.tensor([len(difference)], device=ours.device)).sum()
+        seen = trainer.accelerator.gather(torch.tensor([len(difference)], device=difference.device)).sum()
         if not int(seen):  # every completion is left out: the next batch tells
             self._is_checked = False
             return
         if not len(difference):
-            difference = ours.new_zeros(1)
+            difference = difference.new_zeros(1)
         found = torch.nan_to_num(difference.mean() if is_half else difference.max(), nan=torch.inf)
         worst = float(trainer.accelerator.gather(found.reshape(1)).max())
         limit, what = (MEAN_DIFFERENCE, "mean") if is_half else (LARGEST_DIFFERENCE, "largest")
