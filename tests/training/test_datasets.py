@@ -11,6 +11,7 @@ from medgrpo.data.augment import NAMED
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.data.prompts import load_template
 from medgrpo.data.schema import new_row
+from medgrpo.files import read_json
 from medgrpo.records import json_objects
 from medgrpo.training.before.datasets import (
     ChosenRows,
@@ -230,24 +231,35 @@ def test_a_run_over_twenty_thousand_rows(many_rows, text_model, tiny_config, tmp
     assert result.status == "finished"
 
 
-def test_dpo_trains_a_text_model_on_pairs(text_model, tiny_config, tmp_path):
+def test_dpo_trains_a_text_model_on_pairs_and_as_trl_does_with_prompts_computed_once(
+    text_model, tiny_config, tmp_path
+):
     with PreparedWriter(tmp_path / "pairs") as writer:
         writer.write("train", [text_row(n, chosen="<answer>有</answer>", rejected="没有") for n in range(8)])
         writer.finish({"name": "pairs", "task": "text", "hash": "pairs"})
-    config = tiny_config(
-        f"data.path={tmp_path / 'pairs'}",
-        f"model.path={text_model}",
-        "model.context_length=1024",
-        "training.method=dpo",
-        "stages.sft.enabled=false",
-        "tuning.method=full",
-        "training.max_steps=6",
-        "training.learning_rate=1e-2",
-        "training.warmup_ratio=0",
-    )
-    log = json_objects(run(config, tmp_path / "run").log)
-    assert log[0]["loss"] == pytest.approx(0.693, abs=0.01)  # log 2: both answers equally likely
-    assert log[-1]["rewards/margins"] > 0.1
+    logs = {}
+    for mode in ("auto", "off"):
+        config = tiny_config(
+            f"data.path={tmp_path / 'pairs'}",
+            f"model.path={text_model}",
+            "model.context_length=1024",
+            "training.method=dpo",
+            "stages.sft.enabled=false",
+            "tuning.method=full",
+            "training.max_steps=6",
+            "training.learning_rate=1e-2",
+            "training.warmup_ratio=0",
+            f"engine.shared_prompt={mode}",
+        )
+        found = run(config, tmp_path / mode)
+        logs[mode] = json_objects(found.log)
+        facts = read_json(found.run / "training_info.json")["engine"]
+        assert facts["shared_prompt"] is (mode == "auto")
+    assert logs["auto"][0]["loss"] == pytest.approx(0.693, abs=0.01)  # log 2: both answers equally likely
+    assert logs["auto"][-1]["rewards/margins"] > 0.1
+    for key in ("loss", "grad_norm", "rewards/margins", "logps/chosen", "logps/rejected", "num_tokens"):
+        both = [[entry[key] for entry in log] for log in logs.values()]
+        assert both[0] == pytest.approx(both[1], rel=1e-3, abs=1e-4), key
 
 
 # ----------------------------------------------------------------------------------------------- mixtures
@@ -266,7 +278,6 @@ def mixture(dataset, tmp_path):
 def test_a_run_over_a_mixture_resumes_and_refuses_other_data(mixture, tiny_config, tmp_path):
     from medgrpo.data.mixture import open_data
     from medgrpo.errors import MedgrpoError
-    from medgrpo.files import read_json
     from medgrpo.places import found_place
     from medgrpo.runs.store import read_completions
 

@@ -53,10 +53,9 @@ class PreferenceTrainer(RunTrainer, DPOTrainer):
     def __init__(self, context: StageContext, **options: Any) -> None:
         self.context = context
         super().__init__(**options)
-        # Texts alone go TRL's way: short prompts gain little, and a run over them did not learn here as it does there.
-        self.engine = Engine(self, context) if self._is_vision_dataset else None
+        self.engine = Engine(self, context)
         self._collate: Any = vars(self)["data_collator"]  # set by TRL
-        if self.engine is not None and self.engine.is_on:
+        if self.engine.is_on:
             self.data_collator: Any = list
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
@@ -64,11 +63,11 @@ class PreferenceTrainer(RunTrainer, DPOTrainer):
         return dataset
 
     def _prepare_inputs(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        if self.engine is None or not isinstance(examples, list):
+        if not isinstance(examples, list):
             batch: dict[str, Any] = super()._prepare_inputs(examples)
             return batch
         if self.engine.asks:
-            self._compare(self.engine, examples)
+            self._compare(examples)
         if not self.engine.is_on:
             return self._stock_batch(examples)
         made = self._pair_batch(examples)
@@ -89,7 +88,7 @@ class PreferenceTrainer(RunTrainer, DPOTrainer):
         device = self.accelerator.device
         return {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
 
-    def _compare(self, engine: Engine, examples: list[dict[str, Any]]) -> None:
+    def _compare(self, examples: list[dict[str, Any]]) -> None:
         """Both ways on the first examples; back to TRL's where they differ."""
         import torch
         from trl.models.utils import disable_gradient_checkpointing
@@ -100,7 +99,7 @@ class PreferenceTrainer(RunTrainer, DPOTrainer):
             difference = difference_from_stock(
                 self.model_wrapped, self._pair_batch(few), self._stock_batch(few), self.accelerator.autocast
             )
-        engine.judge(self, difference)
+        self.engine.judge(self, difference)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         if "shown" not in inputs:
