@@ -38,7 +38,7 @@ def call_contained(
             into a library that does not return to Python is not.
     Raises:
         RewardTimeout: it took longer.
-        RewardError: it tried to end the program.
+        RewardError: it tried to end the program, or raised what is no Exception.
         Exception: whatever it raises.
     """
     given = {key: _copy(values) for key, values in columns.items()}
@@ -50,15 +50,19 @@ def call_contained(
             hint="--reward-timeout SECONDS gives it more; 0: no limit",
         )
 
-    with _same_folder(reward), limited(timeout_s, late):
-        try:
+    try:
+        with _same_folder(reward), limited(timeout_s, late):
             return function(completions=_copy(completions), **given)
-        except SystemExit as error:
-            raise RewardError(
-                reward,
-                f"it tried to end the program (SystemExit: {error.code})",
-                hint="return None for such rows",
-            ) from error
+    except SystemExit as error:
+        raise RewardError(
+            reward,
+            f"it tried to end the program (SystemExit: {error.code})",
+            hint="return None for such rows",
+        ) from error
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # nobody else would catch it
+        raise RewardError(reward, f"{type(error).__name__}: {error}", hint="raise an Exception") from error
 
 
 def _copy(values: Any) -> Any:

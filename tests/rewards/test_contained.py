@@ -45,6 +45,12 @@ def leaves_on_no(completions, **columns):
         raise SystemExit(3)
     return [0.5] * len(completions)
 
+class Odd(BaseException):
+    pass
+
+def raises_what_nobody_catches(completions, **columns):
+    raise Odd("over")
+
 def clears(completions, answer, **columns):
     values = [1.0] * len(completions)
     for one in (completions, answer, *columns.values()):
@@ -68,6 +74,11 @@ def bad(tmp_path):
     file = tmp_path / "bad.py"
     file.write_text(BAD)
     return lambda name: f"{file}:{name}"
+
+
+def test_an_error_that_no_library_would_catch_names_the_reward(bad):
+    with pytest.raises(RewardError, match="Odd: over"):
+        CompositeReward({bad("raises_what_nobody_catches"): 1.0}).score(SAID, ROWS)
 
 
 @pytest.mark.parametrize("name", ["sleeps", "loops", "backtracks"])
