@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -230,9 +231,9 @@ def make_dpo(
     else:
         from medgrpo.preference.dataset import write_pairs
 
-        _write(out, output, form, found, card, lambda folder: write_pairs(
-            folder, pairs, found.dataset, found.rows, prompt_template=found.prompt_template, made_from=list(sources)
-        ))  # fmt: skip
+        how: dict[str, Any] = {"prompt_template": found.prompt_template, "made_from": list(sources)}
+        write = partial(write_pairs, pairs=pairs, dataset=found.dataset, rows=found.rows, **how)
+        _write(out, output, form, found, card, write)
     _show(out, card, pairs, target, figures)
 
 
@@ -299,9 +300,9 @@ def _make_best(
             hint="a smaller --threshold, or a run that sampled more",
         )
     card = _card(found, counted, sources, settings, best=best)
-    _write(out, output, form, found, card, lambda folder: write_best(
-        folder, best, found.dataset, found.rows, prompt_template=found.prompt_template, made_from=list(sources)
-    ))  # fmt: skip
+    how: dict[str, Any] = {"prompt_template": found.prompt_template, "made_from": list(sources)}
+    write = partial(write_best, best=best, dataset=found.dataset, rows=found.rows, **how)
+    _write(out, output, form, found, card, write)
     out.text(f"{len(best)} best completions of {sum(counted.prompts.values())} prompts in {output}")
     out.table("Dropped", ["reason", "count"], counted.dropped.most_common())
     out.result({**card, "output": str(output)})
@@ -310,22 +311,28 @@ def _make_best(
 def _write(
     out: Output, output: Path, form: Format, found: Candidates, card: dict[str, Any], write: Any
 ) -> None:
-    """The dataset, or its export, with the card beside it."""
+    """The dataset, or its export, with the card in it."""
     from medgrpo.data.prompts import recorded_template
-    from medgrpo.preference.card import warnings_of, write_card
+    from medgrpo.preference.card import warnings_of
     from medgrpo.preference.exports import export
 
     if form is Format.medgrpo:
-        write(output)
+        write(output, card=card)
     else:
         between = output.with_name(f".{output.name}.pairs")
         shutil.rmtree(between, ignore_errors=True)
         try:
             template = recorded_template(found.prompt_template)
-            export(output, form.value, write(between), template=template, shows_title=found.shows_title)
+            export(
+                output,
+                form.value,
+                write(between),
+                template=template,
+                shows_title=found.shows_title,
+                card=card,
+            )
         finally:
             shutil.rmtree(between, ignore_errors=True)
-    write_card(output, card)
     for warning in warnings_of(card):
         out.warn(warning)
 

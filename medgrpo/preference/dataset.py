@@ -11,6 +11,7 @@ from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.data.schema import FILE_COLUMNS
 from medgrpo.errors import MedgrpoError
 from medgrpo.files import link_or_copy
+from medgrpo.preference.card import write_card
 from medgrpo.preference.pairs import Candidate, Pair, PairSet
 from medgrpo.preference.review import pair_key
 from medgrpo.rows import Row, as_row, columns
@@ -27,8 +28,9 @@ def write_pairs(
     *,
     prompt_template: dict[str, Any] | None,
     made_from: list[str],
+    card: Mapping[str, Any] | None = None,
 ) -> PreparedDataset:
-    """Pairs as rows of a new prepared dataset, with their images and masks.
+    """Pairs as rows of a new prepared dataset, with their images and masks, and the card where there is one.
 
     From 50 pairs on, a tenth of the images goes to validation with all of their pairs.
 
@@ -37,7 +39,7 @@ def write_pairs(
         MedgrpoError: an image or mask of the dataset is gone.
     """
     made = [(pair.prompt_id, _pair_row(pair, rows[pair.prompt_id])) for pair in pairs.pairs]
-    return _write(output, made, dataset, rows, _hash(pairs), prompt_template, made_from)
+    return _write(output, made, dataset, rows, _hash(pairs), prompt_template, made_from, card)
 
 
 def write_best(
@@ -48,8 +50,9 @@ def write_best(
     *,
     prompt_template: dict[str, Any] | None,
     made_from: list[str],
+    card: Mapping[str, Any] | None = None,
 ) -> PreparedDataset:
-    """Best completions as rows of a new prepared dataset, which `train --method sft` learns word for word.
+    """Best completions as rows of a new prepared dataset, which `train --method sft` learns word for word; and the card.
 
     Raises:
         UsageError: the output exists.
@@ -58,7 +61,7 @@ def write_best(
     made = [(one.prompt_id, _best_row(one, rows[one.prompt_id])) for one in best]
     keys = "\n".join(sorted(f"{one.prompt_id} {one.text}" for one in best))
     digest = blake2b(keys.encode("utf-8", "replace"), digest_size=16).hexdigest()
-    return _write(output, made, dataset, rows, digest, prompt_template, made_from)
+    return _write(output, made, dataset, rows, digest, prompt_template, made_from, card)
 
 
 def _best_row(one: Candidate, row: Row) -> Row:
@@ -73,6 +76,7 @@ def _write(
     digest: str,
     prompt_template: dict[str, Any] | None,
     made_from: list[str],
+    card: Mapping[str, Any] | None,
 ) -> PreparedDataset:
     splits: dict[str, list[Row]] = {"train": [], "validation": []}
     with PreparedWriter(output) as writer:
@@ -92,6 +96,8 @@ def _write(
             "prompt_template": prompt_template,
             "made_from_dataset": dataset.info.get("hash"),
         }
+        if card is not None:
+            write_card(writer.folder, card)
         return writer.finish(info)
 
 

@@ -7,7 +7,7 @@ picture stands and paths beside the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from medgrpo.data.prompts import PromptTemplate, build_messages
 from medgrpo.errors import choice_error
 from medgrpo.files import link_or_copy, write_json, write_lines
 from medgrpo.locks import new_folder
+from medgrpo.preference.card import write_card
 from medgrpo.rows import Row
 
 FORMATS = {
@@ -48,6 +49,7 @@ def export(
     *,
     template: PromptTemplate,
     shows_title: bool = False,
+    card: Mapping[str, Any] | None = None,
 ) -> dict[str, int]:
     """Write a dataset of pairs or best completions as another trainer loads it; rows by split.
 
@@ -57,6 +59,7 @@ def export(
         dataset: as `write_pairs` or `write_best` made it.
         template: the prompt that was answered.
         shows_title: whether the prompt names the picture's title.
+        card: written beside it.
     Raises:
         UsageError: the form is not known, or the folder is in use.
     """
@@ -69,6 +72,8 @@ def export(
             examples = [_example(row, dataset, partial, template, shows_title) for row in dataset.rows(split)]
             writer(partial, split, examples)
             counts[split] = len(examples)
+        if card is not None:
+            write_card(partial, card)
     return counts
 
 
