@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -319,20 +318,8 @@ def _write(
     if form is Format.medgrpo:
         write(output, card=card)
     else:
-        between = output.with_name(f".{output.name}.pairs")
-        shutil.rmtree(between, ignore_errors=True)
-        try:
-            template = recorded_template(found.prompt_template)
-            export(
-                output,
-                form.value,
-                write(between),
-                template=template,
-                shows_title=found.shows_title,
-                card=card,
-            )
-        finally:
-            shutil.rmtree(between, ignore_errors=True)
+        template = recorded_template(found.prompt_template)
+        export(output, form.value, write, template=template, shows_title=found.shows_title, card=card)
     for warning in warnings_of(card):
         out.warn(warning)
 

@@ -7,7 +7,8 @@ picture stands and paths beside the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class Example:
 def export(
     output: Path,
     form: str,
-    dataset: PreparedDataset,
+    make: Callable[[Path], PreparedDataset],
     *,
     template: PromptTemplate,
     shows_title: bool = False,
@@ -56,7 +57,8 @@ def export(
     Args:
         output: new folder.
         form: a key of `FORMATS`.
-        dataset: as `write_pairs` or `write_best` made it.
+        make: writes the dataset into the folder that it is given, as `write_pairs` or `write_best` does; it is in the way
+            of nothing when the call is killed.
         template: the prompt that was answered.
         shows_title: whether the prompt names the picture's title.
         card: written beside it.
@@ -68,12 +70,14 @@ def export(
     counts = {}
     writer = {"trl": _trl, "llamafactory": _llamafactory, "swift": _swift, "jsonl": _jsonl}[form]
     with new_folder(output, "export into") as partial:
+        dataset = make(partial / ".pairs")
         for split in dataset.splits:
             examples = [_example(row, dataset, partial, template, shows_title) for row in dataset.rows(split)]
             writer(partial, split, examples)
             counts[split] = len(examples)
         if card is not None:
             write_card(partial, card)
+        shutil.rmtree(dataset.path)
     return counts
 
 
