@@ -129,7 +129,7 @@ def outcome(place: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for file in sorted(place.rglob("*")):
         name = file.relative_to(place).as_posix()
-        if not file.is_file():
+        if not file.is_file() or file.match("report-*-*.html"):  # of a call that was done but for its end
             continue
         if file.suffix == ".json":
             json.loads(file.read_text("utf-8"))
