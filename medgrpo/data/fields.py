@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from medgrpo.records import BadRow
@@ -197,6 +198,7 @@ def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip()) or value in ([], {})
 
 
+@lru_cache(maxsize=4096)  # the same names for every row
 def _folded(name: str) -> str:
     """The name in lower case, trimmed, words joined by `_`: `rejectedResponse` and `Rejected Response` are one."""
     text = _CAMEL.sub("_", name.strip()) if not name.isupper() else name.strip()

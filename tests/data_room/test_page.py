@@ -7,7 +7,7 @@ from PIL import Image
 
 from medgrpo.data.prepare import PrepareOptions, prepare
 
-EVIL = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
+EVIL = "<script>document.title='owned'</script><svg onload=alert(1)>"
 
 
 @pytest.fixture

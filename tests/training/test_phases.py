@@ -12,7 +12,7 @@ SLOW_REWARD = """
 import time
 
 def slow(completions, **columns):
-    time.sleep(0.3)
+    time.sleep(1)
     return [float(len(str(completion)) % 3) for completion in completions]
 """
 
@@ -50,11 +50,11 @@ def test_the_log_says_what_each_step_spent_its_time_on(tiny_config, tmp_path):
     for entry in log:
         spent = [entry[f"time/{phase}"] for phase in PHASES]
         assert sum(spent) == pytest.approx(entry["s_per_prompt"] * config.training.prompts_per_step)
-        # TRL's own figure is without the optimiser; a validation alone would take 0.3 s more.
-        assert entry["step_time"] <= sum(spent) < entry["step_time"] + 0.3
+        # TRL's own figure is without the optimiser; a validation alone would take 1 s more.
+        assert entry["step_time"] <= sum(spent) < entry["step_time"] + 1
     first, again = log[0::2], log[1::2]  # one step samples, the next learns from the same completions
     assert all(entry["time/rollout"] > 0 and entry["time/logprobs"] > 0 for entry in first)
-    assert all(entry["time/reward"] >= 0.3 for entry in first)
+    assert all(entry["time/reward"] >= 1 for entry in first)
     assert all(entry[f"time/{phase}"] == 0 for entry in again for phase in PHASES if phase != "update")
     assert all(entry["time/update"] > 0 for entry in log)
     sft = json_objects(tmp_path / "run" / "stages" / "1-sft" / "log.jsonl")
