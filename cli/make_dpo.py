@@ -230,9 +230,7 @@ def make_dpo(
     else:
         from medgrpo.preference.dataset import write_pairs
 
-        how: dict[str, Any] = {"prompt_template": found.prompt_template, "made_from": list(sources)}
-        write = partial(write_pairs, pairs=pairs, dataset=found.dataset, rows=found.rows, **how)
-        _write(out, output, form, found, card, write)
+        _write(out, output, form, found, sources, card, partial(write_pairs, pairs=pairs))
     _show(out, card, pairs, target, figures)
 
 
@@ -299,27 +297,38 @@ def _make_best(
             hint="a smaller --threshold, or a run that sampled more",
         )
     card = _card(found, counted, sources, settings, best=best)
-    how: dict[str, Any] = {"prompt_template": found.prompt_template, "made_from": list(sources)}
-    write = partial(write_best, best=best, dataset=found.dataset, rows=found.rows, **how)
-    _write(out, output, form, found, card, write)
+    _write(out, output, form, found, sources, card, partial(write_best, best=best))
     out.text(f"{len(best)} best completions of {sum(counted.prompts.values())} prompts in {output}")
     out.table("Dropped", ["reason", "count"], counted.dropped.most_common())
     out.result({**card, "output": str(output)})
 
 
 def _write(
-    out: Output, output: Path, form: Format, found: Candidates, card: dict[str, Any], write: Any
+    out: Output,
+    output: Path,
+    form: Format,
+    found: Candidates,
+    sources: list[str],
+    card: dict[str, Any],
+    write: Any,
 ) -> None:
     """The dataset, or its export, with the card in it."""
     from medgrpo.data.prompts import recorded_template
     from medgrpo.preference.card import warnings_of
     from medgrpo.preference.exports import export
 
+    make = partial(
+        write,
+        dataset=found.dataset,
+        rows=found.rows,
+        prompt_template=found.prompt_template,
+        made_from=list(sources),
+    )
     if form is Format.medgrpo:
-        write(output, card=card)
+        make(output, card=card)
     else:
         template = recorded_template(found.prompt_template)
-        export(output, form.value, write, template=template, shows_title=found.shows_title, card=card)
+        export(output, form.value, make, template=template, shows_title=found.shows_title, card=card)
     for warning in warnings_of(card):
         out.warn(warning)
 
