@@ -18,7 +18,7 @@ use super::relations::{is_related, side_bits};
 use super::selection::is_comparative;
 use super::statements;
 use super::targets::{is_same, target_of, Target};
-use super::tokens::{Parsed, Token};
+use super::tokens::{Asked, Parsed, Token};
 use super::verdict::{Rule, Verdict};
 use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 
@@ -36,6 +36,8 @@ pub struct Prompt {
     property: Vec<Token>,
     /// "Lateral" is a view here.
     asks_view: bool,
+    /// Words of denial that question or reference name as what is asked for.
+    asked: Vec<Asked>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,8 +96,10 @@ impl Prompt {
         if property.iter().any(is_comparative) {
             property.retain(is_comparative); // "Which lung has the larger effusion?"
         }
+        let asked = asked_denials(question.as_ref());
         Self {
             question,
+            asked,
             references,
             options,
             kinds,
@@ -117,6 +121,7 @@ impl Prompt {
         if self.references.is_empty() {
             return Verdict::reject(Rule::NoReference);
         }
+        scratch.asked.clone_from(&self.asked);
         scratch.read(&on_scale(
             self.question.as_ref().and_then(|q| q.scale),
             answer,
@@ -152,6 +157,9 @@ impl Prompt {
 
     /// Sets aside what the answer does not stand by, or what does not speak to the question.
     fn settle(&self, answer: &mut Parsed) {
+        if self.question.as_ref().is_some_and(Question::asks_clearness) {
+            answer.read_unclear();
+        }
         if self.asks_view {
             answer.read_lateral_as_view();
         }
@@ -185,6 +193,9 @@ impl Prompt {
         }
         if let Some(question) = &self.question {
             answer.settle_selection(question, &self.property, self.places);
+            if has_parts && question.asks_for_content && self.places.is_empty() {
+                answer.settle_spared(question);
+            }
         }
         if has_parts {
             answer.settle_conclusion(self.question.as_ref(), self.kinds);
@@ -380,9 +391,13 @@ pub fn alternatives(reference: &str) -> impl Iterator<Item = &str> {
 
 impl Reference {
     fn new(raw: &str, question: Option<&Question>, options: &Options, asks_view: bool) -> Self {
-        let mut parsed = Parsed::new(raw);
+        let mut parsed = Parsed::beside(asked_denials(question));
+        parsed.read(raw);
         if asks_view {
             parsed.read_lateral_as_view();
+        }
+        if question.is_some_and(Question::asks_clearness) {
+            parsed.read_unclear();
         }
         let target = target_of(raw, &parsed, question, options);
         Self { parsed, target }
@@ -396,6 +411,27 @@ impl Reference {
             _ => Box::new(std::iter::empty()),
         }
     }
+}
+
+/// Words of denial that the question asks about: "What stopped?" and "It stopped."; "Is there rejection?" and "is being
+/// rejected".
+fn asked_denials(question: Option<&Question>) -> Vec<Asked> {
+    let Some(question) = question else {
+        return Vec::new();
+    };
+    let nouns = question.parsed.stems_of_nouns().map(|stem| Asked {
+        stem,
+        role: Role::Content,
+    });
+    let verbs = question
+        .parsed
+        .denial_stems()
+        .filter(|_| question.asks_for_content)
+        .map(|stem| Asked {
+            stem,
+            role: Role::Verb,
+        });
+    nouns.chain(verbs).collect()
 }
 
 /// A refusal or a hedge that the reference and the question do not have.

@@ -136,7 +136,12 @@ impl Parsed {
                     );
                 } else {
                     // "the diagnosis would be pneumonia" claims it
-                    for later in &mut self.tokens[at..segment.end as usize] {
+                    let rest = &self.tokens[at + 1..segment.end as usize];
+                    let until = rest
+                        .iter()
+                        .position(|t| t.role == Role::Condition) // "… would be needed to look for"
+                        .map_or(segment.end as usize, |next| at + 1 + next);
+                    for later in &mut self.tokens[at..until] {
                         later.is_aside = false;
                     }
                 }

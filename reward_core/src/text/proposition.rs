@@ -2,9 +2,10 @@
 //!
 //! "Is there a nodule in the left lung on this CT?" asks for the nodule; the lung is its place, the CT the picture.
 
+use super::clauses::Opener;
 use super::lexicon::{Category, Role};
 use super::numbers::{quantities, Quantity};
-use super::relations::is_general;
+use super::relations::{is_changed, is_general};
 use super::tokens::{Parsed, Token};
 use super::words::Break;
 
@@ -150,6 +151,15 @@ impl Proposition {
                 .collect()
         };
         let mut core = others(&outside);
+        // "… since the prior study?", "… compared with the last film?" says with what to compare
+        let is_measure = |t: &Token| {
+            parsed.segments.get(t.segment as usize).is_some_and(|s| {
+                matches!(s.opener, Opener::Relative | Opener::Than) && s.first > 0
+            })
+        };
+        if core.iter().any(|(_, t)| !is_measure(t)) && core.iter().any(|(_, t)| is_changed(t)) {
+            core.retain(|(_, t)| !is_measure(t));
+        }
         if let Some(verb) = is_existence.then(|| showing_verb(parsed)).flatten() {
             // "Does the biopsy show granulomas?" asks of the biopsy, and for the granulomas
             if core.iter().any(|(i, _)| *i > verb) {
@@ -282,8 +292,10 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
     let mut inside = false;
     let mut has_site = false;
     let mut phrases = Vec::with_capacity(parsed.tokens.len());
-    let existential =
-        |t: &Token| t.role == Role::Affirm && EXISTING_CHINESE.contains(&word(parsed, t));
+    let existential = |t: &Token| {
+        matches!(t.role, Role::Affirm | Role::Filler)
+            && EXISTING_CHINESE.contains(&word(parsed, t))
+    };
     let first_existential = parsed.tokens.iter().position(existential);
     for (index, token) in parsed.tokens.iter().enumerate() {
         match token.role {
@@ -292,6 +304,8 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
             {
                 inside = true;
             }
+            // "seen in", "noted in" are one term each
+            Role::Filler | Role::Verb if word(parsed, token).ends_with(" in") => inside = true,
             Role::Verb | Role::Affirm | Role::Contrast => inside = false,
             Role::Content
                 if matches!(
@@ -322,7 +336,13 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
                 | Category::Modality
                 | Category::Plane
         );
-        let is_before_verb = first_existential.is_some_and(|at| index < at) && is_site;
+        // "胃黏膜有无溃疡": what is written together with the organ belongs to the place
+        let goes_on = token.is_joined
+            && token.is_han
+            && phrases.last() == Some(&true)
+            && first_existential.is_some_and(|at| parsed.tokens[at..].iter().any(Token::is_content));
+        let is_before_verb =
+            first_existential.is_some_and(|at| index < at) && (is_site || goes_on);
         phrases.push(inside || is_before_verb);
     }
     phrases

@@ -138,7 +138,8 @@ impl Question {
         let asks_absence = !is_polar
             && parsed.tokens.iter().any(|t| {
                 t.role == Role::NegationBack && !matches!(parsed.word(t), "negative" | "阴性")
-            });
+            })
+            && parsed.denial_stems().next().is_none();
         let asks_view = has(&[
             "view",
             "projection",
@@ -190,6 +191,14 @@ impl Question {
             return 0;
         }
         side
+    }
+
+    /// Whether it asks if something is clear to see ("边界是否清楚"), so that "unclear" is an answer.
+    #[must_use]
+    pub fn asks_clearness(&self) -> bool {
+        ["清楚", "清晰", "明确"]
+            .iter()
+            .any(|w| self.parsed.text.contains(w))
     }
 
     /// Whether the question compares ("larger than").

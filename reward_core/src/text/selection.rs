@@ -75,6 +75,91 @@ impl Parsed {
         }
     }
 
+    /// Sets aside what is said to be normal where a finding is asked for, and what is rare where the commonest is.
+    pub(super) fn settle_spared(&mut self, question: &Question) {
+        let (mut asks_defect, mut asks_normal) = (false, false);
+        for token in question.parsed.content() {
+            asks_defect |= token.category == Category::Finding || is_affected(token);
+            asks_normal |= token.category == Category::Normality && is_normal(token);
+            asks_defect |= token.category == Category::Normality && !is_normal(token);
+        }
+        let asks_most = ["predomina", "most ", "main ", "mainly", "majority", "主要", "为主", "最多"]
+            .iter()
+            .any(|w| question.parsed.text.contains(w));
+        self.settle_unasked(question);
+        if !(asks_defect && !asks_normal || asks_most) {
+            return;
+        }
+        for index in 0..self.segments.len() {
+            let segment = self.segments[index];
+            let tokens = self.of(&segment);
+            let last = tokens.iter().rposition(Token::is_content);
+            let first = tokens.iter().position(Token::is_content);
+            let (Some(first), Some(last)) = (first, last) else {
+                continue;
+            };
+            let is_spared = |t: &Token| t.category == Category::Normality && is_normal(t);
+            let is_rare = |t: &Token| {
+                matches!(
+                    self.word(t),
+                    "few" | "rare" | "sparse" | "infrequent" | "occasional" | "minor"
+                        | "少见" | "罕见" | "稀少" | "很少"
+                )
+            };
+            let has_defect = tokens
+                .iter()
+                .any(|t| t.is_stated() && t.category == Category::Finding);
+            let is_told = first < last
+                && segment.standing == Standing::Stands
+                && !segment.is_side_remark
+                && tokens[first..last]
+                    .iter()
+                    .any(|t| t.role == Role::Verb || !self.word(t).is_ascii());
+            let is_out = asks_defect && !has_defect && is_spared(&tokens[last])
+                || asks_most && is_rare(&tokens[last]);
+            if is_told && is_out {
+                self.set_aside(
+                    segment.first as usize..segment.end as usize,
+                    Standing::Contrast,
+                );
+            }
+        }
+    }
+
+    /// "Stop the aspirin; warfarin may go on" where it is asked what to stop: the clause without that verb is beside the
+    /// point.
+    fn settle_unasked(&mut self, question: &Question) {
+        let stems: Vec<u64> = question.parsed.denial_stems().collect();
+        if stems.is_empty() {
+            return;
+        }
+        let has_verb = |segment: &Segment| {
+            self.of(segment).iter().any(|t| {
+                t.role == Role::Verb
+                    && super::tokens::denial_stem(self.word(t)).is_some_and(|s| stems.contains(&s))
+            })
+        };
+        let asked: Vec<bool> = self.segments.iter().map(has_verb).collect();
+        if !asked.contains(&true) {
+            return;
+        }
+        for index in 0..self.segments.len() {
+            let segment = self.segments[index];
+            let tokens = self.of(&segment);
+            let says_more = segment.has_verb || tokens.iter().filter(|t| t.is_content()).count() > 1;
+            let is_own = matches!(
+                segment.opener,
+                Opener::Start | Opener::List | Opener::And | Opener::Contrast
+            );
+            if !asked[index] && says_more && is_own && segment.standing == Standing::Stands {
+                self.set_aside(
+                    segment.first as usize..segment.end as usize,
+                    Standing::Beside,
+                );
+            }
+        }
+    }
+
     /// "The left kidney is smaller than the right": the other one is larger.
     fn settle_comparison(&mut self, clauses: &[Clause], property: &[Token], kinds: Kinds) {
         let compares = |t: &Token| matches!(t.category, Category::Attribute | Category::Direction);
@@ -216,6 +301,7 @@ impl Parsed {
             // the last word decides: "the maxillary sinus is not displaced"
             match self.says_of(token, property, kinds, question) {
                 Says::Nothing => {}
+                Says::HasNot if says == Says::Has && self.stands_without(segment, token) => {}
                 Says::Other => says = stronger(says, Says::Other),
                 of_property => says = of_property,
             }
@@ -273,6 +359,14 @@ impl Parsed {
         }
     }
 
+    /// "Splenomegaly without hepatomegaly": the second only is denied.
+    fn stands_without(&self, segment: &Segment, token: &Token) -> bool {
+        token.is_negated
+            && self.of(segment).iter().any(|t| {
+                t.start < token.start && matches!(self.word(t), "without" | "而无" | "不伴")
+            })
+    }
+
     /// The same where it is asked what is absent: what is denied has the property.
     fn clause_of_absence(&self, index: usize, segment: &Segment, has_subject: bool) -> Clause {
         let tokens = self.of(segment);
@@ -306,6 +400,16 @@ impl Parsed {
             .is_some_and(|t| t.role == Role::Conclude)
         {
             return false; // "…, so the left ear"
+        }
+        let is_absolute = self
+            .of(segment)
+            .first()
+            .is_some_and(|t| self.word(t) == "with")
+            && next.says == Says::HasNot
+            && open.says != Says::HasNot
+            && open.has_subject;
+        if is_absolute {
+            return false; // "a loss of height at L1, with the adjacent levels spared"
         }
         if !next.has_subject {
             return !matches!(segment.opener, Opener::Start)
@@ -403,6 +507,9 @@ impl Parsed {
         question: &Question,
     ) -> Says {
         let of = |has: bool| if has { Says::Has } else { Says::HasNot };
+        if question.offers(token) && token.category == Category::Normality {
+            return Says::Nothing; // "normal or decreased?"
+        }
         let asks_finding = property
             .iter()
             .any(|p| is_finding_like(p) && !(p.category == Category::Normality && is_normal(p)));

@@ -80,7 +80,10 @@ pub fn judge(
             continue;
         }
         let mut contradiction = scope.contradiction();
-        if contradiction == Some(Rule::ExtraItem) && scope.names_thing() && scope.reading_covers() {
+        if contradiction == Some(Rule::ExtraItem)
+            && (scope.names_thing() || !scope.names_place())
+            && scope.reading_covers()
+        {
             contradiction = None; // "blunting with a meniscus, consistent with an effusion"
         }
         if covered >= 1.0 && contradiction.is_none() {
@@ -278,6 +281,10 @@ impl<'a> Scope<'a> {
                             | "consistent with"
                             | "compatible with"
                             | "indicative of"
+                            | "提示"
+                            | "考虑"
+                            | "考虑为"
+                            | "符合"
                             | "suggestive of"
                             | "diagnostic of"
                             | "characteristic of"
@@ -314,6 +321,14 @@ impl<'a> Scope<'a> {
             .required
             .iter()
             .any(|w| kind_of(w.category) == Kind::Thing)
+    }
+
+    /// A place is wanted.
+    fn names_place(&self) -> bool {
+        self.target
+            .required
+            .iter()
+            .any(|w| kind_of(w.category) == Kind::Place)
     }
 
     /// A word of the question is named, or what it asks for by its property.
@@ -775,10 +790,30 @@ impl<'a> Scope<'a> {
             && !self.reference.content().any(is_change)
     }
 
+    /// "MRI, sagittal plane" where the modality is asked: the plane is no other candidate.
+    fn tells_more_of_picture(&self, token: &Token) -> bool {
+        is_picture(token.category)
+            && !self
+                .target
+                .required
+                .iter()
+                .any(|w| kind_of(w.category) == kind_of(token.category))
+    }
+
     /// "Abdominal" in "abdominal aorta", where the aorta is wanted.
     fn is_adjective(&self, token: &Token) -> bool {
-        if token.category != Category::Organ {
+        let is_attribute = token.category == Category::Finding && {
+            let word = self.answer.word(token);
+            ["ic", "al", "ar", "ous", "ed", "ing"]
+                .iter()
+                .any(|end| word.ends_with(end))
+                && !word.starts_with("metasta")
+        };
+        if token.category != Category::Organ && !is_attribute {
             return false;
+        }
+        if is_attribute {
+            return self.leads_to_wanted(token); // "nodular basal cell carcinoma"
         }
         let at = self.answer.tokens.partition_point(|t| t.start < token.end);
         self.answer.tokens.get(at).is_some_and(|next| {
@@ -787,6 +822,18 @@ impl<'a> Scope<'a> {
                 && next.segment == token.segment
                 && self.target.required.iter().any(|w| w.key == next.key)
         })
+    }
+
+    /// The words that follow the token at once, without a mark between them, are those that are wanted.
+    fn leads_to_wanted(&self, token: &Token) -> bool {
+        let at = self.answer.tokens.partition_point(|t| t.start < token.end);
+        self.answer.tokens[at..]
+            .iter()
+            .take(LONGEST_FRAME)
+            .take_while(|t| {
+                t.is_content() && t.before <= Break::Hyphen && t.segment == token.segment
+            })
+            .any(|t| self.target.required.iter().any(|w| w.key == t.key))
     }
 
     /// The token follows "near", "adjacent to" in its segment: it places the answer and is not it.
@@ -843,13 +890,21 @@ impl<'a> Scope<'a> {
             if !self.is_foreign(segment, has_firm) {
                 continue;
             }
+            let concludes = |s: &Segment| {
+                self.answer
+                    .of(s)
+                    .first()
+                    .is_some_and(|t| t.role == Role::Conclude)
+            };
             let is_item = matches!(
                 segment.opener,
                 Opener::List | Opener::And | Opener::Examples
-            ) && !segment.has_verb;
+            ) && !segment.has_verb
+                && !concludes(segment);
             let opens_list = segments.get(position + 1).is_some_and(|next| {
                 matches!(next.opener, Opener::List | Opener::And | Opener::Or)
                     && !next.has_verb
+                    && !concludes(next)
                     && self.names_wanted(next)
             });
             if is_item && is_beside_wanted(position) || opens_list {
@@ -984,8 +1039,11 @@ impl<'a> Scope<'a> {
                 .required
                 .iter()
                 .all(|w| matches!(w.category, Category::Scale | Category::Level));
+        let wants_picture = !self.target.required.is_empty()
+            && self.target.required.iter().all(|w| is_picture(w.category));
         let is_open = |t: &&Token| {
             !self.is_restated(t)
+                && !(wants_picture && self.tells_more_of_picture(t))
                 && !self.is_landmark(t)
                 && !self.is_described_change(t)
                 && (t.category != Category::Direction || wants_plane)
@@ -1004,6 +1062,14 @@ impl<'a> Scope<'a> {
         });
         !belongs && all.iter().any(is_open)
     }
+}
+
+/// A plane or a kind of picture.
+const fn is_picture(category: Category) -> bool {
+    matches!(
+        category,
+        Category::Plane | Category::Modality | Category::Sequence
+    )
 }
 
 /// "肺组织压缩约40%": tells how a place is, without a verb, and names no disease.
