@@ -191,6 +191,9 @@ impl Prompt {
         if has_parts {
             answer.retract_at_no();
         }
+        if has_parts && self.kinds.has(Category::Finding) {
+            answer.settle_likeliest();
+        }
         if let Some(question) = &self.question {
             answer.settle_selection(question, &self.property, self.places);
             if has_parts && question.asks_for_content && self.places.is_empty() {

@@ -312,6 +312,7 @@ impl Parsed {
         self.settle_removed();
         self.settle_absent();
         self.settle_objects();
+        self.settle_out();
         let mut is_denied = false;
         let mut reach = DenialReach::default();
         for index in 0..self.segments.len() {
@@ -502,6 +503,28 @@ impl Parsed {
             .any(|w| rest.contains(w))
     }
 
+    /// "Pneumonia is out.": denies what stands before it.
+    fn settle_out(&mut self) {
+        for at in 2..self.tokens.len() {
+            let token = self.tokens[at];
+            let is_last = self
+                .tokens
+                .get(at + 1)
+                .is_none_or(|next| next.segment != token.segment);
+            let is_out = self.word(&token) == "out"
+                || self.word(&token) == "table" && self.word(&self.tokens[at - 1]) == "the";
+            let segment = &self.segments[token.segment as usize];
+            let is_told = self.tokens[segment.first as usize..at]
+                .iter()
+                .rev()
+                .take(3)
+                .any(|t| matches!(self.word(t), "is" | "are"));
+            if is_last && is_out && is_told {
+                self.tokens[at].role = Role::NegationBack;
+            }
+        }
+    }
+
     /// "吸收营养", "stopped the infusion": with an object of its own the verb does not deny what it is told of.
     fn settle_objects(&mut self) {
         for at in 0..self.tokens.len() {
@@ -511,7 +534,16 @@ impl Parsed {
             }
             let is_verb = matches!(
                 self.word(&token),
-                "吸收" | "停止" | "消退" | "遮挡" | "治愈" | "取出" | "stopped" | "rejected" | "discarded" | "dismissed"
+                "吸收"
+                    | "停止"
+                    | "消退"
+                    | "遮挡"
+                    | "治愈"
+                    | "取出"
+                    | "stopped"
+                    | "rejected"
+                    | "discarded"
+                    | "dismissed"
             );
             let has_object = self.tokens.get(at + 1).is_some_and(|next| {
                 next.segment == token.segment

@@ -7,8 +7,8 @@ use super::lexicon::{Category, Role};
 use super::numbers::{fulfils, quantities, Dimension, Quantity};
 use super::question::{is_normal, Question};
 use super::relations::{
-    are_neighbours, are_opposite, is_change, is_changed, is_finding_like, is_part, is_related, is_same_word,
-    lies_under, side_bits,
+    are_neighbours, are_opposite, is_change, is_changed, is_finding_like, is_part, is_related,
+    is_same_word, lies_under, side_bits,
 };
 use std::cell::OnceCell;
 
@@ -193,24 +193,35 @@ impl<'a> Clause<'a> {
 
 /// "No other nodules": the denial is not of what is asked.
 fn names_others(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> bool {
-    let asks_others = ["other", "another", "additional", "further", "new", "else", "其他", "其它", "另外"]
-        .iter()
-        .any(|w| question.parsed.text.contains(w));
-    !asks_others && clause.tokens.iter().any(|t| {
-        matches!(
-            answer.word(t),
-            "other"
-                | "another"
-                | "additional"
-                | "further"
-                | "new"
-                | "else"
-                | "其他"
-                | "其它"
-                | "另"
-                | "新"
-        )
-    })
+    let asks_others = [
+        "other",
+        "another",
+        "additional",
+        "further",
+        "new",
+        "else",
+        "其他",
+        "其它",
+        "另外",
+    ]
+    .iter()
+    .any(|w| question.parsed.text.contains(w));
+    !asks_others
+        && clause.tokens.iter().any(|t| {
+            matches!(
+                answer.word(t),
+                "other"
+                    | "another"
+                    | "additional"
+                    | "further"
+                    | "new"
+                    | "else"
+                    | "其他"
+                    | "其它"
+                    | "另"
+                    | "新"
+            )
+        })
 }
 
 /// Tokens of each clause of a sentence: a segment with a verb of its own begins a new one.
@@ -301,9 +312,8 @@ fn puts_aside(answer: &Parsed, question: &Question) -> bool {
                     .any(|t| t.key == a.key && !t.is_negated || lies_under(t, a))
             })
     };
-    let names_another = |t: &Token| {
-        t.is_stated() && matches!(t.category, Category::Finding | Category::Unknown)
-    };
+    let names_another =
+        |t: &Token| t.is_stated() && matches!(t.category, Category::Finding | Category::Unknown);
     !question.asks_for_content
         && answer.segments.iter().any(|s| names_core(&s))
         && answer.tokens.iter().any(names_another)
@@ -319,14 +329,20 @@ fn says_place_clear(answer: &Parsed, clause: &Clause<'_>, question: &Question) -
         )
     };
     let mut content = clause.content.iter().peekable();
-    asked.is_existence
+    (asked.is_existence || asked.is_of_subject)
         && content.peek().is_some()
         && content.all(|t| {
             t.category == Category::Normality && is_normal(t)
                 || t.is_stated() && asked.place.iter().any(|a| a.key == t.key)
         })
-        && clause.content.iter().any(|t| t.category == Category::Normality)
-        && clause.content.iter().any(|t| t.category != Category::Normality)
+        && clause
+            .content
+            .iter()
+            .any(|t| t.category == Category::Normality)
+        && clause
+            .content
+            .iter()
+            .any(|t| t.category != Category::Normality)
         && !clause.tokens.iter().any(is_rest)
 }
 
@@ -376,20 +392,23 @@ impl Found {
             |t: &&Token| asked.is_of_subject && asked.place.iter().any(|a| a.key == t.key);
         let names_subject = clause.content.iter().any(is_subject);
         let is_plain = clause.content.iter().all(|t| question.names(t));
-        if self.is_firm() && (self.names_subject || !names_subject) {
+        let is_site = |t: &&Token| matches!(t.category, Category::Organ | Category::Unknown);
+        let mut sites = asked.place.iter().filter(is_site).peekable();
+        let has_site = sites.peek().is_some();
+        let names_site = sites.any(|a| {
+            let is_it = |t: &&Token| t.key == a.key || is_related(t, a) || is_part(a, t);
+            clause.content.iter().any(is_it)
+        });
+        // "there is a fracture of the ramus. No hip fracture": the one that names the place asked about decides
+        let is_nearer = asked.is_existence && names_site && !self.names_place;
+        if self.is_firm() && !is_nearer && (self.names_subject || !names_subject) {
             return self.stated != says
                 && self.is_plain
                 && is_plain
                 && self.names_subject == names_subject;
         }
         (self.stated, self.names_subject, self.is_plain) = (says, names_subject, is_plain);
-        let is_site = |t: &&Token| matches!(t.category, Category::Organ | Category::Unknown);
-        let mut sites = asked.place.iter().filter(is_site).peekable();
-        self.names_place = sites.peek().is_none()
-            || sites.any(|a| {
-                let is_it = |t: &&Token| t.key == a.key || is_related(t, a) || is_part(a, t);
-                clause.content.iter().any(is_it)
-            });
+        self.names_place = !has_site || names_site;
         false
     }
 }
@@ -448,7 +467,17 @@ fn is_anyone(answer: &Parsed, one: &Token) -> bool {
         && answer.tokens.get(next).is_some_and(|t| {
             matches!(
                 answer.word(t),
-                "should" | "would" | "could" | "can" | "must" | "may" | "might" | "needs" | "has" | "looks" | "expects"
+                "should"
+                    | "would"
+                    | "could"
+                    | "can"
+                    | "must"
+                    | "may"
+                    | "might"
+                    | "needs"
+                    | "has"
+                    | "looks"
+                    | "expects"
             )
         })
 }
@@ -762,14 +791,13 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             && core.iter().any(|a| lies_under(a, t) && !a.is_negated)
     }) && !names_others(answer, clause, question);
     let is_denied = content.iter().any(|t| differs(t));
-    let says_normal = content
-        .iter()
-        .any(|t| {
-            t.category == Category::Normality
+    let says_normal = content.iter().any(|t| {
+        t.category == Category::Normality
                 && is_normal(t)
                 && !t.is_negated
                 && !question.names(t) // "a normal contour" where that is asked
-        });
+                && !is_of_other_side(t, content, question)
+    });
     let news = || {
         content
             .iter()
@@ -796,8 +824,12 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             })
         });
     if core.iter().any(is_changed) && tells_of_before(answer, clause) {
-        let same = content.iter().any(|t| t.is_stated() && core.iter().any(|a| is_changed(a) && is_meant(t, a)));
-        let other = content.iter().any(|t| t.is_stated() && core.iter().any(|a| are_opposite(a, t)));
+        let same = content
+            .iter()
+            .any(|t| t.is_stated() && core.iter().any(|a| is_changed(a) && is_meant(t, a)));
+        let other = content
+            .iter()
+            .any(|t| t.is_stated() && core.iter().any(|a| are_opposite(a, t)));
         if same != other {
             return Stated::Firm(other != question.is_negated); // "it was larger before"
         }
@@ -854,7 +886,9 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     if is_gone {
         return Stated::Weak(question.is_negated); // "the gallbladder was removed" where its stones are asked
     }
-    if is_told_of_another(answer, clause, question) || is_confined_elsewhere(answer, clause, question) {
+    if is_told_of_another(answer, clause, question)
+        || is_confined_elsewhere(answer, clause, question)
+    {
         return Stated::Firm(question.is_negated);
     }
     // "the margins are free of tumor" where their involvement is asked
@@ -873,9 +907,9 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
                 && answer.word(t) != "free"
                 && !question.names(t)
         })
-        && !content.iter().any(|t| {
-            t.is_stated() && t.category == Category::Finding && !question.names(t)
-        })
+        && !content
+            .iter()
+            .any(|t| t.is_stated() && t.category == Category::Finding && !question.names(t))
         && content
             .iter()
             .any(|t| !t.is_negated && place.iter().any(|a| a.key == t.key));
@@ -926,7 +960,8 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         && core
             .last()
             .is_some_and(|a| !content.iter().any(|t| is_meant(t, a)));
-    if (is_weak || misses_last) && !is_denied || is_denied && names_others(answer, clause, question) {
+    if (is_weak || misses_last) && !is_denied || is_denied && names_others(answer, clause, question)
+    {
         return Stated::Nothing;
     }
     let is_echo = question.proposition.is_existence
@@ -957,7 +992,12 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
 fn is_told_of_another(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> bool {
     let asked = &question.proposition;
     let content = &clause.content;
-    let is_subject = |t: &Token| asked.place.iter().any(|a| a.key == t.key && a.category == t.category);
+    let is_subject = |t: &Token| {
+        asked
+            .place
+            .iter()
+            .any(|a| a.key == t.key && a.category == t.category)
+    };
     let denied = content
         .iter()
         .find(|t| t.is_negated && t.category == Category::Organ && is_subject(t));
@@ -992,19 +1032,36 @@ fn is_confined_elsewhere(answer: &Parsed, clause: &Clause<'_>, question: &Questi
         word.starts_with("confined")
             || word.starts_with("limited")
             || word.starts_with("restricted")
-            || matches!(word, "局限于" | "仅限于" | "限于" | "仅位于" | "仅见于" | "只位于" | "只见于")
+            || matches!(
+                word,
+                "局限于" | "仅限于" | "限于" | "仅位于" | "仅见于" | "只位于" | "只见于"
+            )
     }) else {
-        return is_only_at_end(answer, clause) && names_other_site(&clause.content, place, question);
+        return is_only_at_end(answer, clause)
+            && names_other_site(&clause.content, place, question);
     };
     let after: Vec<&Token> = clause.tokens[at + 1..]
         .iter()
         .filter(|t| t.is_content() && is_site(t))
         .copied()
         .collect();
-    let is_denied = clause.tokens[..at]
-        .iter()
-        .any(|t| t.role == Role::Negation);
+    let is_denied = clause.tokens[..at].iter().any(|t| t.role == Role::Negation);
     !is_denied && names_other_site(&after, place, question)
+}
+
+/// "… in the left kidney; the right kidney is normal": the word is said of the side that was not asked about.
+fn is_of_other_side(token: &Token, content: &[&Token], question: &Question) -> bool {
+    let asked = question
+        .proposition
+        .core
+        .iter()
+        .chain(&question.proposition.place)
+        .fold(0, |bits, t| bits | side_bits(t));
+    let said = content
+        .iter()
+        .filter(|t| t.segment == token.segment)
+        .fold(0, |bits, t| bits | side_bits(t));
+    matches!(asked, 1 | 2) && said != 0 && asked & said == 0
 }
 
 /// "烟" in "吸烟" is not that of "戒烟": a character of an unknown word counts beside a neighbour that it has there.
@@ -1035,10 +1092,29 @@ fn named_by(answer: &Parsed, clause: &Clause<'_>, words: &[&str]) -> bool {
 
 /// "It was larger on the previous film": tells of an earlier time, not of a change since then.
 fn tells_of_before(answer: &Parsed, clause: &Clause<'_>) -> bool {
-    let has = |words: &[&str]| clause.tokens.iter().any(|t| words.contains(&answer.word(t)));
+    let has = |words: &[&str]| {
+        clause
+            .tokens
+            .iter()
+            .any(|t| words.contains(&answer.word(t)))
+    };
     has(&["was", "were"])
-        && has(&["previous", "prior", "earlier", "previously", "before", "last"])
-        && !has(&["than", "since", "compared with", "compared to", "from", "relative to"])
+        && has(&[
+            "previous",
+            "prior",
+            "earlier",
+            "previously",
+            "before",
+            "last",
+        ])
+        && !has(&[
+            "than",
+            "since",
+            "compared with",
+            "compared to",
+            "from",
+            "relative to",
+        ])
 }
 
 /// "Intraretinal only": the word ends its clause.
@@ -1063,8 +1139,11 @@ fn names_other_site(content: &[&Token], place: &[Token], question: &Question) ->
         .into_iter()
         .filter_map(first)
         .collect();
-    let belongs =
-        |t: &Token| asked.iter().any(|a| a.key == t.key || is_related(a, t) || are_neighbours(a, t));
+    let belongs = |t: &Token| {
+        asked
+            .iter()
+            .any(|a| a.key == t.key || is_related(a, t) || are_neighbours(a, t))
+    };
     let is_core = |t: &Token| question.proposition.core.iter().any(|a| a.key == t.key);
     !asked.is_empty()
         && content
@@ -1199,15 +1278,41 @@ fn is_generic(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
     let is_usual = |w: &str| {
         matches!(
             w,
-            "common" | "frequent" | "typical" | "classic" | "classical" | "known" | "well-known" | "recognized"
-                | "recognised" | "usual" | "rare" | "uncommon" | "leading" | "important" | "nonspecific"
+            "common"
+                | "frequent"
+                | "typical"
+                | "classic"
+                | "classical"
+                | "known"
+                | "well-known"
+                | "recognized"
+                | "recognised"
+                | "usual"
+                | "rare"
+                | "uncommon"
+                | "leading"
+                | "important"
+                | "nonspecific"
         )
     };
     let is_sort = |w: &str| {
         matches!(
             w,
-            "finding" | "findings" | "cause" | "causes" | "complication" | "feature" | "features" | "sign" | "signs"
-                | "manifestation" | "condition" | "sequela" | "consequence" | "indication" | "indicator"
+            "finding"
+                | "findings"
+                | "cause"
+                | "causes"
+                | "complication"
+                | "feature"
+                | "features"
+                | "sign"
+                | "signs"
+                | "manifestation"
+                | "condition"
+                | "sequela"
+                | "consequence"
+                | "indication"
+                | "indicator"
         )
     };
     let mut pairs = clause.tokens.windows(2);
@@ -1215,11 +1320,28 @@ fn is_generic(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
     let is_often = words().any(|w| {
         matches!(
             w,
-            "often" | "commonly" | "frequently" | "usually" | "typically" | "rarely" | "generally" | "sometimes"
-                | "常" | "常常" | "通常" | "往往" | "多见" | "常见"
+            "often"
+                | "commonly"
+                | "frequently"
+                | "usually"
+                | "typically"
+                | "rarely"
+                | "generally"
+                | "sometimes"
+                | "常"
+                | "常常"
+                | "通常"
+                | "往往"
+                | "多见"
+                | "常见"
         )
     });
-    let is_definite = words().any(|w| matches!(w, "the" | "this" | "there" | "here" | "these" | "it" | "本例" | "该"));
+    let is_definite = words().any(|w| {
+        matches!(
+            w,
+            "the" | "this" | "there" | "here" | "these" | "it" | "本例" | "该"
+        )
+    });
     let opens = clause
         .tokens
         .iter()

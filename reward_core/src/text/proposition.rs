@@ -153,9 +153,10 @@ impl Proposition {
         let mut core = others(&outside);
         // "… since the prior study?", "… compared with the last film?" says with what to compare
         let is_measure = |t: &Token| {
-            parsed.segments.get(t.segment as usize).is_some_and(|s| {
-                matches!(s.opener, Opener::Relative | Opener::Than) && s.first > 0
-            })
+            parsed
+                .segments
+                .get(t.segment as usize)
+                .is_some_and(|s| matches!(s.opener, Opener::Relative | Opener::Than) && s.first > 0)
         };
         if core.iter().any(|(_, t)| !is_measure(t)) && core.iter().any(|(_, t)| is_changed(t)) {
             core.retain(|(_, t)| !is_measure(t));
@@ -293,8 +294,7 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
     let mut has_site = false;
     let mut phrases = Vec::with_capacity(parsed.tokens.len());
     let existential = |t: &Token| {
-        matches!(t.role, Role::Affirm | Role::Filler)
-            && EXISTING_CHINESE.contains(&word(parsed, t))
+        matches!(t.role, Role::Affirm | Role::Filler) && EXISTING_CHINESE.contains(&word(parsed, t))
     };
     let first_existential = parsed.tokens.iter().position(existential);
     for (index, token) in parsed.tokens.iter().enumerate() {
@@ -340,9 +340,9 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
         let goes_on = token.is_joined
             && token.is_han
             && phrases.last() == Some(&true)
-            && first_existential.is_some_and(|at| parsed.tokens[at..].iter().any(Token::is_content));
-        let is_before_verb =
-            first_existential.is_some_and(|at| index < at) && (is_site || goes_on);
+            && first_existential
+                .is_some_and(|at| parsed.tokens[at..].iter().any(Token::is_content));
+        let is_before_verb = first_existential.is_some_and(|at| index < at) && (is_site || goes_on);
         phrases.push(inside || is_before_verb);
     }
     phrases

@@ -240,8 +240,8 @@ pub fn is_same_word(left: (&Parsed, &Token), right: (&Parsed, &Token)) -> bool {
 }
 
 const SUFFIXES: [&str; 25] = [
-    "ical", "ics", "ic", "ations", "ation", "ating", "ated", "ments", "ment", "ings", "ing", "ions", "ion", "ally",
-    "ates", "ate", "ous", "ive", "ed", "al", "ly", "es", "e", "s", "y",
+    "ical", "ics", "ic", "ations", "ation", "ating", "ated", "ments", "ment", "ings", "ing",
+    "ions", "ion", "ally", "ates", "ate", "ous", "ive", "ed", "al", "ly", "es", "e", "s", "y",
 ];
 
 /// "Eroded" and "erosion", "protruding" and "protrusion" have one stem.

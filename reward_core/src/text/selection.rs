@@ -83,9 +83,18 @@ impl Parsed {
             asks_normal |= token.category == Category::Normality && is_normal(token);
             asks_defect |= token.category == Category::Normality && !is_normal(token);
         }
-        let asks_most = ["predomina", "most ", "main ", "mainly", "majority", "主要", "为主", "最多"]
-            .iter()
-            .any(|w| question.parsed.text.contains(w));
+        let asks_most = [
+            "predomina",
+            "most ",
+            "main ",
+            "mainly",
+            "majority",
+            "主要",
+            "为主",
+            "最多",
+        ]
+        .iter()
+        .any(|w| question.parsed.text.contains(w));
         self.settle_unasked(question);
         if !(asks_defect && !asks_normal || asks_most) {
             return;
@@ -102,8 +111,16 @@ impl Parsed {
             let is_rare = |t: &Token| {
                 matches!(
                     self.word(t),
-                    "few" | "rare" | "sparse" | "infrequent" | "occasional" | "minor"
-                        | "少见" | "罕见" | "稀少" | "很少"
+                    "few"
+                        | "rare"
+                        | "sparse"
+                        | "infrequent"
+                        | "occasional"
+                        | "minor"
+                        | "少见"
+                        | "罕见"
+                        | "稀少"
+                        | "很少"
                 )
             };
             let has_defect = tokens
@@ -122,6 +139,48 @@ impl Parsed {
                     segment.first as usize..segment.end as usize,
                     Standing::Contrast,
                 );
+            }
+        }
+    }
+
+    /// "Glioma usually has a thick rim.", "An abscess is most likely.": what is so in general gives way, and so does all
+    /// beside what is called the likeliest.
+    pub(super) fn settle_likeliest(&mut self) {
+        let is_thing = |t: &Token| {
+            t.is_stated()
+                && matches!(
+                    t.category,
+                    Category::Finding | Category::Unknown | Category::Other
+                )
+        };
+        let is_likeliest = |segment: &Segment| {
+            let tokens = self.of(segment);
+            let mark = tokens.iter().rposition(|t| {
+                matches!(
+                    self.word(t),
+                    "most likely" | "likeliest" | "most probable" | "favored" | "favoured" | "best"
+                )
+            });
+            mark.is_some_and(|mark| {
+                let is_end = !tokens[mark + 1..].iter().any(Token::is_content);
+                let is_told = tokens[..mark]
+                    .iter()
+                    .rev()
+                    .take(2)
+                    .any(|t| t.role == Role::Verb || self.word(t).starts_with("fit"));
+                is_end && is_told && tokens[..mark].iter().any(is_thing)
+            })
+        };
+        let chosen: Vec<bool> = self.segments.iter().map(is_likeliest).collect();
+        if chosen.contains(&true) {
+            for index in 0..self.segments.len() {
+                let segment = self.segments[index];
+                if !chosen[index] && segment.standing == Standing::Stands {
+                    self.set_aside(
+                        segment.first as usize..segment.end as usize,
+                        Standing::Superseded,
+                    );
+                }
             }
         }
     }
@@ -146,7 +205,8 @@ impl Parsed {
         for index in 0..self.segments.len() {
             let segment = self.segments[index];
             let tokens = self.of(&segment);
-            let says_more = segment.has_verb || tokens.iter().filter(|t| t.is_content()).count() > 1;
+            let says_more =
+                segment.has_verb || tokens.iter().filter(|t| t.is_content()).count() > 1;
             let is_own = matches!(
                 segment.opener,
                 Opener::Start | Opener::List | Opener::And | Opener::Contrast

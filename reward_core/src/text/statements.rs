@@ -1024,7 +1024,11 @@ impl<'a> Scope<'a> {
         let counts = |t: &&Token| {
             t.is_stated() && (t.role == Role::Content || !self.target.amounts.is_empty())
         };
-        let mut content = tokens.iter().filter(counts).peekable();
+        let mut content = tokens
+            .iter()
+            .filter(counts)
+            .filter(|t| !self.is_measure(t))
+            .peekable();
         if is_adverbial || content.peek().is_none() {
             return false;
         }
