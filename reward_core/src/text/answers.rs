@@ -18,7 +18,7 @@ use super::relations::{is_related, side_bits};
 use super::selection::is_comparative;
 use super::statements;
 use super::targets::{is_same, target_of, Target};
-use super::tokens::{Asked, Parsed, Token};
+use super::tokens::{Asked, Hints, Parsed, Token};
 use super::verdict::{Rule, Verdict};
 use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 
@@ -99,13 +99,13 @@ impl Prompt {
         let asked = asked_denials(question.as_ref());
         Self {
             question,
-            asked,
             references,
             options,
             kinds,
             places,
             property,
             asks_view,
+            asked,
         }
     }
 
@@ -191,12 +191,12 @@ impl Prompt {
         if has_parts {
             answer.retract_at_no();
         }
-        if has_parts && self.kinds.has(Category::Finding) {
+        if has_parts && self.kinds.has(Category::Finding) && answer.hints.has(Hints::LIKELIEST) {
             answer.settle_likeliest();
         }
         if let Some(question) = &self.question {
             answer.settle_selection(question, &self.property, self.places);
-            if has_parts && question.asks_for_content && self.places.is_empty() {
+            if question.asks_for_content && self.places.is_empty() {
                 answer.settle_spared(question);
             }
         }
@@ -241,6 +241,11 @@ impl Prompt {
                 }
             }
             Target::Quantities(wanted) => judge_quantities(answer, wanted, question),
+            Target::Text(_)
+                if question.is_some_and(|q| degrees_differ(q, answer, &reference.parsed)) =>
+            {
+                Verdict::reject(Rule::Opposite)
+            }
             Target::Text(target) => statements::judge(answer, &reference.parsed, target, question),
             Target::Choice(_) => Verdict::reject(Rule::ChoiceOpen),
         }
@@ -435,6 +440,28 @@ fn asked_denials(question: Option<&Question>) -> Vec<Asked> {
             role: Role::Verb,
         });
     nouns.chain(verbs).collect()
+}
+
+/// "Extremely active" where "markedly active" is wanted, and the degree is asked.
+fn degrees_differ(question: &Question, answer: &Parsed, reference: &Parsed) -> bool {
+    const DEGREES: [&[&str]; 4] = [
+        &["mild", "slight", "minimal", "轻度", "轻微", "稍"],
+        &["moderate", "中度", "中等"],
+        &["marked", "severe", "明显", "显著", "重度", "严重"],
+        &["extreme", "极度", "极其"],
+    ];
+    let asks = ["degree", "severity", "how severe", "extent", "程度"]
+        .iter()
+        .any(|w| question.parsed.text.contains(w));
+    let degree = |parsed: &Parsed| {
+        DEGREES
+            .iter()
+            .rposition(|words| words.iter().any(|w| parsed.text.contains(w)))
+    };
+    asks && match (degree(answer), degree(reference)) {
+        (Some(said), Some(wanted)) => said != wanted,
+        _ => false,
+    }
 }
 
 /// A refusal or a hedge that the reference and the question do not have.

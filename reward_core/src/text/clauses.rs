@@ -3,7 +3,7 @@
 use super::claims::Standing;
 use super::lexicon::{Category, Role};
 use super::relations::is_general;
-use super::tokens::{Parsed, Token, ANSWER_NO, NO_CONCEPT};
+use super::tokens::{Hints, Parsed, Token, ANSWER_NO, NO_CONCEPT};
 use super::words::Break;
 
 /// Bytes of a Chinese line that may be an item of a list.
@@ -115,6 +115,9 @@ impl Parsed {
 
     /// "0.7 versus 0.4" compares; "abscess versus tumor" leaves both open.
     fn settle_versus(&mut self) {
+        if !self.hints.has(Hints::VERSUS) {
+            return;
+        }
         for at in 1..self.tokens.len() {
             let token = self.tokens[at];
             if token.role != Role::Hedge || !matches!(self.word(&token), "versus" | "vs") {
@@ -131,6 +134,9 @@ impl Parsed {
 
     /// "A wart mimicking melanoma": what something only looks like is not claimed.
     fn settle_likeness(&mut self) {
+        if !self.hints.has(Hints::LIKENESS) {
+            return;
+        }
         for at in 1..self.tokens.len() {
             let token = self.tokens[at];
             let is_likeness = matches!(
@@ -309,10 +315,12 @@ impl Parsed {
         self.settle_leading_no();
         self.settle_purpose();
         self.settle_free();
-        self.settle_removed();
-        self.settle_absent();
-        self.settle_objects();
         self.settle_out();
+        if self.tokens.iter().any(|t| t.role == Role::NegationBack) {
+            self.settle_removed();
+            self.settle_absent();
+            self.settle_objects();
+        }
         let mut is_denied = false;
         let mut reach = DenialReach::default();
         for index in 0..self.segments.len() {
@@ -505,6 +513,9 @@ impl Parsed {
 
     /// "Pneumonia is out.": denies what stands before it.
     fn settle_out(&mut self) {
+        if !self.hints.has(Hints::OUT) {
+            return;
+        }
         for at in 2..self.tokens.len() {
             let token = self.tokens[at];
             let is_last = self
@@ -558,6 +569,9 @@ impl Parsed {
 
     /// "Absent cardiac activity", "shows absent flow": before its noun the word denies what follows.
     fn settle_absent(&mut self) {
+        if !self.hints.has(Hints::ABSENT) {
+            return;
+        }
         for at in 0..self.tokens.len() {
             let token = self.tokens[at];
             let is_adjective = token.role == Role::NegationBack

@@ -3,7 +3,7 @@
 use super::claims::Standing;
 use super::lexicon::{Category, Role};
 use super::relations::is_related;
-use super::tokens::{Parsed, Token};
+use super::tokens::{Hints, Parsed, Token};
 use super::words::Break;
 
 /// "Would show", "was suspected": what the clause names is thought or asked for, not found.
@@ -56,7 +56,7 @@ impl Parsed {
             roles |= 1 << token.role as u64;
         }
         let has = |list: &[Role]| list.iter().any(|&role| roles >> role as u64 & 1 == 1);
-        let says_would = self.tokens.iter().any(|t| self.word(t) == "would");
+        let says_would = self.hints.has(Hints::WOULD);
         let marks = [
             Role::Concede,
             Role::Condition,

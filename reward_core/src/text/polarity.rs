@@ -13,7 +13,7 @@ use super::relations::{
 use std::cell::OnceCell;
 
 use super::clauses::{says_of_place, Opener};
-use super::tokens::{Bound, Parsed, Token};
+use super::tokens::{Bound, Hints, Parsed, Token};
 use super::words::Break;
 
 /// What an answer says.
@@ -321,6 +321,13 @@ fn puts_aside(answer: &Parsed, question: &Question) -> bool {
 
 /// "The vitreous is clear" where something in it is asked, with nothing else said of it.
 fn says_place_clear(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> bool {
+    if !clause
+        .content
+        .iter()
+        .any(|t| t.category == Category::Normality)
+    {
+        return false;
+    }
     let asked = &question.proposition;
     let is_rest = |t: &&Token| {
         matches!(
@@ -335,10 +342,6 @@ fn says_place_clear(answer: &Parsed, clause: &Clause<'_>, question: &Question) -
             t.category == Category::Normality && is_normal(t)
                 || t.is_stated() && asked.place.iter().any(|a| a.key == t.key)
         })
-        && clause
-            .content
-            .iter()
-            .any(|t| t.category == Category::Normality)
         && clause
             .content
             .iter()
@@ -358,6 +361,7 @@ fn takes_up_and_denies(answer: &Parsed, tokens: &[Token], clause: &Clause<'_>) -
 
 /// What has been found so far, and whether it is said of the subject of the question and in its words alone.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 struct Found {
     stated: Stated,
     names_subject: bool,
@@ -847,7 +851,12 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         };
     }
     let is_other_side = asked_side != 0 && said_side != 0 && asked_side & said_side == 0;
-    if is_other_side && (is_denied || says_normal) {
+    let has_normal = || {
+        content
+            .iter()
+            .any(|t| t.category == Category::Normality && is_normal(t) && !t.is_negated)
+    };
+    if is_other_side && (is_denied || has_normal()) {
         return Stated::Nothing; // of the other side
     }
     if (opposes || replaces || is_other_side) && !is_denied {
@@ -886,9 +895,9 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     if is_gone {
         return Stated::Weak(question.is_negated); // "the gallbladder was removed" where its stones are asked
     }
-    if is_told_of_another(answer, clause, question)
-        || is_confined_elsewhere(answer, clause, question)
-    {
+    let is_elsewhere =
+        || answer.hints.has(Hints::CONFINED) && is_confined_elsewhere(answer, clause, question);
+    if is_told_of_another(answer, clause, question) || is_elsewhere() {
         return Stated::Firm(question.is_negated);
     }
     // "the margins are free of tumor" where their involvement is asked
@@ -915,6 +924,18 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             .any(|t| !t.is_negated && place.iter().any(|a| a.key == t.key));
     if is_free {
         return Stated::Weak(question.is_negated);
+    }
+    // "…, but the common bile duct is not": what was said before is denied of the subject
+    let ends_in_denial = asked_of_subject(question)
+        && clause
+            .tokens
+            .last()
+            .is_some_and(|t| t.role == Role::Negation)
+        && content
+            .iter()
+            .all(|t| t.is_negated && place.iter().any(|a| a.key == t.key));
+    if ends_in_denial {
+        return Stated::Firm(question.is_negated);
     }
     let named = core
         .iter()
@@ -1064,6 +1085,11 @@ fn is_of_other_side(token: &Token, content: &[&Token], question: &Question) -> b
     matches!(asked, 1 | 2) && said != 0 && asked & said == 0
 }
 
+/// "Is the duct dilated?": something is asked of a subject that the question names.
+fn asked_of_subject(question: &Question) -> bool {
+    question.proposition.is_of_subject && !question.proposition.place.is_empty()
+}
+
 /// "烟" in "吸烟" is not that of "戒烟": a character of an unknown word counts beside a neighbour that it has there.
 fn in_same_run(answer: &Parsed, token: &Token, core: &[Token], asked: &Token) -> bool {
     let Some(at) = core.iter().position(|a| a.start == asked.start) else {
@@ -1087,7 +1113,7 @@ fn in_same_run(answer: &Parsed, token: &Token, core: &[Token], asked: &Token) ->
 fn named_by(answer: &Parsed, clause: &Clause<'_>, words: &[&str]) -> bool {
     let is_it = |t: &&Token| words.contains(&answer.word(t));
     let denies = |t: &&Token| matches!(t.role, Role::Negation | Role::No);
-    clause.tokens.iter().any(|t| is_it(t)) && !clause.tokens.iter().any(|t| denies(t))
+    clause.tokens.iter().any(is_it) && !clause.tokens.iter().any(denies)
 }
 
 /// "It was larger on the previous film": tells of an earlier time, not of a change since then.

@@ -96,6 +96,7 @@ impl Parsed {
         .iter()
         .any(|w| question.parsed.text.contains(w));
         self.settle_unasked(question);
+        self.settle_opposed(question);
         if !(asks_defect && !asks_normal || asks_most) {
             return;
         }
@@ -143,6 +144,53 @@ impl Parsed {
         }
     }
 
+    /// "Blasts are decreased" where it is asked what is increased.
+    fn settle_opposed(&mut self, question: &Question) {
+        let has_opposite = |t: &&Token| {
+            matches!(t.category, Category::Attribute | Category::Color)
+                && !question.offers(t)
+                && !t.is_negated
+        };
+        let asked: Vec<Token> = question
+            .parsed
+            .content()
+            .filter(has_opposite)
+            .copied()
+            .collect();
+        if asked.is_empty() {
+            return;
+        }
+        for index in 0..self.segments.len() {
+            let segment = self.segments[index];
+            let tokens = self.of(&segment);
+            let is_opposed = |t: &Token| {
+                asked.iter().any(|a| {
+                    if t.is_negated {
+                        t.key == a.key
+                    } else {
+                        are_opposite(a, t)
+                    }
+                })
+            };
+            let names = |t: &Token| t.is_content() && !is_opposed(t) && !question.names(t);
+            let is_told = segment.standing == Standing::Stands
+                && !segment.is_side_remark
+                && tokens
+                    .iter()
+                    .any(|t| t.is_content() && !t.is_aside && is_opposed(t))
+                && !tokens
+                    .iter()
+                    .any(|t| t.is_stated() && asked.iter().any(|a| a.key == t.key))
+                && tokens.iter().any(names);
+            if is_told {
+                self.set_aside(
+                    segment.first as usize..segment.end as usize,
+                    Standing::Contrast,
+                );
+            }
+        }
+    }
+
     /// "Glioma usually has a thick rim.", "An abscess is most likely.": what is so in general gives way, and so does all
     /// beside what is called the likeliest.
     pub(super) fn settle_likeliest(&mut self) {
@@ -173,9 +221,9 @@ impl Parsed {
         };
         let chosen: Vec<bool> = self.segments.iter().map(is_likeliest).collect();
         if chosen.contains(&true) {
-            for index in 0..self.segments.len() {
+            for (index, is_chosen) in chosen.into_iter().enumerate() {
                 let segment = self.segments[index];
-                if !chosen[index] && segment.standing == Standing::Stands {
+                if !is_chosen && segment.standing == Standing::Stands {
                     self.set_aside(
                         segment.first as usize..segment.end as usize,
                         Standing::Superseded,
@@ -202,7 +250,7 @@ impl Parsed {
         if !asked.contains(&true) {
             return;
         }
-        for index in 0..self.segments.len() {
+        for (index, is_asked) in asked.into_iter().enumerate() {
             let segment = self.segments[index];
             let tokens = self.of(&segment);
             let says_more =
@@ -211,7 +259,7 @@ impl Parsed {
                 segment.opener,
                 Opener::Start | Opener::List | Opener::And | Opener::Contrast
             );
-            if !asked[index] && says_more && is_own && segment.standing == Standing::Stands {
+            if !is_asked && says_more && is_own && segment.standing == Standing::Stands {
                 self.set_aside(
                     segment.first as usize..segment.end as usize,
                     Standing::Beside,

@@ -1046,8 +1046,9 @@ impl<'a> Scope<'a> {
         let wants_picture = !self.target.required.is_empty()
             && self.target.required.iter().all(|w| is_picture(w.category));
         let is_open = |t: &&Token| {
-            !self.is_restated(t)
-                && !(wants_picture && self.tells_more_of_picture(t))
+            let is_more = wants_picture && self.tells_more_of_picture(t);
+            !is_more
+                && !self.is_restated(t)
                 && !self.is_landmark(t)
                 && !self.is_described_change(t)
                 && (t.category != Category::Direction || wants_plane)

@@ -132,6 +132,8 @@ pub struct Parsed {
     pub tokens: Vec<Token>,
     /// Segments in order.
     pub segments: Vec<Segment>,
+    /// Which rare words the text has, so that rules for them are looked at only then.
+    pub hints: Hints,
     /// Words of denial that the question asks about, so that they deny nothing here.
     pub asked: Vec<Asked>,
     words: Vec<(u64, u32, u32, Break)>,
@@ -317,9 +319,11 @@ impl Parsed {
     fn look_up(&mut self) {
         let lexicon = Lexicon::get();
         let mut at = 0;
+        self.hints = Hints::default();
         while at < self.words.len() {
             let (key, start, end, before) = self.words[at];
             let text = &self.text[start as usize..end as usize];
+            self.hints.note(text);
             let number = parse_number(text);
             let is_han = text.chars().next().is_some_and(is_plain_han);
             let mut token = Token {
@@ -655,6 +659,9 @@ impl Parsed {
 
     /// "The margins are involved": says that they are affected; "is involved in" does not.
     fn read_involved(&mut self) {
+        if !self.hints.has(Hints::INVOLVED) {
+            return;
+        }
         let Some(affected) = Lexicon::get().concept("attribute.affected") else {
             return;
         };
@@ -689,6 +696,9 @@ impl Parsed {
 
     /// "非坏死性肉芽肿": 非 written before a word makes another word of it, and denies nothing after that.
     fn join_non(&mut self) {
+        if !self.hints.has(Hints::NON) {
+            return;
+        }
         for at in 1..self.tokens.len() {
             let (prefix, token) = (self.tokens[at - 1], self.tokens[at]);
             let is_prefix = prefix.role == Role::Negation
@@ -796,6 +806,55 @@ const fn concept_key(concept: ConceptId) -> u64 {
 
 pub(super) const fn ordinal_key(value: u32) -> u64 {
     (3 << 61) | value as u64
+}
+
+/// Rare words that rules of their own are for, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hints(u16);
+
+impl Hints {
+    /// "Versus".
+    pub const VERSUS: Self = Self(1);
+    /// "Mimicking".
+    pub const LIKENESS: Self = Self(2);
+    /// "Absent", "resolved".
+    pub const ABSENT: Self = Self(4);
+    /// "Is out".
+    pub const OUT: Self = Self(8);
+    /// "Would".
+    pub const WOULD: Self = Self(16);
+    /// "Involved".
+    pub const INVOLVED: Self = Self(32);
+    /// "Confined", "only".
+    pub const CONFINED: Self = Self(64);
+    /// "Most likely", "best".
+    pub const LIKELIEST: Self = Self(128);
+    /// 非.
+    pub const NON: Self = Self(256);
+
+    /// Whether one of `others` was seen.
+    #[must_use]
+    pub const fn has(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    fn note(&mut self, word: &str) {
+        let hint = match word {
+            "versus" | "vs" => Self::VERSUS,
+            "mimicking" | "mimics" | "mimic" | "simulating" | "simulates" | "imitating"
+            | "imitates" | "masquerading" | "酷" => Self::LIKENESS,
+            "absent" | "missing" | "nonexistent" | "resolved" | "invisible" => Self::ABSENT,
+            "out" | "table" => Self::OUT,
+            "would" => Self::WOULD,
+            "involved" => Self::INVOLVED,
+            "confined" | "limited" | "restricted" | "only" | "alone" | "exclusively" | "限"
+            | "仅" | "只" => Self::CONFINED,
+            "most" | "likeliest" | "favored" | "favoured" | "best" => Self::LIKELIEST,
+            "非" => Self::NON,
+            _ => return,
+        };
+        self.0 |= hint.0;
+    }
 }
 
 /// A word of denial that the question asks about.
