@@ -122,9 +122,13 @@ impl Prompt {
             return Verdict::reject(Rule::NoReference);
         }
         scratch.asked.clone_from(&self.asked);
+        let spelt = self
+            .question
+            .as_ref()
+            .and_then(|q| spell_acronyms(&q.acronyms, answer));
         scratch.read(&on_scale(
             self.question.as_ref().and_then(|q| q.scale),
-            answer,
+            spelt.as_deref().unwrap_or(answer),
         ));
         self.settle(scratch);
         let answer_parsed = &*scratch;
@@ -157,7 +161,7 @@ impl Prompt {
 
     /// Sets aside what the answer does not stand by, or what does not speak to the question.
     fn settle(&self, answer: &mut Parsed) {
-        if self.question.as_ref().is_some_and(Question::asks_clearness) {
+        if self.question.as_ref().is_some_and(|q| q.asks_clearness) {
             answer.read_unclear();
         }
         if self.asks_view {
@@ -359,6 +363,28 @@ fn asks_false(question: &Question) -> bool {
     .any(|w| text.contains(w))
 }
 
+/// The answer with the initials of the question's words spelt out ("ER" where the estrogen receptor is asked about).
+fn spell_acronyms(acronyms: &[(String, String)], answer: &str) -> Option<String> {
+    let has_capitals = answer
+        .as_bytes()
+        .windows(2)
+        .any(|w| w[0].is_ascii_uppercase() && w[1].is_ascii_uppercase());
+    if acronyms.is_empty() || answer.len() > LONGEST_SPELT || !has_capitals {
+        return None;
+    }
+    acronyms.iter().find_map(|(short, words)| {
+        let is_edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
+        answer.match_indices(short.as_str()).find_map(|(at, _)| {
+            let (before, after) = (&answer[..at], &answer[at + short.len()..]);
+            (is_edge(before.chars().next_back()) && is_edge(after.chars().next()))
+                .then(|| format!("{before}{words}{after}"))
+        })
+    })
+}
+
+/// Bytes of an answer in which initials are looked for.
+const LONGEST_SPELT: usize = 2000;
+
 /// A bare "II" where the stage is asked means "stage II".
 fn on_scale<'a>(scale: Option<&str>, text: &'a str) -> Cow<'a, str> {
     match scale {
@@ -404,7 +430,7 @@ impl Reference {
         if asks_view {
             parsed.read_lateral_as_view();
         }
-        if question.is_some_and(Question::asks_clearness) {
+        if question.is_some_and(|q| q.asks_clearness) {
             parsed.read_unclear();
         }
         let target = target_of(raw, &parsed, question, options);
@@ -450,18 +476,16 @@ fn degrees_differ(question: &Question, answer: &Parsed, reference: &Parsed) -> b
         &["marked", "severe", "明显", "显著", "重度", "严重"],
         &["extreme", "极度", "极其"],
     ];
-    let asks = ["degree", "severity", "how severe", "extent", "程度"]
-        .iter()
-        .any(|w| question.parsed.text.contains(w));
     let degree = |parsed: &Parsed| {
         DEGREES
             .iter()
             .rposition(|words| words.iter().any(|w| parsed.text.contains(w)))
     };
-    asks && match (degree(answer), degree(reference)) {
-        (Some(said), Some(wanted)) => said != wanted,
-        _ => false,
-    }
+    question.asks_degree
+        && match (degree(answer), degree(reference)) {
+            (Some(said), Some(wanted)) => said != wanted,
+            _ => false,
+        }
 }
 
 /// A refusal or a hedge that the reference and the question do not have.

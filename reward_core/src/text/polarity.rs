@@ -229,7 +229,7 @@ fn clauses<'a>(answer: &'a Parsed, sentence: &'a [Token]) -> impl Iterator<Item 
     sentence.chunk_by(move |a, b| {
         let segment = &answer.segments[b.segment as usize];
         a.segment == b.segment
-            || matches!(answer.word(b), "that" | "which" | "who") && b.before == Break::Comma // "it is the liver, not the spleen, that is …"
+            || b.before == Break::Comma && matches!(answer.word(b), "that" | "which" | "who") // "it is the liver, not the spleen, that is …"
             || !(segment.opener == Opener::Contrast
                 || segment.opener == Opener::Start
                 || segment.opener == Opener::List
@@ -789,11 +789,13 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
             .any(|a| is_meant(t, a) && t.is_negated != a.is_negated)
     };
     // "no implanted device" where a pacemaker is asked
-    let is_kind_denied = content.iter().any(|t| {
-        t.is_negated
-            && matches!(t.category, Category::Finding | Category::Other)
-            && core.iter().any(|a| lies_under(a, t) && !a.is_negated)
-    }) && !names_others(answer, clause, question);
+    let is_kind_denied = || {
+        content.iter().any(|t| {
+            t.is_negated
+                && matches!(t.category, Category::Finding | Category::Other)
+                && core.iter().any(|a| lies_under(a, t) && !a.is_negated)
+        }) && !names_others(answer, clause, question)
+    };
     let is_denied = content.iter().any(|t| differs(t));
     let says_normal = content.iter().any(|t| {
         t.category == Category::Normality
@@ -815,19 +817,24 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         !(is_moved && matches!(t.category, Category::Direction | Category::Side))
             && core.iter().chain(place).any(|a| are_opposite(a, t))
     });
-    let replaces = [Category::Plane, Category::Modality]
-        .iter()
-        .any(|&category| {
-            let is_other = |t: &Token, a: &Token| a.category == category && !is_related(a, t);
-            news().any(|t| {
-                t.category == category
-                    && !is_referred_to(answer, t)
-                    && core.iter().any(|a| is_other(t, a))
-            }) && !core.iter().any(|a| {
-                a.category == category && content.iter().any(|t| t.is_stated() && t.key == a.key)
-            })
-        });
-    if core.iter().any(is_changed) && tells_of_before(answer, clause) {
+    let replaces = [
+        Category::Plane,
+        Category::Modality,
+        Category::Scale,
+        Category::Level,
+    ]
+    .iter()
+    .any(|&category| {
+        let is_other = |t: &Token, a: &Token| a.category == category && !is_related(a, t);
+        news().any(|t| {
+            t.category == category
+                && !is_referred_to(answer, t)
+                && core.iter().any(|a| is_other(t, a))
+        }) && !core.iter().any(|a| {
+            a.category == category && content.iter().any(|t| t.is_stated() && t.key == a.key)
+        })
+    });
+    if question.proposition.asks_change && tells_of_before(answer, clause) {
         let same = content
             .iter()
             .any(|t| t.is_stated() && core.iter().any(|a| is_changed(a) && is_meant(t, a)));
@@ -901,7 +908,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         return Stated::Firm(question.is_negated);
     }
     // "the margins are free of tumor" where their involvement is asked
-    let asks_affected = core.iter().all(is_affected);
+    let asks_affected = question.proposition.asks_affected;
     let names_place = || content.iter().any(|t| place.iter().any(|a| a.key == t.key));
     if asks_affected && named_by(answer, clause, &["positive", "阳性"]) && names_place() {
         return Stated::Firm(!question.is_negated);
@@ -925,6 +932,19 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     if is_free {
         return Stated::Weak(question.is_negated);
     }
+    // "above the atrium" is not in it
+    let is_beside = question.proposition.is_location
+        && !is_denied
+        && content
+            .iter()
+            .any(|t| t.is_stated() && core.iter().any(|a| a.key == t.key))
+        && content
+            .iter()
+            .filter(|t| t.category == Category::Organ && core.iter().any(|a| a.key == t.key))
+            .all(|t| lies_beside(answer, t));
+    if is_beside && content.iter().any(|t| t.category == Category::Organ) && asks_inside(question) {
+        return Stated::Firm(question.is_negated);
+    }
     // "…, but the common bile duct is not": what was said before is denied of the subject
     let ends_in_denial = asked_of_subject(question)
         && clause
@@ -942,7 +962,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         .filter(|a| content.iter().any(|t| is_meant(t, a)))
         .count();
     let asks_finding = core.iter().any(is_finding_like);
-    if named == 0 && is_kind_denied {
+    if named == 0 && is_kind_denied() {
         return Stated::Weak(question.is_negated);
     }
     if named == 0 {
@@ -1085,6 +1105,35 @@ fn is_of_other_side(token: &Token, content: &[&Token], question: &Question) -> b
     matches!(asked, 1 | 2) && said != 0 && asked & said == 0
 }
 
+/// "Above the atrium", "short of the carina": the place is only where something ends or begins.
+fn lies_beside(answer: &Parsed, token: &Token) -> bool {
+    let at = answer.tokens.partition_point(|t| t.start < token.start);
+    answer.tokens[..at]
+        .iter()
+        .rev()
+        .take(4)
+        .take_while(|t| t.segment == token.segment)
+        .find(|t| {
+            matches!(t.role, Role::Preposition | Role::Near)
+                || matches!(t.category, Category::Direction)
+                    && matches!(answer.word(t), "above" | "below" | "behind" | "in front of")
+        })
+        .is_some_and(|t| {
+            t.role == Role::Near
+                || matches!(
+                    answer.word(t),
+                    "above" | "below" | "behind" | "in front of" | "beyond" | "outside"
+                )
+        })
+}
+
+/// "Is the tip in the atrium?"
+fn asks_inside(question: &Question) -> bool {
+    [" in ", " within ", " inside "]
+        .iter()
+        .any(|w| question.parsed.text.contains(w))
+}
+
 /// "Is the duct dilated?": something is asked of a subject that the question names.
 fn asked_of_subject(question: &Question) -> bool {
     question.proposition.is_of_subject && !question.proposition.place.is_empty()
@@ -1176,11 +1225,6 @@ fn names_other_site(content: &[&Token], place: &[Token], question: &Question) ->
             .iter()
             .any(|t| t.is_stated() && is_site(t) && !is_core(t) && !question.names(t))
         && !content.iter().any(|t| belongs(t))
-}
-
-/// "Affected", "involved".
-fn is_affected(token: &Token) -> bool {
-    super::lexicon::Lexicon::get().concept("attribute.affected") == Some(token.concept)
 }
 
 /// "Referring to the chest X-ray": the token only says where something was seen.

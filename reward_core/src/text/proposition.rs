@@ -5,7 +5,7 @@
 use super::clauses::Opener;
 use super::lexicon::{Category, Role};
 use super::numbers::{quantities, Quantity};
-use super::relations::{is_changed, is_general};
+use super::relations::{is_affected, is_changed, is_general};
 use super::tokens::{Parsed, Token};
 use super::words::Break;
 
@@ -29,6 +29,10 @@ pub struct Proposition {
     pub needs_last: bool,
     /// It says something of a subject that it names ("Is the heart enlarged?").
     pub is_of_subject: bool,
+    /// It asks whether something is affected.
+    pub asks_affected: bool,
+    /// It asks whether something has changed.
+    pub asks_change: bool,
     /// Numbers it asks about ("more than 10 ribs").
     pub amounts: Vec<Quantity>,
     /// `Some(true)`: asks whether something is normal; `Some(false)`: whether it is abnormal.
@@ -236,6 +240,9 @@ impl Proposition {
             .map(|(_, t)| *t)
             .collect();
         proposition.core = core.into_iter().map(|(_, t)| t).collect();
+        proposition.asks_affected =
+            !proposition.core.is_empty() && proposition.core.iter().all(is_affected);
+        proposition.asks_change = proposition.core.iter().any(is_changed);
         proposition
     }
 

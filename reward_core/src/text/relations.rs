@@ -115,6 +115,12 @@ pub fn is_change(token: &Token) -> bool {
     )
 }
 
+/// "Affected", "involved".
+#[must_use]
+pub fn is_affected(token: &Token) -> bool {
+    Lexicon::get().concept("attribute.affected") == Some(token.concept)
+}
+
 /// "Increased", "smaller", "unchanged": compares with an earlier time.
 #[must_use]
 pub fn is_changed(token: &Token) -> bool {

@@ -5,7 +5,8 @@ use super::clauses::{Opener, Segment};
 use super::lexicon::{Category, Role};
 use super::question::{is_normal, Question};
 use super::relations::{
-    are_opposite, is_change, is_finding_like, is_general, is_part, is_same_word, lies_under,
+    are_opposite, is_affected, is_change, is_finding_like, is_general, is_part, is_same_word,
+    lies_under,
 };
 use super::tokens::{Parsed, Token};
 
@@ -77,27 +78,10 @@ impl Parsed {
 
     /// Sets aside what is said to be normal where a finding is asked for, and what is rare where the commonest is.
     pub(super) fn settle_spared(&mut self, question: &Question) {
-        let (mut asks_defect, mut asks_normal) = (false, false);
-        for token in question.parsed.content() {
-            asks_defect |= token.category == Category::Finding || is_affected(token);
-            asks_normal |= token.category == Category::Normality && is_normal(token);
-            asks_defect |= token.category == Category::Normality && !is_normal(token);
-        }
-        let asks_most = [
-            "predomina",
-            "most ",
-            "main ",
-            "mainly",
-            "majority",
-            "主要",
-            "为主",
-            "最多",
-        ]
-        .iter()
-        .any(|w| question.parsed.text.contains(w));
+        let (asks_defect, asks_most) = (question.asks_defect, question.asks_most);
         self.settle_unasked(question);
         self.settle_opposed(question);
-        if !(asks_defect && !asks_normal || asks_most) {
+        if !(asks_defect || asks_most) {
             return;
         }
         for index in 0..self.segments.len() {
@@ -146,17 +130,7 @@ impl Parsed {
 
     /// "Blasts are decreased" where it is asked what is increased.
     fn settle_opposed(&mut self, question: &Question) {
-        let has_opposite = |t: &&Token| {
-            matches!(t.category, Category::Attribute | Category::Color)
-                && !question.offers(t)
-                && !t.is_negated
-        };
-        let asked: Vec<Token> = question
-            .parsed
-            .content()
-            .filter(has_opposite)
-            .copied()
-            .collect();
+        let asked = &question.properties;
         if asked.is_empty() {
             return;
         }
@@ -236,7 +210,7 @@ impl Parsed {
     /// "Stop the aspirin; warfarin may go on" where it is asked what to stop: the clause without that verb is beside the
     /// point.
     fn settle_unasked(&mut self, question: &Question) {
-        let stems: Vec<u64> = question.parsed.denial_stems().collect();
+        let stems = &question.denials;
         if stems.is_empty() {
             return;
         }
@@ -691,10 +665,4 @@ pub fn is_comparative(token: &Token) -> bool {
 fn is_mass(token: &Token) -> bool {
     use super::lexicon::Lexicon;
     Lexicon::get().concept("finding.mass") == Some(token.concept)
-}
-
-/// "Affected", "involved".
-fn is_affected(token: &Token) -> bool {
-    use super::lexicon::Lexicon;
-    Lexicon::get().concept("attribute.affected") == Some(token.concept)
 }

@@ -636,6 +636,27 @@ impl<'a> Scope<'a> {
             || entails(token, want)
             || is_same_word((self.answer, token), (self.reference, want))
             || self.is_within_term(token, want)
+            || self.is_adjective_of(token, want)
+    }
+
+    /// "Maxillary" names the maxillary sinus where it is asked which sinus.
+    fn is_adjective_of(&self, token: &Token, want: &Token) -> bool {
+        if want.concept == NO_CONCEPT || want.category != Category::Organ || !token.is_content() {
+            return false;
+        }
+        let said = self.answer.word(token);
+        said.len() >= 5
+            && said.is_ascii()
+            && self.question.is_some_and(|q| {
+                Lexicon::get().concepts[want.concept as usize]
+                    .terms
+                    .iter()
+                    .any(|term| {
+                        term.strip_prefix(said)
+                            .and_then(|rest| rest.strip_prefix(' '))
+                            .is_some_and(|head| q.parsed.text.contains(head))
+                    })
+            })
     }
 
     /// "Subdural" is named by "subdural hematoma", and by "SDH".
@@ -739,7 +760,15 @@ impl<'a> Scope<'a> {
     fn rival(&self) -> Option<Rule> {
         let names_picture = self.reference.content().any(|w| w.is_modifier);
         for token in self.main().filter(|t| t.is_stated()) {
+            let is_adjective_of_wanted = || {
+                self.target
+                    .required
+                    .iter()
+                    .any(|w| self.is_adjective_of(token, w))
+            };
             if self.is_wanted(token)
+                || is_adjective_of_wanted()
+                || self.is_landmark_before(token)
                 || self.is_restated(token)
                 || (token.is_modifier && !names_picture)
                 || self.is_landmark(token)
@@ -865,6 +894,28 @@ impl<'a> Scope<'a> {
         segment.near < token.start
             && (token.category != Category::Level || is_beside())
             && !found_there()
+    }
+
+    /// "Below the diaphragm in the gastric fundus": the first only says where to look.
+    fn is_landmark_before(&self, token: &Token) -> bool {
+        if token.category != Category::Organ {
+            return false;
+        }
+        let at = self
+            .answer
+            .tokens
+            .partition_point(|t| t.start < token.start);
+        let lead = self.answer.tokens[..at]
+            .iter()
+            .rev()
+            .take_while(|t| t.segment == token.segment)
+            .find(|t| t.role != Role::Determiner);
+        lead.is_some_and(|t| {
+            matches!(
+                self.answer.word(t),
+                "above" | "below" | "behind" | "in front of"
+            ) && !self.reference.text.contains(self.answer.word(t))
+        })
     }
 
     /// A list item or alternative beside the right one.

@@ -163,6 +163,7 @@ impl Parsed {
         normalise(&unwrapped(text), &mut normal);
         collapse_blanks(&mut normal);
         drop_lead(&mut normal);
+        spell_signs(&mut normal);
         self.text = normal;
         self.read_normalised();
     }
@@ -806,6 +807,30 @@ const fn concept_key(concept: ConceptId) -> u64 {
 
 pub(super) const fn ordinal_key(value: u32) -> u64 {
     (3 << 61) | value as u64
+}
+
+/// "(+)", "(-)" and the sign in "ER+" are words.
+fn spell_signs(text: &mut String) {
+    let bytes = text.as_bytes();
+    if memchr::memchr2(b'+', b'(', bytes).is_none() {
+        return;
+    }
+    for (sign, word) in [("(+)", " positive "), ("(-)", " negative ")] {
+        if text.contains(sign) {
+            *text = text.replace(sign, word);
+        }
+    }
+    if let Some(at) = memchr::memchr(b'+', text.as_bytes()) {
+        let bytes = text.as_bytes();
+        let is_letter =
+            at > 1 && bytes[at - 1].is_ascii_alphabetic() && bytes[at - 2].is_ascii_alphabetic();
+        let is_end = bytes
+            .get(at + 1)
+            .is_none_or(|b| matches!(b, b' ' | b'.' | b',' | b';'));
+        if is_letter && is_end {
+            text.replace_range(at..=at, " positive");
+        }
+    }
 }
 
 /// Rare words that rules of their own are for, as bits.
