@@ -1,6 +1,6 @@
 """File forms of other tools, each written small with content of our own, and what must come out of it.
 
-`python tests/data_room/forms.py` prints the table of docs/data.md, "Forms that are tried"; a test compares the two.
+`wild_forms.py` has more of them, and prints the table of docs/data.md, "Forms that are tried"; a test compares the two.
 """
 
 from __future__ import annotations
@@ -1430,22 +1430,3 @@ MORE = (
 )
 
 FORMS = (*RECORDS, *FOLDERS, *MORE)
-
-
-def table() -> str:
-    """The forms as a Markdown table: form, what is read of the example, what is said."""
-    lines_of = ["| form | read | left out, and said |", "| --- | --- | --- |"]
-    for form in FORMS:
-        read = ", ".join(f"{name} {_shown(value)}" for name, value in form.reads.items())
-        said = "; ".join(words.removeprefix("note: ") for words in form.says)
-        lines_of.append(f"| {form.name} | {read or '–'} | {said or '–'} |".replace("\\boxed", "`\\boxed`"))
-    return "\n".join(lines_of)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
-    return f"`{text}`".replace("\n", "↵").replace("|", "¦")
-
-
-if __name__ == "__main__":
-    print(table())

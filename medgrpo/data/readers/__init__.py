@@ -17,6 +17,7 @@ from medgrpo.data.readers.captions import CaptionReader
 from medgrpo.data.readers.choices import InlineChoiceReader
 from medgrpo.data.readers.coco import CocoReader
 from medgrpo.data.readers.conversations import ChatReader, PreferenceReader
+from medgrpo.data.readers.cvat import CvatReader
 from medgrpo.data.readers.dataset_info import NAME, Layout, entries_of, layouts
 from medgrpo.data.readers.generic import QuestionAnswerReader
 from medgrpo.data.readers.mask_folders import MaskFolderReader
@@ -57,6 +58,7 @@ FORMATS: tuple[RecordReader, ...] = (
 FOLDERS: tuple[FolderReader, ...] = (
     CocoReader(),
     YoloReader(),
+    CvatReader(),
     VocReader(),
     LabelMeReader(),
     DicomReader(),

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from medgrpo.data.cells import CELL
+from medgrpo.data.fields import Fields
 from medgrpo.data.readers.answers import ANSWER, answer_field, answers_of, full_reply, named_options
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
+from medgrpo.data.readers.chats import history_of, note_system
 from medgrpo.data.readers.values import folded, optional, peeked, required, text_of, texts_of
 from medgrpo.data.schema import Task, guess_language, is_yes_or_no, new_row
 from medgrpo.data.source import ImageRef, MissingImage, Source, split_of_name
@@ -80,10 +82,7 @@ class QuestionAnswerReader(RecordReader):
             options=json.dumps(options, ensure_ascii=False) if options else None,
             caption=optional(fields, "caption"),
             image_title=optional(fields, "image_title", "case_title"),
-            context="\n".join(
-                text for name in CONTEXT if name in fields for text in _paragraphs(fields, name)
-            )
-            or None,
+            context=_context(fields),
             chosen=None if options else full_reply(written, answers[0]),
             difficulty=difficulty_of(optional(fields, *DIFFICULTY)),
         )
@@ -102,6 +101,18 @@ def _flag(value: Any) -> bool | None:
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value.strip().lower())
     return value if isinstance(value, bool) else None
+
+
+def _context(fields: Mapping[str, Any]) -> str | None:
+    """What a row says beside its question: paragraphs, and the turns before it (ms-swift's `query`, `history`)."""
+    if isinstance(fields, Fields):
+        note_system(fields)
+    parts = [text for name in CONTEXT if name in fields for text in _paragraphs(fields, name)]
+    told = peeked(fields, "history")
+    before = (
+        optional(fields, "history") if isinstance(told, str) else history_of(fields)
+    )  # a text: the patient's
+    return "\n".join((*parts, *([before] if before else ()))) or None
 
 
 def _paragraphs(fields: Mapping[str, Any], name: str) -> list[str]:
