@@ -343,17 +343,6 @@ RECORDS = (
         rows=3,
     ),
     Form(
-        "a picture as base64 in a field of its own",
-        lines(
-            "a.jsonl",
-            {"question": Q, "answer": "yes", "image": "iVBORw0KGgoAAAANSUhEUgAA" * 8},
-            {"question": Q2, "answer": "no", "image": "data:image/png;base64,iVBORw0KGgo="},
-        ),
-        {},
-        ("skipped: picture is no file",),
-        rows=0,
-    ),
-    Form(
         "pairs of pictures: rejected_images beside messages",
         lines(
             "a.jsonl", _chat(f"<image>{Q}", "yes", images=["p0.png"], rejected_images=["p1.png"]), pictures=2
@@ -758,27 +747,6 @@ RECORDS = (
         ),
         {"question": Q, "images": 1},
         rows=1,
-    ),
-    Form(
-        "OpenAI chat with a picture as base64",
-        lines(
-            "a.jsonl",
-            {
-                "messages": [
-                    {
-                        "role": "user",
-                        "content": [
-                            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
-                            {"type": "text", "text": Q},
-                        ],
-                    },
-                    _says("yes"),
-                ]
-            },
-        ),
-        {},
-        ("skipped: picture is no file",),
-        rows=0,
     ),
     Form(
         "OpenAI chat: weight 0 on the last reply",

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from typing import Any
+
+from PIL import Image
 
 from tests.data_room.forms import BOXED, FORMS, Form, Q, both, lines, pictures, text
 
@@ -32,7 +36,120 @@ def labelme(*shapes: dict[str, Any], **more: Any) -> str:
     )
 
 
+def png(value: int = 90, kind: str = "PNG") -> bytes:
+    """The file of a small picture of one grey."""
+    buffer = io.BytesIO()
+    Image.new("L", (32, 24), value).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def encoded(value: int = 90, kind: str = "PNG") -> str:
+    """The same as base64."""
+    return base64.b64encode(png(value, kind)).decode()
+
+
+def parts(part: dict[str, Any]) -> dict[str, Any]:
+    """A conversation whose question begins with a part."""
+    asked = [part, {"type": "text", "text": Q}]
+    return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "yes"}]}
+
+
+def table_parts(picture: dict[str, Any]) -> dict[str, Any]:
+    """The same as a table holds it: every part has every field."""
+    asked = [{"type": "image", "image": picture, "text": None}, {"type": "text", "image": None, "text": Q}]
+    says = [{"type": "text", "image": None, "text": "yes"}]
+    return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": says}]}
+
+
+URL = "data:image/png;base64," + encoded()
+INSIDE = "note: picture read out of the data file, where it stands as base64 or within a text"
 WILD = (
+    Form(
+        "a picture as base64 in a field of its own: a data URL, bare, cut off, no picture, no base64",
+        lines(
+            "a.jsonl",
+            *({"question": Q, "answer": "yes", "image": image} for image in (URL, encoded(kind="JPEG"))),
+            {"question": Q, "answer": "yes", "image": "data:image/png;base64,iVBORw0KGgo="},
+            {"question": Q, "answer": "yes", "image": "data:image/svg+xml;base64,PHN2Zz48L3N2Zz4="},
+            {"question": Q, "answer": "yes", "image": "data:image/png;base64,iVBOR*w0KGgo="},
+        ),
+        {"question": Q, "images": 1},
+        (
+            INSIDE,
+            "skipped: image damaged",
+            "skipped: picture of an unknown kind",
+            "skipped: picture that is no base64",
+        ),
+    ),
+    Form(
+        "OpenAI parts with a picture as base64 (image_url, input_image)",
+        lines(
+            "a.jsonl",
+            parts({"type": "image_url", "image_url": {"url": URL, "detail": "high"}}),
+            parts({"type": "input_image", "image_url": URL}),
+        ),
+        {"question": Q, "images": 1},
+        (INSIDE,),
+    ),
+    Form(
+        "Anthropic's and Gemini's parts with a picture as base64",
+        lines(
+            "a.jsonl",
+            parts(
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": encoded()}}
+            ),
+            parts({"inline_data": {"mime_type": "image/png", "data": encoded()}}),
+        ),
+        {"question": Q, "images": 1},
+        (INSIDE,),
+    ),
+    Form(
+        "Hugging Face pictures in JSON: bytes as base64, path",
+        lines("a.json", {"question": Q, "answer": "yes", "image": {"bytes": encoded(), "path": None}}),
+        {"question": Q, "images": 1},
+        (INSIDE,),
+        rows=1,
+    ),
+    Form(
+        "VLMEvalKit: a TSV with the picture as base64 and options",
+        lines(
+            "a.tsv",
+            "index\timage\tquestion\tA\tB\tanswer\tcategory",
+            f"0\t{encoded()}\tWhich?\told\tnew\tB\tage",
+        ),
+        {"answer": "new", "options": {"A": "old", "B": "new"}, "images": 1},
+        (INSIDE,),
+        rows=1,
+    ),
+    Form(
+        "parquet: pictures within the parts of a conversation, and as base64 in a column",
+        both(
+            lines("a.parquet", table_parts({"bytes": png(), "path": "elsewhere.png"})),
+            lines("b.parquet", {"question": Q, "answer": "yes", "image": encoded()}),
+        ),
+        {"question": Q, "images": 1},
+        (INSIDE,),
+    ),
+    Form(
+        "a picture at a web address: never loaded unasked",
+        lines("a.jsonl", parts({"type": "image_url", "image_url": {"url": "https://example.org/a.png"}})),
+        {},
+        ("skipped: picture is no file",),
+        rows=0,
+    ),
+    Form(
+        "LabelMe: the picture inside of the file (imageData)",
+        text(
+            "a.json",
+            labelme(
+                {"label": "cyst", "shape_type": "rectangle", "points": [[12, 6], [20, 18]]},
+                imageData=encoded(),
+            ),
+        ),
+        {"boxes": BOXED},
+        (INSIDE,),
+        rows=1,
+    ),
     Form(
         "ms-swift, older: turns before the question (history)",
         lines("a.jsonl", {"query": Q, "response": "yes", "history": [["Hi", "Hello"]], "system": "Short."}),

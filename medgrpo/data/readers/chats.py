@@ -134,15 +134,10 @@ def _part(part: Any, name: str, chat: Chat) -> str | None:
         if kind in ("reasoning", "thinking"):
             said = text_of(part.get("text", part.get("value", part.get("thinking", part.get("content")))))
             return said and f"<think>{said}</think>"
-        if "image" in kind or "image" in part or "image_url" in part:
-            named = next(
-                (
-                    part[key]
-                    for key in ("image_url", "image", "path", "url", "value", "source")
-                    if part.get(key)
-                ),
-                None,
-            )
+        inline = next((part[key] for key in ("inline_data", "inlineData") if key in part), None)  # Gemini
+        if inline is not None or "image" in kind or "image" in part or "image_url" in part:
+            keys = ("image_url", "image", "path", "url", "value", "source", "base64", "data", "bytes")
+            named = next((part[key] for key in keys if part.get(key)), inline)
             if named is not None:
                 chat.pictures.append(named)
             return "<image>"

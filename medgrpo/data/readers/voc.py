@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+from medgrpo.data.embedded import TextPictures
 from medgrpo.data.readers.base import BadRow, FolderReader, Item, Problems
 from medgrpo.data.readers.cvat import is_cvat
 from medgrpo.data.readers.detection import NO_CLASS, detection_row, refuse_only_other_marks
@@ -40,6 +41,14 @@ class _OneFileAPicture(FolderReader):
         Raises:
             BadRow: it is broken.
         """
+
+    def picture(self, name: str, source: Source, file: Path) -> ImageRef:
+        """The picture beside the annotation file, or the one that the file names.
+
+        Raises:
+            BadRow: there is none.
+        """
+        return _picture(name, source, file)
 
     def _listed(self, source: Source) -> dict[str, str]:
         """Name of a picture -> split, as VOC's lists `ImageSets/*/train.txt` say; a name in lists of two splits has none."""
@@ -88,7 +97,7 @@ class _OneFileAPicture(FolderReader):
 
     def _item(self, source: Source, file: Path, found: Found, labels: list[str], problems: Problems) -> Item:
         name, stated, boxes, notes = found
-        image = _picture(name, source, file)
+        image = self.picture(name, source, file)
         problems.notes.update(notes)
         placed = []
         if boxes and image.part != "missing":
@@ -158,6 +167,20 @@ class LabelMeReader(_OneFileAPicture):
         found = [path for path in source.files if path.suffix.lower() == ".json"]
         return [path for path in found if _is_labelme(path)]
 
+    def picture(self, name: str, source: Source, file: Path) -> ImageRef:
+        """The picture beside the file or that it names, or else the one inside of it."""
+        try:
+            found = _picture(name, source, file)
+        except BadRow:
+            if (inside := _inside(file, source)) is None:
+                raise
+            return inside
+        return (_inside(file, source) or found) if found.part == "missing" else found
+
+    def matches(self, source: Source) -> bool:
+        """LabelMe's files; their pictures may lie in them."""
+        return bool(self.files(source))
+
     def annotations(self, file: Path) -> Found:
         """The picture, its size, and the boxes around the shapes."""
         content = json_value(read_text(file).text)
@@ -185,6 +208,16 @@ class LabelMeReader(_OneFileAPicture):
             boxes.append((label, edges))
         refuse_only_other_marks(others, boxes)
         return str(content.get("imagePath") or file.stem), stated, boxes, notes
+
+
+def _inside(file: Path, source: Source) -> ImageRef | None:
+    """The picture that LabelMe wrote into its own file (`imageData`, its default)."""
+    text = json_value(read_text(file).text).get("imageData")
+    if not isinstance(text, str) or not text:
+        return None
+    cell = TextPictures(file.read_bytes()).cell(text, "imageData")["cell"]
+    source.notes["picture read out of the data file, where it stands as base64 or within a text"] += 1
+    return ImageRef(source.relative(file), cell)
 
 
 def _flags(part: dict[str, Any]) -> list[str]:
