@@ -5,7 +5,7 @@ A new format is one class: see docs/data.md, "Adding a format".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
