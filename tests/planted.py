@@ -41,6 +41,19 @@ WHOLE = (
 )
 VALUES = (None, -1, 0, True, 1e308, "\ud800", "x" * 100_000, [], {}, [None], {"a": 1}, 10**30)
 KEYS_OF_A_FILE = 8
+TINY = (
+    "--set=rollout.num_generations=2",
+    "--set=rollout.max_completion_length=6",
+    "--set=training.prompts_per_step=1",
+    "--set=training.max_steps=2",
+    "--set=training.save_steps=1",
+    "--set=stages.sft.enabled=false",
+    "--set=validation.before_and_after=false",
+    "--set=logging.report_to=[]",
+    "--set=tuning.method=lora",
+    "--set=data.rows=4",
+)
+"""The settings of a run of two steps."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +248,6 @@ def made(folder: Path) -> Artefacts:
     """The artefacts, made by medgrpo itself."""
     from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
     from medgrpo.models.demo import build_demo_model
-    from tests.test_foreign_code import TINY
 
     write_demo_dataset(folder / "data", size=DemoSize(train=6, validation=2, test=4))
     build_demo_model(folder / "model", demo_texts(), seed=3)
