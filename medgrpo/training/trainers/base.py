@@ -189,7 +189,7 @@ class RunTrainer:
         # A checkpoint brings its learning rate and weight decay along, and a change on resume would have no
         # effect. DeepSpeed loads its own elsewhere.
         wanted = None if self.is_deepspeed_enabled else group_settings(self.optimizer)  # type: ignore[attr-defined]
-        with in_parts(self.accelerator, checkpoint and Path(checkpoint)):  # type: ignore[attr-defined]
+        with in_parts(self.accelerator, None if checkpoint is None else Path(checkpoint)):  # type: ignore[attr-defined]
             super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
             if wanted is not None:
