@@ -19,7 +19,17 @@ ENGLISH = {
 """Chinese page -> the English page that it follows."""
 REFERENCE = tuple(
     f"docs/{name}.md"
-    for name in ("compare", "data", "demo", "estimate", "evaluation", "health", "many_gpus", "rewards", "training")
+    for name in (
+        "compare",
+        "data",
+        "demo",
+        "estimate",
+        "evaluation",
+        "health",
+        "many_gpus",
+        "rewards",
+        "training",
+    )
 )
 NEW_PAGES = (*dict.fromkeys(ENGLISH.values()), "docs/install.md", *REFERENCE, *ENGLISH)
 """Pages whose blocks are run."""
@@ -40,7 +50,11 @@ NOT_RUN = (
     (r"^bash examples/flow.sh", "is run by tests/examples"),
     (r"--install-completion", "changes the shell of whoever runs the tests"),
     (r"--resume auto$", "goes on with what was interrupted, and nothing was"),
-    *([] if DATA.is_dir() else [(r"answer-file|^medgrpo score slake/", "needs the sample data (MEDGRPO_DATA)")]),
+    *(
+        []
+        if DATA.is_dir()
+        else [(r"answer-file|^medgrpo score slake/", "needs the sample data (MEDGRPO_DATA)")]
+    ),
 )
 """Lines that are not run here, and why; each `medgrpo` line among them is still held against the command's options."""
 
