@@ -83,7 +83,7 @@ def estimate_time(
         _explain(out, from_run)
         return
     from medgrpo.config.checks import check
-    from medgrpo.config.presets import resolve_run
+    from medgrpo.config.presets import names_a_model, resolve_run
     from medgrpo.config.reach import rewards_with_code
     from medgrpo.estimate.estimate import Facts, estimate
     from medgrpo.estimate.warnings import plan_warnings
@@ -102,9 +102,9 @@ def estimate_time(
         "launch.fsdp": fsdp,
     }
     # Without --model the estimate is of a real model, not of the demo: name one, so that no demo layer applies.
-    resolved, notes = resolve_run(
-        preset, model=model or "Qwen2.5-VL-3B", assignments=tuple(assignments or ()), options=options
-    )
+    is_named = model is not None or names_a_model(preset, assignments or ())
+    named = model if is_named else "Qwen2.5-VL-3B"
+    resolved, notes = resolve_run(preset, model=named, assignments=tuple(assignments or ()), options=options)
     grant(rewards_with_code(resolved.config))  # each from a file or an option that this call gives
     for note in notes:
         out.note(note)
