@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -64,17 +64,18 @@ def _core_array(
     raise TypeError(f"{what} is of type {array.dtype}: expected bool, an integer or a float type")
 
 
-def _of_bool(array: NDArray[np.generic], threshold: float | None) -> NDArray[np.generic]:
+def _of_bool(array: NDArray[Any], threshold: float | None) -> NDArray[Any]:
     """What lies above any threshold where the array is True."""
-    bits = array.view(np.uint8)
+    bits: NDArray[Any] = array.view(np.uint8)
     if threshold is None or not threshold >= 1:
         return bits
     return bits * np.uint8(255) if threshold < 255 else np.where(array, np.inf, 0.0)
 
 
-def _of_whole_numbers(array: NDArray[np.generic], threshold: float | None) -> NDArray[np.generic]:
+def _of_whole_numbers(array: NDArray[Any], threshold: float | None) -> NDArray[Any]:
     if threshold is None:
-        return (array != 0).view(np.uint8)
+        set_bytes: NDArray[np.uint8] = np.not_equal(array, 0).view(np.uint8)
+        return set_bytes
     if array.dtype.itemsize < 8 or not 0 <= threshold < math.inf:
         return array.astype(np.float64)
     # Labels beyond 2⁵³ are no float64: whole numbers are above 2.5 where they are above 2.
