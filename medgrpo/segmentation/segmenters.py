@@ -179,7 +179,9 @@ class Sa2VASegmenter(Segmenter):
         found: list[Any] = [None] * len(examples)
         said: list[Any] = [None] * len(examples)
         for (start, *names), places in alike.items():
-            inputs = {name: torch.cat([made[place][0][name] for place in places]).to(device) for name in names}
+            inputs = {
+                name: torch.cat([made[place][0][name] for place in places]).to(device) for name in names
+            }
             pixels = torch.cat([sam_pixels(examples[place].picture, side) for place in places])
             raw, words = model(pixels.to(device), **inputs)
             chosen = inputs["input_ids"][:, start:, None]

@@ -340,9 +340,7 @@ class MaskTrainer(RunTrainer, Trainer):
             logits = self.segmenter.logits(model, examples)
             said = self.segmenter.text_log_prob()
         if self.learns_by_reward:  # a fixed answer is no action
-            return [
-                self._by_reward(model, *of_one) for of_one in zip(logits, examples, numbers, strict=True)
-            ]
+            return [self._by_reward(model, *of_one) for of_one in zip(logits, examples, numbers, strict=True)]
         losses = [self._by_imitation(*of_one) for of_one in zip(logits, examples, strict=True)]
         if said is not None:
             spoken = -said.mean()
