@@ -185,6 +185,14 @@ def preset_method(preset: str) -> str:
     return str(_last_value("training.method", layers) or RunConfig().training.method)
 
 
+def names_a_model(preset: str, assignments: Sequence[str] = ()) -> bool:
+    """Whether a preset, or what is set beside it, says which model is trained."""
+    layers = [dict(leaves(layer.values)) for layer in preset_layers(preset)]
+    return any(layer.get("model.path") for layer in layers) or any(
+        word.startswith("model.path=") for word in assignments
+    )
+
+
 def _for_task(demo: Layer, preset: list[Layer]) -> Layer:
     """The demo layer without its prompt and lengths where the preset is for another task (boxes, texts) and names
     a prompt of its own."""
