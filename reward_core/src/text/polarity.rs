@@ -1005,6 +1005,13 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     {
         return Stated::Nothing;
     }
+    if !is_denied
+        && !clause.is_statement
+        && named < core.len()
+        && has_other_attribute(answer, content, question)
+    {
+        return Stated::Nothing;
+    }
     let is_echo = question.proposition.is_existence
         && !clause.is_statement
         && !content.iter().any(|t| is_change(t))
@@ -1132,6 +1139,36 @@ fn asks_inside(question: &Question) -> bool {
     [" in ", " within ", " inside "]
         .iter()
         .any(|w| question.parsed.text.contains(w))
+}
+
+/// "Homonymous hemianopia" where a bitemporal one is asked: another word stands before the noun.
+fn has_other_attribute(answer: &Parsed, content: &[&Token], question: &Question) -> bool {
+    let core = &question.proposition.core;
+    let is_attribute = |t: &Token| {
+        matches!(t.category, Category::Unknown | Category::Attribute)
+            && t.role == Role::Content
+            && !t.is_han
+    };
+    core.windows(2).any(|pair| {
+        let [first, noun] = pair else { return false };
+        let is_pair = is_attribute(first)
+            && !noun.is_han
+            && noun.before == Break::Blank
+            && first.end + 1 == noun.start
+            && !content.iter().any(|t| {
+                t.key == first.key || is_same_word((answer, t), (&question.parsed, first))
+            });
+        is_pair
+            && content.iter().any(|t| {
+                let at = answer.tokens.partition_point(|o| o.start < t.start);
+                t.key == noun.key
+                    && t.before == Break::Blank
+                    && at > 0
+                    && is_attribute(&answer.tokens[at - 1])
+                    && answer.tokens[at - 1].end + 1 == t.start
+                    && !question.names(&answer.tokens[at - 1])
+            })
+    })
 }
 
 /// "Is the duct dilated?": something is asked of a subject that the question names.

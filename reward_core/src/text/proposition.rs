@@ -187,7 +187,13 @@ impl Proposition {
         let is_pronoun = matches!(first.1, "this" | "it" | "that" | "these" | "they");
         let first_phrase = phrases.iter().position(|p| *p).unwrap_or(usize::MAX);
         let has_predicate = outside.last().is_some_and(|(i, _)| *i > first_phrase);
+        // "Is the ureter dilated down to the bladder?"
+        let has_participle = outside.len() > 1
+            && outside.last().is_some_and(|(i, t)| {
+                *i < first_phrase && is_finding_told(t) && word(parsed, t).ends_with("ed")
+            });
         let is_location = is_be
+            && !has_participle
             && !is_existence
             && !is_pronoun
             && !has_predicate
@@ -253,6 +259,10 @@ impl Proposition {
             .chain(&self.place)
             .filter(|t| t.category == Category::Organ && !t.is_modifier)
     }
+}
+
+fn is_finding_told(token: &Token) -> bool {
+    matches!(token.category, Category::Finding | Category::Attribute)
 }
 
 /// The first two words of the question.
