@@ -156,12 +156,13 @@ impl Parsed {
                     && t.is_content()
                     && !is_general(t)
             };
-            let sentence = self.tokens[..at]
+            let from = self.tokens[..at]
                 .iter()
-                .rev()
-                .take(LONGEST_PREDICATE)
-                .take_while(|t| t.before < Break::Semicolon || t.start == 0);
-            if is_likeness && token.before < Break::Comma && sentence.filter(names).count() > 0 {
+                .rposition(|t| t.before >= Break::Semicolon)
+                .unwrap_or(0)
+                .max(at.saturating_sub(LONGEST_PREDICATE));
+            let mut sentence = self.tokens[from..at].iter();
+            if is_likeness && token.before < Break::Comma && sentence.any(|t| names(&t)) {
                 self.tokens[at].role = Role::Instead;
             }
         }
