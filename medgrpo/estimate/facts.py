@@ -31,6 +31,7 @@ class Facts:
         completion_share: mean length of a completion as a share of the limit.
         target_tokens: of what SFT learns, or of each answer of a pair.
         is_other_code: whether another trainer is meant (the table of published figures).
+        has_old_pass: see `Workload`.
     """
 
     model: str | None = None
@@ -45,6 +46,7 @@ class Facts:
     completion_share: float | None = None
     target_tokens: int | None = None
     is_other_code: bool = False
+    has_old_pass: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def situation_of(config: RunConfig, facts: Facts) -> Situation:
         completion_share=share,
         target_tokens=facts.target_tokens,
         is_other_code=facts.is_other_code,
+        has_old_pass=facts.has_old_pass,
     )
     _ = work.plan, [stage.plan for stage in work.warm_up]  # refuses what cannot be divided
     return Situation(work, gpu_source, tuple(notes), seen.uncapped)

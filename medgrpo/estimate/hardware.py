@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.estimate.processor import this_processor
 
 REFERENCE = "A100"
 CPU = "CPU"
@@ -159,11 +160,10 @@ def slice_of(card: Gpu, profile: str) -> Gpu:
 
 
 def processor() -> Gpu:
-    """This machine's processor as the slowest of accelerators: float32, its own memory, about 25 GFLOP/s a core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    rate = 0.025 * cores
+    """This machine's processor as the slowest of accelerators: float32, its own memory."""
+    here = this_processor()
     return Gpu(
-        CPU, host_memory_gib(), 10.0 + 2.0 * cores, rate, rate, 5.0, "cpu", False, "cores of this machine"
+        CPU, host_memory_gib(), here.gb_s, here.tflops, here.tflops, 5.0, "cpu", False, here.describe()
     )
 
 

@@ -101,6 +101,7 @@ def rows() -> tuple[Measured, ...]:
             completion_share=float(known["share"]) if "share" in known else None,
             target_tokens=int(known["target"]) if "target" in known else None,
             is_other_code=known.get("code") == "other",
+            has_old_pass=known.get("old") == "pass",
         )
         found.append(
             Measured(

@@ -115,8 +115,9 @@ def _step(work: Workload) -> Phases:
     without_gradient = sum(one.without_gradient for one in passes)
     again = _extra_passes(work)
     shown = prompts if work.shares_prompt else samples * method.sequences
-    pixels = work.image_tokens * max(1, work.shape.patches_per_token) * 14**2
-    prepare = shown * (constants.picture_s + (pixels * constants.pixel_s if work.image_tokens else 0.0))
+    prepare = shown * _preparing(work)
+    if method.needs_pairs and work.shares_prompt:  # both answers through the processor too
+        prepare += 2 * shown * constants.picture_s
     seen, judged = _mask_seconds(work) if work.draws_masks else (0.0, 0.0)
     in_step = bool(method.samples) or work.shares_prompt  # else beside the step, but for a part
     return Phases(
@@ -128,13 +129,28 @@ def _step(work: Workload) -> Phases:
         reward=samples * (1 + sum(work.resampled)) * constants.text_reward_s
         if method.samples_texts
         else judged,
-        logprobs=again * without_gradient + (0.02 if method.samples_texts else 0.0) * _host(work),
+        logprobs=again * without_gradient + _bookkeeping(work, samples),
         forward=updates * forward,
         backward=updates * backward,
         optimizer=updates * (_optimizer(work) + constants.step_s * _host(work))
+        + (len(passes) * constants.pair_s * _host(work) if method.needs_pairs else 0.0)
         + (0.0 if in_step else prepare * 0.25),
         communication=updates * _communication(work, len(passes)),
     )
+
+
+def _bookkeeping(work: Workload, samples: float) -> float:
+    """Seconds of a step for putting what was sampled into batches, which the log books on its log probabilities."""
+    if not work.method.samples_texts:
+        return 0.0
+    constants = work.constants
+    return (constants.batch_s + samples * constants.sample_s) * _host(work)
+
+
+def _preparing(work: Workload) -> float:
+    """Seconds for one prompt with its pictures through the processor."""
+    pixels = _patches(work) * 14**2
+    return work.constants.picture_s + pixels * work.constants.pixel_s
 
 
 # ------------------------------------------------------------------------------------- passes of the update
@@ -186,7 +202,7 @@ def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: 
     elements = tokens * _element_bytes(work) / (work.bytes_per_s * constants.bandwidth)
     elements += head_tokens * shape.vocab * 12 / (work.bytes_per_s * constants.bandwidth)
     unpack = _unpacking(work)
-    one = products + elements + unpack
+    one = products + elements + unpack + _norms(work)
     launches = shape.layers * _layer_launches(work)
     recorded = launches * constants.autograd * (constants.stream if work.shares_prompt else 1.0)
     without = max(one, launches * (constants.stream if work.shares_prompt else 1.0))
@@ -224,7 +240,7 @@ def _layer_launches(work: Workload) -> float:
     """Seconds in which one decoder layer is launched forward without gradients, adapters unmerged."""
     constants = work.constants
     added = {
-        "lora": constants.lora_s,
+        "lora": constants.fused_s if work.fuses_adapters else constants.lora_s,
         "dora": constants.lora_s + constants.dora_s,
         "qlora": constants.lora_s + constants.qlora_s,
     }
@@ -245,8 +261,20 @@ def _unpacking(work: Workload) -> float:
     """Seconds for making bf16 weights of 4-bit ones once."""
     if work.config.tuning.method != "qlora":
         return 0.0
-    weights = work.shape.parameters - work.shape.vocab * work.shape.hidden
-    return 4.5 * weights / (work.bytes_per_s * work.constants.dequantise)
+    return 4.5 * _adapted(work) / (work.bytes_per_s * work.constants.dequantise)
+
+
+def _norms(work: Workload) -> float:
+    """Seconds of a forward pass for the norms of all weights with their adapter, which DoRA divides by."""
+    if work.config.tuning.method != "dora":
+        return 0.0
+    return work.constants.dora_bytes * _adapted(work) / (work.bytes_per_s * work.constants.bandwidth)
+
+
+def _adapted(work: Workload) -> float:
+    """Weights of the decoder layers."""
+    shape = work.shape
+    return shape.language_parameters - (1 if shape.tied else 2) * shape.vocab * shape.hidden
 
 
 def _extra_passes(work: Workload) -> float:
@@ -254,9 +282,8 @@ def _extra_passes(work: Workload) -> float:
     config, updates = work.config, work.plan.steps_per_batch
     if not work.method.samples:
         return 1.0 if work.method.needs_pairs else 0.0  # DPO's reference
-    old = 0.0
-    if updates > 1 or (work.uses_vllm and not work.shares_prompt):
-        old = 1.0
+    by_pass = work.is_other_code or work.has_old_pass or config.tuning.dropout > 0
+    old = 1.0 if updates > 1 or (work.uses_vllm and by_pass) else 0.0
     reference = 1.0 if config.training.beta > 0 and work.method.has_reference else 0.0
     return old + reference
 
@@ -320,10 +347,17 @@ def _prefill_seconds(work: Workload, prompts: float, *, is_shared: bool) -> floa
     pictures = 0.0 if work.keeps_features and not work.uses_vllm else copies
     if work.uses_vllm:  # in 16 bits on every card
         flops += pictures * _tower_flops(work) if work.image_tokens else 0.0
-        return flops / (1e12 * work.gpu.bf16_tflops * constants.prefill) + copies * 4e-3
+        return flops / (1e12 * work.gpu.bf16_tflops * constants.prefill) + copies * _preparing(work)
     seen = _tower_loop(work, pictures) if pictures and work.image_tokens else 0.0
-    launches = shape.layers * _layer_launches(work)
-    return max(flops / (work.flops * constants.prefill), launches) + _unpacking(work) + seen
+    launches = shape.layers * _layer_launches(work) * (constants.stream if is_shared else 1.0)
+    besides = constants.prefill_s * _host(work) if is_shared else 0.0
+    return (
+        max(flops / (work.flops * constants.prefill), launches)
+        + _unpacking(work)
+        + _norms(work)
+        + seen
+        + besides
+    )
 
 
 def _sampling(work: Workload) -> float:
@@ -362,17 +396,19 @@ def _token_seconds(
         parallel = work.config.vllm.tensor_parallel_size
         read = (weights / parallel + kv_bytes) / (work.bytes_per_s * constants.vllm_bandwidth)
         return max(read, compute) + constants.vllm_step_s + together * constants.vllm_row_s
-    trained = 4 if work.config.tuning.method == "full" else work.width  # read in float32, computed in 16 bits
     recorded = work.is_recorded if is_recorded is None else is_recorded
     # A recorded step reads the whole room that is set aside; `generate` copies the cache with each token.
     room = work.prompt_tokens + work.config.rollout.max_completion_length
     kv_bytes *= 1.5 * room / context if recorded else 3.0
-    read = (weights * trained / work.width + kv_bytes) / (work.bytes_per_s * constants.bandwidth * 0.8)
-    if recorded:
-        each = constants.recorded_s * _layer_launches(work) / (constants.layer_s + constants.lora_s)
-    else:
-        each = _layer_launches(work) * (constants.sharded_launches if work.shares_weights else 1.0)
-    return max(read, compute, shape.layers * each) + _unpacking(work)
+    if work.config.tuning.method == "full":  # read in float32, written and read in 16 bits
+        weights *= (4 + 2 * work.width) / work.width if work.is_half else 1.0
+    read = (weights + kv_bytes) / (work.bytes_per_s * constants.bandwidth)
+    extra = _unpacking(work) + _norms(work)
+    if recorded:  # played back: small kernels one after the other, then the reading
+        each = constants.recorded_s + (constants.recorded_lora_s if work.has_lora else 0.0)
+        return max(read, compute) + shape.layers * each + extra
+    each = _layer_launches(work) * (constants.sharded_launches if work.shares_weights else 1.0)
+    return max(read, compute, shape.layers * each) + extra
 
 
 def _sync(work: Workload) -> float:
@@ -507,7 +543,7 @@ def _plain_prefill(work: Workload, rows: float) -> float:
     flops = rows * _layers_flops(work, work.prompt_tokens, work.prompt_tokens)
     seen = _tower_loop(work, rows) if work.image_tokens else 0.0
     launches = work.shape.layers * _layer_launches(work)
-    return max(flops / (work.flops * constants.prefill), launches) + _unpacking(work) + seen
+    return max(flops / (work.flops * constants.prefill), launches) + _unpacking(work) + _norms(work) + seen
 
 
 __all__ = ["Constants", "Hours", "Phases", "hours", "phases", "trained_parameters"]
