@@ -80,9 +80,9 @@ class Constants:
     """The same of each completion."""
     pair_s: float = 0.13
     """TRL's preference loss of a pass: a dozen figures of its log, each waiting for the device."""
-    picture_s: float = 0.0075
+    picture_s: float = 0.006
     """A prompt through the processor, its picture apart."""
-    pixel_s: float = 1.4e-08
+    pixel_s: float = 1.6e-08
     """One pixel through the image processor."""
     text_reward_s: float = 6e-05
     """Text rewards of one completion."""
@@ -96,6 +96,12 @@ class Constants:
     """One drawn mask of 1024 px: decoded, judged, its likelihood."""
     convolution: float = 0.35
     """Share of the float32 peak that a U-Net's convolutions reach."""
+    cpu_matmul: float = 1.0
+    """Share of a processor's rate (`processor`, by its base clock) that products reach."""
+    cpu_elements: float = 0.21
+    """Element-wise work on a processor: share of `bandwidth`, since it computes and does not only move."""
+    cpu_token_s: float = 1.9e-3
+    """Drawing one token on a processor, beside the model: for all completions together."""
     cpu_op: float = 0.15
     """Launches on a CPU against those of a GPU's host loop: nothing is handed to a device."""
 

@@ -198,9 +198,8 @@ def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: 
     constants, shape = work.constants, work.shape
     head_tokens = rows * work.learned_tokens
     compute = _layers_flops(work, tokens, context) + 2 * shape.vocab * shape.hidden * head_tokens
-    products = compute / (work.flops * constants.matmul)
-    elements = tokens * _element_bytes(work) / (work.bytes_per_s * constants.bandwidth)
-    elements += head_tokens * shape.vocab * 12 / (work.bytes_per_s * constants.bandwidth)
+    products = compute / (work.flops * _products(work))
+    elements = (tokens * _element_bytes(work) + head_tokens * shape.vocab * 12) / _elements_rate(work)
     unpack = _unpacking(work)
     one = products + elements + unpack + _norms(work)
     launches = shape.layers * _layer_launches(work)
@@ -219,6 +218,17 @@ def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: 
             0.0 if work.draws_masks else seen * constants.vision_backward
         )  # there it is called without gradients
     return Pass(forward, back, without)
+
+
+def _products(work: Workload) -> float:
+    """Share of the peak that products reach."""
+    return work.constants.cpu_matmul if work.gpu.is_cpu else work.constants.matmul
+
+
+def _elements_rate(work: Workload) -> float:
+    """Bytes a second of element-wise work."""
+    share = work.constants.cpu_elements if work.gpu.is_cpu else 1.0
+    return work.bytes_per_s * work.constants.bandwidth * share
 
 
 def _layers_flops(work: Workload, tokens: float, context: float) -> float:
@@ -312,7 +322,12 @@ def _tower_loop(work: Workload, pictures: float) -> float:
     launches = (
         shape.vision_layers * constants.vision_layer_s + pictures * calls * constants.window_s
     ) * _host(work)
-    return max(launches, pictures * _tower_flops(work) / (work.flops * constants.vision_share))
+    return max(launches, pictures * _tower_flops(work) / (work.flops * _tower_share(work)))
+
+
+def _tower_share(work: Workload) -> float:
+    """Share of the peak in the tower; a processor's is that of its other products, half lost on narrow ones."""
+    return work.constants.cpu_matmul / 2 if work.gpu.is_cpu else work.constants.vision_share
 
 
 def _kept_features(work: Workload, prompts: float) -> float:
@@ -321,7 +336,7 @@ def _kept_features(work: Workload, prompts: float) -> float:
         return 0.0
     constants = work.constants
     calls = ceil(prompts / (min(AT_ONCE, work.groups_per_pass) if work.method.needs_pairs else AT_ONCE))
-    compute = prompts * _tower_flops(work) / (work.flops * constants.vision_share)
+    compute = prompts * _tower_flops(work) / (work.flops * _tower_share(work))
     return max(compute, calls * work.shape.vision_layers * constants.vision_layer_s * _host(work))
 
 
@@ -351,13 +366,12 @@ def _prefill_seconds(work: Workload, prompts: float, *, is_shared: bool) -> floa
     seen = _tower_loop(work, pictures) if pictures and work.image_tokens else 0.0
     launches = shape.layers * _layer_launches(work) * (constants.stream if is_shared else 1.0)
     besides = constants.prefill_s * _host(work) if is_shared else 0.0
-    return (
-        max(flops / (work.flops * constants.prefill), launches)
-        + _unpacking(work)
-        + _norms(work)
-        + seen
-        + besides
-    )
+    share = constants.prefill
+    if work.gpu.is_cpu:
+        besides += copies * work.prompt_tokens * _element_bytes(work) / _elements_rate(work)
+        share = constants.cpu_matmul
+    read = max(flops / (work.flops * share), launches)
+    return read + _unpacking(work) + _norms(work) + seen + besides
 
 
 def _sampling(work: Workload) -> float:
@@ -391,7 +405,7 @@ def _token_seconds(
     width, rate = (2, 1e12 * work.gpu.bf16_tflops) if uses_vllm else (work.width, work.flops)
     kv_bytes = together * context * shape.layers * 2 * shape.kv_width * width
     weights = width * shape.read_parameters(together)
-    compute = 2 * shape.active_parameters * together / (rate * constants.matmul)
+    compute = 2 * shape.active_parameters * together / (rate * _products(work))
     if uses_vllm:
         parallel = work.config.vllm.tensor_parallel_size
         read = (weights / parallel + kv_bytes) / (work.bytes_per_s * constants.vllm_bandwidth)
@@ -404,6 +418,9 @@ def _token_seconds(
         weights *= (4 + 2 * work.width) / work.width if work.is_half else 1.0
     read = (weights + kv_bytes) / (work.bytes_per_s * constants.bandwidth)
     extra = _unpacking(work) + _norms(work)
+    if work.gpu.is_cpu:  # nothing runs beside anything
+        elements = together * _element_bytes(work) / _elements_rate(work)
+        return read + compute + elements + shape.layers * _layer_launches(work) + constants.cpu_token_s
     if recorded:  # played back: small kernels one after the other, then the reading
         each = constants.recorded_s + (constants.recorded_lora_s if work.has_lora else 0.0)
         return max(read, compute) + shape.layers * each + extra
@@ -479,7 +496,7 @@ def _mask_seconds(work: Workload) -> tuple[float, float]:
     """Seconds of a step for SAM's pass over the pictures, and for the masks drawn of each."""
     pictures = work.plan.prompts_per_step / work.gpus
     side = work.config.masks.image_size or 1024
-    products = SAM_FLOPS * (side / 1024) ** 2 / (work.flops * work.constants.matmul)
+    products = SAM_FLOPS * (side / 1024) ** 2 / (work.flops * _products(work))
     return pictures * max(work.constants.mask_sam_s * _host(work), products), pictures * _judged_seconds(
         work, side**2
     )
@@ -543,7 +560,8 @@ def _plain_prefill(work: Workload, rows: float) -> float:
     flops = rows * _layers_flops(work, work.prompt_tokens, work.prompt_tokens)
     seen = _tower_loop(work, rows) if work.image_tokens else 0.0
     launches = work.shape.layers * _layer_launches(work)
-    return max(flops / (work.flops * constants.prefill), launches) + _unpacking(work) + _norms(work) + seen
+    share = constants.cpu_matmul if work.gpu.is_cpu else constants.prefill
+    return max(flops / (work.flops * share), launches) + _unpacking(work) + _norms(work) + seen
 
 
 __all__ = ["Constants", "Hours", "Phases", "hours", "phases", "trained_parameters"]
