@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1)
     parser.add_argument("--text-rows", type=float, default=0.0)
     parser.add_argument("--pair-tokens", type=int, default=0, help="for --set training.method=dpo")
-    parser.add_argument("--vllm", action="store_true")
+    parser.add_argument("--vllm", nargs="?", const="colocate", help="colocate or server")
     parser.add_argument("--gpus", type=int)
     parser.add_argument("--deepspeed")
     parser.add_argument("--fsdp", action="store_true")
@@ -131,7 +131,7 @@ def main() -> None:
     ]
     command += ["--data", str(data), "--output", str(run), "--json"]
     command += [word for setting in settings for word in ("--set", setting)]
-    command += ["--vllm", "colocate"] if arguments.vllm else ["--set", "rollout.engine=transformers"]
+    command += ["--vllm", arguments.vllm] if arguments.vllm else ["--set", "rollout.engine=transformers"]
     command += ["--gpus", str(arguments.gpus)] if arguments.gpus else []
     command += ["--deepspeed", arguments.deepspeed] if arguments.deepspeed else []
     command += ["--fsdp"] if arguments.fsdp else []
