@@ -90,17 +90,21 @@ class Constants:
     """Share of the link's rate that collectives reach."""
     collective_s: float = 6e-05
     """Latency of one collective."""
-    mask_sam_s: float = 0.5
+    mask_sam_s: float = 0.52
     """SAM 2's encoder and decoder with their gradients on one picture at 1024 px."""
-    mask_judge_s: float = 0.02
+    mask_judge_s: float = 0.004
     """One drawn mask of 1024 px: decoded, judged, its likelihood."""
-    convolution: float = 0.35
+    cpu_drawn_s: float = 0.045
+    """One mask of 1024 px drawn on a processor, with its likelihood and what its pixels earned."""
+    cpu_picture_s: float = 0.02
+    """A picture's turn on a processor beside network and masks."""
+    convolution: float = 0.42
     """Share of the float32 peak that a U-Net's convolutions reach."""
     cpu_matmul: float = 1.0
     """Share of a processor's rate (`processor`, by its base clock) that products reach."""
-    cpu_elements: float = 0.21
+    cpu_elements: float = 0.18
     """Element-wise work on a processor: share of `bandwidth`, since it computes and does not only move."""
-    cpu_token_s: float = 1.9e-3
+    cpu_token_s: float = 2.4e-3
     """Drawing one token on a processor, beside the model: for all completions together."""
     cpu_op: float = 0.15
     """Launches on a CPU against those of a GPU's host loop: nothing is handed to a device."""

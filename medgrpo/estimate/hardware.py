@@ -221,7 +221,28 @@ def installed_gpus() -> list[str]:
 
 
 def installed() -> list[Installed]:
-    """This machine's GPUs with their memory, by nvidia-smi, else by rocm-smi; MIG slices in the place of their card."""
+    """The GPUs that this process may use with their memory, by nvidia-smi, else by rocm-smi; MIG slices in the place of
+    their card. CUDA_VISIBLE_DEVICES hides some, or all."""
+    return visible(_all_installed(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def visible(cards: list[Installed], said: str | None) -> list[Installed]:
+    """Those that CUDA_VISIBLE_DEVICES leaves: none where it is empty, those before the first number that there is no card
+    of; all where it names them otherwise than by number."""
+    if said is None:
+        return cards
+    words = [word.strip() for word in said.split(",")]
+    if not all(word.lstrip("-").isdigit() for word in words if word):
+        return cards
+    kept = []
+    for word in words:
+        if not word or not 0 <= int(word) < len(cards):
+            break
+        kept.append(cards[int(word)])
+    return kept
+
+
+def _all_installed() -> list[Installed]:
     if shutil.which("nvidia-smi") is not None:
         return read_nvidia(
             _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]),

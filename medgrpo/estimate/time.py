@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from medgrpo.estimate import unet
 from medgrpo.estimate.constants import Constants
+from medgrpo.estimate.processor import GB_PER_CORE
 from medgrpo.estimate.workload import Workload
 
 PASS_RATE_BATCH = 64
@@ -114,7 +115,7 @@ def _step(work: Workload) -> Phases:
     backward = sum(one.backward for one in passes)
     without_gradient = sum(one.without_gradient for one in passes)
     again = _extra_passes(work)
-    shown = prompts if work.shares_prompt else samples * method.sequences
+    shown = prompts if method.samples or work.shares_prompt else samples * method.sequences
     prepare = shown * _preparing(work)
     if method.needs_pairs and work.shares_prompt:  # both answers through the processor too
         prepare += 2 * shown * constants.picture_s
@@ -420,6 +421,9 @@ def _token_seconds(
     extra = _unpacking(work) + _norms(work)
     if work.gpu.is_cpu:  # nothing runs beside anything
         elements = together * _element_bytes(work) / _elements_rate(work)
+        elements *= (
+            work.gpu.bandwidth_gb_s**0.5 / GB_PER_CORE**0.5
+        )  # few numbers at once: half the threads' gain is lost
         return read + compute + elements + shape.layers * _layer_launches(work) + constants.cpu_token_s
     if recorded:  # played back: small kernels one after the other, then the reading
         each = constants.recorded_s + (constants.recorded_lora_s if work.has_lora else 0.0)
@@ -504,8 +508,10 @@ def _mask_seconds(work: Workload) -> tuple[float, float]:
 
 def _judged_seconds(work: Workload, pixels: float) -> float:
     """Seconds for the masks that are drawn of one picture: drawn, judged, their likelihood."""
+    constants = work.constants
     drawn = work.generations if work.method.samples else 0
-    return drawn * work.constants.mask_judge_s * pixels / 1024**2
+    each = constants.mask_judge_s + (constants.cpu_drawn_s if work.gpu.is_cpu else 0.0)
+    return drawn * each * pixels / 1024**2
 
 
 def _unet_step(work: Workload) -> Phases:
@@ -518,7 +524,8 @@ def _unet_step(work: Workload) -> Phases:
         rollout=updates * (one + reference),
         reward=pictures * _judged_seconds(work, unet.pixels(work)),
         backward=updates * 2 * one,
-        optimizer=updates * constants.step_s * _host(work),
+        optimizer=updates * constants.step_s * _host(work)
+        + (pictures * constants.cpu_picture_s if work.gpu.is_cpu else 0.0),
         communication=updates * _communication(work, 1),
     )
 
