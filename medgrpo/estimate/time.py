@@ -9,7 +9,7 @@ times of launches are `constants.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import ceil
+from math import ceil, sqrt
 from typing import NamedTuple
 
 from medgrpo.estimate import unet
