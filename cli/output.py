@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TextIO
 
 import typer
 
-from medgrpo.files import json_line
+from medgrpo.files import finite, json_line
 from medgrpo.language import language
 from medgrpo.masking import masked
 
@@ -144,7 +145,9 @@ class Output:
     def result(self, document: dict[str, Any]) -> None:
         """The JSON document of the command, on stdout, if it was asked for. NaN becomes null."""
         if self.as_json:
-            print(json_line(document), file=Output.results or sys.stdout)
+            stream = Output.results or sys.stdout
+            is_utf = "utf" in (stream.encoding or "utf").lower()
+            print(json_line(document) if is_utf else json.dumps(finite(document)), file=stream)
 
     @contextmanager
     def progress(self, label: str, total: int | None = None, unit: str = "rows") -> Iterator[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from typing import Any
 from medgrpo.config.layers import Layer, Resolved, assignments_layer, file_layer, leaves, resolve
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.files import toml_values
 from medgrpo.methods import METHODS
 from medgrpo.models.weights import metadata_file
 
@@ -59,7 +59,7 @@ def load_preset(name: str) -> Preset:
         raise choice_error("preset", name, (p for p in preset_paths() if p != DEMO))
     layer, _ = file_layer(path)
     text = path.read_text(encoding="utf-8")
-    about: dict[str, Any] = tomllib.loads(text).get("preset", {})
+    about: dict[str, Any] = toml_values(text).get("preset", {})
     if unknown := set(about) - {"purpose", "cost", "launch", "extends", "warning"}:
         raise UsageError(
             f"{path}: [preset] has unknown {', '.join(sorted(unknown))}",
