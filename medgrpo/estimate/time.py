@@ -421,8 +421,8 @@ def _token_seconds(
     extra = _unpacking(work) + _norms(work)
     if work.gpu.is_cpu:  # nothing runs beside anything
         elements = together * _element_bytes(work) / _elements_rate(work)
-        elements *= (
-            work.gpu.bandwidth_gb_s**0.5 / GB_PER_CORE**0.5
+        elements *= sqrt(
+            work.gpu.bandwidth_gb_s / GB_PER_CORE
         )  # few numbers at once: half the threads' gain is lost
         return read + compute + elements + shape.layers * _layer_launches(work) + constants.cpu_token_s
     if recorded:  # played back: small kernels one after the other, then the reading
