@@ -521,7 +521,10 @@ impl Said<'_, '_> {
     fn is_hedged(&self) -> bool {
         has(self.lead, Does::HedgesBefore)
             || has(self.tail, Does::HedgesAfter) && !self.tail.iter().any(|w| is(w, "not"))
-            || self.tail.iter().any(|w| is(w, "else"))
+            || self
+                .tail
+                .windows(2)
+                .any(|w| is(&w[0], "something") && is(&w[1], "else"))
     }
 
     /// Only thought of: "at first B".
@@ -550,8 +553,7 @@ impl Said<'_, '_> {
     fn rank(&self, is_denied: bool, asks_false: bool) -> u8 {
         let (lead, tail) = (self.lead, self.tail);
         let it_is = tail.len() >= 2 && is(&tail[0], "it") && is(&tail[1], "is");
-        let ends_so = tail.last().is_some_and(|w| is(w, "actually"));
-        if it_is || ends_so || has(lead, Does::Concludes) || has_run(lead, &CONCLUDING_RUNS) {
+        if it_is || has(lead, Does::Concludes) || has_run(lead, &CONCLUDING_RUNS) {
             return 3;
         }
         let says_false = asks_false && (has(tail, Does::False) || has_run(tail, &FALSE_RUNS));
@@ -882,6 +884,9 @@ const LONGEST_SIDE: usize = 24;
 fn last_retraction(words: &[Word<'_>], groups: &[Group]) -> Option<usize> {
     let first = groups.first()?.start;
     let last = groups.last()?.start;
+    if last > first && words.last().is_some_and(|w| is(w, "actually")) {
+        return Some(last);
+    }
     (first + 1..last).rev().find(|&i| takes_back(words, i))
 }
 
@@ -1007,8 +1012,17 @@ fn is_score(words: &[Word<'_>]) -> bool {
 fn as_written(answer: &str) -> String {
     let struck = with_strikes_in_words(answer);
     let boxed = with_boxes_as_marks(&struck);
+    // boxes before they are taken for the bullets of a list
+    let boxed = if !boxed.is_ascii() && boxed.contains(EMPTY) {
+        Cow::Owned(with_marks_in_words(&boxed).into_owned())
+    } else {
+        boxed
+    };
     let plain: String = unwrapped(&boxed).chars().map(wide_to_plain).collect();
-    let plain = without_markup(&plain);
+    let plain = without_markup(&plain).into_owned();
+    if plain.is_ascii() {
+        return plain;
+    }
     with_marks_in_words(&plain).into_owned()
 }
 
