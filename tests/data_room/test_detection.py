@@ -94,6 +94,13 @@ def test_yolo_shares_become_pixels(tmp_path):
     assert dataset.count("validation") == 1
 
 
+def test_a_table_beside_the_folders_of_yolo_is_the_one_that_was_named(tmp_path):
+    asked_of_yaml(tmp_path, "names: [cyst]\n")
+    (tmp_path / "rows.jsonl").write_text('{"question": "Is it dark?", "answer": "yes"}\n')
+    items, formats = read_source(Source(tmp_path / "rows.jsonl"), Problems())
+    assert (formats, items[0].row["question"]) == (["question-answer"], "Is it dark?")
+
+
 def asked_of_yaml(folder, content):
     """The question that a data.yaml leads to."""
     (folder / "images").mkdir(parents=True)

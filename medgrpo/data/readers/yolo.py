@@ -31,7 +31,10 @@ class YoloReader(FolderReader):
     )
 
     def matches(self, source: Source) -> bool:
-        """A `labels` folder of text files, or text files of numbers beside the pictures."""
+        """A `labels` folder of text files, or text files of numbers beside the pictures; of one file only where that is
+        the data.yaml: a table of questions may lie beside the folders of YOLO."""
+        if source.only_file is not None and source.only_file.suffix.lower() not in (".yaml", ".yml"):
+            return False
         return bool(source.pictures) and bool(_label_files(source))
 
     def read(self, source: Source, problems: Problems) -> Iterator[Item]:

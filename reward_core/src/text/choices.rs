@@ -864,6 +864,9 @@ fn is_not(words: &[Word<'_>]) -> bool {
 
 /// "可能", but not "最可能的诊断".
 fn may_be_in_chinese(words: &[Word<'_>]) -> bool {
+    if !words.iter().any(Word::is_of_other_script) {
+        return false;
+    }
     let text: String = words.iter().map(|w| w.text).collect();
     let text = text.replace("最可能", "").replace("最有可能", "");
     ["可能", "也许", "大概", "或许"]
@@ -1018,12 +1021,20 @@ fn as_written(answer: &str) -> String {
     } else {
         boxed
     };
-    let plain: String = unwrapped(&boxed).chars().map(wide_to_plain).collect();
-    let plain = without_markup(&plain).into_owned();
+    let plain = unwrapped(&boxed);
     if plain.is_ascii() {
-        return plain;
+        return owned_without_markup(plain.into_owned());
     }
+    let plain = owned_without_markup(plain.chars().map(wide_to_plain).collect());
     with_marks_in_words(&plain).into_owned()
+}
+
+/// The same text again where it has no markup.
+fn owned_without_markup(text: String) -> String {
+    match without_markup(&text) {
+        Cow::Owned(changed) => changed,
+        Cow::Borrowed(_) => text,
+    }
 }
 
 /// "~~B~~ C" takes B back.
