@@ -4,12 +4,15 @@ import cProfile
 import json
 import pstats
 import shutil
+import weakref
 
 import pytest
 
 from medgrpo.cli.main import main
-from medgrpo.data.demo import DemoSize, write_demo_dataset
+from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
 from medgrpo.data.prepared import PreparedDataset
+from medgrpo.models.demo import build_demo_model
+from tests.planted import TINY
 
 SIZES = (100, 200, 400)
 
@@ -122,3 +125,68 @@ def test_pairs_grow_with_their_answers(place, capsys):
         return calls_of(*words, "--quiet")
 
     assert growth(run) <= 2.3
+
+
+ON_DATASETS = {
+    "train --dry-run": lambda data, model: ("train", "--data", data, "--model", model, "--dry-run"),
+    "estimate-time": lambda data, model: ("estimate-time", "--data", data, "--model", model),
+    "score --audit": lambda data, model: ("score", data, "--audit"),
+}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """The demo's model, and a dataset of each size."""
+    folder = tmp_path_factory.mktemp("sets")
+    build_demo_model(folder / "model", demo_texts(), seed=3)
+    for size in SIZES:
+        write_demo_dataset(folder / str(size), size=DemoSize(train=size // 2, validation=2, test=2))
+    return folder
+
+
+@pytest.mark.parametrize("name", ON_DATASETS)
+def test_what_surrounds_training_grows_with_its_rows(sets, place, name, capsys):
+    assert (
+        growth(lambda size: calls_of(*ON_DATASETS[name](sets / str(size), sets / "model"), "--quiet")) <= 2.3
+    )
+
+
+def most_pictures_alive(monkeypatch, words):
+    """The most pictures that are in memory at once during a command."""
+    from PIL import Image
+
+    alive, most, before = weakref.WeakSet(), 0, Image.Image.__init__
+
+    def count(self, *args, **kwargs):
+        nonlocal most
+        before(self, *args, **kwargs)
+        alive.add(self)
+        most = max(most, len(alive))
+
+    with monkeypatch.context() as here:
+        here.setattr(Image.Image, "__init__", count)
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+    assert not ended.value.code, words
+    return most
+
+
+def test_pictures_are_not_all_in_memory_at_once(sets, place, monkeypatch, capsys):
+    data, model = sets / "100", sets / "model"
+
+    def trained(steps):
+        own = (
+            f"--set=training.max_steps={steps}",
+            f"--set=data.rows={steps}",
+            "--output",
+            place / f"run-{steps}",
+        )
+        return ("train", "--data", data, "--model", model, *TINY, *own, "--quiet")
+
+    def asked(rows):
+        return ("eval", model, data, "--split", "train", "--limit", rows, "--batch-size", "2", "--max-new-tokens", "2",
+                "--output", place / f"eval-{rows}", "--quiet")  # fmt: skip
+
+    for words in (trained, asked):
+        few, many = (most_pictures_alive(monkeypatch, words(count)) for count in (6, 24))
+        assert 0 < many <= few + 4, words.__name__

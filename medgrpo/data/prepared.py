@@ -174,9 +174,15 @@ class PreparedDataset:
         """The absolute path of an image, mask or field of view named by a row.
 
         Raises:
-            MedgrpoError: the path leads out of the dataset's folder.
+            MedgrpoError: the path leads out of the dataset's folder, or names no file at all.
         """
-        path = (self.path / relative).resolve()
+        try:
+            path = (self.path / relative).resolve()
+        except (ValueError, OSError, RuntimeError) as error:  # a zero in it, a link to itself
+            raise MedgrpoError(
+                f"{relative!r:.120}, which a row of {self.path} names, is no path: {error}",
+                hint="the dataset was changed after it was prepared: prepare it again",
+            ) from error
         if not path.is_relative_to(self.path):
             raise MedgrpoError(
                 f"{relative!r} leads out of the dataset {self.path}",

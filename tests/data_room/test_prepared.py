@@ -93,6 +93,11 @@ def test_a_path_out_of_the_dataset_is_refused(dataset):
         dataset.image_path("../secret.png")
 
 
+def test_what_is_no_path_is_said_of_the_dataset(dataset):
+    with pytest.raises(MedgrpoError, match="is no path"):
+        dataset.image_path("a\0b")
+
+
 def test_an_error_while_writing_leaves_nothing_behind(tmp_path):
     def write_and_fail():
         with PreparedWriter(tmp_path / "set") as writer:
