@@ -77,12 +77,21 @@ class PreparedDataset:
             )
         try:
             info = json.loads(info_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise MedgrpoError(
                 f"{info_file} cannot be read: {error}", hint="prepare the dataset again, into a new folder"
             ) from error
         if not isinstance(info, dict):
             raise MedgrpoError(f"{info_file} holds no JSON object")
+        rows = info.get("rows")
+        if not isinstance(rows, dict) or not all(
+            type(count) is int and count >= 0 for count in rows.values()
+        ):
+            raise MedgrpoError(
+                f"{info_file}: rows is {rows!r:.120}",
+                expected='the number of rows of each split: {"train": 80, "test": 20}',
+                hint="prepare the dataset again, into a new folder",
+            )
         version = info.get("schema_version", 0)
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise UsageError(
