@@ -213,6 +213,10 @@ def main(arguments: list[str] | None = None) -> None:
             from medgrpo.cli.mistakes import with_next_step
 
             worded = with_next_step(worded, arguments)
+        elif arguments:
+            from medgrpo.cli.mistakes import of_another_kind
+
+            worded.hint = of_another_kind(arguments[0], arguments[1:], worded.problem) or worded.hint
         if folder := os.environ.get(
             "MEDGRPO_FAILURES"
         ):  # one of several processes: whoever started them says it once

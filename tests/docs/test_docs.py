@@ -14,6 +14,9 @@ from PIL import Image, ImageDraw
 
 from medgrpo.cli.foreign_flags import translate
 from medgrpo.cli.main import COMMANDS, app
+from medgrpo.figures import FIGURES
+from medgrpo.rewards.masks import MEASURES
+from medgrpo.rewards.registry import BUILT_IN
 from tests.conftest import DATA, ROOT
 from tests.docs.blocks import ENGLISH, NEW_PAGES, NOT_RUN, blocks, joined, pages
 from tests.docs.zygote import CLIENT
@@ -342,3 +345,16 @@ def test_the_benchmark_script_makes_the_whole_table_and_does_nothing_twice(shell
     again = shell(script, folder)
     assert again.returncode == 0
     assert again.stdout.count("done before") >= 9
+
+
+def test_the_table_of_measures_names_every_measure_reward_and_figure():
+    names = list(FIGURES)
+    logged = set(names[names.index("reward") :])  # of a training log: docs/training.md
+    coco = {f"map_{size}" for size in ("small", "medium", "large")}
+    coco |= {f"mar_{which}" for which in (1, 10, 100, "small", "medium", "large")}
+    traits = {"area", "components", "holes", "euler", "skeleton_length", "largest_share"}
+    others = {"betti", "skeletonize", "iou_matrix", "ece", "ece_equal_mass", "ece_by_chance", "brier"}
+    wanted = (set(names) - logged) | set(BUILT_IN) | set(MEASURES) | coco | traits | others
+    rows = [line for line in (ROOT / "docs/measures.md").read_text().splitlines() if line.startswith("|")]
+    told = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert sorted(wanted - told) == []
