@@ -3,13 +3,16 @@
     python benchmarks/random_model.py PROCESSOR model-3b
     python benchmarks/estimate_rows.py CASES.json --models MODELS --results rows.jsonl
 
-CASES.json is a list of `{"name", "model", "size", "set", "steps", "pair_tokens", "together", "limit_gib"}`: MODELS/model-<model> is
-trained with these settings for `steps` steps; cases with the same `together` share one process and one vLLM; `limit_gib` limits
-what torch may hold, and the row says whether the run ended in an out-of-memory error. Each group of cases has a process of its own,
-which has imported everything while others ran, so that a case costs its steps and not its imports. A JSON line for each, as it ends.
+CASES.json is a list of `{"name", "model", "size", "set", "steps", "pair_tokens", "together", "limit_share", "probe", "gpus"}`:
+MODELS/model-<model> is trained with these settings for `steps` steps on pictures of `size` px (or of several sizes in turn).
+Each row says beside it what `estimate-time` expects, computed before the run. `probe` first asks `estimate-time --probe`.
+Cases with the same `together` share one process and one vLLM; every other one has a process of its own. `limit_share` limits
+torch to so much of the expected peak, and the row says whether the run ended in an out-of-memory error. While one case trains
+the next one loads; only one trains at a time. A JSON line for each, as it ends.
 """
 
 import argparse
+import fcntl
 import gc
 import itertools
 import json
@@ -31,6 +34,9 @@ import gpu_training
 
 LETTERS = Path(gpu_training.__file__).resolve()
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+NAMES = {"3b": "Qwen2.5-VL-3B", "7b": "Qwen2.5-VL-7B", "tiny": "Qwen2.5-VL-3B"}
+OWN_TOKENS = 3
+"""Tokens of a pair's answer beside its words."""
 
 
 def configuration(case: dict, model: Path, data: Path):
@@ -48,33 +54,84 @@ def configuration(case: dict, model: Path, data: Path):
         "logging.report_to": "[]",
         "data.shuffle": "false",
         "rewards.weights": json.dumps({f"{LETTERS}:letters": 1.0}).replace('":', '" ='),
+        "rollout.engine": "transformers",
         **case.get("set", {}),
     }
     words = tuple(f"{key}={value}" for key, value in settings.items())
     return resolve_run("balanced", model=str(model), assignments=words)[0].config
 
 
+def expected(case: dict, config, data: Path) -> dict:
+    """What the estimate says of a case, completions being as long as they can be."""
+    from medgrpo.estimate.estimate import Facts
+    from medgrpo.estimate.facts import situation_of
+    from medgrpo.estimate.memory import GIB, Memory
+    from medgrpo.estimate.time import phases
+
+    facts = Facts(
+        model=NAMES[case["model"]],
+        data=data,
+        gpu=case.get("card", "H200"),
+        gpus=case.get("gpus", 1),
+        completion_share=1.0,
+        target_tokens=case["pair_tokens"] + OWN_TOKENS if case.get("pair_tokens") else None,
+    )
+    work = situation_of(config, facts).work
+    seconds, memory = phases(work), Memory(work)
+    return {
+        "s_per_prompt": round(seconds.total, 4),
+        "gib": round(memory.torch_peak / GIB, 2),
+        "vllm_gib": round(memory.vllm_share / GIB, 2),
+        "phases": {name: round(value, 4) for name, value in vars(seconds).items() if value},
+    }
+
+
 def run_case(case: dict, arguments: argparse.Namespace) -> dict:
+    import torch
+
+    gc.collect()
+    on_gpu = torch.cuda.is_available()
+    held = 0.0
+    data = dataset_of(case, arguments)
+    config = configuration(case, arguments.models / f"model-{case['model']}", data)
+    row = {"expected": expected(case, config, data)}
+    if on_gpu:
+        torch.cuda.empty_cache()
+        held = torch.cuda.memory_allocated() / 2**30
+        if case.get("limit_share"):
+            row["limit_gib"] = round(case["limit_share"] * row["expected"]["gib"], 2)
+            total = torch.cuda.get_device_properties(0).total_memory / 2**30
+            torch.cuda.set_per_process_memory_fraction(min(1.0, row["limit_gib"] / total))
+    if case.get("probe"):
+        row["probe"] = probe(config, case, data)
+        gc.collect()
+    if on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    return row | {"measured": train_case(case, config, arguments, held)}
+
+
+def probe(config, case: dict, data: Path) -> dict:
+    """What `estimate-time --probe` says."""
+    from medgrpo.estimate.estimate import Facts
+    from medgrpo.training.probe import measure
+
+    found = measure(config, Facts(model=config.model.path, data=data, gpus=case.get("gpus", 1)))
+    return {
+        **found["probe"],
+        "each": found["probe"]["s_per_prompt"],
+        "s_per_prompt": round(found["s_per_prompt"], 4),
+        "gib": round(found["memory_gib"]["peak"], 2),
+    }
+
+
+def train_case(case: dict, config, arguments: argparse.Namespace, held: float) -> dict:
     import torch
 
     from medgrpo.training.run.train import train
     from medgrpo.training.watch.phases import PHASES
     from medgrpo.training.watch.reporter import SilentReporter
 
-    gc.collect()
-    on_gpu = torch.cuda.is_available()
-    held = 0.0
-    if on_gpu:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        held = torch.cuda.memory_allocated() / 2**30
-        if case.get("limit_gib"):
-            total = torch.cuda.get_device_properties(0).total_memory / 2**30
-            torch.cuda.set_per_process_memory_fraction(min(1.0, case["limit_gib"] / total))
-    data = arguments.work / f"noise-{case['size']}-{case.get('pair_tokens', 0)}"
-    if not data.exists():
-        gpu_training.write_dataset(data, case["size"], arguments.rows, 1, 0.0, case.get("pair_tokens", 0))
-    config = configuration(case, arguments.models / f"model-{case['model']}", data)
     folder = arguments.work / f"run-{case['name']}-{time.time():.0f}"
     reporter = SilentReporter()
     begin = time.perf_counter()
@@ -94,14 +151,25 @@ def run_case(case: dict, arguments: argparse.Namespace) -> dict:
         "tokens": [one.get("num_tokens") for one in steps],
         "mean_length": steps[-1].get("completions/mean_length"),
         "notes": [
-            note for note in [*reporter.notes, *reporter.warnings] if "shared" in note or "TRL" in note
+            note
+            for note in [*reporter.notes, *reporter.warnings]
+            if any(word in note for word in ("shared", "TRL", "engine:", "pass"))
         ],
     }
-    if on_gpu:
-        row["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30 - held, 2)
+    if torch.cuda.is_available():
+        row["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
         row["reserved_gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 2)
+        row["held_before_gib"] = round(held, 2)
         row["gpu"] = torch.cuda.get_device_name(0)
     return row
+
+
+def dataset_of(case: dict, arguments: argparse.Namespace) -> Path:
+    sizes = case["size"] if isinstance(case["size"], list) else [case["size"]]
+    data = arguments.work / f"noise-{'-'.join(map(str, sizes))}-{case.get('pair_tokens', 0)}"
+    if not data.exists():
+        gpu_training.write_dataset(data, sizes, arguments.rows, 1, 0.0, case.get("pair_tokens", 0))
+    return data
 
 
 def one_vllm(cases: list[dict]):
@@ -113,18 +181,42 @@ def one_vllm(cases: list[dict]):
 
 
 def in_child(cases: list[dict], arguments: argparse.Namespace) -> None:
+    left = sum(2 if case.get("probe") else 1 for case in cases)
+    lock = (arguments.work / "training.lock").open("w")
+    one_trains_at_a_time(lock, arguments.work, left)
     with one_vllm(cases):
         for case in cases:
             try:
                 found = run_case(case, arguments)
             except BaseException as error:  # noqa: BLE001 the other rows are still worth having
                 found = {"error": f"{type(error).__name__}: {error}"[:400]}
-                if not case.get("limit_gib"):
+                if not case.get("limit_share"):
                     found["trace"] = traceback.format_exc()[-1500:]
-            line = json.dumps({**case, "measured": found})
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            line = json.dumps({**case, **found})
             print(line, flush=True)
             with arguments.results.open("a") as file:
                 file.write(line + "\n")
+
+
+def one_trains_at_a_time(lock, folder: Path, left: int) -> None:
+    """Trainers wait for each other; the last one of this process says when the next process may load."""
+    from transformers import Trainer
+
+    original, still = Trainer.train, [left]
+
+    def train(self, *args, **kwargs):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        still[0] -= 1
+        if still[0] == 0:
+            (folder / f"last-{os.getpid()}").touch()
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            if still[0] > 0:
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+    Trainer.train = train
 
 
 def parse() -> argparse.Namespace:
@@ -152,39 +244,61 @@ def main() -> None:
         [case for _, case in group]
         for _, group in itertools.groupby(enumerate(cases), lambda pair: pair[1].get("together", pair[0]))
     ]
-    waiting = [Worker() for _ in range(AHEAD)]  # they import while others run
-    if arguments.processor:
-        build_models({case["model"] for case in cases}, arguments)
-        print(f"models there after {time.perf_counter() - begin:.0f} s", flush=True)
+    waiting = [Worker(arguments.work) for _ in range(AHEAD)]  # they import while others run
+    builders = build_models(list(dict.fromkeys(case["model"] for case in cases)), arguments)
+    running: list[Worker] = []
     for number, part in enumerate(groups):
+        for model in {case["model"] for case in part} & builders.keys():
+            builders.pop(model).wait()
+            print(f"model {model} there after {time.perf_counter() - begin:.0f} s", flush=True)
+        uses_vllm = part[0].get("set", {}).get("rollout.engine") == "vllm"
+        for before in running:  # vLLM measures the memory that is free: nobody else may load beside it
+            before.wait(to_end=uses_vllm)
+        running = [one for one in running if not one.is_done]
+        for before in running[:-1]:
+            before.wait(to_end=True)
         if time.perf_counter() - begin > arguments.seconds:
             print(f"left out for want of time: {[case['name'] for case in part]}", flush=True)
             continue
         worker = waiting.pop(0)
         if number + AHEAD < len(groups):
-            waiting.append(Worker())
-        code = worker.run(part)
-        print(f"… {time.perf_counter() - begin:.0f} s" + (f", exit code {code}" if code else ""), flush=True)
-    for worker in waiting:
-        worker.process.kill()
+            waiting.append(Worker(arguments.work))
+        worker.give(part)
+        running.append(worker)
+        print(f"… {time.perf_counter() - begin:.0f} s: {part[0]['name']} loads", flush=True)
+    for one in running:
+        one.wait(to_end=True)
+    print(f"… {time.perf_counter() - begin:.0f} s", flush=True)
+    for one in waiting:
+        one.process.kill()
 
 
-AHEAD = 3
-"""Processes that import beside the one that runs."""
+AHEAD = 2
+"""Processes that import beside those that run."""
 
 
 class Worker:
     """A process of its own for one group of cases: CUDA does not survive a fork."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *sys.argv, "--worker"], stdin=subprocess.PIPE, text=True
         )
+        self._sign = folder / f"last-{self.process.pid}"
 
-    def run(self, part: list[dict]) -> int:
-        """Hand it the cases and wait for its end."""
-        self.process.communicate(json.dumps(part) + "\n")
-        return self.process.returncode
+    def give(self, part: list[dict]) -> None:
+        """Hand it its cases."""
+        self.process.stdin.write(json.dumps(part) + "\n")
+        self.process.stdin.flush()
+
+    @property
+    def is_done(self) -> bool:
+        return self.process.poll() is not None
+
+    def wait(self, *, to_end: bool) -> None:
+        """Until it ends, or its last training begins."""
+        while not self.is_done and (to_end or not self._sign.exists()):
+            time.sleep(0.1)
 
 
 def work(arguments: argparse.Namespace) -> None:
@@ -202,14 +316,14 @@ def work(arguments: argparse.Namespace) -> None:
     os._exit(0)  # vLLM's threads need not be waited for
 
 
-def build_models(names: set[str], arguments: argparse.Namespace) -> None:
+def build_models(names: list[str], arguments: argparse.Namespace) -> dict[str, subprocess.Popen]:
     """All models that are missing, beside each other."""
+    if not arguments.processor:
+        return {}
     script = Path(__file__).resolve().parent / "random_model.py"
-    missing = [
-        name for name in sorted(names) if not (arguments.models / f"model-{name}" / "config.json").exists()
-    ]
-    builders = [
-        subprocess.Popen(
+    missing = [name for name in names if not (arguments.models / f"model-{name}" / "config.json").exists()]
+    return {
+        name: subprocess.Popen(
             [
                 sys.executable,
                 str(script),
@@ -221,9 +335,7 @@ def build_models(names: set[str], arguments: argparse.Namespace) -> None:
             stderr=subprocess.DEVNULL,
         )
         for name in missing
-    ]
-    for builder in builders:
-        builder.wait()
+    }
 
 
 if __name__ == "__main__":

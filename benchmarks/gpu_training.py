@@ -14,20 +14,22 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from medgrpo.data.prepare import histogram
 from medgrpo.data.prepared import PreparedWriter
 from medgrpo.data.schema import ROW_SCHEMA
 from medgrpo.training.watch.phases import PHASES
 
 
 def write_dataset(
-    folder: Path, size: int, rows: int, images: int, text_rows: float, pair_tokens: int
+    folder: Path, sizes: Sequence[int], rows: int, images: int, text_rows: float, pair_tokens: int
 ) -> None:
-    """A prepared dataset of yes/no questions on noise images of size × size px, a share of them without image.
+    """A prepared dataset of yes/no questions on square noise images, of these sides in px in turn, a share of them without image.
 
     With `pair_tokens` each row is a preference pair of two completions of about so many tokens.
     """
@@ -35,6 +37,7 @@ def write_dataset(
     made = []
     with PreparedWriter(folder) as writer:
         for number in range(rows):
+            size = sizes[number % len(sizes)]
             is_text = int((number + 1) * text_rows) > int(number * text_rows)
             names = [] if is_text else [f"images/{number}-{place}.png" for place in range(images)]
             for name in names:
@@ -64,7 +67,15 @@ def write_dataset(
             made.append(row)
         writer.write("train", made[: rows - 4])
         writer.write("validation", made[-4:])
-        writer.finish({"name": "noise", "task": "vqa", "hash": f"noise-{size}-{rows}"})
+        tokens = sorted(row["image_tokens"] for row in made if row["image_tokens"]) or [0]
+        counts = {
+            "min": tokens[0],
+            "median": tokens[len(tokens) // 2],
+            "max": tokens[-1],
+            "histogram": histogram(tokens),
+        }
+        of = "-".join(map(str, (*sizes, images, text_rows, pair_tokens, rows)))
+        writer.finish({"name": "noise", "task": "vqa", "hash": f"noise-{of}", "image_tokens": counts})
 
 
 def letters(completions: list, **_: object) -> list[float]:
@@ -84,7 +95,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1)
     parser.add_argument("--text-rows", type=float, default=0.0)
     parser.add_argument("--pair-tokens", type=int, default=0, help="for --set training.method=dpo")
-    parser.add_argument("--vllm", action="store_true")
+    parser.add_argument("--vllm", nargs="?", const="colocate", help="colocate or server")
     parser.add_argument("--gpus", type=int)
     parser.add_argument("--deepspeed")
     parser.add_argument("--fsdp", action="store_true")
@@ -95,7 +106,7 @@ def main() -> None:
     shape = (arguments.images, arguments.text_rows, arguments.pair_tokens)
     data = arguments.work / "-".join(map(str, ("noise", arguments.size, *shape)))
     if not data.exists():
-        write_dataset(data, arguments.size, 64, *shape)
+        write_dataset(data, [arguments.size], 64, *shape)
     run = arguments.work / f"run-{arguments.name}"
     settings = [
         f"rollout.num_generations={arguments.generations}",
@@ -120,7 +131,7 @@ def main() -> None:
     ]
     command += ["--data", str(data), "--output", str(run), "--json"]
     command += [word for setting in settings for word in ("--set", setting)]
-    command += ["--vllm", "colocate"] if arguments.vllm else ["--set", "rollout.engine=transformers"]
+    command += ["--vllm", arguments.vllm] if arguments.vllm else ["--set", "rollout.engine=transformers"]
     command += ["--gpus", str(arguments.gpus)] if arguments.gpus else []
     command += ["--deepspeed", arguments.deepspeed] if arguments.deepspeed else []
     command += ["--fsdp"] if arguments.fsdp else []

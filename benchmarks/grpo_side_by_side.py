@@ -230,7 +230,7 @@ def main() -> None:
         for case, sides in [*pairs, *((case, arguments.then_sides) for case in arguments.then)]:
             data = arguments.work / f"noise-{case.size}"
             if not data.exists():
-                gpu_training.write_dataset(data, case.size, 64, 1, 0.0, 0)
+                gpu_training.write_dataset(data, [case.size], 64, 1, 0.0, 0)
             for wanted in sides.split(","):
                 name, *sets = wanted.split("+")
                 side, _, steps = name.partition("@")

@@ -2,6 +2,7 @@
 
     python benchmarks/sa2va_step.py                                       # one GPU: Qwen2.5-VL-3B + SAM 2 large, LoRA, 1024 px, 8 masks
     torchrun --nproc_per_node=2 benchmarks/sa2va_step.py                  # a picture on each of two GPUs
+    python benchmarks/sa2va_step.py --save FOLDER                         # such a model, for `medgrpo train --model FOLDER`
     python benchmarks/sa2va_step.py --tiny --side 128 --steps 2           # a dry run on a CPU
 
 Nothing is downloaded: shapes are those of the released models, the tokenizer is the demo's. Needs torch, transformers, peft and medgrpo with
@@ -42,9 +43,8 @@ EYES = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads"
 """Qwen2.5-VL-3B."""
 
 
-def build(arguments: argparse.Namespace, device: torch.device) -> Sa2VASegmenter:
-    """The model with its adapter on the device, weights at random."""
-    from peft import LoraConfig, get_peft_model
+def make(arguments: argparse.Namespace, device: torch.device) -> tuple[Sa2VA, Any]:
+    """The model on the device, weights at random, and its processor."""
     from transformers import Qwen2_5_VLConfig, Sam2Config
 
     tokenizer = train_tokenizer([PROMPT, ANSWER], vocab_size=640)
@@ -73,6 +73,14 @@ def build(arguments: argparse.Namespace, device: torch.device) -> Sa2VASegmenter
     with device:
         model = Sa2VA(Sa2VAConfig(vlm, sam, seg_token_id=token(SEG)))
     torch.set_default_dtype(torch.float32)
+    return model, _processor(tokenizer, DemoModelConfig(max_pixels=arguments.max_pixels))
+
+
+def build(arguments: argparse.Namespace, device: torch.device) -> Sa2VASegmenter:
+    """The model with its adapter on the device."""
+    from peft import LoraConfig, get_peft_model
+
+    model, processor = make(arguments, device)
     parts = ["text_hidden_fcs", "mask_decoder"] if arguments.decoder else ["text_hidden_fcs"]
     adapter = LoraConfig(
         r=arguments.rank, lora_alpha=2 * arguments.rank, target_modules=SA2VA_LANGUAGE, modules_to_save=parts
@@ -81,7 +89,6 @@ def build(arguments: argparse.Namespace, device: torch.device) -> Sa2VASegmenter
     if not arguments.no_checkpointing:
         model.vlm.gradient_checkpointing_enable({"use_reentrant": False})
         model.vlm.enable_input_require_grads()
-    processor = _processor(tokenizer, DemoModelConfig(max_pixels=arguments.max_pixels))
     return Sa2VASegmenter(adapted.to(device), processor)
 
 
@@ -100,6 +107,12 @@ def vessels(side: int, seed: int) -> Example:
     return Example(str(seed), picture, Truth.of(truth))
 
 
+def truth_of(example: Example) -> Truth:
+    """Its reference."""
+    assert example.truth is not None
+    return example.truth
+
+
 def main() -> None:  # noqa: PLR0915  # a step, measured line by line
     """See the module's first lines."""
     parser = argparse.ArgumentParser(
@@ -114,6 +127,10 @@ def main() -> None:  # noqa: PLR0915  # a step, measured line by line
     parser.add_argument("--decoder", action="store_true", help="train SAM's mask decoder too")
     parser.add_argument("--no-checkpointing", action="store_true")
     parser.add_argument("--max-pixels", type=int, default=602_112)
+    parser.add_argument(
+        "--pictures", type=int, default=1, help="of a GPU in a step; they go through together"
+    )
+    parser.add_argument("--save", help="only write the model to this folder")
     arguments = parser.parse_args()
     world, rank = (
         int(os.environ.get(name, value)) for name, value in (("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
@@ -122,6 +139,11 @@ def main() -> None:  # noqa: PLR0915  # a step, measured line by line
     device = torch.device("cuda", rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
+    if arguments.save:
+        made, processor = make(arguments, device)
+        made.save_pretrained(arguments.save)
+        processor.save_pretrained(arguments.save)
+        return
     segmenter = build(arguments, device)
     model: Any = segmenter.model
     if world > 1:
@@ -145,20 +167,27 @@ def main() -> None:  # noqa: PLR0915  # a step, measured line by line
 
     rewards = []
     for step in range(arguments.steps + 1):
-        example = vessels(arguments.side, step * world + rank)
-        assert example.truth is not None
+        numbers = [(step * world + rank) * arguments.pictures + place for place in range(arguments.pictures)]
+        examples = [vessels(arguments.side, number) for number in numbers]
         if step == 1:  # the first warms up
             seconds.clear()
         since = began = time.perf_counter()
-        logits = segmenter.logits(model, [example])[0]
+        fields = segmenter.logits(model, examples)
         segmenter.text_log_prob()
         since = told("forward", since)
-        draw = draw_masks(objective, logits, torch.Generator(device).manual_seed(step))
+        draws = [
+            draw_masks(objective, logits, torch.Generator(device).manual_seed(step)) for logits in fields
+        ]
         since = told("draw", since)
-        earned = judged(objective, draw, example.truth)
+        earned = [
+            judged(objective, draw, truth_of(example)) for draw, example in zip(draws, examples, strict=True)
+        ]
         since = told("reward", since)
-        group = drawn(objective, draw, logits, earned, example.truth)
-        loss, _ = policy_loss(objective, group, logits)
+        losses = []
+        for draw, logits, found, example in zip(draws, fields, earned, examples, strict=True):
+            group = drawn(objective, draw, logits, found, truth_of(example), is_used_once=True)
+            losses.append(policy_loss(objective, group, logits)[0])
+        loss = torch.stack(losses).mean()
         since = told("credit and loss", since)
         loss.backward()
         since = told("backward", since)
@@ -167,7 +196,7 @@ def main() -> None:  # noqa: PLR0915  # a step, measured line by line
         optimizer.zero_grad()
         told("update", since)
         told("step", began)
-        rewards.append(float(earned[0].mean()))
+        rewards += [float(found[0].mean()) for found in earned]
     if rank:
         return
     means = {name: float(np.mean(each)) for name, each in seconds.items()}
@@ -178,10 +207,11 @@ def main() -> None:  # noqa: PLR0915  # a step, measured line by line
         "parameters_billions": sum(parameter.numel() for parameter in segmenter.model.parameters()) / 1e9,
         "learned_millions": sum(parameter.numel() for parameter in learned) / 1e6,
         "side": arguments.side,
-        "masks_per_step": arguments.group * world,
+        "pictures_per_step": arguments.pictures * world,
+        "masks_per_step": arguments.group * arguments.pictures * world,
         "seconds": means,
         "reward_share": means["reward"] / means["step"],
-        "reward_s_per_64_masks": means["reward"] / arguments.group * 64,
+        "reward_s_per_64_masks": means["reward"] / (arguments.group * arguments.pictures) * 64,
         "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None,
         "mean_reward": float(np.mean(rewards)),
     }

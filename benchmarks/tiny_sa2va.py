@@ -51,24 +51,30 @@ OVERFIT = (
 )
 START = (
     *OVERFIT[:2],
-    "training.prompts_per_step=8",
+    "training.prompts_per_step=16",
     "data.augment=flip",
-    "validation.rows=24",
+    "validation.rows=96",
     "validation.metric=reward",
 )
-REWARD = (
-    "training.method=masks",
+ADAPTER = (
     "tuning.method=lora",
     "tuning.rank=16",
     "tuning.alpha=32",
-    'masks.train_parts=["text_hidden_fcs", "mask_decoder"]',
-    "training.prompts_per_step=4",
-    "rollout.num_generations=4",
-    "masks.cell_px=4",
-    "data.augment=flip",
-    "validation.rows=24",
-    "validation.metric=reward",
+    'masks.train_parts=["text_hidden_fcs", "mask_decoder", "vision_encoder"]',
+    "training.prompts_per_step=8",
+    *START[3:],
 )
+REWARD = (
+    "training.method=masks",
+    *ADAPTER,
+    "rollout.num_generations=4",
+    "training.per_device_train_batch_size=32",
+    "masks.cell_px=4",
+    "masks.noise=0.5",
+    "masks.sharpness=0.5",
+)
+IMITATION = ("training.method=masks-sft", *ADAPTER)
+"""The same weights for as many steps by soft Dice and cross-entropy."""
 QUIET = ("logging.report_to=[]", "training.save_steps=100000", "validation.steps=0")
 
 
@@ -171,10 +177,12 @@ def by_reward(sets: Sequence[Path], folder: Path, options: argparse.Namespace) -
     words = (f"training.max_steps={options.steps}", f"training.learning_rate={options.rate}")
     rewarded = trained(start["weights"], held, folder / "by-reward", (*REWARD, *words))
     after, adapter = measured(rewarded["weights"], held, "test", folder / "adapter-masks")
+    imitated = trained(start["weights"], held, folder / "by-more-imitation", (*IMITATION, *words))
+    beside, _ = measured(imitated["weights"], held, "test", folder / "imitated-masks")
     merge = merge_mask_adapter(find_weights(str(rewarded["weights"]), None), folder / "merged")
     _, merged = measured(folder / "merged", held, "test", folder / "merged-masks")
     clusters = [Path(row["images"][0]).name.split("_crop")[0] for row in found.rows]
-    gains = {name: paired_difference(before[name], after[name], clusters) for name in before}
+    seconds = {"start": start, "by reward": rewarded, "by imitation": imitated}
     return {
         "side_px": options.side,
         "sam_side_px": options.sam_side,
@@ -184,9 +192,13 @@ def by_reward(sets: Sequence[Path], folder: Path, options: argparse.Namespace) -
             "test patients": len(test),
         },
         "ceiling": round(found.ceiling or 1.0, 4),
-        "start": {**means(before), "steps": options.start_steps, "cpu_s": start["cpu_s"]},
-        "by reward": {**means(after), "steps": options.steps, "cpu_s": rewarded["cpu_s"]},
-        "gain": {name: rounded([gain.difference, gain.low, gain.high]) for name, gain in gains.items()},
+        "steps": {"start": options.start_steps, "each": options.steps},
+        "cpu_s": {name: run["cpu_s"] for name, run in seconds.items()},
+        "start": means(before),
+        "by reward": means(after),
+        "by imitation": means(beside),
+        "gain": gains(before, after, clusters),
+        "gain by imitation": gains(before, beside, clusters),
         "merged": {
             "files_equal": all(
                 same(one, other) for one, other in zip(adapter.files, merged.files, strict=True)
@@ -194,6 +206,14 @@ def by_reward(sets: Sequence[Path], folder: Path, options: argparse.Namespace) -
             "max_logit_difference": merge.max_logit_difference,
         },
     }
+
+
+def gains(
+    before: dict[str, list[float]], after: dict[str, list[float]], clusters: Sequence[str]
+) -> dict[str, list[float | None]]:
+    """Mean paired gain of each measure with its interval."""
+    found = {name: paired_difference(before[name], after[name], clusters) for name in before}
+    return {name: rounded([gain.difference, gain.low, gain.high]) for name, gain in found.items()}
 
 
 def same(one: Path | None, other: Path | None) -> bool:
@@ -225,12 +245,12 @@ def main() -> None:
     parser.add_argument("--small-side", type=int, default=32, help="of a crop that is overfitted, in pixels")
     parser.add_argument("--overfit-steps", type=int, default=220)
     parser.add_argument("--overfit-rate", type=float, default=8e-3)
-    parser.add_argument("--side", type=int, default=64, help="of a held-out crop, in pixels")
-    parser.add_argument("--sam-side", type=int, default=256)
-    parser.add_argument("--crops", type=int, default=8, help="of each patient")
-    parser.add_argument("--start-steps", type=int, default=200)
-    parser.add_argument("--start-rate", type=float, default=5e-3)
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--side", type=int, default=32, help="of a held-out crop, in pixels")
+    parser.add_argument("--sam-side", type=int, default=128)
+    parser.add_argument("--crops", type=int, default=32, help="of each patient")
+    parser.add_argument("--start-steps", type=int, default=220)
+    parser.add_argument("--start-rate", type=float, default=8e-3)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--rate", type=float, default=2e-3)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -114,7 +114,7 @@ def main() -> None:
     for name, weight in model.named_parameters():
         if "lora" in name:
             weight.data = weight.data.float()
-    use_kernel(model, is_half=True)
+    use_kernel(model, DEVICE, is_half=True)
     model.enable_input_require_grads()
     shown = prompts(policy, arguments.size, 8)
     keep_features(inner_of(model), shown, DEVICE, autocast)

@@ -9,6 +9,7 @@ import re
 from functools import cache
 
 from medgrpo.cli.chinese_mistakes import KINDS, MISTAKES
+from medgrpo.cli.chinese_results import HEADS, RESULTS
 
 COMMANDS = {
     "preprocess": "把原始图像与问答整理成经过检查的数据集。",
@@ -287,6 +288,7 @@ MESSAGES = (
     ("stopping after this: {what}; CTRL-C again to stop now", "完成后停止：{what}；再按一次 CTRL-C 立即停止"),
     ("max_steps={steps} is of the main stage; {left} ({how} changes that)", "max_steps={steps} 只限主阶段；{left}（用 {how} 修改）"),
     # results
+    *RESULTS,
     ("health: {rest}", "健康状况：{rest}"),
     ("report: {path} (curves, before and after, answers with their pictures)", "报告：{path}（曲线、训练前后对比、带图像的回答）"),
     ("report: {path}", "报告：{path}"),
@@ -335,12 +337,14 @@ def in_chinese(line: str) -> str:
     """The line in Chinese; as it is where no pattern fits. What follows `error:` and the like is looked up too."""
     if line in WORDS:
         return WORDS[line]
+    if line.strip() in HEADS:
+        return HEADS[line.strip()]
     if (of_a_kind := re.fullmatch(r"no ([\w -]+?) called (.*)", line, re.DOTALL)) is not None:
         return f"没有名为 {of_a_kind[2]} 的{KINDS.get(of_a_kind[1], f' {of_a_kind[1]}')}"
     for pattern, chinese in _patterns():
         if (match := pattern.fullmatch(line)) is not None:
             figures = {
-                name: in_chinese(value) if name in ("rest", "what", "status") else value
+                name: in_chinese(value) if name in ("rest", "what", "status", "words", "more") else value
                 for name, value in match.groupdict().items()
             }
             return chinese.format(**figures)

@@ -61,6 +61,9 @@ def compare(
         ),
     ] = False,
     logs_option: Annotated[list[Path] | None, typer.Option("--logs", hidden=True)] = None,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Print every metric and every setting that differs.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -104,15 +107,24 @@ def compare(
         if (kept := set_aside(output)) is not None:
             out.note(f"the page that was there is kept as {kept}")
         report = write_report(comparison, output, with_failed=with_failed)
-    _print(out, comparison)
+    _print(out, comparison, show_all=show_all)
     if found:
-        _print_predictions(out, found)
+        _print_predictions(out, found, show_all=show_all)
     if report:
         out.text(f"report: {report}")
+    else:
+        out.next("the same with --html: one page with curves and answers")
     out.result({**comparison.as_dict(), "report": str(report) if report else None})
 
 
-def _print(out: Output, comparison: Comparison) -> None:
+BESIDES = {"answer_match_graded", "exact_match", "token_recall", "word_f1", "plane_right", "modality_right"}
+"""Measure in another way what a row beside them says."""
+SETTINGS = 4
+METRICS = 6
+"""Rows of a table that are printed without --all; the page has all of them."""
+
+
+def _print(out: Output, comparison: Comparison, *, show_all: bool) -> None:
     from medgrpo.runs.comparison import held_out_metric, main_metric, plain
 
     rows = []
@@ -127,7 +139,7 @@ def _print(out: Output, comparison: Comparison) -> None:
                 moved,
                 f"{held_out.removeprefix('eval_')} {run.last[held_out]:.3g}" if held_out else "–",
                 round(run.prompts_per_hour) if run.prompts_per_hour else None,
-                run.health.verdict,
+                spoken(run.health.verdict),
             ]
         )
     columns = ["run", "ended", "metric", "first → last", "held out", "prompts/h", "health"]
@@ -144,12 +156,13 @@ def _print(out: Output, comparison: Comparison) -> None:
                 for run in with_components
             ],
         )
-    if comparison.config_differences and len(comparison.runs) <= 8:
-        out.table(
-            "Settings that differ",
-            ["setting", *(run.name for run in comparison.runs)],
-            [[key, *map(plain, values)] for key, values in comparison.config_differences.items()],
-        )
+    differing = [[key, *map(plain, values)] for key, values in comparison.config_differences.items()]
+    if differing and len(comparison.runs) <= 8:
+        first = sorted(differing, key=lambda row: not str(row[0]).startswith("training."))
+        shown = differing if show_all else first[:SETTINGS]
+        out.table("Settings that differ", ["setting", *(run.name for run in comparison.runs)], shown)
+        if len(differing) > len(shown):
+            out.note(f"{len(differing) - len(shown)} more settings differ: --all")
     for run in comparison.runs:
         for finding in run.health.findings:
             if finding.severity != "info":
@@ -163,9 +176,10 @@ def _step(run: RunSummary) -> str:
     return f"{run.record.status}, {step}" if run.record.status not in (None, "finished") else step
 
 
-def _print_predictions(out: Output, found: SideBySide) -> None:
+def _print_predictions(out: Output, found: SideBySide, *, show_all: bool) -> None:
     by_cell = {(score.metric, score.model): score for score in found.scores}
-    metrics = list(dict.fromkeys(score.metric for score in found.scores))
+    every = list(dict.fromkeys(score.metric for score in found.scores))
+    metrics = every if show_all else [name for name in every if name not in BESIDES][:METRICS]
     rows = []
     for metric in metrics:
         scores = [by_cell.get((metric, model)) for model in found.models]
@@ -174,10 +188,16 @@ def _print_predictions(out: Output, found: SideBySide) -> None:
         ]
         rows.append([metric, *shown])
     out.table("Predictions (95 % interval, clustered by image)", ["metric", *found.models], rows)
+    if len(every) > len(metrics):
+        out.note(f"{len(every) - len(metrics)} more metrics: --all")
     told = [
         d
         for d in found.differences
-        if d.difference is not None and d.low is not None and d.high is not None and d.p_value is not None
+        if d.metric in metrics
+        and d.difference is not None
+        and d.low is not None
+        and d.high is not None
+        and d.p_value is not None
     ]
     if told:
         noted = any(d.note for d in told)

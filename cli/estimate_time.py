@@ -68,6 +68,9 @@ def estimate_time(
     alternatives: Annotated[
         bool, typer.Option("--alternatives", help="Also a table of other choices.")
     ] = False,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Also print seconds by phase and GiB by part.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -80,7 +83,7 @@ def estimate_time(
         _explain(out, from_run)
         return
     from medgrpo.config.checks import check
-    from medgrpo.config.presets import resolve_run
+    from medgrpo.config.presets import names_a_model, resolve_run
     from medgrpo.config.reach import rewards_with_code
     from medgrpo.estimate.estimate import Facts, estimate
     from medgrpo.estimate.warnings import plan_warnings
@@ -99,9 +102,9 @@ def estimate_time(
         "launch.fsdp": fsdp,
     }
     # Without --model the estimate is of a real model, not of the demo: name one, so that no demo layer applies.
-    resolved, notes = resolve_run(
-        preset, model=model or "Qwen2.5-VL-3B", assignments=tuple(assignments or ()), options=options
-    )
+    is_named = model is not None or names_a_model(preset, assignments or ())
+    named = model if is_named else "Qwen2.5-VL-3B"
+    resolved, notes = resolve_run(preset, model=named, assignments=tuple(assignments or ()), options=options)
     grant(rewards_with_code(resolved.config))  # each from a file or an option that this call gives
     for note in notes:
         out.note(note)
@@ -123,7 +126,7 @@ def estimate_time(
         document = measure(resolved.config, facts)
     else:
         document = result.document()
-    _print(out, document)
+    _print(out, document, show_all=show_all)
     if alternatives or html:
         document["alternatives"] = _alternatives(out, result)
     if html:
@@ -132,7 +135,9 @@ def estimate_time(
 
         html.parent.mkdir(parents=True, exist_ok=True)
         write_text(html, page(document, _duration))
-        out.note(f"page: {html}")
+        out.text(f"page: {html}")
+    if not show_all:
+        out.note("--all shows the seconds by phase and the memory by part")
     out.result(document)
 
 
@@ -156,7 +161,7 @@ def _explain(out: Output, run: Path) -> None:
     out.result(document)
 
 
-def _print(out: Output, document: dict[str, Any]) -> None:
+def _print(out: Output, document: dict[str, Any], *, show_all: bool) -> None:
     for note in document["notes"]:
         out.note(note)
     place = f"on {document['gpus']} × {document['gpu']} ({document['gpu_source']})"
@@ -173,13 +178,14 @@ def _print(out: Output, document: dict[str, Any]) -> None:
         f"{document['s_per_prompt']:.2f} s a prompt, {document['prompts_per_hour']:.0f} prompts an hour, "
         f"{document['image_tokens']} image tokens"
     )
-    out.table("Where the time of a prompt goes", ["phase", "s"], list(document["phases"].items()))
     memory = document["memory_gib"]
-    out.table(
-        f"Memory of one GPU: peak {memory['peak']:.1f} GiB; {document['verdict']}",
-        ["part", "GiB"],
-        [(part, value) for part, value in memory.items() if part != "peak"],
-    )
+    peak = f"Memory of one GPU: peak {memory['peak']:.1f} GiB; {document['verdict']}"
+    if show_all:
+        out.table("Where the time of a prompt goes", ["phase", "s"], list(document["phases"].items()))
+        parts = [(part, value) for part, value in memory.items() if part != "peak"]
+        out.table(peak, ["part", "GiB"], parts)
+    else:
+        out.text(peak)
     if document["advice"]:
         rows = [(entry["change"], entry["saving"], entry["costs"]) for entry in document["advice"]]
         out.table("What would save most", ["change", "saves", "costs"], rows)

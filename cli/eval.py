@@ -246,7 +246,8 @@ def evaluate(
     for warning in result.warnings:
         out.warn(warning)
     if output is not None:
-        out.note(f"written: {output}/ (metrics.json, predictions.parquet, report.html, review.csv)")
+        out.note(f"written: {output}/ (metrics.json, predictions.parquet, review.csv)")
+        out.text(f"report: {output / 'report.html'}")
     out.result({**result.document, "warnings": result.warnings})
 
 

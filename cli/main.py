@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +16,7 @@ import typer
 import typer.core
 
 from medgrpo.cli.output import results_alone, spoken
+from medgrpo.cli.streams import as_far_as_possible, open_streams
 from medgrpo.errors import MedgrpoError, UsageError, choice_error, missing_extra
 from medgrpo.foreign import fault_of_input
 from medgrpo.language import language
@@ -175,13 +176,16 @@ def report_error(error: MedgrpoError, *, as_json: bool) -> None:
     words = {name: text and masked(text, headers=True) for name, text in words.items()}
     for name, text in (("error", words["problem"]), ("expected", words["expected"]), ("hint", words["hint"])):
         if text:
-            print(spoken(f"{name}: {text}"), file=sys.stderr)
+            with suppress(OSError):  # stderr is full or gone; who reads JSON gets it all the same
+                print(spoken(f"{name}: {text}"), file=sys.stderr)
     if as_json:
-        print(json.dumps({"error": words}, ensure_ascii=False))
+        is_utf = "utf" in (sys.stdout.encoding or "utf").lower()
+        print(json.dumps({"error": words}, ensure_ascii=not is_utf))
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits 0 when done, 1 on a failure, 2 on a wrong call."""
+    open_streams()
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if arguments[0] == "help":
         arguments = [*arguments[1:], "--help"]
@@ -191,6 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with masked_streams(), nothing_trusted(), results_alone() if "--json" in arguments else nullcontext():
             code = app(arguments, prog_name="medgrpo", standalone_mode=False)
+            sys.stdout.flush()  # a disk that is full says so here, where it can be worded
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:  # whoever read the results has seen enough: `medgrpo compare … | head`
@@ -212,12 +217,14 @@ def main(arguments: list[str] | None = None) -> None:
 
             leave(error, worded, folder)
             sys.exit(worded.exit_code)
-        report_error(worded, as_json="--json" in arguments)
+        with as_far_as_possible():
+            report_error(worded, as_json="--json" in arguments)
         sys.exit(worded.exit_code)
     if code == INTERRUPTED:
-        print(spoken("stopped"), file=sys.stderr)
-        if "--json" in arguments:
-            print(json.dumps({"error": {"problem": "stopped", "expected": None, "hint": None}}))
+        with as_far_as_possible():
+            print(spoken("stopped"), file=sys.stderr)
+            if "--json" in arguments:
+                print(json.dumps({"error": {"problem": "stopped", "expected": None, "hint": None}}))
     sys.exit(code if isinstance(code, int) else 0)
 
 

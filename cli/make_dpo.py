@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import JsonOption, Output, QuietOption, spoken
 from medgrpo.cli.typed import refuse_useless, typed
-from medgrpo.errors import UsageError
+from medgrpo.errors import UsageError, typed_path
 
 if TYPE_CHECKING:
     from medgrpo.preference.pairs import Candidate, PairSet
@@ -232,6 +232,8 @@ def make_dpo(
 
         _write(out, output, form, found, sources, card, partial(write_pairs, pairs=pairs))
     _show(out, card, pairs, target, figures)
+    if export_review is None:
+        _say_next(out, "dpo", sources, output, form)
 
 
 def _pairs(
@@ -299,8 +301,24 @@ def _make_best(
     card = _card(found, counted, sources, settings, best=best)
     _write(out, output, form, found, sources, card, partial(write_best, best=best))
     out.text(f"{len(best)} best completions of {sum(counted.prompts.values())} prompts in {output}")
-    out.table("Dropped", ["reason", "count"], counted.dropped.most_common())
+    _show_dropped(out, counted)
+    _say_next(out, "sft", sources, output, form)
     out.result({**card, "output": str(output)})
+
+
+def _show_dropped(out: Output, counted: Any) -> None:
+    rows = [(spoken(reason), count) for reason, count in counted.dropped.most_common()]
+    out.table("Dropped", ["reason", "count"], rows)
+
+
+def _say_next(out: Output, method: str, sources: list[str], output: Path, form: Format) -> None:
+    if form is Format.medgrpo:
+        model = (
+            typed_path(sources[0])
+            if len(sources) == 1 and (Path(sources[0]) / "config.toml").is_file()
+            else "MODEL"
+        )
+        out.next(f"medgrpo train --method {method} --model {model} --data {typed_path(output)}")
 
 
 def _write(
@@ -365,7 +383,7 @@ def _show(
         out.text(
             f"the {len(models['models'])} models give the same answer to {models['all_agree']:.0%} of {models['prompts']} prompts"
         )
-    out.table("Dropped", ["reason", "count"], pairs.dropped.most_common())
+    _show_dropped(out, pairs)
     out.result(
         {
             **card,

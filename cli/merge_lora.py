@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medgrpo.cli.output import ForceBaseOption, JsonOption, Output, QuietOption, TrustOption
-from medgrpo.errors import UsageError
+from medgrpo.errors import UsageError, typed_path
 
 if TYPE_CHECKING:
     from medgrpo.models.merge import Merge
@@ -194,6 +194,7 @@ def _show(out: Output, merge: Merge) -> None:
                 f"itself changes them by {check.effect_rms:.2g}: --dtype float32 keeps the adapter's function"
             )
     out.text(f"merged model in {merge.output}")
+    out.next(f"medgrpo eval {typed_path(merge.output)}")
     out.result(
         {
             "changed_tensors": merge.changed_tensors,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TextIO
 
 import typer
 
-from medgrpo.files import json_line
+from medgrpo.files import finite, json_line
 from medgrpo.language import language
 from medgrpo.masking import masked
 
@@ -79,21 +81,28 @@ class Output:
     def note(self, message: str) -> None:
         """A line for the person watching, on stderr."""
         if not self.quiet:
-            print(spoken(message), file=sys.stderr, flush=True)
+            print(wrapped(spoken(message), sys.stderr), file=sys.stderr, flush=True)
 
     def warn(self, message: str) -> None:
         """A line that is shown even when quiet, on stderr."""
-        print(spoken(f"warning: {message}"), file=sys.stderr, flush=True)
+        print(wrapped(spoken(f"warning: {message}"), sys.stderr), file=sys.stderr, flush=True)
 
     def text(self, message: str) -> None:
         """A line of the result, on stdout; left out when the result is JSON."""
         if not self.as_json:
-            print(spoken(message))
+            print(wrapped(spoken(message), sys.stdout))
+
+    def next(self, *commands: str) -> None:
+        """What a person may type next, on stderr; the last lines of a command."""
+        for command in commands:
+            self.note(f"next: {command}")
 
     def table(
         self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, whole: int = 0
     ) -> None:
         """A table of the result, on stdout; numbers to the right; left out when the result is JSON.
+
+        On a terminal too narrow for its columns each row becomes a paragraph.
 
         Args:
             whole: so many of the first columns are never broken, however narrow the terminal is.
@@ -105,26 +114,40 @@ class Output:
         from rich.text import Text
 
         cells = [list(row) for row in rows]
+        heads = [spoken(column) for column in columns]
+        shown = [[masked(_shown(cell)) for cell in row] for row in cells]
+        console = Console()
+        if title:
+            console.print(Text(f"\n{spoken(title)}"))
+        columns_of_text = [[head, *(row[index] for row in shown)] for index, head in enumerate(heads)]
+        for longest in LONGEST_UNBROKEN:
+            least = [_least_width(texts, longest, whole=i < whole) for i, texts in enumerate(columns_of_text)]
+            if sum(least) + 3 * len(least) + 1 <= console.width:
+                break
+        else:
+            for row in shown:
+                console.print(Text(_paragraph(heads, row)))
+            return
         table = Table()
-        for index, column in enumerate(columns):
+        for index, head in enumerate(heads):
             numeric = all(isinstance(row[index], int | float) or row[index] is None for row in cells)
             table.add_column(
-                column,
+                head,
                 justify="right" if numeric and cells else "left",
                 overflow="fold",
                 no_wrap=index < whole,
+                min_width=least[index],
             )
-        for row in cells:
-            table.add_row(*(Text(masked(_shown(cell))) for cell in row))  # Text: model output is never markup
-        console = Console()
-        if title:
-            console.print(Text(f"\n{title}"))
+        for line in shown:
+            table.add_row(*map(Text, line))  # Text: model output is never markup
         console.print(table)
 
     def result(self, document: dict[str, Any]) -> None:
         """The JSON document of the command, on stdout, if it was asked for. NaN becomes null."""
         if self.as_json:
-            print(json_line(document), file=Output.results or sys.stdout)
+            stream = Output.results or sys.stdout
+            is_utf = "utf" in (stream.encoding or "utf").lower()
+            print(json_line(document) if is_utf else json.dumps(finite(document)), file=stream)
 
     @contextmanager
     def progress(self, label: str, total: int | None = None, unit: str = "rows") -> Iterator[Any]:
@@ -146,6 +169,7 @@ class Output:
             def render(self, task: Task) -> Text:
                 return Text(f"{task.speed:,.1f} {unit}/s" if task.speed else f"? {unit}/s")
 
+        console = self.stderr
         progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -154,9 +178,9 @@ class Output:
             Rate(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=self.stderr,
+            console=console,
             transient=True,
-            disable=self.quiet,
+            disable=self.quiet or not console.is_terminal,  # a file would get an empty line of each bar
         )
         with progress:
             task = progress.add_task(label, total=total)
@@ -165,6 +189,58 @@ class Output:
                 progress.advance(task, count)
 
             yield advance
+
+
+LONGEST_WHOLE = 14
+"""Cells up to so many characters are not broken: an interval, a date."""
+LONGEST_UNBROKEN = (20, 12)
+"""Columns are at least as wide as their longest word, so many characters of it; less where that is too wide."""
+
+
+def _least_width(texts: Sequence[str], longest: int, *, whole: bool) -> int:
+    from rich.cells import cell_len
+
+    if whole:
+        return max(map(cell_len, texts))
+    short = [text for text in texts[1:] if cell_len(text) <= min(longest, LONGEST_WHOLE)]
+    words = [word for text in texts for word in text.split()]
+    return min(max(map(cell_len, [*words, *short, ""])), longest)
+
+
+def _paragraph(heads: Sequence[str], row: Sequence[str]) -> str:
+    """A row of a table: its first cell, and under it every other that says something, with its column's name."""
+    cells = [f"{head} {cell}" for head, cell in zip(heads[1:], row[1:], strict=True) if cell not in ("", "–")]
+    return f"{heads[0]} {row[0]}".strip() + f"\n  {' · '.join(cells)}"
+
+
+def wrapped(message: str, stream: TextIO) -> str:
+    """The message as a terminal shows it well: broken between words. What may be pasted stays in one line.
+
+    Files and pipes get the line as it is, so that it can be searched for.
+    """
+    if not stream.isatty():
+        return message
+    from shutil import get_terminal_size
+
+    width = get_terminal_size().columns
+    return "\n".join(line if TO_PASTE.search(line) else _broken(line, width) for line in message.split("\n"))
+
+
+TO_PASTE = re.compile(r"medgrpo [a-z-]+ |pip install |\bhttps?://")
+
+
+def _broken(line: str, width: int) -> str:
+    from rich.cells import cell_len
+
+    if cell_len(line) <= width:
+        return line
+    from textwrap import wrap
+
+    if line.isascii():
+        return "\n".join(
+            wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        )
+    return line  # of Chinese the terminal breaks between any two characters, which is right
 
 
 def _shown(cell: object) -> str:

@@ -259,16 +259,34 @@ def _print(out: Output, document: dict[str, Any], info: dict[str, Any]) -> None:
             ("question type", "train rows", "answer", "share", "of rows"),
             [
                 (m["question_type"], m["train_rows"], m["answer"][:40], m["share"], m["rows"])
-                for m in document["majority"][:12]
+                for m in document["majority"][:MAJORITY_ROWS]
             ],
         )
     if document["audit"]:
         audit = document["audit"]
         out.text(
             f"audit of {audit['weights']}: the best cheat, {audit['best_cheat']}, would earn {audit['ratio']:.2f} of "
-            f"what the references earn (medgrpo score {typed_path(document['output'])} --audit)"
+            f"what the references earn (medgrpo score {_from_here(document['output'])} --audit)"
         )
-    out.text(f"written to {document['output']} in {document['wall_s']:.1f} s")
+    place = _from_here(document["output"])
+    out.text(f"written to {place} in {document['wall_s']:.1f} s; dataset.html there shows it")
+    out.next(NEXT.get(document["task"], "medgrpo estimate-time --data {}").format(place))
+
+
+def _from_here(folder: str) -> str:
+    """The folder as it is typed here: relative where it lies below."""
+    path, here = Path(folder), Path.cwd()
+    return typed_path(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+MAJORITY_ROWS = 6
+"""Question types whose commonest answer is printed; dataset.html has all."""
+NEXT = {
+    "vessels": "medgrpo train --preset vessels-unet --model unet --data {}",
+    "text": "medgrpo train --preset text-qa --data {} --dry-run",
+    "detection": "medgrpo estimate-time --preset detection --data {}",
+}
+"""Task -> what is typed after a dataset of it was made."""
 
 
 def _print_findings(out: Output, document: dict[str, Any]) -> None:

@@ -55,22 +55,22 @@ def list_presets(as_json: JsonOption = False, quiet: QuietOption = False) -> Non
 
 
 CARD, ROWS, SIZE = "A100", 1797, 512
-MODEL, TEXT_MODEL = "Qwen2.5-VL-3B", "Qwen3-4B"
+MODEL, TEXT_MODEL, MASK_MODEL = "Qwen2.5-VL-3B", "Qwen3-4B", "Sa2VA-Qwen2_5-VL-3B"
 
 
 def _estimated(name: str) -> dict[str, Any] | None:
-    """Hours and GiB of a preset, computed and not written; None where it names a model of its own or the demo."""
-    from medgrpo.config.presets import DEMO, resolve_run
+    """Hours and GiB of a preset, computed and not written; None of the demo's."""
+    from medgrpo.config.presets import DEMO, names_a_model, resolve_run
     from medgrpo.errors import MedgrpoError
     from medgrpo.estimate.estimate import Facts, estimate
 
     if name == DEMO:
         return None
-    model = TEXT_MODEL if Path(name).stem.startswith("text") else MODEL
+    stem = Path(name).stem
+    model = TEXT_MODEL if stem.startswith("text") else MASK_MODEL if stem.startswith("vessels") else MODEL
     try:
-        config = resolve_run(name, model=model)[0].config
-        if config.training.method.startswith("masks"):
-            return None
+        config = resolve_run(name, model=None if names_a_model(name) else model)[0].config
+        model = config.model.path or model
         found = estimate(config, Facts(model=model, gpu=CARD, size=SIZE, samples=ROWS))
     except MedgrpoError:
         return None

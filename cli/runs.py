@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import JsonOption, Output, QuietOption, spoken
 
 if TYPE_CHECKING:
     from medgrpo.runs.known import KnownRun
@@ -36,7 +36,7 @@ def runs(
     found = known_runs(folder)
     shown = found[:limit]
     if shown:
-        columns = ["run", "preset", "model", "data", "status", "best held-out"]
+        columns = ["run", "preset", "model", "data", "status", "best"]
         out.table("", columns, [_row(run) for run in shown], whole=1)
     else:
         out.text(f"no runs in {folder}/ yet; medgrpo train --preset balanced makes one")
@@ -59,12 +59,18 @@ def _row(run: KnownRun) -> list[str]:
         f"{run.preset or '–'}{method}",
         _end(run.model),
         _end(run.data),
-        f"{run.status or '–'}{step}",
+        f"{spoken(run.status or '–')}{step}",
         best,
     ]
 
 
 def _end(path: str) -> str:
-    """The last two parts of a path: enough to know it again."""
+    """Enough of a path to know it again: the last part, and the one before where the last says only what it holds."""
     parts = Path(path).parts
-    return path if len(parts) <= 2 else "…/" + "/".join(parts[-2:])
+    if len(parts) <= 2:
+        return path
+    from medgrpo.models.folders import WEIGHT_FOLDERS
+
+    if parts[-1] in WEIGHT_FOLDERS:
+        return f"…/{parts[-2]}"
+    return "…/" + "/".join(parts[-2:] if parts[-1] in ("data", "dataset", "model") else parts[-1:])

@@ -446,6 +446,7 @@ def _show_plan(said: Output, settings: RunConfig, checks: Preflight, run_path: A
         for plan in checks.plans
     ]
     said.table("one step of each stage", columns, rows)
+    said.note("nothing was trained: the same line without --dry-run trains")
     said.result(
         {
             "run": str(run_path),
@@ -539,18 +540,20 @@ def _train(
         dict.fromkeys(one["rule"] for one in result.health["findings"] if one["severity"] != "info")
     )
     why = f" ({reasons}); medgrpo health {typed_path(result.run)} says what to do" if reasons else ""
+    compared = _beside_estimate(result)
+    if compared is not None:
+        said.text(compared.words())
+        if compared.reasons():
+            said.text(f"medgrpo estimate-time --from-run {typed_path(result.run)} says why")
     said.text(f"health: {result.health['verdict']}{why}")
     said.text(f"run: {result.run}")
     if (result.run / "report.html").is_file():
         said.text(
             f"report: {result.run / 'report.html'} (curves, before and after, answers with their pictures)"
         )
-    compared = _beside_estimate(result)
-    if compared is not None:
-        said.text(compared.words())
-        if compared.reasons():
-            said.text(f"medgrpo estimate-time --from-run {typed_path(result.run)} says why")
     if result.status == "stopped":
         said.text(f"stopped; medgrpo train --resume {typed_path(result.run)} goes on")
+    elif result.status == "finished":
+        said.next(f"medgrpo eval {typed_path(result.run)}")
     said.result(result.as_dict())
     return result

@@ -26,6 +26,8 @@ from medgrpo.places import without_places, written_places
 
 PARTIAL = ".partial"
 """How the names end under which files are written."""
+DEEPEST = 64
+"""Levels of tables and lists that settings may have; what walks through them is recursive."""
 
 
 @contextmanager
@@ -157,19 +159,39 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a file of ours; empty where there is none, or no whole one."""
     try:
         document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a file of ours; empty where there is none, or no whole one."""
-    import tomllib
-
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return toml_values(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def toml_values(text: str) -> dict[str, Any]:
+    """The tables of a text in TOML.
+
+    Raises:
+        ValueError: it is no TOML, nested deeper than `DEEPEST`, or has a number of thousands of digits.
+    """
+    import tomllib
+
+    too_deep = f"it is nested deeper than {DEEPEST} levels"
+    try:
+        values = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError(too_deep) from error
+    level: list[Any] = [values]
+    for _ in range(DEEPEST):
+        level = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
+        level = [item for item in level if isinstance(item, dict | list)]
+        if not level:
+            return values
+    raise ValueError(too_deep)
 
 
 def json_line(entry: Any) -> str:

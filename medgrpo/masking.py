@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, TextIO, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
@@ -20,7 +20,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 MASK = "***"
 SHORTEST = 8
 """Shorter values are no secrets (`EMPTY`, `1`), and masking them would blot out ordinary words."""
-_NAMES = re.compile(r"(?:^|_)(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?|AUTHORIZATION)$", re.IGNORECASE)
+_NAMES = re.compile(
+    r"(?:^|_)(?:TOKEN|KEY|SECRET|CREDENTIAL|AUTHORIZATION|PAT)S?(?:_?\d+)?$|(?:API_?KEY|PASSWORD|PASSWD|PASSPHRASE)S?(?:_?\d+)?$|_PWD$",
+    re.IGNORECASE,
+)
+"""As people call them: `HF_TOKEN`, `OPENAI_API_KEY_2`, `PGPASSWORD`, `MYSQL_PWD`, `GITHUB_PAT`."""
 _HEADER = re.compile(
     r"""(?P<name>\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:bearer|basic|token)\s+|\b(?:x-)?api-key["']?\s*[:=]\s*["']?)"""
     r"""[^\s"',;}<]{8,}""",
@@ -98,15 +102,27 @@ def without_credentials(url: str) -> str:
 
 
 class MaskingStream:
-    """A text stream that lets no secret through; all else is the stream's own."""
+    """A text stream that lets no secret through; all else is the stream's own.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        may_fail: what cannot be said is left unsaid: a night's training does not end because the terminal is gone or the
+            disk of its notes is full.
+    """
+
+    def __init__(self, stream: TextIO, *, may_fail: bool = False) -> None:
         self.stream = stream
+        self.let_go: tuple[type[Exception], ...] = (OSError,) if may_fail else ()
 
     def write(self, text: str) -> int:
         """Write the text masked; gives the length of what was asked for."""
-        self.stream.write(masked(text, headers=True))
+        with suppress(*self.let_go):
+            self.stream.write(masked(text, headers=True))
         return len(text)
+
+    def flush(self) -> None:
+        """Hand on what waits."""
+        with suppress(*self.let_go):
+            self.stream.flush()
 
     def writelines(self, lines: Any) -> None:
         """Write each of the lines masked."""
@@ -124,7 +140,8 @@ class MaskingStream:
 def masked_streams() -> Iterator[None]:
     """Within it nothing that is printed holds a secret, whoever prints it."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast(TextIO, MaskingStream(stream)) for stream in before)
+    sys.stdout = cast(TextIO, MaskingStream(sys.stdout))
+    sys.stderr = cast(TextIO, MaskingStream(sys.stderr, may_fail=True))
     try:
         yield
     finally:

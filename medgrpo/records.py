@@ -148,7 +148,7 @@ def json_objects(file: Path) -> list[dict[str, Any]]:
         return []
     found = []
     for line in lines(file.read_text("utf-8", errors="replace")):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             value = json.loads(line)
             if isinstance(value, dict):
                 found.append(value)

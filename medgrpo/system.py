@@ -20,6 +20,7 @@ _OF_A_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM
 """What `errors.file_error` words."""
 _WORDS: dict[int, tuple[str, str]] = {
     errno.EFBIG: ("the file would be larger than the disk or `ulimit -f` allows: {}", "write to another disk"),
+    errno.EBADF: ("what is to be written cannot be: {}", "is stdout open for writing? > FILE writes what is printed to a file"),
     errno.EMFILE: ("too many files are open at once: {}", "ulimit -n 4096, or fewer --workers"),
     errno.ENFILE: ("the system has too many open files: {}", "end other programs"),
     errno.ENAMETOOLONG: ("the name is too long for this disk: {}", "choose a shorter name"),

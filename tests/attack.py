@@ -2,6 +2,7 @@
 
 python -m tests.attack            all areas, printed
 python -m tests.attack --write    and written into docs/security.md
+python -m tests.attack --jobs 10  so many areas at once
 python -m tests.attack --only bombs --only kills
 """
 
@@ -10,20 +11,42 @@ import datetime
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "security.md"
 BEGIN, END = "<!-- attack table: python -m tests.attack --write -->", "<!-- end of the attack table -->"
-Result = tuple[int, int]
-"""Tries and failures."""
+
+
+@dataclass
+class Result:
+    """Tries and failures of an area, what it said of them, and CPU seconds of its processes."""
+
+    tries: int
+    failures: int
+    said: str = ""
+    cpu_s: float = 0.0
+
+
+def ended(words: list[str], environment: dict[str, str]) -> tuple[int, str, str, float]:
+    """Exit code, stdout, stderr and CPU seconds (of all its processes that ended) of a process."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            words, cwd=ROOT, env={**os.environ, **environment}, stdout=out, stderr=errors
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        errors.seek(0)
+        return process.returncode, out.read(), errors.read(), used.ru_utime + used.ru_stime
 
 
 def suite(*files: str, environment: dict[str, str] | None = None) -> Callable[[], Result]:
@@ -33,22 +56,13 @@ def suite(*files: str, environment: dict[str, str] | None = None) -> Callable[[]
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"
             words = [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *files]
-            done = subprocess.run(
-                words,
-                cwd=ROOT,
-                env={**os.environ, **(environment or {})},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            _, out, errors, cpu_s = ended(words, environment or {})
             if not report.is_file():
-                print(done.stdout[-2000:] + done.stderr[-2000:])
-                return 0, 1
+                return Result(0, 1, out[-2000:] + errors[-2000:], cpu_s)
             found = next(ET.parse(report).getroot().iter("testsuite"))  # our own file
             counts = {name: int(found.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
-            if wrong := counts["failures"] + counts["errors"]:
-                print(done.stdout[-3000:])
-            return counts["tests"] - counts["skipped"], wrong
+            wrong = counts["failures"] + counts["errors"]
+            return Result(counts["tests"] - counts["skipped"], wrong, out[-3000:] if wrong else "", cpu_s)
 
     return run
 
@@ -59,21 +73,19 @@ def module(name: str, *words: str) -> Callable[[], Result]:
     def run() -> Result:
         with tempfile.TemporaryDirectory() as folder:
             given = [word.format(folder=folder) for word in words]
-            done = subprocess.run(
-                [sys.executable, "-m", f"tests.{name}", *given], cwd=ROOT, capture_output=True, text=True, check=False,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )  # fmt: skip
-        lines = done.stdout.strip().splitlines()
+            path = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
+            code, out, errors, cpu_s = ended(
+                [sys.executable, "-m", f"tests.{name}", *given], {"PYTHONPATH": path}
+            )
+        lines = out.strip().splitlines()
         last = lines[-1] if lines else ""
         if found := re.search(r"^(\d+) \w+, (\d+) ", last):
-            if int(found[2]):
-                print(done.stdout[-3000:])
-            return int(found[1]), int(found[2])
-        if last.startswith("{") and done.returncode == 0:
+            return Result(int(found[1]), int(found[2]), out[-3000:] if int(found[2]) else "", cpu_s)
+        if last.startswith("{") and code == 0:
             counts = json.loads(last)
-            return int(counts.get("kills", sum(counts.values()) if "kills" not in counts else 0)), 0
-        print(done.stdout[-2000:] + done.stderr[-2000:])
-        return len(lines), 1
+            tries = int(counts.get("kills", sum(counts.values()) if "kills" not in counts else 0))
+            return Result(tries, 0, "", cpu_s)
+        return Result(len(lines), 1, out[-2000:] + errors[-2000:], cpu_s)
 
     return run
 
@@ -82,8 +94,8 @@ def rows() -> Result:
     """Every odd value in every field with every command."""
     from tests.test_planted_inputs import FIELDS, FILES, VALUES
 
-    _, failures = suite("tests/test_planted_inputs.py", environment={"MEDGRPO_PLANTED": "all"})()
-    return 4 * (len(FIELDS) * len(VALUES) + len(FILES)), failures
+    found = suite("tests/test_planted_inputs.py", environment={"MEDGRPO_PLANTED": "all"})()
+    return replace(found, tries=4 * (len(FIELDS) * len(VALUES) + len(FILES)))
 
 
 AREAS: dict[str, tuple[str, Callable[[], Result]]] = {
@@ -98,6 +110,7 @@ AREAS: dict[str, tuple[str, Callable[[], Result]]] = {
     "rows": ("odd values in fields of rows, odd files", rows),
     "artefacts": ("odd values in models, adapters, datasets, runs", module("planted", "--every", "3")),
     "strange": ("odd pictures, checkpoints, earlier evaluations, named files, calls, rewards", module("strange", "--every", "3")),
+    "unforeseen": ("settings, sources, pictures, models, servers, streams, limits that nobody had thought of before", module("unforeseen", "--every", "3")),
     "servers": ("odd replies of a server; files of one evaluation", suite("tests/generation/test_server.py", "tests/evaluation/test_outputs_together.py")),
     "fuzz": ("mutated files, 13 parsers, 20 s each", module("fuzz", "--seconds", "20")),
     "unicode": ("all of Unicode through every form", suite("tests/test_unicode.py")),
@@ -110,26 +123,24 @@ AREAS: dict[str, tuple[str, Callable[[], Result]]] = {
 """Short name → what is attacked, and how."""
 
 
-def cpu_seconds() -> float:
-    """CPU time of the processes that have ended so far."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def attacked(name: str) -> Result:
+    """One area, with a line about it as soon as it is done."""
+    began = time.monotonic()
+    found = AREAS[name][1]()
+    took = f"{found.cpu_s:.0f} s of CPU, {time.monotonic() - began:.0f} s"
+    print(f"{found.said}{name}: {found.tries} tries, {found.failures} failures, {took}", flush=True)
+    return found
 
 
-def main(only: list[str], *, is_written: bool) -> int:
-    results: dict[str, Result] = {}
-    for name, (_, run) in AREAS.items():
-        if only and name not in only:
-            continue
-        began, worked = time.monotonic(), cpu_seconds()
-        tries, failures = run()
-        results[name] = (tries, failures)
-        took = f"{cpu_seconds() - worked:.0f} s of CPU, {time.monotonic() - began:.0f} s"
-        print(f"{name}: {tries} tries, {failures} failures, {took}", flush=True)
+def main(only: list[str], *, jobs: int, is_written: bool) -> int:
+    chosen = [name for name in AREAS if not only or name in only]
+    with ThreadPoolExecutor(jobs) as pool:
+        results = dict(zip(chosen, pool.map(attacked, chosen), strict=True))
     table = ["| area | tries | failures |", "| --- | --: | --: |"]
-    table += [f"| {AREAS[name][0]} | {tries:,} | {failures} |" for name, (tries, failures) in results.items()]
-    total, wrong = (sum(one[place] for one in results.values()) for place in (0, 1))
+    table += [f"| {AREAS[name][0]} | {one.tries:,} | {one.failures} |" for name, one in results.items()]
+    total, wrong = (sum(one.tries for one in results.values()), sum(one.failures for one in results.values()))
     table.append(f"| together | {total:,} | {wrong} |")
+    print(f"{sum(one.cpu_s for one in results.values()):.0f} s of CPU")
     print("\n".join(table))
     if is_written:
         text = PAGE.read_text("utf-8")
@@ -145,7 +156,8 @@ def main(only: list[str], *, is_written: bool) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", action="append", default=[], choices=list(AREAS))
+    parser.add_argument("--jobs", type=int, default=2, help="areas at once")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    sys.exit(main(options.only, is_written=options.write))
+    sys.exit(main(options.only, jobs=options.jobs, is_written=options.write))

@@ -9,12 +9,14 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MEDGRPO_RUN_HISTORY", "0")  # test runs teach later estimates nothing
 ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("MEDGRPO_DATA", ROOT / "../shared/data")).resolve()
+"""Real sample data, which not every machine has."""
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real sample data; set MEDGRPO_DATA to use another."""
-    folder = Path(os.environ.get("MEDGRPO_DATA", ROOT / "../shared/data")).resolve()
+    folder = DATA
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set MEDGRPO_DATA")
     return folder

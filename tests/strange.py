@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.planted import LIMIT_S, Artefacts, called, made
-from tests.test_foreign_code import TINY
+from tests.planted import LIMIT_S, TINY, Artefacts, called, made
 
 Make = Callable[[Artefacts], tuple[str, ...]]
 """Plants something in a copy of the artefacts; the words of the command that meets it."""

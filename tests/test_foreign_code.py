@@ -18,19 +18,8 @@ from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.models.demo import build_demo_model
 from medgrpo.rewards import registry
+from tests.planted import TINY
 
-TINY = (
-    "--set=rollout.num_generations=2",
-    "--set=rollout.max_completion_length=6",
-    "--set=training.prompts_per_step=1",
-    "--set=training.max_steps=2",
-    "--set=training.save_steps=1",
-    "--set=stages.sft.enabled=false",
-    "--set=validation.before_and_after=false",
-    "--set=logging.report_to=[]",
-    "--set=tuning.method=lora",
-    "--set=data.rows=4",
-)
 REWARD = """
 from pathlib import Path
 
@@ -374,6 +363,19 @@ def test_pickled_weights_do_not_run(world):
         assert called("eval", world.adapter, world.data, "--limit", "1", "--output", world.folder / "o") != 0
         assert called("merge-lora", world.adapter, "--output", world.folder / "merged") != 0
         assert not world.marker.exists()
+
+
+def test_a_module_that_an_adapter_names_is_not_imported(world, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(world.folder))  # as with an installed package
+    world.change(world.adapter / "adapter_config.json", megatron_config={"a": 1}, megatron_core="planted")
+    for words in (
+        ("ask", world.adapter, "-", "what?", "--max-new-tokens", "2"),
+        ("merge-lora", world.adapter, "--output", world.folder / "merged", "--verify", "1"),
+        ("train", "--data", world.data, "--model", world.adapter, "--output", world.folder / "new", *TINY),
+    ):
+        assert called(*words) == 1
+        assert "planted" not in sys.modules
+        assert "megatron_core is 'planted'" in capsys.readouterr().err
 
 
 def test_a_kernel_that_a_model_names_is_not_fetched(world, capsys):

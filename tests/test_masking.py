@@ -32,6 +32,12 @@ def token(monkeypatch):
         "DB_PASSWORD",
         "api_key",
         "KEY",
+        "PGPASSWORD",
+        "MYSQL_PWD",
+        "GITHUB_PAT",
+        "OPENAI_API_KEY_2",
+        "OPENAI_APIKEY",
+        "SSH_PASSPHRASE",
     ],
 )
 def test_secrets_are_known_by_the_name_of_their_variable(name):
@@ -45,6 +51,8 @@ def test_secrets_are_known_by_the_name_of_their_variable(name):
         ("OPENAI_API_KEY", "EMPTY"),
         ("TOKENIZERS_PARALLELISM", "0123456789"),
         ("SSL_KEY", "/etc/hostname"),
+        ("OLDPWD", "0123456789"),
+        ("PATH", "0123456789"),
     ],
 )
 def test_other_values_are_left_alone(name, value):

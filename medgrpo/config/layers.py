@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from medgrpo.config.aliases import ALIASES, ELSEWHERE, translated
 from medgrpo.config.sections import RunConfig, StageConfig
 from medgrpo.errors import UsageError, choice_error
-from medgrpo.files import check_regular
+from medgrpo.files import check_regular, toml_values
 
 # Leaf names that occur in several sections and mean the main stage when bare.
 MAIN_STAGE = {
@@ -135,8 +134,8 @@ def file_layer(path: Path) -> tuple[Layer, list[str]]:
             hint="medgrpo presets show balanced lists what may stand in it; --preset NAME needs no file",
         )
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = toml_values(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         other = path.suffix in (".yaml", ".yml", ".json")
         raise UsageError(
             f"{path} is not valid TOML: {error}",
@@ -210,10 +209,10 @@ def parse_value(text: str) -> Any:
     # .5 is no TOML number, but people write it, also inside of tables; what stands in quotes stays
     written = re.sub(r"""("[^"]*"|'[^']*')|(?<![\w.])\.(?=\d)""", lambda found: found[1] or "0.", text)
     for attempt in (text, written):
-        with suppress(tomllib.TOMLDecodeError):
-            return tomllib.loads(f"value = {attempt}")["value"]
-    if text.startswith(("{", "[")):  # as JSON writes it: {"answer_match": 1}
         with suppress(ValueError):
+            return toml_values(f"value = {attempt}")["value"]
+    if text.startswith(("{", "[")):  # as JSON writes it: {"answer_match": 1}
+        with suppress(ValueError, RecursionError):
             return json.loads(text)
     return text
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from typing import Any
 from medgrpo.config.layers import Layer, Resolved, assignments_layer, file_layer, leaves, resolve
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.files import toml_values
 from medgrpo.methods import METHODS
 from medgrpo.models.weights import metadata_file
 
@@ -59,7 +59,7 @@ def load_preset(name: str) -> Preset:
         raise choice_error("preset", name, (p for p in preset_paths() if p != DEMO))
     layer, _ = file_layer(path)
     text = path.read_text(encoding="utf-8")
-    about: dict[str, Any] = tomllib.loads(text).get("preset", {})
+    about: dict[str, Any] = toml_values(text).get("preset", {})
     if unknown := set(about) - {"purpose", "cost", "launch", "extends", "warning"}:
         raise UsageError(
             f"{path}: [preset] has unknown {', '.join(sorted(unknown))}",
@@ -183,6 +183,14 @@ def preset_method(preset: str) -> str:
     """The method of the main stage that a preset is made for."""
     layers = preset_layers(preset)
     return str(_last_value("training.method", layers) or RunConfig().training.method)
+
+
+def names_a_model(preset: str, assignments: Sequence[str] = ()) -> bool:
+    """Whether a preset, or what is set beside it, says which model is trained."""
+    layers = [dict(leaves(layer.values)) for layer in preset_layers(preset)]
+    return any(layer.get("model.path") for layer in layers) or any(
+        word.startswith("model.path=") for word in assignments
+    )
 
 
 def _for_task(demo: Layer, preset: list[Layer]) -> Layer:

@@ -40,10 +40,13 @@ def binary(picture: Image, *, is_lossy: bool = False) -> Image:
 def _values(picture: Image) -> tuple[Any, Any]:
     """The mask's values, the largest of its channels, and which of them occur."""
     import numpy as np
+    from PIL import Image as PillowImage
 
     values = np.asarray(picture)
     if values.ndim == 3:
         values = values[..., :3].max(axis=2)
+    if values.dtype == np.uint8:  # numpy would widen each byte to eight first
+        return values, np.flatnonzero(PillowImage.fromarray(values).histogram())
     return values, np.flatnonzero(np.bincount(values.ravel(), minlength=256))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from medgrpo.data.hashing import combined_hash
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.schema import FILE_COLUMNS, ROW_SCHEMA, SPLITS, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, choice_error, typed_path
-from medgrpo.files import check_regular
+from medgrpo.files import check_regular, toml_values
 from medgrpo.foreign import reads
 from medgrpo.rows import Row, columns
 
@@ -200,10 +199,10 @@ def read_registry(file: Path) -> dict[str, Part]:
     try:
         check_regular(file)
         text = file.read_text(encoding="utf-8-sig")
-        content = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+        content = toml_values(text) if file.suffix == ".toml" else json.loads(text)
     except OSError as error:
         raise UsageError(f"no registry at {file}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not valid {file.suffix[1:].upper()}: {error}") from error
     entries = content.get("datasets", content) if isinstance(content, dict) else content
     if isinstance(entries, list):

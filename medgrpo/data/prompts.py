@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
-from medgrpo.files import check_regular
+from medgrpo.files import check_regular, toml_values
 from medgrpo.rows import Row
 
 Messages = list[dict[str, Any]]
@@ -146,12 +145,12 @@ def load_template(name_or_path: str | Path) -> PromptTemplate:
     try:
         check_regular(path)
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text)["prompt_template"] if path.suffix == ".json" else tomllib.loads(text)
+        content = json.loads(text)["prompt_template"] if path.suffix == ".json" else toml_values(text)
     except OSError as error:
         raise UsageError(f"no prompt template at {path}: {error.strerror}") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} describes no prompt template", expected="a medgrpo.json") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     return template_from_dict({"name": path.stem, **content}, where=str(path))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medgrpo.engine.attention import STREAM, WINDOWS, has_kernel, register
 from medgrpo.engine.inner import base_of, inner_of, text_config_of
+
+if TYPE_CHECKING:
+    import torch
 
 PICTURE_FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "gemma3")
 """By `model_type`: those with pictures whose positions and features are known here."""
@@ -32,12 +35,13 @@ def why_not(model: Any) -> str | None:
     return None
 
 
-def use_kernel(model: Any, *, is_half: bool = False) -> bool:
-    """Let a model on a CUDA device attend by torch's kernel over segments; whether it does.
+def use_kernel(model: Any, device: torch.device, *, is_half: bool = False) -> bool:
+    """Let a model attend by torch's kernel over segments; whether it does.
 
     Otherwise the stream goes through SDPA with a dense mask.
 
     Args:
+        device: where it will compute. Its weights may still lie elsewhere: DeepSpeed and FSDP fetch them later.
         is_half: whether it is called under autocast.
     """
     import torch
@@ -46,7 +50,7 @@ def use_kernel(model: Any, *, is_half: bool = False) -> bool:
     weight = next(base.parameters())
     is_half |= weight.dtype in (torch.bfloat16, torch.float16)
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    if weight.device.type != "cuda" or not is_half or not has_kernel():
+    if device.type != "cuda" or not is_half or not has_kernel():
         return False
     register()
     vision = getattr(base.config, "vision_config", None)

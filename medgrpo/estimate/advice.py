@@ -148,11 +148,11 @@ def _changes(work: Workload) -> Iterator[Change]:
 
 def _free(work: Workload) -> Iterator[Change]:
     config, plan = work.config, work.plan
-    if config.training.gradient_checkpointing is False:
+    if config.training.gradient_checkpointing is False and not work.shape.widths:
         yield _set({"training.gradient_checkpointing": True}, "time for recomputing")
-    if work.method.samples_texts and config.engine.shared_prompt == "off":
+    if (work.method.samples_texts or work.method.needs_pairs) and config.engine.shared_prompt == "off":
         yield _set({"engine.shared_prompt": "auto"}, "nothing: the same step")
-    if plan.per_device_train_batch_size > 1:
+    if plan.per_device_train_batch_size > 1 and not work.draws_masks:  # there a pass is one picture
         half = max(
             size
             for size in range(1, plan.per_device_train_batch_size)
@@ -202,11 +202,13 @@ def _of_training(work: Workload) -> Iterator[Change]:
     if config.tuning.method == "full":
         if not work.gpu.is_cpu and config.training.optim != "adamw_8bit":
             yield _set({"training.optim": "adamw_8bit"}, "needs the extra [qlora]; 8-bit optimiser states")
+        if work.shape.widths:  # a U-Net has no place for an adapter
+            return
         yield _set(
             {"tuning.method": "lora", "training.learning_rate": max(1e-5, config.training.learning_rate)},
             "fewer weights are trained",
         )
-    is_quantisable = not work.gpu.is_cpu and not work.uses_vllm and not work.shares_weights
+    is_quantisable = not (work.gpu.is_cpu or work.uses_vllm or work.shares_weights or work.draws_masks)
     if config.tuning.method in {"lora", "dora"} and is_quantisable:
         yield _set({"tuning.method": "qlora"}, "4-bit base: a little accuracy and speed")
     if config.tuning.method == "dora":
@@ -217,6 +219,7 @@ def _of_training(work: Workload) -> Iterator[Change]:
 
 def _of_content(work: Workload) -> Iterator[Change]:
     config = work.config
+    work = work.at_largest
     family = image_family(work.shape.family) if work.shape.vision_layers else None
     if family is not None and work.image_tokens > 256 and family.layout == "patches":
         pixels = work.image_tokens // 2 * family.factor**2
@@ -234,7 +237,8 @@ def _of_several_gpus(work: Workload) -> Iterator[Change]:
     more = work.gpus * 2
     launch = work.config.launch
     yield Change(f"--gpus {more}", f"{more} GPUs instead of {work.gpus}", {}, more)
-    if launch.deepspeed is not None or launch.fsdp or work.config.tuning.method == "qlora":
+    is_small = bool(work.shape.widths)
+    if launch.deepspeed is not None or launch.fsdp or work.config.tuning.method == "qlora" or is_small:
         return
     for name, typed, values in (
         ("zero3", "--deepspeed zero3", {"launch.deepspeed": "zero3"}),

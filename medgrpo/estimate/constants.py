@@ -80,6 +80,8 @@ class Constants:
     """SAM 2's encoder and decoder with their gradients on one picture at 1024 px."""
     mask_judge_s: float = 0.02
     """One drawn mask of 1024 px: decoded, judged, its likelihood."""
+    convolution: float = 0.35
+    """Share of the float32 peak that a U-Net's convolutions reach."""
     cpu_op: float = 0.15
     """Launches on a CPU against those of a GPU's host loop: nothing is handed to a device."""
 

@@ -137,9 +137,13 @@ def _assumptions(work: Workload) -> list[str]:
             f"rollout.dynamic_sampling = {len(work.resampled)}: {100 * work.dead_share:.0f} % of the groups are assumed to "
             f"be without spread and drawn again; the range spans {100 * DEAD_SHARE_LOW:.0f} to {100 * DEAD_SHARE_HIGH:.0f} %"
         )
-    if work.draws_masks:
+    if work.draws_masks and not work.shape.widths:
         notes.append(
-            "masks: SAM 2's pass and the drawn masks are counted; a U-Net's, which has no language model, are not"
+            "masks: Sa2VA is meant, with SAM 2's pass and the drawn masks; other mask models were never measured"
+        )
+    if work.draws_masks and not (work.config.masks.image_size or work.config.masks.patch_size):
+        notes.append(
+            f"masks.image_size is not set: pictures of {512 if work.shape.widths else 1024} px are taken"
         )
     curriculum = work.config.curriculum
     if curriculum.by == "pass_rate" or curriculum.drop:

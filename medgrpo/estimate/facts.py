@@ -11,6 +11,7 @@ from medgrpo.errors import UsageError
 from medgrpo.estimate.hardware import find_gpu
 from medgrpo.estimate.shapes import DEFAULT, find_shape, shape_of_size
 from medgrpo.estimate.workload import COMPLETION_SHARE, Workload, read_dataset
+from medgrpo.methods import METHODS
 from medgrpo.models.families import image_family
 from medgrpo.models.image_tokens import image_tokens
 from medgrpo.models.shape import ModelShape
@@ -66,8 +67,8 @@ def situation_of(config: RunConfig, facts: Facts) -> Situation:
     notes: list[str] = []
     shape = _shape(config, facts, notes)
     gpu, gpu_source = find_gpu(facts.gpu)
-    rows, tokens = _rows(facts, notes)
-    capped, uncapped = _tokens_of_pictures(config, facts, shape, tokens, notes)
+    rows, counted = _rows(facts, notes)
+    seen = _tokens_of_pictures(config, facts, shape, counted, notes)
     share = COMPLETION_SHARE if facts.completion_share is None else facts.completion_share
     work = Workload(
         config,
@@ -75,14 +76,15 @@ def situation_of(config: RunConfig, facts: Facts) -> Situation:
         gpu,
         facts.gpus,
         rows,
-        capped * facts.images,
+        round(seen.mean * facts.images),
+        largest_image_tokens=seen.largest * facts.images,
         text_tokens=facts.text_tokens,
         completion_share=share,
         target_tokens=facts.target_tokens,
         is_other_code=facts.is_other_code,
     )
     _ = work.plan, [stage.plan for stage in work.warm_up]  # refuses what cannot be divided
-    return Situation(work, gpu_source, tuple(notes), uncapped)
+    return Situation(work, gpu_source, tuple(notes), seen.uncapped)
 
 
 def _shape(config: RunConfig, facts: Facts, notes: list[str]) -> ModelShape:
@@ -96,44 +98,103 @@ def _shape(config: RunConfig, facts: Facts, notes: list[str]) -> ModelShape:
     if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
         from medgrpo.models.weights import find_weights
 
-        return find_shape(find_weights(model).base)  # a run, or an adapter
-    return find_shape(model)
+        return _known_shape(config, find_weights(model).base)  # a run, or an adapter
+    return _known_shape(config, model)
 
 
-def _rows(facts: Facts, notes: list[str]) -> tuple[int, float | None]:
-    """Training rows, and the median of the image tokens that the dataset counted."""
-    rows, tokens = facts.samples, None
+def _known_shape(config: RunConfig, model: str) -> ModelShape:
+    """Its shape; of models that answer with masks only Sa2VA and the U-Net have one here."""
+    try:
+        return find_shape(model)
+    except UsageError as error:
+        if "mask" not in METHODS[config.training.method].needs:
+            raise
+        raise UsageError(
+            f"what a step of {model} takes is not known: it was never measured",
+            expected="Sa2VA by its name, or unet",
+            hint="train three steps and read their s_per_prompt: medgrpo train … --set training.max_steps=3",
+        ) from error
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Image tokens of the rows as a model sees them.
+
+    Attributes:
+        mean: over all rows; one without a picture has none. Time goes by it.
+        largest: which memory is needed for.
+        uncapped: of the largest without the limit on pixels.
+    """
+
+    mean: float = 0.0
+    largest: int = 0
+    uncapped: int = 0
+
+
+def _rows(facts: Facts, notes: list[str]) -> tuple[int, list[tuple[float, float]]]:
+    """Training rows, and the image tokens that the dataset counted: each with the share of the rows that have so many."""
+    rows: int | None = facts.samples
+    counted: list[tuple[float, float]] = []
     if facts.data is not None:
         info: dict[str, Any] = read_dataset(facts.data)
         rows = rows or int(info["rows"]["train"])
-        histogram = info.get("image_tokens") or {}
-        tokens = histogram.get("median") if isinstance(histogram, dict) else None
+        counted = _counted(info)
     if rows is None:
         rows = DEFAULT_ROWS
         notes.append(f"no --data and no --samples: {rows} rows taken")
     if rows < 1:
         raise UsageError(f"{rows} samples cannot be trained on", expected="at least 1")
-    return rows, tokens
+    return rows, counted
+
+
+def _counted(info: dict[str, Any]) -> list[tuple[float, float]]:
+    """Tokens and share of the rows, by `dataset.json`: of its histogram's ranges the middle, else the median for all."""
+    said = info.get("image_tokens")
+    if not isinstance(said, dict) or not said.get("median"):
+        return []
+    lowest, largest = said.get("min") or said["median"], said.get("max") or said["median"]
+    bins = said.get("histogram") or []
+    with_picture = sum(one["rows"] for one in bins)
+    if not with_picture:
+        return [(float(said["median"]), 1.0)]
+    everything = max(with_picture, sum(info.get("rows", {}).values()))
+    middles = [
+        ((max(one["from"], lowest) + min(one["to"], largest)) / 2, one["rows"] / everything) for one in bins
+    ]
+    return [*middles, (float(largest), 0.0)]
 
 
 def _tokens_of_pictures(
-    config: RunConfig, facts: Facts, shape: ModelShape, tokens: float | None, notes: list[str]
-) -> tuple[int, int]:
+    config: RunConfig,
+    facts: Facts,
+    shape: ModelShape,
+    counted: list[tuple[float, float]],
+    notes: list[str],
+) -> Pictures:
     """Of one picture, with the limit on pixels and without."""
     size = facts.size
-    if size is None and tokens is None and facts.data is None and facts.text_tokens is None:
+    if size is None and not counted and facts.data is None and facts.text_tokens is None:
         size = DEFAULT_SIZE
         if shape.vision_layers:
             notes.append(f"no --data and no --size: images of {size} px taken")
-    if not shape.vision_layers or not (size is not None or tokens):
-        return 0, 0
+    if not shape.vision_layers or not (size is not None or counted):
+        return Pictures()
     # A prepared dataset counts in Qwen2.5-VL's tokens, whatever model is to be trained.
-    side = size if size is not None else round((tokens or 0) ** 0.5 * image_family("qwen2.5-vl").factor)
+    factor = image_family("qwen2.5-vl").factor
+    sides = (
+        [(size, 1.0)]
+        if size is not None
+        else [(round(tokens**0.5 * factor), share) for tokens, share in counted]
+    )
     family, smallest = image_family(shape.family), config.model.min_pixels
+    seen = [
+        (image_tokens(side, side, family, config.model.max_pixels, smallest), share) for side, share in sides
+    ]
+    side = max(side for side, _ in sides)
     uncapped = image_tokens(side, side, family, min_pixels=smallest)
-    capped = image_tokens(side, side, family, config.model.max_pixels, smallest)
-    if capped < uncapped:
+    largest = max(tokens for tokens, _ in seen)
+    if largest < uncapped:
         notes.append(
-            f"{side} px → capped by model.max_pixels = {config.model.max_pixels} → {capped} image tokens"
+            f"{side} px → capped by model.max_pixels = {config.model.max_pixels} → {largest} image tokens"
         )
-    return capped, uncapped
+    return Pictures(sum(tokens * share for tokens, share in seen), largest, uncapped)

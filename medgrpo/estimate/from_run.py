@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from medgrpo.estimate.history import remember
 from medgrpo.estimate.memory import GIB, Memory
 from medgrpo.estimate.time import Phases, phases
 from medgrpo.estimate.workload import Workload
-from medgrpo.files import read_json
+from medgrpo.files import read_json, toml_values
 from medgrpo.foreign import reads
 from medgrpo.places import found_place, found_settings
 from medgrpo.records import json_objects
@@ -131,7 +130,7 @@ def compare_with_estimate(run: Path) -> Comparison:
     if not (run / "config.toml").is_file():
         raise UsageError(f"{run} is no run folder", expected="a folder with config.toml and log.jsonl")
     config = RunConfig.model_validate(
-        found_settings(tomllib.loads((run / "config.toml").read_text(encoding="utf-8")), run)
+        found_settings(toml_values((run / "config.toml").read_text(encoding="utf-8")), run)
     )
     entries = [entry for entry in json_objects(run / "log.jsonl") if "s_per_prompt" in entry]
     if not entries:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from medgrpo.estimate import unet
 from medgrpo.estimate.constants import MEMORY
 from medgrpo.estimate.time import VALIDATION_BATCH, trained_parameters
 from medgrpo.estimate.workload import Workload
@@ -27,6 +28,7 @@ PHASE_WORDS = {
     "before": "validation before training (the whole model on one GPU)",
     "sync": "handing the weights to vLLM",
     "rollout": "sampling",
+    "vision": "looking at the pictures",
     "update": "the update",
     "optimizer": "the optimiser's step",
 }
@@ -37,6 +39,10 @@ class Memory:
     """What a run needs on its fullest GPU, in bytes, and whether it is there."""
 
     work: Workload
+    """Of the longest prompt."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "work", self.work.at_largest)
 
     # -------------------------------------------------------------------------------- held all the time
 
@@ -44,6 +50,8 @@ class Memory:
     def base(self) -> float:
         """Weights of the whole model as one GPU holds them when they are not shared out."""
         work, shape = self.work, self.work.shape
+        if shape.widths:
+            return 4.0 * unet.parameters(shape)
         if work.config.tuning.method == "full" and work.config.model.dtype == "auto":
             return 4.0 * shape.parameters
         if work.config.tuning.method == "qlora":
@@ -86,6 +94,8 @@ class Memory:
     def added(self) -> dict[str, float]:
         """By phase, beside what is held and vLLM's share."""
         work, shape = self.work, self.work.shape
+        if shape.widths:
+            return {"update": unet.kept_bytes(work) + unet.drawn_bytes(work)}
         whole = self.base if work.shares_weights else 0.0
         trained = trained_parameters(work) / (work.gpus if work.shares_optimizer else 1)
         phases = {
@@ -96,6 +106,8 @@ class Memory:
             phases["update"] += MEMORY.sam_gib * GIB
         if work.method.samples_texts:
             phases["rollout"] = self.features + (0.0 if work.uses_vllm else self.cache + whole)
+        elif work.keeps_features:
+            phases["vision"] = self.features
         if not work.draws_masks and not work.is_other_code:
             head = 4.0 * shape.vocab * shape.hidden  # TRL's head computes in float32
             phases["update"] = max(phases["update"], head + self.largest_layer + self.casts)
@@ -115,7 +127,7 @@ class Memory:
             return work.prompt_tokens + longest, longest, 1.0
         if work.shares_prompt:
             groups = work.groups_per_pass
-            rows = groups * work.generations
+            rows = groups * work.answers
             pictures = 0.0 if work.keeps_features else max(1.0, groups)
             return max(1.0, groups) * work.prompt_tokens + rows * longest, rows * longest, pictures
         rows = work.plan.per_device_train_batch_size * work.method.sequences
@@ -180,6 +192,8 @@ class Memory:
         if not work.image_tokens:
             return 0.0
         prompts = max(1.0, work.plan.prompts_per_step / work.gpus)
+        if work.method.needs_pairs:  # a pass looks at its own
+            prompts = work.groups_per_pass
         at_once = min(prompts, 8.0) * shape.patches_per_token * work.image_tokens
         kept = prompts * work.image_tokens * shape.hidden * work.width
         return kept + at_once * shape.vision_hidden * work.width * MEMORY.vision_kept

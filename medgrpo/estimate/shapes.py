@@ -36,6 +36,8 @@ TEXT_SHAPES = (
     ModelShape("Llama-3.1-8B", 32, 4096, 1024, 14_336, 128_256),
     ModelShape("MedGemma-27B-text", 62, 5376, 2048, 21_504, 262_144, tied=True, query_width=4096),
 )
+UNET = ModelShape("unet", 0, 0, 0, 0, 0, family="unet", widths=(16, 32, 48), fold=2)
+"""The built-in network for masks (`medgrpo.segmentation.unet`), which has no language model."""
 SHAPES = {
     shape.name: shape
     for shape in [*(shape for family in FAMILIES.values() for shape in family.known_shapes()), *TEXT_SHAPES]
@@ -68,6 +70,8 @@ def find_shape(model: str) -> ModelShape:
     Raises:
         UsageError: the name is not in the table and no folder; or the folder holds no readable config.json.
     """
+    if model == UNET.name:
+        return UNET
     folder = Path(model)
     if folder.is_dir():
         return _from_config(folder)
@@ -130,6 +134,8 @@ def _from_config(folder: Path) -> ModelShape:
         raise UsageError(f"{folder} holds no config.json, so it is no model folder") from error
     except ValueError as error:
         raise UsageError(f"{path} is not valid JSON: {error}") from error
+    if config.get("model_type") == "medgrpo_unet":
+        return replace(UNET, widths=tuple(config["widths"]), fold=int(config["fold"]))
     text = config.get("text_config") or config
     vision = config.get("vision_config") or {}
     try:

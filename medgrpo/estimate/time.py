@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from math import ceil
 from typing import NamedTuple
 
+from medgrpo.estimate import unet
 from medgrpo.estimate.constants import Constants
 from medgrpo.estimate.workload import Workload
 
@@ -26,6 +27,8 @@ AT_ONCE = 8
 """Pictures that go through a frozen tower together (`engine.features`)."""
 WINDOW_PATCHES = 8
 """Side of a window of Qwen2.5-VL's tower, in patches."""
+SAM_FLOPS = 1.1e12
+"""SAM 2 large over one picture of 1024 px: its encoder, and its decoder with gradients."""
 FULL_ATTENTION_LAYERS = 4
 """Layers of that tower without windows."""
 
@@ -101,6 +104,8 @@ def phases(work: Workload) -> Phases:
 def _step(work: Workload) -> Phases:
     """Seconds of a batch of prompts and of all steps that learn from it, on one GPU of those that share it."""
     constants, plan, method = work.constants, work.plan, work.method
+    if work.draws_masks and work.shape.widths:
+        return _unet_step(work)
     prompts = plan.prompts_per_step / work.gpus
     samples = plan.samples_per_step / work.gpus
     updates = plan.steps_per_batch
@@ -112,19 +117,22 @@ def _step(work: Workload) -> Phases:
     shown = prompts if work.shares_prompt else samples * method.sequences
     pixels = work.image_tokens * max(1, work.shape.patches_per_token) * 14**2
     prepare = shown * (constants.picture_s + (pixels * constants.pixel_s if work.image_tokens else 0.0))
-    masks = _mask_seconds(work) if work.draws_masks else 0.0
+    seen, judged = _mask_seconds(work) if work.draws_masks else (0.0, 0.0)
+    in_step = bool(method.samples) or work.shares_prompt  # else beside the step, but for a part
     return Phases(
-        prepare=prepare if method.samples else 0.0,
+        prepare=prepare if in_step else 0.0,
         vision=_kept_features(work, prompts) if work.keeps_features else 0.0,
         sync=_sync(work) if work.uses_vllm else 0.0,
         prefill=_prefill(work, prompts) if method.samples_texts else 0.0,
-        rollout=_sampling(work) if method.samples_texts else 0.0,
-        reward=samples * (1 + sum(work.resampled)) * constants.text_reward_s if method.samples_texts else 0.0,
+        rollout=_sampling(work) if method.samples_texts else seen,
+        reward=samples * (1 + sum(work.resampled)) * constants.text_reward_s
+        if method.samples_texts
+        else judged,
         logprobs=again * without_gradient + (0.02 if method.samples_texts else 0.0) * _host(work),
-        forward=updates * forward + masks,
+        forward=updates * forward,
         backward=updates * backward,
         optimizer=updates * (_optimizer(work) + constants.step_s * _host(work))
-        + (0.0 if method.samples else prepare * 0.25),
+        + (0.0 if in_step else prepare * 0.25),
         communication=updates * _communication(work, len(passes)),
     )
 
@@ -152,14 +160,9 @@ def _passes(work: Workload) -> list[Pass]:
         return [one] * max(1, round(pictures))
     if work.shares_prompt:
         groups = work.groups_per_pass
-        rows = groups * work.generations
-        tokens = (
-            max(groups, 1 / work.generations if groups >= 1 else 1) * work.prompt_tokens
-            + rows * work.learned_tokens
-        )
-        if groups < 1:
-            tokens = work.prompt_tokens + rows * work.learned_tokens
-        count = max(1, round(samples / rows))
+        rows = groups * work.answers
+        tokens = max(groups, 1.0) * work.prompt_tokens + rows * work.learned_tokens
+        count = max(1, round(samples * work.method.sequences / rows))
         pictures = 0.0 if work.keeps_features else max(groups, 1)
         return [_pass(work, tokens, work.sequence_tokens, rows, pictures)] * count
     rows = float(work.plan.per_device_train_batch_size)
@@ -290,7 +293,7 @@ def _kept_features(work: Workload, prompts: float) -> float:
     if not work.image_tokens:
         return 0.0
     constants = work.constants
-    calls = ceil(prompts / AT_ONCE)
+    calls = ceil(prompts / (min(AT_ONCE, work.groups_per_pass) if work.method.needs_pairs else AT_ONCE))
     compute = prompts * _tower_flops(work) / (work.flops * constants.vision_share)
     return max(compute, calls * work.shape.vision_layers * constants.vision_layer_s * _host(work))
 
@@ -399,6 +402,8 @@ def _sync(work: Workload) -> float:
 
 def trained_parameters(work: Workload) -> int:
     """Weights that learn."""
+    if work.shape.widths:
+        return unet.parameters(work.shape)
     if not work.has_lora:
         return work.shape.parameters if work.trains_vision else work.shape.language_parameters
     shape, rank = work.shape, work.config.tuning.rank
@@ -434,15 +439,35 @@ def _communication(work: Workload, passes: int) -> float:
     return seconds
 
 
-def _mask_seconds(work: Workload) -> float:
+def _mask_seconds(work: Workload) -> tuple[float, float]:
     """Seconds of a step for SAM's pass over the pictures, and for the masks drawn of each."""
     pictures = work.plan.prompts_per_step / work.gpus
     side = work.config.masks.image_size or 1024
-    scale = (side / 1024) ** 2
-    constants = work.constants
-    drawn = work.generations * constants.mask_judge_s * scale
-    speed = 989e12 / work.flops if work.gpu.is_cpu else 1.0
-    return pictures * (constants.mask_sam_s * speed + drawn)
+    products = SAM_FLOPS * (side / 1024) ** 2 / (work.flops * work.constants.matmul)
+    return pictures * max(work.constants.mask_sam_s * _host(work), products), pictures * _judged_seconds(
+        work, side**2
+    )
+
+
+def _judged_seconds(work: Workload, pixels: float) -> float:
+    """Seconds for the masks that are drawn of one picture: drawn, judged, their likelihood."""
+    drawn = work.generations if work.method.samples else 0
+    return drawn * work.constants.mask_judge_s * pixels / 1024**2
+
+
+def _unet_step(work: Workload) -> Phases:
+    """Seconds of a step of the U-Net: pictures one by one, forward and twice that backward."""
+    constants, updates = work.constants, work.plan.steps_per_batch
+    pictures = work.plan.prompts_per_step / work.gpus
+    one = pictures * unet.forward_seconds(work)
+    reference = one if work.config.training.beta > 0 and work.method.samples else 0.0
+    return Phases(
+        rollout=updates * (one + reference),
+        reward=pictures * _judged_seconds(work, unet.pixels(work)),
+        backward=updates * 2 * one,
+        optimizer=updates * constants.step_s * _host(work),
+        communication=updates * _communication(work, 1),
+    )
 
 
 # ------------------------------------------------------------------------------------- before and in between
@@ -468,6 +493,8 @@ def _validation_seconds(work: Workload) -> float:
         work.plan.steps // validation.steps if validation.steps else 0
     )
     rows = min(validation.rows or work.rows, work.rows)
+    if work.shape.widths:
+        return times * rows * unet.forward_seconds(work)
     batches = ceil(rows / VALIDATION_BATCH)
     longest = work.config.rollout.max_completion_length if not work.draws_masks else 0
     decode = longest * _token_seconds(work, min(rows, VALIDATION_BATCH), uses_vllm=False, is_recorded=False)

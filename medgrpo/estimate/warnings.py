@@ -16,6 +16,7 @@ def plan_warnings(work: Workload, *, uncapped_tokens: int = 0, is_here: bool = F
         is_here: whether the run would be on this machine, so that its memory counts.
     """
     found = []
+    work = work.at_largest
     memory = Memory(work)
     if work.is_colocated and not memory.share_is_enough:
         least = memory.least_share

@@ -35,7 +35,8 @@ class Workload:
     """One run.
 
     Attributes:
-        image_tokens: language-model tokens of one image, after the 2×2 merge; 0 for text.
+        image_tokens: language-model tokens of a prompt's pictures, after the 2×2 merge, on average over the rows; 0 for text.
+        largest_image_tokens: of the prompt that has most; None: all have as many.
         gpus: GPUs that share a step.
         dead_share: groups without spread in each round of dynamic sampling, as a share.
         text_tokens: of a prompt, beside its image; None: `TEXT_TOKENS`.
@@ -50,6 +51,7 @@ class Workload:
     gpus: int
     rows: int
     image_tokens: int
+    largest_image_tokens: int | None = None
     dead_share: float = DEAD_SHARE
     text_tokens: int | None = None
     completion_share: float = COMPLETION_SHARE
@@ -93,6 +95,13 @@ class Workload:
         """Tokens before the completion."""
         usual = MASK_TEXT_TOKENS if self.draws_masks else TEXT_TOKENS
         return self.image_tokens + (usual if self.text_tokens is None else self.text_tokens)
+
+    @property
+    def at_largest(self) -> Workload:
+        """The same as if every prompt were the longest."""
+        if self.largest_image_tokens is None:
+            return self
+        return replace(self, image_tokens=self.largest_image_tokens, largest_image_tokens=None)
 
     @property
     def draws_masks(self) -> bool:
@@ -145,8 +154,13 @@ class Workload:
     @property
     def shares_prompt(self) -> bool:
         """Whether a group's prompt and pictures are computed once (`engine.shared_prompt`)."""
-        is_dense = self.shape.experts <= 1
-        return self.method.samples_texts and is_dense and self.config.engine.shared_prompt != "off"
+        has_groups = self.method.samples_texts or self.method.needs_pairs
+        return has_groups and self.shape.experts <= 1 and self.config.engine.shared_prompt != "off"
+
+    @property
+    def answers(self) -> int:
+        """Sequences that a prompt is read for: its completions, or both answers of a pair."""
+        return self.generations * self.method.sequences
 
     @property
     def keeps_features(self) -> bool:
@@ -166,17 +180,20 @@ class Workload:
     @property
     def groups_per_pass(self) -> float:
         """Prompts of one pass of the update, where each is in it once; below 1 for a part of a group."""
+        if self.method.needs_pairs:
+            return self.plan.per_device_train_batch_size
         training, engine = self.config.training, self.config.engine
         longest, rows = self.config.rollout.max_completion_length, self.plan.per_device_train_batch_size
         is_cut = training.per_device_train_batch_size or training.gradient_accumulation_steps
         if is_cut and engine.tokens_per_pass is None:
             return rows / self.generations
-        usual = rows * (self.prompt_tokens + longest)
+        prompt = self.at_largest.prompt_tokens  # the cut is made for the longest
+        usual = rows * (prompt + longest)
         budget = engine.tokens_per_pass or tokens_of_a_pass(usual, self._tokens_that_fit())
         most = self.plan.samples_per_step / self.gpus / self.generations
-        each = self.prompt_tokens + self.generations * longest
+        each = prompt + self.generations * longest
         if each > budget:
-            fitting = max(1.0, (budget - self.prompt_tokens) // longest)
+            fitting = max(1.0, (budget - prompt) // longest)
             part = max(
                 (
                     rows

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from medgrpo.errors import UsageError
 from medgrpo.figures import LESS, direction
 from medgrpo.rewards.mask_prompts import Prompted, prompted_mask
-from medgrpo.rewards.mask_text import mask_from_text
+from medgrpo.rewards.mask_text import asks_by_points, mask_from_text
 from medgrpo.rewards.masks import Reference, measure
 from medgrpo.rows import Row
 
@@ -148,7 +148,11 @@ def _prediction(
     empty = np.zeros((height, width), dtype=bool)
     if files.predicted is None:
         described = _described(row, completion, files, (height, width))
-        return (empty, "no mask in the completion") if described is None else (described, None)
+        if described is not None:
+            return described, None
+        if files.prompted is None and asks_by_points(completion):
+            return empty, "points, which only a segmenter makes a mask of (--sam MODEL)"
+        return empty, "no mask in the completion"
     path = files.predicted[index]
     if path is None or not path.is_file():
         return empty, "no file"

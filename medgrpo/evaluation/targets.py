@@ -12,7 +12,6 @@ from the lower end up, where less is better from the upper end down:
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -22,7 +21,7 @@ from typing import Any
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.evaluation.metrics import METRICS
 from medgrpo.figures import LESS, SHARE, figure
-from medgrpo.files import check_regular
+from medgrpo.files import check_regular, toml_values
 
 TARGET_SETS = {"stage1": "targets_stage1.toml", "vessels": "targets_vessels.toml"}
 """Targets that come with medgrpo."""
@@ -62,8 +61,8 @@ def load_targets(name_or_path: str | Path) -> list[Target]:
         except OSError as error:
             raise UsageError(f"no targets at {name}: {error.strerror}", hint="--targets stage1") from error
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        content = toml_values(text)
+    except ValueError as error:
         raise UsageError(f"{where} is not valid TOML: {error}") from error
     wanted = content.get("targets", content)
     return [_target(metric, value, where) for metric, value in wanted.items()]

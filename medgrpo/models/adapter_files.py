@@ -64,6 +64,7 @@ def adapter_config(folder: Path) -> dict[str, Any]:
                 expected="a finite number, which scales the adapter",
             )
     _check_patterns_and_switches(folder, config)
+    _check_megatron(folder / CONFIG, config)
     return config
 
 
@@ -85,6 +86,16 @@ def _is_rank(value: object) -> bool:
 
 def _is_alpha(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _check_megatron(file: Path, config: dict[str, Any]) -> None:
+    """PEFT imports what `megatron_core` names, older versions whatever it is: code that somebody else chose."""
+    named = config.get("megatron_core")
+    if config.get("megatron_config") and named not in (None, "megatron.core"):
+        raise MedgrpoError(
+            f"{file}: megatron_core is {named!r:.80}, a module that loading the adapter would run",
+            expected="megatron.core, or no megatron_config",
+        )
 
 
 def adapter_tensor_file(folder: Path) -> Path:

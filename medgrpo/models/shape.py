@@ -16,6 +16,7 @@ class ModelShape:
         family: name of its family in `medgrpo.models.families`; `text` without images.
         merge: patches of an image along each side that become one token; 0 without images.
         query_width: query heads × head size; 0 where it is `hidden`.
+        widths, fold: channels of a U-Net's levels, and the side of the squares of pixels that it takes together; it has nothing else.
         experts, experts_used: of a mixture of experts, in each layer and for each token; `mlp` is one expert's. 0: dense.
     """
 
@@ -34,6 +35,8 @@ class ModelShape:
     query_width: int = 0
     experts: int = 0
     experts_used: int = 0
+    widths: tuple[int, ...] = ()
+    fold: int = 1
 
     @property
     def language_parameters(self) -> int:

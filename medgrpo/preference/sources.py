@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
 from medgrpo.errors import MedgrpoError, UsageError, typed_path
+from medgrpo.files import toml_values
 from medgrpo.foreign import reads
 from medgrpo.models.weights import metadata_file
 from medgrpo.places import found_place
@@ -122,7 +122,7 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
     )
     described = _described(runs[0])
     config = runs[0] / "config.toml"
-    configured = tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    configured = toml_values(config.read_text(encoding="utf-8")) if config.is_file() else {}
     seed = configured.get("run", {}).get("seed", 0)  # decides a mixture's hash
     dataset = open_data(datasets.pop(), seed=seed)
     template = described.get("prompt_template")
@@ -327,7 +327,7 @@ def dataset_of_run(run: Path) -> Path:
                 recorded = recorded.get("path")
             if recorded:
                 return Path(found_place(str(recorded), run))
-    configured = tomllib.loads((run / "config.toml").read_text(encoding="utf-8")).get("data", {}).get("path")
+    configured = toml_values((run / "config.toml").read_text(encoding="utf-8")).get("data", {}).get("path")
     if configured:
         return Path(found_place(str(configured), run))
     raise UsageError(f"{run} does not say which dataset it trained on", hint="--data DATASET")

@@ -286,6 +286,8 @@ def _flat(pictures: Sequence[Mapping[str, ArrayLike]], what: str) -> _Flat:
                 values = np.full(len(boxes), default)
             if len(values) != len(boxes):
                 raise ValueError(f"{where}: {len(boxes)} boxes but {len(values)} {name}")
+            if name == "scores" and np.isnan(values.astype(np.float64)).any():
+                raise ValueError(f"{where}: a score is NaN, which is neither sure nor unsure")
             parts[name].append(values)
     # Pictures without boxes say nothing of a type: an empty list would turn whole numbers into floats.
     filled = {name: [values for values in part if len(values)] for name, part in parts.items()}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.errors import choice_error
-from medgrpo.rewards.plain_arrays import plain_array
+from medgrpo.rewards.plain_arrays import plain_numbers
 from medgrpo.rewards.text import Completion, completion_text, parse_tags
 
 Floats = NDArray[np.float64]
@@ -43,9 +43,8 @@ def scale_of(box_format: str, size: tuple[float, float], model_size: tuple[float
 
 
 def plain_corners(boxes: Any, what: str = "boxes") -> Floats:
-    """Boxes of any array library as float64, (n, 4) where they are right; `what` names them in errors."""
-    array = np.ascontiguousarray(plain_array(boxes, what), dtype=np.float64)
-    return array.reshape(0, 4) if array.size == 0 else array
+    """Boxes of any array library as float64, (n, 4); `what` names them in errors."""
+    return plain_numbers(boxes, what, columns=4)
 
 
 @dataclass(frozen=True)

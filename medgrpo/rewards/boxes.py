@@ -30,7 +30,7 @@ from medgrpo.rewards.box_rows import (
     scale_of,
     sides_of,
 )
-from medgrpo.rewards.plain_arrays import plain_array
+from medgrpo.rewards.plain_arrays import plain_numbers
 from medgrpo.rewards.text import Completion, Scores
 
 IOU, F1, AP, COUNT = range(4)
@@ -82,7 +82,7 @@ def assign(gains: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     Returns:
         two arrays of min(n, m) indices, by row, as `scipy.optimize.linear_sum_assignment(maximize=True)`.
     """
-    return core.assign(np.ascontiguousarray(plain_array(gains, "gains"), dtype=np.float64))
+    return core.assign(plain_numbers(gains, "gains"))
 
 
 def box_iou(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from medgrpo.errors import UsageError
 from medgrpo.rewards.audit import AuditReport, CheatScore
 from medgrpo.rewards.masks import skeletonize
+from medgrpo.rewards.plain_arrays import plain_array
 
 if TYPE_CHECKING:
     from medgrpo.rewards.composite import CompositeReward
@@ -75,7 +76,7 @@ def audit_masks(
     """
     if not len(references):
         raise UsageError("nothing to audit: there are no masks")
-    truth = [np.asarray(mask) != 0 for mask in references]
+    truth = [plain_array(mask, f"reference {row}") != 0 for row, mask in enumerate(references)]
     columns: dict[str, Any] = {"mask": truth} if fov is None else {"mask": truth, "fov": list(fov)}
     honest = composite.score(list(truth if predictions is None else predictions), columns)
     scores = []

@@ -6,7 +6,7 @@ pixel for pixel; two empty masks agree (1), one empty mask does not (0), and not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from medgrpo import _reward_core as core
 from medgrpo.errors import choice_error
 from medgrpo.rewards.mask_arrays import CoreBatch, Masks, core_batch
+from medgrpo.rewards.plain_arrays import plain_array
 
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -103,7 +104,7 @@ def measure(
     Raises:
         ValueError: unknown name; shapes or numbers of masks that do not fit.
     """
-    names = list(names)
+    names = [names] if isinstance(names, str) else list(names)
     batch = core_batch(prediction, "prediction", threshold)
     if isinstance(reference, Reference):
         fov = reference.fov if fov is None else fov
@@ -251,37 +252,40 @@ def skeletonize(
     Args:
         masks: see `Masks`.
         threshold: numbers above it are foreground.
-        out: bool, C-contiguous, the shape of the batch: filled and returned instead of a new array.
+        out: bool, C-contiguous, the shape of the batch, in memory of its own: filled and returned instead of a new array.
+    Raises:
+        ValueError: an `out` that is anything else, or that comes with a list of masks.
     Returns:
         bool, (batch, height, width); for a list of masks a list of (height, width).
 
     Source: Zhang and Suen 1984, doi:10.1145/357994.358023, with the neighbourhood table of scikit-image.
     """
     batch = core_batch(masks, "mask", threshold)
+    if out is not None:
+        _check_out(out, batch)
     if isinstance(batch, list):
         skeletons = [np.empty(mask.shape, np.bool_) for mask in batch]
         core.skeletonize_masks(batch, [skeleton.view(np.uint8) for skeleton in skeletons], threshold)
         return skeletons
     if out is None:
         out = np.empty(batch.shape, np.bool_)
-    elif out.shape != batch.shape or out.dtype != np.bool_:
-        raise ValueError(f"out is {out.dtype} {out.shape}: expected bool {batch.shape}")
     core.skeletonize_masks(batch, out.view(np.uint8), threshold)
     return out
 
 
-def describe(masks: Masks, names: Sequence[str], *, threshold: float | None = None) -> dict[str, Values]:
+def describe(masks: Masks, names: Iterable[str], *, threshold: float | None = None) -> dict[str, Values]:
     """Several traits of each mask at once.
 
     Args:
         masks: see `Masks`.
-        names: of `area`, `components`, `holes`, `euler`, `skeleton_length`, and `largest_share`, the share of
+        names: one or several of `area`, `components`, `holes`, `euler`, `skeleton_length`, and `largest_share`, the share of
             the foreground in the largest component (1 for an empty mask).
         threshold: numbers above it are foreground.
     Returns:
         (batch,) values under each name.
     """
-    table = core.describe_masks(core_batch(masks, "mask", threshold), list(names), threshold)
+    names = [names] if isinstance(names, str) else list(names)
+    table = core.describe_masks(core_batch(masks, "mask", threshold), names, threshold)
     return {name: table[:, column] for column, name in enumerate(names)}
 
 
@@ -319,9 +323,36 @@ def num_threads() -> int:
     return core.num_threads()
 
 
+def _check_out(out: NDArray[np.bool_], batch: CoreBatch) -> None:
+    if isinstance(batch, list):
+        raise ValueError("out goes with masks in one array, not with a list of masks")
+    if not isinstance(out, np.ndarray) or out.shape != batch.shape or out.dtype != np.bool_:
+        kind = f"{getattr(out, 'dtype', type(out).__name__)} {tuple(getattr(out, 'shape', ()))}"
+        raise ValueError(f"out is {kind}: expected a numpy array, bool {batch.shape}")
+    if not out.flags.c_contiguous or not out.flags.writeable:
+        raise ValueError(
+            "out is read-only or not C-contiguous: expected an array to write to, such as np.empty"
+        )
+    if np.may_share_memory(out, batch):
+        raise ValueError("out shares memory with the masks: expected an array of its own")
+
+
 def _fov_batch(fov: Masks | None, threshold: float | None) -> CoreBatch | None:
     if fov is None:
         return None
-    if isinstance(fov, np.ndarray) and fov.ndim == 2:
-        fov = fov[None]
+    if not isinstance(fov, (list, tuple)) or (fov and np.ndim(fov[0]) == 1):
+        array = plain_array(fov, "field of view")
+        fov = array[None] if array.ndim == 2 else array
+    if threshold is not None:
+        for row, view in enumerate(fov):
+            _check_view(plain_array(view, f"field of view {row}"), row, threshold)
     return core_batch(fov, "field of view", threshold)
+
+
+def _check_view(view: NDArray[np.generic], row: int, threshold: float) -> None:
+    """A view of 0 and 1 beside grey pictures, above whose threshold it never is, would make every mask empty."""
+    if view.dtype.kind in "iuf" and view.size and 0 < (most := view.max()) <= threshold:
+        raise ValueError(
+            f"field of view {row} holds nothing above the threshold {threshold} (its largest value is {most}): "
+            "expected bool, or values on both sides of the threshold"
+        )

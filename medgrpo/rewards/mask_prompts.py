@@ -16,14 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.rewards.boxes import parse_boxes
-from medgrpo.rewards.mask_text import answered, json_values, mask_from_text, placed, polygons
+from medgrpo.rewards.mask_text import (
+    LABELS,
+    NOT_POINTS,
+    POINTS,
+    answered,
+    json_values,
+    mask_from_text,
+    placed,
+    polygons,
+    without_points,
+)
 
 Point = tuple[float, float]
-POINTS = ("point", "points", "point_2d", "points_2d", "points_1", "points_2", "positive_points")
-NOT_POINTS = ("negative_point", "negative_points")
-"""Keys of points that the mask leaves out."""
 BOXES = ("bbox_2d", "bbox", "box_2d", "box")
-LABELS = ("labels", "point_labels")
 MAX_PROMPTS = 64
 """Masks asked for by one completion; what follows is left out, so that a hostile completion costs no more."""
 MAX_POINTS = 64
@@ -82,7 +88,7 @@ def prompts_of(
     if objects:
         tried = [_prompt(one, shape, row or {}) for one in objects]
     else:
-        boxes = parse_boxes(text)
+        boxes = parse_boxes(without_points(text))
         if boxes is None:
             return None
         corners = [_corners(box.corners, shape, row or {}) for box in boxes[:MAX_PROMPTS]]

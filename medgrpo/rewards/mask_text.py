@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,13 @@ Mask = NDArray[np.bool_]
 Polygon = list[tuple[float, float]]
 
 POLYGON_KEYS = ("polygon", "polygons", "segmentation", "mask")
+POINTS = ("point", "points", "point_2d", "points_2d", "points_1", "points_2", "positive_points")
+"""Keys of points that prompt a segmenter."""
+NOT_POINTS = ("negative_point", "negative_points")
+"""Keys of points that the mask leaves out."""
+LABELS = ("labels", "point_labels")
+PROMPTING = re.compile(rf"""(["'])({"|".join((*POINTS, *NOT_POINTS, *LABELS))})\1\s*:\s*""")
+NUMBERS = re.compile(r"[\[\]()\d\s,.eE+-]+")
 MAX_POINTS = 100_000
 """Points read from one completion; what follows is left out."""
 MAX_TRIES = 1000
@@ -41,7 +49,7 @@ def mask_from_text(
     """
     text = answered(completion)
     found = list(polygons(text))
-    boxes = parse_boxes(text) if not found else None
+    boxes = parse_boxes(without_points(text)) if not found else None  # two points have the form of a box
     if not found and boxes is None:
         return None
     outlines = found + [_corners(box.corners) for box in boxes or []]
@@ -62,6 +70,28 @@ def polygons(text: str) -> Iterator[Polygon]:
             yield outline
         if left <= 0:
             return
+
+
+def without_points(text: str) -> str:
+    """The text, with null for what prompts a segmenter: two points or four labels have the form of a box.
+
+    By name and not as JSON: what is cut off or in single quotes is read by `parse_boxes` too.
+    """
+    pieces, last, decoder = [], 0, json.JSONDecoder()
+    while named := PROMPTING.search(text, last):
+        try:
+            end = decoder.raw_decode(text, named.end())[1]
+        except (ValueError, RecursionError):
+            numbers = NUMBERS.match(text, named.end())
+            end = numbers.end() if numbers else named.end()
+        pieces += [text[last : named.end()], "null"]
+        last = end
+    return "".join([*pieces, text[last:]])
+
+
+def asks_by_points(completion: str) -> bool:
+    """Whether a completion points at things, which only a segmenter makes a mask of."""
+    return any(named[2] not in LABELS for named in PROMPTING.finditer(answered(completion)))
 
 
 def json_values(text: str) -> Iterator[Any]:

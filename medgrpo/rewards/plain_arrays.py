@@ -23,6 +23,10 @@ def plain_array(value: Any, what: str) -> NDArray[Any]:
         TypeError: no array can be made of it.
         ValueError: nested lists of unequal lengths.
     """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError(
+            f"{what} is a masked array: say what stands under its mask, for example with `.filled(0)`"
+        )
     if isinstance(value, np.ndarray):
         return value
     if isinstance(value, Iterator):
@@ -38,6 +42,25 @@ def plain_array(value: Any, what: str) -> NDArray[Any]:
             f"{what} is a {_kind(value)} that does not become a numpy array ({error}): "
             "pass an array, a dense tensor or a list of arrays"
         ) from error
+    except ValueError as error:
+        raise ValueError(f"{what} does not become an array ({error}): expected rows of one length") from error
+
+
+def plain_numbers(value: Any, what: str, columns: int | None = None) -> NDArray[np.float64]:
+    """A matrix as float64, C-contiguous: (n, `columns`), or of any shape (n, m).
+
+    Raises:
+        TypeError: no array, or one of anything but real numbers.
+        ValueError: not two-dimensional, or of other columns.
+    """
+    array = plain_array(value, what)
+    if array.size == 0 and columns is not None:
+        return np.zeros((0, columns))
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{what} is of type {array.dtype}: expected real numbers")
+    if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
+        raise ValueError(f"{what} has shape {array.shape}: expected the shape (n, {columns or 'm'})")
+    return np.ascontiguousarray(array, dtype=np.float64)
 
 
 def _converted(value: Any) -> NDArray[Any]:

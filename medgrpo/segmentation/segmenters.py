@@ -154,8 +154,7 @@ class Sa2VASegmenter(Segmenter):
         """See `Segmenter.logits`: the masks of the fixed answer."""
         from medgrpo.segmentation.sa2va.inputs import spoken
 
-        answer = spoken(self.processor, self.answer)
-        return [self.mask_of(model, example, answer) for example in examples]
+        return self._masks(model, examples, spoken(self.processor, self.answer))
 
     def has_mask(self, answer: Sequence[int]) -> bool:
         """Whether an answer asks for exactly one mask."""
@@ -163,17 +162,35 @@ class Sa2VASegmenter(Segmenter):
 
     def mask_of(self, model: Any, example: Example, answer: Sequence[int]) -> Tensor:
         """Logits for one answer (tokens), (height, width); its tokens' log-probabilities join `text_log_prob`."""
+        return self._masks(model, [example], answer)[0]
+
+    def _masks(self, model: Any, examples: Sequence[Example], answer: Sequence[int]) -> list[Tensor]:
+        """Logits of each picture for the same answer. Pictures of as many tokens go through together: nothing is padded."""
+        import torch
+
         from medgrpo.segmentation.sa2va.inputs import encode, sam_pixels
         from medgrpo.segmentation.sa2va.model import at_size
 
         side, device = int(_inner(self.model).sam_size), _device(self.model)
-        inputs, start = encode(self.processor, example.picture, self.prompt, answer)
-        inputs = {name: value.to(device) for name, value in inputs.items()}
-        raw, words = model(sam_pixels(example.picture, side).to(device), **inputs)
-        chosen = inputs["input_ids"][0, start:]
-        spoken = words[0, start - 1 : -1].float().log_softmax(-1)
-        self._text.append(spoken.gather(1, chosen[:, None])[:, 0])
-        return at_size(raw, side, example.size)[0]
+        made = [encode(self.processor, example.picture, self.prompt, answer) for example in examples]
+        alike: dict[Any, list[int]] = {}
+        for place, (inputs, start) in enumerate(made):
+            alike.setdefault((start, *inputs), []).append(place)
+        found: list[Any] = [None] * len(examples)
+        said: list[Any] = [None] * len(examples)
+        for (start, *names), places in alike.items():
+            inputs = {
+                name: torch.cat([made[place][0][name] for place in places]).to(device) for name in names
+            }
+            pixels = torch.cat([sam_pixels(examples[place].picture, side) for place in places])
+            raw, words = model(pixels.to(device), **inputs)
+            chosen = inputs["input_ids"][:, start:, None]
+            spoken = words[:, start - 1 : -1].float().log_softmax(-1).gather(2, chosen)[:, :, 0]
+            for row, place in enumerate(places):
+                found[place] = at_size(raw[row : row + 1], side, examples[place].size)[0]
+                said[place] = spoken[row]
+        self._text += said
+        return found
 
     def text_log_prob(self) -> Tensor | None:
         """Of the last call, all answers one after the other; once."""

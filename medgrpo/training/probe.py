@@ -108,12 +108,13 @@ def _as_measured(config: RunConfig, facts: Facts, work: Workload, kept: list[dic
         tokens = sorted(
             (row.get("image_tokens") or 0 for row in open_data(str(facts.data)).rows("train")), reverse=True
         )
-        first = tokens[: work.plan.prompts_per_step * (WARM_UP_BATCHES + MEASURED_BATCHES)]
-        side = round(mean(first) ** 0.5 * image_family("qwen2.5-vl").factor)
-        capped = image_tokens(
-            side, side, image_family(work.shape.family), config.model.max_pixels, config.model.min_pixels
-        )
-        return replace(work, completion_share=share, image_tokens=capped)
+        warm = work.plan.prompts_per_step * WARM_UP_BATCHES
+        counted = tokens[warm : warm + work.plan.prompts_per_step * MEASURED_BATCHES] or tokens
+        factor, family = image_family("qwen2.5-vl").factor, image_family(work.shape.family)
+        sides = [round(count**0.5 * factor) for count in counted if count]
+        limits = (config.model.max_pixels, config.model.min_pixels)
+        seen = sum(image_tokens(side, side, family, *limits) for side in sides)
+        return replace(work, completion_share=share, image_tokens=round(seen / len(counted)))
     return replace(work, completion_share=share)
 
 

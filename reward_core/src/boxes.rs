@@ -34,10 +34,16 @@ impl Corners {
     #[must_use]
     pub fn area(self) -> f64 {
         if self.is_valid() {
-            (self.x2 - self.x1) * (self.y2 - self.y1)
+            self.signed_area()
         } else {
             0.0
         }
+    }
+
+    /// Width times height as written: below 0 where one pair of edges is exchanged.
+    #[must_use]
+    pub fn signed_area(self) -> f64 {
+        (self.x2 - self.x1) * (self.y2 - self.y1)
     }
 
     /// All coordinates are finite, the corners are in order, and there is an area.

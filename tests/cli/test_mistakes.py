@@ -5,9 +5,12 @@ import re
 import shlex
 
 import pytest
+import typer
+from typer.models import TyperPath
 
-from medgrpo.cli.main import main
+from medgrpo.cli.main import COMMANDS, app, main
 from medgrpo.cli.mistakes import OTHER_COMMANDS
+from medgrpo.cli.run_words import TAKES_A_RUN
 
 CALLS = [
     # commands of other tools
@@ -122,3 +125,18 @@ def test_no_command_of_ours_stands_among_those_of_others():
     words = [word for group in OTHER_COMMANDS.values() for word in group]
     assert len(words) == len(set(words))
     assert not set(words) & set(COMMANDS)
+
+
+WRITTEN = {"output", "output_option", "html", "export_review", "sbom", "folder"}
+"""Places that a command writes, and the folder in which `runs` looks for runs."""
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "presets"])
+def test_latest_is_understood_wherever_a_file_or_a_run_is_read(name):
+    command = typer.main.get_command(app).get_command(None, name)
+    read = {
+        parameter.name
+        for parameter in command.params
+        if isinstance(parameter.type, TyperPath) or parameter.metavar in ("RUN", "MODEL", "[MODEL]")
+    }
+    assert read - WRITTEN <= TAKES_A_RUN

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests.conftest import DATA, ROOT
 
 GUIDES = ("vqa", "text-qa", "memory-and-time", "many-gpus", "offline", "folklore", "your-own")
 SUBJECTS = ("vessels", "detection", "preferences")
@@ -17,13 +17,29 @@ ENGLISH = {
     **{f"docs/zh/guides/{name}.md": f"docs/{name}.md" for name in SUBJECTS},
 }
 """Chinese page -> the English page that it follows."""
-NEW_PAGES = (*dict.fromkeys(ENGLISH.values()), "docs/install.md", *ENGLISH)
+REFERENCE = tuple(
+    f"docs/{name}.md"
+    for name in (
+        "compare",
+        "data",
+        "demo",
+        "estimate",
+        "evaluation",
+        "health",
+        "many_gpus",
+        "rewards",
+        "training",
+    )
+)
+NEW_PAGES = (*dict.fromkeys(ENGLISH.values()), "docs/install.md", *REFERENCE, *ENGLISH)
 """Pages whose blocks are run."""
 
 NOT_RUN = (
     (r"^git clone |^cd ", "fetches the repository"),
     (r"^(uv )?pip |^uv |^\. \.venv", "installs; tried by .ci/run and packaging/try_wheel.sh"),
-    (r"^medgrpo train --preset balanced$", "is the demo, which ran before"),
+    (r"^medgrpo train( --preset balanced)?$", "is the demo, which ran before"),
+    (r"^for seed in|demo_gain.py|runs/demo-11", "trains the demo three times"),
+    (r"vllm serve|^VIRTUAL_ENV|^MEDGRPO_VLLM_PYTHON", "needs vLLM"),
     (r"^pytest$", "is this"),
     (r"^ln -s med-v2qa", "names what was fetched"),
     (r"^hf download ", "fetches a model"),
@@ -34,6 +50,11 @@ NOT_RUN = (
     (r"^bash examples/flow.sh", "is run by tests/examples"),
     (r"--install-completion", "changes the shell of whoever runs the tests"),
     (r"--resume auto$", "goes on with what was interrupted, and nothing was"),
+    *(
+        []
+        if DATA.is_dir()
+        else [(r"answer-file|^medgrpo score slake/", "needs the sample data (MEDGRPO_DATA)")]
+    ),
 )
 """Lines that are not run here, and why; each `medgrpo` line among them is still held against the command's options."""
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from medgrpo.cli.foreign_flags import translate
 from medgrpo.cli.main import COMMANDS, app
-from tests.conftest import ROOT
+from tests.conftest import DATA, ROOT
 from tests.docs.blocks import ENGLISH, NEW_PAGES, NOT_RUN, blocks, joined, pages
 from tests.docs.zygote import CLIENT
 
@@ -220,6 +220,7 @@ def after_the_demo(shell, tmp_path_factory):
     _raw_questions(folder)
     _raw_vessels(folder)
     _raw_boxes(folder)
+    _real_answers(folder)
     shutil.copytree(next(folder.glob("runs/b*/final_model")), folder / "qwen")
     (folder / "qwen" / "complete.json").unlink(missing_ok=True)
     return folder
@@ -260,6 +261,7 @@ def _raw_questions(folder):
 
 def _raw_vessels(folder):
     """DRIVE's folder in small: its names, generated vessels."""
+    (folder / "predicted").mkdir()
     for name in ("images", "1st_manual", "mask"):
         (folder / "DRIVE" / name).mkdir(parents=True)
     for number in range(21, 29):
@@ -270,7 +272,17 @@ def _raw_vessels(folder):
         retina = Image.merge("RGB", [vessels.point(lambda value: 170 - value // 2)] * 3)
         retina.save(folder / "DRIVE" / "images" / f"{number}_training.tif")
         vessels.save(folder / "DRIVE" / "1st_manual" / f"{number}_manual1.gif")
+        vessels.save(folder / "predicted" / f"{number}_training.png")
         Image.new("L", (64, 64), 255).save(folder / "DRIVE" / "mask" / f"{number}_training_mask.gif")
+
+
+def _real_answers(folder):
+    """Answers of real models and their questions, where they are."""
+    if DATA.is_dir():
+        for file in (DATA / "model_outputs" / "llava_med").glob("answer-file*.jsonl"):
+            shutil.copy(file, folder)
+        shutil.copy(DATA / "vqa_rad" / "testset.json", folder)
+        shutil.copytree(DATA / "slake", folder / "slake")
 
 
 def _raw_boxes(folder):

@@ -40,7 +40,7 @@ def test_the_kernel_agrees_with_trl_in_bfloat16_as_well_as_float32_does(name, lo
     model.zero_grad(set_to_none=True)
     model.bfloat16()
     stock, _ = stock_scores(model, ids, mask, columns, shown, GROUPS)
-    by_kernel = use_kernel(model)
+    by_kernel = use_kernel(model, torch.device("cuda"))
     assert by_kernel == (name != "gemma3")
     if "qwen" in name and is_vision:
         assert base_of(model).config.vision_config._attn_implementation == WINDOWS

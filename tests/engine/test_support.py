@@ -1,7 +1,9 @@
 """Which models the engine takes, and that it goes back to TRL's way where the two differ."""
 
 import pytest
+import torch
 
+from medgrpo.engine import support
 from medgrpo.engine.support import attends_by_kernel, use_kernel, why_not
 from medgrpo.files import read_json
 from medgrpo.training.run.train import train
@@ -13,13 +15,20 @@ from tests.training.conftest import dataset, tiny_config  # noqa: F401 the fixtu
 def test_what_the_engine_is_not_right_for_is_named(load):
     model, _ = load("qwen3")
     assert why_not(model) is None
-    assert not use_kernel(model)  # on the CPU
+    assert not use_kernel(model, torch.device("cpu"), is_half=True)
     assert not attends_by_kernel(model)
     model.config.attention_dropout = 0.1
     assert "drops attention" in why_not(model)
     model.config.attention_dropout = 0.0
     model.config._attn_implementation = "eager"
     assert "eager" in why_not(model)
+
+
+def test_the_kernel_is_chosen_by_where_a_model_will_compute(load, monkeypatch):
+    monkeypatch.setattr(support, "has_kernel", lambda: True)
+    model, _ = load("qwen3")  # DeepSpeed and FSDP leave the weights on the CPU until the first step
+    assert use_kernel(model, torch.device("cuda"), is_half=True)
+    assert attends_by_kernel(model)
 
 
 @pytest.mark.parametrize("differs", [False, True])

@@ -221,6 +221,44 @@ def test_hostile_polygons_do_no_harm(text):
     assert found is None or found.shape == (20, 30)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"points": [[2, 2], [8, 8]]}',
+        '[{"points": [[2, 2], [8, 8]], "labels": [1, 0]}]',
+        '{"points": [2, 2, 8, 8]}',
+        '{"found": {"positive_points": [[2, 2], [8, 8]]}}',
+        "{'points': [[2, 2], [8, 8]]}",
+        '{"points": [[2, 2], [8, 8]]',
+        '{"points": [[2, 2], [8, 8], [1,',
+        '```json\n{"point_2d": [[2, 2], [8, 8]]}\n```',
+        '{"labels": [0, 0, 8, 8]}',
+    ],
+)
+def test_points_are_no_box(text):
+    assert mask_from_text(text, (10, 10)) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"bbox_2d": [2, 2, 4, 4], "points": [[0, 0], [9, 9]], "labels": [1, 0]}',
+        '[{"points": [[0, 0], [9, 9]], "bbox_2d": [2, 2, 4, 4]}]',
+        "{'points': [[0, 0], [9, 9]], 'bbox_2d': [2, 2, 4, 4]}",
+        '{"bbox_2d": [2, 2, 4, 4], "labels": [0, 0, 9, 9]}',
+        '[[2, 2, 4, 4]] and {"points": [[0, 0], [9, 9]]}',
+    ],
+)
+def test_a_box_beside_points_is_filled_alone(text):
+    assert mask_from_text(text, (10, 10)).sum() == 4
+
+
+def test_points_without_a_segmenter_are_a_failure_that_says_what_to_type(folder):
+    text = '{"points": [[2, 2], [8, 8]]}'
+    found = scored(folder, [row()], completions=[text])
+    assert list(found.failures) == ["points, which only a segmenter makes a mask of (--sam MODEL)"]
+
+
 def test_masks_described_in_words_are_scored_like_files(folder):
     text = '{"polygon": [[10, 5], [15, 5], [15, 15], [10, 15]]}'
     found = scored(folder, [row(), row()], completions=[text, "no idea"])

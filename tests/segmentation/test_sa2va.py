@@ -161,3 +161,26 @@ def test_the_state_at_the_seg_token_moves_the_mask_and_gets_gradient(tiny):
     assert (
         len(segmenter.text_log_prob()) == len(segmenter.processor.tokenizer("Sure, [SEG].")["input_ids"]) + 1
     )
+
+
+def test_pictures_that_go_through_together_get_what_each_gets_alone(tiny):
+    """Sizes with as many tokens share a pass, others do not; masks and words stay in the pictures' order."""
+    segmenter = load_segmenter(str(tiny), dtype="float32")
+    calls = []
+    counted = segmenter.model.register_forward_hook(lambda *_: calls.append(1))
+    sizes = [(48, 40), (168, 28), (48, 40), (40, 48)]
+    rng = np.random.default_rng(1)
+    examples = [Example("", rng.integers(0, 255, (*size, 3), dtype=np.uint8), None) for size in sizes]
+    with torch.no_grad():
+        together = segmenter.logits(segmenter.model, examples)
+        said = segmenter.text_log_prob()
+        passes = len(calls)
+        alone = [segmenter.logits(segmenter.model, [example])[0] for example in examples]
+        said_alone = segmenter.text_log_prob()
+    counted.remove()
+    assert passes < len(sizes)
+    assert [tuple(one.shape) for one in together] == sizes
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(said, said_alone, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(together[0], together[2])

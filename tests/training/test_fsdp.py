@@ -4,6 +4,7 @@ accelerate takes FSDP up on GPUs alone; here it is let to do so on the CPU (`fsd
 """
 
 import os
+import pickle
 import shutil
 from types import SimpleNamespace
 
@@ -16,8 +17,9 @@ from medgrpo.config.checks import check
 from medgrpo.config.presets import resolve_run
 from medgrpo.config.sections import LaunchConfig
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
-from medgrpo.errors import UsageError
+from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.training.before.launch import FSDP, accelerate_config
+from medgrpo.training.trainers.parts import CONTENTS, check_contents, in_parts
 from medgrpo.training.trainers.sharding import sum_in_float32
 from tests.training.conftest import TINY, losses, prompt_order, two_processes
 from tests.training.fsdp_on_cpu import environment
@@ -80,7 +82,8 @@ def test_an_adapter_on_both_towers_learns_as_under_ddp(every_second_row, tmp_pat
     assert saved[0].keys() == saved[1].keys()
     for name, weight in saved[0].items():
         torch.testing.assert_close(saved[1][name], weight, atol=1e-5, rtol=0)
-    assert os.path.isfile(tmp_path / "fsdp/checkpoints/checkpoint-2/pytorch_model_fsdp.bin")  # it was FSDP
+    parts = tmp_path / "fsdp/checkpoints/checkpoint-2"  # it was FSDP, and each process wrote its own
+    assert {file.name for file in parts.glob("*/*.distcp")} == {"__0_0.distcp", "__1_0.distcp"}
 
 
 @pytest.mark.slow
@@ -91,6 +94,26 @@ def test_full_tuning_goes_on_inside_a_cycle_as_if_uninterrupted(every_second_row
     assert trained(tmp_path / "cut", words, fsdp=True) == whole
     assert [step for step, _ in whole] == [1, 2, 3, 4, 5]
     assert any(loss != 0 for _, loss in whole)
+    optimiser = tmp_path / "cut/checkpoints/checkpoint-3/optimizer_0"
+    sizes = [(optimiser / f"__{process}_0.distcp").stat().st_size for process in (0, 1)]
+    assert max(sizes) < 0.6 * sum(sizes)
+    check_contents(optimiser / CONTENTS)
+
+
+def test_a_table_of_contents_that_would_run_code_is_refused(tmp_path):
+    class Planted:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    folder = tmp_path / "checkpoint-1" / "optimizer_0"
+    folder.mkdir(parents=True)
+    (folder / CONTENTS).write_bytes(pickle.dumps(Planted()))
+    accelerator = SimpleNamespace(
+        state=SimpleNamespace(fsdp_plugin=FullyShardedDataParallelPlugin(fsdp_version=2))
+    )
+    with pytest.raises(MedgrpoError, match=r"posix.mkdir"), in_parts(accelerator, folder.parent):
+        pass
+    assert not (tmp_path / "ran").exists()
 
 
 def test_accelerate_is_told_of_fsdp2():

@@ -8,6 +8,7 @@ from medgrpo.config.sections import LaunchConfig
 from medgrpo.errors import UsageError
 from medgrpo.training.before.launch import (
     accelerate_config,
+    check_numbers,
     deepspeed_file,
     machine_number,
     needs_launch,
@@ -25,6 +26,24 @@ def test_one_process_needs_no_launcher():
 def test_a_launched_process_does_not_launch_again(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert not needs_launch(LaunchConfig(gpus=2))
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"RANK": "x"}, "RANK"),
+        ({"LOCAL_RANK": ""}, "LOCAL_RANK"),
+        ({"MASTER_PORT": "http"}, "MASTER_PORT"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "of WORLD_SIZE 2"),
+        ({"LOCAL_RANK": "-1", "LOCAL_WORLD_SIZE": "1"}, "LOCAL_RANK is -1"),
+    ],
+)
+def test_variables_of_a_launcher_that_make_no_sense_are_named(variables, named):
+    with pytest.raises(UsageError, match=named):
+        check_numbers(variables)
+    check_numbers(
+        {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_PORT": "1"}
+    )
 
 
 def test_two_machines_take_their_address_from_the_environment():

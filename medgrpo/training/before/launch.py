@@ -33,8 +33,35 @@ FSDP = {
 
 
 def is_child() -> bool:
-    """Whether this process was started by a launcher (ours, torchrun or accelerate)."""
+    """Whether this process was started by a launcher (ours, torchrun or accelerate).
+
+    Raises:
+        UsageError: the variables of a launcher are no numbers, or contradict each other.
+    """
+    check_numbers(os.environ)
     return CHILD in os.environ or "LOCAL_RANK" in os.environ
+
+
+def check_numbers(environment: Mapping[str, str]) -> None:
+    """Refuse variables of a launcher that accelerate could not read, or that name a process outside of the world."""
+    numbers: dict[str, int] = {}
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
+        if name in environment:
+            try:
+                numbers[name] = int(environment[name])
+            except ValueError as error:
+                raise UsageError(
+                    f"the variable {name} is {environment[name]!r:.80}",
+                    expected="a whole number, as torchrun and accelerate set it",
+                    hint=f"unset {name}",
+                ) from error
+    for one, of in (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE")):
+        if one in numbers and of in numbers and not 0 <= numbers[one] < numbers[of]:
+            raise UsageError(
+                f"the variable {one} is {numbers[one]}, of {of} {numbers[of]}",
+                expected=f"a number from 0 on, below {of}",
+                hint=f"unset {one} {of}, or start the run by torchrun",
+            )
 
 
 def rank() -> int:

@@ -24,6 +24,7 @@ from medgrpo.training.trainers.optimizer import (
     separate_rates,
     start_above_zero,
 )
+from medgrpo.training.trainers.parts import in_parts
 from medgrpo.training.trainers.sampler import EpochOrder
 
 if TYPE_CHECKING:
@@ -180,11 +181,16 @@ class RunTrainer:
     def load_extra_state(self, folder: Path) -> None:
         """Take up what `save_extra_state` wrote; the stage's own state was taken up before (`go_back.py`)."""
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        with in_parts(self.accelerator):  # type: ignore[attr-defined]
+            super()._save_optimizer_and_scheduler(output_dir)  # type: ignore[misc]
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         # A checkpoint brings its learning rate and weight decay along, and a change on resume would have no
         # effect. DeepSpeed loads its own elsewhere.
         wanted = None if self.is_deepspeed_enabled else group_settings(self.optimizer)  # type: ignore[attr-defined]
-        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        with in_parts(self.accelerator, None if checkpoint is None else Path(checkpoint)):  # type: ignore[attr-defined]
+            super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
             if wanted is not None:
                 apply_settings(self.optimizer, self.lr_scheduler, wanted)
@@ -198,7 +204,8 @@ class RunTrainer:
         is_plain = type(inner).__module__.startswith("transformers.") and not self.is_fsdp_enabled  # type: ignore[attr-defined]
         if not is_plain:
             check_adapter_of(Path(resume_from_checkpoint), inner, self.context.config.model.path or "")
-            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+            with in_parts(self.accelerator, Path(resume_from_checkpoint)):  # type: ignore[attr-defined]
+                super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
         saved, found = type(inner).from_pretrained(
             resume_from_checkpoint, dtype=inner.dtype, output_loading_info=True

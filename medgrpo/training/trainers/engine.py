@@ -49,10 +49,11 @@ class Engine:
         self.is_on = reason is None
         by_kernel = False
         if self.is_on:
+            device = trainer.accelerator.device
             is_half = trainer.args.bf16 or trainer.args.fp16
-            by_kernel = use_kernel(trainer.model, is_half=is_half)
+            by_kernel = use_kernel(trainer.model, device, is_half=is_half)
             if trainer.ref_model is not None:
-                use_kernel(trainer.ref_model, is_half=is_half)
+                use_kernel(trainer.ref_model, device, is_half=is_half)
         if context.config.engine.fused_adapters and trainer.accelerator.device.type == "cuda":
             fused = fuse(trainer.model) if is_whole(trainer) else 0
             if fused:

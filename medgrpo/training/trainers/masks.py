@@ -311,41 +311,51 @@ class MaskTrainer(RunTrainer, Trainer):
     # ------------------------------------------------------------------------------------- loss
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
-        """Mean over the pass's pictures."""
-        total: Any = 0.0
-        for number in inputs["numbers"]:
-            example = self.examples[number]
-            if self.learns_by_reward:
-                total = total + self._by_reward(model, example, number)
-            else:
-                total = total + self._by_imitation(model, example)
-        loss = total / len(inputs["numbers"])
+        """Mean over the pass's pictures, whose logits are computed together."""
+        examples = [self.examples[number] for number in inputs["numbers"]]
+        if self.learns_by_reward and self._speaks:
+            each = [
+                spoken_loss(self, model, example, number, self._objective())
+                for example, number in zip(examples, inputs["numbers"], strict=True)
+            ]
+        else:
+            each = self._by_logits(model, examples, inputs["numbers"])
+        loss = torch.stack([one.reshape(()) for one in each]).mean()
         return (loss, {}) if return_outputs else loss
 
-    def _by_imitation(self, model: Any, example: Example) -> Tensor:
+    @property
+    def _speaks(self) -> bool:
+        """Whether answers are sampled beside their masks."""
+        return self.context.config.masks.text == "sampled" and hasattr(self.segmenter, "answers")
+
+    def _objective(self) -> MaskObjective:
+        return (
+            self.objective.with_recall(self.recall)
+            if self.context.config.masks.dynamic_recall
+            else self.objective
+        )
+
+    def _by_logits(self, model: Any, examples: list[Example], numbers: list[int]) -> list[Tensor]:
         with self.context.clock.phase("rollout"):
-            logits = self.segmenter.logits(model, [example])[0]
-        loss = supervised(self.context.config.masks.warm_start_loss, logits, example)
-        self.note("mask_loss", loss)
-        said = self.segmenter.text_log_prob()
+            logits = self.segmenter.logits(model, examples)
+            said = self.segmenter.text_log_prob()
+        if self.learns_by_reward:  # a fixed answer is no action
+            return [self._by_reward(model, *of_one) for of_one in zip(logits, examples, numbers, strict=True)]
+        losses = [self._by_imitation(*of_one) for of_one in zip(logits, examples, strict=True)]
         if said is not None:
             spoken = -said.mean()
             self.note("text_loss", spoken)
-            loss = loss + spoken
+            losses = [loss + spoken for loss in losses]
+        return losses
+
+    def _by_imitation(self, logits: Tensor, example: Example) -> Tensor:
+        loss = supervised(self.context.config.masks.warm_start_loss, logits, example)
+        self.note("mask_loss", loss)
         return loss
 
-    def _by_reward(self, model: Any, example: Example, number: int) -> Tensor:
-        settings = self.context.config
-        objective = self.objective
-        if settings.masks.dynamic_recall:
-            objective = objective.with_recall(self.recall)
-        assert example.truth is not None
-        if settings.masks.text == "sampled" and hasattr(self.segmenter, "answers"):
-            return spoken_loss(self, model, example, number, objective)
-        with self.context.clock.phase("rollout"):
-            logits = self.segmenter.logits(model, [example])[0]
-            self.segmenter.text_log_prob()  # a fixed answer is no action
-            group = self.group_of(objective, logits, example, number)
+    def _by_reward(self, model: Any, logits: Tensor, example: Example, number: int) -> Tensor:
+        objective = self._objective()
+        group = self.group_of(objective, logits, example, number)
         loss, clipped = policy_loss(objective, group, logits)
         self.note("clip_ratio", clipped)
         return loss + self.beside(model, logits, example)

@@ -24,33 +24,24 @@ use crate::simd;
 #[must_use]
 pub fn maximise(gains: &[f64], rows: usize, columns: usize) -> Vec<(usize, usize)> {
     assert_eq!(gains.len(), rows * columns, "gains must be rows × columns");
-    let finite = gains.iter().filter(|gain| gain.is_finite());
-    let largest = finite.fold(0.0, |most: f64, gain| most.max(gain.abs()));
-    // Sums along a path must stay finite.
-    let scale = if largest > 1e250 {
-        2f64.powi(-200)
+    let clean;
+    let gains = if is_plain(gains) {
+        gains
     } else {
-        1.0
-    };
-    let cost = |gain: f64| {
-        if gain.is_finite() {
-            -gain * scale
-        } else {
-            0.0
-        }
+        clean = cleaned(gains);
+        &clean
     };
     if rows <= columns {
-        let costs: Vec<f64> = gains.iter().map(|&gain| cost(gain)).collect();
-        let matched = simd::assign(&costs, rows, columns);
+        let matched = simd::assign(gains, rows, columns);
         return matched.into_iter().enumerate().collect();
     }
-    let mut costs = vec![0.0; gains.len()];
+    let mut turned = vec![0.0; gains.len()];
     for (row, values) in gains.chunks_exact(columns.max(1)).enumerate() {
         for (column, &gain) in values.iter().enumerate() {
-            costs[column * rows + row] = cost(gain);
+            turned[column * rows + row] = gain;
         }
     }
-    let matched = simd::assign(&costs, columns, rows);
+    let matched = simd::assign(&turned, columns, rows);
     let mut pairs: Vec<_> = matched
         .into_iter()
         .enumerate()
@@ -60,22 +51,47 @@ pub fn maximise(gains: &[f64], rows: usize, columns: usize) -> Vec<(usize, usize
     pairs
 }
 
+/// Sums of gains along a path stay finite up to here.
+const LARGEST: f64 = 1e250;
+
+/// Whether gains can be used as they are: all finite, and none so large that sums would not be.
+fn is_plain(gains: &[f64]) -> bool {
+    let is_plain = |values: &[f64]| values.iter().all(|gain| gain.abs() <= LARGEST);
+    let (groups, rest) = gains.as_chunks::<32>();
+    let group_is_plain = |group: &[f64; 32]| {
+        // Without a way out in between, which vectorises.
+        group
+            .iter()
+            .fold(true, |all, gain| all & (gain.abs() <= LARGEST))
+    };
+    groups.iter().all(group_is_plain) && is_plain(rest)
+}
+
+/// What is not finite as 0, and all made smaller where one is too large.
+fn cleaned(gains: &[f64]) -> Vec<f64> {
+    let finite = |gain: f64| if gain.is_finite() { gain } else { 0.0 };
+    let is_large = gains.iter().any(|&gain| finite(gain).abs() > LARGEST);
+    let scale = if is_large { 2f64.powi(-200) } else { 1.0 };
+    gains.iter().map(|&gain| finite(gain) * scale).collect()
+}
+
 const FREE: usize = usize::MAX;
 
-/// Who has whom, and the prices of columns: never above 0, and 0 where a column is free.
+/// Who has whom, and the prices of columns: never below 0, and 0 where a column is free. What a column costs a row is its
+/// price less the gain.
 struct Market<'a> {
-    costs: &'a [f64],
+    gains: &'a [f64],
     columns: usize,
     price: Vec<f64>,
     row_of: Vec<usize>,
     column_of: Vec<usize>,
 }
 
-/// The column of each row in an assignment of least cost; `rows ≤ columns`. Compiled once for each instruction set.
+/// The column of each row in an assignment of most gain; `rows ≤ columns`. Compiled once for each instruction set.
 #[inline(always)]
-pub(crate) fn assign_body(costs: &[f64], rows: usize, columns: usize) -> Vec<usize> {
+pub(crate) fn assign_body(gains: &[f64], rows: usize, columns: usize) -> Vec<usize> {
     let mut market = Market {
-        costs,
+        gains,
         columns,
         price: vec![0.0; columns],
         row_of: vec![FREE; columns],
@@ -83,7 +99,11 @@ pub(crate) fn assign_body(costs: &[f64], rows: usize, columns: usize) -> Vec<usi
     };
     let mut free: Vec<usize> = (0..rows).collect();
     for _ in 0..BIDDING_ROUNDS {
+        let before = free.len();
         free = market.bid(free);
+        if 4 * free.len() > 3 * before {
+            break; // where much is equal, rows take columns from each other for ever
+        }
     }
     let mut path = Path::new(columns);
     for row in free {
@@ -92,7 +112,7 @@ pub(crate) fn assign_body(costs: &[f64], rows: usize, columns: usize) -> Vec<usi
     market.column_of
 }
 
-/// Rounds of bidding before paths are searched.
+/// Most rounds of bidding before paths are searched.
 const BIDDING_ROUNDS: usize = 4;
 
 impl Market<'_> {
@@ -104,11 +124,11 @@ impl Market<'_> {
         let mut waiting = free;
         waiting.reverse();
         while let Some(row) = waiting.pop() {
-            let costs = &self.costs[row * self.columns..][..self.columns];
-            let (best, mut column, second) = two_least(costs, &self.price);
+            let gains = &self.gains[row * self.columns..][..self.columns];
+            let (best, mut column, second) = two_least(gains, &self.price);
             let raise = second.0 - best;
             if raise > 0.0 && raise.is_finite() {
-                self.price[column] -= raise;
+                self.price[column] += raise;
             } else if self.row_of[column] != FREE && second.1 != FREE {
                 column = second.1; // as good, and perhaps free
             }
@@ -135,9 +155,9 @@ impl Market<'_> {
         // Reduced cost of the row's own column, so that lengths stay those of the path.
         let mut base = 0.0;
         let (last, reached) = loop {
-            let costs = &self.costs[row * self.columns..][..self.columns];
+            let gains = &self.gains[row * self.columns..][..self.columns];
             path.rows.push((row, base));
-            let least = path.relax(costs, &self.price, base);
+            let least = path.relax(gains, &self.price, base);
             let column = path.nearest(least, &self.row_of);
             path.done.push((column, path.length[column]));
             path.open[column] = f64::INFINITY;
@@ -146,7 +166,7 @@ impl Market<'_> {
             }
             row = self.row_of[column];
             base = path.length[column]
-                - (self.costs[row * self.columns + column] - self.price[column]);
+                - (self.price[column] - self.gains[row * self.columns + column]);
         };
         // Backwards, at the prices that the lengths were measured with: from the row that gave a column its length.
         let mut column = last;
@@ -159,22 +179,22 @@ impl Market<'_> {
             }
         }
         for &(column, length) in &path.done {
-            self.price[column] += length - reached;
+            self.price[column] += reached - length;
         }
     }
 }
 
-/// The least of cost − price, its column, and the second least with its column ([`FREE`] where there is none).
+/// The least of price − gain, its column, and the second least with its column ([`FREE`] where there is none).
 #[inline(always)]
-fn two_least(costs: &[f64], price: &[f64]) -> (f64, usize, (f64, usize)) {
+fn two_least(gains: &[f64], price: &[f64]) -> (f64, usize, (f64, usize)) {
     // Lane by lane first: eight pairs of least values without a branch, which is what vectorises.
     const LANES: usize = 8;
     let (mut least, mut second) = ([f64::INFINITY; LANES], [f64::INFINITY; LANES]);
-    let (cost_lanes, cost_rest) = costs.as_chunks::<LANES>();
+    let (gain_lanes, gain_rest) = gains.as_chunks::<LANES>();
     let (price_lanes, price_rest) = price.as_chunks::<LANES>();
-    for (cost, price) in cost_lanes.iter().zip(price_lanes) {
+    for (gain, price) in gain_lanes.iter().zip(price_lanes) {
         for lane in 0..LANES {
-            let value = cost[lane] - price[lane];
+            let value = price[lane] - gain[lane];
             let larger = if value > least[lane] {
                 value
             } else {
@@ -192,45 +212,55 @@ fn two_least(costs: &[f64], price: &[f64]) -> (f64, usize, (f64, usize)) {
             };
         }
     }
-    let (mut best, mut next) = (f64::INFINITY, f64::INFINITY);
-    let rest = cost_rest.iter().zip(price_rest).map(|(c, p)| c - p);
-    for value in least.into_iter().chain(second).chain(rest) {
-        if value < best {
-            next = best;
-            best = value;
-        } else if value < next {
-            next = value;
+    // Halves upon each other: the second least is the larger of two leasts or one of the two seconds.
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            let (one, other) = (least[lane], least[lane + half]);
+            let larger = if one > other { one } else { other };
+            least[lane] = if one > other { other } else { one };
+            let (one, other) = (second[lane], second[lane + half]);
+            let smaller = if one > other { other } else { one };
+            second[lane] = if larger < smaller { larger } else { smaller };
         }
+        half /= 2;
     }
-    let column = position(costs, price, best, FREE);
-    let other = position(costs, price, next, column);
+    let (mut best, mut next) = (least[0], second[0]);
+    for (gain, price) in gain_rest.iter().zip(price_rest) {
+        let value = price - gain;
+        let larger = if value > best { value } else { best };
+        best = if value < best { value } else { best };
+        next = if larger < next { larger } else { next };
+    }
+    let column = position(gains, price, best, FREE);
+    let other = position(gains, price, next, column);
     (best, column, (next, other))
 }
 
-/// The first column of a value of cost − price that is not `except`; [`FREE`] where there is none.
+/// The first column of a value of price − gain that is not `except`; [`FREE`] where there is none.
 #[inline(always)]
 #[allow(clippy::float_cmp)] // the value was computed the same way
-fn position(costs: &[f64], price: &[f64], wanted: f64, except: usize) -> usize {
+fn position(gains: &[f64], price: &[f64], wanted: f64, except: usize) -> usize {
     const LANES: usize = 16;
-    let (cost_lanes, cost_rest) = costs.as_chunks::<LANES>();
+    let (gain_lanes, gain_rest) = gains.as_chunks::<LANES>();
     let (price_lanes, _) = price.as_chunks::<LANES>();
-    for (group, (cost, price)) in cost_lanes.iter().zip(price_lanes).enumerate() {
+    for (group, (gain, price)) in gain_lanes.iter().zip(price_lanes).enumerate() {
         let mut any = false;
         for lane in 0..LANES {
-            any |= cost[lane] - price[lane] == wanted;
+            any |= price[lane] - gain[lane] == wanted;
         }
         if any {
             for lane in 0..LANES {
                 let column = group * LANES + lane;
-                if cost[lane] - price[lane] == wanted && column != except {
+                if price[lane] - gain[lane] == wanted && column != except {
                     return column;
                 }
             }
         }
     }
-    let from = costs.len() - cost_rest.len();
-    (from..costs.len())
-        .find(|&column| costs[column] - price[column] == wanted && column != except)
+    let from = gains.len() - gain_rest.len();
+    (from..gains.len())
+        .find(|&column| price[column] - gains[column] == wanted && column != except)
         .unwrap_or(FREE)
 }
 
@@ -268,20 +298,20 @@ impl Path {
 
     /// Looks from a row at every column; returns the least length of those not reached yet.
     #[inline(always)]
-    fn relax(&mut self, costs: &[f64], price: &[f64], base: f64) -> f64 {
+    fn relax(&mut self, gains: &[f64], price: &[f64], base: f64) -> f64 {
         const LANES: usize = 8;
         let mut least = [f64::INFINITY; LANES];
-        let columns = costs.len();
+        let columns = gains.len();
         let whole = columns - columns % LANES;
         let groups = self.next.as_chunks_mut::<LANES>().0.iter_mut();
         let groups = groups
             .zip(self.length.as_chunks::<LANES>().0)
             .zip(self.open.as_chunks::<LANES>().0)
-            .zip(costs.as_chunks::<LANES>().0)
+            .zip(gains.as_chunks::<LANES>().0)
             .zip(price.as_chunks::<LANES>().0);
-        for ((((next, length), open), cost), price) in groups {
+        for ((((next, length), open), gain), price) in groups {
             for lane in 0..LANES {
-                let found = base + (cost[lane] - price[lane]) + open[lane];
+                let found = base + (price[lane] - gain[lane]) + open[lane];
                 next[lane] = if found < length[lane] {
                     found
                 } else {
@@ -299,7 +329,7 @@ impl Path {
         }
         let mut all = least.into_iter().fold(f64::INFINITY, f64::min);
         for column in whole..columns {
-            let found = base + (costs[column] - price[column]) + self.open[column];
+            let found = base + (price[column] - gains[column]) + self.open[column];
             self.next[column] = if found < self.length[column] {
                 found
             } else {
@@ -316,7 +346,7 @@ impl Path {
     fn row_before(&self, column: usize, market: &Market<'_>) -> usize {
         let length = self.length[column];
         let gave = |&&(row, base): &&(usize, f64)| {
-            base + (market.costs[row * market.columns + column] - market.price[column]) + 0.0
+            base + (market.price[column] - market.gains[row * market.columns + column]) + 0.0
                 == length
         };
         let found = self.rows.iter().find(gave);

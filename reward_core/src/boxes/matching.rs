@@ -6,6 +6,7 @@
 
 use super::Corners;
 use rustc_hash::FxHashMap;
+use std::cmp::Ordering;
 
 /// Thresholds that one matching can hold: a bit each.
 pub const MAX_THRESHOLDS: usize = 64;
@@ -138,13 +139,18 @@ impl Category {
     fn sort(&mut self, ranges: usize) {
         let mut order: Vec<usize> = (0..self.judged.len()).collect();
         // Stable: pictures come in their order, and their detections by score.
-        order.sort_by(|&a, &b| self.judged[b].score.total_cmp(&self.judged[a].score));
+        order.sort_by(|&a, &b| falling(self.judged[a].score, self.judged[b].score));
         self.judged = order.iter().map(|&index| self.judged[index]).collect();
         let worth = order
             .iter()
             .flat_map(|&index| &self.worth[index * ranges..][..ranges]);
         self.worth = worth.copied().collect();
     }
+}
+
+/// The larger score first; 0 and −0 are equal.
+fn falling(a: f64, b: f64) -> Ordering {
+    (b + 0.0).total_cmp(&(a + 0.0))
 }
 
 /// Memory of the matching.
@@ -169,7 +175,7 @@ impl Matcher {
         self.order.clear();
         self.order.extend(0..detections.len());
         self.order
-            .sort_by(|&a, &b| detections[b].score.total_cmp(&detections[a].score));
+            .sort_by(|&a, &b| falling(detections[a].score, detections[b].score));
         self.overlaps.clear();
         for &index in &self.order {
             let detection = detections[index].corners;
@@ -309,8 +315,8 @@ impl Settings {
         if self.is_strict && !corners.is_valid() {
             return false;
         }
-        // As written: below 0 where one pair of edges is exchanged, which COCO then leaves out.
-        let area = (corners.x2 - corners.x1) * (corners.y2 - corners.y1);
+        // Below 0 where one pair of edges is exchanged, which COCO then leaves out.
+        let area = corners.signed_area();
         area < range[0] || area > range[1]
     }
 }

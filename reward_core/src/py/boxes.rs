@@ -65,8 +65,9 @@ type Pairs<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
 fn assign<'py>(py: Python<'py>, gains: PyReadonlyArray2<'py, f64>) -> Pairs<'py> {
     let view = gains.as_array();
     let (rows, columns) = view.dim();
-    let values: Vec<f64> = view.iter().copied().collect();
-    let pairs = py.detach(|| maximise(&values, rows, columns));
+    let view = view.as_standard_layout();
+    let values = view.as_slice().expect("standard layout");
+    let pairs = py.detach(|| maximise(values, rows, columns));
     let (rows, columns): (Vec<i64>, Vec<i64>) =
         pairs.iter().map(|&(r, c)| (r as i64, c as i64)).unzip();
     (rows.into_pyarray(py), columns.into_pyarray(py))

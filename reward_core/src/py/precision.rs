@@ -119,7 +119,7 @@ impl BoxMatches {
             let mut scenes = Scenes::default();
             for (index, (place, corners, _)) in references.iter().enumerate() {
                 if let Some((category, picture)) = *place {
-                    let target = extras.target(index, corners.ordered());
+                    let target = extras.target(index, *corners);
                     scenes.at(category, picture).targets.push(target);
                 }
             }
@@ -275,7 +275,11 @@ impl ExtraViews {
         let area = self.area[index];
         Target {
             corners,
-            area: if area.is_nan() { corners.area() } else { area },
+            area: if area.is_nan() {
+                corners.signed_area()
+            } else {
+                area
+            },
             is_crowd: self.crowd[index],
             is_ignored: self.ignored[index],
         }

@@ -272,10 +272,10 @@ pub fn euler_number(strips: &Strips) -> i64 {
 }
 
 /// See `assignment::assign_body`.
-pub(crate) fn assign(costs: &[f64], rows: usize, columns: usize) -> Vec<usize> {
+pub(crate) fn assign(gains: &[f64], rows: usize, columns: usize) -> Vec<usize> {
     dispatch!(
-        assign(costs, rows, columns),
-        assignment::assign_body(costs, rows, columns)
+        assign(gains, rows, columns),
+        assignment::assign_body(gains, rows, columns)
     )
 }
 

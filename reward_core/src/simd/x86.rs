@@ -89,8 +89,8 @@ macro_rules! loops {
 
         /// See `assignment::assign_body`.
         $(#[$features])?
-        pub fn assign(costs: &[f64], rows: usize, columns: usize) -> Vec<usize> {
-            assignment::assign_body(costs, rows, columns)
+        pub fn assign(gains: &[f64], rows: usize, columns: usize) -> Vec<usize> {
+            assignment::assign_body(gains, rows, columns)
         }
 
         /// Packs floats above a threshold into bits.
@@ -144,9 +144,20 @@ macro_rules! loops {
     };
 }
 
+/// A bit for each of 64 values, from the bits of `N` at a time.
+#[inline(always)]
+fn word_of<T, const N: usize>(values: &[T; 64], bits: impl Fn(&[T; N]) -> u64) -> u64 {
+    let mut word = 0;
+    for (part, some) in values.as_chunks::<N>().0.iter().enumerate() {
+        word |= bits(some) << (N * part);
+    }
+    word
+}
+
 /// Every x86-64 processor.
 pub mod sse2 {
     use super::super::{overlap_rows, pack_rows, unpack_rows};
+    use super::word_of;
     use crate::boxes::assignment;
     use crate::strips::{self, Strips};
     use crate::{components, overlap, surface, thinning, topology};
@@ -155,65 +166,49 @@ pub mod sse2 {
 
     /// Which of 64 bytes are not zero.
     fn nonzero(bytes: &[u8; 64]) -> u64 {
-        let mut word = 0;
-        for (part, sixteen) in bytes.as_chunks::<16>().0.iter().enumerate() {
-            // SAFETY: SSE2 is part of x86-64; the load reads the 16 bytes of `sixteen`, unaligned.
-            let zero = unsafe {
-                let loaded = _mm_loadu_si128(sixteen.as_ptr().cast());
-                _mm_movemask_epi8(_mm_cmpeq_epi8(loaded, _mm_setzero_si128()))
-            };
-            word |= (u64::from(!zero as u16)) << (16 * part);
-        }
-        word
+        above(bytes, 0)
     }
 
     /// Which of 64 bytes are above the threshold.
     fn above(bytes: &[u8; 64], threshold: u8) -> u64 {
-        let mut word = 0;
-        for (part, sixteen) in bytes.as_chunks::<16>().0.iter().enumerate() {
-            // SAFETY: as in `nonzero`.
+        word_of(bytes, |sixteen: &[u8; 16]| {
+            // SAFETY: SSE2 is part of x86-64; the load reads the 16 bytes of `sixteen`, unaligned.
             let not_above = unsafe {
                 let loaded = _mm_loadu_si128(sixteen.as_ptr().cast());
                 let excess = _mm_subs_epu8(loaded, _mm_set1_epi8(threshold.cast_signed()));
                 _mm_movemask_epi8(_mm_cmpeq_epi8(excess, _mm_setzero_si128()))
             };
-            word |= (u64::from(!not_above as u16)) << (16 * part);
-        }
-        word
+            u64::from(!not_above as u16)
+        })
     }
 
     /// Which of 64 floats are above the threshold; NaN is not.
     fn above_f32(values: &[f32; 64], threshold: f32) -> u64 {
-        let mut word = 0;
-        for (part, four) in values.as_chunks::<4>().0.iter().enumerate() {
+        word_of(values, |four: &[f32; 4]| {
             // SAFETY: SSE2 is part of x86-64; the load reads the 16 bytes of `four`, unaligned.
             let set = unsafe {
                 let loaded = _mm_loadu_ps(four.as_ptr());
                 _mm_movemask_ps(_mm_cmpgt_ps(loaded, _mm_set1_ps(threshold)))
             };
-            word |= u64::from(set.cast_unsigned()) << (4 * part);
-        }
-        word
+            u64::from(set.cast_unsigned())
+        })
     }
 
     /// Which of 64 floats are above the threshold; NaN is not.
     fn above_f64(values: &[f64; 64], threshold: f64) -> u64 {
-        let mut word = 0;
-        for (part, two) in values.as_chunks::<2>().0.iter().enumerate() {
-            // SAFETY: as in `above_f32`.
+        word_of(values, |two: &[f64; 2]| {
+            // SAFETY: as in `above_f32`, of `two`.
             let set = unsafe {
                 let loaded = _mm_loadu_pd(two.as_ptr());
                 _mm_movemask_pd(_mm_cmpgt_pd(loaded, _mm_set1_pd(threshold)))
             };
-            word |= u64::from(set.cast_unsigned()) << (2 * part);
-        }
-        word
+            u64::from(set.cast_unsigned())
+        })
     }
 
     /// Which of 64 numbers are `first` or up to `span` more.
     fn within_u16(values: &[u16; 64], first: u16, span: u16) -> u64 {
-        let mut word = 0;
-        for (part, sixteen) in values.as_chunks::<16>().0.iter().enumerate() {
+        word_of(values, |sixteen: &[u16; 16]| {
             let [low, high] = [0, 8].map(|from| {
                 let eight = &sixteen[from..from + 8];
                 // SAFETY: SSE2 is part of x86-64; the load reads the 16 bytes of `eight`, unaligned.
@@ -226,9 +221,8 @@ pub mod sse2 {
             });
             // SAFETY: SSE2 is part of x86-64.
             let set = unsafe { _mm_movemask_epi8(_mm_packs_epi16(low, high)) };
-            word |= u64::from(set as u16) << (16 * part);
-        }
-        word
+            u64::from(set as u16)
+        })
     }
 
     use super::super::{scalar_bytes as spread, Scalar};
@@ -261,6 +255,7 @@ pub mod sse2 {
 /// Haswell, Zen and later.
 pub mod avx2 {
     use super::super::{overlap_rows, pack_rows, unpack_rows};
+    use super::word_of;
     use crate::boxes::assignment;
     use crate::strips::{self, Strips};
     use crate::thinning_rule::Bits;
@@ -272,58 +267,44 @@ pub mod avx2 {
     /// Which of 64 bytes are not zero.
     #[target_feature(enable = "avx2")]
     fn nonzero(bytes: &[u8; 64]) -> u64 {
-        let zero = _mm256_setzero_si256();
-        let mut word = 0;
-        for (part, half) in bytes.as_chunks::<32>().0.iter().enumerate() {
-            // SAFETY: the load reads the 32 bytes of `half`, unaligned.
-            let loaded = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
-            let equal = _mm256_movemask_epi8(_mm256_cmpeq_epi8(loaded, zero));
-            word |= u64::from(!equal.cast_unsigned()) << (32 * part);
-        }
-        word
+        above(bytes, 0)
     }
 
     /// Which of 64 bytes are above the threshold.
     #[target_feature(enable = "avx2")]
     fn above(bytes: &[u8; 64], threshold: u8) -> u64 {
         let limit = _mm256_set1_epi8(threshold.cast_signed());
-        let mut word = 0;
-        for (part, half) in bytes.as_chunks::<32>().0.iter().enumerate() {
-            // SAFETY: as in `nonzero`.
+        word_of(bytes, |half: &[u8; 32]| {
+            // SAFETY: the load reads the 32 bytes of `half`, unaligned.
             let loaded = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
             let excess = _mm256_subs_epu8(loaded, limit);
             let equal = _mm256_movemask_epi8(_mm256_cmpeq_epi8(excess, _mm256_setzero_si256()));
-            word |= u64::from(!equal.cast_unsigned()) << (32 * part);
-        }
-        word
+            u64::from(!equal.cast_unsigned())
+        })
     }
 
     /// Which of 64 floats are above the threshold; NaN is not.
     #[target_feature(enable = "avx2")]
     fn above_f32(values: &[f32; 64], threshold: f32) -> u64 {
         let limit = _mm256_set1_ps(threshold);
-        let mut word = 0;
-        for (part, eight) in values.as_chunks::<8>().0.iter().enumerate() {
+        word_of(values, |eight: &[f32; 8]| {
             // SAFETY: the load reads the 32 bytes of `eight`, unaligned.
             let loaded = unsafe { _mm256_loadu_ps(eight.as_ptr()) };
             let set = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(loaded, limit));
-            word |= u64::from(set.cast_unsigned()) << (8 * part);
-        }
-        word
+            u64::from(set.cast_unsigned())
+        })
     }
 
     /// Which of 64 floats are above the threshold; NaN is not.
     #[target_feature(enable = "avx2")]
     fn above_f64(values: &[f64; 64], threshold: f64) -> u64 {
         let limit = _mm256_set1_pd(threshold);
-        let mut word = 0;
-        for (part, four) in values.as_chunks::<4>().0.iter().enumerate() {
+        word_of(values, |four: &[f64; 4]| {
             // SAFETY: the load reads the 32 bytes of `four`, unaligned.
             let loaded = unsafe { _mm256_loadu_pd(four.as_ptr()) };
             let set = _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_GT_OQ>(loaded, limit));
-            word |= u64::from(set.cast_unsigned()) << (4 * part);
-        }
-        word
+            u64::from(set.cast_unsigned())
+        })
     }
 
     /// Which of 64 numbers are `first` or up to `span` more.
@@ -333,8 +314,7 @@ pub mod avx2 {
             _mm256_set1_epi16(first.cast_signed()),
             _mm256_set1_epi16(span.cast_signed()),
         );
-        let mut word = 0;
-        for (part, half) in values.as_chunks::<32>().0.iter().enumerate() {
+        word_of(values, |half: &[u16; 32]| {
             let [low, high] = [0, 16].map(|from| {
                 let sixteen = &half[from..from + 16];
                 // SAFETY: the load reads the 32 bytes of `sixteen`, unaligned.
@@ -344,10 +324,8 @@ pub mod avx2 {
             });
             // Packing takes halves of 128 bits in turns; put them in order.
             let bytes = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi16(low, high));
-            let set = _mm256_movemask_epi8(bytes);
-            word |= u64::from(set.cast_unsigned()) << (32 * part);
-        }
-        word
+            u64::from(_mm256_movemask_epi8(bytes).cast_unsigned())
+        })
     }
 
     /// 64 bits as bytes 0 and 1.
@@ -504,6 +482,7 @@ pub mod avx2 {
 /// Ice Lake, Zen 4 and later.
 pub mod avx512 {
     use super::super::{overlap_rows, pack_rows, unpack_rows};
+    use super::word_of;
     use crate::boxes::assignment;
     use crate::strips::{self, Strips};
     use crate::{components, overlap, surface, thinning, topology};
@@ -513,15 +492,13 @@ pub mod avx512 {
     /// Which of 64 bytes are not zero.
     #[target_feature(enable = "avx512f,avx512bw")]
     fn nonzero(bytes: &[u8; 64]) -> u64 {
-        // SAFETY: the load reads the 64 bytes of `bytes`, unaligned.
-        let loaded = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
-        _mm512_test_epi8_mask(loaded, loaded)
+        above(bytes, 0)
     }
 
     /// Which of 64 bytes are above the threshold.
     #[target_feature(enable = "avx512f,avx512bw")]
     fn above(bytes: &[u8; 64], threshold: u8) -> u64 {
-        // SAFETY: as in `nonzero`.
+        // SAFETY: the load reads the 64 bytes of `bytes`, unaligned.
         let loaded = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
         _mm512_cmpgt_epu8_mask(loaded, _mm512_set1_epi8(threshold.cast_signed()))
     }
@@ -530,28 +507,22 @@ pub mod avx512 {
     #[target_feature(enable = "avx512f,avx512bw")]
     fn above_f32(values: &[f32; 64], threshold: f32) -> u64 {
         let limit = _mm512_set1_ps(threshold);
-        let mut word = 0;
-        for (part, sixteen) in values.as_chunks::<16>().0.iter().enumerate() {
+        word_of(values, |sixteen: &[f32; 16]| {
             // SAFETY: the load reads the 64 bytes of `sixteen`, unaligned.
             let loaded = unsafe { _mm512_loadu_ps(sixteen.as_ptr()) };
-            let set = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(loaded, limit);
-            word |= u64::from(set) << (16 * part);
-        }
-        word
+            u64::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(loaded, limit))
+        })
     }
 
     /// Which of 64 floats are above the threshold; NaN is not.
     #[target_feature(enable = "avx512f,avx512bw")]
     fn above_f64(values: &[f64; 64], threshold: f64) -> u64 {
         let limit = _mm512_set1_pd(threshold);
-        let mut word = 0;
-        for (part, eight) in values.as_chunks::<8>().0.iter().enumerate() {
+        word_of(values, |eight: &[f64; 8]| {
             // SAFETY: the load reads the 64 bytes of `eight`, unaligned.
             let loaded = unsafe { _mm512_loadu_pd(eight.as_ptr()) };
-            let set = _mm512_cmp_pd_mask::<_CMP_GT_OQ>(loaded, limit);
-            word |= u64::from(set) << (8 * part);
-        }
-        word
+            u64::from(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(loaded, limit))
+        })
     }
 
     /// Which of 64 numbers are `first` or up to `span` more.
@@ -561,14 +532,14 @@ pub mod avx512 {
             _mm512_set1_epi16(first.cast_signed()),
             _mm512_set1_epi16(span.cast_signed()),
         );
-        let mut word = 0;
-        for (part, half) in values.as_chunks::<32>().0.iter().enumerate() {
+        word_of(values, |half: &[u16; 32]| {
             // SAFETY: the load reads the 64 bytes of `half`, unaligned.
             let loaded = unsafe { _mm512_loadu_si512(half.as_ptr().cast()) };
-            let set = _mm512_cmple_epu16_mask(_mm512_sub_epi16(loaded, first), span);
-            word |= u64::from(set) << (32 * part);
-        }
-        word
+            u64::from(_mm512_cmple_epu16_mask(
+                _mm512_sub_epi16(loaded, first),
+                span,
+            ))
+        })
     }
 
     /// 64 bits as bytes 0 and 1.

@@ -1,0 +1,85 @@
+"""Checkpoints under FSDP2: each process writes and reads its own part, and nobody gathers the optimiser.
+
+torch.distributed.checkpoint keeps them so that another number of processes can read them. Its table of contents
+is a pickle, which torch reads as it is; here it is read first by a reader that knows the classes of such tables alone.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medgrpo.errors import MedgrpoError
+
+CONTENTS = ".metadata"
+"""torch's name for the table of contents of a folder of parts."""
+_TABLE = "torch.distributed.checkpoint."
+_KNOWN = frozenset({
+    ("builtins", "set"), ("collections", "OrderedDict"), ("torch", "Size"), ("torch.serialization", "_get_layout"),
+    *((f"{_TABLE}metadata", name) for name in (
+        "BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta",
+        "TensorProperties", "TensorStorageMetadata", "_MEM_FORMAT_ENCODING",
+    )),
+    ("pathlib", "PosixPath"), ("pathlib", "WindowsPath"), ("pathlib._local", "PosixPath"), ("pathlib._local", "WindowsPath"),
+    (f"{_TABLE}filesystem", "_StorageInfo"), (f"{_TABLE}filesystem", "_StoragePrefix"),
+})  # fmt: skip
+"""What such a table is made of, besides torch's types of numbers."""
+
+
+@contextmanager
+def in_parts(accelerator: Any, checkpoint: Path | None = None) -> Iterator[None]:
+    """For the length of the block, FSDP's states are written and read in parts; nothing changes without FSDP.
+
+    Args:
+        checkpoint: one to read; None: one is written. Those of older versions are whole and are read as such.
+
+    Raises:
+        MedgrpoError: a table of contents holds more than such a table does.
+    """
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    tables = sorted(checkpoint.glob(f"*/{CONTENTS}")) if checkpoint is not None else []
+    if plugin is None or (checkpoint is not None and not tables):
+        yield
+        return
+    for table in tables:
+        check_contents(table)
+    names = ("state_dict_type", "state_dict_config", "optim_state_dict_config")
+    before = {name: getattr(plugin, name) for name in names}
+    for name in names:
+        setattr(plugin, name, None)
+    try:
+        plugin.set_state_dict_type("SHARDED_STATE_DICT")
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(plugin, name, value)
+
+
+def check_contents(table: Path) -> None:
+    """Refuse a table of contents that would run code.
+
+    Raises:
+        MedgrpoError: it names anything else than the classes of such a table, or is broken.
+    """
+    with table.open("rb") as file:
+        try:
+            _Reader(file).load()
+        except Exception as error:  # noqa: BLE001 pickle raises anything
+            raise MedgrpoError(
+                f"{table} is no table of contents of a checkpoint: {error}",
+                expected="what torch.distributed.checkpoint wrote",
+                hint="resume from an earlier checkpoint; a file from elsewhere that names other things may run code",
+            ) from None
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        import torch
+
+        is_type = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if is_type or (module, name) in _KNOWN:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it names {module}.{name}")

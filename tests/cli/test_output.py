@@ -1,0 +1,75 @@
+"""Tables and lines on terminals of any width: nothing is lost, words stay whole, what may be pasted stays in one line."""
+
+import io
+import re
+
+import pytest
+
+from medgrpo.cli.output import Output, wrapped
+
+HEADS = ["metric", "value", "interval", "blind baseline"]
+ROWS = [["answer_match", 0.8123, "0.713 – 0.894", 0.4], ["modality_match", None, "", 0.3]]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("width", [100, 80, 40, 20])
+def test_a_table_loses_nothing_however_narrow(width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    Output().table("Figures", HEADS, ROWS)
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= width
+    words = re.sub(r"[│\s]+", " ", said)
+    for part in ("answer_match", "0.812", "0.713 – 0.894", "modality_match", "0.400", "blind", "baseline"):
+        assert part in words
+
+
+@pytest.mark.parametrize("width", [120, 60])
+def test_words_of_a_header_are_not_cut(width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    heads = ["stage", "method", "steps", "prompts", "samples", "batch", "passes", "epochs"]
+    Output().table("", heads, [["main", "grpo", 100, 16, 128, 128, 1, 0.67]])
+    said = capsys.readouterr().out
+    assert all(head in said for head in heads)
+
+
+def test_a_path_may_be_broken_and_is_whole_where_that_is_asked(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    path = "runs/a-rather-long-name-of-a-run-20261130-1"
+    Output().table("", ["run", "status"], [[path, "finished"]], whole=1)
+    assert path in capsys.readouterr().out
+
+
+def test_a_line_is_broken_between_words_on_a_terminal_only(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    line = "warning: closed accuracy 1.000 is not shown to be above its majority baseline 0.500"
+    shown = wrapped(line, Terminal())
+    assert max(map(len, shown.splitlines())) <= 40
+    assert " ".join(shown.split()) == line
+    assert wrapped(line, io.StringIO()) == line
+
+
+def test_what_may_be_pasted_stays_in_one_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    line = "next: medgrpo train --method dpo --model runs/balanced-20261130-1 --data pairs"
+    assert wrapped(line, Terminal()) == line
+
+
+def test_no_bar_is_left_in_a_file(capsys):
+    with Output().progress("generating", total=2) as advance:
+        advance(2)
+    said = capsys.readouterr()
+    assert said.out + said.err == ""
+
+
+def test_a_cell_is_never_translated(monkeypatch, capsys):
+    """An answer may be a word that the command line knows."""
+    monkeypatch.setenv("MEDGRPO_LANG", "zh")
+    Output().table("Targets", ["answer"], [["normal"]])
+    said = capsys.readouterr().out
+    assert "normal" in said
+    assert "目标" in said
+    assert "回答" in said

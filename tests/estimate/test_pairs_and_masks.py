@@ -1,0 +1,132 @@
+"""Pairs that share their prompt, pictures of several sizes, models that answer with masks."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from medgrpo.config.presets import resolve_run
+from medgrpo.errors import UsageError
+from medgrpo.estimate.estimate import Facts, estimate
+from medgrpo.estimate.memory import Memory
+from medgrpo.estimate.time import phases
+from medgrpo.estimate.unet import parameters
+
+
+def asked(*assignments, preset="balanced", model="Qwen2.5-VL-3B", **facts):
+    config = resolve_run(preset, model=model, assignments=assignments)[0].config
+    return estimate(config, Facts(**{"model": model, "gpu": "H200", "samples": 1000, **facts}))
+
+
+DPO = ("training.method=dpo", "training.prompts_per_step=4")
+
+
+@pytest.mark.parametrize("model", ["Qwen2.5-VL-3B", "Qwen3-8B"])
+def test_a_pair_that_shares_its_prompt_is_faster_and_smaller(model):
+    facts = {"size": 1024} if "VL" in model else {"text_tokens": 800}
+    shared = asked(*DPO, model=model, **facts)
+    stock = asked(*DPO, "engine.shared_prompt=off", model=model, **facts)
+    assert shared.s_per_prompt < stock.s_per_prompt
+    assert shared.memory.peak < stock.memory.peak
+
+
+def test_both_answers_of_a_pair_are_in_its_pass():
+    work = asked(*DPO, size=512).work
+    tokens, learned, _ = Memory(work).tokens
+    assert learned == pytest.approx(2 * 4 * work.longest_learned)
+    assert tokens == pytest.approx(4 * work.prompt_tokens + learned)
+
+
+def test_a_mixture_of_experts_pairs_as_trl_does():
+    assert not asked(*DPO, model="Qwen3-VL-30B-A3B", size=512).work.shares_prompt
+
+
+@pytest.fixture
+def data_of(tmp_path):
+    def make(bins, rows, **said):
+        folder = tmp_path / f"data-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        tokens = {
+            "histogram": [{"from": low, "to": high, "rows": count} for low, high, count in bins],
+            **said,
+        }
+        info = {
+            "format_version": 1,
+            "name": "sizes",
+            "rows": {"train": rows},
+            "image_tokens": tokens,
+            "hash": "0",
+        }
+        (folder / "dataset.json").write_text(json.dumps(info))
+        return folder
+
+    return make
+
+
+def test_time_goes_by_the_mean_picture_and_memory_by_the_largest(data_of, monkeypatch):
+    skewed = data_of([(64, 64, 90), (1296, 1296, 10)], 100, min=64, median=64, max=1296)
+    monkeypatch.setattr(
+        "medgrpo.estimate.facts.read_dataset", lambda path: json.loads((path / "dataset.json").read_text())
+    )
+    settings = (
+        "model.max_pixels=1048576",
+        "engine.tokens_per_pass=10000",
+    )  # else larger pictures have larger passes
+    mixed = asked(*settings, data=skewed)
+    small, large = asked(*settings, size=224), asked(*settings, size=1008)
+    assert mixed.work.image_tokens == round(0.9 * 64 + 0.1 * 1296)
+    assert small.s_per_prompt < mixed.s_per_prompt < large.s_per_prompt
+    assert mixed.memory.peak == pytest.approx(large.memory.peak)
+
+
+def test_rows_without_a_picture_count_as_none(data_of, monkeypatch):
+    half = data_of([(324, 324, 50)], 100, min=324, median=324, max=324)
+    monkeypatch.setattr(
+        "medgrpo.estimate.facts.read_dataset", lambda path: json.loads((path / "dataset.json").read_text())
+    )
+    assert asked(data=half).work.image_tokens == 162
+
+
+def test_the_unets_weights_are_those_of_the_network():
+    from medgrpo.segmentation.unet import UNet, UNetConfig
+
+    work = asked(preset="vessels-unet", model="unet").work
+    counted = sum(weight.numel() for weight in UNet(UNetConfig()).parameters() if weight.dim() == 4)
+    head = 16 * 4
+    assert parameters(work.shape) == counted - head
+
+
+def test_a_unet_takes_no_language_models_time():
+    unet = asked(preset="vessels-unet", model="unet")
+    sa2va = asked(preset="vessels-quick", model="ByteDance/Sa2VA-Qwen2_5-VL-3B")
+    assert unet.s_per_prompt < sa2va.s_per_prompt / 5
+    assert unet.memory.peak < sa2va.memory.peak / 3
+    work = unet.work
+    larger = replace(
+        work,
+        config=work.config.model_copy(
+            update={"masks": work.config.masks.model_copy(update={"image_size": 1024})}
+        ),
+    )
+    on_cpu = asked(preset="vessels-unet", model="unet", gpu="cpu").work
+    assert phases(larger).total > phases(work).total
+    assert phases(on_cpu).total > phases(work).total
+
+
+def test_imitation_draws_no_masks():
+    assert asked("training.method=masks-sft", preset="vessels-unet", model="unet").phases.reward == 0
+
+
+@pytest.mark.parametrize("model", ["facebook/sam2-hiera-large", "CIDAS/clipseg-rd64-refined"])
+def test_other_mask_models_are_said_not_to_be_known(model):
+    with pytest.raises(UsageError, match="is not known: it was never measured"):
+        asked(preset="vessels-quick", model=model)
+
+
+def test_the_command_takes_the_presets_own_model(capsys):
+    from medgrpo.cli import main as command_line
+
+    command_line.app(
+        ["estimate-time", "--preset", "vessels-unet", "--json", "--gpu", "H200"], standalone_mode=False
+    )
+    assert json.loads(capsys.readouterr().out)["model"] == "unet"
