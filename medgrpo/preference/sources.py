@@ -137,7 +137,7 @@ def _rewarded_by(run: Path) -> str:
     """What a run's rewards are made of, in words that are equal where they are."""
     from medgrpo.rewards.weights import normalised, resolve_weights
 
-    settings = tomllib.loads((run / "config.toml").read_text(encoding="utf-8")).get("rewards", {})
+    settings = toml_values((run / "config.toml").read_text(encoding="utf-8")).get("rewards", {})
     said = _in_words(normalised(resolve_weights(settings.get("weights", "balanced"))))
     gate, how = settings.get("gate"), settings.get("aggregation", "sum")
     return said + (f", gated by {gate}" if gate else "") + (f" ({how})" if how != "sum" else "")
