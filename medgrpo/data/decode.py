@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.cells import CELL
 from medgrpo.data.eight_bit import eight_bit
+from medgrpo.data.embedded import EMBEDDED
 from medgrpo.data.opened import MAX_SOURCE_PIXELS, Opened, Unusable
 from medgrpo.data.outline import block_px, outline
 from medgrpo.data.source import ImageRef
@@ -45,8 +46,8 @@ def open_picture(content: bytes, ref: ImageRef) -> Opened:
     Raises:
         Unusable: it is no picture, is damaged, or is larger than `MAX_SOURCE_PIXELS`.
     """
-    if ref.part.startswith(CELL):
-        ref = ImageRef(f"{ref.path} {ref.part}")
+    if ref.part.startswith((CELL, EMBEDDED)):
+        ref = ImageRef(f"{ref.path} {ref.part.partition('@')[0]}")
     if ref.part.startswith(("frame:", "slice:")) or content[128:132] == b"DICM":
         from medgrpo.data.volumes import open_volume_slice
 

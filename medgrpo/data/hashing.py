@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from medgrpo.data.embedded import EMBEDDED
 from medgrpo.data.schema import ROW_SCHEMA, STORED_COLUMNS
 from medgrpo.rows import Row, columns
 
@@ -77,7 +78,9 @@ def settings_hash(settings: dict[str, Any]) -> str:
 
 
 def source_hash(content: bytes, part: str) -> str:
-    """Hash of a source picture: the bytes of its file, and which part of it is meant."""
+    """Hash of a source picture: the bytes of its file, and which part of it is meant. Where a text holds it as base64
+    does not enter, as rows in front of it would move it."""
     digest = hashlib.blake2b(content, digest_size=16)
-    digest.update(part.encode())
+    if not part.startswith(EMBEDDED):
+        digest.update(part.encode())
     return digest.hexdigest()

@@ -118,8 +118,10 @@ def answer_in_prompt(row: Row) -> str | None:
 
     Looked at are the question, the context and the title. An answer that is offered for choice is no leak:
     one of the `options`, or one side of "A or B?" ("A vs B", "between A and B", "A还是B") where the choice is
-    offered by the very sentence that holds the answer.
+    offered by the very sentence that holds the answer. What a detection asks to find is offered too.
     """
+    if row["question_type"] == "DETECTION":
+        return None
     answer = text_key(str(row["answer"]))
     length = len(answer.replace(" ", "")) + 2 * len(_CHINESE.findall(answer))
     if length >= TITLE_LEAK_LENGTH and answer not in YES | NO and _holds(row["image_title"], answer):

@@ -111,7 +111,7 @@ class ImageRef:
     def shown_key(self) -> str:
         """Names the picture in what is written."""
         shown = self.alias or self.path
-        return f"{shown}#{self.part}" if self.part else shown
+        return f"{shown}#{self.part.partition('@')[0]}" if self.part else shown  # not where base64 lies
 
     @property
     def key(self) -> str:

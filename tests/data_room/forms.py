@@ -1,6 +1,6 @@
 """File forms of other tools, each written small with content of our own, and what must come out of it.
 
-`python tests/data_room/forms.py` prints the table of docs/data.md, "Forms that are tried"; a test compares the two.
+`wild_forms.py` has more of them, and prints the table of docs/data.md, "Forms that are tried"; a test compares the two.
 """
 
 from __future__ import annotations
@@ -341,17 +341,6 @@ RECORDS = (
             "note: answer has a box in numbers: it does not move with a picture that is resized",
         ),
         rows=3,
-    ),
-    Form(
-        "a picture as base64 in a field of its own",
-        lines(
-            "a.jsonl",
-            {"question": Q, "answer": "yes", "image": "iVBORw0KGgoAAAANSUhEUgAA" * 8},
-            {"question": Q2, "answer": "no", "image": "data:image/png;base64,iVBORw0KGgo="},
-        ),
-        {},
-        ("skipped: picture is no file",),
-        rows=0,
     ),
     Form(
         "pairs of pictures: rejected_images beside messages",
@@ -758,27 +747,6 @@ RECORDS = (
         ),
         {"question": Q, "images": 1},
         rows=1,
-    ),
-    Form(
-        "OpenAI chat with a picture as base64",
-        lines(
-            "a.jsonl",
-            {
-                "messages": [
-                    {
-                        "role": "user",
-                        "content": [
-                            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
-                            {"type": "text", "text": Q},
-                        ],
-                    },
-                    _says("yes"),
-                ]
-            },
-        ),
-        {},
-        ("skipped: picture is no file",),
-        rows=0,
     ),
     Form(
         "OpenAI chat: weight 0 on the last reply",
@@ -1430,22 +1398,3 @@ MORE = (
 )
 
 FORMS = (*RECORDS, *FOLDERS, *MORE)
-
-
-def table() -> str:
-    """The forms as a Markdown table: form, what is read of the example, what is said."""
-    lines_of = ["| form | read | left out, and said |", "| --- | --- | --- |"]
-    for form in FORMS:
-        read = ", ".join(f"{name} {_shown(value)}" for name, value in form.reads.items())
-        said = "; ".join(words.removeprefix("note: ") for words in form.says)
-        lines_of.append(f"| {form.name} | {read or '–'} | {said or '–'} |".replace("\\boxed", "`\\boxed`"))
-    return "\n".join(lines_of)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
-    return f"`{text}`".replace("\n", "↵").replace("|", "¦")
-
-
-if __name__ == "__main__":
-    print(table())

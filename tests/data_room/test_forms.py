@@ -6,7 +6,8 @@ import pytest
 
 from medgrpo.data.readers import Problems, Source, read_source
 from medgrpo.errors import UsageError
-from tests.data_room.forms import FORMS, Form, table
+from tests.data_room.forms import FORMS, Form
+from tests.data_room.wild_forms import ALL, table
 
 
 def said_of(problems: Problems) -> set[str]:
@@ -17,7 +18,7 @@ def said_of(problems: Problems) -> set[str]:
     )
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", ALL, ids=lambda form: form.name)
 def test_a_form_is_read_and_the_rest_is_said(form: Form, tmp_path):
     form.write(tmp_path / "set")
     problems = Problems("skip")
@@ -54,4 +55,4 @@ def test_several_masks_of_a_picture_are_a_row_each_where_that_is_asked_for(tmp_p
 
 def test_the_table_of_forms_in_the_documentation_is_the_one_that_was_tried(request):
     text = (request.config.rootpath / "docs" / "data.md").read_text(encoding="utf-8")
-    assert table() in text, "print it anew: python tests/data_room/forms.py"
+    assert table() in text, "print it anew: python -m tests.data_room.wild_forms"

@@ -5,7 +5,7 @@ A new format is one class: see docs/data.md, "Adding a format".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from medgrpo.data.readers.captions import CaptionReader
 from medgrpo.data.readers.choices import InlineChoiceReader
 from medgrpo.data.readers.coco import CocoReader
 from medgrpo.data.readers.conversations import ChatReader, PreferenceReader
+from medgrpo.data.readers.cvat import CvatReader
 from medgrpo.data.readers.dataset_info import NAME, Layout, entries_of, layouts
 from medgrpo.data.readers.generic import QuestionAnswerReader
 from medgrpo.data.readers.mask_folders import MaskFolderReader
@@ -39,6 +40,8 @@ from medgrpo.rewards.columns import is_leaked_field
 
 __all__ = ["FOLDERS", "FORMATS", "Item", "Policy", "Problems", "Reader", "Source", "read_source"]
 
+Unknown = list[str] | str
+"""Of a file in no known format: the fields of its first record, or what is wrong with its first row where all are bad."""
 FORMATS: tuple[RecordReader, ...] = (
     PreparedReader(),
     VqaRadReader(),
@@ -57,6 +60,7 @@ FORMATS: tuple[RecordReader, ...] = (
 FOLDERS: tuple[FolderReader, ...] = (
     CocoReader(),
     YoloReader(),
+    CvatReader(),
     VocReader(),
     LabelMeReader(),
     DicomReader(),
@@ -96,7 +100,7 @@ def _read_source(source: Source, problems: Problems, task: Task | None) -> tuple
             return found, [folder.name]
     items: list[Item] = []
     formats: list[str] = []
-    unknown: dict[str, list[str]] = {}
+    unknown: dict[str, Unknown] = {}
     known = layouts(source, problems)
     for reader, files in _by_format(source, known, unknown).items():
         found = [
@@ -127,7 +131,7 @@ def _has_records(source: Source) -> bool:
 
 
 def _by_format(
-    source: Source, known: Mapping[Path, Layout], unknown: dict[str, list[str]]
+    source: Source, known: Mapping[Path, Layout], unknown: dict[str, Unknown]
 ) -> dict[RecordReader, list[Path]]:
     """Format -> its files; what has no format goes to `unknown` with the fields it has."""
     found: dict[RecordReader, list[Path]] = {}
@@ -136,9 +140,7 @@ def _by_format(
         if file.name == NAME and entries_of(file):
             continue
         try:
-            record = next(
-                (r for _, r in _records(file, known.get(file), source) if not isinstance(r, BadRow)), None
-            )
+            record, broken = _first(_records(file, known.get(file), source))
         except MedgrpoError as error:
             if file.suffix.lower() == ".txt":
                 continue  # a README
@@ -146,7 +148,7 @@ def _by_format(
             continue
         reader = next((r for r in FORMATS if record is not None and r.accepts(record)), None)
         if reader is None:
-            unknown[source.relative(file)] = [] if record is None else [str(name) for name in record]
+            unknown[source.relative(file)] = broken if record is None else [str(name) for name in record]
         else:
             found.setdefault(reader, []).append(file)
     if faults:
@@ -154,6 +156,16 @@ def _by_format(
     if any(isinstance(reader, PreparedReader) for reader in found):
         unknown.pop("dataset.json", None)  # what preprocess wrote of the dataset, no rows
     return found
+
+
+def _first(records: Iterator[tuple[int, dict[str, Any] | BadRow]]) -> tuple[dict[str, Any] | None, str]:
+    """The first record that is not broken, and what is wrong with the first of those that are."""
+    fault = ""
+    for number, record in records:
+        if not isinstance(record, BadRow):
+            return record, fault
+        fault = fault or f"row {number}, field {record.field!r}: {record.problem}"
+    return None, fault
 
 
 def _records(
@@ -217,16 +229,16 @@ def _index_base(file: Path, source: Source) -> int | None:
     return index_base(record for _, record in _records(file, None, source) if not isinstance(record, BadRow))
 
 
-def _nothing_known(source: Source, unknown: Mapping[str, Sequence[str]]) -> UsageError:
+def _nothing_known(source: Source, unknown: Mapping[str, Unknown]) -> UsageError:
     formats = ", ".join(reader.name for reader in (*FOLDERS, *FORMATS))
     hint = "docs/data.md lists the formats with their fields"
     if unknown:
         shown = [
-            f"{name} ({'fields ' + ', '.join(fields[:8]) if fields else 'no rows'})"
-            for name, fields in list(unknown.items())[:3]
+            f"{name} ({found or 'no rows' if isinstance(found, str) else 'fields ' + ', '.join(found[:8])})"
+            for name, found in list(unknown.items())[:3]
         ]
         found = f"no known format in {source.base}: " + "; ".join(shown)
-        fields = next(filter(None, unknown.values()), None)
+        fields = next((found for found in unknown.values() if found and not isinstance(found, str)), None)
         if fields and not source.columns:
             answer = fields[1] if len(fields) > 1 else "FIELD"
             hint = (

@@ -10,12 +10,13 @@ from typing import Any
 
 from medgrpo.data.fields import Fields
 from medgrpo.data.readers.base import BadRow
-from medgrpo.data.readers.values import peeked, text_of
+from medgrpo.data.readers.values import optional, peeked, text_of
 
 USER_ROLES = ("user", "human", "question", "prompter", "patient")
 ASSISTANT_ROLES = ("assistant", "gpt", "bot", "model", "chatgpt", "doctor")
 SYSTEM_ROLES = ("system", "developer")
 TURNS = ("messages", "conversations", "conversation", "dialogue")
+SYSTEM_NOTE = "system prompt not used: the prompt template has its own (--prompt)"
 _READ = ("from", "role", "value", "content", "text")
 _NOT_LEARNED = ("loss", "weight", "loss_weight", "train_on_turn")
 
@@ -51,7 +52,11 @@ def turns_field(record: Mapping[str, Any]) -> str | None:
 def _are_turns(value: Any) -> bool:
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         return False
-    return all(isinstance(turn, Mapping) and bool({"from", "role", "input"} & turn.keys()) for turn in value)
+    return all(isinstance(turn, Mapping) and _is_turn(turn) for turn in value)
+
+
+def _is_turn(turn: Mapping[str, Any]) -> bool:
+    return bool({"from", "role", "input"} & turn.keys()) or {"human", "assistant"} <= turn.keys()
 
 
 def read_chat(value: Any, name: str, fields: Fields) -> Chat:
@@ -74,10 +79,12 @@ def read_chat(value: Any, name: str, fields: Fields) -> Chat:
 
 
 def _split(turn: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """XTuner writes question and reply as one turn: system, input, output."""
+    """Question and reply in one turn: XTuner's system, input, output; ms-swift's human, assistant."""
     if "role" in turn or "from" in turn:
         return [turn]
     order = (("system", "system"), ("user", "input"), ("assistant", "output"))
+    if "human" in turn:
+        order = (("system", "system"), ("user", "human"), ("assistant", "assistant"))
     return [{"role": role, "content": turn[key]} for role, key in order if text_of(turn.get(key))]
 
 
@@ -127,15 +134,10 @@ def _part(part: Any, name: str, chat: Chat) -> str | None:
         if kind in ("reasoning", "thinking"):
             said = text_of(part.get("text", part.get("value", part.get("thinking", part.get("content")))))
             return said and f"<think>{said}</think>"
-        if "image" in kind or "image" in part or "image_url" in part:
-            named = next(
-                (
-                    part[key]
-                    for key in ("image_url", "image", "path", "url", "value", "source")
-                    if part.get(key)
-                ),
-                None,
-            )
+        inline = next((part[key] for key in ("inline_data", "inlineData") if key in part), None)  # Gemini
+        if inline is not None or "image" in kind or "image" in part or "image_url" in part:
+            keys = ("image_url", "image", "path", "url", "value", "source", "base64", "data", "bytes")
+            named = next((part[key] for key in keys if part.get(key)), inline)
             if named is not None:
                 chat.pictures.append(named)
             return "<image>"
@@ -154,7 +156,7 @@ def question_of(turns: Sequence[tuple[str, str]], fields: Fields) -> tuple[str, 
         BadRow: the user does not speak last.
     """
     if any(role == "system" for role, _ in turns):
-        fields.notes.append("system prompt not used: the prompt template has its own (--prompt)")
+        fields.notes.append(SYSTEM_NOTE)
     spoken = [(role, text) for role, text in turns if role != "system"]
     if not spoken or spoken[-1][0] != "user":
         raise BadRow(
@@ -162,3 +164,29 @@ def question_of(turns: Sequence[tuple[str, str]], fields: Fields) -> tuple[str, 
         )
     before = "\n".join(f"{role}: {text}" for role, text in spoken[:-1])
     return spoken[-1][1], before or None
+
+
+def note_system(fields: Fields) -> None:
+    """Notes that a record's own system prompt is not used."""
+    if optional(fields, "system", "system_prompt"):
+        fields.notes.append(SYSTEM_NOTE)
+
+
+def history_of(record: Mapping[str, Any]) -> str | None:
+    """Earlier turns, written as a list of [question, reply].
+
+    Raises:
+        BadRow: it is no such list.
+    """
+    history = record.get("history")
+    if history in (None, "", []):
+        return None
+    pairs = history if isinstance(history, list) else [None]
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise BadRow("history not understood", "history", f"{history!r:.60}", "a list of [question, reply]")
+    turns = [
+        (role, text_of(text))
+        for pair in pairs
+        for role, text in zip(("user", "assistant"), pair or (), strict=True)
+    ]
+    return "\n".join(f"{role}: {text}" for role, text in turns if text) or None

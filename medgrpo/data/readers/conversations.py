@@ -9,8 +9,15 @@ from typing import Any, ClassVar
 from medgrpo.data.fields import Fields
 from medgrpo.data.readers.answers import answer_part, full_reply
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
-from medgrpo.data.readers.chats import Chat, question_of, read_chat, turns_field
-from medgrpo.data.readers.generic import answer_type_of, find_images, refuse_unwanted, split_of
+from medgrpo.data.readers.chats import Chat, history_of, note_system, question_of, read_chat, turns_field
+from medgrpo.data.readers.generic import (
+    DIFFICULTY,
+    answer_type_of,
+    difficulty_of,
+    find_images,
+    refuse_unwanted,
+    split_of,
+)
 from medgrpo.data.readers.grounding import grounded
 from medgrpo.data.readers.values import folded, optional, required, texts_of
 from medgrpo.data.schema import Task, guess_language, new_row
@@ -71,6 +78,7 @@ class ChatReader(RecordReader):
             answers=reference or [answer],
             chosen=full_reply(reply, answer),
             language=guess_language(question),
+            difficulty=difficulty_of(optional(fields, *DIFFICULTY)),
         )
         if reference and reply and row["chosen"] is None and answer_part(reply) != answer:
             row["chosen"] = reply
@@ -89,8 +97,7 @@ def conversation(fields: Fields) -> Chat:
         chat.turns += reply.turns
         chat.learned += reply.learned
         chat.pictures += reply.pictures
-    if optional(fields, "system"):
-        fields.notes.append("system prompt not used: the prompt template has its own (--prompt)")
+    note_system(fields)
     return chat
 
 
@@ -244,7 +251,7 @@ def _refuse_other_scores(fields: Fields) -> None:
 
 
 def _asked(fields: Fields) -> tuple[str, str | None]:
-    from medgrpo.data.readers.texts import history_of, instruction_of
+    from medgrpo.data.readers.texts import instruction_of
 
     if optional(fields, "instruction"):
         return instruction_of(fields)

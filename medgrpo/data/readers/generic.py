@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from medgrpo.data.cells import CELL
+from medgrpo.data.embedded import EMBEDDED
+from medgrpo.data.fields import Fields
 from medgrpo.data.readers.answers import ANSWER, answer_field, answers_of, full_reply, named_options
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
+from medgrpo.data.readers.chats import history_of, note_system
 from medgrpo.data.readers.values import folded, optional, peeked, required, text_of, texts_of
 from medgrpo.data.schema import Task, guess_language, is_yes_or_no, new_row
 from medgrpo.data.source import ImageRef, MissingImage, Source, split_of_name
@@ -24,7 +27,17 @@ QUESTION = (
 IMAGE = (
     *("image", "images", "image_path", "image_name", "img_name", "img_path", "image_file"),
     *("file_name", "figure_path", "image_paths", "img", "imgs", "picture", "path", "file_path", "filepath"),
-    *("filename", "图片", "图像", "影像", "image_id"),
+    *("filename", "图片", "图像", "影像"),
+    *(
+        "image_base64",
+        "image_b64",
+        "base64_image",
+        "img_base64",
+        "image_data",
+        "image_bytes",
+        "base64",
+        "image_id",
+    ),
 )
 PATIENT = ("patient_id", "patientid", "patient", "subject_id", "case_id", "study_id")
 WANTED = ("is_correct", "correct", "is_valid", "valid", "keep", "accepted", "is_preferred", "is_desirable")
@@ -62,7 +75,8 @@ class QuestionAnswerReader(RecordReader):
         """The row of a record."""
         fields = folded(record)
         refuse_unwanted(fields)
-        question = required(fields, *(name for name in QUESTION if name in fields))
+        named = [name for name in QUESTION if name in fields] or QUESTION[:1]
+        question = required(fields, *named)
         options = named_options(fields)
         answers = answers_of(fields, options)
         images = find_images(fields, source, file)
@@ -80,20 +94,14 @@ class QuestionAnswerReader(RecordReader):
             options=json.dumps(options, ensure_ascii=False) if options else None,
             caption=optional(fields, "caption"),
             image_title=optional(fields, "image_title", "case_title"),
-            context="\n".join(
-                text for name in CONTEXT if name in fields for text in _paragraphs(fields, name)
-            )
-            or None,
+            context=_context(fields),
             chosen=None if options else full_reply(written, answers[0]),
             difficulty=difficulty_of(optional(fields, *DIFFICULTY)),
         )
         label_from_columns(row, fields)
-        named = (
-            next((name for name in ("mask", "mask_path", "mask_file") if name in fields), None)
-            if images
-            else None
-        )
-        found = _found(fields[named], source, file) if named and fields[named] not in (None, "") else None
+        mask = next((name for name in ("mask", "mask_path", "mask_file") if name in fields), None)
+        has_mask = images and mask and fields[mask] not in (None, "")
+        found = _found(fields[mask], source, file) if has_mask and mask else None
         return Item(row, images, found, split=optional(fields, "split") or split_of(file))
 
 
@@ -102,6 +110,18 @@ def _flag(value: Any) -> bool | None:
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value.strip().lower())
     return value if isinstance(value, bool) else None
+
+
+def _context(fields: Mapping[str, Any]) -> str | None:
+    """What a row says beside its question: paragraphs, and the turns before it (ms-swift's `query`, `history`)."""
+    if isinstance(fields, Fields):
+        note_system(fields)
+    parts = [text for name in CONTEXT if name in fields for text in _paragraphs(fields, name)]
+    told = peeked(fields, "history")
+    before = (
+        optional(fields, "history") if isinstance(told, str) else history_of(fields)
+    )  # a text: the patient's
+    return "\n".join((*parts, *([before] if before else ()))) or None
 
 
 def _paragraphs(fields: Mapping[str, Any], name: str) -> list[str]:
@@ -202,16 +222,12 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-BASE64_OPENINGS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
-"""How PNG, JPEG, GIF and WebP begin in base64."""
-
-
 def _found(value: Any, source: Source, file: Path) -> ImageRef:
     """A picture inside the parquet file, or one that is named by its path."""
     if isinstance(value, Mapping):
         if "cell" in value:
-            return ImageRef(source.relative(file), f"{CELL}{value['cell']}")
-        keys = ("path", "image", "image_url", "url", "file_name", "file")
+            return _in_file(str(value["cell"]), source, file)
+        keys = ("bytes", "data", "path", "image", "image_url", "url", "file_name", "file")
         value = next((value[key] for key in keys if value.get(key)), None)
         if isinstance(value, Mapping):
             return _found(value, source, file)
@@ -219,11 +235,9 @@ def _found(value: Any, source: Source, file: Path) -> ImageRef:
     if name is None:
         raise BadRow("no image", "image", "neither bytes nor a path", "a picture")
     name = name.removeprefix("file://")
-    is_base64 = len(name) > (60 if name.startswith(BASE64_OPENINGS) else 300) and not re.search(
-        r"[\s.]", name
-    )
-    if re.match(r"data:image/|https?://", name) or is_base64:
-        what = "a web address" if name.startswith("http") else "inside of the text, as base64"
+    is_base64 = len(name) > 300 and not re.search(r"[\s.]", name)
+    if re.match(r"data:|https?://", name) or is_base64:
+        what = "a web address" if name.startswith("http") else "inside of the text, in no form that is read"
         raise BadRow(
             "picture is no file",
             "image",
@@ -231,6 +245,14 @@ def _found(value: Any, source: Source, file: Path) -> ImageRef:
             "the path of a picture inside the source",
         )
     return find_image(name, source, file)
+
+
+def _in_file(cell: str, source: Source, file: Path) -> ImageRef:
+    """A picture inside of the data file itself."""
+    if not cell.startswith(EMBEDDED):
+        return ImageRef(source.relative(file), f"{CELL}{cell}")
+    source.notes["picture read out of the data file, where it stands as base64 or within a text"] += 1
+    return ImageRef(source.relative(file), cell)
 
 
 def find_image(name: str, source: Source, file: Path) -> ImageRef:

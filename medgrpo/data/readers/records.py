@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from medgrpo.data.cells import TABLES
+from medgrpo.data.embedded import TextPictures, may_hold_pictures
 from medgrpo.data.source import split_word
 from medgrpo.errors import MedgrpoError
 from medgrpo.records import (
@@ -36,10 +38,20 @@ def read_records(file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     Raises:
         MedgrpoError: the file as a whole cannot be read.
     """
-    if file.suffix.lower() in (".parquet", ".arrow"):
+    if file.suffix.lower() in TABLES:
         yield from _tables(file)
         return
     text = read_text(file).text
+    rows = _rows(text, file)
+    if not may_hold_pictures(text):
+        yield from rows
+        return
+    pictures = TextPictures(file.read_bytes())
+    for number, row in rows:
+        yield number, row if isinstance(row, BadRow) else pictures.taken_out(row)
+
+
+def _rows(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     if file.suffix.lower() in (".csv", ".tsv"):
         yield from _csv(text, file)
         return

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from medgrpo.data.readers.answers import answer_part, full_reply
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
+from medgrpo.data.readers.chats import history_of, note_system
 from medgrpo.data.readers.generic import answer_type_of, find_images, refuse_unwanted, split_of
 from medgrpo.data.readers.values import folded, optional, required, text_of
 from medgrpo.data.schema import Task, guess_language, new_row
@@ -52,29 +53,8 @@ def instruction_of(record: Record) -> tuple[str, str | None]:
     fields = folded(record)
     parts = [optional(fields, "instruction"), optional(fields, "input"), optional(fields, "context")]
     question = "\n".join(part for part in parts if part) or required(fields, "instruction")
-    if optional(fields, "system"):
-        fields.notes.append("system prompt not used: the prompt template has its own (--prompt)")
+    note_system(fields)
     return question, history_of(fields)
-
-
-def history_of(record: Record) -> str | None:
-    """Earlier turns, written as a list of [question, reply].
-
-    Raises:
-        BadRow: it is no such list.
-    """
-    history = record.get("history")
-    if history in (None, "", []):
-        return None
-    pairs = history if isinstance(history, list) else [None]
-    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-        raise BadRow("history not understood", "history", f"{history!r:.60}", "a list of [question, reply]")
-    turns = [
-        (role, text_of(text))
-        for pair in pairs
-        for role, text in zip(("user", "assistant"), pair or (), strict=True)
-    ]
-    return "\n".join(f"{role}: {text}" for role, text in turns if text) or None
 
 
 class PubMedReader(RecordReader):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from medgrpo.data.readers.answers import answer_part
 from medgrpo.data.readers.base import BadRow, Item, Record, RecordReader
 from medgrpo.data.readers.chats import question_of, read_chat
-from medgrpo.data.readers.generic import answer_type_of, find_images, split_of
+from medgrpo.data.readers.generic import answer_type_of, difficulty_of, find_images, split_of
 from medgrpo.data.readers.values import folded, text_of, texts_of
 from medgrpo.data.schema import Task, guess_language, new_row
 from medgrpo.data.source import Source
@@ -48,7 +48,8 @@ class VerlReader(RecordReader):
         )
         question, context = question_of(chat.turns, fields)
         for key, value in extra.items():
-            if key not in EXTRA_HARMLESS and value not in (None, "", [], {}):
+            is_read = key == "difficulty" and difficulty_of(text_of(value)) is not None
+            if not is_read and key not in EXTRA_HARMLESS and value not in (None, "", [], {}):
                 fields.unread_parts[f"extra_info.{key}"] += 1
         row = new_row(
             question=question,
@@ -57,6 +58,7 @@ class VerlReader(RecordReader):
             answers=answers,
             language=guess_language(question),
             answer_type=answer_type_of({}, answers[0]),
+            difficulty=difficulty_of(text_of(extra.get("difficulty"))),
         )
         images = find_images(fields, source, file, chat.pictures)
         return Item(row, images, split=text_of(extra.get("split")) or split_of(file))

@@ -6,13 +6,15 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
-from xml.etree import ElementTree
 
+from medgrpo.data.embedded import TextPictures
 from medgrpo.data.readers.base import BadRow, FolderReader, Item, Problems
-from medgrpo.data.readers.detection import detection_row
+from medgrpo.data.readers.cvat import is_cvat
+from medgrpo.data.readers.detection import NO_CLASS, detection_row, refuse_only_other_marks
 from medgrpo.data.readers.generic import find_image
 from medgrpo.data.readers.geometry import CUT, Placing, enclosing, frame_of
 from medgrpo.data.readers.values import text_of
+from medgrpo.data.readers.xml_files import parsed_xml, starts_with
 from medgrpo.data.schema import Task
 from medgrpo.data.source import ImageRef, Source, split_word
 from medgrpo.errors import MedgrpoError
@@ -39,6 +41,14 @@ class _OneFileAPicture(FolderReader):
         Raises:
             BadRow: it is broken.
         """
+
+    def picture(self, name: str, source: Source, file: Path) -> ImageRef:
+        """The picture beside the annotation file, or the one that the file names.
+
+        Raises:
+            BadRow: there is none.
+        """
+        return _picture(name, source, file)
 
     def _listed(self, source: Source) -> dict[str, str]:
         """Name of a picture -> split, as VOC's lists `ImageSets/*/train.txt` say; a name in lists of two splits has none."""
@@ -87,7 +97,7 @@ class _OneFileAPicture(FolderReader):
 
     def _item(self, source: Source, file: Path, found: Found, labels: list[str], problems: Problems) -> Item:
         name, stated, boxes, notes = found
-        image = _picture(name, source, file)
+        image = self.picture(name, source, file)
         problems.notes.update(notes)
         placed = []
         if boxes and image.part != "missing":
@@ -124,17 +134,11 @@ class VocReader(_OneFileAPicture):
         if source.only_file:
             return []
         found = [path for path in source.files if path.suffix.lower() == ".xml"]
-        return [path for path in found if b"<annotation" in _start(path)]
+        return [path for path in found if starts_with(path, b"<annotation") and not is_cvat(path)]
 
     def annotations(self, file: Path) -> Found:
         """Filename, size, and the boxes of the objects; VOC counts pixels from 1."""
-        text = read_text(file).text
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise BadRow("XML with entities", "xml", f"{file.name} declares entities", "plain XML")
-        try:
-            root = ElementTree.fromstring(text)
-        except ElementTree.ParseError as error:
-            raise BadRow("not XML", "xml", f"{file.name}: {error}", "an annotation of Pascal VOC") from error
+        root = parsed_xml(file, "an annotation of Pascal VOC")
         sides = [_number(root.findtext(f"size/{side}")) for side in ("width", "height")]
         stated = (sides[0], sides[1]) if sides[0] and sides[1] else None
         boxes: list[tuple[str, list[float]]] = []
@@ -163,6 +167,20 @@ class LabelMeReader(_OneFileAPicture):
         found = [path for path in source.files if path.suffix.lower() == ".json"]
         return [path for path in found if _is_labelme(path)]
 
+    def picture(self, name: str, source: Source, file: Path) -> ImageRef:
+        """The picture beside the file or that it names, or else the one inside of it."""
+        try:
+            found = _picture(name, source, file)
+        except BadRow:
+            if (inside := _inside(file, source)) is None:
+                raise
+            return inside
+        return (_inside(file, source) or found) if found.part == "missing" else found
+
+    def matches(self, source: Source) -> bool:
+        """LabelMe's files; their pictures may lie in them."""
+        return bool(self.files(source))
+
     def annotations(self, file: Path) -> Found:
         """The picture, its size, and the boxes around the shapes."""
         content = json_value(read_text(file).text)
@@ -170,26 +188,61 @@ class LabelMeReader(_OneFileAPicture):
         stated = (sides[0], sides[1]) if sides[0] and sides[1] else None
         boxes: list[tuple[str, list[float]]] = []
         notes: list[str] = []
+        others: list[str] = []
+        _refuse_classified(content)
+        notes += ["flags of a picture or a shape are not read"] * any(
+            map(_flags, (content, *content["shapes"]))
+        )
         for shape in content["shapes"]:
             label, kind = text_of(shape.get("label")), shape.get("shape_type") or "polygon"
+            if label is not None and label.lower() in NO_CLASS:
+                notes.append(f"shape left out: its label is {label}")
+                continue
             edges = _edges(shape.get("points") or [], kind)
             if label is None or edges is None:
                 notes.append(f"shape of the kind {kind} has no area: left out")
+                others.append(kind)
                 continue
             if kind != "rectangle":
                 notes.append(f"box taken around a {kind}")
             boxes.append((label, edges))
+        refuse_only_other_marks(others, boxes)
         return str(content.get("imagePath") or file.stem), stated, boxes, notes
 
 
-def _start(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return opened.read(4096)
+def _inside(file: Path, source: Source) -> ImageRef | None:
+    """The picture that LabelMe wrote into its own file (`imageData`, its default)."""
+    text = json_value(read_text(file).text).get("imageData")
+    if not isinstance(text, str) or not text:
+        return None
+    cell = TextPictures(file.read_bytes()).cell(text, "imageData")["cell"]
+    source.notes["picture read out of the data file, where it stands as base64 or within a text"] += 1
+    return ImageRef(source.relative(file), cell)
+
+
+def _flags(part: dict[str, Any]) -> list[str]:
+    """The flags of a picture or a shape that are set."""
+    flags = part.get("flags")
+    return [str(name) for name, value in flags.items() if value] if isinstance(flags, dict) else []
+
+
+def _refuse_classified(content: dict[str, Any]) -> None:
+    """A picture without shapes that flags name: "nothing is to be found" would be wrong of it.
+
+    Raises:
+        BadRow: it is one.
+    """
+    if not content["shapes"] and (named := _flags(content)):
+        raise BadRow(
+            "picture that is classified, not marked",
+            "flags",
+            f"no shapes, and the flags {', '.join(named)[:60]}",
+            "shapes; or a table with the columns image, question and answer for what the flags say",
+        )
 
 
 def _is_labelme(file: Path) -> bool:
-    start = _start(file)
-    if start.lstrip()[:1] != b"{" or not (b'"shapes"' in start or b'"imagePath"' in start):
+    if not starts_with(file, b'"shapes"', b'"imagePath"'):
         return False
     try:
         content = json_value(read_text(file).text)
@@ -201,12 +254,16 @@ def _is_labelme(file: Path) -> bool:
 def _edges(points: list[Any], kind: str) -> list[float] | None:
     """The box around a shape; None for points and lines."""
     flat = [float(value) for point in points for value in point]
-    if kind == "rectangle" and len(flat) == 4:
-        return [min(flat[::2]), min(flat[1::2]), max(flat[::2]), max(flat[1::2])]
+    if kind in ("rectangle", "mask") and len(flat) == 4:
+        last = float(kind == "mask")  # its points are its first and its last pixel
+        return [min(flat[::2]), min(flat[1::2]), max(flat[::2]) + last, max(flat[1::2]) + last]
     if kind == "circle" and len(flat) == 4:
         radius = ((flat[2] - flat[0]) ** 2 + (flat[3] - flat[1]) ** 2) ** 0.5
         return [flat[0] - radius, flat[1] - radius, flat[0] + radius, flat[1] + radius]
-    if kind in ("polygon", "rectangle", "rotation", "rotated_rectangle") and len(flat) >= 6:
+    if (
+        kind in ("polygon", "rectangle", "rotation", "rotated_rectangle", "oriented_rectangle")
+        and len(flat) >= 6
+    ):
         return enclosing(flat, "points")
     return None
 

@@ -88,11 +88,19 @@ impl Options {
     /// letters of a conclusion ("the answer is B") and those called the best win over letters that are only discussed.
     #[must_use]
     pub fn letters_in(&self, answer: &str) -> Letters {
-        let plain: String = unwrapped(answer).chars().map(wide_to_plain).collect();
-        let plain = without_markup(&plain);
-        let plain = with_marks_in_words(&plain);
+        let plain = as_written(answer);
+        if let Some(letters) = self.after_arrow(&plain) {
+            return letters;
+        }
         let plain = plain.trim();
-        let words = words(&plain[lead_length(plain)..]);
+        let plain = &plain[lead_length(plain)..];
+        let words = words(plain);
+        if let Some(letters) = self
+            .verdicts(&words)
+            .or_else(|| self.ranking(plain, &words))
+        {
+            return letters;
+        }
         let mut groups = self.groups(&words, false);
         if groups.is_empty() && !self.ends_in_letter(&words) {
             return Letters::default();
@@ -102,26 +110,83 @@ impl Options {
         if let Some(start) = last_retraction(&words, &groups) {
             groups.retain(|g| g.start >= start);
         }
-        let mut chosen = Letters {
-            are_named: true,
-            ..Letters::default()
-        };
-        let best = groups.iter().filter(|g| !g.is_denied).map(|g| g.rank).max();
-        // "C: 60 %, D: 40 %" spreads over both
-        let are_scored = groups.iter().filter(|g| g.is_scored).count() > 1;
-        for group in &groups {
-            let is_spread = group.is_added || are_scored && group.is_scored;
-            if group.is_denied {
-                chosen.denied.extend(&group.options);
-            } else if Some(group.rank) == best || is_spread {
-                chosen.options.extend(&group.options);
-                chosen.is_hedged |=
-                    group.is_hedged || group.is_asked || contradicts(&words, group, &groups);
-            }
+        chosen_of(&words, &groups)
+    }
+
+    /// What follows the last arrow, where letters stand on both sides of it: "A/C → C".
+    fn after_arrow(&self, plain: &str) -> Option<Letters> {
+        if plain.is_ascii() && memchr(b'>', plain.as_bytes()).is_none() {
+            return None;
         }
-        chosen.options.sort_unstable();
-        chosen.options.dedup();
-        chosen
+        let (at, arrow) = ["->", "=>", "→", "⇒"]
+            .iter()
+            .filter_map(|a| plain.rfind(a).map(|at| (at, a)))
+            .max()?;
+        let (before, after) = (&plain[..at], &plain[at + arrow.len()..]);
+        let is_named = words(before).iter().any(|w| self.is_letter(w));
+        let letters = if is_named {
+            self.letters_in(after)
+        } else {
+            return None;
+        };
+        (!letters.options.is_empty()).then_some(letters)
+    }
+
+    /// "C > B > A": the first of a ranking that is nothing else.
+    fn ranking(&self, plain: &str, words: &[Word<'_>]) -> Option<Letters> {
+        memchr(b'>', plain.as_bytes())?;
+        let is_chain = plain
+            .chars()
+            .all(|c| c.is_ascii_uppercase() || matches!(c, '>' | ' ' | '.' | '\n'));
+        let signs = plain.matches('>').count();
+        if !is_chain || words.len() != signs + 1 || !words.iter().all(|w| self.is_letter(w)) {
+            return None;
+        }
+        let options: Vec<usize> = words.iter().filter_map(|w| self.letter(w)).collect();
+        let (first, others) = options.split_first()?;
+        (!others.contains(first)).then(|| Letters {
+            options: vec![*first],
+            denied: others.to_vec(),
+            are_named: true,
+            is_hedged: false,
+        })
+    }
+
+    /// A list or table that says yes or no of each letter, and nothing else: "A no, B no, C yes", "A×B×C√".
+    fn verdicts(&self, words: &[Word<'_>]) -> Option<Letters> {
+        let first = words
+            .iter()
+            .take(LONGEST_HEAD)
+            .position(|w| self.is_letter(w))?;
+        let mut rest = &words[first..];
+        let mut said: Vec<(usize, bool)> = Vec::new();
+        while let Some((letter, after)) = rest.split_first() {
+            let option = self.letter(letter)?;
+            let count = after
+                .iter()
+                .position(|w| self.is_letter(w))
+                .unwrap_or(after.len());
+            if count == 0 || count > LONGEST_OPTION || said.iter().any(|(o, _)| *o == option) {
+                return None;
+            }
+            said.push((option, verdict(&after[..count])?));
+            rest = &after[count..];
+        }
+        if said.len() < 2 || self.asks_false || self.asks_least {
+            return None;
+        }
+        let of = |wanted: bool| {
+            let mut found: Vec<usize> =
+                said.iter().filter(|s| s.1 == wanted).map(|s| s.0).collect();
+            found.sort_unstable();
+            found
+        };
+        Some(Letters {
+            options: of(true),
+            denied: of(false),
+            are_named: true,
+            is_hedged: false,
+        })
     }
 
     /// Whether the answer ends with a letter: "I would tick D."
@@ -152,6 +217,9 @@ impl Options {
                     return false;
                 }
                 let between = &words[g.end..at];
+                if parts(words, g, at) {
+                    return false;
+                }
                 let is_list = !word.is_after_colon
                     && (between.iter().all(|w| w.does(Does::Connectives))
                         || between.len() == 1 && is(&between[0], "with"))
@@ -191,7 +259,19 @@ impl Options {
             let lead = &words[from + clause_start(&words[from..=start], from > 0)..start];
             let rest = &words[end..to];
             let tail = &rest[..clause_end(rest, words.get(to))];
-            groups[index].judge(lead, &words[start..end], tail, self);
+            // "B项正确，其余均错误" says that of the others
+            let of_others = tail.iter().position(|w| w.does(Does::Others));
+            let said = Said {
+                lead,
+                letter: &words[start..end],
+                tail: &tail[..of_others.unwrap_or(tail.len())],
+            };
+            groups[index].judge(&said, self);
+            groups[index].is_scored = is_score(rest) || is_score(&words[from..start]);
+            if index > 0 && gives_way(words, &groups[index - 1], &words[from..start]) {
+                groups[index - 1].is_denied = true;
+            }
+            groups[index].is_denied |= index > 0 && is_preferred(words, &groups[index - 1], start);
             if index > 0 && loses_comparison(&words[from..start]) {
                 groups[index - 1].is_denied ^= true;
                 groups[index].is_denied ^= true;
@@ -231,7 +311,9 @@ impl Options {
                 .iter()
                 .enumerate()
                 .all(|(i, l)| !letters[..i].contains(l));
-            return (is_all && is_upper && are_new && words.len() - at <= 2).then_some(letters);
+            let is_alone = is_all && words.len() - at <= 2;
+            let is_run = letters.is_sorted() && stands_in_chinese(previous, words.get(at + 1));
+            return ((is_alone || is_run) && is_upper && are_new).then_some(letters);
         }
         let next = words.get(at + 1);
         let is_upper = text.as_bytes()[0].is_ascii_uppercase();
@@ -264,6 +346,14 @@ impl Options {
                     && n.text.len() > 1
                     && !n.is_of_other_script()
             });
+        // "A: C" is "Answer: C"
+        let is_heading = text == "A"
+            && word.before >= Stop::Sentence
+            && next.is_some_and(|n| n.is_after_colon && self.is_letter(n))
+            && words.len() == at + 2;
+        if is_heading {
+            return None;
+        }
         let is_pronoun =
             text == "I" && next.is_some_and(|n| n.before == Stop::Blank && n.text.is_ascii());
         if is_article && !word.is_bracketed || is_pronoun {
@@ -292,9 +382,14 @@ impl Options {
 
     /// Whether the word is the capital of an option.
     fn is_letter(&self, word: &Word<'_>) -> bool {
+        self.letter(word).is_some()
+    }
+
+    /// The option whose capital the word is.
+    fn letter(&self, word: &Word<'_>) -> Option<usize> {
         let mut chars = word.text.chars();
-        let first = chars.next().filter(char::is_ascii_uppercase);
-        chars.next().is_none() && first.is_some_and(|c| self.position(c).is_some())
+        let first = chars.next().filter(char::is_ascii_uppercase)?;
+        chars.next().is_none().then(|| self.position(first))?
     }
 }
 
@@ -324,28 +419,73 @@ struct Group {
     is_added: bool,
     /// Nothing but a number is said of it.
     is_scored: bool,
+    /// It is held possible: "could be D".
+    may_be: bool,
     /// A question mark follows: "C? I'd rather say D."
     is_asked: bool,
     /// 0: only discussed; 1: named; 2: called the best; 3: the conclusion.
     rank: u8,
 }
 
+/// The letters that an answer stands by: those of the highest rank, and those named beside them.
+fn chosen_of(words: &[Word<'_>], groups: &[Group]) -> Letters {
+    let mut chosen = Letters {
+        are_named: true,
+        ..Letters::default()
+    };
+    let best = groups.iter().filter(|g| !g.is_denied).map(|g| g.rank).max();
+    let first = groups
+        .iter()
+        .position(|g| !g.is_denied && Some(g.rank) == best);
+    // "C: 60 %, D: 40 %" spreads over both
+    let are_scored = groups.iter().filter(|g| g.is_scored).count() > 1;
+    for (index, group) in groups.iter().enumerate() {
+        // "C, but it could be D"
+        let takes_half = group.may_be && first.is_some_and(|f| f < index);
+        let is_spread = group.is_added || are_scored && group.is_scored || takes_half;
+        if group.is_denied {
+            chosen.denied.extend(&group.options);
+        } else if Some(group.rank) == best || is_spread {
+            chosen.options.extend(&group.options);
+            chosen.is_hedged |=
+                group.is_hedged || group.is_asked || contradicts(words, group, groups);
+        }
+    }
+    chosen.options.sort_unstable();
+    chosen.options.dedup();
+    chosen
+}
+
+/// What is said around a letter, within its clause.
+struct Said<'a, 't> {
+    lead: &'a [Word<'t>],
+    letter: &'a [Word<'t>],
+    tail: &'a [Word<'t>],
+}
+
 impl Group {
-    fn judge(
-        &mut self,
-        lead: &[Word<'_>],
-        letter: &[Word<'_>],
-        tail: &[Word<'_>],
-        asked: &Options,
-    ) {
-        let asks_false = asked.asks_false;
-        let before = letter[0].before;
-        // "B项正确，其余均错误" says that of the others
-        let of_others = tail.iter().position(|w| w.does(Does::Others));
-        let tail = &tail[..of_others.unwrap_or(tail.len())];
-        let says_false = asks_false && (has(tail, Does::False) || has_run(tail, &FALSE_RUNS));
-        let mut denials = denials_before(lead, letter) + denials_after(tail);
-        if asks_false {
+    /// Denied, doubted, added to another? And if none of it: how much does the answer stand by the letter?
+    fn judge(&mut self, said: &Said<'_, '_>, asked: &Options) {
+        let denials = said.denials(asked);
+        self.is_denied = denials % 2 == 1;
+        self.is_added = denials == 0 && said.is_added();
+        self.is_asked = said.letter.iter().chain(said.tail).any(|w| w.asks);
+        self.may_be = said.may_be();
+        self.is_hedged = self.may_be || said.is_hedged();
+        self.rank = if self.is_asked || said.is_considered() || said.is_second() {
+            0
+        } else {
+            said.rank(self.is_denied, asked.asks_false)
+        };
+    }
+}
+
+impl Said<'_, '_> {
+    /// How often it is denied: "it is not unlikely" twice.
+    fn denials(&self, asked: &Options) -> usize {
+        let (lead, tail) = (self.lead, self.tail);
+        let mut denials = denials_before(lead, self.letter) + denials_after(tail);
+        if asked.asks_false {
             let says_so = count(tail, Does::False) + usize::from(has_run(tail, &FALSE_RUNS));
             denials = denials.saturating_sub(says_so);
             let is_called = has(lead, Does::Leads);
@@ -354,46 +494,108 @@ impl Group {
             denials += usize::from(lead.last().is_some_and(|w| w.does(Does::False)));
         }
         let is_least = |words: &[Word<'_>]| words.iter().any(|w| is(w, "least"));
-        denials += usize::from(!asked.asks_least && (is_least(lead) || is_least(tail)));
-        self.is_denied = denials % 2 == 1;
-        let goes_as = matches!(lead, [.., how, is_] if is(how, "as") && is(is_, "is"));
-        self.is_added = denials == 0 && (goes_as || has(lead, Does::Also) || has(tail, Does::Also));
-        let is_number = |w: &Word<'_>| w.text.bytes().all(|b| b.is_ascii_digit());
-        self.is_scored = !tail.is_empty() && tail.iter().all(is_number);
-        self.is_asked = letter.iter().chain(tail).any(|w| w.asks);
-        let may_be = lead
-            .windows(2)
-            .any(|w| (is(&w[0], "could") || is(&w[0], "may")) && is(&w[1], "be"));
-        self.is_hedged = may_be
-            || has(lead, Does::HedgesBefore)
-            || has(tail, Does::HedgesAfter) && !tail.iter().any(|w| is(w, "not"))
-            || may_be_in_chinese(lead);
+        denials + usize::from(!asked.asks_least && (is_least(lead) || is_least(tail)))
+    }
+
+    /// "Also D", "D as well", "as is D".
+    fn is_added(&self) -> bool {
+        let goes_as = matches!(self.lead, [.., how, is_] if is(how, "as") && is(is_, "is"));
+        goes_as || has(self.lead, Does::Also) || has(self.tail, Does::Also)
+    }
+
+    /// "It could be D".
+    fn may_be(&self) -> bool {
+        self.lead.windows(2).any(|w| {
+            (is(&w[0], "could") || is(&w[0], "may") || is(&w[0], "might")) && is(&w[1], "be")
+        })
+    }
+
+    /// "Perhaps D", "D, unsure", "可能是D".
+    fn is_hedged(&self) -> bool {
+        has(self.lead, Does::HedgesBefore)
+            || has(self.tail, Does::HedgesAfter) && !self.tail.iter().any(|w| is(w, "not"))
+            || may_be_in_chinese(self.lead)
+    }
+
+    /// Only thought of: "at first B".
+    fn is_considered(&self) -> bool {
+        has(self.lead, Does::Considered) || has_run(self.lead, &CONSIDERING_RUNS)
+    }
+
+    /// Named after the best: "second best: B", "B次之".
+    fn is_second(&self) -> bool {
+        self.lead
+            .iter()
+            .any(|w| is(w, "second") || is(w, "runner-up"))
+            || has_run(self.tail, &SECOND_RUNS)
+            || has_run(self.lead, &SECOND_RUNS)
+    }
+
+    /// 0: only discussed; 1: named; 2: called the best; 3: the conclusion.
+    fn rank(&self, is_denied: bool, asks_false: bool) -> u8 {
+        let (lead, tail) = (self.lead, self.tail);
         let it_is = tail.len() >= 2 && is(&tail[0], "it") && is(&tail[1], "is");
-        let concludes = it_is || has(lead, Does::Concludes) || has_run(lead, &CONCLUDING_RUNS);
-        let is_best =
-            says_false || has(tail, Does::Best) || has_run(tail, &["正确", "最", "符合", "对"]);
-        let is_considered =
-            has(lead, Does::Considered) || has_run(lead, &["考虑过", "起初", "最初", "一开始"]);
-        let is_discussed =
-            is_considered || tail.iter().any(|w| w.does(Does::Predicates) || is(w, "as"));
-        self.rank = match (concludes, is_best && !self.is_denied) {
-            (true, _) => 3,
-            (_, true) => 2,
-            _ if lead.is_empty() && before >= Stop::Sentence && !is_discussed => {
-                if tail.is_empty() {
-                    3
-                } else {
-                    2
-                }
+        if it_is || has(lead, Does::Concludes) || has_run(lead, &CONCLUDING_RUNS) {
+            return 3;
+        }
+        let says_false = asks_false && (has(tail, Does::False) || has_run(tail, &FALSE_RUNS));
+        let is_best = says_false || has(tail, Does::Best) || has_run(tail, &BEST_RUNS);
+        if is_best && !is_denied {
+            return if has(lead, Does::Leads) { 2 } else { 3 };
+        }
+        let is_discussed = tail.iter().any(|w| w.does(Does::Predicates) || is(w, "as"));
+        let opens = lead.is_empty() && self.letter[0].before >= Stop::Sentence;
+        match (is_discussed, opens, tail.is_empty()) {
+            (true, ..) => 0,
+            (_, true, true) => 3,
+            (_, true, false) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// What the words after a letter say of it, where they say yes or no: at once, before a mark, or as their last word.
+fn verdict(words: &[Word<'_>]) -> Option<bool> {
+    const YES: [&str; 12] = [
+        "yes", "true", "correct", "right", "1", "ja", "richtig", "oui", "vrai", "sí", "sim", "sì",
+    ];
+    const NO: [&str; 12] = [
+        "no",
+        "false",
+        "wrong",
+        "incorrect",
+        "0",
+        "x",
+        "nein",
+        "falsch",
+        "non",
+        "faux",
+        "não",
+        "not",
+    ];
+    let (first, last) = (words.first()?, words.last()?);
+    if first.is_of_other_script() {
+        let text: String = words.iter().map(|w| w.text).collect();
+        return match text.as_str() {
+            "对" | "正确" | "是" | "符合" => Some(true),
+            "错" | "错误" | "不对" | "不正确" | "否" | "不是" | "不符合" => {
+                Some(false)
             }
-            _ => u8::from(!is_discussed),
+            _ => None,
         };
-        if is_considered || self.is_asked {
-            self.rank = 0;
+    }
+    let said = |word: &Word<'_>| {
+        let is_one = |list: &[&str]| list.iter().any(|v| is(word, v));
+        if is_one(&YES) {
+            Some(true)
+        } else {
+            is_one(&NO).then_some(false)
         }
-        if self.rank == 2 && is_best && !has(lead, Does::Leads) {
-            self.rank = 3;
-        }
+    };
+    match words {
+        [_] => said(first),
+        [_, next, ..] if next.before >= Stop::Clause => said(first).or_else(|| said(last)),
+        _ => said(last).filter(|_| last.before >= Stop::Clause || last.is_after_colon),
     }
 }
 
@@ -409,10 +611,15 @@ fn denials_before(lead: &[Word<'_>], letter: &[Word<'_>]) -> usize {
         let is_but = is(w, "but")
             && lead[i.saturating_sub(3)..*i]
                 .iter()
-                .any(|p| p.does(Does::All));
-        w.does(Does::DeniesBefore) || is_doubt || is_no || is_but
+                .any(|p| p.does(Does::All) || is(p, "none"));
+        // "I take back B"
+        let is_back = is(w, "back")
+            && i.checked_sub(1)
+                .is_some_and(|p| ["take", "taking", "took"].iter().any(|t| is(&lead[p], t)));
+        w.does(Does::DeniesBefore) || is_doubt || is_no || is_but || is_back
     });
-    words.count() + usize::from(has_run(lead, &DENYING_RUNS))
+    let is_other = lead.last().is_some_and(|w| w.text == "非"); // "非C", not "非小细胞癌选C"
+    words.count() + usize::from(has_run(lead, &DENYING_RUNS)) + usize::from(is_other)
 }
 
 /// How often what is said of a letter denies it.
@@ -462,6 +669,12 @@ const DENIED_RUNS: [&str; 10] = [
     "ではな",
     "じゃな",
 ];
+
+const CONSIDERING_RUNS: [&str; 4] = ["考虑过", "起初", "最初", "一开始"];
+
+const SECOND_RUNS: [&str; 3] = ["次之", "其次", "次选"];
+
+const BEST_RUNS: [&str; 4] = ["正确", "最", "符合", "对"];
 
 const FALSE_RUNS: [&str; 3] = ["错", "不对", "不正确"];
 
@@ -584,11 +797,13 @@ fn clause_end(words: &[Word<'_>], next: Option<&Word<'_>>) -> usize {
 fn opens_clause(words: &[Word<'_>], at: usize, next: &Word<'_>) -> bool {
     let word = &words[at];
     let is_last = at + 1 == words.len();
+    let is_last_but_one = at + 2 == words.len();
     // "B is not as likely as C"
     let is_of_verb = is(word, "not") && at > 0 && words[at - 1].does(Does::Predicates) && !is_last;
     word.before >= Stop::Clause
         || word.does(Does::Borders) && !is_of_verb
-        || is_last && next.is_after_colon && word.does(Does::Calls)
+        || is_last && next.is_after_colon && word.does(Does::Calls) && word.text != "案"
+        || word.text == "答" && next.is_after_colon && is_last_but_one
         || word.does(Does::Calls) && words.get(at + 1).is_some_and(|w| is(w, "is"))
         || next.before == Stop::Joined && is_not(&words[at..])
 }
@@ -607,6 +822,9 @@ fn may_be_in_chinese(words: &[Word<'_>]) -> bool {
         .any(|w| text.contains(w))
 }
 
+/// Words before the first letter of a list: "| Option | Verdict |".
+const LONGEST_HEAD: usize = 6;
+
 /// Words of an option's text between two letters.
 const LONGEST_OPTION: usize = 8;
 
@@ -615,20 +833,122 @@ const LONGEST_SIDE: usize = 24;
 
 /// Where the part of the answer begins that takes back what was before.
 fn last_retraction(words: &[Word<'_>], groups: &[Group]) -> Option<usize> {
-    let is_word = |i: usize| {
-        let word = words[i].text.to_ascii_lowercase();
-        matches!(
-            word.as_str(),
-            "wait" | "correction" | "sorry" | "oops" | "actually"
-        ) || word == "mean" && i > 0 && words[i - 1].text == "I"
-            || matches!(
-                (words[i].text, words.get(i + 1).map(|w| w.text)),
-                ("更" | "纠", Some("正")) | ("不", Some("对")) | ("等", Some("等"))
-            )
-    };
     let first = groups.first()?.start;
     let last = groups.last()?.start;
-    (first + 1..last).rev().find(|&i| is_word(i))
+    (first + 1..last).rev().find(|&i| takes_back(words, i))
+}
+
+/// Whether a word takes back what was before: "wait", "I mean", "or rather", "no," and "更正", "改选".
+fn takes_back(words: &[Word<'_>], at: usize) -> bool {
+    let word = words[at].text.to_ascii_lowercase();
+    let before = at.checked_sub(1).map(|i| &words[i]);
+    let after = words.get(at + 1);
+    match word.as_str() {
+        "wait" | "correction" | "sorry" | "oops" | "actually" | "scratch" => true,
+        "mean" => before.is_some_and(|w| w.text == "I"),
+        "rather" => before.is_some_and(|w| is(w, "or")),
+        "no" | "nope" => {
+            words[at].before >= Stop::Clause && after.is_some_and(|w| w.before >= Stop::Clause)
+        }
+        "更" | "纠" => after.is_some_and(|w| w.text == "正"),
+        "不" => after.is_some_and(|w| w.text == "对"),
+        "等" => after.is_some_and(|w| w.text == "等"),
+        "改" | "换" => after.is_some_and(|w| matches!(w.text, "选" | "为" | "成")),
+        _ => false,
+    }
+}
+
+/// Whether two letters are no list: "despite A, C", "not B, C.", "from B to C" after a change, "I prefer C to B".
+fn parts(words: &[Word<'_>], group: &Group, at: usize) -> bool {
+    let before = group.start.checked_sub(1).map(|i| &words[i]);
+    let between = &words[group.end..at];
+    let Some(before) = before.filter(|_| group.end == group.start + 1) else {
+        return false;
+    };
+    // "C，B次之"
+    if words.get(at + 1).is_some_and(|w| w.text == "次") {
+        return true;
+    }
+    let is_last = at + 1 == words.len();
+    let is_not = is(before, "not") && between.is_empty() && is_last;
+    is(before, "despite") || is_not || gives_way(words, group, between) || {
+        is_preferred(words, group, at)
+    }
+}
+
+/// "Changing my answer from B to C": the letter before "to" is given up.
+fn gives_way(words: &[Word<'_>], group: &Group, between: &[Word<'_>]) -> bool {
+    const CHANGES: [&str; 6] = ["chang", "switch", "revis", "mov", "updat", "correct"];
+    let lead = &words[group.start.saturating_sub(LONGEST_OPTION)..group.start];
+    matches!(between, [to] if is(to, "to"))
+        && lead.last().is_some_and(|w| is(w, "from"))
+        && lead.iter().any(|w| {
+            let word = w.text.to_ascii_lowercase();
+            CHANGES.iter().any(|c| word.starts_with(c))
+        })
+}
+
+/// "I prefer C to B": the letter at `at` comes second.
+fn is_preferred(words: &[Word<'_>], group: &Group, at: usize) -> bool {
+    matches!(&words[group.end..at], [to] if is(to, "to"))
+        && group.start.checked_sub(1).is_some_and(|i| {
+            let word = &words[i];
+            is(word, "prefer") || is(word, "preferring") || is(word, "preferred")
+        })
+}
+
+/// Whether a run of letters is one of options by the Chinese beside it: "排除ABD", "ABD均错", not "AB型血".
+fn stands_in_chinese(before: Option<&Word<'_>>, after: Option<&Word<'_>>) -> bool {
+    before.is_some_and(|w| matches!(w.text, "除" | "选" | "择"))
+        || after.is_some_and(|w| matches!(w.text, "均" | "都" | "项" | "错" | "三" | "全"))
+}
+
+/// Whether words give a number and nothing else: "70", "with 70 % probability".
+fn is_score(words: &[Word<'_>]) -> bool {
+    const BESIDE: [&str; 14] = [
+        "with",
+        "at",
+        "about",
+        "probability",
+        "confidence",
+        "percent",
+        "likelihood",
+        "chance",
+        "and",
+        "概",
+        "率",
+        "约",
+        "置",
+        "信",
+    ];
+    let is_number = |w: &Word<'_>| w.text.bytes().all(|b| b.is_ascii_digit());
+    words.len() <= 6
+        && words.iter().any(is_number)
+        && words
+            .iter()
+            .all(|w| is_number(w) || BESIDE.iter().any(|b| is(w, b)))
+}
+
+/// The answer as it is read: wide letters as plain ones, without markup, ticks and struck words in words.
+fn as_written(answer: &str) -> String {
+    let struck = with_strikes_in_words(answer);
+    let plain: String = unwrapped(&struck).chars().map(wide_to_plain).collect();
+    let plain = without_markup(&plain);
+    with_marks_in_words(&plain).into_owned()
+}
+
+/// "~~B~~ C" takes B back.
+fn with_strikes_in_words(text: &str) -> Cow<'_, str> {
+    let Some((head, rest)) = text.split_once("~~") else {
+        return Cow::Borrowed(text);
+    };
+    let Some((struck, tail)) = rest.split_once("~~") else {
+        return Cow::Borrowed(text);
+    };
+    Cow::Owned(format!(
+        "{head}{struck} wrong. {}",
+        with_strikes_in_words(tail)
+    ))
 }
 
 /// "<b>B</b>" is B.
@@ -653,29 +973,65 @@ fn without_markup(text: &str) -> Cow<'_, str> {
 
 /// "✗" after a letter says that it is wrong; where the text opens with such a mark, the marks stand before the letters.
 fn with_marks_in_words(text: &str) -> Cow<'_, str> {
-    const RIGHT: [char; 6] = ['✓', '✔', '✅', '☑', '√', '👍'];
-    const WRONG: [char; 8] = ['✗', '✘', '❌', '✕', '✖', '❎', '☒', '👎'];
-    let is_mark = |c: char| RIGHT.contains(&c) || WRONG.contains(&c);
-    if text.is_ascii() || !text.contains(is_mark) {
-        return Cow::Borrowed(text);
+    let boxed = with_boxes_as_marks(text);
+    if boxed.is_ascii() {
+        return boxed;
     }
-    let stand_before = text.trim_start().starts_with(is_mark);
-    let mut out = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        let word = match character {
-            c if RIGHT.contains(&c) => "correct",
-            c if WRONG.contains(&c) => "wrong",
-            '\u{fe0f}' => continue, // "as a picture"
-            other => {
-                out.push(other);
-                continue;
+    let has_tick = boxed.contains(RIGHT);
+    if !has_tick && !boxed.contains(WRONG) && !boxed.contains('×') {
+        return boxed;
+    }
+    // "☐ A ☒ C": a cross in a box is a tick there, and what is empty is not chosen
+    let has_empty = boxed.contains(EMPTY);
+    let ticks_by_cross = has_empty && !has_tick;
+    let means = |before: Option<char>, character: char, after: Option<char>| {
+        let is_of_size = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+        match character {
+            '☒' if ticks_by_cross => Some(true),
+            '×' if is_of_size(before) || is_of_size(after) => None, // "3×4 cm"
+            c if RIGHT.contains(&c) => Some(true),
+            c if WRONG.contains(&c) || c == '×' => Some(false),
+            c if has_empty && EMPTY.contains(&c) => Some(false),
+            _ => None,
+        }
+    };
+    let opening = boxed.trim_start().chars().next();
+    let stand_before = opening.is_some_and(|c| means(None, c, None).is_some());
+    let mut out = String::with_capacity(boxed.len() + 16);
+    let mut before = None;
+    let mut characters = boxed.chars().filter(|&c| c != '\u{fe0f}').peekable(); // "as a picture"
+    while let Some(character) = characters.next() {
+        match means(before, character, characters.peek().copied()) {
+            None => out.push(character),
+            Some(is_right) => {
+                out.push_str(if stand_before { ". " } else { " " });
+                out.push_str(if is_right { "correct" } else { "wrong" });
+                out.push_str(if stand_before { " " } else { ". " });
             }
-        };
-        out.push_str(if stand_before { ". " } else { " " });
-        out.push_str(word);
-        out.push_str(if stand_before { " " } else { ". " });
+        }
+        before = Some(character);
     }
     Cow::Owned(out)
+}
+
+const RIGHT: [char; 8] = ['✓', '✔', '✅', '☑', '√', '👍', '●', '◉'];
+const WRONG: [char; 8] = ['✗', '✘', '❌', '✕', '✖', '❎', '☒', '👎'];
+/// Boxes and circles that nobody ticked.
+const EMPTY: [char; 3] = ['☐', '○', '◯'];
+
+/// "[x] C" is ticked, "[ ] D" is not.
+fn with_boxes_as_marks(text: &str) -> Cow<'_, str> {
+    if memchr(b'[', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    if !["[x]", "[X]", "[ ]"].iter().any(|b| text.contains(b)) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(
+        text.replace("[x]", "☑")
+            .replace("[X]", "☑")
+            .replace("[ ]", "☐"),
+    )
 }
 
 fn wide_to_plain(character: char) -> char {

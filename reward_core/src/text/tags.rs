@@ -179,6 +179,7 @@ impl TagSet {
     ///
     /// A tag inside the thought is no answer, one that is written twice with the same content is one; `scan` is that of
     /// [`TagSet::parse`]. A thought that opened in the prompt ends at `</think>`; one that never ends answers nothing.
+    /// With `plain` a tag that is left open is taken where it holds the letter of an option, of which nothing was cut off.
     ///
     /// # Errors
     /// The state that prevents it: `Unclosed` for a thought without an end, too.
@@ -203,8 +204,31 @@ impl TagSet {
             }
             (None, state) => self
                 .outside_thought(position, text, &scan.events)
+                .or_else(|| {
+                    let last = scan.events.last().filter(|_| plain)?;
+                    let range = text.trimmed(last.end, text.len());
+                    let is_whole = self.left_open(position, &scan.events)
+                        && is_bare_letter(text.slice(range.0, range.1));
+                    is_whole.then_some(range)
+                })
                 .ok_or(state),
         }
+    }
+
+    /// Whether the tag opens once, as the last of all tags, after any thought has ended: "<answer>C" of a plain answer.
+    fn left_open(&self, position: usize, events: &[Event]) -> bool {
+        let think = self.position("think");
+        let Some((last, before)) = events.split_last() else {
+            return false;
+        };
+        let is_thinking = before
+            .iter()
+            .rfind(|e| Some(e.tag) == think)
+            .is_some_and(|e| !e.is_close);
+        last.tag == position
+            && !last.is_close
+            && !is_thinking
+            && before.iter().all(|e| e.tag != position)
     }
 
     /// The content of the tag where it stands outside the thought: once, or each time with the same content.
@@ -423,6 +447,21 @@ impl TagReport {
     fn is_filled(&self, set: &TagSet, tag: usize) -> bool {
         self.contents[tag].is_some_and(|(start, end)| end > start || set.names[tag] == "think")
     }
+}
+
+/// "C", "(C)", "C.".
+fn is_bare_letter(text: Source<'_>) -> bool {
+    const LONGEST: usize = 3;
+    let mut memory = Vec::new();
+    if text.len() > LONGEST {
+        return false;
+    }
+    let marks = text.marks(&mut memory);
+    let letters = marks.iter().filter(|b| b.is_ascii_uppercase()).count();
+    letters == 1
+        && marks
+            .iter()
+            .all(|b| b.is_ascii_uppercase() || b"()[].:".contains(b))
 }
 
 #[cfg(test)]

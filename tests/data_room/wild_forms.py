@@ -1,0 +1,297 @@
+"""More file forms, met in public files of other tools; see `forms.py`.
+
+`python -m tests.data_room.wild_forms` prints the table of docs/data.md, "Forms that are tried".
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+from PIL import Image
+
+from tests.data_room.forms import BOXED, FORMS, Form, Q, both, lines, pictures, text
+
+CVAT = """<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version><meta><task><labels><label><name>cyst</name><type>rectangle</type></label></labels></task></meta>
+{}</annotations>"""
+BOX = '<box label="cyst" occluded="0" xtl="12.00" ytl="6.00" xbr="20.00" ybr="18.00" z_order="0"></box>'
+
+
+def cvat(*shapes: str) -> str:
+    """CVAT's file with a picture for each text of shapes: a.png, b.png, …"""
+    images = (
+        f'<image id="{number}" name="{chr(97 + number)}.png" width="32" height="24">{shape}</image>\n'
+        for number, shape in enumerate(shapes)
+    )
+    return CVAT.format("".join(images))
+
+
+def labelme(*shapes: dict[str, Any], **more: Any) -> str:
+    """LabelMe's file of a.png."""
+    return json.dumps(
+        {"imagePath": "a.png", "imageWidth": 32, "imageHeight": 24, "shapes": list(shapes), **more}
+    )
+
+
+def png(value: int = 90, kind: str = "PNG") -> bytes:
+    """The file of a small picture of one grey."""
+    buffer = io.BytesIO()
+    Image.new("L", (32, 24), value).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def encoded(value: int = 90, kind: str = "PNG") -> str:
+    """The same as base64."""
+    return base64.b64encode(png(value, kind)).decode()
+
+
+def parts(part: dict[str, Any]) -> dict[str, Any]:
+    """A conversation whose question begins with a part."""
+    asked = [part, {"type": "text", "text": Q}]
+    return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "yes"}]}
+
+
+def table_parts(picture: dict[str, Any]) -> dict[str, Any]:
+    """The same as a table holds it: every part has every field."""
+    asked = [{"type": "image", "image": picture, "text": None}, {"type": "text", "image": None, "text": Q}]
+    says = [{"type": "text", "image": None, "text": "yes"}]
+    return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": says}]}
+
+
+URL = "data:image/png;base64," + encoded()
+INSIDE = "note: picture read out of the data file, where it stands as base64 or within a text"
+WILD = (
+    Form(
+        "a picture as base64 in a field of its own: a data URL, bare, cut off, no picture, no base64",
+        lines(
+            "a.jsonl",
+            *({"question": Q, "answer": "yes", "image": image} for image in (URL, encoded(kind="JPEG"))),
+            {"question": Q, "answer": "yes", "image": "data:image/png;base64,iVBORw0KGgo="},
+            {"question": Q, "answer": "yes", "image": "data:image/svg+xml;base64,PHN2Zz48L3N2Zz4="},
+            {"question": Q, "answer": "yes", "image": "data:image/png;base64,iVBOR*w0KGgo="},
+        ),
+        {"question": Q, "images": 1},
+        (
+            INSIDE,
+            "skipped: image damaged",
+            "skipped: picture of an unknown kind",
+            "skipped: picture that is no base64",
+        ),
+    ),
+    Form(
+        "OpenAI parts with a picture as base64 (image_url, input_image)",
+        lines(
+            "a.jsonl",
+            parts({"type": "image_url", "image_url": {"url": URL, "detail": "high"}}),
+            parts({"type": "input_image", "image_url": URL}),
+        ),
+        {"question": Q, "images": 1},
+        (INSIDE,),
+    ),
+    Form(
+        "Anthropic's and Gemini's parts with a picture as base64",
+        lines(
+            "a.jsonl",
+            parts(
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": encoded()}}
+            ),
+            parts({"inline_data": {"mime_type": "image/png", "data": encoded()}}),
+        ),
+        {"question": Q, "images": 1},
+        (INSIDE,),
+    ),
+    Form(
+        "Hugging Face pictures in JSON: bytes as base64, path",
+        lines("a.json", {"question": Q, "answer": "yes", "image": {"bytes": encoded(), "path": None}}),
+        {"question": Q, "images": 1},
+        (INSIDE,),
+        rows=1,
+    ),
+    Form(
+        "VLMEvalKit: a TSV with the picture as base64 and options",
+        lines(
+            "a.tsv",
+            "index\timage\tquestion\tA\tB\tanswer\tcategory",
+            f"0\t{encoded()}\tWhich?\told\tnew\tB\tage",
+        ),
+        {"answer": "new", "options": {"A": "old", "B": "new"}, "images": 1},
+        (INSIDE,),
+        rows=1,
+    ),
+    Form(
+        "parquet: pictures within the parts of a conversation, and as base64 in a column",
+        both(
+            lines("a.parquet", table_parts({"bytes": png(), "path": "elsewhere.png"})),
+            lines("b.parquet", {"question": Q, "answer": "yes", "image": encoded()}),
+        ),
+        {"question": Q, "images": 1},
+        (INSIDE,),
+    ),
+    Form(
+        "a picture at a web address: never loaded unasked",
+        lines("a.jsonl", parts({"type": "image_url", "image_url": {"url": "https://example.org/a.png"}})),
+        {},
+        ("skipped: picture is no file",),
+        rows=0,
+    ),
+    Form(
+        "LabelMe: the picture inside of the file (imageData)",
+        text(
+            "a.json",
+            labelme(
+                {"label": "cyst", "shape_type": "rectangle", "points": [[12, 6], [20, 18]]},
+                imageData=encoded(),
+            ),
+        ),
+        {"boxes": BOXED},
+        (INSIDE,),
+        rows=1,
+    ),
+    Form(
+        "ms-swift, older: turns before the question (history)",
+        lines("a.jsonl", {"query": Q, "response": "yes", "history": [["Hi", "Hello"]], "system": "Short."}),
+        {"question": Q, "answer": "yes", "context": "user: Hi\nassistant: Hello"},
+        ("note: system prompt not used: the prompt template has its own (--prompt)",),
+        rows=1,
+    ),
+    Form(
+        "the history of a patient, a text",
+        lines("a.jsonl", {"question": Q, "answer": "yes", "history": "Fall from a ladder."}),
+        {"question": Q, "context": "Fall from a ladder."},
+        rows=1,
+    ),
+    Form(
+        "ms-swift, ShareGPT: conversation of human and assistant",
+        lines(
+            "a.jsonl",
+            {"conversation": [{"human": "Hi", "assistant": "Hello"}, {"human": Q, "assistant": "yes"}]},
+        ),
+        {"question": Q, "answer": "yes", "context": "user: Hi\nassistant: Hello"},
+        rows=1,
+    ),
+    Form(
+        "a conversation with a difficulty and a ground truth (ROLL)",
+        lines(
+            "a.jsonl",
+            {
+                "messages": json.dumps([{"role": "user", "content": Q}]),
+                "ground_truth": "1",
+                "difficulty": "4.5",
+            },
+        ),
+        {"answer": "1", "difficulty": 4.5},
+        rows=1,
+    ),
+    Form(
+        "CVAT for images: box, polygon, ellipse, mask, a box that is turned",
+        both(
+            pictures("a.png", "b.png"),
+            text(
+                "annotations.xml",
+                cvat(
+                    BOX,
+                    '<polygon label="cyst" points="2.0,3.0;12.0,3.0;12.0,15.0"></polygon>'
+                    '<ellipse label="cyst" cx="10" cy="10" rx="4" ry="2"></ellipse>'
+                    '<mask label="cyst" rle="2, 2" left="1" top="2" width="2" height="2"></mask>'
+                    '<box label="cyst" xtl="8" ytl="6" xbr="16" ybr="10" rotation="90"></box>'
+                    '<points label="tip" points="1,1"></points>',
+                ),
+            ),
+        ),
+        {"answer": "cyst", "boxes": BOXED},
+        (
+            "note: box taken around a polygon",
+            "note: box taken around an ellipse",
+            "note: box taken around a mask",
+            "note: box taken around a turned box",
+            "note: points of CVAT has no area: left out",
+        ),
+    ),
+    Form(
+        "CVAT: a picture with points only, and one without anything",
+        both(
+            pictures("a.png", "b.png"),
+            text("annotations.xml", cvat('<points label="tip" points="1,1"></points>', "")),
+        ),
+        {"answer": "none", "boxes": []},
+        ("note: points of CVAT has no area: left out", "skipped: picture marked without an area"),
+        rows=1,
+    ),
+    Form(
+        "CVAT for video: tracks",
+        both(
+            pictures("a.png"),
+            text(
+                "annotations.xml",
+                CVAT.format(
+                    '<track id="0" label="cyst"><box frame="3" xtl="1" ytl="1" xbr="9" ybr="9"/></track>'
+                ),
+            ),
+        ),
+        {},
+        ("skipped: annotations of a video",),
+        rows=0,
+    ),
+    Form(
+        "LabelMe: a brush mask, labels that stand for nothing",
+        both(
+            pictures("a.png"),
+            text(
+                "a.json",
+                labelme(
+                    {"label": "cyst", "shape_type": "mask", "points": [[12, 6], [19, 17]], "mask": "iVBOR"},
+                    {"label": "__ignore__", "shape_type": "rectangle", "points": [[1, 1], [4, 4]]},
+                    flags={"blurred": True},
+                ),
+            ),
+        ),
+        {"question": "Find every cyst in this image and give a box for each.", "boxes": BOXED},
+        (
+            "note: box taken around a mask",
+            "note: shape left out: its label is __ignore__",
+            "note: flags of a picture or a shape are not read",
+        ),
+        rows=1,
+    ),
+    Form(
+        "LabelMe: a picture that is classified by flags",
+        both(pictures("a.png"), text("a.json", labelme(flags={"cat": True, "dog": False}))),
+        {},
+        ("skipped: picture that is classified, not marked",),
+        rows=0,
+    ),
+    Form(
+        "LabelMe: a picture with lines and points only",
+        both(
+            pictures("a.png"),
+            text("a.json", labelme({"label": "tip", "shape_type": "line", "points": [[1, 1], [3, 3]]})),
+        ),
+        {},
+        ("skipped: picture marked without an area",),
+        rows=0,
+    ),
+)
+
+ALL = (*FORMS, *WILD)
+
+
+def table() -> str:
+    """The forms as a Markdown table: form, what is read of the example, what is said."""
+    lines_of = ["| form | read | left out, and said |", "| --- | --- | --- |"]
+    for form in ALL:
+        read = ", ".join(f"{name} {_shown(value)}" for name, value in form.reads.items())
+        said = "; ".join(words.removeprefix("note: ") for words in form.says)
+        lines_of.append(f"| {form.name} | {read or '–'} | {said or '–'} |".replace("\\boxed", "`\\boxed`"))
+    return "\n".join(lines_of)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+    return f"`{text}`".replace("\n", "↵").replace("|", "¦")
+
+
+if __name__ == "__main__":
+    print(table())
