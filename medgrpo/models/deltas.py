@@ -10,6 +10,7 @@ arXiv:2402.09353), IA3 (Liu et al. 2022, arXiv:2205.05638), LoHa (Hyeon-Woo et a
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
@@ -179,7 +180,9 @@ def _check_complete(
     from medgrpo.models.adapters import check_patterns
 
     try:
-        config = PeftConfig.from_pretrained(str(files.folder))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # settings of another kind: held against the tensors below
+            config = PeftConfig.from_pretrained(str(files.folder))
     except (ValueError, KeyError, TypeError) as error:
         raise unfit(files, f"has settings that PEFT does not take: {str(error).splitlines()[0]}") from error
     check_patterns(files.folder, list(skeleton.modules))
