@@ -7,8 +7,8 @@ CASES.json is a list of `{"name", "model", "size", "set", "steps", "pair_tokens"
 MODELS/model-<model> is trained with these settings for `steps` steps on pictures of `size` px (or of several sizes in turn).
 Each row says beside it what `estimate-time` expects, computed before the run. `probe` first asks `estimate-time --probe`.
 Cases with the same `together` share one process and one vLLM; every other one has a process of its own. `limit_share` limits
-torch to so much of the expected peak, and the row says whether the run ended in an out-of-memory error. While one case trains
-the next one loads; only one trains at a time. A JSON line for each, as it ends.
+torch to so much of the expected peak, and the row says whether the run ended in an out-of-memory error. With `--beside` these load
+while another case trains; only one trains at a time. A JSON line for each, as it ends.
 """
 
 import argparse
@@ -228,6 +228,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("estimate-rows"))
     parser.add_argument("--rows", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=1e9, help="start no case after so many")
+    parser.add_argument(
+        "--beside", action="store_true", help="load cases of limited memory while others train"
+    )
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -252,8 +255,11 @@ def main() -> None:
             builders.pop(model).wait()
             print(f"model {model} there after {time.perf_counter() - begin:.0f} s", flush=True)
         uses_vllm = part[0].get("set", {}).get("rollout.engine") == "vllm"
-        for before in running:  # vLLM measures the memory that is free: nobody else may load beside it
-            before.wait(to_end=uses_vllm)
+        is_timed = not (part[0].get("limit_share") and arguments.beside)
+        for (
+            before
+        ) in running:  # vLLM measures the memory that is free, and what loads beside a run slows it down
+            before.wait(to_end=uses_vllm or is_timed)
         running = [one for one in running if not one.is_done]
         for before in running[:-1]:
             before.wait(to_end=True)
@@ -273,7 +279,7 @@ def main() -> None:
         one.process.kill()
 
 
-AHEAD = 2
+AHEAD = 1
 """Processes that import beside those that run."""
 
 

@@ -251,7 +251,7 @@ def main() -> None:
     parser.add_argument("--start-steps", type=int, default=220)
     parser.add_argument("--start-rate", type=float, default=8e-3)
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=4e-3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     document: dict[str, Any] = {}

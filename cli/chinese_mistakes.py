@@ -18,6 +18,16 @@ KINDS = {
 """What something is not called, in `no {kind} called {name}`."""
 
 MISTAKES = (
+    ("{word} is a prepared dataset; the model stands first: {line}", "{word} 是整理好的数据集；模型写在前面：{line}"),
+    ("{word} is a picture; the model stands first: {line}", "{word} 是图像；模型写在前面：{line}"),
+    ("{word} is a folder of pictures; medgrpo preprocess makes a dataset of pictures and questions",
+     "{word} 是图像文件夹；medgrpo preprocess 把图像和问题整理成数据集"),
+    ("{word} is the log of a run; name the run: {line}", "{word} 是运行的日志；请写运行：{line}"),
+    ("{word} is a prepared dataset, no run; medgrpo runs lists the runs", "{word} 是整理好的数据集，不是运行；用 medgrpo runs 列出运行"),
+    ("{word} is a folder of pictures, no run; medgrpo runs lists the runs", "{word} 是图像文件夹，不是运行；用 medgrpo runs 列出运行"),
+    ("{word} holds the weights of a run; name the run itself: {line}", "{word} 是运行中的权重；请写运行本身：{line}"),
+    ("{word} is a prepared dataset: --data {data}, and --model names a model", "{word} 是整理好的数据集：--data {data}；--model 用来写模型"),
+    ("the source stands first: {line}", "来源写在前面：{line}"),
     ("no {what} at {path}: the folder {folder} has nothing called {name}", "{path} 处没有{what}：文件夹 {folder} 中没有 {name}"),
     ("no configuration file at {path}", "{path} 处没有配置文件"),
     ("no DeepSpeed configuration at {path}", "{path} 处没有 DeepSpeed 配置"),

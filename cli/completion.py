@@ -24,7 +24,7 @@ def _completer(choices: Callable[[str], Iterable[str]], *, paths: bool) -> Any:
         words = list(choices(incomplete))
         found = [word for word in words if word.startswith(incomplete)]
         if paths:
-            found += [path for path in _paths(incomplete) if path not in words]
+            found += [path for path in _paths(incomplete) if path.rstrip("/") not in words]
         # Typer before and after 0.26 has its item in different places; this is all that is asked of one.
         return [SimpleNamespace(value=word, type="plain", help=None) for word in found]
 

@@ -137,10 +137,89 @@ def with_next_step(error: UsageError, arguments: Sequence[str]) -> UsageError:
         (hint for word, hint in _traps(arguments) if word in error.problem.replace(2 * "\\", "\\")), None
     )
     if trap is None and error.hint:
-        return error
+        other = of_another_kind(arguments[0] if arguments else "", arguments[1:], error.problem)
+        return UsageError(error.problem, expected=error.expected, hint=other) if other else error
     command = arguments[0] if arguments and re.fullmatch(r"[a-z-]*[a-z]", arguments[0]) else ""
-    hint = trap or f"{' '.join(('medgrpo', command)).strip()} --help"
+    hint = (
+        trap
+        or of_another_kind(command, arguments[1:], error.problem)
+        or f"{' '.join(('medgrpo', command)).strip()} --help"
+    )
     return UsageError(error.problem, expected=error.expected, hint=hint)
+
+
+WEIGHTS_WANTED = {
+    "dataset": "{word} is a prepared dataset; the model stands first: medgrpo {command} MODEL {word}",
+    "picture": "{word} is a picture; the model stands first: medgrpo ask MODEL {word} QUESTION",
+    "pictures": "{word} is a folder of pictures; medgrpo preprocess makes a dataset of pictures and questions",
+    "log": "{word} is the log of a run; name the run: medgrpo {command} {run}",
+}
+RUN_WANTED = {
+    "dataset": "{word} is a prepared dataset, no run; medgrpo runs lists the runs",
+    "weights": "{word} holds the weights of a run; name the run itself: medgrpo {command} {run}",
+    "pictures": "{word} is a folder of pictures, no run; medgrpo runs lists the runs",
+}
+OTHER_KIND = {
+    "eval": WEIGHTS_WANTED,
+    "ask": WEIGHTS_WANTED
+    | {"dataset": "{word} is a prepared dataset; the model stands first: medgrpo ask MODEL PICTURE QUESTION"},
+    "merge-lora": WEIGHTS_WANTED | {"dataset": RUN_WANTED["dataset"]},
+    "compare": RUN_WANTED,
+    "health": RUN_WANTED,
+    "make-dpo": RUN_WANTED,
+    "train": {"dataset": "{word} is a prepared dataset: --data {word}, and --model names a model"},
+}
+"""Command -> what a place may be by mistake -> what to type."""
+
+
+def of_another_kind(command: str, words: Sequence[str], problem: str) -> str | None:
+    """What to type where the place that the error names is something else than the command wants."""
+    if command == "preprocess":
+        return _the_other_way_round(words, problem)
+    hints = OTHER_KIND.get(command, {})
+    for word in words:
+        named = re.search(rf"(^|[\s'/]){re.escape(word.rstrip('/'))}($|[\s'/:,])", problem)
+        if named is None or "no dataset.json" in problem:
+            continue
+        kind, run = _kind(Path(word).expanduser())
+        if kind in hints:
+            return hints[kind].format(word=typed_path(word), command=command, run=run)
+    return None
+
+
+def _the_other_way_round(words: Sequence[str], problem: str) -> str | None:
+    places = [word for word in words if not word.startswith("-")][:2]
+    if len(places) == 2 and problem.startswith("no data at") and Path(places[1]).expanduser().is_dir():
+        source, output = map(typed_path, reversed(places))
+        return f"the source stands first: medgrpo preprocess {source} {output}"
+    return None
+
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".gif", ".webp")
+
+
+def _kind(path: Path) -> tuple[str, str]:
+    """What the place is, and the run that it belongs to as it is typed, else RUN."""
+    return _kind_of_file(path) if path.is_file() else _kind_of_folder(path)
+
+
+def _kind_of_file(path: Path) -> tuple[str, str]:
+    if path.suffix.lower() in PICTURES:
+        return "picture", "RUN"
+    if path.parent.name == "logs" and path.suffix == ".json":
+        run = Path("runs") / path.stem
+        return "log", typed_path(run) if run.is_dir() else "latest"
+    return "file", "RUN"
+
+
+def _kind_of_folder(path: Path) -> tuple[str, str]:
+    if (path / "dataset.json").is_file():
+        return "dataset", "RUN"
+    if any((path / name).is_file() for name in ("medgrpo.json", "config.json", "adapter_config.json")):
+        return "weights", typed_path(path.parent) if (path.parent / "config.toml").is_file() else "RUN"
+    if path.is_dir() and any(one.suffix.lower() in PICTURES for one in path.iterdir()):
+        return "pictures", "RUN"
+    return "", "RUN"
 
 
 def _traps(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

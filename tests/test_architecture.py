@@ -105,3 +105,23 @@ def test_modules_have_no_circle() -> None:
         raise AssertionError(
             f"modules import each other in a circle: {' -> '.join(error.args[1])}"
         ) from error
+
+
+def test_unsafe_rust_stands_in_simd_alone_and_each_block_says_why_it_holds() -> None:
+    unsafe = re.compile(r"\bunsafe\b(?!_code)")
+    outside, unexplained = [], []
+    for path in sorted((ROOT / "reward_core/src").rglob("*.rs")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines):
+            code = line.split("//")[0]
+            if not unsafe.search(code):
+                continue
+            where = f"{path.relative_to(ROOT)}:{number + 1}"
+            if path.parent.name != "simd":
+                outside.append(where)
+            elif not any("// SAFETY:" in before for before in lines[max(0, number - 4) : number]):
+                unexplained.append(where)
+    assert outside == []
+    assert unexplained == []
+    lints = (ROOT / "Cargo.toml").read_text() + (ROOT / "reward_core/Cargo.toml").read_text()
+    assert 'unsafe_code = "deny"' in lints

@@ -280,9 +280,9 @@ class MasksConfig(Section):
     cell_px: int | None = Field(None, ge=1)
     """Side of the (smallest) cell, in pixels; none: the sampler's own, 8 for cells."""
     noise: float | None = Field(None, gt=0)
-    """Scale of the noise shared by a cell, in logits; none: the sampler's own."""
+    """Scale of the noise shared by a cell, in logits; none: the sampler's own, 0.5 for cells."""
     sharpness: float | None = Field(None, gt=0)
-    """Temperature of the pixels' coins under shared noise; none: 0.3."""
+    """Temperature of the pixels' coins under shared noise; none: 0.5."""
     credit: Literal["local", "whole"] = "local"
     """local: what a pixel changes of the reward; whole: every pixel gets its mask's advantage, as GRPO has it."""
     anchor: float = Field(0.0, ge=0)

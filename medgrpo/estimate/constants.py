@@ -18,6 +18,8 @@ class Constants:
     """Share of the bf16 peak that large products of training reach."""
     prefill: float = 0.3
     """The same when prompts are read for sampling."""
+    prefill_s: float = 0.03
+    """What reading a step's prompts takes besides, where they are shared: packing, and copies of their cache."""
     bandwidth: float = 0.724
     """Share of the memory bandwidth that element-wise passes and the reading of weights reach."""
     hidden_passes: float = 30.4
@@ -28,8 +30,12 @@ class Constants:
     """Launches of one decoder layer forward in Python, without an adapter."""
     lora_s: float = 0.000703
     """What an unmerged LoRA adds to it."""
-    dora_s: float = 0.0024
-    """What DoRA adds: the norm of every adapted weight is computed anew."""
+    fused_s: float = 0.0006
+    """What a LoRA adds whose product is one with its layer's (`engine.fused_adapters`)."""
+    dora_s: float = 0.0004
+    """What DoRA's launches add to LoRA's."""
+    dora_bytes: float = 90.0
+    """Bytes that DoRA moves for each adapted weight in a forward pass: the norm of every weight with its adapter anew."""
     qlora_s: float = 0.0002
     """What 4-bit weights under LoRA add."""
     autograd: float = 1.91
@@ -44,9 +50,11 @@ class Constants:
     """One adapted weight into vLLM where weights are shared out."""
     other_launches: float = 0.39
     """Launches of other trainers (16-bit adapters on fused layers, no autocast) against ours; for the table alone."""
-    recorded_s: float = 0.31e-3
-    """One token through a decoder layer from a recorded step."""
-    vision_layer_s: float = 0.0014
+    recorded_s: float = 0.136e-3
+    """The small kernels of a decoder layer for one token from a recorded step."""
+    recorded_lora_s: float = 0.11e-3
+    """What an adapter adds to them."""
+    vision_layer_s: float = 0.0018
     """Launches of one layer of the vision tower forward."""
     window_s: float = 6.01e-05
     """Attention of one window of one layer of a tower whose windows Transformers takes one by one, forward."""
@@ -56,9 +64,9 @@ class Constants:
     """Share of the bf16 peak in the vision tower."""
     dequantise: float = 0.44
     """Share of the memory bandwidth at which 4-bit weights become bf16 ones (4.5 bytes moved a weight)."""
-    vllm_step_s: float = 1.45e-3
+    vllm_step_s: float = 1.5e-3
     """Scheduling of one decoding step of vLLM."""
-    vllm_row_s: float = 30e-6
+    vllm_row_s: float = 32e-6
     """What each further completion adds to a step of vLLM: sampling, log probabilities, text."""
     vllm_bandwidth: float = 0.705
     """Share of the memory bandwidth at which vLLM reads weights and cache."""
@@ -66,9 +74,15 @@ class Constants:
     """One adapted weight on its way into vLLM."""
     step_s: float = 0.0477
     """What a step takes besides: data, log, schedule, clipping."""
-    picture_s: float = 0.00597
+    batch_s: float = 0.012
+    """What was sampled becomes a batch, of a step."""
+    sample_s: float = 0.0009
+    """The same of each completion."""
+    pair_s: float = 0.13
+    """TRL's preference loss of a pass: a dozen figures of its log, each waiting for the device."""
+    picture_s: float = 0.006
     """A prompt through the processor, its picture apart."""
-    pixel_s: float = 6.91e-09
+    pixel_s: float = 1.6e-08
     """One pixel through the image processor."""
     text_reward_s: float = 6e-05
     """Text rewards of one completion."""
@@ -76,12 +90,22 @@ class Constants:
     """Share of the link's rate that collectives reach."""
     collective_s: float = 6e-05
     """Latency of one collective."""
-    mask_sam_s: float = 0.5
+    mask_sam_s: float = 0.52
     """SAM 2's encoder and decoder with their gradients on one picture at 1024 px."""
-    mask_judge_s: float = 0.02
+    mask_judge_s: float = 0.004
     """One drawn mask of 1024 px: decoded, judged, its likelihood."""
-    convolution: float = 0.35
+    cpu_drawn_s: float = 0.045
+    """One mask of 1024 px drawn on a processor, with its likelihood and what its pixels earned."""
+    cpu_picture_s: float = 0.02
+    """A picture's turn on a processor beside network and masks."""
+    convolution: float = 0.42
     """Share of the float32 peak that a U-Net's convolutions reach."""
+    cpu_matmul: float = 1.0
+    """Share of a processor's rate (`processor`, by its base clock) that products reach."""
+    cpu_elements: float = 0.18
+    """Element-wise work on a processor: share of `bandwidth`, since it computes and does not only move."""
+    cpu_token_s: float = 2.4e-3
+    """Drawing one token on a processor, beside the model: for all completions together."""
     cpu_op: float = 0.15
     """Launches on a CPU against those of a GPU's host loop: nothing is handed to a device."""
 

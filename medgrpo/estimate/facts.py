@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import UsageError
+from medgrpo.data.schema import ROW_SCHEMA
+from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.estimate.hardware import find_gpu
 from medgrpo.estimate.shapes import DEFAULT, find_shape, shape_of_size
 from medgrpo.estimate.workload import COMPLETION_SHARE, Workload, read_dataset
@@ -31,6 +32,7 @@ class Facts:
         completion_share: mean length of a completion as a share of the limit.
         target_tokens: of what SFT learns, or of each answer of a pair.
         is_other_code: whether another trainer is meant (the table of published figures).
+        has_old_pass: see `Workload`.
     """
 
     model: str | None = None
@@ -45,6 +47,7 @@ class Facts:
     completion_share: float | None = None
     target_tokens: int | None = None
     is_other_code: bool = False
+    has_old_pass: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def situation_of(config: RunConfig, facts: Facts) -> Situation:
     gpu, gpu_source = find_gpu(facts.gpu)
     rows, counted = _rows(facts, notes)
     seen = _tokens_of_pictures(config, facts, shape, counted, notes)
+    text, target = _tokens_of_template(config)
     share = COMPLETION_SHARE if facts.completion_share is None else facts.completion_share
     work = Workload(
         config,
@@ -78,13 +82,59 @@ def situation_of(config: RunConfig, facts: Facts) -> Situation:
         rows,
         round(seen.mean * facts.images),
         largest_image_tokens=seen.largest * facts.images,
-        text_tokens=facts.text_tokens,
+        text_tokens=text if facts.text_tokens is None else facts.text_tokens,
         completion_share=share,
-        target_tokens=facts.target_tokens,
+        target_tokens=target if facts.target_tokens is None else facts.target_tokens,
         is_other_code=facts.is_other_code,
+        has_old_pass=facts.has_old_pass,
     )
     _ = work.plan, [stage.plan for stage in work.warm_up]  # refuses what cannot be divided
     return Situation(work, gpu_source, tuple(notes), seen.uncapped)
+
+
+TYPICAL_ROW = {
+    "question": "Is there evidence of a pleural effusion in this image?",
+    "answer": "no",
+    "answers": ["no"],
+    "images": ["picture"],
+    "language": "en",
+    "answer_type": "closed",
+    "plane": "axial",
+    "modality": "CT",
+}
+CHARACTERS_PER_TOKEN, CHARACTERS_PER_TARGET_TOKEN = 4.0, 2.5
+"""Of prompts, and of targets, which are half tags: 101 and 40 tokens of the structured template."""
+TOKENS_PER_MESSAGE, TOKENS_OF_END = 7, 3
+
+
+def _tokens_of_template(config: RunConfig) -> tuple[int | None, int | None]:
+    """Tokens of a prompt beside its pictures, and of what SFT teaches, by the template's words; None: as usual.
+
+    A template that cannot be read is for training to complain of.
+    """
+    method = METHODS[config.training.method]
+    if "mask" in method.needs:
+        return None, None
+    from medgrpo.data.prompts import build_messages, build_target, load_template
+
+    try:
+        template = load_template(config.data.prompt_template)
+    except (MedgrpoError, OSError):
+        return None, None
+    if config.data.system_prompt is not None:
+        template = template.with_system(config.data.system_prompt)
+    row: Any = {**dict.fromkeys(ROW_SCHEMA), **TYPICAL_ROW}
+    messages = build_messages(row, template)
+    characters = sum(
+        len(part if isinstance(part, str) else str(part.get("text") or ""))
+        for message in messages
+        for part in ([message["content"]] if isinstance(message["content"], str) else message["content"])
+    )
+    text = round(characters / CHARACTERS_PER_TOKEN) + TOKENS_PER_MESSAGE * len(messages)
+    if "target" not in method.teaches:
+        return text, None
+    target = build_target(row, template)
+    return text, round(len(target) / CHARACTERS_PER_TARGET_TOKEN) + TOKENS_OF_END
 
 
 def _shape(config: RunConfig, facts: Facts, notes: list[str]) -> ModelShape:

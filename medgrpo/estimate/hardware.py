@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.estimate.processor import this_processor
 
 REFERENCE = "A100"
 CPU = "CPU"
@@ -159,11 +160,10 @@ def slice_of(card: Gpu, profile: str) -> Gpu:
 
 
 def processor() -> Gpu:
-    """This machine's processor as the slowest of accelerators: float32, its own memory, about 25 GFLOP/s a core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    rate = 0.025 * cores
+    """This machine's processor as the slowest of accelerators: float32, its own memory."""
+    here = this_processor()
     return Gpu(
-        CPU, host_memory_gib(), 10.0 + 2.0 * cores, rate, rate, 5.0, "cpu", False, "cores of this machine"
+        CPU, host_memory_gib(), here.gb_s, here.tflops, here.tflops, 5.0, "cpu", False, here.describe()
     )
 
 
@@ -221,7 +221,28 @@ def installed_gpus() -> list[str]:
 
 
 def installed() -> list[Installed]:
-    """This machine's GPUs with their memory, by nvidia-smi, else by rocm-smi; MIG slices in the place of their card."""
+    """The GPUs that this process may use with their memory, by nvidia-smi, else by rocm-smi; MIG slices in the place of
+    their card. CUDA_VISIBLE_DEVICES hides some, or all."""
+    return visible(_all_installed(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def visible(cards: list[Installed], said: str | None) -> list[Installed]:
+    """Those that CUDA_VISIBLE_DEVICES leaves: none where it is empty, those before the first number that there is no card
+    of; all where it names them otherwise than by number."""
+    if said is None:
+        return cards
+    words = [word.strip() for word in said.split(",")]
+    if not all(word.lstrip("-").isdigit() for word in words if word):
+        return cards
+    kept = []
+    for word in words:
+        if not word or not 0 <= int(word) < len(cards):
+            break
+        kept.append(cards[int(word)])
+    return kept
+
+
+def _all_installed() -> list[Installed]:
     if shutil.which("nvidia-smi") is not None:
         return read_nvidia(
             _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]),

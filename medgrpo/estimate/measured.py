@@ -22,6 +22,10 @@ from medgrpo.estimate.workload import Workload
 COMMON = {"validation.before_and_after": "false"}
 
 
+OLDER_CODE = "2026-11-21"
+"""Day of the rows that were measured before prompts were shared, with other versions of Transformers and TRL."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """One run that was measured: seconds a prompt, GiB of a GPU as torch or the driver gave them; None: not known."""
@@ -41,6 +45,11 @@ class Measured:
     def is_own(self) -> bool:
         """Whether it is medgrpo that was measured."""
         return "BENCHMARKS" in self.source
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is medgrpo's code as it is, and not that of before prompts were shared."""
+        return self.is_own and OLDER_CODE not in self.source
 
     def work(self) -> Workload:
         """The workload that the estimate is asked for."""
@@ -101,6 +110,7 @@ def rows() -> tuple[Measured, ...]:
             completion_share=float(known["share"]) if "share" in known else None,
             target_tokens=int(known["target"]) if "target" in known else None,
             is_other_code=known.get("code") == "other",
+            has_old_pass=known.get("old") == "pass",
         )
         found.append(
             Measured(
@@ -142,6 +152,7 @@ def summary(found: list[Residual]) -> dict[str, float]:
     """How many rows that nothing was fitted to lie how near."""
     test = [one for one in found if not one.row.is_fit]
     own = [one for one in test if one.row.is_own]
+    current = [one for one in test if one.row.is_current]
     others = [one for one in test if not one.row.is_own]
 
     def times(part: list[Residual]) -> list[float]:
@@ -156,6 +167,8 @@ def summary(found: list[Residual]) -> dict[str, float]:
         "test_rows": len(test),
         "own_test_rows": len(own),
         "own_time_within_25": share_within(times(own), 0.25),
+        "current_rows": len(current),
+        "current_time_within_25": share_within(times(current), 0.25),
         "own_memory_within_10": share_within(memories(own), 0.10),
         "published_time_within_40": share_within(times(others), 0.40),
         "published_memory_within_15": share_within(memories(others), 0.15),

@@ -95,7 +95,7 @@ class Memory:
         """By phase, beside what is held and vLLM's share."""
         work, shape = self.work, self.work.shape
         if shape.widths:
-            return {"update": unet.kept_bytes(work) + unet.drawn_bytes(work)}
+            return {"update": self.activations}
         whole = self.base if work.shares_weights else 0.0
         trained = trained_parameters(work) / (work.gpus if work.shares_optimizer else 1)
         phases = {
@@ -135,8 +135,11 @@ class Memory:
 
     @property
     def activations(self) -> float:
-        """One state for each layer, and what one layer holds while it is recomputed; or all that all layers hold."""
-        work, shape, tokens = self.work, self.work.shape, self.tokens[0]
+        """What a U-Net's layers keep; of a language model one state for each layer, and what one layer holds while it is recomputed; or all."""
+        work, shape = self.work, self.work.shape
+        if shape.widths:
+            return unet.kept_bytes(work) + unet.drawn_bytes(work)
+        tokens = self.tokens[0]
         one = tokens * work.width * (MEMORY.hidden_kept * shape.hidden + MEMORY.mlp_kept * shape.mlp_used)
         if work.config.tuning.method == "dora":
             one *= 2

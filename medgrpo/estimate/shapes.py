@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
-from medgrpo.models.families import FAMILIES, image_family
+from medgrpo.models.families import FAMILIES, family_named, image_family
 from medgrpo.models.shape import ModelShape
 
 TEXT_SHAPES = (
@@ -158,9 +158,10 @@ def _from_config(folder: Path) -> ModelShape:
         # Qwen2-VL calls the tower's width embed_dim and its hidden_size is the language model's.
         width = vision.get("embed_dim") or vision["hidden_size"]
         model_type = str(config.get("model_type", "text"))
+        known = family_named(model_type)
         return replace(
             shape,
-            family=model_type,
+            family=known.name if known else model_type,
             merge=image_family(model_type).merge,
             vision_layers=vision.get("depth") or vision["num_hidden_layers"],
             vision_hidden=width,

@@ -9,11 +9,12 @@ times of launches are `constants.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import ceil
+from math import ceil, sqrt
 from typing import NamedTuple
 
 from medgrpo.estimate import unet
 from medgrpo.estimate.constants import Constants
+from medgrpo.estimate.processor import GB_PER_CORE
 from medgrpo.estimate.workload import Workload
 
 PASS_RATE_BATCH = 64
@@ -114,9 +115,10 @@ def _step(work: Workload) -> Phases:
     backward = sum(one.backward for one in passes)
     without_gradient = sum(one.without_gradient for one in passes)
     again = _extra_passes(work)
-    shown = prompts if work.shares_prompt else samples * method.sequences
-    pixels = work.image_tokens * max(1, work.shape.patches_per_token) * 14**2
-    prepare = shown * (constants.picture_s + (pixels * constants.pixel_s if work.image_tokens else 0.0))
+    shown = prompts if method.samples or work.shares_prompt else samples * method.sequences
+    prepare = shown * _preparing(work)
+    if method.needs_pairs and work.shares_prompt:  # both answers through the processor too
+        prepare += 2 * shown * constants.picture_s
     seen, judged = _mask_seconds(work) if work.draws_masks else (0.0, 0.0)
     in_step = bool(method.samples) or work.shares_prompt  # else beside the step, but for a part
     return Phases(
@@ -128,13 +130,28 @@ def _step(work: Workload) -> Phases:
         reward=samples * (1 + sum(work.resampled)) * constants.text_reward_s
         if method.samples_texts
         else judged,
-        logprobs=again * without_gradient + (0.02 if method.samples_texts else 0.0) * _host(work),
+        logprobs=again * without_gradient + _bookkeeping(work, samples),
         forward=updates * forward,
         backward=updates * backward,
         optimizer=updates * (_optimizer(work) + constants.step_s * _host(work))
+        + (len(passes) * constants.pair_s * _host(work) if method.needs_pairs else 0.0)
         + (0.0 if in_step else prepare * 0.25),
         communication=updates * _communication(work, len(passes)),
     )
+
+
+def _bookkeeping(work: Workload, samples: float) -> float:
+    """Seconds of a step for putting what was sampled into batches, which the log books on its log probabilities."""
+    if not work.method.samples_texts:
+        return 0.0
+    constants = work.constants
+    return (constants.batch_s + samples * constants.sample_s) * _host(work)
+
+
+def _preparing(work: Workload) -> float:
+    """Seconds for one prompt with its pictures through the processor."""
+    pixels = _patches(work) * 14**2
+    return work.constants.picture_s + pixels * work.constants.pixel_s
 
 
 # ------------------------------------------------------------------------------------- passes of the update
@@ -182,11 +199,10 @@ def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: 
     constants, shape = work.constants, work.shape
     head_tokens = rows * work.learned_tokens
     compute = _layers_flops(work, tokens, context) + 2 * shape.vocab * shape.hidden * head_tokens
-    products = compute / (work.flops * constants.matmul)
-    elements = tokens * _element_bytes(work) / (work.bytes_per_s * constants.bandwidth)
-    elements += head_tokens * shape.vocab * 12 / (work.bytes_per_s * constants.bandwidth)
+    products = compute / (work.flops * _products(work))
+    elements = (tokens * _element_bytes(work) + head_tokens * shape.vocab * 12) / _elements_rate(work)
     unpack = _unpacking(work)
-    one = products + elements + unpack
+    one = products + elements + unpack + _norms(work)
     launches = shape.layers * _layer_launches(work)
     recorded = launches * constants.autograd * (constants.stream if work.shares_prompt else 1.0)
     without = max(one, launches * (constants.stream if work.shares_prompt else 1.0))
@@ -203,6 +219,17 @@ def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: 
             0.0 if work.draws_masks else seen * constants.vision_backward
         )  # there it is called without gradients
     return Pass(forward, back, without)
+
+
+def _products(work: Workload) -> float:
+    """Share of the peak that products reach."""
+    return work.constants.cpu_matmul if work.gpu.is_cpu else work.constants.matmul
+
+
+def _elements_rate(work: Workload) -> float:
+    """Bytes a second of element-wise work."""
+    share = work.constants.cpu_elements if work.gpu.is_cpu else 1.0
+    return work.bytes_per_s * work.constants.bandwidth * share
 
 
 def _layers_flops(work: Workload, tokens: float, context: float) -> float:
@@ -224,7 +251,7 @@ def _layer_launches(work: Workload) -> float:
     """Seconds in which one decoder layer is launched forward without gradients, adapters unmerged."""
     constants = work.constants
     added = {
-        "lora": constants.lora_s,
+        "lora": constants.fused_s if work.fuses_adapters else constants.lora_s,
         "dora": constants.lora_s + constants.dora_s,
         "qlora": constants.lora_s + constants.qlora_s,
     }
@@ -245,8 +272,20 @@ def _unpacking(work: Workload) -> float:
     """Seconds for making bf16 weights of 4-bit ones once."""
     if work.config.tuning.method != "qlora":
         return 0.0
-    weights = work.shape.parameters - work.shape.vocab * work.shape.hidden
-    return 4.5 * weights / (work.bytes_per_s * work.constants.dequantise)
+    return 4.5 * _adapted(work) / (work.bytes_per_s * work.constants.dequantise)
+
+
+def _norms(work: Workload) -> float:
+    """Seconds of a forward pass for the norms of all weights with their adapter, which DoRA divides by."""
+    if work.config.tuning.method != "dora":
+        return 0.0
+    return work.constants.dora_bytes * _adapted(work) / (work.bytes_per_s * work.constants.bandwidth)
+
+
+def _adapted(work: Workload) -> float:
+    """Weights of the decoder layers."""
+    shape = work.shape
+    return shape.language_parameters - (1 if shape.tied else 2) * shape.vocab * shape.hidden
 
 
 def _extra_passes(work: Workload) -> float:
@@ -254,9 +293,8 @@ def _extra_passes(work: Workload) -> float:
     config, updates = work.config, work.plan.steps_per_batch
     if not work.method.samples:
         return 1.0 if work.method.needs_pairs else 0.0  # DPO's reference
-    old = 0.0
-    if updates > 1 or (work.uses_vllm and not work.shares_prompt):
-        old = 1.0
+    by_pass = work.is_other_code or work.has_old_pass or config.tuning.dropout > 0
+    old = 1.0 if updates > 1 or (work.uses_vllm and by_pass) else 0.0
     reference = 1.0 if config.training.beta > 0 and work.method.has_reference else 0.0
     return old + reference
 
@@ -285,7 +323,12 @@ def _tower_loop(work: Workload, pictures: float) -> float:
     launches = (
         shape.vision_layers * constants.vision_layer_s + pictures * calls * constants.window_s
     ) * _host(work)
-    return max(launches, pictures * _tower_flops(work) / (work.flops * constants.vision_share))
+    return max(launches, pictures * _tower_flops(work) / (work.flops * _tower_share(work)))
+
+
+def _tower_share(work: Workload) -> float:
+    """Share of the peak in the tower; a processor's is that of its other products, half lost on narrow ones."""
+    return work.constants.cpu_matmul / 2 if work.gpu.is_cpu else work.constants.vision_share
 
 
 def _kept_features(work: Workload, prompts: float) -> float:
@@ -294,7 +337,7 @@ def _kept_features(work: Workload, prompts: float) -> float:
         return 0.0
     constants = work.constants
     calls = ceil(prompts / (min(AT_ONCE, work.groups_per_pass) if work.method.needs_pairs else AT_ONCE))
-    compute = prompts * _tower_flops(work) / (work.flops * constants.vision_share)
+    compute = prompts * _tower_flops(work) / (work.flops * _tower_share(work))
     return max(compute, calls * work.shape.vision_layers * constants.vision_layer_s * _host(work))
 
 
@@ -320,10 +363,16 @@ def _prefill_seconds(work: Workload, prompts: float, *, is_shared: bool) -> floa
     pictures = 0.0 if work.keeps_features and not work.uses_vllm else copies
     if work.uses_vllm:  # in 16 bits on every card
         flops += pictures * _tower_flops(work) if work.image_tokens else 0.0
-        return flops / (1e12 * work.gpu.bf16_tflops * constants.prefill) + copies * 4e-3
+        return flops / (1e12 * work.gpu.bf16_tflops * constants.prefill) + copies * _preparing(work)
     seen = _tower_loop(work, pictures) if pictures and work.image_tokens else 0.0
-    launches = shape.layers * _layer_launches(work)
-    return max(flops / (work.flops * constants.prefill), launches) + _unpacking(work) + seen
+    launches = shape.layers * _layer_launches(work) * (constants.stream if is_shared else 1.0)
+    besides = constants.prefill_s * _host(work) if is_shared else 0.0
+    share = constants.prefill
+    if work.gpu.is_cpu:
+        besides += copies * work.prompt_tokens * _element_bytes(work) / _elements_rate(work)
+        share = constants.cpu_matmul
+    read = max(flops / (work.flops * share), launches)
+    return read + _unpacking(work) + _norms(work) + seen + besides
 
 
 def _sampling(work: Workload) -> float:
@@ -357,22 +406,30 @@ def _token_seconds(
     width, rate = (2, 1e12 * work.gpu.bf16_tflops) if uses_vllm else (work.width, work.flops)
     kv_bytes = together * context * shape.layers * 2 * shape.kv_width * width
     weights = width * shape.read_parameters(together)
-    compute = 2 * shape.active_parameters * together / (rate * constants.matmul)
+    compute = 2 * shape.active_parameters * together / (rate * _products(work))
     if uses_vllm:
         parallel = work.config.vllm.tensor_parallel_size
         read = (weights / parallel + kv_bytes) / (work.bytes_per_s * constants.vllm_bandwidth)
         return max(read, compute) + constants.vllm_step_s + together * constants.vllm_row_s
-    trained = 4 if work.config.tuning.method == "full" else work.width  # read in float32, computed in 16 bits
     recorded = work.is_recorded if is_recorded is None else is_recorded
     # A recorded step reads the whole room that is set aside; `generate` copies the cache with each token.
     room = work.prompt_tokens + work.config.rollout.max_completion_length
     kv_bytes *= 1.5 * room / context if recorded else 3.0
-    read = (weights * trained / work.width + kv_bytes) / (work.bytes_per_s * constants.bandwidth * 0.8)
-    if recorded:
-        each = constants.recorded_s * _layer_launches(work) / (constants.layer_s + constants.lora_s)
-    else:
-        each = _layer_launches(work) * (constants.sharded_launches if work.shares_weights else 1.0)
-    return max(read, compute, shape.layers * each) + _unpacking(work)
+    if work.config.tuning.method == "full":  # read in float32, written and read in 16 bits
+        weights *= (4 + 2 * work.width) / work.width if work.is_half else 1.0
+    read = (weights + kv_bytes) / (work.bytes_per_s * constants.bandwidth)
+    extra = _unpacking(work) + _norms(work)
+    if work.gpu.is_cpu:  # nothing runs beside anything
+        elements = together * _element_bytes(work) / _elements_rate(work)
+        elements *= sqrt(
+            work.gpu.bandwidth_gb_s / GB_PER_CORE
+        )  # few numbers at once: half the threads' gain is lost
+        return read + compute + elements + shape.layers * _layer_launches(work) + constants.cpu_token_s
+    if recorded:  # played back: small kernels one after the other, then the reading
+        each = constants.recorded_s + (constants.recorded_lora_s if work.has_lora else 0.0)
+        return max(read, compute) + shape.layers * each + extra
+    each = _layer_launches(work) * (constants.sharded_launches if work.shares_weights else 1.0)
+    return max(read, compute, shape.layers * each) + extra
 
 
 def _sync(work: Workload) -> float:
@@ -443,7 +500,7 @@ def _mask_seconds(work: Workload) -> tuple[float, float]:
     """Seconds of a step for SAM's pass over the pictures, and for the masks drawn of each."""
     pictures = work.plan.prompts_per_step / work.gpus
     side = work.config.masks.image_size or 1024
-    products = SAM_FLOPS * (side / 1024) ** 2 / (work.flops * work.constants.matmul)
+    products = SAM_FLOPS * (side / 1024) ** 2 / (work.flops * _products(work))
     return pictures * max(work.constants.mask_sam_s * _host(work), products), pictures * _judged_seconds(
         work, side**2
     )
@@ -451,8 +508,10 @@ def _mask_seconds(work: Workload) -> tuple[float, float]:
 
 def _judged_seconds(work: Workload, pixels: float) -> float:
     """Seconds for the masks that are drawn of one picture: drawn, judged, their likelihood."""
+    constants = work.constants
     drawn = work.generations if work.method.samples else 0
-    return drawn * work.constants.mask_judge_s * pixels / 1024**2
+    each = constants.mask_judge_s + (constants.cpu_drawn_s if work.gpu.is_cpu else 0.0)
+    return drawn * each * pixels / 1024**2
 
 
 def _unet_step(work: Workload) -> Phases:
@@ -465,7 +524,8 @@ def _unet_step(work: Workload) -> Phases:
         rollout=updates * (one + reference),
         reward=pictures * _judged_seconds(work, unet.pixels(work)),
         backward=updates * 2 * one,
-        optimizer=updates * constants.step_s * _host(work),
+        optimizer=updates * constants.step_s * _host(work)
+        + (pictures * constants.cpu_picture_s if work.gpu.is_cpu else 0.0),
         communication=updates * _communication(work, 1),
     )
 
@@ -507,7 +567,8 @@ def _plain_prefill(work: Workload, rows: float) -> float:
     flops = rows * _layers_flops(work, work.prompt_tokens, work.prompt_tokens)
     seen = _tower_loop(work, rows) if work.image_tokens else 0.0
     launches = work.shape.layers * _layer_launches(work)
-    return max(flops / (work.flops * constants.prefill), launches) + _unpacking(work) + seen
+    share = constants.cpu_matmul if work.gpu.is_cpu else constants.prefill
+    return max(flops / (work.flops * share), launches) + _unpacking(work) + _norms(work) + seen
 
 
 __all__ = ["Constants", "Hours", "Phases", "hours", "phases", "trained_parameters"]

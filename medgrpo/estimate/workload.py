@@ -43,6 +43,7 @@ class Workload:
         completion_share: mean length of a completion as a share of the limit.
         target_tokens: of what SFT, or one side of a pair, learns; None: as usual for the method.
         is_other_code: whether another trainer's run is meant, for the table of published figures.
+        has_old_pass: whether the log probabilities beside vLLM's take a pass of their own, as in TRL and in older code.
     """
 
     config: RunConfig
@@ -57,6 +58,7 @@ class Workload:
     completion_share: float = COMPLETION_SHARE
     target_tokens: int | None = None
     is_other_code: bool = False
+    has_old_pass: bool = False
     constants: Constants = FITTED
 
     @property
@@ -229,6 +231,15 @@ class Workload:
     def has_lora(self) -> bool:
         """Whether a small adapter is trained rather than all weights."""
         return self.config.tuning.method != "full"
+
+    @property
+    def fuses_adapters(self) -> bool:
+        """Whether an adapter is added inside its matrix product (`engine.fused_adapters`)."""
+        config = self.config
+        is_plain = config.tuning.method == "lora" and not config.tuning.dropout
+        has_engine = self.method.samples_texts or self.method.needs_pairs
+        is_whole = not (self.gpu.is_cpu or self.shares_weights or self.is_other_code)
+        return config.engine.fused_adapters and is_plain and has_engine and is_whole
 
     @property
     def checkpoints_activations(self) -> bool:

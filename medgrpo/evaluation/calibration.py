@@ -54,11 +54,11 @@ def expected_calibration_error(
         correct: (n,) 0 or 1.
         bins, binning: see `bin_edges`.
     Raises:
-        ValueError: nothing to average, or a confidence outside [0, 1].
+        ValueError: nothing to average, a confidence outside [0, 1], or not one judgement for each.
 
     Source: Guo et al. 2017, arXiv:1706.04599. torchmetrics' bins are closed on the left.
     """
-    certain, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    certain, right = _paired(confidence, correct)
     place = _places(certain, bins, binning)
     return float(_gaps(place, right - certain).sum() / len(certain))
 
@@ -80,6 +80,19 @@ def ece_by_chance(
     return float(np.mean(drawn) / len(certain))
 
 
+def _paired(confidence: ArrayLike, correct: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    certain, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    if not certain.size:
+        raise ValueError("confidence must be a non-empty array within [0, 1]")
+    if certain.ndim != 1 or certain.shape != right.shape:
+        raise ValueError(
+            f"confidence has shape {certain.shape}, correct {right.shape}: expected one of each for every row"
+        )
+    if np.isnan(right).any():
+        raise ValueError("correct holds NaN: leave out what was not judged")
+    return certain, right
+
+
 def _places(certain: NDArray[np.float64], bins: int, binning: Binning) -> NDArray[np.int64]:
     """The bin of each row."""
     if len(certain) == 0 or not (certain.min() >= 0 and certain.max() <= 1):
@@ -95,9 +108,12 @@ def _gaps(place: NDArray[np.int64], difference: NDArray[np.float64]) -> NDArray[
 def brier_score(confidence: ArrayLike, correct: ArrayLike) -> float:
     """Mean of (confidence - correct)²: 0 is perfect, .25 is what always saying .5 gives.
 
+    Raises:
+        ValueError: as `expected_calibration_error`.
+
     Source: Brier 1950, Monthly Weather Review 78(1).
     """
-    certain, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    certain, right = _paired(confidence, correct)
     return float(np.mean((certain - right) ** 2))
 
 
@@ -105,7 +121,7 @@ def reliability(
     confidence: ArrayLike, correct: ArrayLike, bins: int = BINS, binning: Binning = "equal_width"
 ) -> list[dict[str, Any]]:
     """For each bin that has rows: its limits (above `from`, up to `to`), mean confidence, accuracy and n."""
-    certain, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    certain, right = _paired(confidence, correct)
     place, edges = _places(certain, bins, binning), bin_edges(certain, bins, binning).tolist()
     return [
         {

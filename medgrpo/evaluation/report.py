@@ -260,6 +260,7 @@ def _groups(document: dict[str, Any]) -> str:
                 f"answer_match by {name.replace('_', ' ')}",
                 ["", "value", "95 % interval", "0 to 1", "n", ""],
                 rows,
+                "groups",
             )
         )
     return "<h2>By group</h2>" + "".join(parts) if parts else ""

@@ -77,13 +77,18 @@ def table(
     caption: str = "",
     css: str = "",
     row_heads: bool = False,
+    stacks: bool = False,
 ) -> str:
     """An HTML table of ready cells; the columns of `numeric` are set to the right.
 
     Args:
         caption: ready HTML.
         row_heads: the first cell of each row is its heading.
+        stacks: each cell also holds its column's name, for a style that sets cells below each other on a phone.
     """
+    names = [
+        f'<small class="head" aria-hidden="true">{name}</small>' if stacks and name else "" for name in head
+    ]
 
     def cell(tag: str, index: int, content: str) -> str:
         scope = "col"
@@ -95,10 +100,13 @@ def table(
 
     header = "".join(cell("th", i, content) for i, content in enumerate(head))
     body = "\n".join(
-        "<tr>" + "".join(cell("td", i, content) for i, content in enumerate(row)) + "</tr>" for row in rows
+        "<tr>"
+        + "".join(cell("td", i, names[i] + content if content else "") for i, content in enumerate(row))
+        + "</tr>"
+        for row in rows
     )
     title = f"<caption>{caption}</caption>" if caption else ""
     return (
-        f'<div class="scroll" tabindex="0" role="region"><table class="{css}">{title}'
+        f'<div class="scroll" tabindex="0" role="region"><table class="{f"{css} stacks".strip() if stacks else css}">{title}'
         f"<thead><tr>{header}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
     )

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 CERTAIN = 3.0
 """A logit beyond ±3 (probability .953) is certain: `segments` neither keeps nor drops such a pixel."""
-SHARPNESS = 0.3
-"""Temperature of the coins under shared noise: probabilities between .05 and .95 within ±0.9 of the threshold."""
+SHARPNESS = 0.5
+"""Temperature of the coins under shared noise: probabilities between .05 and .95 within ±1.5 of the threshold."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Cells(Coins):
     """One logistic number for all pixels of a square cell; the grid lies elsewhere for every mask.
 
     With scale 1 and sharp coins that is one uniform draw per cell against which the probabilities of its
-    pixels are held. Several sizes add up: a vessel's stretch comes and goes with the coarse cells, its border with the fine ones.
+    pixels are held. With less noise, as by default, drawn masks stay closer to the model's own. Several sizes add up: a vessel's stretch comes and goes with the coarse cells, its border with the fine ones.
     Exact and unbiased (see `Coins`). Variance: the coins near the threshold only; the noise itself adds some to the reward,
     which the group's mean and `credit.local_credit` take away.
 
@@ -136,7 +136,7 @@ class Cells(Coins):
     name = "cells"
 
     def __init__(
-        self, sizes: Sequence[int] = (8,), scale: float = 1.0, temperature: float = SHARPNESS
+        self, sizes: Sequence[int] = (8,), scale: float = 0.5, temperature: float = SHARPNESS
     ) -> None:
         if not sizes or min(sizes) < 1 or scale <= 0 or temperature <= 0:
             raise ValueError(

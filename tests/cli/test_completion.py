@@ -49,3 +49,28 @@ def here(tmp_path, monkeypatch):
 )
 def test_values_are_completed(line, offered, here):
     assert offered in completed(line, here)
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("medgrpo tr", "train"),
+        ("medgrpo train --preset ba", "balanced"),
+        ("medgrpo health runs/f", "runs/fast-20260101-1"),
+    ],
+)
+def test_zsh_and_fish_are_offered_the_same(shell, line, offered, here):
+    """As their completion scripts ask; both shells need not be installed."""
+    environment = {
+        "_MEDGRPO_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_ARGS": line,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "PATH": "/usr/bin:/bin",
+    }
+    code = "import sys; from medgrpo.cli.main import main; sys.argv = ['medgrpo']; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=here, check=False
+    )
+    assert offered in done.stdout
+    assert f"{offered}/" not in done.stdout

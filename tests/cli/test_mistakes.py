@@ -127,6 +127,37 @@ def test_no_command_of_ours_stands_among_those_of_others():
     assert not set(words) & set(COMMANDS)
 
 
+@pytest.mark.parametrize(
+    ("line", "next_step"),
+    [
+        ("eval logs/one.json", "medgrpo eval runs/one"),
+        ("eval prepared", "medgrpo eval MODEL prepared"),
+        ("eval pngs", "folder of pictures"),
+        ("ask pngs/a.png latest 'Is there a lesion?'", "medgrpo ask MODEL pngs/a.png QUESTION"),
+        ("merge-lora prepared --output m", "prepared dataset, no run"),
+        ("compare prepared", "prepared dataset, no run"),
+        ("compare runs/one/final_model", "medgrpo compare runs/one"),
+        ("health runs/one/final_model", "medgrpo health runs/one"),
+        ("health pngs", "folder of pictures"),
+        ("make-dpo prepared --output p", "prepared dataset, no run"),
+        ("train --model prepared --dry-run", "--data prepared"),
+        ("preprocess nowhere pngs", "medgrpo preprocess pngs nowhere"),
+    ],
+)
+def test_a_place_of_another_kind_is_called_what_it_is(home, line, next_step, capsys):
+    for folder in ("prepared", "pngs", "logs", "runs/one/final_model"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    (home / "prepared" / "dataset.json").write_text("{}")
+    (home / "pngs" / "a.png").write_bytes(b"x")
+    (home / "logs" / "one.json").write_text("{}")
+    (home / "runs" / "one" / "config.toml").write_text("")
+    (home / "runs" / "one" / "final_model" / "medgrpo.json").write_text("{}")
+    with pytest.raises(SystemExit) as end:
+        main(shlex.split(line))
+    assert end.value.code in (1, 2)
+    assert next_step in capsys.readouterr().err.split("hint:")[-1]
+
+
 WRITTEN = {"output", "output_option", "html", "export_review", "sbom", "folder"}
 """Places that a command writes, and the folder in which `runs` looks for runs."""
 

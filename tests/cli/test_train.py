@@ -113,9 +113,22 @@ def test_a_killed_run_resumes_with_each_step_once(tmp_path, capsys):
     assert "nothing is left to do" not in capsys.readouterr().err
 
 
+def test_what_to_do_on_stop_is_one_of_two_words(capsys):
+    assert called("--on-stop", "exit1", "--dry-run") == 2
+    said = capsys.readouterr().err
+    assert "exit0" in said
+    assert "signal" in said
+
+
 @pytest.mark.parametrize(
     ("number", "words", "code"),
-    [(signal.SIGTERM, (), 143), (signal.SIGINT, (), 130), (signal.SIGTERM, ("--exit-on-stop", "85"), 85)],
+    [
+        (signal.SIGTERM, (), 143),
+        (signal.SIGINT, (), 130),
+        (signal.SIGTERM, ("--exit-on-stop", "85"), 85),
+        (signal.SIGTERM, ("--on-stop", "exit0"), 0),
+        (signal.SIGTERM, ("--on-stop", "signal"), 143),
+    ],
 )
 def test_a_stopped_run_does_not_exit_as_a_finished_one(tmp_path, monkeypatch, capsys, number, words, code):
     """In this process: the signal comes when the first step is logged, as `kill` would send it."""

@@ -54,10 +54,11 @@ class RandomRun:
         return estimate(config, self.facts)
 
 
-def random_runs(count: int, seed: int, **fixed: str):
+def random_runs(count: int, seed: int, cards: tuple[str, ...] = CARDS, **fixed: str):
     """So many valid runs; the same for a seed.
 
     Args:
+        cards: to choose from.
         fixed: settings that all have, `__` for the dot.
     """
     dice = random.Random(seed)
@@ -84,7 +85,7 @@ def random_runs(count: int, seed: int, **fixed: str):
         if gpus == 1:
             settings["launch.deepspeed"] = "none"
         words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-        facts = Facts(model=dice.choice(MODELS), size=dice.choice([224, 512, 1024]), samples=1797, gpu=dice.choice(CARDS), gpus=gpus)  # fmt: skip
+        facts = Facts(model=dice.choice(MODELS), size=dice.choice([224, 512, 1024]), samples=1797, gpu=dice.choice(cards), gpus=gpus)  # fmt: skip
         run = RandomRun(tuple(words), facts)
         try:
             run.estimate()

@@ -142,3 +142,21 @@ def test_without_a_gpu_the_processor_is_taken_and_said(monkeypatch):
     gpu, source = find_gpu("auto")
     assert gpu.is_cpu
     assert "processor" in source
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        (None, ["a", "b", "c"]),
+        ("", []),
+        ("-1", []),
+        ("1", ["b"]),
+        ("2, 0", ["c", "a"]),
+        ("0,7,1", ["a"]),
+        ("GPU-8f2a", ["a", "b", "c"]),
+    ],
+)
+def test_a_hidden_gpu_is_not_there(said, left):
+    from medgrpo.estimate.hardware import visible
+
+    assert [card.name for card in visible([Installed("a"), Installed("b"), Installed("c")], said)] == left

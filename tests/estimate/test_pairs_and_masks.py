@@ -130,3 +130,41 @@ def test_the_command_takes_the_presets_own_model(capsys):
         ["estimate-time", "--preset", "vessels-unet", "--json", "--gpu", "H200"], standalone_mode=False
     )
     assert json.loads(capsys.readouterr().out)["model"] == "unet"
+
+
+def test_a_folder_is_estimated_as_the_model_of_its_name(shared_data):
+    """A folder's model_type is written otherwise than the family's name, and windows are counted by family."""
+    for method in ("sft", "grpo"):
+        words = (f"training.method={method}", "engine.shared_prompt=off")
+        by_name = asked(*words, model="Qwen2.5-VL-7B", size=1024)
+        by_folder = asked(*words, model=str(shared_data / "qwen2_5_vl"), size=1024)
+        assert by_folder.s_per_prompt == pytest.approx(by_name.s_per_prompt, rel=1e-6)
+
+
+def test_a_shorter_template_is_a_shorter_prompt_and_target():
+    structured, short, plain = (
+        asked("training.method=sft", f"data.prompt_template={name}", size=512).work
+        for name in ("structured", "short", "plain")
+    )
+    assert 95 <= structured.text_tokens <= 105
+    assert structured.target_tokens == 40
+    assert short.text_tokens < structured.text_tokens / 2
+    assert plain.target_tokens < 8
+
+
+def test_threads_and_vectors_make_a_processor_faster(monkeypatch):
+    from medgrpo.estimate import processor
+
+    monkeypatch.setattr(processor, "_allowed", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(processor, "_physical", len)
+    found = {}
+    for flags in ("avx512f avx2", "avx2", "sse2"):
+        for threads in ("1", "4", "8"):
+            monkeypatch.setattr(
+                processor, "_flags_and_clock", lambda flags=flags: (frozenset(flags.split()), 2.5)
+            )
+            monkeypatch.setenv("OMP_NUM_THREADS", threads)
+            found[flags.split()[0], threads] = processor.this_processor().tflops
+    assert found["avx512f", "1"] > found["avx2", "1"] > found["sse2", "1"]
+    assert found["avx2", "4"] == pytest.approx(4 * found["avx2", "1"])
+    assert found["avx2", "8"] == found["avx2", "4"]  # no more cores than there are

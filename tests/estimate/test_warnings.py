@@ -140,7 +140,9 @@ def test_vllm_auto_counts_over_what_a_preset_says(monkeypatch):
 
 
 def test_vllm_auto_names_a_server_beside_only_where_the_estimate_says_that_it_pays(monkeypatch):
-    """The same estimate as typed: what is named is faster by the margin, and what is not named is not."""
+    """The same estimate as typed: what is named is faster by the margin and has room, and what is not named is or has not."""
+    from medgrpo.estimate.choices import ROOM
+    from medgrpo.estimate.memory import Memory
     from medgrpo.estimate.time import hours
 
     seen = []
@@ -155,7 +157,8 @@ def test_vllm_auto_names_a_server_beside_only_where_the_estimate_says_that_it_pa
         facts = Facts(model=model, gpu="H200", samples=1797, size=512, gpus=gpus)
         here = sum(hours(situation_of(config, facts).work))
         apart = applied(config, replace(facts, gpus=gpus - 1), Change("", "", server_beside(config, gpus)))
-        pays = apart is not None and sum(hours(apart)) <= 0.95 * here
+        has_room = apart is not None and Memory(apart).peak <= ROOM * Memory(apart).total
+        pays = has_room and sum(hours(apart)) <= 0.95 * here
         assert any("a vLLM server on GPU" in note for note in notes) == pays, (model, gpus)
         seen.append(pays)
     assert len(set(seen)) == 2, seen

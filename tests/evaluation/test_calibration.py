@@ -115,3 +115,13 @@ def test_empty_answers_do_not_outvote_an_answer():
 def test_questions_without_reference_are_left_out():
     found = sample_metrics([["a"], ["b"]], [[float("nan")], [1]], ["x", "y"])
     assert found["mean"]["n"] == 1
+
+
+@pytest.mark.parametrize("judge", [expected_calibration_error, brier_score])
+@pytest.mark.parametrize(
+    ("confidence", "correct", "message"),
+    [([0.5, 0.6], [1], "correct \\(1,\\)"), ([], [], "non-empty"), ([0.5], [np.nan], "correct holds NaN")],
+)
+def test_calibration_wants_one_judgement_for_each_confidence(judge, confidence, correct, message):
+    with pytest.raises(ValueError, match=message):
+        judge(confidence, correct)

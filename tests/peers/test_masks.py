@@ -110,6 +110,9 @@ def test_hausdorff_and_dice_are_monais(cases):
         there, back = scipy_distances(prediction, reference, (1, 1))
         one_way = monai.compute_average_surface_distance(*tensors, include_background=True)
         assert float(one_way) == pytest.approx(there.mean(), abs=1e-4)
+        if row < 40:
+            both = monai.compute_average_surface_distance(*tensors, include_background=True, symmetric=True)
+            assert average[row] == pytest.approx(float(both), abs=1e-4)
         assert average[row] == pytest.approx((there.sum() + back.sum()) / (len(there) + len(back)), abs=1e-9)
 
 

@@ -163,6 +163,21 @@ def test_nothing_covers_a_chart_and_nothing_is_cut_on_a_phone(browser, report):
         assert not covered, width
 
 
+def test_on_a_phone_cells_stand_below_each_other_with_their_names(browser, report):
+    """Nothing has to be scrolled sideways: half of what was there to read was out of sight."""
+    page = Visit(browser, report).page
+    page.set_viewport_size({"width": 390, "height": 800})
+    wide = page.eval_on_selector_all(
+        ".scroll", "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).length"
+    )
+    assert wide == 0
+    first = page.locator("table.stacks tbody tr").first
+    assert first.locator(".head").first.is_visible()
+    assert first.inner_text().strip()
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert not page.locator("table.stacks .head").first.is_visible()
+
+
 def test_tables_are_readable_without_javascript(browser, report):
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(report.as_uri())

@@ -201,3 +201,9 @@ def test_a_released_folder_on_internvl_is_opened_and_segments(tmp_path, monkeypa
     second = load_segmenter(str(tmp_path / "ours"), dtype="float32")
     with torch.no_grad():
         torch.testing.assert_close(second.logits(second.model, [example])[0], expected, atol=1e-6, rtol=1e-4)
+    other = Example("", np.random.default_rng(1).integers(0, 255, (60, 90, 3), dtype=np.uint8), None)
+    with torch.no_grad():
+        together = second.logits(second.model, [example, other])
+        alone = second.logits(second.model, [other])[0]
+    torch.testing.assert_close(together[0], expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together[1], alone, atol=1e-5, rtol=1e-4)

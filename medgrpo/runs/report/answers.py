@@ -48,7 +48,7 @@ def _scores(found: SideBySide) -> str:
         for metric in metrics
     ]
     head = [label("Metric", "指标"), *(f"{swatch(i)}{text(model)}" for i, model in enumerate(found.models))]
-    return table(head, rows, numeric=range(1, len(found.models) + 1))
+    return table(head, rows, numeric=range(1, len(found.models) + 1), stacks=True)
 
 
 def _score_cell(score: ModelScore | None) -> str:
@@ -87,7 +87,9 @@ def _differences(found: SideBySide) -> str:
         "n",
         label("In words", "结论"),
     ]
-    return f"<h3>{label('Paired differences', '配对差异')}</h3>" + table(head, rows, numeric=(3, 4, 5, 6))
+    return f"<h3>{label('Paired differences', '配对差异')}</h3>" + table(
+        head, rows, numeric=(3, 4, 5, 6), stacks=True
+    )
 
 
 def _p(value: float | None) -> str:
@@ -154,12 +156,12 @@ def _questions(found: SideBySide) -> str:
     ]
     head = [label("Question", "问题"), label("Reference", "参考答案")]
     head += [f"{swatch(i)}{text(model)}" for i, model in enumerate(found.models)]
-    page = f'<p class="lead">{lead}</p>' + table(head, rows[:OPEN_QUESTIONS], css="answers")
+    page = f'<p class="lead">{lead}</p>' + table(head, rows[:OPEN_QUESTIONS], css="answers", stacks=True)
     if len(rows) > OPEN_QUESTIONS:
         more = label(
             f"{len(rows) - OPEN_QUESTIONS} more questions", f"其余 {len(rows) - OPEN_QUESTIONS} 个问题"
         )
-        page += f'<details class="panel"><summary>{more}</summary>{table(head, rows[OPEN_QUESTIONS:], css="answers")}</details>'
+        page += f'<details class="panel"><summary>{more}</summary>{table(head, rows[OPEN_QUESTIONS:], css="answers", stacks=True)}</details>'
     return page
 
 
@@ -205,7 +207,7 @@ def before_after_section(
             for one in found
         ]
         title = f"<h3>{swatch(index)}{text(name)}</h3>" if len(runs) > 1 else ""
-        parts.append(title + table(head, rows, css="answers"))
+        parts.append(title + table(head, rows, css="answers", stacks=True))
     if not parts:
         return ""
     lead = label(
@@ -291,7 +293,7 @@ def _story(story: Story, pictures: Path | None, *, is_open: bool) -> str:
     return (
         f'<details class="panel"{" open" if is_open else ""}><summary><b>{title}</b>'
         f"<span class='muted'>{reference}</span><span>{moved}</span></summary>"
-        f"{table(head, rows, numeric=(0,))}</details>"
+        f"{table(head, rows, numeric=(0,), stacks=True)}</details>"
     )
 
 

@@ -42,6 +42,8 @@ def badge(verdict: str) -> str:
 def overview(comparison: Comparison) -> str:
     """Cards: the verdicts, the best run and the fastest."""
     runs = comparison.runs
+    if len(runs) == 1:
+        return ""  # the row below says it
     counts: Counter[str] = Counter(run.health.verdict for run in runs)
     verdicts = " ".join(f"{badge(verdict)} {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
     cards = [
@@ -58,8 +60,8 @@ def _best_card(runs: list[RunSummary]) -> str:
     key, count = metrics.most_common(1)[0]
     if count < 2:
         return ""
-    rivals = [run for run in runs if main_metric(run) == key and run.record.status != "failed"]
-    if not rivals:
+    rivals = [run for run in runs if main_metric(run) == key and _is_judged(run)]
+    if len(rivals) < 2:
         return ""
     if len({tuple(run.record.components) for run in rivals}) > 1:
         return ""  # different rewards are no common scale
@@ -69,8 +71,13 @@ def _best_card(runs: list[RunSummary]) -> str:
     return f"<div class='card'><span>{title}</span><b>{number(best.last[key])}</b><small>{text(best.name)}</small></div>"
 
 
+def _is_judged(run: RunSummary) -> bool:
+    """Whether the run's end may be set beside others': it did not fail, and it is long enough to say anything."""
+    return run.record.status != "failed" and run.health.verdict not in ("insufficient_data", "not_understood")
+
+
 def _fastest_card(runs: list[RunSummary]) -> str:
-    timed = [run for run in runs if run.prompts_per_hour]
+    timed = [run for run in runs if run.prompts_per_hour and _is_judged(run)]
     if len(timed) < 2:
         return ""
     best = max(timed, key=lambda run: run.prompts_per_hour or 0)
@@ -137,7 +144,11 @@ def runs_table(comparison: Comparison) -> str:
         label("Health", "健康"),
     ]
     return table(
-        head, [[f'<div class="name">{row[0]}</div>', *row[1:]] for row in rows], numeric=(4, 5, 6), css="runs"
+        head,
+        [[f'<div class="name">{row[0]}</div>', *row[1:]] for row in rows],
+        numeric=(4, 5, 6),
+        css="runs",
+        stacks=True,
     )
 
 
@@ -286,7 +297,7 @@ def components_table(comparison: Comparison) -> str:
     ]
     head = [label("Run", "运行"), *(text(name).replace("_", "_<wbr>") for name in names)]
     caption = label("Mean reward by component, first → last", "各分量平均奖励：起始 → 结束")
-    return table(head, rows, numeric=range(1, len(names) + 1), caption=caption)
+    return table(head, rows, numeric=range(1, len(names) + 1), caption=caption, stacks=True)
 
 
 def validation_table(comparison: Comparison) -> str:
@@ -315,16 +326,19 @@ def validation_table(comparison: Comparison) -> str:
         return ""
     head = [label("Run", "运行"), label("Metric", "指标"), *(label(en, zh) for _, en, zh in stages)]
     caption = label("Held-out data before and after training, 95 % interval", "验证数据：训练前后，95 % 区间")
-    return table(head, rows, numeric=(2, 3, 4), caption=caption)
+    return table(head, rows, numeric=(2, 3, 4), caption=caption, stacks=True)
 
 
 def _interval(measure: Any) -> str:
     if not isinstance(measure, dict) or measure.get("value") is None:
         return "–"
-    return (
-        f"<b>{number(measure['value'])}</b> "
-        f"<small class='muted'>[{number(measure.get('low'))}, {number(measure.get('high'))}]</small>"
-    )
+    value, low, high = (_aligned(measure.get(name)) for name in ("value", "low", "high"))
+    return f"<b>{value}</b> <small class='muted'>[{low}, {high}]</small>"
+
+
+def _aligned(value: Any) -> str:
+    """Always as many decimals, so that a column can be read downwards."""
+    return f"{value:.3f}" if isinstance(value, float | int) and 0 <= abs(value) < 100 else number(value)
 
 
 def settings_section(comparison: Comparison) -> str:
@@ -348,7 +362,7 @@ def settings_section(comparison: Comparison) -> str:
             ]
             for index, run in enumerate(runs)
         ]
-    return _section("settings", label("Settings that differ", "不同的设置"), table(head, rows))
+    return _section("settings", label("Settings that differ", "不同的设置"), table(head, rows, stacks=True))
 
 
 def _setting(value: Any) -> str:

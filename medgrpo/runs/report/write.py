@@ -135,7 +135,7 @@ def render(comparison: Comparison, *, with_failed: bool = False) -> str:
     written = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     page = f"""<a class="skip" href="#runs">{label("Skip to the table", "跳到表格")}</a>
 <div class="top">
-<strong>medgrpo compare</strong>
+<strong>medgrpo</strong>
 <nav aria-label="sections">{links}</nav>
 {LANGUAGES}
 {THEMES}
@@ -144,7 +144,7 @@ def render(comparison: Comparison, *, with_failed: bool = False) -> str:
 <h1>{title}</h1>
 {_names(comparison)}
 {body}
-<footer>{label("Written", "生成于")} {written} UTC · medgrpo compare · {label("this file needs no network", "本文件无需网络")}</footer>
+<footer>{label("Written", "生成于")} {written} UTC · medgrpo · {label("this file needs no network", "本文件无需网络")}</footer>
 </main>"""
     scripts = (
         f'<script type="application/json" id="data">{script_json(data)}</script>\n'
@@ -195,17 +195,17 @@ def _title(comparison: Comparison) -> str:
     """The heading, in both languages."""
     if comparison.runs:
         count = len(comparison.runs)
-        return (
-            label("One run", "一次运行")
-            if count == 1
-            else label(f"{count} runs compared", f"{count} 次运行的比较")
-        )
+        if count == 1:
+            return text(comparison.runs[0].name)
+        return label(f"{count} runs compared", f"{count} 次运行的比较")
     count = len(comparison.predictions.models) if comparison.predictions else 0
     return label(f"{count} models compared", f"{count} 个模型的比较")
 
 
 def _names(comparison: Comparison) -> str:
     names = _all_names(comparison)
+    if len(comparison.runs) == 1:
+        return f'<p class="lead">{label("One run", "一次运行")}</p>'
     shown = " · ".join(text(name) for name in names[:8]) + (f" · … ({len(names)})" if len(names) > 8 else "")
     return f'<p class="lead names">{shown}</p>'
 

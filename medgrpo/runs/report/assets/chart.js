@@ -56,6 +56,7 @@ const Chart = (() => {
     if (!Number.isFinite(yLow)) { yLow = look.log ? 0.1 : 0; yHigh = 1; }
     if (zoom) { xLow = zoom[0]; xHigh = zoom[1]; }
     if (xHigh === xLow) { xLow -= 1; xHigh += 1; }
+    if (content.points.length && !zoom) { const room = (xHigh - xLow) * 0.02; xLow -= room; xHigh += room; }
     if (look.log) { yLow /= 1.15; yHigh *= 1.15; }
     else {
       const room = (yHigh - yLow) * 0.06 || Math.abs(yHigh) * 0.1 || 0.5;
