@@ -192,6 +192,9 @@ def main(arguments: list[str] | None = None) -> None:
     # Before torch is loaded: threads that spin at every barrier make training on the CPU two to five times
     # slower as soon as another program runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Processes that this one starts (workers, pip, vLLM's) begin with `python -c` or `-m`, which imports from the working
+    # folder first: a data folder with a `signal.py` would run it.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         with masked_streams(), nothing_trusted(), results_alone() if "--json" in arguments else nullcontext():
             code = app(arguments, prog_name="medgrpo", standalone_mode=False)

@@ -115,7 +115,7 @@ def _pip(*words: str) -> None:
             "this environment has no pip, which fetches the wheels", hint=f"{sys.executable} -m ensurepip"
         )
     done = subprocess.run(
-        [sys.executable, "-m", "pip", *words, "--quiet", "--disable-pip-version-check"],
+        [sys.executable, "-P", "-m", "pip", *words, "--quiet", "--disable-pip-version-check"],
         capture_output=True,
         text=True,
         check=False,

@@ -70,7 +70,10 @@ def called(words: tuple[str, ...]) -> tuple[int, str]:
     """Exit code of a command run in this process, and what it said on stderr."""
     code = 0
     # Files, not StringIO: some libraries ask the streams for their number.
-    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as out:
+    with (
+        tempfile.TemporaryFile("w+", errors="backslashreplace") as said,
+        tempfile.TemporaryFile("w+", errors="backslashreplace") as out,
+    ):
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(out):
             try:
                 main([*words])

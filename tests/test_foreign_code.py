@@ -7,10 +7,12 @@ configuration given there, or with `--trust-rewards RUN`.
 import importlib.metadata
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from medgrpo.cli.main import COMMANDS, main
@@ -408,6 +410,46 @@ def test_a_sentence_model_does_not_bring_code(world, tmp_path):
     with pytest.raises(MedgrpoError, match=r"planted\.Model"):
         caption_alignment(["a scan"], caption=["a scan"], caption_model=str(folder))
     assert not world.marker.exists()
+
+
+def test_no_process_of_a_command_imports_from_the_working_folder(tmp_path):
+    marker = tmp_path / "marker"
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in (
+        "socket",
+        "selectors",
+        "struct",
+        "signal",
+        "random",
+        "json",
+        "tempfile",
+        "pip",
+        "medgrpo",
+        "sitecustomize",
+    ):
+        (here / f"{name}.py").write_text(f"open({str(marker)!r}, 'w').write('{name} ran')\n")
+    for number in range(30):
+        Image.new("L", (32, 32), 5 * number).save(here / f"{number}.png")
+    rows = [{"image": f"{number}.png", "question": "q?", "answer": "yes"} for number in range(30)]
+    (here / "rows.json").write_text(json.dumps(rows))
+    script = (
+        tmp_path / "bin" / "medgrpo"
+    )  # as installed: the folder of the script comes first, not the working folder
+    script.parent.mkdir()
+    script.write_text("from medgrpo.cli.main import main\n\nif __name__ == '__main__':\n    main()\n")
+    calls = [[str(script), "preprocess", ".", str(tmp_path / "out"), "--workers", "2", "--quiet"]]
+    calls.append(
+        [
+            "-c",
+            f"import sys; sys.path.remove(''); import os; os.chdir({str(here)!r}); from medgrpo.bundle import _pip; _pip('--version')",
+        ]
+    )
+    for words in calls:
+        done = subprocess.run([sys.executable, *words], cwd=here, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert not marker.exists(), marker.read_text()
+    assert PreparedDataset.open(tmp_path / "out").count("train")
 
 
 def test_processes_of_a_run_do_not_import_from_the_working_folder(tmp_path):

@@ -8,8 +8,9 @@ import shutil
 import pytest
 
 from medgrpo.cli.main import main
-from medgrpo.data.demo import DemoSize, write_demo_dataset
+from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
 from medgrpo.data.prepared import PreparedDataset
+from medgrpo.models.demo import build_demo_model
 
 SIZES = (100, 200, 400)
 
@@ -122,3 +123,34 @@ def test_pairs_grow_with_their_answers(place, capsys):
         return calls_of(*words, "--quiet")
 
     assert growth(run) <= 2.3
+
+
+ON_DATASETS = {
+    "train --dry-run": lambda data, model: ("train", "--data", data, "--model", model, "--dry-run"),
+    "score --audit": lambda data, model: ("score", data, "--audit"),
+}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """The demo's model, and a dataset of each size."""
+    folder = tmp_path_factory.mktemp("sets")
+    build_demo_model(folder / "model", demo_texts(), seed=3)
+    for size in SIZES:
+        write_demo_dataset(folder / str(size), size=DemoSize(train=size // 2, validation=2, test=2))
+    return folder
+
+
+@pytest.mark.parametrize("name", ON_DATASETS)
+def test_what_surrounds_training_grows_with_its_rows(sets, place, name, capsys):
+    assert (
+        growth(lambda size: calls_of(*ON_DATASETS[name](sets / str(size), sets / "model"), "--quiet")) <= 2.3
+    )
+
+
+def test_an_estimate_does_not_read_every_row(sets, place, capsys):
+    def run(size):
+        return calls_of("estimate-time", "--data", sets / str(size), "--model", sets / "model", "--quiet")
+
+    run(SIZES[0])  # imports
+    assert run(SIZES[-1]) <= 1.1 * run(SIZES[0])

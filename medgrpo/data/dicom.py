@@ -99,7 +99,9 @@ def read_dicom_header(path: Path) -> Header:
     try:
         _check_packed(path, path.name)
         return _header(pydicom.dcmread(path, stop_before_pixels=True))
-    except (pydicom.errors.InvalidDicomError, OSError, ValueError, EOFError, TypeError) as error:
+    except Unusable:
+        raise
+    except Exception as error:
         raise Unusable("image unreadable", f"{path.name} is no DICOM file, or damaged") from error
 
 
@@ -222,11 +224,11 @@ def dicom_frame(content: bytes, name: str, part: str) -> tuple[Image, str | None
         _refuse_unreadable(data, name)
         pixels = pydicom.pixels.pixel_array(_without_empty(data), index=frame)
         picture, notes = shown_pixels(pixels, data, frame)
+        header = _header(data)  # a field is decoded where it is first asked for, and may be damaged by itself
     except Unusable:
         raise
     except Exception as error:
         raise Unusable("image damaged", f"{name}: {type(error).__name__}: {error}") from error
-    header = _header(data)
     if frame < header.frames:
         return picture, header.planes[frame], header.modality, [*notes, *header.notes]
     raise Unusable("image damaged", f"{name} has {header.frames} frames, not {frame + 1}")

@@ -77,12 +77,21 @@ class PreparedDataset:
             )
         try:
             info = json.loads(info_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise MedgrpoError(
                 f"{info_file} cannot be read: {error}", hint="prepare the dataset again, into a new folder"
             ) from error
         if not isinstance(info, dict):
             raise MedgrpoError(f"{info_file} holds no JSON object")
+        rows = info.get("rows")
+        if not isinstance(rows, dict) or not all(
+            type(count) is int and count >= 0 for count in rows.values()
+        ):
+            raise MedgrpoError(
+                f"{info_file}: rows is {rows!r:.120}",
+                expected='the number of rows of each split: {"train": 80, "test": 20}',
+                hint="prepare the dataset again, into a new folder",
+            )
         version = info.get("schema_version", 0)
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise UsageError(
@@ -174,9 +183,15 @@ class PreparedDataset:
         """The absolute path of an image, mask or field of view named by a row.
 
         Raises:
-            MedgrpoError: the path leads out of the dataset's folder.
+            MedgrpoError: the path leads out of the dataset's folder, or names no file at all.
         """
-        path = (self.path / relative).resolve()
+        try:
+            path = (self.path / relative).resolve()
+        except (ValueError, OSError, RuntimeError) as error:  # a zero in it, a link to itself
+            raise MedgrpoError(
+                f"{relative!r:.120}, which a row of {self.path} names, is no path: {error}",
+                hint="the dataset was changed after it was prepared: prepare it again",
+            ) from error
         if not path.is_relative_to(self.path):
             raise MedgrpoError(
                 f"{relative!r} leads out of the dataset {self.path}",

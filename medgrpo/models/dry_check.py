@@ -47,7 +47,7 @@ def _folder_line(folder: Path, trust_remote_code: bool) -> str:
     try:
         config = AutoConfig.from_pretrained(folder, **common)
         tokenizer = AutoTokenizer.from_pretrained(folder, **common)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
         raise MedgrpoError(
             f"the model {folder} cannot be loaded: {str(error).splitlines()[0]}",
             expected="config.json and tokenizer files that this Transformers reads",

@@ -88,9 +88,22 @@ def test_a_broken_info_file_is_an_error_not_a_trace(dataset):
         PreparedDataset.open(dataset.path)
 
 
+@pytest.mark.parametrize("rows", [None, [], "x", {"train": "x"}, {"train": -1}, {"train": True}])
+def test_counts_of_rows_that_are_none_are_named(dataset, rows):
+    info = json.loads((dataset.path / INFO_NAME).read_text())
+    (dataset.path / INFO_NAME).write_text(json.dumps(info | {"rows": rows}))
+    with pytest.raises(MedgrpoError, match="rows is"):
+        PreparedDataset.open(dataset.path)
+
+
 def test_a_path_out_of_the_dataset_is_refused(dataset):
     with pytest.raises(MedgrpoError, match="leads out"):
         dataset.image_path("../secret.png")
+
+
+def test_what_is_no_path_is_said_of_the_dataset(dataset):
+    with pytest.raises(MedgrpoError, match="is no path"):
+        dataset.image_path("a\0b")
 
 
 def test_an_error_while_writing_leaves_nothing_behind(tmp_path):

@@ -12,8 +12,11 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.pixels import convert_color_space
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from medgrpo.data.dicom import read_dicom_header
+from medgrpo.data.opened import Unusable
 from medgrpo.data.prepare import PrepareOptions, prepare
-from medgrpo.data.volumes import plane_of_normal
+from medgrpo.data.source import ImageRef
+from medgrpo.data.volumes import open_volume_slice, plane_of_normal
 
 SECRETS = ("DOE^JANE", "MRN-4711", "19700101", "St. Elsewhere", "ACC-99", "Dr. House")
 AXIAL, CORONAL, SAGITTAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1]
@@ -514,3 +517,17 @@ def test_a_table_about_dicom_files_names_none_of_them(series, tmp_path):
     rows = [row for split in dataset.splits for row in dataset.rows(split)]
     assert {row["image_id"][:6] for row in rows} == {"dicom-"}
     assert ".dcm" not in str(rows)
+
+
+def test_a_header_field_of_an_unknown_kind_is_a_damaged_picture(tmp_path):
+    from tests.bombs import dicom
+
+    file = dicom(tmp_path, deflated=False, rows=8, data=bytes(128))
+    content = bytearray(file.read_bytes())
+    place = content.find(b"\x08\x00\x60\x00CS")  # the modality
+    content[place + 4 : place + 6] = b"\x43\xe8"
+    file.write_bytes(content)
+    with pytest.raises(Unusable, match="Unknown Value Representation"):
+        open_volume_slice(bytes(content), ImageRef("a.dcm"))
+    with pytest.raises(Unusable, match="damaged"):
+        read_dicom_header(file)

@@ -20,11 +20,12 @@ from pathlib import Path
 
 from tests.planted import Artefacts, made
 from tests.unforeseen import files, models, servers, settings, surroundings
-from tests.unforeseen.plants import Call, Make
+from tests.unforeseen.plants import Call, Make, put
 
 ROOT = Path(__file__).parents[2]
 CPU_S = 60
 WALL_S = 300
+SCRIPT = "from medgrpo.cli.main import main\n\nif __name__ == '__main__':\n    main()\n"
 ORDERS = re.compile(r"\x1b\]|\x1b\[2J|\x07")
 SECRETS = ("sk-planted-secret-of-tests", "secret-word")
 
@@ -80,7 +81,10 @@ def _run(call: Call, place: Path) -> None:
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
         words = [*call.words, *(() if call.words[0] in ("presets", "--help", "doctor") else ("--quiet",))]
         if call.is_new:
-            command = [sys.executable, "-P", "-m", "medgrpo.cli.main", *words]
+            script = Path(
+                put(place.parent / "bin" / "medgrpo", SCRIPT)
+            )  # as installed: its folder comes first
+            command = [sys.executable, str(script), *words]
             if call.before is not None:
                 call.before()
             os.execv(sys.executable, command)

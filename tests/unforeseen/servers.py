@@ -139,7 +139,7 @@ def servers(url: str) -> Plants:
         def engine(a: Artefacts, number: int = number) -> Call:
             words = (
                 "eval",
-                "served",
+                str(a.model),
                 str(a.data),
                 "--engine",
                 f"{url}/answers/{number}",
@@ -155,7 +155,7 @@ def servers(url: str) -> Plants:
         def models(a: Artefacts, number: int = number) -> Call:
             words = (
                 "eval",
-                "served",
+                str(a.model),
                 str(a.data),
                 "--engine",
                 f"{url}/models/{number}",
@@ -205,7 +205,7 @@ def servers(url: str) -> Plants:
             lambda a, odd=odd: Call(
                 (
                     "eval",
-                    "served",
+                    str(a.model),
                     str(a.data),
                     "--engine",
                     odd,

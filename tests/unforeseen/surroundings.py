@@ -2,14 +2,13 @@
 
 import os
 import resource
-import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.planted import Artefacts
 from tests.unforeseen.plants import (
     ENDS,
     Call,
-    Make,
     Plants,
     ask,
     completions,
@@ -135,6 +134,11 @@ def _away() -> None:
 
 
 MODULES = (
+    "signal",
+    "selectors",
+    "socket",
+    "struct",
+    "pip",
     "json",
     "random",
     "tokenize",
@@ -153,11 +157,22 @@ MODULES = (
 """Names of files that the folder of the call holds; none may be imported from there."""
 
 
+def _many(a: Artefacts) -> Path:
+    """So many pictures that other processes work on them."""
+    from PIL import Image
+
+    rows = [{"image": f"{n}.png", "question": "q?", "answer": "yes"} for n in range(30)]
+    source = Path(put(a.folder / "source" / "rows.json", rows)).parent
+    for n in range(30):
+        Image.new("L", (32, 32), 5 * n).save(source / f"{n}.png")
+    return source
+
+
 def shadows() -> Plants:
     heavy: dict[str, Callable[[Artefacts], tuple[str, ...]]] = {
         "score": LIGHT[0],
         "compare": _page,
-        "preprocess": lambda a: prepare(a, a.folder, "--workers", "2"),
+        "preprocess": lambda a: ("preprocess", str(_many(a)), str(a.folder / "out"), "--workers", "2"),
         "ask": ask,
         "train": one_step,
         "doctor": LIGHT[8],
@@ -175,5 +190,3 @@ def shadows() -> Plants:
 
 
 ALL: tuple[Callable[[], Plants], ...] = (surroundings, streams, limits, shadows)
-COMMAND = (sys.executable, "-c", "import sys; from medgrpo.cli.main import main; main(sys.argv[1:])")
-__all__ = ["ALL", "COMMAND", "Make"]

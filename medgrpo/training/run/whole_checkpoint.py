@@ -28,7 +28,7 @@ def check_checkpoint(checkpoint: Path, weights: Weights, *, force_base: bool) ->
     """
     try:
         check_sizes(checkpoint)
-        read_config(checkpoint / "trainer_state.json")
+        check_state(checkpoint / "trainer_state.json")
         if not is_adapter(checkpoint):
             if (checkpoint / "config.json").is_file():
                 check_files(checkpoint)
@@ -39,6 +39,33 @@ def check_checkpoint(checkpoint: Path, weights: Weights, *, force_base: bool) ->
         raise
     saved = replace(weights, adapter=checkpoint, metadata=recorded_metadata(checkpoint))
     return check_fingerprints(saved, force=force_base)
+
+
+def check_state(file: Path) -> None:
+    """The state of Transformers' Trainer has the form that it is taken up in.
+
+    Raises:
+        MedgrpoError: names the field that has not.
+    """
+    state = read_config(file)
+    callbacks = state.get("stateful_callbacks", {})
+    is_fine = {
+        "global_step": type(state.get("global_step", 0)) is int and state.get("global_step", 0) >= 0,
+        "log_history": _are_objects(state.get("log_history", [])),
+        "stateful_callbacks": isinstance(callbacks, dict)
+        and _are_objects(
+            [one for each in callbacks.values() for one in (each if isinstance(each, list) else [each])]
+        ),
+    }
+    for name, fine in is_fine.items():
+        if not fine:
+            raise MedgrpoError(
+                f"{file}: {name} is {state[name]!r:.80}", expected="what Transformers' Trainer wrote"
+            )
+
+
+def _are_objects(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(one, dict) for one in values)
 
 
 def check_adapter_of(checkpoint: Path, model: Any, base: str) -> None:
