@@ -1,14 +1,15 @@
 """A tiny Sa2VA learns real vessels: it overfits four crops, then gains by reward on crops of other patients.
 
-    python benchmarks/tiny_sa2va.py                  # all of it, about four minutes of one CPU core
+    python benchmarks/tiny_sa2va.py                  # all of it, about five minutes of one CPU core
     python benchmarks/tiny_sa2va.py --parts overfit  # four crops alone
 
 The model is the demo's: Qwen2.5-VL, MLP and SAM 2 at a thousandth of their size, weights at random; nothing is downloaded. What runs is what
 `medgrpo preprocess`, `train`, `merge-lora` and `eval` run.
 
 overfit: four crops of DRIVE, one a patient, learned whole by masks-sft; `eval` prints Dice beside the ceiling of the model's own grid.
-reward: crops of DRIVE and CHASE_DB1 split by patient. masks-sft, then LoRA by the guarded reward alone; the adapter is merged. Gains are paired
-crop by crop, intervals draw patients. Prints one JSON document.
+reward: crops of DRIVE and CHASE_DB1 split by patient. masks-sft, then LoRA by the guarded reward alone, and beside it by as many more steps of
+imitation; SAM's image encoder learns in both. The adapter is merged. Gains are paired crop by crop, intervals draw patients. Prints one JSON
+document.
 """
 
 from __future__ import annotations

@@ -44,6 +44,35 @@ class BadRow(Exception):
         self.expected = expected
 
 
+BINARY: tuple[tuple[bytes, str, str], ...] = (
+    (
+        b"PK\x03\x04",
+        "a workbook of Excel",
+        "save its sheet as CSV (UTF-8)",
+    ),  # told from other archives by what it holds
+    (b"PK\x03\x04", "a zip archive", "unpack it, and give the folder or a file of it"),
+    (b"\xd0\xcf\x11\xe0", "a document of Excel or Word, before 2007", "save its sheet as CSV (UTF-8)"),
+    (b"\x1f\x8b", "compressed by gzip", "unpack it: gunzip FILE"),
+    (b"\xfd7zXZ", "compressed by xz", "unpack it: unxz FILE"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it: unzstd FILE"),
+    (b"%PDF", "a PDF", "give the data that it was made from"),
+    (
+        b"SQLite format 3",
+        "a database of SQLite",
+        "write its table as CSV: sqlite3 -csv -header FILE 'select * from TABLE'",
+    ),
+    (b"\x93NUMPY", "an array of NumPy", "give a table of rows"),
+    (b"\x89HDF", "an HDF5 file", "give a table of rows"),
+    (b"\x89PNG", "a picture", "give the file of the rows that name it"),
+    (b"\xff\xd8\xff", "a picture", "give the file of the rows that name it"),
+    (b"PAR1", "a parquet file", "give it a name that ends in .parquet"),
+    (b"ARROW1", "an Arrow file", "give it a name that ends in .arrow"),
+)
+"""How a file begins that is no text, what it is, and what to do."""
+WORKBOOK = b"xl/"
+"""Part of every workbook of Excel, whose archive holds `xl/workbook.xml`."""
+
+
 @dataclass(frozen=True)
 class Text:
     """The text of a file, and the encoding that it was read as."""
@@ -79,6 +108,7 @@ def decoded(content: bytes, name: str) -> Text:
     Raises:
         MedgrpoError: no encoding fits, or it is UTF-8 with damaged places.
     """
+    _refuse_binary(content, name)
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         try:
             return Text(content.decode("utf-16"), "UTF-16")
@@ -98,6 +128,21 @@ def decoded(content: bytes, name: str) -> Text:
         f"{name} is neither UTF-8 nor GB18030: line {line}, byte {fault.start} is {content[fault.start]:#04x}",
         expected="a text file in UTF-8",
         hint="save it again as UTF-8",
+    )
+
+
+def _refuse_binary(content: bytes, name: str) -> None:
+    """Words what is no text as what it is: "byte 22 is 0x8f" helps nobody who gave a workbook.
+
+    Raises:
+        MedgrpoError: it begins like a file of `BINARY`.
+    """
+    found = [(what, hint) for start, what, hint in BINARY if content.startswith(start)]
+    if not found:
+        return
+    what, hint = found[0] if len(found) == 1 or WORKBOOK in content else found[1]
+    raise MedgrpoError(
+        f"{name} is {what}, which is not read", expected="JSON, JSON lines, CSV or parquet", hint=hint
     )
 
 

@@ -111,3 +111,18 @@ def test_a_text_is_read_as_it_is_written(tmp_path):
     file = tmp_path / "a.csv"
     file.write_bytes(b'a,b\r\n"x\r\ny",1\r\n')
     assert [row for _, row in csv_rows(read_text(file).text, "a.csv")] == [{"a": "x\r\ny", "b": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04....xl/workbook.xml...\x8f", "workbook of Excel(.|\n)*save its sheet as CSV"),
+        (b"PK\x03\x04....rows.jsonl...\x8f", "zip archive(.|\n)*unpack it"),
+        (b"\x1f\x8b\x08\x00", "compressed by gzip(.|\n)*gunzip"),
+        (b"PAR1....", "parquet(.|\n)*ends in .parquet"),
+        (b"SQLite format 3\x00", "database of SQLite"),
+    ],
+)
+def test_a_file_that_is_no_text_is_called_what_it_is(content, words):
+    with pytest.raises(MedgrpoError, match=words):
+        decoded(content, "rows")

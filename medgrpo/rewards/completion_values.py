@@ -61,8 +61,15 @@ def _in_list(value: list[Any], place: str) -> list[Any]:
         if value[-1].get("content") is None:
             return samples_in(None, place)
         return [value]  # a conversation
-    if all(isinstance(item, Mapping) and item.get("type") in ("text", "output_text") for item in value):
+    kinds = {item.get("type") if isinstance(item, Mapping) else None for item in value}
+    if "message" in kinds:
+        return _in_responses(value, place)
+    if kinds <= {"text", "output_text"}:
         return ["".join(str(item.get("text", "")) for item in value)]  # the parts of one message
+    return _in_samples(value, place)
+
+
+def _in_samples(value: list[Any], place: str) -> list[Any]:
     if len(value) == 1 and isinstance(value[0], list):
         return _in_list(value[0], place) if value[0] else samples_in(None, place)
     if all(isinstance(item, str | Mapping) for item in value):
@@ -84,10 +91,34 @@ def _in_object(value: Mapping[str, Any], place: str) -> list[Any]:
         )
     if "role" in value and isinstance(value.get("content"), str | list):
         return [[dict(value)]]
+    if isinstance(value.get("parts"), list):
+        return [_of_parts(value["parts"], place)]
+    if value.get("content") is None and isinstance(value.get("refusal"), str):
+        return [value["refusal"]]
     for key in (*INSIDE, *OUTER):
         if value.get(key) is not None:
             return samples_in(value[key], place)
     raise _unknown(value, place)
+
+
+def _of_parts(parts: list[Any], place: str) -> str:
+    """What Gemini's parts say together; what it only thought is left out."""
+    said = [part for part in parts if isinstance(part, Mapping) and not part.get("thought")]
+    if not said or not all(isinstance(part.get("text"), str) for part in said):
+        raise _unknown(parts, place)
+    return "".join(part["text"] for part in said)
+
+
+def _in_responses(items: list[Any], place: str) -> list[Any]:
+    """The last message of OpenAI's Responses; what was reasoned or looked up before it is no answer."""
+    message = [item for item in items if isinstance(item, Mapping) and item.get("type") == "message"][-1]
+    parts = message.get("content")
+    if not isinstance(parts, list):
+        raise _unknown(message, place)
+    texts = [part.get("text", part.get("refusal")) for part in parts if isinstance(part, Mapping)]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise _unknown(message, place)
+    return ["".join(texts)]
 
 
 def reference_in(value: Any, place: str) -> Any:

@@ -216,8 +216,9 @@ def hausdorff95(
         prediction, reference, fov, threshold: as in `measure`.
         spacing: height and width of a pixel.
         directions: which distances the percentile is taken of. `larger`: the larger of the two directed percentiles, as
-            MONAI and surface-distance. `pooled`: of both directions together, as medpy's `hd95`. `to_reference`: from
-            the prediction's outline to the reference's; `to_prediction`: the other way round.
+            MONAI (surface-distance, too, but it weighs by length of boundary). `pooled`: of both directions together,
+            as medpy's `hd95`. `to_reference`: from the prediction's outline to the reference's; `to_prediction`: the
+            other way round.
 
     In the unit of `spacing`, the (height, width) of a pixel. An outline is each foreground pixel with a
     4-neighbour that is background or outside the image. Both masks empty: 0; one empty: the image's diagonal.

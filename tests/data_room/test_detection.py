@@ -8,6 +8,7 @@ from PIL import Image
 
 from medgrpo.data.images import ImageSettings
 from medgrpo.data.prepare import PrepareOptions, prepare
+from medgrpo.data.readers import Problems, Source, read_source
 from medgrpo.errors import MedgrpoError
 
 HALF = PrepareOptions(images=ImageSettings(size_px=100))
@@ -91,6 +92,54 @@ def test_yolo_shares_become_pixels(tmp_path):
     assert json.loads(rows["a"]["boxes"]) == [{"box": [80.0, 30.0, 120.0, 70.0], "label": "nodule"}]
     assert rows["b"]["boxes"] == "[]"
     assert dataset.count("validation") == 1
+
+
+def test_a_table_beside_the_folders_of_yolo_is_the_one_that_was_named(tmp_path):
+    asked_of_yaml(tmp_path, "names: [cyst]\n")
+    (tmp_path / "rows.jsonl").write_text('{"question": "Is it dark?", "answer": "yes"}\n')
+    items, formats = read_source(Source(tmp_path / "rows.jsonl"), Problems())
+    assert (formats, items[0].row["question"]) == (["question-answer"], "Is it dark?")
+
+
+def asked_of_yaml(folder, content):
+    """The question that a data.yaml leads to."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    Image.new("L", (50, 50)).save(folder / "images/a.png")
+    (folder / "labels/a.txt").write_text("0 .5 .5 .2 .2\n")
+    (folder / "data.yaml").write_text(content, encoding="utf-8")
+    items, _ = read_source(Source(folder), Problems())
+    return items[0].row["question"].removeprefix("Find every ").partition(" in this")[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "# two classes\nnames: [囊肿, 'no']  # flow\n",
+        "---\nnames:\n- 囊肿\n- no\nroboflow:\n  license: CC BY 4.0\n",
+        "all: &all [囊肿,\n  no]\nnames: *all\n",
+        'names: {"1": no, "0": 囊肿}\n',
+        "names: !!python/tuple [囊肿, no]\n",
+    ],
+    ids=["flow", "block", "anchor over two lines", "numbers as texts", "a tag, which is not followed"],
+)
+def test_classes_are_the_same_however_yaml_writes_them(tmp_path, content):
+    assert set(asked_of_yaml(tmp_path, content).split(", ")) == {"囊肿", "no"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("names: [cyst]\nnames: [mass]\n", "the key 'names' is written twice"),
+        ("names: {0: cyst, 0: mass}\n", "the key '0' is written twice"),
+        ("names: [cyst]\n---\nnames: [mass]\n", "single document"),
+        ("names:\n\t- cyst\n", "cannot start any token"),
+        ("names: cyst\n", "a list of names"),
+    ],
+)
+def test_a_data_yaml_that_says_two_things_is_refused(tmp_path, content, words):
+    with pytest.raises(MedgrpoError, match=words):
+        asked_of_yaml(tmp_path, content)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.pixels import convert_color_space
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medgrpo.data.dicom import read_dicom_header
@@ -349,6 +350,77 @@ def test_a_voi_lut_and_one_bit_are_shown_as_they_say(tmp_path):
     )
     dataset, _ = prepare(one, tmp_path / "bits", PrepareOptions(), workers=1)
     assert set(np.unique(picture_of(dataset, rows_of(dataset)[0]))) == {0, 255}
+
+
+def shown(tmp_path, pixels, **elements):
+    """The first line of a picture as it is stored."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    write_dicom(folder / "a.dcm", pixels, **elements)
+    return _one(folder, tmp_path)[2].astype(int)[0]
+
+
+def test_a_modality_lut_is_followed_before_the_window(tmp_path):
+    lut = pydicom.Dataset()
+    lut.LUTDescriptor = [4, 0, 16]
+    lut.ModalityLUTType = "HU"
+    lut.add_new((0x0028, 0x3006), "US", [300, 100, 0, 200])
+    line = shown(
+        tmp_path,
+        np.arange(4).repeat(16)[None].repeat(48, axis=0),
+        PixelRepresentation=0,
+        ModalityLUTSequence=[lut],
+        WindowCenter=150,
+        WindowWidth=300,
+    )
+    assert np.argsort([line[column] for column in (0, 16, 32, 48)]).tolist() == [2, 1, 3, 0]
+
+
+def test_stored_bits_above_the_highest_are_no_part_of_a_signed_value(tmp_path):
+    signed = (np.arange(64) - 32)[None].repeat(48, axis=0)
+    line = shown(tmp_path, signed & 0x0FFF, BitsStored=12, HighBit=11, PixelRepresentation=1)
+    assert (np.diff(line) >= 0).all()
+    assert (line[0], line[-1]) == (0, 255)
+
+
+def test_of_several_windows_the_first_is_taken_also_a_sigmoid_one(tmp_path):
+    linear = shown(tmp_path, ramp(0, 2000), WindowCenter=[500, 1500], WindowWidth=[200, 200])
+    (tmp_path / "two").mkdir()
+    sigmoid = shown(
+        tmp_path / "two",
+        ramp(0, 2000),
+        WindowCenter=[500, 1500],
+        WindowWidth=[200, 200],
+        VOILUTFunction="SIGMOID",
+    )
+    assert int(np.abs(linear - 128).argmin()) == int(np.abs(sigmoid - 128).argmin()) == 16
+    assert (linear != sigmoid).any()
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("kind", ["RGB", "YBR_FULL"])
+def test_colours_are_the_same_by_pixel_and_by_plane(tmp_path, planar, kind):
+    colours = np.zeros((48, 64, 3), np.uint8)
+    colours[:, :32] = (200, 30, 60)
+    colours[:, 32:] = (20, 180, 90)
+    stored = colours if kind == "RGB" else convert_color_space(colours, "RGB", kind)
+    plane = stored.transpose(2, 0, 1) if planar else stored
+    folder = tmp_path / "source"
+    folder.mkdir()
+    write_dicom(
+        folder / "a.dcm",
+        np.zeros((48, 64), int),
+        SamplesPerPixel=3,
+        PhotometricInterpretation=kind,
+        PlanarConfiguration=planar,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelRepresentation=0,
+        PixelData=np.ascontiguousarray(plane).tobytes(),
+    )
+    _, _, picture = _one(folder, tmp_path)
+    assert np.abs(picture.astype(int) - colours).max() <= 2
 
 
 def test_objects_without_a_picture_are_left_out_and_burned_in_text_is_told(tmp_path):

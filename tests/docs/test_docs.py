@@ -358,3 +358,76 @@ def test_the_table_of_measures_names_every_measure_reward_and_figure():
     rows = [line for line in (ROOT / "docs/measures.md").read_text().splitlines() if line.startswith("|")]
     told = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
     assert sorted(wanted - told) == []
+
+
+# ------------------------------------------------------------------------------- blocks of Python and TOML
+
+
+def fenced(page, language):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_block_of_python_about_health_runs(tmp_path, monkeypatch, capsys):
+    (block,) = fenced("docs/health.md", "python")
+    (tmp_path / "runs").mkdir()
+    log = [{"step": step, "reward": step / 100, "loss": 0.1} for step in range(60)]
+    run = tmp_path / "runs" / "latest"
+    run.mkdir()
+    (run / "log.jsonl").write_text("".join(f"{json.dumps(entry)}\n" for entry in log))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "docs/health.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "normal"
+    assert "nan" in said[1]
+
+
+def test_the_blocks_of_python_about_rewards_run():
+    names: dict[str, object] = {}
+    for block in fenced("docs/rewards.md", "python"):
+        exec(compile(block, "docs/rewards.md", "exec"), names)
+    assert names["short"](["a", "b" * 300]) == [1.0, 0.0]
+    reward = names["Vessels"]()
+    reward.load_state_dict(reward.state_dict())
+
+
+def test_the_reader_of_the_docs_reads_its_set(tmp_path, monkeypatch):
+    """With its name in FORMATS, above the more general ones, as the page says."""
+    from medgrpo.data import readers
+    from medgrpo.data.prepare import PrepareOptions, prepare
+
+    names: dict[str, type] = {}
+    (block,) = fenced("docs/data.md", "python")
+    exec(compile(block, "docs/data.md", "exec"), names)
+    monkeypatch.setattr(readers, "FORMATS", (names["MySetReader"](), *readers.FORMATS))
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(12):
+        Image.new("L", (8, 8), number * 20).save(source / f"{number}.png")
+    rows = [{"scan": f"{number}.png", "finding": "nodule"} for number in range(12)]
+    (source / "rows.json").write_text(json.dumps(rows))
+    dataset, _ = prepare(source, tmp_path / "prepared", PrepareOptions(), workers=1)
+    found = [row for split in dataset.splits for row in dataset.rows(split)]
+    assert len(found) == 12
+    assert {(row["question"], row["answer"]) for row in found} == {("What is shown?", "nodule")}
+
+
+def test_the_stages_of_the_docs_are_a_configuration(tmp_path):
+    from medgrpo.config.presets import resolve_run
+
+    (block,) = fenced("docs/training.md", "toml")
+    (tmp_path / "stages.toml").write_text(block)
+    resolved, _ = resolve_run("balanced", model="qwen", config_file=tmp_path / "stages.toml")
+    assert list(resolved.config.stages) == ["sft", "grpo-1"]
+    assert resolved.config.training.beta == 0.01
+
+
+def test_the_targets_of_the_docs_are_read(tmp_path):
+    from medgrpo.evaluation.targets import load_targets
+
+    (block,) = fenced("docs/evaluation.md", "toml")
+    (tmp_path / "targets.toml").write_text(block)
+    assert {target.metric for target in load_targets(str(tmp_path / "targets.toml"))} == {
+        "closed",
+        "open_token_f1",
+    }

@@ -21,6 +21,16 @@ ANTHROPIC = {
     "message": {"role": "assistant", "content": [{"type": "text", "text": "yes"}]},
 }
 GEMINI = {"candidates": [{"content": {"parts": [{"text": "yes"}]}}]}
+GEMINI_IN_PARTS = {
+    "candidates": [{"content": {"parts": [{"text": "no?", "thought": True}, {"text": "ye"}, {"text": "s"}]}}]
+}
+RESPONSES = {
+    "output": [
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "no?"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "yes"}]},
+    ]
+}
+REFUSAL = {"choices": [{"message": {"role": "assistant", "content": None, "refusal": "yes"}}]}
 
 
 def text_of(sample):
@@ -45,6 +55,12 @@ def text_of(sample):
         OPENAI,
         ANTHROPIC,
         {"response": GEMINI},
+        GEMINI_IN_PARTS,
+        {"response": {"body": RESPONSES}},
+        REFUSAL,
+        {"model": "m", "message": {"role": "assistant", "content": "yes"}, "done": True},  # Ollama
+        {"output": {"message": {"role": "assistant", "content": [{"text": "yes"}]}}},  # Bedrock
+        [{"generated_text": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "yes"}]}],
         [{"type": "text", "text": "ye"}, {"type": "text", "text": "s"}],
         True,
     ],

@@ -311,3 +311,10 @@ def test_the_console_beside_the_binary_file_of_wandb_is_read(tmp_path):
         "{'loss': 0.5, 'epoch': 1.0}\n{'loss': 0.4, 'epoch': 2.0}\n"
     )
     assert len(read_run(tmp_path).history) == 2
+
+
+def test_the_table_of_runs_of_wandb_is_no_log_of_one(tmp_path):
+    header = "Name,State,Created,Runtime,train/loss,train/reward"
+    rows = [("a", "finished", "2026-05-25", 732, 1.0, 0.4), ("b", "finished", "2026-05-25", 1521, 0.3, 0.6)]
+    with pytest.raises(MedgrpoError, match="table of runs"):
+        read_run(csv(tmp_path / "export.csv", header, rows))

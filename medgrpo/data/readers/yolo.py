@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -30,7 +31,10 @@ class YoloReader(FolderReader):
     )
 
     def matches(self, source: Source) -> bool:
-        """A `labels` folder of text files, or text files of numbers beside the pictures."""
+        """A `labels` folder of text files, or text files of numbers beside the pictures; of one file only where that is
+        the data.yaml: a table of questions may lie beside the folders of YOLO."""
+        if source.only_file is not None and source.only_file.suffix.lower() not in (".yaml", ".yml"):
+            return False
         return bool(source.pictures) and bool(_label_files(source))
 
     def read(self, source: Source, problems: Problems) -> Iterator[Item]:
@@ -145,11 +149,29 @@ def read_yaml(file: Path) -> Any:
     except ImportError as error:
         raise missing_extra("yaml", "data", f"reading {file.name}") from error
     try:
-        return yaml.load(read_text(file).text, Loader=yaml.BaseLoader)
+        return yaml.load(read_text(file).text, Loader=_strict_loader())
     except yaml.YAMLError as error:
         raise MedgrpoError(
             f"{file} is no YAML: {error}", expected="names: a list, or number: name"
         ) from error
+
+
+@cache
+def _strict_loader() -> Any:
+    """A loader for which every scalar is a text, and that refuses a key written twice: the last would win in silence."""
+    import yaml
+
+    class Strict(yaml.BaseLoader):  # type: ignore[misc]  # the package has no types
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value]
+            twice = sorted({str(key) for key in keys if isinstance(key, str) and keys.count(key) > 1})
+            if twice:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {twice[0]!r} is written twice", node.start_mark
+                )
+            return super().construct_mapping(node, deep)
+
+    return Strict
 
 
 def _from_yaml(content: Mapping[str, Any], file: Path, problems: Problems) -> About:

@@ -85,6 +85,12 @@ def entries_of_table(rows: list[dict[str, Any]], name: str) -> list[dict[str, An
     ):  # TensorBoard's export of one curve
         return _pivoted((_tag_of(name), row[step], row[value]) for row in rows)
     _refuse_several(rows, names, name)
+    if step is None and {"name", "state"} <= names.keys():
+        raise MedgrpoError(
+            f"{name} is a table of runs, as wandb exports it: one row for each run, no history",
+            expected="the history of one run",
+            hint="export the run's charts as CSV, or its history",
+        )
     metrics = {
         column: _metric_of(column) for column in header if column != step and not _RANGE.search(column)
     }

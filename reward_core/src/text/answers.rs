@@ -18,7 +18,7 @@ use super::relations::{is_related, side_bits};
 use super::selection::is_comparative;
 use super::statements;
 use super::targets::{is_same, target_of, Target};
-use super::tokens::{Parsed, Token};
+use super::tokens::{Asked, Hints, Parsed, Token};
 use super::verdict::{Rule, Verdict};
 use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 
@@ -36,6 +36,8 @@ pub struct Prompt {
     property: Vec<Token>,
     /// "Lateral" is a view here.
     asks_view: bool,
+    /// Words of denial that question or reference name as what is asked for.
+    asked: Vec<Asked>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +96,7 @@ impl Prompt {
         if property.iter().any(is_comparative) {
             property.retain(is_comparative); // "Which lung has the larger effusion?"
         }
+        let asked = asked_denials(question.as_ref());
         Self {
             question,
             references,
@@ -102,6 +105,7 @@ impl Prompt {
             places,
             property,
             asks_view,
+            asked,
         }
     }
 
@@ -117,9 +121,14 @@ impl Prompt {
         if self.references.is_empty() {
             return Verdict::reject(Rule::NoReference);
         }
+        scratch.asked.clone_from(&self.asked);
+        let spelt = self
+            .question
+            .as_ref()
+            .and_then(|q| spell_acronyms(&q.acronyms, answer));
         scratch.read(&on_scale(
             self.question.as_ref().and_then(|q| q.scale),
-            answer,
+            spelt.as_deref().unwrap_or(answer),
         ));
         self.settle(scratch);
         let answer_parsed = &*scratch;
@@ -152,6 +161,9 @@ impl Prompt {
 
     /// Sets aside what the answer does not stand by, or what does not speak to the question.
     fn settle(&self, answer: &mut Parsed) {
+        if self.question.as_ref().is_some_and(|q| q.asks_clearness) {
+            answer.read_unclear();
+        }
         if self.asks_view {
             answer.read_lateral_as_view();
         }
@@ -183,8 +195,14 @@ impl Prompt {
         if has_parts {
             answer.retract_at_no();
         }
+        if has_parts && self.kinds.has(Category::Finding) && answer.hints.has(Hints::LIKELIEST) {
+            answer.settle_likeliest();
+        }
         if let Some(question) = &self.question {
             answer.settle_selection(question, &self.property, self.places);
+            if question.asks_for_content && self.places.is_empty() {
+                answer.settle_spared(question);
+            }
         }
         if has_parts {
             answer.settle_conclusion(self.question.as_ref(), self.kinds);
@@ -227,6 +245,11 @@ impl Prompt {
                 }
             }
             Target::Quantities(wanted) => judge_quantities(answer, wanted, question),
+            Target::Text(_)
+                if question.is_some_and(|q| degrees_differ(q, answer, &reference.parsed)) =>
+            {
+                Verdict::reject(Rule::Opposite)
+            }
             Target::Text(target) => statements::judge(answer, &reference.parsed, target, question),
             Target::Choice(_) => Verdict::reject(Rule::ChoiceOpen),
         }
@@ -340,6 +363,28 @@ fn asks_false(question: &Question) -> bool {
     .any(|w| text.contains(w))
 }
 
+/// The answer with the initials of the question's words spelt out ("ER" where the estrogen receptor is asked about).
+fn spell_acronyms(acronyms: &[(String, String)], answer: &str) -> Option<String> {
+    let has_capitals = answer
+        .as_bytes()
+        .windows(2)
+        .any(|w| w[0].is_ascii_uppercase() && w[1].is_ascii_uppercase());
+    if acronyms.is_empty() || answer.len() > LONGEST_SPELT || !has_capitals {
+        return None;
+    }
+    acronyms.iter().find_map(|(short, words)| {
+        let is_edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
+        answer.match_indices(short.as_str()).find_map(|(at, _)| {
+            let (before, after) = (&answer[..at], &answer[at + short.len()..]);
+            (is_edge(before.chars().next_back()) && is_edge(after.chars().next()))
+                .then(|| format!("{before}{words}{after}"))
+        })
+    })
+}
+
+/// Bytes of an answer in which initials are looked for.
+const LONGEST_SPELT: usize = 2000;
+
 /// A bare "II" where the stage is asked means "stage II".
 fn on_scale<'a>(scale: Option<&str>, text: &'a str) -> Cow<'a, str> {
     match scale {
@@ -380,9 +425,13 @@ pub fn alternatives(reference: &str) -> impl Iterator<Item = &str> {
 
 impl Reference {
     fn new(raw: &str, question: Option<&Question>, options: &Options, asks_view: bool) -> Self {
-        let mut parsed = Parsed::new(raw);
+        let mut parsed = Parsed::beside(asked_denials(question));
+        parsed.read(raw);
         if asks_view {
             parsed.read_lateral_as_view();
+        }
+        if question.is_some_and(|q| q.asks_clearness) {
+            parsed.read_unclear();
         }
         let target = target_of(raw, &parsed, question, options);
         Self { parsed, target }
@@ -396,6 +445,47 @@ impl Reference {
             _ => Box::new(std::iter::empty()),
         }
     }
+}
+
+/// Words of denial that the question asks about: "What stopped?" and "It stopped."; "Is there rejection?" and "is being
+/// rejected".
+fn asked_denials(question: Option<&Question>) -> Vec<Asked> {
+    let Some(question) = question else {
+        return Vec::new();
+    };
+    let nouns = question.parsed.stems_of_nouns().map(|stem| Asked {
+        stem,
+        role: Role::Content,
+    });
+    let verbs = question
+        .parsed
+        .denial_stems()
+        .filter(|_| question.asks_for_content)
+        .map(|stem| Asked {
+            stem,
+            role: Role::Verb,
+        });
+    nouns.chain(verbs).collect()
+}
+
+/// "Extremely active" where "markedly active" is wanted, and the degree is asked.
+fn degrees_differ(question: &Question, answer: &Parsed, reference: &Parsed) -> bool {
+    const DEGREES: [&[&str]; 4] = [
+        &["mild", "slight", "minimal", "轻度", "轻微", "稍"],
+        &["moderate", "中度", "中等"],
+        &["marked", "severe", "明显", "显著", "重度", "严重"],
+        &["extreme", "极度", "极其"],
+    ];
+    let degree = |parsed: &Parsed| {
+        DEGREES
+            .iter()
+            .rposition(|words| words.iter().any(|w| parsed.text.contains(w)))
+    };
+    question.asks_degree
+        && match (degree(answer), degree(reference)) {
+            (Some(said), Some(wanted)) => said != wanted,
+            _ => false,
+        }
 }
 
 /// A refusal or a hedge that the reference and the question do not have.

@@ -267,7 +267,13 @@ impl Options {
                 tail: &tail[..of_others.unwrap_or(tail.len())],
             };
             groups[index].judge(&said, self);
-            groups[index].is_scored = is_score(rest) || is_score(&words[from..start]);
+            let is_condition = said.tail.first().is_some_and(|w| is(w, "if"));
+            groups[index].is_scored =
+                is_condition || is_score(rest) || is_score(&words[from..start]);
+            let is_worse = matches!(&words[from..start], [no, like] if no.text == "不" && matches!(like.text, "如" | "及"));
+            if index > 0 && is_worse {
+                groups[index - 1].is_denied = true;
+            }
             if index > 0 && gives_way(words, &groups[index - 1], &words[from..start]) {
                 groups[index - 1].is_denied = true;
             }
@@ -491,7 +497,7 @@ impl Said<'_, '_> {
             let is_called = has(lead, Does::Leads);
             denials += usize::from(tail.iter().any(|w| is(w, "true")) && !is_called);
         } else {
-            denials += usize::from(lead.last().is_some_and(|w| w.does(Does::False)));
+            denials += usize::from(calls_false(lead));
         }
         let is_least = |words: &[Word<'_>]| words.iter().any(|w| is(w, "least"));
         denials + usize::from(!asked.asks_least && (is_least(lead) || is_least(tail)))
@@ -505,21 +511,33 @@ impl Said<'_, '_> {
 
     /// "It could be D".
     fn may_be(&self) -> bool {
-        self.lead.windows(2).any(|w| {
+        let in_english = self.lead.windows(2).any(|w| {
             (is(&w[0], "could") || is(&w[0], "may") || is(&w[0], "might")) && is(&w[1], "be")
-        })
+        });
+        in_english || may_be_in_chinese(self.lead)
     }
 
     /// "Perhaps D", "D, unsure", "可能是D".
     fn is_hedged(&self) -> bool {
         has(self.lead, Does::HedgesBefore)
             || has(self.tail, Does::HedgesAfter) && !self.tail.iter().any(|w| is(w, "not"))
-            || may_be_in_chinese(self.lead)
+            || self
+                .tail
+                .windows(2)
+                .any(|w| is(&w[0], "something") && is(&w[1], "else"))
     }
 
     /// Only thought of: "at first B".
     fn is_considered(&self) -> bool {
-        has(self.lead, Does::Considered) || has_run(self.lead, &CONSIDERING_RUNS)
+        let is_of_others = self.lead.windows(2).any(|w| {
+            ["some", "many", "others", "people"]
+                .iter()
+                .any(|o| is(&w[0], o))
+                && ["would", "might", "may", "could"]
+                    .iter()
+                    .any(|m| is(&w[1], m))
+        });
+        is_of_others || has(self.lead, Does::Considered) || has_run(self.lead, &CONSIDERING_RUNS)
     }
 
     /// Named after the best: "second best: B", "B次之".
@@ -574,8 +592,10 @@ fn verdict(words: &[Word<'_>]) -> Option<bool> {
         "not",
     ];
     let (first, last) = (words.first()?, words.last()?);
-    if first.is_of_other_script() {
-        let text: String = words.iter().map(|w| w.text).collect();
+    let opens = |w: &Word<'_>| w.before >= Stop::Clause || w.is_after_colon;
+    let own = &words[words.iter().rposition(opens).unwrap_or(0)..];
+    if own[0].is_of_other_script() {
+        let text: String = own.iter().map(|w| w.text).collect();
         return match text.as_str() {
             "对" | "正确" | "是" | "符合" => Some(true),
             "错" | "错误" | "不对" | "不正确" | "否" | "不是" | "不符合" => {
@@ -599,6 +619,21 @@ fn verdict(words: &[Word<'_>]) -> Option<bool> {
     }
 }
 
+/// "Wrong: B", "incorrect options: A, B", "out: A", but not "I was wrong: C".
+fn calls_false(lead: &[Word<'_>]) -> bool {
+    const CALLED: [&str; 7] = [
+        "option", "options", "answer", "answers", "choices", "ones", "are",
+    ];
+    match lead {
+        [.., was, last] if last.does(Does::False) => !is(was, "was"),
+        [only] => only.does(Does::False) || is(only, "out"),
+        [.., what, called] | [.., what, called, _] if what.does(Does::False) => {
+            CALLED.iter().any(|c| is(called, c))
+        }
+        _ => false,
+    }
+}
+
 /// How often what stands before a letter denies it.
 fn denials_before(lead: &[Word<'_>], letter: &[Word<'_>]) -> usize {
     let next = |index: usize| lead.get(index + 1).or(letter.first());
@@ -606,7 +641,9 @@ fn denials_before(lead: &[Word<'_>], letter: &[Word<'_>]) -> usize {
         // "no doubt it is C"
         let is_doubt = is(w, "doubt") && !i.checked_sub(1).is_some_and(|p| lacks_doubt(&lead[p]));
         let is_no = w.does(Does::No)
-            && next(*i).is_some_and(|n| n.before <= Stop::Blank && !n.does(Does::NoEnds));
+            && next(*i).is_some_and(|n| {
+                n.before <= Stop::Blank && !n.is_after_colon && !n.does(Does::NoEnds)
+            });
         // "everything but C"
         let is_but = is(w, "but")
             && lead[i.saturating_sub(3)..*i]
@@ -616,7 +653,8 @@ fn denials_before(lead: &[Word<'_>], letter: &[Word<'_>]) -> usize {
         let is_back = is(w, "back")
             && i.checked_sub(1)
                 .is_some_and(|p| ["take", "taking", "took"].iter().any(|t| is(&lead[p], t)));
-        w.does(Does::DeniesBefore) || is_doubt || is_no || is_but || is_back
+        let is_about = is(w, "about") && i.checked_sub(1).is_some_and(|p| is(&lead[p], "wrong"));
+        w.does(Does::DeniesBefore) || is_about || is_doubt || is_no || is_but || is_back
     });
     let is_other = lead.last().is_some_and(|w| w.text == "非"); // "非C", not "非小细胞癌选C"
     words.count() + usize::from(has_run(lead, &DENYING_RUNS)) + usize::from(is_other)
@@ -636,7 +674,13 @@ fn denials_after(tail: &[Word<'_>]) -> usize {
         + usize::from(has_run(tail, &DENIED_RUNS))
 }
 
-const DENYING_RUNS: [&str; 18] = [
+const DENYING_RUNS: [&str; 24] = [
+    "与其",
+    "不应是",
+    "不应为",
+    "不该是",
+    "不会是",
+    "不能为",
     "不选",
     "不是",
     "排除",
@@ -670,7 +714,7 @@ const DENIED_RUNS: [&str; 10] = [
     "じゃな",
 ];
 
-const CONSIDERING_RUNS: [&str; 4] = ["考虑过", "起初", "最初", "一开始"];
+const CONSIDERING_RUNS: [&str; 7] = ["考虑过", "起初", "最初", "一开始", "相比", "相较", "比起"];
 
 const SECOND_RUNS: [&str; 3] = ["次之", "其次", "次选"];
 
@@ -695,7 +739,11 @@ fn has_run(words: &[Word<'_>], runs: &[&str]) -> bool {
     if !words.iter().any(Word::is_of_other_script) {
         return false;
     }
-    let text: String = words.iter().map(|w| w.text).collect();
+    // "不，是C" is no "不是"
+    let text: String = words
+        .iter()
+        .flat_map(|w| [if w.before >= Stop::Clause { "，" } else { "" }, w.text])
+        .collect();
     runs.iter().any(|r| text.contains(r))
 }
 
@@ -806,6 +854,7 @@ fn opens_clause(words: &[Word<'_>], at: usize, next: &Word<'_>) -> bool {
         || word.text == "答" && next.is_after_colon && is_last_but_one
         || word.does(Does::Calls) && words.get(at + 1).is_some_and(|w| is(w, "is"))
         || next.before == Stop::Joined && is_not(&words[at..])
+        || is_last && word.text == "非"
 }
 
 /// "是C不是B": the denial belongs to the letter after it.
@@ -815,6 +864,9 @@ fn is_not(words: &[Word<'_>]) -> bool {
 
 /// "可能", but not "最可能的诊断".
 fn may_be_in_chinese(words: &[Word<'_>]) -> bool {
+    if !words.iter().any(Word::is_of_other_script) {
+        return false;
+    }
     let text: String = words.iter().map(|w| w.text).collect();
     let text = text.replace("最可能", "").replace("最有可能", "");
     ["可能", "也许", "大概", "或许"]
@@ -835,6 +887,9 @@ const LONGEST_SIDE: usize = 24;
 fn last_retraction(words: &[Word<'_>], groups: &[Group]) -> Option<usize> {
     let first = groups.first()?.start;
     let last = groups.last()?.start;
+    if last > first && words.last().is_some_and(|w| is(w, "actually")) {
+        return Some(last);
+    }
     (first + 1..last).rev().find(|&i| takes_back(words, i))
 }
 
@@ -845,7 +900,7 @@ fn takes_back(words: &[Word<'_>], at: usize) -> bool {
     let after = words.get(at + 1);
     match word.as_str() {
         "wait" | "correction" | "sorry" | "oops" | "actually" | "scratch" => true,
-        "mean" => before.is_some_and(|w| w.text == "I"),
+        "mean" | "meant" => before.is_some_and(|w| w.text == "I"),
         "rather" => before.is_some_and(|w| is(w, "or")),
         "no" | "nope" => {
             words[at].before >= Stop::Clause && after.is_some_and(|w| w.before >= Stop::Clause)
@@ -871,21 +926,48 @@ fn parts(words: &[Word<'_>], group: &Group, at: usize) -> bool {
     }
     let is_last = at + 1 == words.len();
     let is_not = is(before, "not") && between.is_empty() && is_last;
-    is(before, "despite") || is_not || gives_way(words, group, between) || {
+    // "不是B，是C"
+    let goes_on = matches!(between, [is] if is.text == "是" && is.before >= Stop::Clause);
+    let is_set_aside = between.is_empty()
+        && words[at].before == Stop::Clause
+        && is_aside(&words[group.start.saturating_sub(4)..group.start]);
+    is_set_aside || goes_on || is_not || gives_way(words, group, between) || {
         is_preferred(words, group, at)
     }
+}
+
+/// "Despite", "unlike", "instead of", "compared with", "相比" before a letter: the one after the comma is meant.
+fn is_aside(lead: &[Word<'_>]) -> bool {
+    const WORDS: [&str; 10] = [
+        "despite",
+        "unlike",
+        "instead",
+        "rather",
+        "opposed",
+        "compared",
+        "spite",
+        "notwithstanding",
+        "ignoring",
+        "aside",
+    ];
+    lead.iter().any(|w| WORDS.iter().any(|a| is(w, a))) || has_run(lead, &CONSIDERING_RUNS)
 }
 
 /// "Changing my answer from B to C": the letter before "to" is given up.
 fn gives_way(words: &[Word<'_>], group: &Group, between: &[Word<'_>]) -> bool {
     const CHANGES: [&str; 6] = ["chang", "switch", "revis", "mov", "updat", "correct"];
+    const EXCHANGES: [&str; 3] = ["replac", "swap", "exchang"];
     let lead = &words[group.start.saturating_sub(LONGEST_OPTION)..group.start];
-    matches!(between, [to] if is(to, "to"))
-        && lead.last().is_some_and(|w| is(w, "from"))
-        && lead.iter().any(|w| {
-            let word = w.text.to_ascii_lowercase();
-            CHANGES.iter().any(|c| word.starts_with(c))
-        })
+    let begins = |w: &Word<'_>, with: &[&str]| {
+        let word = w.text.to_ascii_lowercase();
+        with.iter().any(|c| word.starts_with(c))
+    };
+    let is_exchanged = matches!(between, [with] if is(with, "with") || is(with, "by"))
+        && lead.last().is_some_and(|w| begins(w, &EXCHANGES));
+    is_exchanged
+        || matches!(between, [to] if is(to, "to"))
+            && lead.last().is_some_and(|w| is(w, "from"))
+            && lead.iter().any(|w| begins(w, &CHANGES))
 }
 
 /// "I prefer C to B": the letter at `at` comes second.
@@ -932,9 +1014,27 @@ fn is_score(words: &[Word<'_>]) -> bool {
 /// The answer as it is read: wide letters as plain ones, without markup, ticks and struck words in words.
 fn as_written(answer: &str) -> String {
     let struck = with_strikes_in_words(answer);
-    let plain: String = unwrapped(&struck).chars().map(wide_to_plain).collect();
-    let plain = without_markup(&plain);
+    let boxed = with_boxes_as_marks(&struck);
+    // boxes before they are taken for the bullets of a list
+    let boxed = if !boxed.is_ascii() && boxed.contains(EMPTY) {
+        Cow::Owned(with_marks_in_words(&boxed).into_owned())
+    } else {
+        boxed
+    };
+    let plain = unwrapped(&boxed);
+    if plain.is_ascii() {
+        return owned_without_markup(plain.into_owned());
+    }
+    let plain = owned_without_markup(plain.chars().map(wide_to_plain).collect());
     with_marks_in_words(&plain).into_owned()
+}
+
+/// The same text again where it has no markup.
+fn owned_without_markup(text: String) -> String {
+    match without_markup(&text) {
+        Cow::Owned(changed) => changed,
+        Cow::Borrowed(_) => text,
+    }
 }
 
 /// "~~B~~ C" takes B back.
@@ -973,16 +1073,15 @@ fn without_markup(text: &str) -> Cow<'_, str> {
 
 /// "✗" after a letter says that it is wrong; where the text opens with such a mark, the marks stand before the letters.
 fn with_marks_in_words(text: &str) -> Cow<'_, str> {
-    let boxed = with_boxes_as_marks(text);
-    if boxed.is_ascii() {
-        return boxed;
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
     }
-    let has_tick = boxed.contains(RIGHT);
-    if !has_tick && !boxed.contains(WRONG) && !boxed.contains('×') {
-        return boxed;
+    let has_tick = text.contains(RIGHT);
+    if !has_tick && !text.contains(WRONG) && !text.contains(['×', '☐']) {
+        return Cow::Borrowed(text);
     }
     // "☐ A ☒ C": a cross in a box is a tick there, and what is empty is not chosen
-    let has_empty = boxed.contains(EMPTY);
+    let has_empty = text.contains(EMPTY) && (has_tick || text.contains(['☐', '☒']));
     let ticks_by_cross = has_empty && !has_tick;
     let means = |before: Option<char>, character: char, after: Option<char>| {
         let is_of_size = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
@@ -995,11 +1094,11 @@ fn with_marks_in_words(text: &str) -> Cow<'_, str> {
             _ => None,
         }
     };
-    let opening = boxed.trim_start().chars().next();
+    let opening = text.trim_start().chars().next();
     let stand_before = opening.is_some_and(|c| means(None, c, None).is_some());
-    let mut out = String::with_capacity(boxed.len() + 16);
+    let mut out = String::with_capacity(text.len() + 16);
     let mut before = None;
-    let mut characters = boxed.chars().filter(|&c| c != '\u{fe0f}').peekable(); // "as a picture"
+    let mut characters = text.chars().filter(|&c| c != '\u{fe0f}').peekable(); // "as a picture"
     while let Some(character) = characters.next() {
         match means(before, character, characters.peek().copied()) {
             None => out.push(character),

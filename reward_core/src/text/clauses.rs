@@ -2,7 +2,8 @@
 
 use super::claims::Standing;
 use super::lexicon::{Category, Role};
-use super::tokens::{Parsed, Token, ANSWER_NO, NO_CONCEPT};
+use super::relations::is_general;
+use super::tokens::{Hints, Parsed, Token, ANSWER_NO, NO_CONCEPT};
 use super::words::Break;
 
 /// Bytes of a Chinese line that may be an item of a list.
@@ -13,6 +14,9 @@ const LONGEST_BRACKETS: usize = 8;
 
 /// Tokens after a negation in which its verb or its object is looked for.
 const LONGEST_PREDICATE: usize = 64;
+
+/// Tokens around "versus" among which a number is looked for.
+const LONGEST_AMOUNT: usize = 4;
 
 /// What opens a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +113,66 @@ impl Parsed {
         }
     }
 
+    /// "0.7 versus 0.4" compares; "abscess versus tumor" leaves both open.
+    fn settle_versus(&mut self) {
+        if !self.hints.has(Hints::VERSUS) {
+            return;
+        }
+        for at in 1..self.tokens.len() {
+            let token = self.tokens[at];
+            if token.role != Role::Hedge || !matches!(self.word(&token), "versus" | "vs") {
+                continue;
+            }
+            let is_number = |t: &Token| t.role == Role::Number;
+            let before = &self.tokens[at.saturating_sub(LONGEST_AMOUNT)..at];
+            let after = self.tokens[at + 1..].iter().take(LONGEST_AMOUNT);
+            if before.iter().any(is_number) && after.into_iter().any(is_number) {
+                self.tokens[at].role = Role::Than;
+            }
+        }
+    }
+
+    /// "A wart mimicking melanoma": what something only looks like is not claimed.
+    fn settle_likeness(&mut self) {
+        if !self.hints.has(Hints::LIKENESS) {
+            return;
+        }
+        for at in 1..self.tokens.len() {
+            let token = self.tokens[at];
+            let is_likeness = matches!(
+                self.word(&token),
+                "mimicking"
+                    | "mimics"
+                    | "mimic"
+                    | "simulating"
+                    | "simulates"
+                    | "imitating"
+                    | "imitates"
+                    | "masquerading"
+                    | "酷似"
+            );
+            let names = |t: &&Token| {
+                matches!(t.category, Category::Finding | Category::Unknown)
+                    && t.is_content()
+                    && !is_general(t)
+            };
+            let from = self.tokens[..at]
+                .iter()
+                .rposition(|t| t.before >= Break::Semicolon)
+                .unwrap_or(0)
+                .max(at.saturating_sub(LONGEST_PREDICATE));
+            let mut sentence = self.tokens[from..at].iter();
+            if is_likeness && token.before < Break::Comma && sentence.any(|t| names(&t)) {
+                self.tokens[at].role = Role::Instead;
+            }
+        }
+    }
+
     pub(super) fn split_segments(&mut self) {
         self.mark_conclusions();
         self.settle_either();
+        self.settle_versus();
+        self.settle_likeness();
         let mut sentence = 0;
         let mut is_list = true; // so far, of the sentence
         let mut open: Option<Segment> = None;
@@ -121,7 +182,9 @@ impl Parsed {
             }
             let token = self.tokens[index];
             let opener = match (token.before, token.role) {
-                (Break::Sentence | Break::Semicolon, Role::Than) if self.leads_up(index) => {
+                (Break::Sentence | Break::Semicolon, Role::Than | Role::Instead)
+                    if self.leads_up(index) =>
+                {
                     Some(Opener::Than)
                 }
                 (Break::Sentence | Break::Semicolon, _) => Some(Opener::Start),
@@ -149,7 +212,8 @@ impl Parsed {
             is_list &= is_bare_line(&token);
             if opener.is_some() || open.is_none() {
                 self.segments.extend(open.take());
-                let opener = if index == 0 && token.role == Role::Than && self.leads_up(0) {
+                let is_lead = matches!(token.role, Role::Than | Role::Instead);
+                let opener = if index == 0 && is_lead && self.leads_up(0) {
                     Opener::Than
                 } else if index == 0 {
                     Opener::Start
@@ -252,7 +316,12 @@ impl Parsed {
         self.settle_leading_no();
         self.settle_purpose();
         self.settle_free();
-        self.settle_removed();
+        self.settle_out();
+        if self.tokens.iter().any(|t| t.role == Role::NegationBack) {
+            self.settle_removed();
+            self.settle_absent();
+            self.settle_objects();
+        }
         let mut is_denied = false;
         let mut reach = DenialReach::default();
         for index in 0..self.segments.len() {
@@ -400,6 +469,7 @@ impl Parsed {
             let (before, token) = (self.tokens[at - 1], self.tokens[at]);
             let is_exam = before.category == Category::Modality
                 || is_operation(&before)
+                || before.role == Role::NegationBack // "removed for stones"
                 || matches!(
                     self.word(&before),
                     "scan"
@@ -442,6 +512,98 @@ impl Parsed {
             .any(|w| rest.contains(w))
     }
 
+    /// "Pneumonia is out.": denies what stands before it.
+    fn settle_out(&mut self) {
+        if !self.hints.has(Hints::OUT) {
+            return;
+        }
+        for at in 2..self.tokens.len() {
+            let token = self.tokens[at];
+            let is_last = self
+                .tokens
+                .get(at + 1)
+                .is_none_or(|next| next.segment != token.segment);
+            let is_out = self.word(&token) == "out"
+                || self.word(&token) == "table" && self.word(&self.tokens[at - 1]) == "the";
+            let segment = &self.segments[token.segment as usize];
+            let is_told = self.tokens[segment.first as usize..at]
+                .iter()
+                .rev()
+                .take(3)
+                .any(|t| matches!(self.word(t), "is" | "are"));
+            if is_last && is_out && is_told {
+                self.tokens[at].role = Role::NegationBack;
+            }
+        }
+    }
+
+    /// "吸收营养", "stopped the infusion": with an object of its own the verb does not deny what it is told of.
+    fn settle_objects(&mut self) {
+        for at in 0..self.tokens.len() {
+            let token = self.tokens[at];
+            if token.role != Role::NegationBack {
+                continue;
+            }
+            let is_verb = matches!(
+                self.word(&token),
+                "吸收"
+                    | "停止"
+                    | "消退"
+                    | "遮挡"
+                    | "治愈"
+                    | "取出"
+                    | "stopped"
+                    | "rejected"
+                    | "discarded"
+                    | "dismissed"
+            );
+            let has_object = self.tokens.get(at + 1).is_some_and(|next| {
+                next.segment == token.segment
+                    && (next.is_content() && next.before <= Break::Hyphen
+                        || matches!(self.word(next), "the" | "a" | "an" | "了" | "by"))
+            });
+            if is_verb && has_object {
+                self.tokens[at].role = Role::Verb;
+            }
+        }
+    }
+
+    /// "Absent cardiac activity", "shows absent flow": before its noun the word denies what follows.
+    fn settle_absent(&mut self) {
+        if !self.hints.has(Hints::ABSENT) {
+            return;
+        }
+        for at in 0..self.tokens.len() {
+            let token = self.tokens[at];
+            let is_adjective = token.role == Role::NegationBack
+                && matches!(
+                    self.word(&token),
+                    "absent" | "missing" | "nonexistent" | "resolved" | "invisible"
+                );
+            let names = self.tokens.get(at + 1).is_some_and(|next| {
+                next.is_content() && next.segment == token.segment && next.before <= Break::Hyphen
+            });
+            if !is_adjective || !names {
+                continue;
+            }
+            let before = at
+                .checked_sub(1)
+                .map(|i| self.tokens[i])
+                .filter(|t| t.segment == token.segment);
+            let is_attribute = before.is_none_or(|t| match t.role {
+                Role::Verb if self.is_auxiliary(&t) => {
+                    at > 1 && self.word(&self.tokens[at - 2]) == "there"
+                }
+                Role::Verb | Role::Preposition | Role::Determiner | Role::And => true,
+                Role::Filler => matches!(self.word(&t), "a" | "an" | "completely"),
+                _ => false,
+            });
+            if is_attribute {
+                self.tokens[at].role = Role::Negation;
+            }
+        }
+    }
+
     /// "The resected specimen", "removed from the patient": no denial of what is shown.
     fn settle_removed(&mut self) {
         for at in 0..self.tokens.len() {
@@ -456,7 +618,6 @@ impl Parsed {
                     | "excised"
                     | "extracted"
                     | "evacuated"
-                    | "resolved"
                     | "cut out"
                     | "taken out"
             );
@@ -584,7 +745,20 @@ impl Parsed {
     fn denies_backwards(&self, at: usize, end: usize) -> bool {
         let mut has_verb = false;
         for token in self.tokens[at + 1..end].iter().take(LONGEST_PREDICATE) {
+            // "necrosis is not a feature of the tumor"
+            has_verb |= matches!(
+                self.word(token),
+                "feature"
+                    | "features"
+                    | "part"
+                    | "parts"
+                    | "component"
+                    | "element"
+                    | "characteristic"
+                    | "constituent"
+            );
             match token.role {
+                Role::Content if has_verb && self.is_frame_of_denial(token) => {}
                 Role::Affirm => return true,
                 Role::Preposition if has_verb => return true,
                 Role::Content | Role::Number => return false,
@@ -593,6 +767,13 @@ impl Parsed {
             }
         }
         true
+    }
+
+    fn is_frame_of_denial(&self, token: &Token) -> bool {
+        matches!(
+            self.word(token),
+            "component" | "element" | "characteristic" | "constituent"
+        )
     }
 
     pub(super) fn is_auxiliary(&self, token: &Token) -> bool {

@@ -3,7 +3,7 @@
 use super::claims::Standing;
 use super::lexicon::{Category, Role};
 use super::relations::is_related;
-use super::tokens::{Parsed, Token};
+use super::tokens::{Hints, Parsed, Token};
 use super::words::Break;
 
 /// "Would show", "was suspected": what the clause names is thought or asked for, not found.
@@ -56,16 +56,18 @@ impl Parsed {
             roles |= 1 << token.role as u64;
         }
         let has = |list: &[Role]| list.iter().any(|&role| roles >> role as u64 & 1 == 1);
-        if !has(&[
+        let says_would = self.hints.has(Hints::WOULD);
+        let marks = [
             Role::Concede,
             Role::Condition,
             Role::Retract,
             Role::Refusal,
             Role::No,
-        ]) {
+        ];
+        if !says_would && !has(&marks) {
             return;
         }
-        if has(&[Role::Condition]) {
+        if says_would || has(&[Role::Condition]) {
             self.set_aside_hypotheses();
         }
         if has(&[Role::Concede]) {
@@ -110,6 +112,30 @@ impl Parsed {
         }
     }
 
+    /// "Lymphoma would enhance": what would be so if it were there; "would fit" and "would explain it" claim it.
+    fn is_open_would(&self, at: usize) -> bool {
+        let token = &self.tokens[at];
+        token.role == Role::Verb
+            && self.word(token) == "would"
+            && !self.tokens[at + 1..].iter().take(3).any(|t| {
+                let word = self.word(t);
+                matches!(
+                    word,
+                    "my" | "the"
+                        | "best"
+                        | "a"
+                        | "an"
+                        | "favored"
+                        | "favoured"
+                        | "likely"
+                        | "say"
+                        | "call"
+                ) || ["fit", "explain", "account", "suit", "match"]
+                    .iter()
+                    .any(|w| word.starts_with(w))
+            })
+    }
+
     /// "A pneumothorax would show a pleural line.": the whole clause is only thought.
     fn set_aside_hypotheses(&mut self) {
         for at in 1..self.tokens.len() {
@@ -121,6 +147,13 @@ impl Parsed {
                 matches!(t.category, Category::Finding | Category::Unknown) && t.is_content()
             });
             let answers = subject.iter().any(|t| t.role == Role::Conclude);
+            if self.is_open_would(at) && names && !answers {
+                self.set_aside(
+                    segment.first as usize..segment.end as usize,
+                    Standing::Conceded,
+                );
+                continue;
+            }
             if token.role == Role::Condition && is_hypothesis(self.word(&token)) {
                 let follows_if = self.tokens[..at].iter().any(|t| {
                     t.sentence == token.sentence
@@ -136,7 +169,12 @@ impl Parsed {
                     );
                 } else {
                     // "the diagnosis would be pneumonia" claims it
-                    for later in &mut self.tokens[at..segment.end as usize] {
+                    let rest = &self.tokens[at + 1..segment.end as usize];
+                    let until = rest
+                        .iter()
+                        .position(|t| t.role == Role::Condition) // "… would be needed to look for"
+                        .map_or(segment.end as usize, |next| at + 1 + next);
+                    for later in &mut self.tokens[at..until] {
                         later.is_aside = false;
                     }
                 }

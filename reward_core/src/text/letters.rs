@@ -197,7 +197,7 @@ pub(super) fn words(text: &str) -> Vec<Word<'_>> {
             is_after_dash |= matches!(character, '-' | '—' | '–');
             before = before.max(match character {
                 '.' | '!' | '?' | '。' | '！' | '？' | '\n' | ';' | '；' => Stop::Sentence,
-                ',' | '，' | '、' | '—' | '–' | '(' | '（' | '>' | '*' | '"' | '#' => {
+                ',' | '，' | '、' | '—' | '–' | '(' | '（' | '>' | '*' | '"' | '#' | '|' => {
                     Stop::Clause
                 }
                 '\'' | '’' | '-' => before,

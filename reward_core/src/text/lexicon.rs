@@ -159,8 +159,8 @@ pub struct Lexicon {
     pub concepts: Vec<Concept>,
     by_id: FxHashMap<String, ConceptId>,
     edges: FxHashMap<(u32, u64), u32>,
-    /// Key of "the".
-    article: u64,
+    /// Keys of "the", "a" and "an".
+    articles: [u64; 3],
     entries: Vec<Option<Entry>>,
 }
 
@@ -244,7 +244,7 @@ impl Lexicon {
             concepts: Vec::with_capacity(file.groups.len()),
             by_id,
             edges: FxHashMap::default(),
-            article: word_key("the"),
+            articles: ["the", "a", "an"].map(word_key),
             entries: vec![None],
         };
         for row in &functions.roles {
@@ -310,7 +310,7 @@ impl Lexicon {
         let mut best = None;
         for (position, key) in words.enumerate() {
             let Some(&next) = self.edges.get(&(node, key)) else {
-                if node != 0 && key == self.article {
+                if node != 0 && self.articles.contains(&key) {
                     continue;
                 }
                 break;

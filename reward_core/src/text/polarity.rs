@@ -7,13 +7,14 @@ use super::lexicon::{Category, Role};
 use super::numbers::{fulfils, quantities, Dimension, Quantity};
 use super::question::{is_normal, Question};
 use super::relations::{
-    are_neighbours, are_opposite, is_change, is_finding_like, is_part, is_related, is_same_word,
-    lies_under, side_bits,
+    are_neighbours, are_opposite, is_change, is_changed, is_finding_like, is_part, is_related,
+    is_same_word, lies_under, side_bits,
 };
 use std::cell::OnceCell;
 
 use super::clauses::{says_of_place, Opener};
-use super::tokens::{Bound, Parsed, Token};
+use super::tokens::{Bound, Hints, Parsed, Token};
+use super::words::Break;
 
 /// What an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,22 +192,36 @@ impl<'a> Clause<'a> {
 }
 
 /// "No other nodules": the denial is not of what is asked.
-fn names_others(answer: &Parsed, clause: &Clause<'_>) -> bool {
-    clause.tokens.iter().any(|t| {
-        matches!(
-            answer.word(t),
-            "other"
-                | "another"
-                | "additional"
-                | "further"
-                | "new"
-                | "else"
-                | "其他"
-                | "其它"
-                | "另"
-                | "新"
-        )
-    })
+fn names_others(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> bool {
+    let asks_others = [
+        "other",
+        "another",
+        "additional",
+        "further",
+        "new",
+        "else",
+        "其他",
+        "其它",
+        "另外",
+    ]
+    .iter()
+    .any(|w| question.parsed.text.contains(w));
+    !asks_others
+        && clause.tokens.iter().any(|t| {
+            matches!(
+                answer.word(t),
+                "other"
+                    | "another"
+                    | "additional"
+                    | "further"
+                    | "new"
+                    | "else"
+                    | "其他"
+                    | "其它"
+                    | "另"
+                    | "新"
+            )
+        })
 }
 
 /// Tokens of each clause of a sentence: a segment with a verb of its own begins a new one.
@@ -214,6 +229,7 @@ fn clauses<'a>(answer: &'a Parsed, sentence: &'a [Token]) -> impl Iterator<Item 
     sentence.chunk_by(move |a, b| {
         let segment = &answer.segments[b.segment as usize];
         a.segment == b.segment
+            || b.before == Break::Comma && matches!(answer.word(b), "that" | "which" | "who") // "it is the liver, not the spleen, that is …"
             || !(segment.opener == Opener::Contrast
                 || segment.opener == Opener::Start
                 || segment.opener == Opener::List
@@ -246,6 +262,7 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
                 {
                     found.stated = Stated::Firm(false); // "it is obscured and cannot be seen"
                 }
+                found.place_is_clear |= says_place_clear(answer, &clause, question);
                 match says {
                     Stated::Firm(_) if found.add(says, &clause, question) => return Stated::Both,
                     Stated::Weak(_) if of_sentence == Stated::Nothing => of_sentence = says,
@@ -268,7 +285,68 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
             found.stated = of_sentence;
         }
     }
+    if found.stated == Stated::Nothing && question.is_some_and(|q| puts_aside(answer, q)) {
+        return Stated::Weak(false);
+    }
+    if found.stated == Stated::Firm(true) && !found.names_place && found.place_is_clear {
+        return Stated::Firm(false); // "the blood is in the retina; the vitreous is clear"
+    }
     found.stated
+}
+
+/// "Ileus rather than obstruction" where an obstruction is asked: another finding takes its place.
+fn puts_aside(answer: &Parsed, question: &Question) -> bool {
+    let core = &question.proposition.core;
+    let names_core = |segment: &&super::clauses::Segment| {
+        let tokens = answer.of(segment);
+        tokens.first().is_some_and(|t| {
+            t.role == Role::Instead
+                && !matches!(
+                    answer.word(t),
+                    "except" | "except for" | "apart from" | "other than" | "除了" | "除"
+                )
+        }) && core.iter().any(is_finding_like)
+            && core.iter().all(|a| {
+                tokens
+                    .iter()
+                    .any(|t| t.key == a.key && !t.is_negated || lies_under(t, a))
+            })
+    };
+    let names_another =
+        |t: &Token| t.is_stated() && matches!(t.category, Category::Finding | Category::Unknown);
+    !question.asks_for_content
+        && answer.segments.iter().any(|s| names_core(&s))
+        && answer.tokens.iter().any(names_another)
+}
+
+/// "The vitreous is clear" where something in it is asked, with nothing else said of it.
+fn says_place_clear(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> bool {
+    if !clause
+        .content
+        .iter()
+        .any(|t| t.category == Category::Normality)
+    {
+        return false;
+    }
+    let asked = &question.proposition;
+    let is_rest = |t: &&Token| {
+        matches!(
+            answer.word(t),
+            "otherwise" | "rest" | "remaining" | "remainder" | "其余" | "其他"
+        )
+    };
+    let mut content = clause.content.iter().peekable();
+    (asked.is_existence || asked.is_of_subject)
+        && content.peek().is_some()
+        && content.all(|t| {
+            t.category == Category::Normality && is_normal(t)
+                || t.is_stated() && asked.place.iter().any(|a| a.key == t.key)
+        })
+        && clause
+            .content
+            .iter()
+            .any(|t| t.category != Category::Normality)
+        && !clause.tokens.iter().any(is_rest)
 }
 
 /// "… and cannot be seen": a clause without a subject that only denies.
@@ -283,10 +361,15 @@ fn takes_up_and_denies(answer: &Parsed, tokens: &[Token], clause: &Clause<'_>) -
 
 /// What has been found so far, and whether it is said of the subject of the question and in its words alone.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 struct Found {
     stated: Stated,
     names_subject: bool,
     is_plain: bool,
+    /// The statement names the place asked about, or the question has none.
+    names_place: bool,
+    /// Another clause says that the place asked about is normal.
+    place_is_clear: bool,
 }
 
 impl Default for Found {
@@ -295,6 +378,8 @@ impl Default for Found {
             stated: Stated::Nothing,
             names_subject: false,
             is_plain: false,
+            names_place: true,
+            place_is_clear: false,
         }
     }
 }
@@ -311,13 +396,23 @@ impl Found {
             |t: &&Token| asked.is_of_subject && asked.place.iter().any(|a| a.key == t.key);
         let names_subject = clause.content.iter().any(is_subject);
         let is_plain = clause.content.iter().all(|t| question.names(t));
-        if self.is_firm() && (self.names_subject || !names_subject) {
+        let is_site = |t: &&Token| matches!(t.category, Category::Organ | Category::Unknown);
+        let mut sites = asked.place.iter().filter(is_site).peekable();
+        let has_site = sites.peek().is_some();
+        let names_site = sites.any(|a| {
+            let is_it = |t: &&Token| t.key == a.key || is_related(t, a) || is_part(a, t);
+            clause.content.iter().any(is_it)
+        });
+        // "there is a fracture of the ramus. No hip fracture": the one that names the place asked about decides
+        let is_nearer = asked.is_existence && names_site && !self.names_place;
+        if self.is_firm() && !is_nearer && (self.names_subject || !names_subject) {
             return self.stated != says
                 && self.is_plain
                 && is_plain
                 && self.names_subject == names_subject;
         }
         (self.stated, self.names_subject, self.is_plain) = (says, names_subject, is_plain);
+        self.names_place = !has_site || names_site;
         false
     }
 }
@@ -335,14 +430,24 @@ fn bare_statement(answer: &Parsed, sentence: &Clause<'_>, question: Option<&Ques
     let asks_number = question.is_some_and(|q| !q.proposition.amounts.is_empty());
     if content.iter().all(|t| is_pronoun(t)) && !asks_number {
         if let Some(one) = content.first() {
-            return if sentence.is_statement {
+            return if sentence.is_statement && !is_anyone(answer, one) {
                 Stated::Weak(!one.is_negated)
             } else {
                 Stated::Nothing
             };
         }
         if let Some(said) = bare_says(&sentence.tokens) {
-            return Stated::Weak(said);
+            // "it has resolved" where that is asked
+            let repeats = question.is_some_and(|q| {
+                q.is_negated
+                    && sentence.tokens.iter().any(|t| {
+                        t.role == Role::NegationBack
+                            && super::tokens::denial_stem(answer.word(t)).is_some_and(|stem| {
+                                q.parsed.denial_stems().any(|asked| asked == stem)
+                            })
+                    })
+            });
+            return Stated::Weak(said != repeats);
         }
         if question.is_some_and(|q| q.proposition.is_modal) && says_possible(answer, sentence) {
             return Stated::Weak(true);
@@ -357,6 +462,28 @@ fn bare_statement(answer: &Parsed, sentence: &Clause<'_>, question: Option<&Ques
         return Stated::Firm(false);
     }
     Stated::Nothing
+}
+
+/// "One should look for it": anyone, and nothing that was found.
+fn is_anyone(answer: &Parsed, one: &Token) -> bool {
+    let next = answer.tokens.partition_point(|t| t.start < one.end);
+    answer.word(one) == "one"
+        && answer.tokens.get(next).is_some_and(|t| {
+            matches!(
+                answer.word(t),
+                "should"
+                    | "would"
+                    | "could"
+                    | "can"
+                    | "must"
+                    | "may"
+                    | "might"
+                    | "needs"
+                    | "has"
+                    | "looks"
+                    | "expects"
+            )
+        })
 }
 
 /// "There is.", "It does."
@@ -502,6 +629,7 @@ fn amount_says(
     {
         for asked in &question.proposition.amounts {
             if let Some(fits) = fulfils(quantity, asked) {
+                let fits = fits && !answer.tokens[quantity.token].is_negated; // "more than five are not present"
                 compared = Some(compared.unwrap_or(true) && fits);
             }
         }
@@ -613,6 +741,17 @@ fn normality_says(
             Stated::Firm(said)
         };
     }
+    // "neither enlarged nor shrunken" where the size is asked about
+    let asks_size = ["size", "大小", "体积"]
+        .iter()
+        .any(|w| question.parsed.text.contains(w));
+    let denies_change = content.iter().any(|t| t.is_negated && is_change(t))
+        && !content
+            .iter()
+            .any(|t| t.is_stated() && t.category == Category::Finding);
+    if asks_size && denies_change {
+        return Stated::Weak(asked);
+    }
     let asks_open = ["patent", "通畅"]
         .iter()
         .any(|w| question.parsed.text.contains(w));
@@ -637,9 +776,11 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         return Stated::Nothing;
     }
     let is_meant = |t: &Token, a: &Token| {
-        t.key == a.key
+        t.key == a.key && (!t.is_han || in_same_run(answer, t, core, a))
             || is_same_word((answer, t), (&question.parsed, a))
-            || lies_under(t, a) && t.category == a.category && a.category != Category::Organ
+            || lies_under(t, a)
+                && (t.category == a.category || a.category == Category::Attribute)
+                && a.category != Category::Organ
             || t.category != Category::Organ && is_part(t, a)
             || is_part(a, t)
     };
@@ -647,10 +788,22 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         core.iter()
             .any(|a| is_meant(t, a) && t.is_negated != a.is_negated)
     };
+    // "no implanted device" where a pacemaker is asked
+    let is_kind_denied = || {
+        content.iter().any(|t| {
+            t.is_negated
+                && matches!(t.category, Category::Finding | Category::Other)
+                && core.iter().any(|a| lies_under(a, t) && !a.is_negated)
+        }) && !names_others(answer, clause, question)
+    };
     let is_denied = content.iter().any(|t| differs(t));
-    let says_normal = content
-        .iter()
-        .any(|t| t.category == Category::Normality && is_normal(t) && !t.is_negated);
+    let says_normal = content.iter().any(|t| {
+        t.category == Category::Normality
+                && is_normal(t)
+                && !t.is_negated
+                && !question.names(t) // "a normal contour" where that is asked
+                && !is_of_other_side(t, content, question)
+    });
     let news = || {
         content
             .iter()
@@ -664,18 +817,34 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         !(is_moved && matches!(t.category, Category::Direction | Category::Side))
             && core.iter().chain(place).any(|a| are_opposite(a, t))
     });
-    let replaces = [Category::Plane, Category::Modality]
-        .iter()
-        .any(|&category| {
-            let is_other = |t: &Token, a: &Token| a.category == category && !is_related(a, t);
-            news().any(|t| {
-                t.category == category
-                    && !is_referred_to(answer, t)
-                    && core.iter().any(|a| is_other(t, a))
-            }) && !core.iter().any(|a| {
-                a.category == category && content.iter().any(|t| t.is_stated() && t.key == a.key)
-            })
-        });
+    let replaces = [
+        Category::Plane,
+        Category::Modality,
+        Category::Scale,
+        Category::Level,
+    ]
+    .iter()
+    .any(|&category| {
+        let is_other = |t: &Token, a: &Token| a.category == category && !is_related(a, t);
+        news().any(|t| {
+            t.category == category
+                && !is_referred_to(answer, t)
+                && core.iter().any(|a| is_other(t, a))
+        }) && !core.iter().any(|a| {
+            a.category == category && content.iter().any(|t| t.is_stated() && t.key == a.key)
+        })
+    });
+    if question.proposition.asks_change && tells_of_before(answer, clause) {
+        let same = content
+            .iter()
+            .any(|t| t.is_stated() && core.iter().any(|a| is_changed(a) && is_meant(t, a)));
+        let other = content
+            .iter()
+            .any(|t| t.is_stated() && core.iter().any(|a| are_opposite(a, t)));
+        if same != other {
+            return Stated::Firm(other != question.is_negated); // "it was larger before"
+        }
+    }
     let asked_side = core
         .iter()
         .chain(place)
@@ -689,7 +858,12 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         };
     }
     let is_other_side = asked_side != 0 && said_side != 0 && asked_side & said_side == 0;
-    if is_other_side && (is_denied || says_normal) {
+    let has_normal = || {
+        content
+            .iter()
+            .any(|t| t.category == Category::Normality && is_normal(t) && !t.is_negated)
+    };
+    if is_other_side && (is_denied || has_normal()) {
         return Stated::Nothing; // of the other side
     }
     if (opposes || replaces || is_other_side) && !is_denied {
@@ -699,7 +873,7 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         t.is_negated
             && matches!(
                 t.category,
-                Category::Attribute | Category::Side | Category::Direction
+                Category::Attribute | Category::Side | Category::Direction | Category::Finding
             )
             && side_bits(t) == 0
             && core.iter().any(|a| are_opposite(a, t))
@@ -728,11 +902,69 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     if is_gone {
         return Stated::Weak(question.is_negated); // "the gallbladder was removed" where its stones are asked
     }
+    let is_elsewhere =
+        || answer.hints.has(Hints::CONFINED) && is_confined_elsewhere(answer, clause, question);
+    if is_told_of_another(answer, clause, question) || is_elsewhere() {
+        return Stated::Firm(question.is_negated);
+    }
+    // "the margins are free of tumor" where their involvement is asked
+    let asks_affected = question.proposition.asks_affected;
+    let names_place = || content.iter().any(|t| place.iter().any(|a| a.key == t.key));
+    if asks_affected && named_by(answer, clause, &["positive", "阳性"]) && names_place() {
+        return Stated::Firm(!question.is_negated);
+    }
+    if asks_affected && named_by(answer, clause, &["negative", "阴性"]) && names_place() {
+        return Stated::Weak(question.is_negated);
+    }
+    let is_free = asks_affected
+        && content.iter().any(|t| {
+            t.is_negated
+                && matches!(t.category, Category::Finding | Category::Unknown)
+                && answer.word(t) != "free"
+                && !question.names(t)
+        })
+        && !content
+            .iter()
+            .any(|t| t.is_stated() && t.category == Category::Finding && !question.names(t))
+        && content
+            .iter()
+            .any(|t| !t.is_negated && place.iter().any(|a| a.key == t.key));
+    if is_free {
+        return Stated::Weak(question.is_negated);
+    }
+    // "above the atrium" is not in it
+    let is_beside = question.proposition.is_location
+        && !is_denied
+        && content
+            .iter()
+            .any(|t| t.is_stated() && core.iter().any(|a| a.key == t.key))
+        && content
+            .iter()
+            .filter(|t| t.category == Category::Organ && core.iter().any(|a| a.key == t.key))
+            .all(|t| lies_beside(answer, t));
+    if is_beside && content.iter().any(|t| t.category == Category::Organ) && asks_inside(question) {
+        return Stated::Firm(question.is_negated);
+    }
+    // "…, but the common bile duct is not": what was said before is denied of the subject
+    let ends_in_denial = asked_of_subject(question)
+        && clause
+            .tokens
+            .last()
+            .is_some_and(|t| t.role == Role::Negation)
+        && content
+            .iter()
+            .all(|t| t.is_negated && place.iter().any(|a| a.key == t.key));
+    if ends_in_denial {
+        return Stated::Firm(question.is_negated);
+    }
     let named = core
         .iter()
         .filter(|a| content.iter().any(|t| is_meant(t, a)))
         .count();
     let asks_finding = core.iter().any(is_finding_like);
+    if named == 0 && is_kind_denied() {
+        return Stated::Weak(question.is_negated);
+    }
     if named == 0 {
         let names_its_organ = content.iter().any(|t| {
             t.category == Category::Organ && !t.is_negated && core.iter().any(|a| is_part(t, a))
@@ -769,7 +1001,15 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         && core
             .last()
             .is_some_and(|a| !content.iter().any(|t| is_meant(t, a)));
-    if (is_weak || misses_last) && !is_denied || is_denied && names_others(answer, clause) {
+    if (is_weak || misses_last) && !is_denied || is_denied && names_others(answer, clause, question)
+    {
+        return Stated::Nothing;
+    }
+    if !is_denied
+        && !clause.is_statement
+        && named < core.len()
+        && has_other_attribute(answer, content, question)
+    {
         return Stated::Nothing;
     }
     let is_echo = question.proposition.is_existence
@@ -796,6 +1036,234 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     }
 }
 
+/// "It is the liver, not the spleen, that is enlarged.": the property is of something else than the subject asked about.
+fn is_told_of_another(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> bool {
+    let asked = &question.proposition;
+    let content = &clause.content;
+    let is_subject = |t: &Token| {
+        asked
+            .place
+            .iter()
+            .any(|a| a.key == t.key && a.category == t.category)
+    };
+    let denied = content
+        .iter()
+        .find(|t| t.is_negated && t.category == Category::Organ && is_subject(t));
+    let Some(denied) = denied.filter(|_| asked.is_of_subject || asked.is_existence) else {
+        return false;
+    };
+    let is_other = |t: &&&Token| {
+        t.is_stated()
+            && t.category == denied.category
+            && t.segment != denied.segment
+            && !question.names(t)
+            && !is_related(t, denied)
+            && !answer.segments[t.segment as usize].is_side_remark
+    };
+    content.iter().any(|t| is_other(&t))
+        && content
+            .iter()
+            .any(|t| t.is_stated() && asked.core.iter().any(|a| a.key == t.key))
+}
+
+/// "Invasion is confined to the lamina propria": what is found is only in a place that was not asked about.
+fn is_confined_elsewhere(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> bool {
+    let place = &question.proposition.place;
+    let is_site = |t: &Token| {
+        matches!(
+            t.category,
+            Category::Organ | Category::Unknown | Category::Direction | Category::Level
+        )
+    };
+    let Some(at) = clause.tokens.iter().position(|t| {
+        let word = answer.word(t);
+        word.starts_with("confined")
+            || word.starts_with("limited")
+            || word.starts_with("restricted")
+            || matches!(
+                word,
+                "局限于" | "仅限于" | "限于" | "仅位于" | "仅见于" | "只位于" | "只见于"
+            )
+    }) else {
+        return is_only_at_end(answer, clause)
+            && names_other_site(&clause.content, place, question);
+    };
+    let after: Vec<&Token> = clause.tokens[at + 1..]
+        .iter()
+        .filter(|t| t.is_content() && is_site(t))
+        .copied()
+        .collect();
+    let is_denied = clause.tokens[..at].iter().any(|t| t.role == Role::Negation);
+    !is_denied && names_other_site(&after, place, question)
+}
+
+/// "… in the left kidney; the right kidney is normal": the word is said of the side that was not asked about.
+fn is_of_other_side(token: &Token, content: &[&Token], question: &Question) -> bool {
+    let asked = question
+        .proposition
+        .core
+        .iter()
+        .chain(&question.proposition.place)
+        .fold(0, |bits, t| bits | side_bits(t));
+    let said = content
+        .iter()
+        .filter(|t| t.segment == token.segment)
+        .fold(0, |bits, t| bits | side_bits(t));
+    matches!(asked, 1 | 2) && said != 0 && asked & said == 0
+}
+
+/// "Above the atrium", "short of the carina": the place is only where something ends or begins.
+fn lies_beside(answer: &Parsed, token: &Token) -> bool {
+    let at = answer.tokens.partition_point(|t| t.start < token.start);
+    answer.tokens[..at]
+        .iter()
+        .rev()
+        .take(4)
+        .take_while(|t| t.segment == token.segment)
+        .find(|t| {
+            matches!(t.role, Role::Preposition | Role::Near)
+                || matches!(t.category, Category::Direction)
+                    && matches!(answer.word(t), "above" | "below" | "behind" | "in front of")
+        })
+        .is_some_and(|t| {
+            t.role == Role::Near
+                || matches!(
+                    answer.word(t),
+                    "above" | "below" | "behind" | "in front of" | "beyond" | "outside"
+                )
+        })
+}
+
+/// "Is the tip in the atrium?"
+fn asks_inside(question: &Question) -> bool {
+    [" in ", " within ", " inside "]
+        .iter()
+        .any(|w| question.parsed.text.contains(w))
+}
+
+/// "Homonymous hemianopia" where a bitemporal one is asked: another word stands before the noun.
+fn has_other_attribute(answer: &Parsed, content: &[&Token], question: &Question) -> bool {
+    let core = &question.proposition.core;
+    let is_attribute = |t: &Token| {
+        matches!(t.category, Category::Unknown | Category::Attribute)
+            && t.role == Role::Content
+            && !t.is_han
+    };
+    core.windows(2).any(|pair| {
+        let [first, noun] = pair else { return false };
+        let is_pair = is_attribute(first)
+            && !noun.is_han
+            && noun.before == Break::Blank
+            && first.end + 1 == noun.start
+            && !content.iter().any(|t| {
+                t.key == first.key || is_same_word((answer, t), (&question.parsed, first))
+            });
+        is_pair
+            && content.iter().any(|t| {
+                let at = answer.tokens.partition_point(|o| o.start < t.start);
+                t.key == noun.key
+                    && t.before == Break::Blank
+                    && at > 0
+                    && is_attribute(&answer.tokens[at - 1])
+                    && answer.tokens[at - 1].end + 1 == t.start
+                    && !question.names(&answer.tokens[at - 1])
+            })
+    })
+}
+
+/// "Is the duct dilated?": something is asked of a subject that the question names.
+fn asked_of_subject(question: &Question) -> bool {
+    question.proposition.is_of_subject && !question.proposition.place.is_empty()
+}
+
+/// "烟" in "吸烟" is not that of "戒烟": a character of an unknown word counts beside a neighbour that it has there.
+fn in_same_run(answer: &Parsed, token: &Token, core: &[Token], asked: &Token) -> bool {
+    let Some(at) = core.iter().position(|a| a.start == asked.start) else {
+        return true;
+    };
+    let next = core.get(at + 1).filter(|n| n.is_han && n.is_joined);
+    let before = at
+        .checked_sub(1)
+        .map(|i| &core[i])
+        .filter(|b| b.is_han && asked.is_joined && b.end == asked.start);
+    if next.is_none() && before.is_none() {
+        return true;
+    }
+    let here = answer.tokens.partition_point(|t| t.start < token.start);
+    let follows = next.is_some_and(|n| answer.tokens.get(here + 1).is_some_and(|t| t.key == n.key));
+    let leads = before.is_some_and(|b| here > 0 && answer.tokens[here - 1].key == b.key);
+    follows || leads
+}
+
+/// One of the words stands in the clause and is not denied.
+fn named_by(answer: &Parsed, clause: &Clause<'_>, words: &[&str]) -> bool {
+    let is_it = |t: &&Token| words.contains(&answer.word(t));
+    let denies = |t: &&Token| matches!(t.role, Role::Negation | Role::No);
+    clause.tokens.iter().any(is_it) && !clause.tokens.iter().any(denies)
+}
+
+/// "It was larger on the previous film": tells of an earlier time, not of a change since then.
+fn tells_of_before(answer: &Parsed, clause: &Clause<'_>) -> bool {
+    let has = |words: &[&str]| {
+        clause
+            .tokens
+            .iter()
+            .any(|t| words.contains(&answer.word(t)))
+    };
+    has(&["was", "were"])
+        && has(&[
+            "previous",
+            "prior",
+            "earlier",
+            "previously",
+            "before",
+            "last",
+        ])
+        && !has(&[
+            "than",
+            "since",
+            "compared with",
+            "compared to",
+            "from",
+            "relative to",
+        ])
+}
+
+/// "Intraretinal only": the word ends its clause.
+fn is_only_at_end(answer: &Parsed, clause: &Clause<'_>) -> bool {
+    clause
+        .tokens
+        .last()
+        .is_some_and(|t| matches!(answer.word(t), "only" | "alone" | "exclusively"))
+}
+
+/// A site is named, and it neither is the one asked about nor belongs to it.
+fn names_other_site(content: &[&Token], place: &[Token], question: &Question) -> bool {
+    let is_site = |t: &Token| {
+        matches!(
+            t.category,
+            Category::Organ | Category::Unknown | Category::Direction
+        )
+    };
+    // "propria" is shared by the lamina and the muscularis: the first word tells them apart
+    let first = |category: Category| place.iter().find(|t| t.category == category);
+    let asked: Vec<&Token> = [Category::Organ, Category::Unknown]
+        .into_iter()
+        .filter_map(first)
+        .collect();
+    let belongs = |t: &Token| {
+        asked
+            .iter()
+            .any(|a| a.key == t.key || is_related(a, t) || are_neighbours(a, t))
+    };
+    let is_core = |t: &Token| question.proposition.core.iter().any(|a| a.key == t.key);
+    !asked.is_empty()
+        && content
+            .iter()
+            .any(|t| t.is_stated() && is_site(t) && !is_core(t) && !question.names(t))
+        && !content.iter().any(|t| belongs(t))
+}
+
 /// "Referring to the chest X-ray": the token only says where something was seen.
 fn is_referred_to(answer: &Parsed, token: &Token) -> bool {
     let at = answer.tokens.partition_point(|t| t.start < token.start);
@@ -815,6 +1283,9 @@ fn is_referred_to(answer: &Parsed, token: &Token) -> bool {
 /// "Pneumonia is an infection of the lungs": tells what the thing is, not that it is there.
 fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
     let tokens = &clause.tokens;
+    if is_generic(answer, clause, core) {
+        return true;
+    }
     let tells_where_common = |t: &&Token| {
         matches!(
             answer.word(t),
@@ -906,6 +1377,85 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
         && !tokens[at..]
             .iter()
             .any(|t| t.role == Role::Affirm && answer.word(t) != "是")
+}
+
+/// "An effusion is a common finding", "effusions often accompany heart failure": tells what is so in general.
+fn is_generic(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
+    let words = || clause.tokens.iter().map(|t| answer.word(t));
+    let is_usual = |w: &str| {
+        matches!(
+            w,
+            "common"
+                | "frequent"
+                | "typical"
+                | "classic"
+                | "classical"
+                | "known"
+                | "well-known"
+                | "recognized"
+                | "recognised"
+                | "usual"
+                | "rare"
+                | "uncommon"
+                | "leading"
+                | "important"
+                | "nonspecific"
+        )
+    };
+    let is_sort = |w: &str| {
+        matches!(
+            w,
+            "finding"
+                | "findings"
+                | "cause"
+                | "causes"
+                | "complication"
+                | "feature"
+                | "features"
+                | "sign"
+                | "signs"
+                | "manifestation"
+                | "condition"
+                | "sequela"
+                | "consequence"
+                | "indication"
+                | "indicator"
+        )
+    };
+    let mut pairs = clause.tokens.windows(2);
+    let says_usual = pairs.any(|w| is_usual(answer.word(w[0])) && is_sort(answer.word(w[1])));
+    let is_often = words().any(|w| {
+        matches!(
+            w,
+            "often"
+                | "commonly"
+                | "frequently"
+                | "usually"
+                | "typically"
+                | "rarely"
+                | "generally"
+                | "sometimes"
+                | "常"
+                | "常常"
+                | "通常"
+                | "往往"
+                | "多见"
+                | "常见"
+        )
+    });
+    let is_definite = words().any(|w| {
+        matches!(
+            w,
+            "the" | "this" | "there" | "here" | "these" | "it" | "本例" | "该"
+        )
+    });
+    let opens = clause
+        .tokens
+        .iter()
+        .find(|t| t.is_content())
+        .is_some_and(|t| core.iter().any(|a| a.key == t.key) || t.category == Category::Organ);
+    let is_of_case = words().any(|w| matches!(w, "this" | "there" | "here" | "these" | "it"));
+    says_usual && !is_of_case || is_often && !is_definite && opens
 }
 
 /// The clause says "normal" of what the question is about, or of everything.

@@ -2,9 +2,10 @@
 //!
 //! "Is there a nodule in the left lung on this CT?" asks for the nodule; the lung is its place, the CT the picture.
 
+use super::clauses::Opener;
 use super::lexicon::{Category, Role};
 use super::numbers::{quantities, Quantity};
-use super::relations::is_general;
+use super::relations::{is_affected, is_changed, is_general};
 use super::tokens::{Parsed, Token};
 use super::words::Break;
 
@@ -28,6 +29,10 @@ pub struct Proposition {
     pub needs_last: bool,
     /// It says something of a subject that it names ("Is the heart enlarged?").
     pub is_of_subject: bool,
+    /// It asks whether something is affected.
+    pub asks_affected: bool,
+    /// It asks whether something has changed.
+    pub asks_change: bool,
     /// Numbers it asks about ("more than 10 ribs").
     pub amounts: Vec<Quantity>,
     /// `Some(true)`: asks whether something is normal; `Some(false)`: whether it is abnormal.
@@ -150,6 +155,16 @@ impl Proposition {
                 .collect()
         };
         let mut core = others(&outside);
+        // "… since the prior study?", "… compared with the last film?" says with what to compare
+        let is_measure = |t: &Token| {
+            parsed
+                .segments
+                .get(t.segment as usize)
+                .is_some_and(|s| matches!(s.opener, Opener::Relative | Opener::Than) && s.first > 0)
+        };
+        if core.iter().any(|(_, t)| !is_measure(t)) && core.iter().any(|(_, t)| is_changed(t)) {
+            core.retain(|(_, t)| !is_measure(t));
+        }
         if let Some(verb) = is_existence.then(|| showing_verb(parsed)).flatten() {
             // "Does the biopsy show granulomas?" asks of the biopsy, and for the granulomas
             if core.iter().any(|(i, _)| *i > verb) {
@@ -172,7 +187,13 @@ impl Proposition {
         let is_pronoun = matches!(first.1, "this" | "it" | "that" | "these" | "they");
         let first_phrase = phrases.iter().position(|p| *p).unwrap_or(usize::MAX);
         let has_predicate = outside.last().is_some_and(|(i, _)| *i > first_phrase);
+        // "Is the ureter dilated down to the bladder?"
+        let has_participle = outside.len() > 1
+            && outside.last().is_some_and(|(i, t)| {
+                *i < first_phrase && is_finding_told(t) && word(parsed, t).ends_with("ed")
+            });
         let is_location = is_be
+            && !has_participle
             && !is_existence
             && !is_pronoun
             && !has_predicate
@@ -225,6 +246,9 @@ impl Proposition {
             .map(|(_, t)| *t)
             .collect();
         proposition.core = core.into_iter().map(|(_, t)| t).collect();
+        proposition.asks_affected =
+            !proposition.core.is_empty() && proposition.core.iter().all(is_affected);
+        proposition.asks_change = proposition.core.iter().any(is_changed);
         proposition
     }
 
@@ -235,6 +259,10 @@ impl Proposition {
             .chain(&self.place)
             .filter(|t| t.category == Category::Organ && !t.is_modifier)
     }
+}
+
+fn is_finding_told(token: &Token) -> bool {
+    matches!(token.category, Category::Finding | Category::Attribute)
 }
 
 /// The first two words of the question.
@@ -282,8 +310,9 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
     let mut inside = false;
     let mut has_site = false;
     let mut phrases = Vec::with_capacity(parsed.tokens.len());
-    let existential =
-        |t: &Token| t.role == Role::Affirm && EXISTING_CHINESE.contains(&word(parsed, t));
+    let existential = |t: &Token| {
+        matches!(t.role, Role::Affirm | Role::Filler) && EXISTING_CHINESE.contains(&word(parsed, t))
+    };
     let first_existential = parsed.tokens.iter().position(existential);
     for (index, token) in parsed.tokens.iter().enumerate() {
         match token.role {
@@ -292,6 +321,8 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
             {
                 inside = true;
             }
+            // "seen in", "noted in" are one term each
+            Role::Filler | Role::Verb if word(parsed, token).ends_with(" in") => inside = true,
             Role::Verb | Role::Affirm | Role::Contrast => inside = false,
             Role::Content
                 if matches!(
@@ -322,7 +353,13 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
                 | Category::Modality
                 | Category::Plane
         );
-        let is_before_verb = first_existential.is_some_and(|at| index < at) && is_site;
+        // "胃黏膜有无溃疡": what is written together with the organ belongs to the place
+        let goes_on = token.is_joined
+            && token.is_han
+            && phrases.last() == Some(&true)
+            && first_existential
+                .is_some_and(|at| parsed.tokens[at..].iter().any(Token::is_content));
+        let is_before_verb = first_existential.is_some_and(|at| index < at) && (is_site || goes_on);
         phrases.push(inside || is_before_verb);
     }
     phrases

@@ -5,7 +5,7 @@ use super::clauses::Opener;
 use super::lexicon::{Category, Role};
 use super::numbers::{unit_named, Dimension};
 use super::proposition::Proposition;
-use super::relations::sides;
+use super::relations::{is_affected, sides};
 use super::tokens::{Parsed, Token, NO_CONCEPT};
 use super::words::Break;
 
@@ -37,6 +37,20 @@ pub struct Question {
     pub scale: Option<&'static str>,
     /// It asks which of several is absent.
     pub asks_absence: bool,
+    /// It asks for what is diseased.
+    pub asks_defect: bool,
+    /// It asks for the most frequent.
+    pub asks_most: bool,
+    /// It asks how severe something is.
+    pub asks_degree: bool,
+    /// It asks whether something is clear to see ("边界是否清楚"), so that "unclear" is an answer.
+    pub asks_clearness: bool,
+    /// Stems of the words of denial that it asks about.
+    pub denials: Vec<u64>,
+    /// Its adjectives.
+    pub properties: Vec<Token>,
+    /// Initials of neighbouring words ("ER"), and the words.
+    pub acronyms: Vec<(String, String)>,
     /// The unit in which it asks for an amount ("How old …?", "… in mm?"), and its factor to the base unit.
     pub unit: Option<(Dimension, f64)>,
 }
@@ -70,6 +84,7 @@ const CONTENT_MARKS: &[&str] = &["什么", "哪", "多少", "几", "如何", "�
 impl Question {
     /// Reads a question.
     #[must_use]
+    #[allow(clippy::too_many_lines)] // one look at the words, read from top to bottom
     pub fn new(text: &str) -> Self {
         let mut parsed = Parsed::new(text);
         for token in &mut parsed.tokens {
@@ -135,10 +150,37 @@ impl Question {
                 ]);
         let scale = parsed.scale_asked();
         let unit = unit_asked(&parsed.text);
+        let acronyms = acronyms(&parsed);
+        let has_token = |is: &dyn Fn(&Token) -> bool| parsed.content().any(is);
+        let is_said_normal = |t: &Token| t.category == Category::Normality && is_normal(t);
+        let asks_defect = !has_token(&is_said_normal)
+            && has_token(&|t| {
+                matches!(t.category, Category::Finding | Category::Normality) || is_affected(t)
+            });
+        let asks_most = has(&[
+            "predomina",
+            "most ",
+            "main ",
+            "mainly",
+            "majority",
+            "主要",
+            "为主",
+            "最多",
+        ]);
+        let asks_degree = has(&["degree", "severity", "how severe", "extent", "程度"]);
+        let asks_clearness = has(&["清楚", "清晰", "明确"]);
+        let denials: Vec<u64> = parsed.denial_stems().collect();
+        let is_property = |t: &&Token| {
+            matches!(t.category, Category::Attribute | Category::Color)
+                && !t.is_negated
+                && offered.binary_search(&t.key).is_err()
+        };
+        let properties: Vec<Token> = parsed.content().filter(is_property).copied().collect();
         let asks_absence = !is_polar
             && parsed.tokens.iter().any(|t| {
                 t.role == Role::NegationBack && !matches!(parsed.word(t), "negative" | "阴性")
-            });
+            })
+            && parsed.denial_stems().next().is_none();
         let asks_view = has(&[
             "view",
             "projection",
@@ -163,6 +205,13 @@ impl Question {
             asks_view,
             scale,
             asks_absence,
+            asks_defect,
+            asks_most,
+            asks_degree,
+            asks_clearness,
+            denials,
+            properties,
+            acronyms,
             unit,
         }
     }
@@ -334,6 +383,37 @@ impl Parsed {
             _ => None,
         }
     }
+}
+
+/// The initials of two to four neighbouring words, in capitals, where they are no word of the table.
+fn acronyms(parsed: &Parsed) -> Vec<(String, String)> {
+    let lexicon = super::lexicon::Lexicon::get();
+    let mut found = Vec::new();
+    for (index, token) in parsed.tokens.iter().enumerate() {
+        let is_word = |t: &Token| t.role == Role::Content && parsed.word(t).is_ascii();
+        let after = parsed.tokens[index + 1..]
+            .iter()
+            .take(3)
+            .take_while(|t| is_word(t) && t.before == Break::Blank)
+            .count();
+        if !is_word(token) {
+            continue;
+        }
+        for last in index..=index + after {
+            let words = &parsed.text[token.start as usize..parsed.tokens[last].end as usize];
+            let initials: String = words.split(' ').filter_map(|w| w.chars().next()).collect();
+            let is_known = lexicon
+                .longest(std::iter::once(super::words::word_key(&initials)))
+                .is_some();
+            if (2..=5).contains(&initials.len())
+                && initials.bytes().all(|b| b.is_ascii_lowercase())
+                && !is_known
+            {
+                found.push((initials.to_ascii_uppercase(), words.to_string()));
+            }
+        }
+    }
+    found
 }
 
 /// What stands on both sides of "or": its first content word, the last one before it, the items of a list that

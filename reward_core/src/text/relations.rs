@@ -115,6 +115,32 @@ pub fn is_change(token: &Token) -> bool {
     )
 }
 
+/// "Affected", "involved".
+#[must_use]
+pub fn is_affected(token: &Token) -> bool {
+    Lexicon::get().concept("attribute.affected") == Some(token.concept)
+}
+
+/// "Increased", "smaller", "unchanged": compares with an earlier time.
+#[must_use]
+pub fn is_changed(token: &Token) -> bool {
+    Lexicon::get()
+        .concepts
+        .get(token.concept as usize)
+        .is_some_and(|c| {
+            matches!(
+                c.id.as_str(),
+                "attribute.increased"
+                    | "attribute.decreased"
+                    | "attribute.larger"
+                    | "attribute.smaller"
+                    | "attribute.unchanged"
+                    | "attribute.improved"
+                    | "attribute.worsened"
+            )
+        })
+}
+
 /// Whether a finding of the one may be told of the other: the pleura and the lung it covers.
 #[must_use]
 pub fn are_neighbours(left: &Token, right: &Token) -> bool {
@@ -219,9 +245,9 @@ pub fn is_same_word(left: (&Parsed, &Token), right: (&Parsed, &Token)) -> bool {
         || (a.len().min(b.len()) >= 7 && is_one_edit(a.as_bytes(), b.as_bytes()))
 }
 
-const SUFFIXES: [&str; 22] = [
-    "ations", "ation", "ating", "ated", "ments", "ment", "ings", "ing", "ions", "ion", "ally",
-    "ates", "ate", "ous", "ive", "ed", "al", "ly", "es", "e", "s", "y",
+const SUFFIXES: [&str; 25] = [
+    "ical", "ics", "ic", "ations", "ation", "ating", "ated", "ments", "ment", "ings", "ing",
+    "ions", "ion", "ally", "ates", "ate", "ous", "ive", "ed", "al", "ly", "es", "e", "s", "y",
 ];
 
 /// "Eroded" and "erosion", "protruding" and "protrusion" have one stem.

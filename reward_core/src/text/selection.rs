@@ -5,7 +5,8 @@ use super::clauses::{Opener, Segment};
 use super::lexicon::{Category, Role};
 use super::question::{is_normal, Question};
 use super::relations::{
-    are_opposite, is_change, is_finding_like, is_general, is_part, is_same_word, lies_under,
+    are_opposite, is_affected, is_change, is_finding_like, is_general, is_part, is_same_word,
+    lies_under,
 };
 use super::tokens::{Parsed, Token};
 
@@ -71,6 +72,172 @@ impl Parsed {
             for index in clause.first..clause.end {
                 let segment = self.segments[index];
                 self.set_aside(segment.first as usize..segment.end as usize, standing);
+            }
+        }
+    }
+
+    /// Sets aside what is said to be normal where a finding is asked for, and what is rare where the commonest is.
+    pub(super) fn settle_spared(&mut self, question: &Question) {
+        let (asks_defect, asks_most) = (question.asks_defect, question.asks_most);
+        self.settle_unasked(question);
+        self.settle_opposed(question);
+        if !(asks_defect || asks_most) {
+            return;
+        }
+        for index in 0..self.segments.len() {
+            let segment = self.segments[index];
+            let tokens = self.of(&segment);
+            let last = tokens.iter().rposition(Token::is_content);
+            let first = tokens.iter().position(Token::is_content);
+            let (Some(first), Some(last)) = (first, last) else {
+                continue;
+            };
+            let is_spared = |t: &Token| t.category == Category::Normality && is_normal(t);
+            let is_rare = |t: &Token| {
+                matches!(
+                    self.word(t),
+                    "few"
+                        | "rare"
+                        | "sparse"
+                        | "infrequent"
+                        | "occasional"
+                        | "minor"
+                        | "少见"
+                        | "罕见"
+                        | "稀少"
+                        | "很少"
+                )
+            };
+            let has_defect = tokens
+                .iter()
+                .any(|t| t.is_stated() && t.category == Category::Finding);
+            let is_told = first < last
+                && segment.standing == Standing::Stands
+                && !segment.is_side_remark
+                && tokens[first..last]
+                    .iter()
+                    .any(|t| t.role == Role::Verb || !self.word(t).is_ascii());
+            let is_out = asks_defect && !has_defect && is_spared(&tokens[last])
+                || asks_most && is_rare(&tokens[last]);
+            if is_told && is_out {
+                self.set_aside(
+                    segment.first as usize..segment.end as usize,
+                    Standing::Contrast,
+                );
+            }
+        }
+    }
+
+    /// "Blasts are decreased" where it is asked what is increased.
+    fn settle_opposed(&mut self, question: &Question) {
+        let asked = &question.properties;
+        if asked.is_empty() {
+            return;
+        }
+        for index in 0..self.segments.len() {
+            let segment = self.segments[index];
+            let tokens = self.of(&segment);
+            let is_opposed = |t: &Token| {
+                asked.iter().any(|a| {
+                    if t.is_negated {
+                        t.key == a.key
+                    } else {
+                        are_opposite(a, t)
+                    }
+                })
+            };
+            let names = |t: &Token| t.is_content() && !is_opposed(t) && !question.names(t);
+            let is_told = segment.standing == Standing::Stands
+                && !segment.is_side_remark
+                && tokens
+                    .iter()
+                    .any(|t| t.is_content() && !t.is_aside && is_opposed(t))
+                && !tokens
+                    .iter()
+                    .any(|t| t.is_stated() && asked.iter().any(|a| a.key == t.key))
+                && tokens.iter().any(names);
+            if is_told {
+                self.set_aside(
+                    segment.first as usize..segment.end as usize,
+                    Standing::Contrast,
+                );
+            }
+        }
+    }
+
+    /// "Glioma usually has a thick rim.", "An abscess is most likely.": what is so in general gives way, and so does all
+    /// beside what is called the likeliest.
+    pub(super) fn settle_likeliest(&mut self) {
+        let is_thing = |t: &Token| {
+            t.is_stated()
+                && matches!(
+                    t.category,
+                    Category::Finding | Category::Unknown | Category::Other
+                )
+        };
+        let is_likeliest = |segment: &Segment| {
+            let tokens = self.of(segment);
+            let mark = tokens.iter().rposition(|t| {
+                matches!(
+                    self.word(t),
+                    "most likely" | "likeliest" | "most probable" | "favored" | "favoured" | "best"
+                )
+            });
+            mark.is_some_and(|mark| {
+                let is_end = !tokens[mark + 1..].iter().any(Token::is_content);
+                let is_told = tokens[..mark]
+                    .iter()
+                    .rev()
+                    .take(2)
+                    .any(|t| t.role == Role::Verb || self.word(t).starts_with("fit"));
+                is_end && is_told && tokens[..mark].iter().any(is_thing)
+            })
+        };
+        let chosen: Vec<bool> = self.segments.iter().map(is_likeliest).collect();
+        if chosen.contains(&true) {
+            for (index, is_chosen) in chosen.into_iter().enumerate() {
+                let segment = self.segments[index];
+                if !is_chosen && segment.standing == Standing::Stands {
+                    self.set_aside(
+                        segment.first as usize..segment.end as usize,
+                        Standing::Superseded,
+                    );
+                }
+            }
+        }
+    }
+
+    /// "Stop the aspirin; warfarin may go on" where it is asked what to stop: the clause without that verb is beside the
+    /// point.
+    fn settle_unasked(&mut self, question: &Question) {
+        let stems = &question.denials;
+        if stems.is_empty() {
+            return;
+        }
+        let has_verb = |segment: &Segment| {
+            self.of(segment).iter().any(|t| {
+                t.role == Role::Verb
+                    && super::tokens::denial_stem(self.word(t)).is_some_and(|s| stems.contains(&s))
+            })
+        };
+        let asked: Vec<bool> = self.segments.iter().map(has_verb).collect();
+        if !asked.contains(&true) {
+            return;
+        }
+        for (index, is_asked) in asked.into_iter().enumerate() {
+            let segment = self.segments[index];
+            let tokens = self.of(&segment);
+            let says_more =
+                segment.has_verb || tokens.iter().filter(|t| t.is_content()).count() > 1;
+            let is_own = matches!(
+                segment.opener,
+                Opener::Start | Opener::List | Opener::And | Opener::Contrast
+            );
+            if !is_asked && says_more && is_own && segment.standing == Standing::Stands {
+                self.set_aside(
+                    segment.first as usize..segment.end as usize,
+                    Standing::Beside,
+                );
             }
         }
     }
@@ -216,6 +383,7 @@ impl Parsed {
             // the last word decides: "the maxillary sinus is not displaced"
             match self.says_of(token, property, kinds, question) {
                 Says::Nothing => {}
+                Says::HasNot if says == Says::Has && self.stands_without(segment, token) => {}
                 Says::Other => says = stronger(says, Says::Other),
                 of_property => says = of_property,
             }
@@ -273,6 +441,14 @@ impl Parsed {
         }
     }
 
+    /// "Splenomegaly without hepatomegaly": the second only is denied.
+    fn stands_without(&self, segment: &Segment, token: &Token) -> bool {
+        token.is_negated
+            && self.of(segment).iter().any(|t| {
+                t.start < token.start && matches!(self.word(t), "without" | "而无" | "不伴")
+            })
+    }
+
     /// The same where it is asked what is absent: what is denied has the property.
     fn clause_of_absence(&self, index: usize, segment: &Segment, has_subject: bool) -> Clause {
         let tokens = self.of(segment);
@@ -306,6 +482,16 @@ impl Parsed {
             .is_some_and(|t| t.role == Role::Conclude)
         {
             return false; // "…, so the left ear"
+        }
+        let is_absolute = self
+            .of(segment)
+            .first()
+            .is_some_and(|t| self.word(t) == "with")
+            && next.says == Says::HasNot
+            && open.says != Says::HasNot
+            && open.has_subject;
+        if is_absolute {
+            return false; // "a loss of height at L1, with the adjacent levels spared"
         }
         if !next.has_subject {
             return !matches!(segment.opener, Opener::Start)
@@ -403,6 +589,9 @@ impl Parsed {
         question: &Question,
     ) -> Says {
         let of = |has: bool| if has { Says::Has } else { Says::HasNot };
+        if question.offers(token) && token.category == Category::Normality {
+            return Says::Nothing; // "normal or decreased?"
+        }
         let asks_finding = property
             .iter()
             .any(|p| is_finding_like(p) && !(p.category == Category::Normality && is_normal(p)));
@@ -476,10 +665,4 @@ pub fn is_comparative(token: &Token) -> bool {
 fn is_mass(token: &Token) -> bool {
     use super::lexicon::Lexicon;
     Lexicon::get().concept("finding.mass") == Some(token.concept)
-}
-
-/// "Affected", "involved".
-fn is_affected(token: &Token) -> bool {
-    use super::lexicon::Lexicon;
-    Lexicon::get().concept("attribute.affected") == Some(token.concept)
 }

@@ -80,7 +80,10 @@ pub fn judge(
             continue;
         }
         let mut contradiction = scope.contradiction();
-        if contradiction == Some(Rule::ExtraItem) && scope.names_thing() && scope.reading_covers() {
+        if contradiction == Some(Rule::ExtraItem)
+            && (scope.names_thing() || !scope.names_place())
+            && scope.reading_covers()
+        {
             contradiction = None; // "blunting with a meniscus, consistent with an effusion"
         }
         if covered >= 1.0 && contradiction.is_none() {
@@ -278,6 +281,10 @@ impl<'a> Scope<'a> {
                             | "consistent with"
                             | "compatible with"
                             | "indicative of"
+                            | "提示"
+                            | "考虑"
+                            | "考虑为"
+                            | "符合"
                             | "suggestive of"
                             | "diagnostic of"
                             | "characteristic of"
@@ -314,6 +321,14 @@ impl<'a> Scope<'a> {
             .required
             .iter()
             .any(|w| kind_of(w.category) == Kind::Thing)
+    }
+
+    /// A place is wanted.
+    fn names_place(&self) -> bool {
+        self.target
+            .required
+            .iter()
+            .any(|w| kind_of(w.category) == Kind::Place)
     }
 
     /// A word of the question is named, or what it asks for by its property.
@@ -621,6 +636,27 @@ impl<'a> Scope<'a> {
             || entails(token, want)
             || is_same_word((self.answer, token), (self.reference, want))
             || self.is_within_term(token, want)
+            || self.is_adjective_of(token, want)
+    }
+
+    /// "Maxillary" names the maxillary sinus where it is asked which sinus.
+    fn is_adjective_of(&self, token: &Token, want: &Token) -> bool {
+        if want.concept == NO_CONCEPT || want.category != Category::Organ || !token.is_content() {
+            return false;
+        }
+        let said = self.answer.word(token);
+        said.len() >= 5
+            && said.is_ascii()
+            && self.question.is_some_and(|q| {
+                Lexicon::get().concepts[want.concept as usize]
+                    .terms
+                    .iter()
+                    .any(|term| {
+                        term.strip_prefix(said)
+                            .and_then(|rest| rest.strip_prefix(' '))
+                            .is_some_and(|head| q.parsed.text.contains(head))
+                    })
+            })
     }
 
     /// "Subdural" is named by "subdural hematoma", and by "SDH".
@@ -724,7 +760,15 @@ impl<'a> Scope<'a> {
     fn rival(&self) -> Option<Rule> {
         let names_picture = self.reference.content().any(|w| w.is_modifier);
         for token in self.main().filter(|t| t.is_stated()) {
+            let is_adjective_of_wanted = || {
+                self.target
+                    .required
+                    .iter()
+                    .any(|w| self.is_adjective_of(token, w))
+            };
             if self.is_wanted(token)
+                || is_adjective_of_wanted()
+                || self.is_landmark_before(token)
                 || self.is_restated(token)
                 || (token.is_modifier && !names_picture)
                 || self.is_landmark(token)
@@ -775,10 +819,30 @@ impl<'a> Scope<'a> {
             && !self.reference.content().any(is_change)
     }
 
+    /// "MRI, sagittal plane" where the modality is asked: the plane is no other candidate.
+    fn tells_more_of_picture(&self, token: &Token) -> bool {
+        is_picture(token.category)
+            && !self
+                .target
+                .required
+                .iter()
+                .any(|w| kind_of(w.category) == kind_of(token.category))
+    }
+
     /// "Abdominal" in "abdominal aorta", where the aorta is wanted.
     fn is_adjective(&self, token: &Token) -> bool {
-        if token.category != Category::Organ {
+        let is_attribute = token.category == Category::Finding && {
+            let word = self.answer.word(token);
+            ["ic", "al", "ar", "ous", "ed", "ing"]
+                .iter()
+                .any(|end| word.ends_with(end))
+                && !word.starts_with("metasta")
+        };
+        if token.category != Category::Organ && !is_attribute {
             return false;
+        }
+        if is_attribute {
+            return self.leads_to_wanted(token); // "nodular basal cell carcinoma"
         }
         let at = self.answer.tokens.partition_point(|t| t.start < token.end);
         self.answer.tokens.get(at).is_some_and(|next| {
@@ -787,6 +851,18 @@ impl<'a> Scope<'a> {
                 && next.segment == token.segment
                 && self.target.required.iter().any(|w| w.key == next.key)
         })
+    }
+
+    /// The words that follow the token at once, without a mark between them, are those that are wanted.
+    fn leads_to_wanted(&self, token: &Token) -> bool {
+        let at = self.answer.tokens.partition_point(|t| t.start < token.end);
+        self.answer.tokens[at..]
+            .iter()
+            .take(LONGEST_FRAME)
+            .take_while(|t| {
+                t.is_content() && t.before <= Break::Hyphen && t.segment == token.segment
+            })
+            .any(|t| self.target.required.iter().any(|w| w.key == t.key))
     }
 
     /// The token follows "near", "adjacent to" in its segment: it places the answer and is not it.
@@ -820,6 +896,28 @@ impl<'a> Scope<'a> {
             && !found_there()
     }
 
+    /// "Below the diaphragm in the gastric fundus": the first only says where to look.
+    fn is_landmark_before(&self, token: &Token) -> bool {
+        if token.category != Category::Organ {
+            return false;
+        }
+        let at = self
+            .answer
+            .tokens
+            .partition_point(|t| t.start < token.start);
+        let lead = self.answer.tokens[..at]
+            .iter()
+            .rev()
+            .take_while(|t| t.segment == token.segment)
+            .find(|t| t.role != Role::Determiner);
+        lead.is_some_and(|t| {
+            matches!(
+                self.answer.word(t),
+                "above" | "below" | "behind" | "in front of"
+            ) && !self.reference.text.contains(self.answer.word(t))
+        })
+    }
+
     /// A list item or alternative beside the right one.
     fn extra_item(&self) -> Option<Rule> {
         let segments: Vec<&Segment> = self.segments().collect();
@@ -843,13 +941,21 @@ impl<'a> Scope<'a> {
             if !self.is_foreign(segment, has_firm) {
                 continue;
             }
+            let concludes = |s: &Segment| {
+                self.answer
+                    .of(s)
+                    .first()
+                    .is_some_and(|t| t.role == Role::Conclude)
+            };
             let is_item = matches!(
                 segment.opener,
                 Opener::List | Opener::And | Opener::Examples
-            ) && !segment.has_verb;
+            ) && !segment.has_verb
+                && !concludes(segment);
             let opens_list = segments.get(position + 1).is_some_and(|next| {
                 matches!(next.opener, Opener::List | Opener::And | Opener::Or)
                     && !next.has_verb
+                    && !concludes(next)
                     && self.names_wanted(next)
             });
             if is_item && is_beside_wanted(position) || opens_list {
@@ -969,7 +1075,11 @@ impl<'a> Scope<'a> {
         let counts = |t: &&Token| {
             t.is_stated() && (t.role == Role::Content || !self.target.amounts.is_empty())
         };
-        let mut content = tokens.iter().filter(counts).peekable();
+        let mut content = tokens
+            .iter()
+            .filter(counts)
+            .filter(|t| !self.is_measure(t))
+            .peekable();
         if is_adverbial || content.peek().is_none() {
             return false;
         }
@@ -984,8 +1094,12 @@ impl<'a> Scope<'a> {
                 .required
                 .iter()
                 .all(|w| matches!(w.category, Category::Scale | Category::Level));
+        let wants_picture = !self.target.required.is_empty()
+            && self.target.required.iter().all(|w| is_picture(w.category));
         let is_open = |t: &&Token| {
-            !self.is_restated(t)
+            let is_more = wants_picture && self.tells_more_of_picture(t);
+            !is_more
+                && !self.is_restated(t)
                 && !self.is_landmark(t)
                 && !self.is_described_change(t)
                 && (t.category != Category::Direction || wants_plane)
@@ -1004,6 +1118,14 @@ impl<'a> Scope<'a> {
         });
         !belongs && all.iter().any(is_open)
     }
+}
+
+/// A plane or a kind of picture.
+const fn is_picture(category: Category) -> bool {
+    matches!(
+        category,
+        Category::Plane | Category::Modality | Category::Sequence
+    )
 }
 
 /// "肺组织压缩约40%": tells how a place is, without a verb, and names no disease.

@@ -109,7 +109,7 @@ fn acronym_of(text: &str) -> Option<u64> {
     };
     let is_plain = words().all(|w| w.bytes().all(|b| b.is_ascii_lowercase()));
     let initials: String = words().filter_map(|w| w.chars().next()).collect();
-    (is_plain && (3..=6).contains(&initials.len())).then(|| word_key(&initials))
+    (is_plain && (2..=6).contains(&initials.len())).then(|| word_key(&initials))
 }
 
 impl TextTarget {

@@ -132,6 +132,10 @@ pub struct Parsed {
     pub tokens: Vec<Token>,
     /// Segments in order.
     pub segments: Vec<Segment>,
+    /// Which rare words the text has, so that rules for them are looked at only then.
+    pub hints: Hints,
+    /// Words of denial that the question asks about, so that they deny nothing here.
+    pub asked: Vec<Asked>,
     words: Vec<(u64, u32, u32, Break)>,
 }
 
@@ -144,12 +148,22 @@ impl Parsed {
         parsed
     }
 
+    /// An empty text that is read beside a question about the denials `asked`.
+    #[must_use]
+    pub fn beside(asked: Vec<Asked>) -> Self {
+        Self {
+            asked,
+            ..Self::default()
+        }
+    }
+
     /// Reads `text` into this value, reusing its memory.
     pub fn read(&mut self, text: &str) {
         let mut normal = std::mem::take(&mut self.text);
         normalise(&unwrapped(text), &mut normal);
         collapse_blanks(&mut normal);
         drop_lead(&mut normal);
+        spell_signs(&mut normal);
         self.text = normal;
         self.read_normalised();
     }
@@ -181,8 +195,11 @@ impl Parsed {
         self.segments.clear();
         self.split_words();
         self.look_up();
+        self.read_asked();
         self.mark_modifiers();
         self.join_directions();
+        self.join_non();
+        self.read_involved();
         self.split_segments();
         self.mark_negation();
         self.turn_denied_normality();
@@ -303,9 +320,11 @@ impl Parsed {
     fn look_up(&mut self) {
         let lexicon = Lexicon::get();
         let mut at = 0;
+        self.hints = Hints::default();
         while at < self.words.len() {
             let (key, start, end, before) = self.words[at];
             let text = &self.text[start as usize..end as usize];
+            self.hints.note(text);
             let number = parse_number(text);
             let is_han = text.chars().next().is_some_and(is_plain_han);
             let mut token = Token {
@@ -585,6 +604,115 @@ impl Parsed {
         }
     }
 
+    /// "不清楚" is no refusal where it is asked whether something is clear.
+    pub(super) fn read_unclear(&mut self) {
+        let Some(abnormal) = Lexicon::get().concept("normality.abnormal") else {
+            return;
+        };
+        for at in 0..self.tokens.len() {
+            let token = self.tokens[at];
+            let is_unclear = token.role == Role::Refusal
+                && matches!(self.word(&token), "不清楚" | "不明确" | "不明");
+            if is_unclear {
+                let token = &mut self.tokens[at];
+                token.role = Role::Content;
+                token.concept = abnormal;
+                token.category = Category::Normality;
+                token.key = concept_key(abnormal);
+            }
+        }
+    }
+
+    /// "Stopped" where it is asked what stopped: the word tells what is asked about, and denies nothing.
+    fn read_asked(&mut self) {
+        if self.asked.is_empty() {
+            return;
+        }
+        for at in 0..self.tokens.len() {
+            let token = self.tokens[at];
+            if !matches!(token.role, Role::Negation | Role::NegationBack) {
+                continue;
+            }
+            let Some(stem) = denial_stem(self.word(&token)) else {
+                continue;
+            };
+            if let Some(asked) = self.asked.iter().find(|a| a.stem == stem) {
+                self.tokens[at].role = asked.role;
+            }
+        }
+    }
+
+    /// Words of denial with a meaning of their own ("stopped", "ruled out") that the text has.
+    pub fn denial_stems(&self) -> impl Iterator<Item = u64> + '_ {
+        self.tokens
+            .iter()
+            .filter(|t| matches!(t.role, Role::Negation | Role::NegationBack))
+            .filter_map(|t| denial_stem(self.word(t)))
+    }
+
+    /// The same stems where the text has them in a noun: "rejection".
+    pub fn stems_of_nouns(&self) -> impl Iterator<Item = u64> + '_ {
+        self.tokens
+            .iter()
+            .filter(|t| t.role == Role::Content)
+            .filter_map(|t| denial_stem(self.word(t)))
+    }
+
+    /// "The margins are involved": says that they are affected; "is involved in" does not.
+    fn read_involved(&mut self) {
+        if !self.hints.has(Hints::INVOLVED) {
+            return;
+        }
+        let Some(affected) = Lexicon::get().concept("attribute.affected") else {
+            return;
+        };
+        for at in 1..self.tokens.len() {
+            let token = self.tokens[at];
+            if token.role != Role::Verb || self.word(&token) != "involved" {
+                continue;
+            }
+            let ends = self.tokens.get(at + 1).is_none_or(|next| {
+                next.before >= Break::Comma
+                    || matches!(
+                        next.role,
+                        Role::And | Role::Contrast | Role::Relative | Role::Pronoun
+                    )
+                    || self.word(next) == "by"
+            });
+            let before = self.tokens[at - 1];
+            let is_told = before.before >= Break::Joined
+                && matches!(
+                    before.role,
+                    Role::Verb | Role::Negation | Role::Filler | Role::Content
+                );
+            if ends && is_told {
+                let token = &mut self.tokens[at];
+                token.role = Role::Content;
+                token.concept = affected;
+                token.category = Category::Attribute;
+                token.key = concept_key(affected);
+            }
+        }
+    }
+
+    /// "非坏死性肉芽肿": 非 written before a word makes another word of it, and denies nothing after that.
+    fn join_non(&mut self) {
+        if !self.hints.has(Hints::NON) {
+            return;
+        }
+        for at in 1..self.tokens.len() {
+            let (prefix, token) = (self.tokens[at - 1], self.tokens[at]);
+            let is_prefix = prefix.role == Role::Negation
+                && token.is_joined
+                && token.is_content()
+                && self.word(&prefix) == "非";
+            if is_prefix {
+                self.tokens[at - 1].role = Role::Filler;
+                self.tokens[at].key ^= NON;
+            }
+        }
+    }
+
     fn mark_modifiers(&mut self) {
         for at in 1..self.tokens.len() {
             // "fat-containing", "brain-like"
@@ -679,6 +807,137 @@ const fn concept_key(concept: ConceptId) -> u64 {
 
 pub(super) const fn ordinal_key(value: u32) -> u64 {
     (3 << 61) | value as u64
+}
+
+/// "(+)", "(-)" and the sign in "ER+" are words.
+fn spell_signs(text: &mut String) {
+    let bytes = text.as_bytes();
+    if memchr::memchr2(b'+', b'(', bytes).is_none() {
+        return;
+    }
+    for (sign, word) in [("(+)", " positive "), ("(-)", " negative ")] {
+        if text.contains(sign) {
+            *text = text.replace(sign, word);
+        }
+    }
+    if let Some(at) = memchr::memchr(b'+', text.as_bytes()) {
+        let bytes = text.as_bytes();
+        let is_letter =
+            at > 1 && bytes[at - 1].is_ascii_alphabetic() && bytes[at - 2].is_ascii_alphabetic();
+        let is_end = bytes
+            .get(at + 1)
+            .is_none_or(|b| matches!(b, b' ' | b'.' | b',' | b';'));
+        if is_letter && is_end {
+            text.replace_range(at..=at, " positive");
+        }
+    }
+}
+
+/// Rare words that rules of their own are for, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hints(u16);
+
+impl Hints {
+    /// "Versus".
+    pub const VERSUS: Self = Self(1);
+    /// "Mimicking".
+    pub const LIKENESS: Self = Self(2);
+    /// "Absent", "resolved".
+    pub const ABSENT: Self = Self(4);
+    /// "Is out".
+    pub const OUT: Self = Self(8);
+    /// "Would".
+    pub const WOULD: Self = Self(16);
+    /// "Involved".
+    pub const INVOLVED: Self = Self(32);
+    /// "Confined", "only".
+    pub const CONFINED: Self = Self(64);
+    /// "Most likely", "best".
+    pub const LIKELIEST: Self = Self(128);
+    /// 非.
+    pub const NON: Self = Self(256);
+
+    /// Whether one of `others` was seen.
+    #[must_use]
+    pub const fn has(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    fn note(&mut self, word: &str) {
+        let hint = match word {
+            "versus" | "vs" => Self::VERSUS,
+            "mimicking" | "mimics" | "mimic" | "simulating" | "simulates" | "imitating"
+            | "imitates" | "masquerading" | "酷" => Self::LIKENESS,
+            "absent" | "missing" | "nonexistent" | "resolved" | "invisible" => Self::ABSENT,
+            "out" | "table" => Self::OUT,
+            "would" => Self::WOULD,
+            "involved" => Self::INVOLVED,
+            "confined" | "limited" | "restricted" | "only" | "alone" | "exclusively" | "限"
+            | "仅" | "只" => Self::CONFINED,
+            "most" | "likeliest" | "favored" | "favoured" | "best" => Self::LIKELIEST,
+            "非" => Self::NON,
+            _ => return,
+        };
+        self.0 |= hint.0;
+    }
+}
+
+/// A word of denial that the question asks about.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// What its forms share.
+    pub stem: u64,
+    /// What it does in the answer.
+    pub role: Role,
+}
+
+/// Beginnings of verbs and adjectives that deny by their meaning; "no", "not", "absent" are none of them.
+const DENIAL_STEMS: [&str; 33] = [
+    "stop",
+    "ceas",
+    "subsid",
+    "scar",
+    "scant",
+    "reject",
+    "dismiss",
+    "discard",
+    "discount",
+    "exclu",
+    "rul",
+    "remov",
+    "excis",
+    "resect",
+    "extract",
+    "evacuat",
+    "retriev",
+    "resol",
+    "unlikel",
+    "less likel",
+    "improbab",
+    "argu",
+    "den",
+    "doubt",
+    "spar",
+    "停止",
+    "排除",
+    "不考虑",
+    "否认",
+    "切除",
+    "吸收",
+    "消失",
+    "消退",
+];
+
+/// The stem of a word of denial that has a meaning of its own.
+pub(super) fn denial_stem(word: &str) -> Option<u64> {
+    let word = ["has ", "have ", "was ", "已被", "已", "被"]
+        .iter()
+        .find_map(|lead| word.strip_prefix(lead))
+        .unwrap_or(word);
+    DENIAL_STEMS
+        .iter()
+        .find(|stem| word.starts_with(**stem))
+        .map(|stem| word_key(stem))
 }
 
 /// "Iscalcified", "thelung": a blank is missing before a word of the table.
