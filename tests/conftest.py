@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# A command sets it for all that it starts; processes of the tests import `tests` from the checkout.
+os.environ.setdefault("PYTHONSAFEPATH", "")
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MEDGRPO_RUN_HISTORY", "0")  # test runs teach later estimates nothing
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,6 +6,7 @@ configuration given there, or with `--trust-rewards RUN`.
 
 import importlib.metadata
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -438,15 +439,16 @@ def test_no_process_of_a_command_imports_from_the_working_folder(tmp_path):
     )  # as installed: the folder of the script comes first, not the working folder
     script.parent.mkdir()
     script.write_text("from medgrpo.cli.main import main\n\nif __name__ == '__main__':\n    main()\n")
-    calls = [[str(script), "preprocess", ".", str(tmp_path / "out"), "--workers", "2", "--quiet"]]
-    calls.append(
-        [
-            "-c",
-            f"import sys; sys.path.remove(''); import os; os.chdir({str(here)!r}); from medgrpo.bundle import _pip; _pip('--version')",
-        ]
-    )
+    pip = script.with_name("pip-version")
+    pip.write_text("from medgrpo.bundle import _pip\n\n_pip('--version')\n")
+    calls = [[str(script), "preprocess", ".", str(tmp_path / "out"), "--workers", "2", "--quiet"], [str(pip)]]
+    fresh = {
+        name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"
+    }  # set by a command before
     for words in calls:
-        done = subprocess.run([sys.executable, *words], cwd=here, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, *words], cwd=here, env=fresh, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert not marker.exists(), marker.read_text()
     assert PreparedDataset.open(tmp_path / "out").count("train")

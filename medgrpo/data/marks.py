@@ -32,6 +32,11 @@ NOT_UNDERSTOOD: tuple[tuple[str, str], ...] = (
 """Marks (patterns) that change what a text means -> what they stand for."""
 END = re.compile(r"(?:\s*(?:<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|<end_of_turn>|</s>|<eos>))+\s*$")
 """The end of a turn as chat templates write it; it is no word of an answer."""
+SPECIAL = re.compile(
+    r"<image>|<video>|<audio>|<\|(?:im_start|im_end|image_pad|video_pad|audio_pad|vision_start|vision_end|endoftext|eot_id"
+    r"|start_header_id|end_header_id)\|>|<(?:start|end)_of_(?:turn|image)>|<image_soft_token>|<IMG_CONTEXT>|<IMG>|</IMG>"
+)
+"""What tokenizers and other trainers read as a turn or a picture, wherever it stands in a text."""
 NAMED_PICTURE = (
     r"<img\b[^>]*>|!\[[^\]]*\]\([^)\s]+\)",
     "a picture that the text names itself, which is not read",

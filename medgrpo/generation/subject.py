@@ -220,7 +220,7 @@ def load_subject(subject: Subject, *, dtype: str = "auto", max_pixels: int | Non
     if subject.adapter is not None:
         from medgrpo.models.adapters import load_adapter
 
-        model = load_adapter(model, subject.adapter, base=subject.base)
+        model = load_adapter(model, subject.adapter, base=subject.base, notes=subject.notes)
     import torch
 
     if torch.cuda.is_available():

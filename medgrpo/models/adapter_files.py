@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CONFIG = "adapter_config.json"
 _BIN = "adapter_model.bin"
 _NAMES_PLACES = {"base_model", "adapter_before"}
+_SWITCHES = ("use_rslora", "use_dora", "lora_bias", "fan_in_fan_out")
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,29 @@ def adapter_config(folder: Path) -> dict[str, Any]:
                 f"{folder / CONFIG}: {name} is {alpha!r}",
                 expected="a finite number, which scales the adapter",
             )
+    _check_patterns_and_switches(folder, config)
     _check_megatron(folder / CONFIG, config)
     return config
+
+
+def _check_patterns_and_switches(folder: Path, config: dict[str, Any]) -> None:
+    """PEFT asks whether a switch is true, as the text "false" is, and takes any number in a table of ranks."""
+    for name in _SWITCHES:
+        if not isinstance(config.get(name), bool | None):
+            raise MedgrpoError(f"{folder / CONFIG}: {name} is {config[name]!r}", expected="true or false")
+    for name, is_right in (("rank_pattern", _is_rank), ("alpha_pattern", _is_alpha)):
+        table = config.get(name)
+        if table is not None and not (isinstance(table, dict) and all(map(is_right, table.values()))):
+            what = "whole numbers from 1 on" if name == "rank_pattern" else "finite numbers"
+            raise MedgrpoError(f"{folder / CONFIG}: {name} is {table!r}", expected=f"names with {what}")
+
+
+def _is_rank(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_alpha(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _check_megatron(file: Path, config: dict[str, Any]) -> None:
@@ -103,6 +125,12 @@ def read_adapter(folder: Path) -> AdapterFiles:
         MedgrpoError: files missing, broken or cut off; NaN or inf; names the tensors.
     """
     config, file = adapter_config(folder), adapter_tensor_file(folder)
+    missing = [name for name in ("r", "lora_alpha") if config.get(name) is None]
+    if missing and str(config.get("peft_type", "LORA")).upper() == "LORA":
+        raise MedgrpoError(
+            f"{folder / CONFIG} names no {' and no '.join(missing)}",
+            expected="rank and alpha as it was trained: the change is scaled by alpha / r",
+        )
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
 

@@ -23,9 +23,13 @@ _OTHER = (
 
 
 @reads("folder", "an adapter of that base")
-def load_adapter(model: Any, folder: Path, *, base: str, is_trainable: bool = False) -> Any:
+def load_adapter(
+    model: Any, folder: Path, *, base: str, is_trainable: bool = False, notes: list[str] | None = None
+) -> Any:
     """The model with the adapter, as PEFT's model.
 
+    Args:
+        notes: what is to be said of it is added.
     Raises:
         MedgrpoError: files missing or broken, NaN, another rank, or tensors that have no place in this base, or places
             that got no tensor: names the first three and the count.
@@ -36,12 +40,15 @@ def load_adapter(model: Any, folder: Path, *, base: str, is_trainable: bool = Fa
         raise missing_extra("peft", "train", "an adapter") from error
     files = read_adapter(folder)
     check_patterns(folder, [name for name, _ in model.named_modules()])
+    _refuse_drawn_base(files)
+    files = _under_its_names(files, model, notes)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # missing keys: we refuse them below
             adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=is_trainable)
             check_fits(adapted, files, base=base)
             if _is_sharded(adapted):  # ZeRO-3 holds a share of each weight, and PEFT has gathered them
+                _refuse_translated(files)
                 return adapted
             named = {f"base_model.model.{name}": tensor for name, tensor in files.tensors.items()}
             result = set_peft_model_state_dict(adapted, named, adapter_name="default")
@@ -52,6 +59,66 @@ def load_adapter(model: Any, folder: Path, *, base: str, is_trainable: bool = Fa
     _refuse(folder, base, "has no tensor for", missing, len(files.tensors))
     _refuse(folder, base, "has tensors that find no place:", list(result.unexpected_keys), len(files.tensors))
     return adapted
+
+
+def _refuse_drawn_base(files: AdapterFiles) -> None:
+    """PiSSA's fast start takes a random part out of the base, and PEFT draws another one each time it loads."""
+    start = str(files.config.get("init_lora_weights", True)).lower()
+    if start.startswith("pissa_niter"):
+        raise MedgrpoError(
+            f"{files.folder} was begun with init_lora_weights = {start!r}, which changed the base by a draw that was not saved",
+            expected="an adapter on the base as it is: loaded as it stands, it is another function each time",
+            hint="in the program that trained it, save it with path_initial_model_for_weight_conversion, which PEFT has for this",
+        )
+
+
+def _under_its_names(files: AdapterFiles, model: Any, notes: list[str] | None) -> AdapterFiles:
+    """The adapter with the names of another version of Transformers translated, where the model is one of Transformers."""
+    from transformers import PreTrainedModel
+
+    from medgrpo.models.adapter_names import named_as_in, translation_note
+    from medgrpo.models.skeleton import Skeleton
+
+    if not isinstance(model, PreTrainedModel):
+        return files
+    found, translated = named_as_in(files, Skeleton.of(model))
+    if translated and notes is not None:
+        notes.append(translation_note(files, translated))
+    return found
+
+
+def _refuse_translated(files: AdapterFiles) -> None:
+    """Where PEFT's own loading has to do, it has passed over the names that were translated here."""
+    stored = {name.removeprefix("base_model.model.") for name in read_adapter(files.folder).tensors}
+    if other := sorted(stored - files.tensors.keys()):
+        raise MedgrpoError(
+            f"{len(other)} names of {files.folder} are those of another version of Transformers: {listed(other)}",
+            expected="today's names, where the weights are divided over processes (ZeRO-3)",
+            hint="train on one GPU or with ZeRO-2 for a step: what is saved then has today's names",
+        )
+
+
+def check_settings(files: AdapterFiles, model: Any, *, base: str) -> None:
+    """What `load_adapter` would refuse, asked of a model without weights: names and shapes that PEFT makes of the settings.
+
+    Args:
+        files: the adapter under the model's names.
+        model: on the meta device; it is copied.
+    Raises:
+        MedgrpoError: as `check_fits`, or settings that PEFT does not take.
+    """
+    from copy import deepcopy
+
+    from peft import PeftConfig, get_peft_model
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = PeftConfig.from_pretrained(str(files.folder))
+            adapted = get_peft_model(deepcopy(model), config, low_cpu_mem_usage=True)
+            check_fits(adapted, files, base=base)
+    except (ValueError, RuntimeError, OSError, KeyError, TypeError, AttributeError) as error:
+        raise _does_not_fit(files.folder, base, error) from error
 
 
 def check_fits(adapted: Any, files: AdapterFiles, *, base: str) -> None:

@@ -10,6 +10,7 @@ arXiv:2402.09353), IA3 (Liu et al. 2022, arXiv:2205.05638), LoHa (Hyeon-Woo et a
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.models.adapter_files import AdapterFiles
+from medgrpo.models.adapter_names import LEAF, OTHER_BASE, named_as_in, plain_name, translation_note, unfit
 from medgrpo.models.tensor_files import listed
 
 if TYPE_CHECKING:
@@ -24,10 +26,6 @@ if TYPE_CHECKING:
 
     from medgrpo.models.skeleton import Skeleton
 
-_LEAF = re.compile(
-    r"(?P<module>.+)\.(?P<leaf>lora_[AB]|lora_embedding_[AB]|lora_magnitude_vector|ia3_l|hada_[wt][12](?:_[ab])?)"
-    r"(?P<end>\.weight|\.bias)?"
-)
 KINDS = ("LORA", "IA3", "LOHA")
 _REFUSED = {
     "layer_replication": "repeats layers",
@@ -37,7 +35,6 @@ _REFUSED = {
     "use_qalora": "groups the inputs (QA-LoRA)",
     "monteclora_config": "draws its weights",
 }
-_OTHER_BASE = ("pissa", "olora", "corda", "loftq")
 
 
 @dataclass
@@ -67,32 +64,47 @@ def changes_of(
         MedgrpoError: tensors without a module, modules without a tensor, another rank or shape; names three and the count.
         UsageError: a kind of adapter that is not known, or kinds that cannot be added up.
     """
+    from medgrpo.models.adapters import check_settings
+
     changes: dict[str, Change] = {}
     notes: list[str] = []
-    for files, weight in adapters:
-        _check_kind(files, is_alone=len(adapters) == 1 and weight == 1)
-        modules, whole = _grouped(files, skeleton, notes)
+    for given, weight in adapters:
+        _check_kind(given, is_alone=len(adapters) == 1 and weight == 1)
+        files, translated = named_as_in(given, skeleton)
+        if translated:
+            notes.append(translation_note(files, translated))
+        modules, whole = _grouped(files, skeleton)
         _check_complete(files, skeleton, modules, whole)
         for module, parts in modules.items():
             for name, step in _steps(files, module, parts, skeleton, weight).items():
                 changes.setdefault(name, Change()).steps.append(step)
-        for name, tensor in whole.items():
+        check_settings(files, skeleton.model, base=skeleton.name)
+        for name, step in _replacements(files, skeleton, whole).items():
             if name in changes and changes[name].is_replaced:
                 raise UsageError(f"two adapters bring the whole weight {name}", expected="one that does")
-            changes[name] = Change([_replaced(tensor), *changes.get(name, Change()).steps], True)
+            changes[name] = Change([step, *changes.get(name, Change()).steps], True)
     return changes, notes
 
 
-def check_places(files: AdapterFiles, skeleton: Skeleton) -> None:
+def check_places(given: AdapterFiles, skeleton: Skeleton) -> None:
     """Every tensor of an adapter has its module in the base, and every module that its settings name its tensors.
 
     Raises:
         MedgrpoError: what has no counterpart, another rank or shape; names three and the count.
     """
-    modules, whole = _grouped(files, skeleton, [])
+    from medgrpo.models.adapters import check_settings
+
+    files, translated = named_as_in(given, skeleton)
+    if translated:
+        raise unfit(
+            given,
+            f"has {translated} names of another version of Transformers, which the engine would pass over",
+        )
+    modules, whole = _grouped(files, skeleton)
     _check_complete(files, skeleton, modules, whole)
     for module, parts in modules.items():
         _steps(files, module, parts, skeleton, 1.0)
+    check_settings(files, skeleton.model, base=skeleton.name)
 
 
 def _check_kind(files: AdapterFiles, *, is_alone: bool) -> None:
@@ -109,7 +121,7 @@ def _check_kind(files: AdapterFiles, *, is_alone: bool) -> None:
                 f"{folder} {does} ({name}), which is not merged here", hint="PEFT's own merge_and_unload"
             )
     start = str(config.get("init_lora_weights", True)).lower()
-    if start.startswith(_OTHER_BASE):
+    if start.startswith(OTHER_BASE):
         raise UsageError(
             f"{folder} was begun with init_lora_weights = {start!r}, which changed the base too",
             expected="an adapter on the base as it is",
@@ -123,33 +135,23 @@ def _check_kind(files: AdapterFiles, *, is_alone: bool) -> None:
 
 
 def _grouped(
-    files: AdapterFiles, skeleton: Skeleton, notes: list[str]
+    files: AdapterFiles, skeleton: Skeleton
 ) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
     """Parts by module, and whole weights by name."""
     modules: dict[str, dict[str, torch.Tensor]] = {}
     whole: dict[str, torch.Tensor] = {}
-    unknown, renamed = [], 0
+    unknown = []
     for stored, tensor in files.tensors.items():
-        if match := _LEAF.fullmatch(stored):
-            module = match["module"]
-            if module not in skeleton.modules:
-                module = (skeleton.name_of(f"{module}.weight") or "").removesuffix(".weight")
-                renamed += bool(module)
-            if not module:
-                unknown.append(stored)
-                continue
+        match = LEAF.fullmatch(stored)
+        if match and match["module"] in skeleton.modules:
             leaf = match["leaf"] + (".bias" if match["end"] == ".bias" else "")
-            if leaf in modules.setdefault(module, {}):
-                raise _unfit(files, f"has {leaf} of {module} twice, under two names")
-            modules[module][leaf] = tensor
+            parts = modules.setdefault(match["module"], {})
+            if leaf in parts:
+                raise unfit(files, f"has {leaf} of {match['module']} twice, under two names")
+            parts[leaf] = tensor
             continue
-        plain = (
-            stored.replace(".base_layer.", ".")
-            .replace(".modules_to_save.", ".")
-            .replace(".original_module.", ".")
-        )
-        name = plain if plain in skeleton.shapes else skeleton.name_of(plain)
-        if name is None:
+        name = plain_name(stored)
+        if match or name not in skeleton.shapes:
             unknown.append(stored)
         elif skeleton.shapes[name] != tuple(tensor.shape):
             raise MedgrpoError(
@@ -157,27 +159,15 @@ def _grouped(
                 expected="the base it was trained on; a larger vocabulary is resized in the base first",
             )
         elif name in whole:
-            raise _unfit(files, f"has {name} twice, under two names")
+            raise unfit(files, f"has {name} twice, under two names")
         else:
             whole[name] = tensor
     if unknown:
-        raise _unfit(
+        raise unfit(
             files,
             f"has tensors that find no place: {listed(unknown)} ({len(unknown)} of {len(files.tensors)})",
         )
-    if renamed:
-        notes.append(
-            f"{renamed} names of {files.folder} are those of another version of Transformers; they were translated"
-        )
     return modules, whole
-
-
-def _unfit(files: AdapterFiles, what: str) -> MedgrpoError:
-    return MedgrpoError(
-        f"the adapter {files.folder} does not fit this base: it {what}",
-        expected="a tensor for each module that the adapter names, and a module for each tensor",
-        hint="is this the base it was trained on (--base)? Versions of PEFT and Transformers also rename modules",
-    )
 
 
 def _check_complete(
@@ -190,16 +180,20 @@ def _check_complete(
     from medgrpo.models.adapters import check_patterns
 
     try:
-        config = PeftConfig.from_pretrained(str(files.folder))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # settings of another kind: held against the tensors below
+            config = PeftConfig.from_pretrained(str(files.folder))
     except (ValueError, KeyError, TypeError) as error:
-        raise _unfit(files, f"has settings that PEFT does not take: {str(error).splitlines()[0]}") from error
+        raise unfit(files, f"has settings that PEFT does not take: {str(error).splitlines()[0]}") from error
     check_patterns(files.folder, list(skeleton.modules))
     targets: Any = getattr(config, "target_modules", None)
     missing = []
-    if targets is not None and targets != "all-linear":
+    if targets == "all-linear":
+        missing += [name for name in _all_linear(skeleton) if name not in modules]
+    elif targets is not None:
         beyond = [name for name in modules if not _is_named(check_target_module_exists(config, name))]
         if beyond:
-            raise _unfit(
+            raise unfit(
                 files,
                 f"has tensors that find no place: for {listed(beyond)} ({len(beyond)} modules), which its settings do not name",
             )
@@ -211,15 +205,55 @@ def _check_complete(
             ):
                 missing.append(name)
     for wanted in config.modules_to_save or () if hasattr(config, "modules_to_save") else ():
-        named = [
-            name for name in skeleton.shapes if re.fullmatch(rf"(.*\.)?{re.escape(wanted)}\.[^.]+", name)
-        ]
+        named = [name for name in skeleton.shapes if _is_of(name, wanted)]
         missing += [name for name in named if name not in whole and skeleton.source_of(name) not in whole]
     missing += [name for name in _biases(files, skeleton, modules) if name not in whole]
     if missing:
-        raise _unfit(
+        raise unfit(
             files, f"has no tensor for {listed(missing)} ({len(missing)} of the modules that it names)"
         )
+
+
+def _all_linear(skeleton: Skeleton) -> list[str]:
+    """What PEFT's `all-linear` names: every linear layer but the head."""
+    import torch
+
+    head = skeleton.model.get_output_embeddings()
+    return [
+        name for name, one in skeleton.modules.items() if isinstance(one, torch.nn.Linear) and one is not head
+    ]
+
+
+def _is_of(name: str, module: str) -> bool:
+    return re.fullmatch(rf"(.*\.)?{re.escape(module)}\.[^.]+", name) is not None
+
+
+def _replacements(
+    files: AdapterFiles, skeleton: Skeleton, whole: Mapping[str, torch.Tensor]
+) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    """Weight name → the step that puts the adapter's whole weight in its place.
+
+    What `modules_to_save` names became a copy of its own. Any other weight beside an adapter is the base's, which
+    PEFT saves with a trained embedding, and it stays one with the weights that share it.
+    """
+    import torch
+
+    found: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
+    saved = files.config.get("modules_to_save") or ()
+    of_base: dict[str, torch.Tensor] = {}
+    for name, tensor in whole.items():
+        if any(_is_of(name, module) for module in saved):
+            found[name] = _replaced(tensor)
+            continue
+        source = skeleton.source_of(name)
+        if source in of_base and not torch.equal(of_base[source], tensor):
+            raise unfit(files, f"has two values for {source} and {name}, which are one weight in this base")
+        of_base[source] = tensor
+    for source, tensor in of_base.items():
+        step = _replaced(tensor)  # one step, so that weights that stay equal are known by it
+        shared = [name for name, its in skeleton.ties.items() if its == source]
+        found |= {name: step for name in (source, *shared) if name not in found}
+    return found
 
 
 def _biases(files: AdapterFiles, skeleton: Skeleton, modules: Mapping[str, Any]) -> list[str]:
@@ -257,7 +291,7 @@ def _steps(
         return {name: lambda w: w + (b @ a).T * scale}
     if {"lora_A", "lora_B"} <= leaves <= {"lora_A", "lora_B", "lora_magnitude_vector", "lora_B.bias"}:
         return _lora(files, module, parts, skeleton, weight)
-    raise _unfit(files, f"has an incomplete set of tensors for {module}: {', '.join(sorted(leaves))}")
+    raise unfit(files, f"has an incomplete set of tensors for {module}: {', '.join(sorted(leaves))}")
 
 
 def _lora(
@@ -268,9 +302,12 @@ def _lora(
     name = f"{module}.weight"
     a, b = parts["lora_A"].float(), parts["lora_B"].float()
     if b.shape[1] != a.shape[0]:
-        raise _unfit(files, f"has A of rank {a.shape[0]} and B of rank {b.shape[1]} for {module}")
+        raise unfit(files, f"has A of rank {a.shape[0]} and B of rank {b.shape[1]} for {module}")
     scale = weight * _scale(files, module, a.shape[0])
-    is_turned = bool(files.config.get("fan_in_fan_out"))
+    # PEFT sets it back on a layer whose weight is stored as (out, in)
+    is_turned = (
+        bool(files.config.get("fan_in_fan_out")) and type(skeleton.modules[module]).__name__ == "Conv1D"
+    )
     shape = (b.shape[0], a.shape[1], *a.shape[2:])
     _fitting(files, name, shape[::-1] if is_turned and a.ndim == 2 else shape, skeleton)
 
@@ -282,7 +319,7 @@ def _lora(
     magnitude = parts.get("lora_magnitude_vector")
     if (magnitude is not None) != bool(files.config.get("use_dora")):
         has, says = ("a", "no ") if magnitude is not None else ("no", "")
-        raise _unfit(files, f"has {has} lora_magnitude_vector for {module}, and its settings say {says}DoRA")
+        raise unfit(files, f"has {has} lora_magnitude_vector for {module}, and its settings say {says}DoRA")
     if magnitude is None:
         found[name] = lambda w: w + delta()
     elif a.ndim != 2 or is_turned:
@@ -290,7 +327,7 @@ def _lora(
     else:
         length = magnitude.float().reshape(-1, 1)
         if length.shape[0] != b.shape[0]:
-            raise _unfit(files, f"has {length.shape[0]} magnitudes for the {b.shape[0]} rows of {module}")
+            raise unfit(files, f"has {length.shape[0]} magnitudes for the {b.shape[0]} rows of {module}")
 
         def turned(w: torch.Tensor) -> torch.Tensor:
             moved = w + delta()
@@ -309,7 +346,7 @@ def _ia3(
 ) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
     shape = skeleton.shapes[f"{module}.weight"]
     if tuple(scale.shape) not in ((shape[0], 1), (1, shape[-1])):
-        raise _unfit(files, f"has scales of shape {tuple(scale.shape)} for {module} of shape {shape}")
+        raise unfit(files, f"has scales of shape {tuple(scale.shape)} for {module} of shape {shape}")
     found: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {f"{module}.weight": lambda w: w * scale}
     is_output = scale.shape[-1] == 1 and scale.shape[0] == shape[0]
     if is_output and f"{module}.bias" in skeleton.shapes:
@@ -330,7 +367,7 @@ def _fitting(files: AdapterFiles, name: str, shape: Sequence[int], skeleton: Ske
     base = skeleton.shapes[name]
     flat = (shape[0], _product(shape[1:])) == (base[0], _product(base[1:]))
     if tuple(shape) != base and not (flat and len(shape) == 2):
-        raise _unfit(files, f"changes {name} as a weight of shape {tuple(shape)}, and the base has {base}")
+        raise unfit(files, f"changes {name} as a weight of shape {tuple(shape)}, and the base has {base}")
     return base
 
 

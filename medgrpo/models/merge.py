@@ -291,6 +291,9 @@ def _untied(
     for name, source in skeleton.ties.items():
         if name not in changes and source not in changes:
             continue
+        if name in changes and source in changes and changes[name].steps == changes[source].steps:
+            del changes[name]  # the same new weight for both: they stay one
+            continue
         own = (f"{prefix}{name}" for prefix in ("", "language_model.", "model."))
         written = (
             stored[name][1]

@@ -29,6 +29,8 @@ class Skeleton:
     ties: dict[str, str]
     """Weight -> the weight that it is a second name of."""
     modules: dict[str, Any]
+    name: str
+    """Of its folder, for messages."""
     _renamings: list[Any]
     _converters: list[Any]
 
@@ -43,8 +45,6 @@ class Skeleton:
         from accelerate import init_empty_weights
         from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
-        from transformers.conversion_mapping import get_model_conversion_mapping
-        from transformers.core_model_loading import WeightConverter
 
         from medgrpo.models.loading import is_vision_config
 
@@ -60,13 +60,24 @@ class Skeleton:
             raise MedgrpoError(
                 f"the model {folder} cannot be opened: {str(error).splitlines()[0]}"
             ) from error
+        return cls.of(model, str(folder))
+
+    @classmethod
+    def of(cls, model: Any, name: str = "") -> Skeleton:
+        """The modules of a model that is already here."""
+        from transformers.conversion_mapping import get_model_conversion_mapping
+        from transformers.core_model_loading import WeightConverter
+
+        from medgrpo.models.loading import is_vision_config
+
         mapping = get_model_conversion_mapping(model)
         return cls(
             model,
-            is_vision,
+            is_vision_config(model.config),
             {name: tuple(one.shape) for name, one in model.state_dict().items()},
             dict(getattr(model, "all_tied_weights_keys", None) or {}),
             dict(model.named_modules()),
+            name,
             [one for one in mapping if not isinstance(one, WeightConverter)],
             [one for one in mapping if isinstance(one, WeightConverter)],
         )

@@ -8,8 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medgrpo.errors import MedgrpoError
-from medgrpo.models.adapter_files import check_finite, is_finite, read_adapter
+from medgrpo.errors import MedgrpoError, UsageError, typed_path
+from medgrpo.models.adapter_files import AdapterFiles, check_finite, is_finite, read_adapter
+from medgrpo.models.adapter_names import LEAF, OTHER_BASE
+from medgrpo.models.families import tower_of
 from medgrpo.models.tensor_files import listed, read_config
 
 if TYPE_CHECKING:
@@ -68,4 +70,51 @@ def check_whole(base: Path, adapter: Path | None, *, trust_remote_code: bool = F
         bad = {name: one for shard, name, _ in entries if not is_finite(one := shard.get(name))}
         check_finite(bad, f"the base {base} of {len(entries)} tensors")
     if adapter is not None:
-        check_places(read_adapter(adapter), skeleton)
+        files = read_adapter(adapter)
+        _check_served(files, skeleton)
+        check_places(files, skeleton)
+
+
+_LEFT_OUT = {
+    "rank_pattern": "ranks by name", "alpha_pattern": "alphas by name", "use_dora": "DoRA", "modules_to_save": "whole modules",
+    "lora_bias": "biases of its own", "layer_replication": "repeated layers", "trainable_token_indices": "single tokens",
+    "target_parameters": "bare parameters", "alora_invocation_tokens": "aLoRA",
+}  # fmt: skip
+"""Settings that vLLM 0.31 refuses late or reads past: its own list of settings has r, lora_alpha, target_modules, bias,
+modules_to_save, use_rslora and use_dora."""
+
+
+def _check_served(files: AdapterFiles, skeleton: Skeleton) -> None:
+    """vLLM computes `W + scale·B·A` with one scale, in the layers of the language model, and leaves out the rest without a word.
+
+    Raises:
+        UsageError: the adapter is more than that.
+    """
+    settings = files.config
+    more = [words for name, words in _LEFT_OUT.items() if settings.get(name)]
+    if files.kind != "LORA":
+        more.append(f"{files.kind} instead of LoRA")
+    if str(settings.get("bias") or "none") != "none":
+        more.append("trained biases")
+    start = str(settings.get("init_lora_weights", True)).lower()
+    if start.startswith(OTHER_BASE):
+        more.append(f"another base (init_lora_weights = {start!r})")
+    outside = [name for name in files.tensors if not _is_served(name, skeleton)]
+    if outside and not more:
+        more.append(f"{len(outside)} tensors outside the layers of the language model: {listed(outside)}")
+    if more:
+        raise UsageError(
+            f"the adapter {files.folder} has {', '.join(more)}, which vLLM does not compute: its answers would be another model's",
+            expected="LoRA with one rank and alpha on the layers of the language model",
+            hint=f"medgrpo merge-lora {typed_path(files.folder)} --output MERGED, and MERGED instead; or --engine transformers",
+        )
+
+
+def _is_served(name: str, skeleton: Skeleton) -> bool:
+    match = LEAF.fullmatch(name)
+    if not match or match["leaf"] not in ("lora_A", "lora_B"):
+        return False
+    module = match["module"]
+    if module not in skeleton.modules:
+        return True  # whether it has a place is asked after this
+    return tower_of(module) == "language" and "layers" in module.split(".")

@@ -82,6 +82,11 @@ def warnings_of(card: Mapping[str, Any]) -> list[str]:
             f"{cut['rejected']:.0%} of the rejected and {cut['chosen'] or 0:.0%} of the chosen completions were cut off: DPO may "
             "learn to stop instead of to be right; --truncated drop leaves them all out"
         )
+    if cut["chosen"] is not None and cut["chosen"] > 0.05:
+        found.append(
+            f"{cut['chosen']:.0%} of the chosen completions were cut off: DPO may learn to go on without an end; --truncated drop "
+            "leaves them out"
+        )
     return found
 
 

@@ -95,11 +95,11 @@ def _example(
     )
 
 
-def flat(content: str | Sequence[dict[str, Any]]) -> str:
-    """A message's content as one text, `<image>` for each picture."""
+def flat(content: str | Sequence[dict[str, Any]], *, image: str = IMAGE) -> str:
+    """A message's content as one text, `image` for each picture."""
     if isinstance(content, str):
         return content
-    return "".join(IMAGE if part.get("type") == "image" else str(part.get("text", "")) for part in content)
+    return "".join(image if part.get("type") == "image" else str(part.get("text", "")) for part in content)
 
 
 def _named(file: str, split: str) -> str:
@@ -115,7 +115,7 @@ def _trl(folder: Path, split: str, examples: Sequence[Example]) -> None:
     rows: list[dict[str, Any]] = []
     for one in examples:
         prompt = [
-            {"role": message["role"], "content": flat(message["content"]).replace(IMAGE, "").strip()}
+            {"role": message["role"], "content": flat(message["content"], image="").strip()}
             for message in one.messages
         ]
         row: dict[str, Any] = {"prompt": prompt} | {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
+from medgrpo.data.marks import END, SPECIAL
 from medgrpo.errors import UsageError
 
 Choice = Literal["widest", "nearest", "hard"]
@@ -22,7 +24,10 @@ Truncated = Literal["keep", "avoid", "drop"]
 ROUNDING = 1e-9
 """Of sums of rewards: .9 and .8 differ by .1."""
 _RULE = re.compile(r"(chosen|rejected):([\w./:-]+?)(>=|<=|>|<)(-?\d*\.?\d+)")
-_WORDS = re.compile(r"[^\W_]+")
+_WORDS = re.compile(r"[^\W_]+|(?<!\w)[-+−±](?=\d)|[<>≤≥](?=\s*\d)")
+"""Words and numbers, with what makes another number of them."""
+_KEPT_FORMS = ("<super>", "<sub>", "<fraction>")
+"""Compatible forms that say something else: 10² is not 102."""
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 
@@ -165,8 +170,8 @@ def choose_pairs(
         margin: least difference of rewards.
         per_prompt: most pairs of one prompt; no completion is used twice.
         choose: a key of `CHOICES`.
-        truncated: completions that were cut off are taken like others (keep), rejected only where a prompt has no whole
-            one (avoid), or left out (drop).
+        truncated: completions that were cut off are taken like others (keep), chosen or rejected only where a prompt has no
+            whole one for it (avoid), or left out (drop).
         rules: what components must have given the chosen or the rejected one.
         steps: first and last training step whose completions count.
     Raises:
@@ -201,7 +206,8 @@ def _usable(
     """Prompt → text → its candidates; the others are counted, and a prompt that lost all of its own is too."""
     by_prompt: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
     seen: set[str] = set()
-    for candidate in candidates:
+    for given in candidates:
+        candidate = replace(given, text=END.sub("", given.text)) if given.text.endswith(">") else given
         seen.add(candidate.prompt_id)
         reason = _unusable(candidate, truncated, steps)
         if reason:
@@ -219,6 +225,8 @@ def _unusable(candidate: Candidate, truncated: Truncated, steps: tuple[int, int]
         return "completion without a reward"
     if not candidate.text.strip():
         return "empty completion"
+    if SPECIAL.search(candidate.text):
+        return "completion with the mark of a turn or a picture"
     if truncated == "drop" and candidate.truncated:
         return "completion cut off"
     if steps and not (candidate.step is not None and steps[0] <= candidate.step <= steps[1]):
@@ -258,12 +266,16 @@ class _Pool:
     avoids_truncated: bool
     _alike: int = 0
     _off_rule: int = 0
+    _cut: int = 0
 
     def pairs(self, choose: str) -> Iterator[tuple[Candidate, Candidate]]:
         """The chosen and the rejected ones, as the choice orders them."""
         better = [one for one in self.ranked if self._is_allowed(one, "chosen")]
+        if self.avoids_truncated and not all(one.truncated for one in self.ranked):
+            self._cut = sum(bool(one.truncated) for one in better)
+            better = [one for one in better if not one.truncated]
         worse = self._ordered([one for one in self.ranked if self._is_allowed(one, "rejected")], choose)
-        self._off_rule = 2 * len(self.ranked) - len(better) - len(worse) if self.rules else 0
+        self._off_rule = 2 * len(self.ranked) - len(better) - self._cut - len(worse) if self.rules else 0
         used: set[int] = set()
         for chosen in better:
             if id(chosen) in used or len(used) >= 2 * self.per_prompt:
@@ -303,13 +315,27 @@ class _Pool:
             return "prompt outside the rules"
         if self.ranked[0].reward - self.ranked[-1].reward < self.margin - ROUNDING:
             return "prompt below the margin"
+        if self._cut and not self._alike:
+            return "prompt whose better completions were cut off"
         return "prompt with near-duplicates only" if self._alike else "prompt without a pair of this kind"
 
 
 def are_alike(one: str, other: str) -> bool:
-    """Whether two texts differ in case, spaces and punctuation alone."""
-    words, others = ([word.casefold() for word in _WORDS.findall(text)] for text in (one, other))
-    return words == others and bool(words)
+    """Whether two texts differ in case, spaces, punctuation and Unicode form alone."""
+    words, others = (_WORDS.findall(_one_form(text)) for text in (one, other))
+    return words == others and (bool(words) or _one_form(one).split() == _one_form(other).split())
+
+
+def _one_form(text: str) -> str:
+    """The text in one Unicode form and case, without characters that cannot be seen."""
+    seen = "".join(
+        each
+        if unicodedata.decomposition(each).startswith(_KEPT_FORMS)
+        else unicodedata.normalize("NFKC", each)
+        for each in unicodedata.normalize("NFC", text)
+        if unicodedata.category(each) != "Cf"
+    )
+    return unicodedata.normalize("NFC", seen.casefold())
 
 
 def hardness(chosen: Candidate, rejected: Candidate) -> str | None:
@@ -397,7 +423,8 @@ def best_completions(
     Source: rejection sampling (RFT, Yuan et al. 2023, arXiv:2308.01825; RAFT, Dong et al. 2023, arXiv:2304.06767).
     """
     result = PairSet([])
-    by_prompt = _usable(candidates, result, truncated, steps)
+    # What is learned word for word must not be learned to break off.
+    by_prompt = _usable(candidates, result, "drop" if truncated == "avoid" else truncated, steps)
     _check_rules(by_prompt, rules, "widest")
     best = []
     for texts in by_prompt.values():
@@ -425,8 +452,6 @@ def best_completions(
 
 def _mean(same: Sequence[Candidate]) -> Candidate:
     """One text, with the mean of what it earned; cut off where it ever was."""
-    from dataclasses import replace
-
     if len(same) == 1:
         return same[0]
     reward = float(np.mean([candidate.reward for candidate in same]))

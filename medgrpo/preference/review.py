@@ -6,14 +6,15 @@ The sheet does not say which completion the reward prefers: the order is drawn f
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError
 from medgrpo.pictures import opened_picture
-from medgrpo.preference.pairs import Pair, PairSet, without
+from medgrpo.preference.pairs import Pair, PairSet, are_alike, without
 from medgrpo.records import BadRow, csv_rows, read_text
 from medgrpo.sheets import write_sheet
 
@@ -22,9 +23,12 @@ CHOICES = {"a", "b", "tie", "skip", ""}
 
 
 def pair_key(pair: Pair) -> str:
-    """A short name of the pair that another run of the same sources gives again."""
+    """A short name of the pair that another run of the same sources gives again.
+
+    It begins with a letter of its own: a spreadsheet reads 16 digits, or digits with one e among them, as a number and rounds it.
+    """
     texts = sorted((pair.chosen.text.strip(), pair.rejected.text.strip()))
-    return hashlib.blake2b("\0".join([pair.prompt_id, *texts]).encode(), digest_size=8).hexdigest()
+    return "p" + hashlib.blake2b("\0".join([pair.prompt_id, *texts]).encode(), digest_size=8).hexdigest()
 
 
 def export_review(path: Path, pairs: Sequence[Pair], rows: Mapping[str, Mapping[str, object]]) -> None:
@@ -115,10 +119,13 @@ def import_reviews(paths: Sequence[Path], pairs: PairSet) -> tuple[PairSet, dict
     Raises:
         UsageError: a choice is none of a, b, tie, skip; or no pair of a sheet is among the pairs.
     """
-    keys = {pair_key(pair) for pair in pairs.pairs}
+    shown = {pair_key(pair): _blind(pair) for pair in pairs.pairs}
+    keys = shown.keys()
     sheets = []
+    unknown = 0
     for path in paths:
-        choices = _read_choices(path)
+        choices = _read_choices(path, shown)
+        unknown += len(choices.keys() - keys)
         if choices and not keys & set(choices):
             raise UsageError(
                 f"no pair of {path} is among the {len(pairs.pairs)} pairs of this call",
@@ -147,6 +154,7 @@ def import_reviews(paths: Sequence[Path], pairs: PairSet) -> tuple[PairSet, dict
     agreed = sum(side == preferred for side, preferred in sides)
     figures = {
         "reviewers": len(sheets),
+        "rows_of_other_pairs": unknown,
         "reviewed": len(sides),
         "agreement_with_reward": agreed / len(sides) if sides else None,
         "kappa_with_reward": kappa(sides),
@@ -180,7 +188,7 @@ def kappa(choices: Sequence[tuple[str, str]]) -> float | None:
     return None if chance == 1 else (seen - chance) / (1 - chance)
 
 
-def _between(sheets: Sequence[Mapping[str, str]], keys: set[str]) -> float | None:
+def _between(sheets: Sequence[Mapping[str, str]], keys: Set[str]) -> float | None:
     found = []
     for place, one in enumerate(sheets):
         for other in sheets[place + 1 :]:
@@ -196,22 +204,58 @@ def _between(sheets: Sequence[Mapping[str, str]], keys: set[str]) -> float | Non
 
 def _blind(pair: Pair) -> tuple[str, str]:
     texts = (pair.chosen.text, pair.rejected.text)
-    return texts if int(pair_key(pair), 16) % 2 else (texts[1], texts[0])
+    return texts if int(pair_key(pair)[1:], 16) % 2 else (texts[1], texts[0])
 
 
-def _read_choices(path: Path) -> dict[str, str]:
+def _read_choices(path: Path, shown: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Pair → choice, as a spreadsheet may have left the sheet: columns in another order or case, rows sorted, rows twice.
+
+    Args:
+        shown: what stands under A and B of each pair.
+    """
     if not path.is_file():
         raise UsageError(f"no review sheet at {path}", hint="make one with --export-review FILE")
-    choices = {}
-    for number, row in csv_rows(read_text(path).text, str(path)):
-        if isinstance(row, BadRow):
-            raise UsageError(f"{path}, line {number}: {row.problem}", expected=row.expected)
+    choices: dict[str, str] = {}
+    for number, found in csv_rows(read_text(path).text, str(path)):
+        where = f"{path}, line {number}"
+        if isinstance(found, BadRow):
+            raise UsageError(f"{where}: {found.problem}", expected=found.expected)
+        row = {_letters(name): value or "" for name, value in found.items()}
         if "pair" not in row or "choice" not in row:
-            raise UsageError(f"{path} has no columns pair and choice", expected=", ".join(COLUMNS))
-        choice = (row["choice"] or "").strip().lower()
-        if choice not in CHOICES:
             raise UsageError(
-                f"{path}, line {number}, choice: {row['choice']!r}", expected="a, b, tie, skip or empty"
+                f"{path} has no columns pair and choice: its columns are {', '.join(found)}",
+                expected=", ".join(COLUMNS),
             )
-        choices[row["pair"]] = choice
+        key, choice = row["pair"].strip(), _letters(row["choice"])
+        if not key and not choice:
+            continue
+        if choice not in CHOICES:
+            raise UsageError(f"{where}, choice: {row['choice']!r}", expected="a, b, tie, skip or empty")
+        key = key if key.startswith("p") else f"p{key}"  # sheets of before had no letter
+        _refuse_swapped(row, shown.get(key), where)
+        if choice and choices.get(key) not in (None, "", choice):
+            raise UsageError(
+                f"{where}: the pair {row['pair']} is there twice, with the choices {choices[key]} and {choice}",
+                expected="one choice a pair and sheet; a sheet for each person",
+            )
+        choices[key] = choice or choices.get(key, "")
     return choices
+
+
+def _letters(text: str) -> str:
+    """In lower case and ASCII: a Chinese keyboard types ａ for a."""
+    return unicodedata.normalize("NFKC", text).strip().lower()
+
+
+def _refuse_swapped(row: Mapping[str, str], shown: tuple[str, str] | None, where: str) -> None:
+    """The texts under A and B are those of the pair: a column that was sorted alone would turn choices round."""
+    if shown is None or "a" not in row or "b" not in row:
+        return
+    if not all(
+        are_alike(stands, text) or not text.strip()
+        for stands, text in zip((row["a"], row["b"]), shown, strict=True)
+    ):
+        raise UsageError(
+            f"{where}: under a and b are not the answers of the pair {row['pair']}",
+            expected="the rows as they were exported: whole rows may be sorted, single columns not",
+        )

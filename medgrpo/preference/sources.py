@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +67,7 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
     left_out: Counter[str] = Counter()
     notes: list[str] = []
     datasets = set()
+    rewarded: dict[str, str] = {}
     foreign = [run for run in runs if not (run / "config.toml").is_file()]
     for run in runs:
         if run in foreign:
@@ -81,7 +83,9 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
                 )
             datasets.add(data)
             rollouts = read_rollouts(run, left_out)
-            if reward is None and (names := summed_rewards(rollouts)):
+            names = summed_rewards(rollouts)
+            rewarded[str(run)] = _in_words(reward.weights) if reward else " + ".join(names) or "its score"
+            if reward is None and names:
                 notes.append(
                     f"{run}: the reward is {' + '.join(names)}, all its columns of numbers; --weights scores the completions anew"
                 )
@@ -94,6 +98,7 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
                 found = _scored_anew(found, reward, open_data(data))
         else:
             datasets.add(data or dataset_of_run(run))
+            rewarded[str(run)] = _rewarded_by(run)
             found = candidates_of_run(run)
         if not found:
             raise UsageError(
@@ -108,6 +113,13 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
             expected="runs of one dataset",
             hint="make the pairs of each by themselves",
         )
+    _refuse_differing(
+        rewarded, "were rewarded differently", "one reward: a number of one says nothing beside another's"
+    )
+    asked = {str(run): _asked_by(run) for run in runs if run not in foreign}
+    _refuse_differing(
+        asked, "asked in different words", "one prompt template, whose answers can stand side by side"
+    )
     described = _described(runs[0])
     config = runs[0] / "config.toml"
     configured = toml_values(config.read_text(encoding="utf-8")) if config.is_file() else {}
@@ -119,6 +131,40 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
     result = _with_rows(candidates, dataset, template)
     result.left_out.update(left_out)
     return replace(result, shows_title=bool(described.get("use_image_title")), notes=notes)
+
+
+def _rewarded_by(run: Path) -> str:
+    """What a run's rewards are made of, in words that are equal where they are."""
+    from medgrpo.rewards.weights import normalised, resolve_weights
+
+    settings = toml_values((run / "config.toml").read_text(encoding="utf-8")).get("rewards", {})
+    said = _in_words(normalised(resolve_weights(settings.get("weights", "balanced"))))
+    gate, how = settings.get("gate"), settings.get("aggregation", "sum")
+    return said + (f", gated by {gate}" if gate else "") + (f" ({how})" if how != "sum" else "")
+
+
+def _in_words(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {weight:g}" for name, weight in sorted(weights.items()))
+
+
+def _asked_by(run: Path) -> str:
+    """The prompt template of a run, in words that are equal where it is."""
+    described = _described(run)
+    template = described.get("prompt_template")
+    name = template.get("name") if isinstance(template, dict) else template
+    digest = blake2b(json.dumps(template, sort_keys=True).encode(), digest_size=3).hexdigest()
+    return f"{name} {digest}" + (" with image titles" if described.get("use_image_title") else "")
+
+
+def _refuse_differing(said: Mapping[str, str], what: str, expected: str) -> None:
+    first = next(iter(said.items()), None)
+    other = next((one for one in said.items() if first and one[1] != first[1]), None)
+    if first and other:
+        raise UsageError(
+            f"the runs {what}: {first[0]} by {first[1]}; {other[0]} by {other[1]}",
+            expected=expected,
+            hint="make the pairs of each by themselves",
+        )
 
 
 def _scored_anew(

@@ -86,6 +86,8 @@ def _answer(caller, streams, words, folder, variables):
         os._exit(0)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
+    # Python's own know of the streams of the server whether they can be wound back.
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)

@@ -87,6 +87,19 @@ BROKEN = {
     "a pickled list": (lambda f: pickled(f, [1, 2]), "holds no tensors by name"),
     "pickled tensors one level down": (lambda f: pickled(f, {"state_dict": {}}), "holds no tensors by name"),
     "a kind that is not known": (lambda f: edit_json(f / CONFIG, peft_type="LORRA"), "does not fit"),
+    "a switch in words": (lambda f: edit_json(f / CONFIG, use_rslora="false"), "use_rslora is 'false'"),
+    "a table that is none": (lambda f: edit_json(f / CONFIG, alpha_pattern=[1]), r"alpha_pattern is \[1\]"),
+    "an alpha in words": (lambda f: edit_json(f / CONFIG, alpha_pattern={"q_proj": "8"}), "alpha_pattern is"),
+    "a rank of none": (lambda f: edit_json(f / CONFIG, rank_pattern={"q_proj": 0}), "rank_pattern is"),
+    "alpha left out": (lambda f: edit_json(f / CONFIG, lora_alpha=None), "names no lora_alpha"),
+    "rank and alpha left out": (
+        lambda f: edit_json(f / CONFIG, r=None, lora_alpha=None),
+        "names no r and no",
+    ),
+    "a base that was changed by a draw": (
+        lambda f: edit_json(f / CONFIG, init_lora_weights="pissa_niter_4"),
+        "another function each time",
+    ),
 }
 
 
@@ -109,6 +122,50 @@ def test_a_whole_adapter_is_the_same_function_as_with_peft(adapter, plain, demo_
     ours = load_adapter(deepcopy(plain), adapter, base=str(demo_model)).eval()
     theirs = PeftModel.from_pretrained(deepcopy(plain), adapter).eval()
     assert (logits(ours, demo_model) - logits(theirs, demo_model)).abs().max() == 0
+
+
+def older(name):
+    """As Transformers called the layers of Qwen2.5-VL in 2024."""
+    return name.replace("model.language_model.layers", "model.layers")
+
+
+@pytest.mark.parametrize("share", ["all", "half"])
+def test_names_of_an_older_transformers_are_translated_and_told(adapter, plain, demo_model, tmp_path, share):
+    from copy import deepcopy
+
+    folder, places = copied(adapter, tmp_path / "lora"), iter(range(1000))
+    edit_tensors(folder / WEIGHTS, lambda n, t: (older(n) if share == "all" or next(places) % 2 else n, t))
+    notes = []
+    loaded = load_adapter(deepcopy(plain), folder, base=str(demo_model), notes=notes).eval()
+    wanted = logits(load_adapter(deepcopy(plain), adapter, base=str(demo_model)).eval(), demo_model)
+    assert (logits(loaded, demo_model) - wanted).abs().max() == 0
+    assert notes[0].startswith(f"{28 if share == 'all' else 14} names of ")
+
+
+def with_vision(name, tensor):
+    return name.replace("language_model.layers.0.mlp", "visual.blocks.0.mlp"), tensor
+
+
+LEFT_OUT_BY_VLLM = {
+    "alphas by name": lambda f: edit_json(f / CONFIG, alpha_pattern={"q_proj": 32}),
+    "ranks by name": lambda f: edit_json(f / CONFIG, rank_pattern={"nothing": 2}),
+    "whole modules": lambda f: edit_json(f / CONFIG, modules_to_save=["norm"]),
+    "biases": lambda f: edit_json(f / CONFIG, bias="all"),
+    "DoRA": lambda f: edit_json(f / CONFIG, use_dora=True),
+    "IA3 instead": lambda f: edit_json(f / CONFIG, peft_type="IA3"),
+    "another base": lambda f: edit_json(f / CONFIG, init_lora_weights="olora"),
+    "outside the layers of the language model": lambda f: edit_tensors(f / WEIGHTS, with_vision),
+    "names of another version": lambda f: edit_tensors(f / WEIGHTS, lambda n, t: (older(n), t)),
+}
+
+
+@pytest.mark.parametrize("what", LEFT_OUT_BY_VLLM)
+def test_what_vllm_would_leave_out_of_an_adapter_is_refused(adapter, demo_model, tmp_path, what):
+    """Its settings of an adapter have one rank and one alpha, and layers outside the language model are passed over."""
+    folder = copied(adapter, tmp_path / "lora")
+    LEFT_OUT_BY_VLLM[what](folder)
+    with pytest.raises(MedgrpoError, match=what):
+        check_whole(demo_model, folder)
 
 
 @pytest.mark.parametrize("fault", ["one name", "half of the names", "one too many", "NaN"])

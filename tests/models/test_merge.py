@@ -339,6 +339,47 @@ def test_a_broken_adapter_is_refused_and_nothing_is_written(adapter, tmp_path, f
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"target_modules": "all-linear"}, r"no tensor for model\.visual"),
+        ({"lora_bias": True}, r"no tensor for .*lora_B\.bias"),
+        ({"bias": "some"}, "Requested bias: some"),
+        ({"peft_type": "IA3"}, "feedforward_modules"),
+        ({"target_modules": None}, "specify `target_modules`"),
+    ],
+)
+def test_settings_are_held_against_the_files_where_the_model_is_too_large_for_peft(
+    adapter, tmp_path, settings, words
+):
+    folder = adapters.copied(adapter, tmp_path / "edited")
+    edit_json(folder / CONFIG, **settings)
+    (folder / "medgrpo.json").unlink()
+    with pytest.raises(MedgrpoError, match=words):
+        merge_adapter(folder, tmp_path / "merged", verify=0)
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trained_embedding_beside_an_adapter_stays_one_with_the_head(base_model, adapter, tmp_path):
+    """PEFT saves it so where an embedding was trained whole; what `modules_to_save` names is a copy of its own."""
+    from safetensors.torch import load_file, save_file
+
+    folder = adapters.copied(adapter, tmp_path / "embedding")
+    name = "model.language_model.embed_tokens.weight"
+    trained = load_plain(base_model).state_dict()[name] * 1.3
+    save_file(load_file(folder / WEIGHTS) | {f"base_model.model.{name}": trained}, folder / WEIGHTS)
+    (folder / "medgrpo.json").unlink()
+    merge_adapter(folder, tmp_path / "merged", verify=1)
+    assert json.loads((tmp_path / "merged" / "config.json").read_text())["tie_word_embeddings"]
+    merged, wanted = logits(load_plain(tmp_path / "merged"), base_model), peft_logits(base_model, folder)
+    assert (merged - wanted).abs().max() < 5e-5
+    other = {f"base_model.model.{name}": trained, "base_model.model.lm_head.weight": trained * 2}
+    save_file(load_file(folder / WEIGHTS) | other, folder / WEIGHTS)
+    with pytest.raises(MedgrpoError, match="two values for"):
+        merge_adapter(folder, tmp_path / "other")
+
+
 def test_an_edited_alpha_is_caught_by_the_fingerprint_and_right_when_forced(base_model, adapter, tmp_path):
     folder = adapters.copied(adapter, tmp_path / "edited")
     edit_json(folder / CONFIG, lora_alpha=32)

@@ -131,6 +131,61 @@ def test_texts_that_differ_in_case_and_punctuation_make_no_pair():
     assert len(found.pairs) == 1
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("café", "cafe\u0301", True),  # composed and decomposed
+        ("yes", "y\u200bes", True),  # a space that cannot be seen
+        ("ＣＴ", "CT", True),
+        ("ﬁbrosis", "fibrosis", True),
+        ("Straße", "STRASSE", True),
+        ("yes\u00a0no", "yes  no", True),
+        ("…", "...", True),
+        ("10² mm", "102 mm", False),
+        ("-5", "5", False),
+        ("< 5 mm", "> 5 mm", False),
+        ("+", "-", False),
+        ("slice-5", "slice 5", True),
+    ],
+)
+def test_the_same_text_in_another_form_makes_no_pair(one, other, alike):
+    assert are_alike(one, other) is are_alike(other, one) is alike
+    found = choose_pairs(candidates("p", (one, 1.0), (other, 0.0)), margin=0.1, per_prompt=1)
+    assert len(found.pairs) == (not alike)
+
+
+def test_marks_of_turns_and_pictures_are_cut_off_the_end_and_left_out_elsewhere():
+    rows = candidates(
+        "p", ("good<|im_end|>", 1.0), ("bad</s>", 0.0), ("see <image>", 0.1), ("a<|im_start|>user", 0.2)
+    )
+    found = choose_pairs(rows, margin=0.1, per_prompt=2)
+    assert [(pair.chosen.text, pair.rejected.text) for pair in found.pairs] == [("good", "bad")]
+    assert found.completions == {
+        "completion with the mark of a turn or a picture": 2, "in pairs": 2, "repeats of another": 0, "not chosen": 0
+    }  # fmt: skip
+
+
+def test_an_answer_that_was_cut_off_is_not_what_is_learned():
+    rows = [scored("good but cut", 1.0, truncated=True), scored("fair", 0.6), scored("bad", 0.0)]
+    pair = choose_pairs(rows, margin=0.1, per_prompt=1, truncated="avoid").pairs[0]
+    assert (pair.chosen.text, pair.rejected.text) == ("fair", "bad")
+    none = choose_pairs(rows[:2], margin=0.1, per_prompt=1, truncated="avoid")
+    assert none.dropped == {"prompt whose better completions were cut off": 1}
+    assert best_completions(rows, threshold=0.5, truncated="avoid")[0][0].text == "fair"
+    assert best_completions(rows, threshold=0.5, truncated="keep")[0][0].text == "good but cut"
+
+
+def test_a_prompt_whose_completions_were_all_cut_off_makes_pairs_that_the_card_warns_of():
+    from medgrpo.preference.card import card_of, warnings_of
+
+    rows = [scored("good", 1.0, truncated=True), scored("bad", 0.0, truncated=True)]
+    found = choose_pairs(rows, margin=0.1, per_prompt=1, truncated="avoid")
+    assert len(found.pairs) == 1
+    card = card_of(found, {"p": {"question": "?"}}, settings={}, sources=[], left_out={}, agreement=None)
+    assert any("100% of the chosen completions were cut off" in line for line in warnings_of(card))
+    assert best_completions(rows, threshold=0.5, truncated="avoid")[0] == []
+
+
 def test_completions_that_were_cut_off_are_avoided_or_dropped():
     rows = [scored("good", 1.0), scored("bad", 0.1), scored("cut", 0.0, truncated=True)]
 
@@ -228,6 +283,16 @@ def test_chosen_beats_rejected_and_all_counts_add_up(rows, margin, per_prompt, c
         assert not are_alike(pair.chosen.text, pair.rejected.text)
         assert pair.chosen.text.strip() != pair.rejected.text.strip()
         assert not (truncated == "drop" and (pair.chosen.truncated or pair.rejected.truncated))
+        if truncated == "avoid" and pair.chosen.truncated:
+            usable = [
+                one
+                for one in made
+                if one.prompt_id == pair.prompt_id and one.text.strip() and one.reward == one.reward
+            ]
+            whole = {one.text.strip() for one in usable} - {
+                one.text.strip() for one in usable if one.truncated
+            }
+            assert not whole
     assert sum(found.completions.values()) == len(made)
     assert sum(found.prompts.values()) == len({one.prompt_id for one in made})
     assert found.completions["in pairs"] == 2 * len(found.pairs)

@@ -126,3 +126,62 @@ def test_the_page_shows_pictures_and_hides_which_one_the_reward_prefers(tmp_path
     assert page.count("data:image/jpeg;base64,") == len(PAIRS.pairs)
     sides = [block.index("good") < block.index("=bad") for block in page.split("<section>")[1:]]
     assert 0 < sum(sides) < len(sides)
+
+
+def spreadsheet(path, change=lambda rows: rows, *, delimiter=",", encoding="utf-8-sig", header=str):
+    """The sheet as a spreadsheet saves it again, all choices those of the reward."""
+    rows = filled(path, lambda row: "a" if "good" in row["a"] else "b")
+    with path.open("w", encoding=encoding, newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow([header(name) for name in rows[0]])
+        writer.writerows(list(row.values()) for row in change(rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"delimiter": ";"},
+        {"delimiter": "\t", "encoding": "utf-16"},
+        {"encoding": "utf-8", "header": str.upper},
+        {"header": lambda name: f" {name.title()} "},
+        {"change": lambda rows: rows[::-1]},
+        {"change": lambda rows: rows + rows[:3]},
+        {"change": lambda rows: [row | {"choice": {"a": " Ａ", "b": "B "}[row["choice"]]} for row in rows]},
+        {"change": lambda rows: [row | {"pair": row["pair"][1:]} for row in rows]},  # as before the letter
+        {"change": lambda rows: [row | {"a": row["a"].replace(" ", "\r\n")} for row in rows]},
+        {"change": lambda rows: [*rows, dict.fromkeys(rows[0], "")]},
+    ],
+)
+def test_a_sheet_means_the_same_after_a_spreadsheet_had_it(tmp_path, saved):
+    pairs, agreement = import_review(spreadsheet(tmp_path / "sheet.csv", **saved), PAIRS)
+    assert agreement == 1.0
+    assert len(pairs.pairs) == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda rows: [*rows, rows[0] | {"choice": "b" if rows[0]["choice"] == "a" else "a"}],
+            "is there twice",
+        ),
+        (
+            lambda rows: [row | {"a": row["b"], "b": row["a"]} for row in rows],
+            "under a and b are not the answers",
+        ),
+        (lambda rows: [row | {"a": rows[-1]["a"]} for row in rows], "under a and b are not the answers"),
+        (lambda rows: [row | {"choice": "a b"} for row in rows], "choice: 'a b'"),
+        (lambda rows: [row | {"choice": "x"} for row in rows], "choice: 'x'"),
+        (lambda rows: [row | {"choice": "1"} for row in rows], "choice: '1'"),
+    ],
+)
+def test_a_sheet_that_says_two_things_is_refused(tmp_path, change, words):
+    with pytest.raises(UsageError, match=words):
+        import_review(spreadsheet(tmp_path / "sheet.csv", change), PAIRS)
+
+
+def test_no_spreadsheet_takes_the_name_of_a_pair_for_a_number():
+    from medgrpo.preference.review import pair_key
+
+    assert {pair_key(one)[0] for one in PAIRS.pairs} == {"p"}
