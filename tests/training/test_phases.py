@@ -72,5 +72,6 @@ def test_what_dynamic_sampling_draws_and_scores_again_counts(tiny_config, tmp_pa
     )
     (entry,) = json_objects(run(config, tmp_path / "run").log)
     assert entry["dynamic_sampling/rounds"] == 2
-    assert entry["time/reward"] >= 3 * 0.3
-    assert entry["time/update"] < 0.9
+    assert (
+        entry["time/reward"] >= 3
+    )  # each second counts once (see above), so none of these is another phase's

@@ -1,6 +1,7 @@
 //! Multiple choice: option letters and option texts.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use memchr::memchr;
 
@@ -445,6 +446,7 @@ fn chosen_of(words: &[Word<'_>], groups: &[Group]) -> Letters {
         .position(|g| !g.is_denied && Some(g.rank) == best);
     // "C: 60 %, D: 40 %" spreads over both
     let are_scored = groups.iter().filter(|g| g.is_scored).count() > 1;
+    let contradicted = contradicted(words, groups);
     for (index, group) in groups.iter().enumerate() {
         // "C, but it could be D"
         let takes_half = group.may_be && first.is_some_and(|f| f < index);
@@ -453,8 +455,7 @@ fn chosen_of(words: &[Word<'_>], groups: &[Group]) -> Letters {
             chosen.denied.extend(&group.options);
         } else if Some(group.rank) == best || is_spread {
             chosen.options.extend(&group.options);
-            chosen.is_hedged |=
-                group.is_hedged || group.is_asked || contradicts(words, group, groups);
+            chosen.is_hedged |= group.is_hedged || group.is_asked || contradicted[index];
         }
     }
     chosen.options.sort_unstable();
@@ -770,6 +771,7 @@ fn is_lettered(words: &[Word<'_>], at: usize) -> bool {
         .iter()
         .zip(&words[1..=at])
         .rev()
+        .take(LONGEST_SIDE) // a hostile text is letters alone
         .take_while(|(_, next)| next.before < Stop::Sentence)
         .map(|(word, _)| word)
         .find(|w| !is_between(w))
@@ -783,19 +785,42 @@ fn loses_comparison(between: &[Word<'_>]) -> bool {
         && between.iter().all(|w| w.before < Stop::Sentence)
 }
 
-/// "C or not C": what is chosen is denied in the same sentence.
-fn contradicts(words: &[Word<'_>], chosen: &Group, groups: &[Group]) -> bool {
-    groups.iter().filter(|g| g.is_denied).any(|denied| {
-        let (first, last) = if denied.start < chosen.start {
-            (denied.end, chosen.start)
-        } else {
-            (chosen.end, denied.start)
-        };
-        denied.options.iter().any(|o| chosen.options.contains(o))
-            && words[first..=last]
-                .iter()
-                .all(|w| w.before < Stop::Sentence)
-    })
+/// "C or not C": which groups hold an option that another denies in the same sentence.
+fn contradicted(words: &[Word<'_>], groups: &[Group]) -> Vec<bool> {
+    if !groups.iter().any(|g| g.is_denied) {
+        return vec![false; groups.len()];
+    }
+    let mut sentences = Vec::with_capacity(words.len());
+    let mut count = 0;
+    for word in words {
+        count += usize::from(word.before >= Stop::Sentence);
+        sentences.push(count);
+    }
+    let begins = |g: &Group| sentences[g.start];
+    let ends = |g: &Group| sentences[g.end - 1];
+    // an option that is denied before in the sentence where a group begins, or after in the one where it ends
+    let mut found = vec![false; groups.len()];
+    let mut denied = BTreeSet::new();
+    for (group, is_found) in groups.iter().zip(&mut found) {
+        *is_found |= group
+            .options
+            .iter()
+            .any(|o| denied.contains(&(begins(group), *o)));
+        if group.is_denied {
+            denied.extend(group.options.iter().map(|o| (ends(group), *o)));
+        }
+    }
+    denied.clear();
+    for (group, is_found) in groups.iter().zip(&mut found).rev() {
+        *is_found |= group
+            .options
+            .iter()
+            .any(|o| denied.contains(&(ends(group), *o)));
+        if group.is_denied {
+            denied.extend(group.options.iter().map(|o| (begins(group), *o)));
+        }
+    }
+    found
 }
 
 /// Where the clause of a letter begins, counted from the start of `words`, whose last is the letter.

@@ -156,13 +156,16 @@ impl Parsed {
                     && t.is_content()
                     && !is_general(t)
             };
-            let from = self.tokens[..at]
+            if !is_likeness {
+                continue;
+            }
+            let low = at.saturating_sub(LONGEST_PREDICATE);
+            let from = self.tokens[low..at]
                 .iter()
                 .rposition(|t| t.before >= Break::Semicolon)
-                .unwrap_or(0)
-                .max(at.saturating_sub(LONGEST_PREDICATE));
+                .map_or(low, |i| low + i);
             let mut sentence = self.tokens[from..at].iter();
-            if is_likeness && token.before < Break::Comma && sentence.any(|t| names(&t)) {
+            if token.before < Break::Comma && sentence.any(|t| names(&t)) {
                 self.tokens[at].role = Role::Instead;
             }
         }
@@ -341,15 +344,17 @@ impl Parsed {
             let mut is_aside = matches!(segment.opener, Opener::Than | Opener::Instead);
             let mut is_condition = false;
             let mut is_pending = false; // a denial has been read, and no word that it could deny
+            let mut taken_back = range.start; // what stands before is denied no more
             let mut is_of_clause = false; // "it is not true that": denies the whole clause, with the denial in it
             for at in range.clone() {
                 self.tokens[at].is_aside |= is_condition;
                 match self.tokens[at].role {
                     Role::Negation if is_of_clause => {
                         reach.undo(at, &mut self.tokens);
-                        for token in &mut self.tokens[range.start..at] {
+                        for token in &mut self.tokens[taken_back..at] {
                             token.is_negated = false;
                         }
+                        taken_back = at;
                         (is_denied, is_of_clause) = (false, false);
                     }
                     Role::Negation => {
@@ -848,7 +853,7 @@ impl DenialReach {
         for token in &mut tokens[self.from..at] {
             token.is_negated = false;
         }
-        self.done = at;
+        (self.done, self.from) = (at, at);
     }
 }
 

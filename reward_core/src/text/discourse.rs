@@ -138,9 +138,19 @@ impl Parsed {
 
     /// "A pneumothorax would show a pleural line.": the whole clause is only thought.
     fn set_aside_hypotheses(&mut self) {
+        let mut condition = None; // the sentence of the last "if"
+        let mut aside = None; // the segment that was set aside last, as long as all of it is
         for at in 1..self.tokens.len() {
+            let before = &self.tokens[at - 1];
+            if matches!(
+                self.word(before),
+                "if" | "if there were" | "were there" | "如果" | "若"
+            ) {
+                condition = Some(before.sentence);
+            }
             let token = self.tokens[at];
             let segment = self.segments[token.segment as usize];
+            let is_done = aside == Some(token.segment);
             let subject =
                 &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at];
             let names = subject.iter().any(|t| {
@@ -148,26 +158,27 @@ impl Parsed {
             });
             let answers = subject.iter().any(|t| t.role == Role::Conclude);
             if self.is_open_would(at) && names && !answers {
-                self.set_aside(
-                    segment.first as usize..segment.end as usize,
-                    Standing::Conceded,
-                );
-                continue;
-            }
-            if token.role == Role::Condition && is_hypothesis(self.word(&token)) {
-                let follows_if = self.tokens[..at].iter().any(|t| {
-                    t.sentence == token.sentence
-                        && matches!(
-                            self.word(t),
-                            "if" | "if there were" | "were there" | "如果" | "若"
-                        )
-                });
-                if (names || follows_if) && !answers {
+                if !is_done {
                     self.set_aside(
                         segment.first as usize..segment.end as usize,
                         Standing::Conceded,
                     );
+                    aside = Some(token.segment);
+                }
+                continue;
+            }
+            if token.role == Role::Condition && is_hypothesis(self.word(&token)) {
+                let follows_if = condition == Some(token.sentence);
+                if (names || follows_if) && !answers {
+                    if !is_done {
+                        self.set_aside(
+                            segment.first as usize..segment.end as usize,
+                            Standing::Conceded,
+                        );
+                        aside = Some(token.segment);
+                    }
                 } else {
+                    aside = None;
                     // "the diagnosis would be pneumonia" claims it
                     let rest = &self.tokens[at + 1..segment.end as usize];
                     let until = rest

@@ -21,6 +21,9 @@ use super::words::Break;
 /// Words of a question that a sentence repeats at its head to answer it.
 const LONGEST_FRAME: usize = 8;
 
+/// Words of a clause that are looked at beside one of its words.
+const LONGEST_CLAUSE: usize = 64;
+
 /// Judges `answer` against one reference in words.
 ///
 /// The first sentence that answers decides; what follows may only take it back.
@@ -810,11 +813,18 @@ impl<'a> Scope<'a> {
 
     /// "The appendix is thickened" beside the abscess that is wanted: tells of a part, and is no other disease.
     fn is_described_change(&self, token: &Token) -> bool {
-        let tokens = self
+        if !is_change(token) {
+            return false;
+        }
+        let segment = &self.answer.segments[token.segment as usize];
+        let at = self
             .answer
-            .of(&self.answer.segments[token.segment as usize]);
-        is_change(token)
-            && tokens.iter().any(|t| t.category == Category::Organ)
+            .tokens
+            .partition_point(|t| t.start < token.start);
+        let first = (segment.first as usize).max(at.saturating_sub(LONGEST_CLAUSE));
+        let end = (segment.end as usize).min(at + LONGEST_CLAUSE);
+        let tokens = &self.answer.tokens[first..end];
+        tokens.iter().any(|t| t.category == Category::Organ)
             && !tokens.iter().any(|t| self.is_wanted(t))
             && !self.reference.content().any(is_change)
     }
@@ -870,11 +880,13 @@ impl<'a> Scope<'a> {
         let segment = &self.answer.segments[token.segment as usize];
         // "周围可见脓肿", "next to it there is a mass": the verb begins what is found there
         let found_there = || {
-            self.answer.of(segment).iter().any(|t| {
-                t.start > segment.near
-                    && t.start < token.start
-                    && matches!(t.role, Role::Verb | Role::Affirm)
-            })
+            let before = |t: &Token| t.start < token.start;
+            let end = self.answer.tokens.partition_point(before);
+            let first = (segment.first as usize).max(end.saturating_sub(LONGEST_CLAUSE));
+            let mut lead = self.answer.tokens[first..end].iter().rev();
+            lead.by_ref()
+                .take_while(|t| t.start > segment.near)
+                .any(|t| matches!(t.role, Role::Verb | Role::Affirm))
         };
         let is_beside = || {
             let near = &self.answer.text[segment.near as usize..];
