@@ -620,7 +620,7 @@ fn first_sentence(answer: &Parsed, names: impl Fn(&Token) -> bool) -> u32 {
 /// The parts of the sum that a reference such as "3 + 4 = 7" writes.
 fn sum_in(parsed: &Parsed) -> Option<(f64, f64)> {
     parsed.tokens.windows(2).find_map(|pair| {
-        let gap = &parsed.text[pair[0].end as usize..pair[1].start as usize];
+        let gap = parsed.between(pair[0].end as usize, pair[1].start as usize);
         let is_sum = pair.iter().all(|t| t.role == Role::Number) && gap.trim() == "+";
         is_sum.then_some((pair[0].value, pair[1].value))
     })

@@ -284,7 +284,7 @@ impl Parsed {
         else {
             return false;
         };
-        let gap = &self.text[last.end as usize..later[0].start as usize];
+        let gap = self.between(last.end as usize, later[0].start as usize);
         // a Chinese sentence needs no verb: only short ones are items
         let item = later
             .iter()

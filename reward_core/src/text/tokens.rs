@@ -208,6 +208,11 @@ impl Parsed {
         self.settle_discourse();
     }
 
+    /// The text between two bytes; empty where one word reaches into the next.
+    pub(super) fn between(&self, start: usize, end: usize) -> &str {
+        self.text.get(start..end).unwrap_or_default()
+    }
+
     /// "No abnormality" says normal, "not normal" says abnormal.
     fn turn_denied_normality(&mut self) {
         let lexicon = Lexicon::get();
@@ -248,7 +253,9 @@ impl Parsed {
                 .tokens
                 .get(end)
                 .map_or(self.text.len(), |next| next.start as usize);
-            let asks = self.text[self.tokens[end - 1].end as usize..stop].contains('?');
+            let asks = self
+                .between(self.tokens[end - 1].end as usize, stop)
+                .contains('?');
             let mut first = end;
             while first > 0 && self.tokens[first - 1].sentence == sentence {
                 first -= 1;
