@@ -40,8 +40,11 @@ def in_parts(accelerator: Any, checkpoint: Path | None = None) -> Iterator[None]
         MedgrpoError: a table of contents holds more than such a table does.
     """
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is None:
+        yield
+        return
     tables = sorted(checkpoint.glob(f"*/{CONTENTS}")) if checkpoint is not None else []
-    if plugin is None or (checkpoint is not None and not tables):
+    if checkpoint is not None and not tables:
         yield
         return
     for table in tables:

@@ -798,29 +798,22 @@ fn contradicted(words: &[Word<'_>], groups: &[Group]) -> Vec<bool> {
     }
     let begins = |g: &Group| sentences[g.start];
     let ends = |g: &Group| sentences[g.end - 1];
-    // an option that is denied before in the sentence where a group begins, or after in the one where it ends
-    let mut found = vec![false; groups.len()];
-    let mut denied = BTreeSet::new();
-    for (group, is_found) in groups.iter().zip(&mut found) {
-        *is_found |= group
-            .options
-            .iter()
-            .any(|o| denied.contains(&(begins(group), *o)));
-        if group.is_denied {
-            denied.extend(group.options.iter().map(|o| (ends(group), *o)));
-        }
-    }
-    denied.clear();
-    for (group, is_found) in groups.iter().zip(&mut found).rev() {
-        *is_found |= group
-            .options
-            .iter()
-            .any(|o| denied.contains(&(ends(group), *o)));
-        if group.is_denied {
-            denied.extend(group.options.iter().map(|o| (begins(group), *o)));
-        }
-    }
-    found
+    // denied before, in the sentence where a group begins, or after, in the one where it ends: sentences are in order
+    let of = |at: &dyn Fn(&Group) -> usize| -> BTreeSet<(usize, usize)> {
+        let denied = groups.iter().filter(|g| g.is_denied);
+        denied
+            .flat_map(|g| g.options.iter().map(|o| (at(g), *o)))
+            .collect()
+    };
+    let (begun, ended) = (of(&begins), of(&ends));
+    groups
+        .iter()
+        .map(|g| {
+            g.options
+                .iter()
+                .any(|o| ended.contains(&(begins(g), *o)) || begun.contains(&(ends(g), *o)))
+        })
+        .collect()
 }
 
 /// Where the clause of a letter begins, counted from the start of `words`, whose last is the letter.

@@ -883,8 +883,9 @@ impl<'a> Scope<'a> {
             let before = |t: &Token| t.start < token.start;
             let end = self.answer.tokens.partition_point(before);
             let first = (segment.first as usize).max(end.saturating_sub(LONGEST_CLAUSE));
-            let mut lead = self.answer.tokens[first..end].iter().rev();
-            lead.by_ref()
+            self.answer.tokens[first..end]
+                .iter()
+                .rev()
                 .take_while(|t| t.start > segment.near)
                 .any(|t| matches!(t.role, Role::Verb | Role::Affirm))
         };
