@@ -19,7 +19,7 @@ LEADING_KEYS = ("stage", "step", "loss", "reward")
 
 
 class StepClock(TrainerCallback):
-    """Seconds per prompt of each step, without trial step, validations and checkpoints; where a step samples, also by phase.
+    """Seconds per prompt of each step, without trial step, validations and checkpoints, and by phase (of methods that sample all, else those that took any).
 
     It comes before the callbacks that take time at the end of a step.
     """
@@ -34,9 +34,12 @@ class StepClock(TrainerCallback):
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Stop it; the values join the step's log line."""
         plan, seconds = self._context.plan, self._context.clock.stop()
-        phases = (
-            {f"time/{phase}": value for phase, value in seconds.items()} if plan.method in SAMPLING else {}
-        )
+        has_all = plan.method in SAMPLING
+        phases = {
+            f"time/{phase}": value
+            for phase, value in seconds.items()
+            if has_all or value > 0 or phase == "update"
+        }
         self._context.add_pending({"s_per_prompt": sum(seconds.values()) / plan.prompts_per_step, **phases})
 
     def on_log(self, *_: Any, **__: Any) -> None:
