@@ -9,7 +9,7 @@ import re
 from functools import cache
 
 from medgrpo.cli.chinese_mistakes import KINDS, MISTAKES
-from medgrpo.cli.chinese_results import HEADS, RESULTS
+from medgrpo.cli.chinese_results import HEADS, PURPOSES, RESULTS
 
 COMMANDS = {
     "preprocess": "把原始图像与问答整理成经过检查的数据集。",
@@ -47,7 +47,7 @@ PAGES = {
     "runs": "列出这里的运行，最新的在前：预设、模型、数据、状态、最佳验证值。\n\n凡是接受运行的命令都认识 `latest` 一词，即列表中的第一个。",
     "presets": "列出预设，或显示某个预设的取值及理由。",
     "presets list": "列出各预设的用途和代价。",
-    "presets show": "显示预设的每个取值、它来自哪一层以及理由。",
+    "presets show": "显示预设设置了什么、每个取值来自哪一层以及理由。",
     "doctor": "检查已安装的组件、有哪些 GPU 以及由此能做什么；或在分享前检查一个文件夹。",
 }
 """Command -> the text of its help, without the example."""
@@ -230,6 +230,7 @@ HELP = {
     "Of a run folder, read the newest completions too: do they repeat each other?": "对运行文件夹还读取最新的回答：是否互相重复？",
     "Folder of runs; those that logs/ names are listed too.": "运行所在的文件夹；logs/ 中记录的也会列出。",
     "Show the newest N.": "显示最新的 N 个。",
+    "Also what keeps its default: every setting there is.": "也列出保持默认值的设置：全部设置。",
     "Name of a preset, or path of a .toml file.": "预设名或 .toml 文件路径。",
     "With the layer used when no model is named.": "包含未指定模型时使用的那一层。",
     "List what in FOLDER would identify a person or a machine; exit 1 if anything does.": "列出文件夹中可能识别个人或机器的内容；若有则以 1 退出。",
@@ -337,6 +338,8 @@ def in_chinese(line: str) -> str:
     """The line in Chinese; as it is where no pattern fits. What follows `error:` and the like is looked up too."""
     if line in WORDS:
         return WORDS[line]
+    if line in PURPOSES:
+        return PURPOSES[line]
     if line.strip() in HEADS:
         return HEADS[line.strip()]
     if (of_a_kind := re.fullmatch(r"no ([\w -]+?) called (.*)", line, re.DOTALL)) is not None:

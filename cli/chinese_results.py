@@ -90,7 +90,40 @@ HEADS = {
 }
 """English title or column -> Chinese. Names of metrics, settings and phases stay: they are typed and searched for."""
 
+PURPOSES = {
+    "GRPO with LoRA for structured medical VQA; the default": "用 LoRA 做结构化医学问答的 GRPO；默认预设",
+    "slower and safer than balanced: half the learning rate, a KL term, format and answer first":
+        "比 balanced 更慢更稳：学习率减半、加 KL 项、优先格式与答案",
+    "DAPO: groups without spread are replaced, higher upper clip, soft length penalty": "DAPO：替换得分无差异的组、放宽上截断、柔性长度惩罚",
+    "what the demo-size model needs; laid over any preset when no --model is given": "演示模型所需的设置；不给 --model 时叠加在任何预设上",
+    "boxes as JSON: SFT, then GRPO on overlap (IoU, F1) with the reference boxes": "以 JSON 输出检测框：先 SFT，再按与参考框的重叠（IoU、F1）做 GRPO",
+    "Dr. GRPO: no division by length or by the group's spread": "Dr. GRPO：不除以长度，也不除以组内标准差",
+    "GSPO: clips whole completions instead of tokens, two updates per sampled batch": "GSPO：按整个回答而非词元截断，每批采样更新两次",
+    "the longest run, for figures to publish": "最长的运行，用于发表结果",
+    "balanced over a 4-bit base, for models that do not fit otherwise": "在 4 位量化基座上的 balanced，用于显存放不下的模型",
+    "a full run once verify looks right": "verify 正常之后的完整运行",
+    "a 3B model on one 12 GB GPU": "在一张 12 GB 显卡上训练 3B 模型",
+    "a 3B model on one 16 GB GPU": "在一张 16 GB 显卡上训练 3B 模型",
+    "a 3B model on one 24 GB GPU": "在一张 24 GB 显卡上训练 3B 模型",
+    "text-only medical QA in three stages: SFT, GRPO (beta .001), GRPO (beta .01, lower rate)":
+        "纯文本医学问答，三个阶段：SFT、GRPO（beta .001）、GRPO（beta .01，学习率更低）",
+    "check that data, rewards and model work together": "检查数据、奖励和模型能否配合",
+    "mask policy gradient of a Sa2VA-26B on two to four 80 GB GPUs (ZeRO-3)": "在两到四张 80 GB 显卡上（ZeRO-3）对 Sa2VA-26B 做掩膜策略梯度",
+    "mask policy gradient on 1000 pictures, three epochs": "在 1000 张图像上做掩膜策略梯度，三轮",
+    "mask policy gradient on 200 pictures, two epochs": "在 200 张图像上做掩膜策略梯度，两轮",
+    "mask policy gradient on 50 training and 20 validation pictures, once through: does it run, does it move?":
+        "50 张训练、20 张验证图像，过一遍：能否运行、是否有变化",
+    "the built-in U-Net by soft Dice, then by reward: a laptop's quarter of an hour": "内置 U-Net：先用软 Dice，再用奖励；笔记本电脑约一刻钟",
+    "SFT first, then GRPO from its weights, in one run": "一次运行内先 SFT，再从其权重做 GRPO",
+}  # fmt: skip
+"""What a preset is for -> in Chinese."""
+
 RESULTS = (
+    ("hours and GiB: {rows} rows on an {card}, by estimate-time", "小时和 GiB：{rows} 条样本、一张 {card}，由 estimate-time 估计"),
+    ("the original values of 2024 are kept as NAME-2024: {names}", "2024 年的原始取值保留为 名称-2024：{names}"),
+    ("{count} further settings keep their defaults: {line}", "另有 {count} 项设置保持默认值：{line}"),
+    ("costs: {text}", "代价：{text}"),
+    ("launch: {text}", "启动：{text}"),
     ("next: the same with --html: one page with curves and answers", "下一步：同一行加 --html，得到含曲线和回答的网页"),
     ("next: {line}", "下一步：{line}"),
     ("{n} questions about {images} images; 95 % intervals by image", "{n} 个问题，{images} 张图像；95 % 区间，按图像聚类"),
