@@ -122,6 +122,7 @@ RESULTS = (
     ("hours and GiB: {rows} rows on an {card}, by estimate-time", "小时和 GiB：{rows} 条样本、一张 {card}，由 estimate-time 估计"),
     ("the original values of 2024 are kept as NAME-2024: {names}", "2024 年的原始取值保留为 名称-2024：{names}"),
     ("{count} further settings keep their defaults: {line}", "另有 {count} 项设置保持默认值：{line}"),
+    ("a wider terminal and --json also show: {names}", "更宽的终端和 --json 还会显示：{names}"),
     ("costs: {text}", "代价：{text}"),
     ("launch: {text}", "启动：{text}"),
     ("next: the same with --html: one page with curves and answers", "下一步：同一行加 --html，得到含曲线和回答的网页"),

@@ -145,10 +145,19 @@ class Output:
             table.add_row(*map(Text, line))  # Text: model output is never markup
         console.print(table)
 
-    def lines(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, cut: int = 1) -> None:
-        """A table of one line a row, on stdout: on a terminal the column `cut` is cut to what fits.
+    def lines(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        cut: Sequence[int] = (),
+        spare: Sequence[int] = (),
+    ) -> None:
+        """A table of one line a row, on stdout. On a terminal it is made to fit; files and pipes get it whole.
 
-        Files and pipes get it whole. Numbers, and what looks like one, stand to the right.
+        Args:
+            cut: columns that may be cut with an ellipsis, the least needed first.
+            spare: columns that are left out where that is not enough, the least needed first; a line names them.
         """
         if self.as_json:
             return
@@ -161,13 +170,23 @@ class Output:
         heads = [spoken(column) for column in columns]
         console = Console()
         widths = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
-        frame = 3 * len(widths) + 1
+        kept = list(range(len(widths)))
+
+        def excess() -> int:
+            return sum(widths[place] + 3 for place in kept) + 1 - console.width
+
         if console.is_terminal:
-            left = console.width - frame - sum(widths) + widths[cut]
-            if left < LEAST_CUT:
+            for place in spare:
+                if excess() > sum(max(0, widths[one] - LEAST_CUT) for one in cut if one in kept):
+                    kept.remove(place)
+            for place in (place for place in cut if place in kept):
+                widths[place] = max(min(widths[place], LEAST_CUT), widths[place] - max(0, excess()))
+            if excess() > 0:
                 self.table("", columns, cells)
                 return
-            widths[cut] = min(widths[cut], left)
+        console.width = max(console.width, console.width + excess())
+        left_out = [heads[place] for place in range(len(widths)) if place not in kept]
+        heads, widths, *cells = ([row[place] for place in kept] for row in (heads, widths, *cells))
         table = Table()
         for place, head in enumerate(heads):
             told = {row[place] for row in cells} - {"–"}
@@ -181,8 +200,9 @@ class Output:
             )
         for line in cells:
             table.add_row(*map(Text, line))
-        console.width = max(console.width, sum(widths) + frame)
         console.print(table)
+        if left_out:
+            self.note(f"a wider terminal and --json also show: {', '.join(left_out)}")
 
     def result(self, document: dict[str, Any]) -> None:
         """The JSON document of the command, on stdout, if it was asked for. NaN becomes null."""

@@ -41,6 +41,7 @@ def list_presets(as_json: JsonOption = False, quiet: QuietOption = False) -> Non
     output.lines(
         ["preset", "for", "hours", "GiB"],
         [(p.name, spoken(p.purpose), *_hours_and_memory(estimated[p.name])) for p in now],
+        cut=(1,),
     )
     output.text(f"hours and GiB: {ROWS:,} rows on an {CARD}, by estimate-time")
     kept = ", ".join(preset.name.removesuffix(KEPT) for preset in presets if preset.name.endswith(KEPT))

@@ -114,7 +114,7 @@ def test_a_table_of_lines_is_cut_on_a_terminal_alone(width, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
     for stream, whole in ((Terminal(), width in (120, 30)), (io.StringIO(), True)):
         monkeypatch.setattr(sys, "stdout", stream)
-        Output().lines(["preset", "for", "hours", "GiB"], rows)
+        Output().lines(["preset", "for", "hours", "GiB"], rows, cut=(1,))
         said = stream.getvalue()
         assert (purpose in said or (width == 30 and "one run" in said)) == whole
         assert "conservative" in said
@@ -122,3 +122,25 @@ def test_a_table_of_lines_is_cut_on_a_terminal_alone(width, monkeypatch):
         if stream.isatty() and width > 30:
             assert len(said.splitlines()) == len(rows) + 4
             assert max(map(cell_len, re.sub(r"\x1b\[[\d;]*m", "", said).splitlines())) <= width
+
+
+def test_a_table_of_lines_leaves_out_what_is_spare_and_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    row = [
+        "runs/balanced-20261130-1",
+        "balanced (grpo)",
+        "Qwen/Qwen2.5-VL-3B",
+        "…/demo/data",
+        "finished, step 100",
+        "answer_match 0.852",
+    ]
+    columns = ["run", "preset", "model", "data", "status", "best"]
+    for width, lost in ((120, ""), (80, "model, data"), (70, "preset, model, data")):
+        monkeypatch.setenv("COLUMNS", str(width))
+        sys.stdout.truncate(0)
+        Output().lines(columns, [row] * 3, cut=(3, 2, 1), spare=(3, 2, 1))
+        lines = re.sub(r"\x1b\[[\d;]*m|\0", "", sys.stdout.getvalue()).splitlines()
+        assert len(lines) == 3 + 4
+        assert max(map(cell_len, lines)) <= width
+        told = capsys.readouterr().err
+        assert told.strip().endswith(lost) if lost else not told
