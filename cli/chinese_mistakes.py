@@ -126,4 +126,4 @@ MISTAKES = (
     ("--params 7B for a model of that size", "这个大小的模型用 --params 7B"),
     ("choose another folder, as with --output", "换一个文件夹，例如用 --output"),
 )  # fmt: skip
-"""Answers to wrong calls; more particular ones stand before."""
+"""Answers to wrong calls."""
