@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import dataclass, replace
 from math import ceil
@@ -18,7 +17,7 @@ from medgrpo.estimate.interval import PROBED
 from medgrpo.estimate.memory import GIB, Memory
 from medgrpo.estimate.time import phases
 from medgrpo.estimate.workload import Workload
-from medgrpo.records import json_objects
+from medgrpo.run_files import log_entries, training_info
 
 LEAST_BATCHES, MOST_BATCHES = 3, 12
 SECONDS = 15.0
@@ -117,8 +116,8 @@ def _train(
     )
     output = folder / "run"
     train(probe, name="probe", reporter=SilentReporter(), output=output, logs=None)
-    peak = json.loads((output / "training_info.json").read_text(encoding="utf-8")).get("peak_memory_gib")
-    return [entry for entry in json_objects(output / "log.jsonl") if "s_per_prompt" in entry], peak
+    peak = training_info(output).get("peak_memory_gib")
+    return [entry for entry in log_entries(output / "log.jsonl") if "s_per_prompt" in entry], peak
 
 
 def _has_sizes(data: Path | None) -> bool:

@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 
 from medgrpo.figures import LESS, direction
 from medgrpo.methods import SAMPLING
-from medgrpo.records import json_objects
+from medgrpo.run_files import log_entries
 from medgrpo.runs.health import HealthMonitor
 from medgrpo.training.run.checkpoints import discard, previous_of
 from medgrpo.training.run.context import StageContext
@@ -123,7 +123,7 @@ class RunLog(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The health rules look back over the whole stage, also over what was trained before a resume."""
-        for entry in json_objects(self._context.stage.log):
+        for entry in log_entries(self._context.stage.log):
             self._health.update(entry)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
