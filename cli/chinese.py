@@ -100,7 +100,7 @@ HELP = {
     "Method of the main stage.": "主阶段的方法。",
     "Spread the model with PyTorch's FSDP2.": "用 PyTorch 的 FSDP2 分布模型。",
     "Size of a model that is in no table, such as 7B.": "不在表中的模型的大小，如 7B。",
-    "Train three real steps here, largest rows first, and correct by them.": "在本机实训三步（最大的行在先），并据此校正。",
+    "Train a few real steps here, largest rows first, and correct by them.": "在本机实训几步（最大的行在先），并据此校正。",
     "Explain how a run differs from its estimate, by phase.": "按阶段说明某次运行与其估计的差别。",
     "Also write a page with a small plot.": "另外写出一个带小图的网页。",
     "How boxes are written: pixels of the picture, 0-1000 or 0-1 of its sides. Default: as recorded beside the weights, else as the model's family does.": "框的写法：图像像素、边长的 0-1000 或 0-1。默认：按权重旁的记录，否则按模型家族。",

@@ -58,7 +58,7 @@ def estimate_time(
     ] = None,
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="Train three real steps here, largest rows first, and correct by them."),
+        typer.Option("--probe", help="Train a few real steps here, largest rows first, and correct by them."),
     ] = False,
     from_run: Annotated[
         Path | None,
