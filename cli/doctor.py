@@ -87,10 +87,10 @@ def doctor(
     )
     rows = [
         (
-            spoken(check["check"]),
+            spoken(str(check["check"])),
             spoken("yes" if check["ok"] else "no"),
-            spoken(check["found"]),
-            "" if check["ok"] else spoken(check["remedy"]),
+            spoken(str(check["found"])),
+            "" if check["ok"] else spoken(str(check["remedy"])),
         )
         for check in checks
     ]

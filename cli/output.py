@@ -186,7 +186,8 @@ class Output:
                 return
         console.width = max(console.width, console.width + excess())
         left_out = [heads[place] for place in range(len(widths)) if place not in kept]
-        heads, widths, *cells = ([row[place] for place in kept] for row in (heads, widths, *cells))
+        heads, *cells = ([row[place] for place in kept] for row in (heads, *cells))
+        widths = [widths[place] for place in kept]
         table = Table()
         for place, head in enumerate(heads):
             told = {row[place] for row in cells} - {"–"}
