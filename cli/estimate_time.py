@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import JsonOption, Output, QuietOption, spoken
 
 if TYPE_CHECKING:
     from medgrpo.estimate.estimate import Estimate
@@ -187,7 +187,7 @@ def _print(out: Output, document: dict[str, Any], *, show_all: bool) -> None:
     else:
         out.text(peak)
     if document["advice"]:
-        rows = [(entry["change"], entry["saving"], entry["costs"]) for entry in document["advice"]]
+        rows = [(entry["change"], entry["saving"], spoken(entry["costs"])) for entry in document["advice"]]
         out.table("What would save most", ["change", "saves", "costs"], rows)
 
 
