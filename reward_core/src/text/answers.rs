@@ -4,6 +4,7 @@
 //! (side, negation, plane, modality, opposite words, extra items, hedges) win over any overlap.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::choices::Options;
 use super::claims::Kinds;
@@ -25,6 +26,8 @@ use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 /// What a row asks and accepts, read once for all its completions.
 #[derive(Clone, Debug)]
 pub struct Prompt {
+    /// Another one for each prompt that is read; copies share it, as they judge alike.
+    id: u64,
     question: Option<Question>,
     references: Vec<Reference>,
     options: Options,
@@ -97,7 +100,9 @@ impl Prompt {
             property.retain(is_comparative); // "Which lung has the larger effusion?"
         }
         let asked = asked_denials(question.as_ref());
+        static READ: AtomicU64 = AtomicU64::new(1);
         Self {
+            id: READ.fetch_add(1, Ordering::Relaxed),
             question,
             references,
             options,
@@ -107,6 +112,12 @@ impl Prompt {
             asks_view,
             asked,
         }
+    }
+
+    /// What tells this prompt from every other one.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
     }
 
     /// Whether there is nothing to compare with.

@@ -379,7 +379,8 @@ impl Parsed {
                 + 1;
             let reach = self.before_question_mark(at, reach);
             let keys = self.words[at..at + reach].iter().map(|w| w.0);
-            let known = lexicon.longest(keys.clone()).map_or(0, |found| found.1);
+            let found = lexicon.longest(keys);
+            let known = found.map_or(0, |found| found.1);
             if let Some(concept) = self.side_letter(at, lexicon).filter(|_| known < 2) {
                 token.concept = concept;
                 token.category = Category::Side;
@@ -388,8 +389,7 @@ impl Parsed {
                 at += 1;
                 continue;
             }
-            let found = lexicon.longest(keys);
-            if let Some((key, length)) = self.non_word(at, found.map_or(0, |f| f.1)) {
+            if let Some((key, length)) = self.non_word(at, known) {
                 token.key = key;
                 token.end = self.words[at + length - 1].2;
                 self.tokens.push(token);
