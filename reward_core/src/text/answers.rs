@@ -5,10 +5,12 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 use super::choices::Options;
 use super::claims::Kinds;
 use super::clauses::{says_of_place, Opener};
+use super::general::asks_in_general;
 use super::lexicon::{Category, Role};
 use super::normalise::normalise;
 use super::notation::is_bare_value;
@@ -41,6 +43,8 @@ pub struct Prompt {
     asks_view: bool,
     /// Words of denial that question or reference name as what is asked for.
     asked: Vec<Asked>,
+    /// What is so in general claims nothing here: the question is about a picture.
+    is_of_case: OnceLock<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,31 +62,33 @@ impl Prompt {
             _ => options,
         };
         let question = question.filter(|q| !q.trim().is_empty()).map(Question::new);
-        let is_view = |text: &str| {
-            Parsed::new(text)
-                .content()
-                .any(|t| t.category == Category::Plane)
-        };
-        let asks_view = match &question {
-            Some(question) => question.asks_view,
-            None => true,
-        } || references.iter().any(|r| is_view(r.as_ref()));
         let mut options = options;
         options.asks_false = question.as_ref().is_some_and(asks_false);
         options.asks_least = question
             .as_ref()
             .is_some_and(|q| q.parsed.text.contains("least") || q.parsed.text.contains("最不"));
+        let scale = question.as_ref().and_then(|q| q.scale);
+        let asked = asked_denials(question.as_ref());
+        let read: Vec<(Cow<'_, str>, Parsed)> = references
+            .iter()
+            .flat_map(|r| alternatives(r.as_ref()))
+            .map(|r| on_scale(scale, r))
+            .map(|r| {
+                let parsed = read_reference(&r, question.as_ref(), &asked);
+                (r, parsed)
+            })
+            .collect();
+        let is_view = |parsed: &Parsed| parsed.content().any(|t| t.category == Category::Plane);
+        let asks_view = question.as_ref().is_none_or(|q| q.asks_view)
+            || read.iter().any(|(_, parsed)| is_view(parsed));
         if asks_view {
             for (_, option) in &mut options.items {
                 option.read_lateral_as_view();
             }
         }
-        let scale = question.as_ref().and_then(|q| q.scale);
-        let references: Vec<Reference> = references
-            .iter()
-            .flat_map(|r| alternatives(r.as_ref()))
-            .map(|r| on_scale(scale, r))
-            .map(|r| Reference::new(&r, question.as_ref(), &options, asks_view))
+        let references: Vec<Reference> = read
+            .into_iter()
+            .map(|(r, parsed)| Reference::new(&r, parsed, question.as_ref(), &options, asks_view))
             .collect();
         let required = || references.iter().flat_map(|r| r.named(&options));
         let kinds = Kinds::of(required());
@@ -99,7 +105,6 @@ impl Prompt {
         if property.iter().any(is_comparative) {
             property.retain(is_comparative); // "Which lung has the larger effusion?"
         }
-        let asked = asked_denials(question.as_ref());
         static READ: AtomicU64 = AtomicU64::new(1);
         Self {
             id: READ.fetch_add(1, Ordering::Relaxed),
@@ -111,6 +116,7 @@ impl Prompt {
             property,
             asks_view,
             asked,
+            is_of_case: OnceLock::new(),
         }
     }
 
@@ -136,7 +142,7 @@ impl Prompt {
         let spelt = self
             .question
             .as_ref()
-            .and_then(|q| spell_acronyms(&q.acronyms, answer));
+            .and_then(|q| spell_acronyms(q, answer));
         scratch.read(&on_scale(
             self.question.as_ref().and_then(|q| q.scale),
             spelt.as_deref().unwrap_or(answer),
@@ -170,6 +176,14 @@ impl Prompt {
         best.unwrap_or(Verdict::reject(Rule::NoReference))
     }
 
+    /// Whether the question is about a picture, not about what is so in general.
+    fn is_of_case(&self) -> bool {
+        *self.is_of_case.get_or_init(|| {
+            let question = self.question.as_ref();
+            self.options.is_empty() && question.is_some_and(|q| !asks_in_general(q))
+        })
+    }
+
     /// Sets aside what the answer does not stand by, or what does not speak to the question.
     fn settle(&self, answer: &mut Parsed) {
         if self.question.as_ref().is_some_and(|q| q.asks_clearness) {
@@ -177,6 +191,9 @@ impl Prompt {
         }
         if self.asks_view {
             answer.read_lateral_as_view();
+        }
+        if answer.hints.has(Hints::GENERAL) && self.is_of_case() {
+            answer.settle_general();
         }
         let has_parts = answer.segments.len() > 1;
         if self
@@ -375,15 +392,15 @@ fn asks_false(question: &Question) -> bool {
 }
 
 /// The answer with the initials of the question's words spelt out ("ER" where the estrogen receptor is asked about).
-fn spell_acronyms(acronyms: &[(String, String)], answer: &str) -> Option<String> {
+fn spell_acronyms(question: &Question, answer: &str) -> Option<String> {
     let has_capitals = answer
         .as_bytes()
         .windows(2)
         .any(|w| w[0].is_ascii_uppercase() && w[1].is_ascii_uppercase());
-    if acronyms.is_empty() || answer.len() > LONGEST_SPELT || !has_capitals {
+    if answer.len() > LONGEST_SPELT || !has_capitals {
         return None;
     }
-    acronyms.iter().find_map(|(short, words)| {
+    question.acronyms().iter().find_map(|(short, words)| {
         let is_edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
         answer.match_indices(short.as_str()).find_map(|(at, _)| {
             let (before, after) = (&answer[..at], &answer[at + short.len()..]);
@@ -435,14 +452,15 @@ pub fn alternatives(reference: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Reference {
-    fn new(raw: &str, question: Option<&Question>, options: &Options, asks_view: bool) -> Self {
-        let mut parsed = Parsed::beside(asked_denials(question));
-        parsed.read(raw);
+    fn new(
+        raw: &str,
+        mut parsed: Parsed,
+        question: Option<&Question>,
+        options: &Options,
+        asks_view: bool,
+    ) -> Self {
         if asks_view {
             parsed.read_lateral_as_view();
-        }
-        if question.is_some_and(|q| q.asks_clearness) {
-            parsed.read_unclear();
         }
         let target = target_of(raw, &parsed, question, options);
         Self { parsed, target }
@@ -456,6 +474,16 @@ impl Reference {
             _ => Box::new(std::iter::empty()),
         }
     }
+}
+
+/// What a reference says beside its question.
+fn read_reference(raw: &str, question: Option<&Question>, asked: &[Asked]) -> Parsed {
+    let mut parsed = Parsed::beside(asked.to_vec());
+    parsed.read(raw);
+    if question.is_some_and(|q| q.asks_clearness) {
+        parsed.read_unclear();
+    }
+    parsed
 }
 
 /// Words of denial that the question asks about: "What stopped?" and "It stopped."; "Is there rejection?" and "is being

@@ -349,11 +349,9 @@ impl Parsed {
             for at in range.clone() {
                 self.tokens[at].is_aside |= is_condition;
                 match self.tokens[at].role {
-                    Role::Negation if is_of_clause => {
+                    Role::Negation | Role::NegationBack if is_of_clause => {
                         reach.undo(at, &mut self.tokens);
-                        for token in &mut self.tokens[taken_back..at] {
-                            token.is_negated = false;
-                        }
+                        self.undo_denied(taken_back..at);
                         taken_back = at;
                         (is_denied, is_of_clause) = (false, false);
                     }
@@ -371,6 +369,11 @@ impl Parsed {
                     }
                     Role::No if self.tokens[at].key == ANSWER_NO => {
                         (is_denied, is_pending) = (false, false);
+                    }
+                    Role::No if is_of_clause && !is_pending => {
+                        self.undo_denied(taken_back..at);
+                        taken_back = at;
+                        (is_denied, is_of_clause) = (false, false);
                     }
                     Role::No => {
                         is_denied = !(is_pending && is_denied);
@@ -402,7 +405,7 @@ impl Parsed {
 
     /// "No deviation from the midline": what something does not depart from is not denied.
     fn settle_departure(&mut self) {
-        let Some(deviation) = super::lexicon::Lexicon::get().concept("finding.deviation") else {
+        let Some(deviation) = super::lexicon::known!("finding.deviation") else {
             return;
         };
         for segment in &self.segments {
@@ -738,6 +741,12 @@ impl Parsed {
         })
     }
 
+    fn undo_denied(&mut self, range: std::ops::Range<usize>) {
+        for token in &mut self.tokens[range] {
+            token.is_negated = false;
+        }
+    }
+
     /// "It is not the case that", "it is wrong to say that": what is denied is a whole clause.
     fn denies_clause(&self, at: usize) -> bool {
         let word = self.word(&self.tokens[at]);
@@ -916,7 +925,7 @@ fn is_own_clause(segments: &[Segment], tokens: &[Token], index: usize) -> bool {
 /// "Cholecystectomy": what it was done for is not there any more.
 fn is_operation(token: &Token) -> bool {
     let lexicon = super::lexicon::Lexicon::get();
-    lexicon.concept("other.surgery").is_some_and(|surgery| {
+    super::lexicon::known!("other.surgery").is_some_and(|surgery| {
         token.concept == surgery
             || lexicon
                 .concepts

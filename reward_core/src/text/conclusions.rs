@@ -160,7 +160,7 @@ impl Parsed {
 
     /// "With mediastinal shift to the left": the side is where something went, not where the thing asked about is.
     pub(super) fn settle_shift(&mut self, question: Option<&Question>) {
-        let Some(deviation) = super::lexicon::Lexicon::get().concept("finding.deviation") else {
+        let Some(deviation) = super::lexicon::known!("finding.deviation") else {
             return;
         };
         if question.is_some_and(|q| q.parsed.content().any(|t| t.concept == deviation)) {

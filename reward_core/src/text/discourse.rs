@@ -10,6 +10,8 @@ use super::words::Break;
 fn is_hypothesis(words: &str) -> bool {
     words.starts_with("would")
         || words.contains("suspected")
+        || words.starts_with("were the ")
+        || words == "prompted"
         || words.starts_with("was ")
         || words.starts_with("mention")
 }

@@ -343,6 +343,8 @@ impl Parsed {
                     | "assessing"
                     | "evaluating"
                     | "scanning"
+                    | "imaged"
+                    | "scanned"
                     | "reviewed"
                     | "compared"
                     | "checked"
@@ -663,6 +665,5 @@ pub fn is_comparative(token: &Token) -> bool {
 
 /// "Mass".
 fn is_mass(token: &Token) -> bool {
-    use super::lexicon::Lexicon;
-    Lexicon::get().concept("finding.mass") == Some(token.concept)
+    super::lexicon::known!("finding.mass") == Some(token.concept)
 }
