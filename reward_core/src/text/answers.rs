@@ -11,7 +11,7 @@ use super::choices::Options;
 use super::claims::Kinds;
 use super::clauses::{says_of_place, Opener};
 use super::general::asks_in_general;
-use super::lexicon::{Category, Role};
+use super::lexicon::{known, Category, Role};
 use super::normalise::normalise;
 use super::notation::is_bare_value;
 use super::numbers::{quantities, Dimension, Quantity};
@@ -143,10 +143,12 @@ impl Prompt {
             .question
             .as_ref()
             .and_then(|q| spell_acronyms(q, answer));
-        scratch.read(&on_scale(
-            self.question.as_ref().and_then(|q| q.scale),
-            spelt.as_deref().unwrap_or(answer),
-        ));
+        let scale = self.question.as_ref().and_then(|q| q.scale);
+        let mut said = spelt.as_deref().unwrap_or(answer);
+        if scale.is_some() && !self.references.iter().any(|r| sum_in(&r.parsed).is_some()) {
+            said = without_sum(said);
+        }
+        scratch.read(&on_scale(scale, said));
         self.settle(scratch);
         let answer_parsed = &*scratch;
         if answer_parsed.tokens.is_empty() {
@@ -222,6 +224,9 @@ impl Prompt {
         }
         if has_parts {
             answer.retract_at_no();
+            if let Some(question) = &self.question {
+                answer.settle_course(question);
+            }
         }
         if has_parts && self.kinds.has(Category::Finding) && answer.hints.has(Hints::LIKELIEST) {
             answer.settle_likeliest();
@@ -435,10 +440,23 @@ fn on_scale<'a>(scale: Option<&str>, text: &'a str) -> Cow<'a, str> {
 /// Bytes of an answer that may be a bare value with what stands around it.
 const LONGEST_VALUE: usize = 96;
 
+/// "7" of "3 + 4 = 7".
+fn without_sum(text: &str) -> &str {
+    let is_sum = |parts: &str| {
+        parts.contains('+')
+            && parts
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b == b'+' || b == b' ')
+    };
+    match text.rsplit_once('=') {
+        Some((parts, total)) if text.len() <= LONGEST_VALUE && is_sum(parts) => total,
+        _ => text,
+    }
+}
+
 /// "9 out of 10", "9 points", "9分" are 9.
 fn without_points(text: &str) -> &str {
     let is_mark = |c: char| c.is_whitespace() || "*\"'`()[].。".contains(c);
-    let text = text.trim_matches(is_mark);
     [" out of 10", "/10", " points", " point", "分"]
         .iter()
         .find_map(|suffix| text.strip_suffix(suffix))
@@ -699,7 +717,17 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
             .tokens
             .iter()
             .any(|t| t.is_stated() && side_bits(t) == 3);
-        return if is_none && says_none && is_sure || is_pair && names_both {
+        let is_one = wanted.len() == 1
+            && (wanted[0].value - 1.0).abs() < f64::EPSILON
+            && wanted[0].dimension == Dimension::Count;
+        let says_solitary = answer
+            .tokens
+            .iter()
+            .any(|t| t.is_stated() && Some(t.concept) == known!("attribute.solitary"));
+        return if is_none && says_none && is_sure
+            || is_pair && names_both
+            || is_one && says_solitary
+        {
             Verdict::accept(Rule::Number)
         } else {
             Verdict::reject(Rule::Number)

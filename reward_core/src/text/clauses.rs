@@ -667,6 +667,21 @@ impl Parsed {
         }
     }
 
+    /// "左侧……不，右侧…": a 不 with marks on both sides takes back.
+    fn settle_lone_no(&mut self) {
+        for at in 1..self.tokens.len().saturating_sub(1) {
+            let token = self.tokens[at];
+            if token.role == Role::Negation
+                && token.before >= Break::Comma
+                && self.tokens[at + 1].before >= Break::Comma
+                && self.word(&token) == "不"
+            {
+                self.tokens[at].role = Role::No;
+                self.tokens[at].key = ANSWER_NO;
+            }
+        }
+    }
+
     /// Tells "no" that answers ("No, …", "no it is …") from "no" that denies ("no effusion").
     fn settle_leading_no(&mut self) {
         if self.tokens.len() > 1
@@ -683,6 +698,7 @@ impl Parsed {
                 _ => {}
             }
         }
+        self.settle_lone_no();
         for at in 0..self.tokens.len() {
             // "absolutely not"
             let next = self.tokens.get(at + 1).copied();
@@ -751,7 +767,7 @@ impl Parsed {
     fn denies_clause(&self, at: usize) -> bool {
         let word = self.word(&self.tokens[at]);
         word.ends_with("that")
-            || word.ends_with("to say")
+            || word.contains(" to ")
             || matches!(word, "deny" | "doubt" | "不能说" | "不是说" | "并不是说")
     }
 

@@ -1,6 +1,7 @@
 //! Requests, hypotheses, concessions and retractions: clauses that an answer does not stand by.
 
 use super::claims::Standing;
+use super::clauses::Opener;
 use super::lexicon::{Category, Role};
 use super::relations::is_related;
 use super::tokens::{Hints, Parsed, Token};
@@ -158,6 +159,11 @@ impl Parsed {
             let names = subject.iter().any(|t| {
                 matches!(t.category, Category::Finding | Category::Unknown) && t.is_content()
             });
+            let is_occasion = token.role == Role::Condition
+                && ["was the ", "were the ", "prompted"]
+                    .iter()
+                    .any(|w| self.word(&token).starts_with(w));
+            let names = names || is_occasion && subject.iter().any(|t| t.is_content());
             let answers = subject.iter().any(|t| t.role == Role::Conclude);
             if self.is_open_would(at) && names && !answers {
                 if !is_done {
@@ -236,7 +242,15 @@ impl Parsed {
         let token = &self.tokens[at];
         let word = self.word(token);
         let segment = &self.segments[token.segment as usize];
-        (word.starts_with("was ") || word.starts_with("were "))
+        let is_last = at + 1 == segment.end as usize
+            && self
+                .segments
+                .get(token.segment as usize + 1)
+                .is_some_and(|next| next.opener == Opener::Contrast)
+            && !self.tokens[segment.first as usize..at]
+                .iter()
+                .any(|t| matches!(t.role, Role::Yes | Role::No)); // "it looks like a PET at first, but …"
+        (word.starts_with("was ") || word.starts_with("were ") || is_last)
             && self.tokens[segment.first as usize..at]
                 .iter()
                 .any(Token::is_content)

@@ -319,7 +319,21 @@ impl Parsed {
                     .get(at + 1)
                     .is_none_or(|t| t.role == Role::Preposition || t.before >= Break::Comma)
             });
-            let is_linked = matches!(word(verb + 1), "associated" | "associated with");
+            let is_linked = matches!(
+                word(verb + 1),
+                "associated"
+                    | "associated with"
+                    | "defined"
+                    | "defined as"
+                    | "treated"
+                    | "diagnosed"
+                    | "managed"
+                    | "classified"
+                    | "characterized"
+                    | "characterized by"
+                    | "characterised"
+                    | "characterised by"
+            );
             if says_usual || is_typical || is_common || is_linked {
                 return true;
             }

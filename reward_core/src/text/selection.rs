@@ -6,7 +6,7 @@ use super::lexicon::{Category, Role};
 use super::question::{is_normal, Question};
 use super::relations::{
     are_opposite, is_affected, is_change, is_finding_like, is_general, is_part, is_same_word,
-    lies_under,
+    lies_under, side_bits,
 };
 use super::tokens::{Parsed, Token};
 
@@ -507,6 +507,9 @@ impl Parsed {
             segment.opener,
             Opener::And | Opener::Or | Opener::List | Opener::Examples
         );
+        if self.says_of_other_side(open, segment) {
+            return false; // "左颈动脉通畅，右侧未见血流"
+        }
         if next.says == Says::Nothing && !next.has_verb {
             let has_value = self
                 .segments
@@ -536,6 +539,20 @@ impl Parsed {
 }
 
 impl Parsed {
+    /// The segment denies something of the side that the clause before does not name.
+    fn says_of_other_side(&self, open: &Clause, segment: &Segment) -> bool {
+        let side = |tokens: &[Token]| tokens.iter().fold(0, |bits, t| bits | side_bits(t));
+        let before = self.segments[open.first..open.end]
+            .iter()
+            .fold(0, |bits, s| bits | side(self.of(s)));
+        let tokens = self.of(segment);
+        before & side(tokens) == 0
+            && before != 0
+            && side(tokens) != 0
+            && tokens.iter().any(|t| t.role == Role::Negation)
+            && tokens.iter().any(|t| t.is_content() && t.is_negated)
+    }
+
     /// "… and T9 keep their height": the verb is of both.
     fn has_plural_verb(&self, segment: &Segment) -> bool {
         let verb = self.of(segment).iter().find(|t| t.role == Role::Verb);

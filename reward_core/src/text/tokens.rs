@@ -370,6 +370,7 @@ impl Parsed {
                 at += read.words;
                 continue;
             }
+            let number = number.or_else(|| self.is_one_unit(at).then_some(1.0));
             if let Some(number) = number {
                 token.role = Role::Number;
                 token.value = number;
@@ -452,6 +453,43 @@ impl Parsed {
             }
             at += length;
         }
+    }
+
+    /// "Smaller than a centimetre": the article counts.
+    fn is_one_unit(&self, at: usize) -> bool {
+        let word = |i: usize| {
+            self.words
+                .get(i)
+                .map_or("", |w| &self.text[w.1 as usize..w.2 as usize])
+        };
+        matches!(word(at), "a" | "an")
+            && at > 0
+            && matches!(
+                word(at + 1),
+                "cm" | "mm"
+                    | "centimeter"
+                    | "centimetre"
+                    | "millimeter"
+                    | "millimetre"
+                    | "inch"
+                    | "litre"
+                    | "liter"
+                    | "week"
+                    | "month"
+                    | "year"
+            )
+            && matches!(
+                word(at - 1),
+                "than"
+                    | "about"
+                    | "under"
+                    | "below"
+                    | "over"
+                    | "above"
+                    | "exceeding"
+                    | "almost"
+                    | "nearly"
+            )
     }
 
     /// Fewer words where a term would take the 是 of 是否: "结论是否支持".
@@ -965,6 +1003,13 @@ const HINT_WORDS: [(Hints, &[&str]); 10] = [
             "characteristic",
             "characteristically",
             "pathognomonic",
+            "defined",
+            "treated",
+            "diagnosed",
+            "managed",
+            "classified",
+            "characterized",
+            "characterised",
             "associated",
             "sometimes",
             "occasionally",
