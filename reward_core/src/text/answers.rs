@@ -457,6 +457,7 @@ fn without_sum(text: &str) -> &str {
 /// "9 out of 10", "9 points", "9分" are 9.
 fn without_points(text: &str) -> &str {
     let is_mark = |c: char| c.is_whitespace() || "*\"'`()[].。".contains(c);
+    let text = text.trim_matches(is_mark);
     [" out of 10", "/10", " points", " point", "分"]
         .iter()
         .find_map(|suffix| text.strip_suffix(suffix))
