@@ -9,7 +9,6 @@ Prints a JSON line for each run, and for each case how far the losses of the sid
 """
 
 import argparse
-import gc
 import json
 import statistics
 import sys
@@ -23,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import gpu_training
 import torch
+from peak import Peak
 from transformers.trainer_callback import CallbackHandler
 
 from medgrpo.config.plan import plan_stage
@@ -107,13 +107,7 @@ def run_stock(config: Any, folder: Path) -> tuple[list[dict], list[str]]:
 
 
 def measured(side: str, config: Any, pairs: int, folder: Path) -> dict[str, Any]:
-    gc.collect()
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    held = torch.cuda.memory_allocated() if on_gpu else 0
-    begin = time.perf_counter()
+    peak = Peak()
     ENDS.clear()
     log, notes = (run_stock if side == "stock" else run_medgrpo)(config, folder)
     seconds = [(after - before) / pairs for before, after in pairwise(ENDS)]
@@ -121,8 +115,8 @@ def measured(side: str, config: Any, pairs: int, folder: Path) -> dict[str, Any]
         "side": side,
         "s_per_pair": round(statistics.median(seconds), 4),
         "each": [round(one, 4) for one in seconds],
-        "peak_gib": round((torch.cuda.max_memory_allocated() - held) / 2**30, 2) if on_gpu else None,
-        "wall_s": round(time.perf_counter() - begin, 1),
+        "peak_gib": peak.gib,
+        "wall_s": peak.wall_s,
         **{
             key: [entry.get(key) for entry in log]
             for key in ("loss", "grad_norm", "logps/chosen", "rewards/margins")

@@ -1,6 +1,6 @@
 """The estimate on this machine's processor: small real runs by phase, beside what is predicted with and without `--probe`.
 
-    python benchmarks/estimate_cpu.py --results rows.jsonl [--seconds 300] [--only probe]
+    python benchmarks/estimate_cpu.py --results rows.jsonl [--seconds 300] [--only demo-grpo,demo-sft] [--probe] [--steps 20]
 
 The demo's model and data, and a wider model; the U-Net. Threads are those of OMP_NUM_THREADS. A JSON line for each run: what the
 estimate says without a probe, what `--probe` says where the case asks for it, and what a run of its own then took.
@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=1e9, help="start no case after so many")
     parser.add_argument("--only", default="", help="names of cases, with commas")
+    parser.add_argument("--probe", action="store_true", help="probe every case")
     parser.add_argument("--steps", type=int, help="of each run; default: the case's own")
     arguments = parser.parse_args()
     from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
@@ -181,7 +182,15 @@ def main() -> None:
                 print(f"left out for want of time: {name}", file=sys.stderr)
                 continue
             data = lines if model == "unet" else work / "data"
-            row = run(name, models[model], data, settings, arguments.steps or steps, is_probed, work)
+            row = run(
+                name,
+                models[model],
+                data,
+                settings,
+                arguments.steps or steps,
+                is_probed or arguments.probe,
+                work,
+            )
             row["wall_s"] = round(time.perf_counter() - begin, 1)
             print(json.dumps(row), flush=True)
             with arguments.results.open("a") as file:

@@ -14,7 +14,6 @@ their limit, which is the worst case.
 
 import argparse
 import dataclasses
-import gc
 import json
 import statistics
 import sys
@@ -27,7 +26,7 @@ from types import SimpleNamespace
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import gpu_training
-import torch
+from peak import Peak
 
 from medgrpo.config.plan import plan_stage
 from medgrpo.config.presets import resolve_run
@@ -182,18 +181,11 @@ def one_vllm():
 
 
 def measured(side: str, case: Case, config, folder: Path, sets: list[str]) -> dict:
-    gc.collect()
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    held = torch.cuda.memory_allocated() if on_gpu else 0
-    begin = time.perf_counter()
+    peak = Peak()
     run = {"stock": run_stock, "medgrpo": run_medgrpo}[side]
     found = run(case, config, folder)
     steps = found["steps"][1:] or found["steps"]
     seconds = [sum(step.values()) / case.prompts for step in steps]
-    peak = (torch.cuda.max_memory_allocated() - held) / 2**30 if on_gpu else 0.0
     keys = ("loss", "grad_norm", "reward", "sampling/sampling_logp_difference/mean")
     return {
         "side": side,
@@ -205,8 +197,8 @@ def measured(side: str, case: Case, config, folder: Path, sets: list[str]) -> di
             for phase in PHASES
             if any(step[phase] for step in steps)
         },
-        "peak_gib": round(peak, 2),
-        "wall_s": round(time.perf_counter() - begin, 1),
+        "peak_gib": peak.gib,
+        "wall_s": peak.wall_s,
         "last": {key: [entry.get(key) for entry in found["log"]] for key in keys},
         "set": list(sets),
         "notes": found.get("notes", []),
@@ -261,8 +253,8 @@ def table(found: list[dict]) -> None:
             f"{stock.s_per_prompt:.2f}" if stock else "–",
             f"{ours.s_per_prompt:.2f}" if ours else "–",
             f"{stock.s_per_prompt / ours.s_per_prompt:.1f}" if stock and ours else "–",
-            f"{stock.peak_gib:.1f}" if stock else "–",
-            f"{ours.peak_gib:.1f}" if ours else "–",
+            f"{stock.peak_gib:.1f}" if stock and stock.peak_gib is not None else "–",
+            f"{ours.peak_gib:.1f}" if ours and ours.peak_gib is not None else "–",
         ]
         print(f"| {case} | " + " | ".join(cells) + " |")
 

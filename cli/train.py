@@ -296,7 +296,7 @@ def _resumed(
     trusted: list[Path],
     own: RunConfig | None,
 ) -> tuple[Resolved, str]:
-    from medgrpo.files import read_json
+    from medgrpo.run_files import training_info
     from medgrpo.training.run.resume import resume_config
 
     kept = {key: value for key, value in options.items() if key != "run.output"}
@@ -304,14 +304,14 @@ def _resumed(
     said.note(f"resuming {point.run}")
     for note in notes:
         said.note(note)
-    name = read_json(point.run / "training_info.json").get("name") or point.run.name
+    name = training_info(point.run).get("name") or point.run.name
     return resolved, str(name)
 
 
 def _say_if_finished(said: Output, point: ResumePoint, checks: Preflight) -> None:
-    from medgrpo.files import read_json
+    from medgrpo.run_files import training_info
 
-    info = read_json(point.run / "training_info.json")
+    info = training_info(point.run)
     steps = info.get("steps") or 0
     if info.get("finished") and point.checkpoint is None and steps >= checks.plans[-1].steps:
         said.note(
@@ -367,7 +367,7 @@ def _launch(settings: RunConfig, run_path: Any, point: ResumePoint | None, exit_
     import signal
     import sys
 
-    from medgrpo.files import read_json
+    from medgrpo.run_files import training_info
     from medgrpo.training.before.launch import relaunch, without_option
     from medgrpo.training.run.outcome import after_failure
 
@@ -377,9 +377,7 @@ def _launch(settings: RunConfig, run_path: Any, point: ResumePoint | None, exit_
         ["--output", str(run_path)] if point is None else ["--resume", str(point.checkpoint or point.run)]
     )
     failed, asked = relaunch(arguments, settings.launch)
-    if asked is not None and (
-        failed or read_json(run_path / "training_info.json").get("status") == "stopped"
-    ):
+    if asked is not None and (failed or training_info(run_path).get("status") == "stopped"):
         raise SystemExit(_stopped_code(signal.Signals(asked).name, exit_on_stop))
     if failed is not None:
         raise after_failure(failed, run_path)

@@ -4,12 +4,14 @@ python -m tests.attack            all areas, printed
 python -m tests.attack --write    and written into docs/security.md
 python -m tests.attack --jobs 10  so many areas at once
 python -m tests.attack --only bombs --only kills
+python -m tests.attack --results FILE   what FILE (JSON) holds is not tried again; the rest is added to it: in parts, on several machines
 """
 
 import argparse
 import datetime
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -17,8 +19,8 @@ import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +36,8 @@ class Result:
     failures: int
     said: str = ""
     cpu_s: float = 0.0
+    where: str = ""
+    """Version of Python, processor and day."""
 
 
 def ended(words: list[str], environment: dict[str, str]) -> tuple[int, str, str, float]:
@@ -123,34 +127,60 @@ AREAS: dict[str, tuple[str, Callable[[], Result]]] = {
 """Short name → what is attacked, and how."""
 
 
+def here() -> str:
+    """Version of Python, processor and day."""
+    cpu = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", cpu.read_text()) if cpu.is_file() else None
+    day = datetime.datetime.now(datetime.UTC).date()
+    return f"Python {platform.python_version()}, {found[1] if found else platform.processor()}, {day}"
+
+
 def attacked(name: str) -> Result:
     """One area, with a line about it as soon as it is done."""
     began = time.monotonic()
-    found = AREAS[name][1]()
+    found = replace(AREAS[name][1](), where=here())
     took = f"{found.cpu_s:.0f} s of CPU, {time.monotonic() - began:.0f} s"
     print(f"{found.said}{name}: {found.tries} tries, {found.failures} failures, {took}", flush=True)
     return found
 
 
-def main(only: list[str], *, jobs: int, is_written: bool) -> int:
-    chosen = [name for name in AREAS if not only or name in only]
+def all_attacked(chosen: list[str], jobs: int, file: Path | None) -> dict[str, Result]:
+    """The areas, so many at once; what the file holds is taken from there, what is new is added as soon as it is done."""
+    before = json.loads(file.read_text("utf-8")) if file is not None and file.is_file() else {}
+    results = {name: Result(**before[name]) for name in AREAS if name in before}
+    waiting = [name for name in chosen if name not in results]
     with ThreadPoolExecutor(jobs) as pool:
-        results = dict(zip(chosen, pool.map(attacked, chosen), strict=True))
-    table = ["| area | tries | failures |", "| --- | --: | --: |"]
-    table += [f"| {AREAS[name][0]} | {one.tries:,} | {one.failures} |" for name, one in results.items()]
+        for done in as_completed({pool.submit(lambda one=name: (one, attacked(one))) for name in waiting}):
+            name, result = done.result()
+            results[name] = result
+            if file is not None:
+                file.write_text(json.dumps({one: asdict(found) for one, found in results.items()}, indent=1))
+    return {name: results[name] for name in AREAS if name in results}
+
+
+def table(results: dict[str, Result]) -> list[str]:
+    """The lines of the page: area, tries, failures, and where they were counted."""
     total, wrong = (sum(one.tries for one in results.values()), sum(one.failures for one in results.values()))
-    table.append(f"| together | {total:,} | {wrong} |")
-    print(f"{sum(one.cpu_s for one in results.values()):.0f} s of CPU")
-    print("\n".join(table))
+    seconds = sum(one.cpu_s for one in results.values())
+    return [
+        f"{seconds / 60:.0f} minutes of CPU. {'; '.join(sorted({one.where for one in results.values()}))}.",
+        "",
+        "| area | tries | failures |",
+        "| --- | --: | --: |",
+        *(f"| {AREAS[name][0]} | {one.tries:,} | {one.failures} |" for name, one in results.items()),
+        f"| together | {total:,} | {wrong} |",
+    ]
+
+
+def main(only: list[str], *, jobs: int, is_written: bool, file: Path | None) -> int:
+    results = all_attacked([name for name in AREAS if not only or name in only], jobs, file)
+    lines = "\n".join(table(results))
+    print(lines)
     if is_written:
         text = PAGE.read_text("utf-8")
         before, after = text.split(BEGIN)[0], text.split(END)[1]
-        today = datetime.datetime.now(datetime.UTC).date()
-        PAGE.write_text(
-            f"{before}{BEGIN}\nMade on {today}.\n\n" + "\n".join(table) + f"\n\n{END}{after}",
-            encoding="utf-8",
-        )
-    return int(wrong > 0)
+        PAGE.write_text(f"{before}{BEGIN}\n{lines}\n\n{END}{after}", encoding="utf-8")
+    return int(any(one.failures for one in results.values()))
 
 
 if __name__ == "__main__":
@@ -158,6 +188,7 @@ if __name__ == "__main__":
     parser.add_argument("--only", action="append", default=[], choices=list(AREAS))
     parser.add_argument("--jobs", type=int, default=2, help="areas at once")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--results", type=Path, help="JSON that is taken up and added to")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    sys.exit(main(options.only, jobs=options.jobs, is_written=options.write))
+    sys.exit(main(options.only, jobs=options.jobs, is_written=options.write, file=options.results))

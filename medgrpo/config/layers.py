@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +112,36 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 def field_keys() -> dict[str, str]:
     """Every full key with its description; stages appear as `stages.<name>.…`."""
     keys = {}
+    described = _descriptions()
     for section, info in RunConfig.model_fields.items():
         kind = StageConfig if section == "stages" else info.annotation
         assert isinstance(kind, type)
         assert issubclass(kind, BaseModel)
         prefix = "stages.<name>" if section == "stages" else section
         for name, leaf in kind.model_fields.items():
-            keys[f"{prefix}.{name}"] = leaf.description or ""
+            keys[f"{prefix}.{name}"] = leaf.description or described.get((kind.__name__, name), "")
     return keys
+
+
+def _descriptions() -> dict[tuple[str, str], str]:
+    """The string below each field, by class and field. Read from the source when asked for: Pydantic does so at every start."""
+    import ast
+    import inspect
+
+    from medgrpo.config import sections
+
+    found = {}
+    for made in ast.parse(inspect.getsource(sections)).body:
+        if not isinstance(made, ast.ClassDef):
+            continue
+        for stated, below in pairwise(made.body):
+            match stated, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[made.name, name] = inspect.cleandoc(text)
+    return found
 
 
 def file_layer(path: Path) -> tuple[Layer, list[str]]:

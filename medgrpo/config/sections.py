@@ -77,9 +77,9 @@ MethodName = Annotated[str, AfterValidator(_known_method)]
 
 
 class Section(BaseModel):
-    """A group of settings: immutable, unknown names refused, field docstrings kept as descriptions."""
+    """A group of settings: immutable, unknown names refused; what it checks with is built when it is first used."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, overload
 
-from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, arrow_schema
+from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, arrow_schema, refuse_other_columns
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra, typed_path
 from medgrpo.files import PARTIAL, rename_folder, storable, sync, write_json
 from medgrpo.foreign import reading
@@ -52,6 +52,7 @@ class PreparedDataset:
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
         self.path = path
         self.info = info
+        self._checked: set[str] = set()
 
     @classmethod
     def open(cls, path: str | Path) -> PreparedDataset:
@@ -128,6 +129,10 @@ class PreparedDataset:
                 expected=f"one of {', '.join(self.splits) or 'none: the dataset is empty'}",
                 hint="`medgrpo preprocess --split .8,.1,.1` makes all three",
             )
+        if split not in self._checked:
+            with reading(file, EXPECTED):
+                refuse_other_columns(_parquet().read_schema(file), file)
+            self._checked.add(split)
         return file
 
     def table(self, split: str, columns: Sequence[str] | None = None) -> Any:

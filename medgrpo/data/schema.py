@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
+from medgrpo.errors import MedgrpoError
 from medgrpo.rows import Row, as_row
 
 SCHEMA_VERSION = 1
@@ -99,6 +100,56 @@ def arrow_schema() -> Any:
     return pa.schema(
         [pa.field(name, types[kind], nullable=name not in REQUIRED) for name, kind in ROW_SCHEMA.items()]
     )
+
+
+def refuse_other_columns(schema: Any, file: object) -> None:
+    """Refuse a table whose columns are not those of a prepared dataset; more columns than those, and fewer, are fine.
+
+    Args:
+        schema: a `pyarrow.Schema`.
+        file: its place, for the message.
+    Raises:
+        MedgrpoError: a column has values of another type, or one that every row needs is not there.
+    """
+    for name, kind in ROW_SCHEMA.items():
+        found = schema.get_all_field_indices(name)
+        if len(found) > 1 or (not found and name in REQUIRED):
+            raise MedgrpoError(
+                f"{file} has {len(found)} columns called {name!r}",
+                expected="one, as `medgrpo preprocess` writes it",
+                hint=AGAIN,
+            )
+        if found and not _fits(schema.field(found[0]).type, kind):
+            raise MedgrpoError(
+                f"{file}: the column {name!r} holds {schema.field(found[0]).type!s:.80}",
+                expected=f"{SAID[kind]}, as `medgrpo preprocess` writes it",
+                hint=AGAIN,
+            )
+
+
+AGAIN = "the dataset was changed after it was prepared: prepare it again, into a new folder"
+SAID: dict[ColumnType, str] = {
+    "str": "texts",
+    "int": "whole numbers",
+    "float": "numbers",
+    "list[str]": "lists of texts",
+}
+
+
+def _fits(stored: Any, kind: ColumnType) -> bool:
+    """Whether a column's type gives such values; what other tools write counts too: large strings, whole numbers as floats."""
+    from pyarrow import types
+
+    if types.is_dictionary(stored):
+        stored = stored.value_type
+    if types.is_null(stored):
+        return True
+    if kind == "str":
+        return bool(types.is_string(stored) or types.is_large_string(stored) or types.is_string_view(stored))
+    if kind == "list[str]":
+        is_list = types.is_list(stored) or types.is_large_list(stored) or types.is_fixed_size_list(stored)
+        return is_list and _fits(stored.value_type, "str")
+    return bool(types.is_integer(stored) or types.is_floating(stored))
 
 
 YES = frozenset(("yes", "是", "有", "是的"))

@@ -19,7 +19,7 @@ from medgrpo.estimate.workload import Workload
 from medgrpo.files import read_json, toml_values
 from medgrpo.foreign import reads
 from medgrpo.places import found_place, found_settings
-from medgrpo.records import json_objects
+from medgrpo.run_files import log_entries, training_info
 
 NAMES = tuple(Phases().of_the_log())
 LEAST_STEPS = 4
@@ -132,10 +132,10 @@ def compare_with_estimate(run: Path) -> Comparison:
     config = RunConfig.model_validate(
         found_settings(toml_values((run / "config.toml").read_text(encoding="utf-8")), run)
     )
-    entries = [entry for entry in json_objects(run / "log.jsonl") if "s_per_prompt" in entry]
+    entries = [entry for entry in log_entries(run / "log.jsonl") if "s_per_prompt" in entry]
     if not entries:
         raise UsageError(f"{run} has no finished step: nothing to compare")
-    info = read_json(run / "training_info.json") if (run / "training_info.json").is_file() else {}
+    info = training_info(run)
     found = _situation(run, config)
     settled = entries[max(1, len(entries) // 10) :] or entries  # the first steps warm up
     actual = actual_phases(settled)

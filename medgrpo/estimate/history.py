@@ -101,11 +101,22 @@ def calibration_of(work: Workload) -> Calibration:
     alike = [
         entry
         for entry in json_objects(history_file())
-        if all(entry.get(key) == value for key, value in wanted.items())
+        if _is_whole(entry) and all(entry.get(key) == value for key, value in wanted.items())
     ][-LOOKED_AT:]
     if not alike:
         return Calibration()
     return Calibration(factors_of(alike, work.shape.parameters), len(alike))
+
+
+def _is_whole(entry: dict[str, Any]) -> bool:
+    """Whether the figures of a line are figures: people edit this file, and other versions write it."""
+    places = [entry.get(name) or {} for name in ("estimated", "actual")]
+    figures = [
+        entry.get("parameters"),
+        *(value for place in places if isinstance(place, dict) for value in place.values()),
+    ]
+    is_figure = all(value is None or type(value) in (int, float) for value in figures)
+    return is_figure and all(isinstance(place, dict) for place in places)
 
 
 def factors_of(runs: list[dict[str, Any]], parameters: int) -> dict[str, float]:

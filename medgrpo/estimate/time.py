@@ -120,9 +120,10 @@ def _step(work: Workload) -> Phases:
     if method.needs_pairs and work.shares_prompt:  # both answers through the processor too
         prepare += 2 * shown * constants.picture_s
     seen, judged = _mask_seconds(work) if work.draws_masks else (0.0, 0.0)
-    in_step = bool(method.samples) or work.shares_prompt  # else beside the step, but for a part
+    if not (method.samples or work.shares_prompt):  # beside the step, but for a part
+        prepare *= 0.25
     return Phases(
-        prepare=prepare if in_step else 0.0,
+        prepare=prepare,
         vision=_kept_features(work, prompts) if work.keeps_features else 0.0,
         sync=_sync(work) if work.uses_vllm else 0.0,
         prefill=_prefill(work, prompts) if method.samples_texts else 0.0,
@@ -134,8 +135,7 @@ def _step(work: Workload) -> Phases:
         forward=updates * forward,
         backward=updates * backward,
         optimizer=updates * (_optimizer(work) + constants.step_s * _host(work))
-        + (len(passes) * constants.pair_s * _host(work) if method.needs_pairs else 0.0)
-        + (0.0 if in_step else prepare * 0.25),
+        + (len(passes) * constants.pair_s * _host(work) if method.needs_pairs else 0.0),
         communication=updates * _communication(work, len(passes)),
     )
 

@@ -154,9 +154,15 @@ def _key(url: str, model: str, scored: Scored, index: int) -> str:
 def _read(cache: Path | None) -> dict[str, float | None]:
     if cache is None:
         return {}
-    return {  # a line that was cut off is asked again
-        entry["key"]: entry["verdict"] for entry in json_objects(cache) if {"key", "verdict"} <= entry.keys()
+    return {  # a line that was cut off, or says something else than a share, is asked again
+        entry["key"]: entry["verdict"]
+        for entry in json_objects(cache)
+        if isinstance(entry.get("key"), str) and "verdict" in entry and _is_verdict(entry["verdict"])
     }
+
+
+def _is_verdict(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
 
 
 def _append(cache: Path | None, key: str, verdict: float | None) -> None:

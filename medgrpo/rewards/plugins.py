@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import importlib.util
 import inspect
@@ -59,6 +58,8 @@ class FileReward:
         """Calls the function, awaiting it where it is asynchronous."""
         values = self._function(completions=completions, **accepted(self._function, columns))
         if inspect.isawaitable(values):
+            import asyncio
+
             values = asyncio.run(_awaited(values))
         return values  # type: ignore[no-any-return]  # checked by as_column
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError
-from medgrpo.files import read_json, read_toml
+from medgrpo.files import read_toml
 from medgrpo.places import found_place
+from medgrpo.run_files import training_info
 from medgrpo.runs.status import Status, status_of
 
 RUNS, LOGS = Path("runs"), Path("logs")
@@ -86,7 +87,7 @@ def _short(place: Path) -> Path:
 def _started(folder: Path) -> tuple[str, float]:
     """When the run was begun or taken up again; ties by what was written last."""
     file = folder / "training_info.json"
-    info = read_json(file)
+    info = training_info(folder)
     times = [str(info.get("started") or ""), *map(str, info.get("resumed") or [])]
     return max(times), file.stat().st_mtime
 
@@ -97,10 +98,11 @@ def known_runs(runs: Path = RUNS, logs: Path = LOGS) -> list[KnownRun]:
 
 
 def _known(folder: Path) -> KnownRun:
-    info = read_json(folder / "training_info.json")
-    config: dict[str, Any] = {}
+    info = training_info(folder)
+    config: dict[str, dict[str, Any]] = {}
     with suppress(Exception):  # a half-written file is no reason to hide the run
-        config = read_toml(folder / "config.toml")
+        stated = read_toml(folder / "config.toml")
+        config = {name: section for name, section in stated.items() if isinstance(section, dict)}
     best = info.get("best") or {}
     metric, value = _best(info, best)
     return KnownRun(
@@ -144,7 +146,7 @@ def _last_step(folder: Path, info: dict[str, Any]) -> int | None:
         file.seek(max(0, log.stat().st_size - 20_000))
         lines = file.read().splitlines()
     for line in reversed(lines):
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return int(json.loads(line)["step"])
     return 0
 

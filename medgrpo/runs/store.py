@@ -31,9 +31,10 @@ ROW_COLUMNS = (
 )
 """What the viewer and the health rules look at."""
 KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("stage", "prompt_id", "question", "answer", "completion"), (str,)),
-    "step": (int,),
-    "reward": (float, int),
+    **dict.fromkeys(("stage", "prompt_id", "image_id", "question", "answer", "completion"), (str,)),
+    **dict.fromkeys(("step", "tokens"), (int,)),
+    **dict.fromkeys(("reward", "advantage"), (float, int)),
+    "rewards": (dict,),
     "images": (list,),
     "truncated": (bool,),
 }
@@ -75,7 +76,7 @@ class CompletionStore:
         self._steps: set[tuple[str, int]] = set()
         folder.mkdir(parents=True, exist_ok=True)
         for spool in _named_spools(folder):
-            _write_part(_part_of(spool), _table(json_objects(spool)))
+            _write_part(_part_of(spool), _table(_spooled(spool)))
         for spool in folder.glob(f".*{SPOOL_SUFFIX}"):
             spool.unlink()
         if self._spool.is_file():
@@ -91,7 +92,7 @@ class CompletionStore:
 
     def close_part(self) -> Path | None:
         """The spool as a new part; None when it is empty."""
-        rows = json_objects(self._spool)
+        rows = _spooled(self._spool)
         self._steps = set()
         if not rows:
             self._spool.unlink(missing_ok=True)
@@ -150,7 +151,7 @@ def read_completions(run: Path) -> pa.Table:
 
     parts, spools = _files(run)
     tables = [read_table(part) for part in parts]
-    if rows := [row for spool in spools for row in json_objects(spool)]:
+    if rows := [row for spool in spools for row in _spooled(spool)]:
         tables.append(_table(rows))
     if not tables:
         return _table([])
@@ -224,7 +225,22 @@ def _rows_of_trl(folder: Path) -> list[dict[str, Any]]:
 
 
 def _rows_of_spools(spools: Sequence[Path]) -> list[dict[str, Any]]:
-    return [row for spool in spools for row in _checked(spool, json_objects(spool)) if _counts(row)]
+    return [row for spool in spools for row in _spooled(spool) if _counts(row)]
+
+
+def _spooled(spool: Path) -> Sequence[dict[str, Any]]:
+    """What is in no part yet."""
+    rows = _checked(spool, json_objects(spool))
+    for number, row in enumerate(rows, 1):
+        if not all(isinstance(one, str) for one in row.get("images") or []):
+            raise _odd(spool, number, "images", row["images"], "texts")
+        if not all(_is_value(one) for one in (row.get("rewards") or {}).values()):
+            raise _odd(spool, number, "rewards", row["rewards"], "numbers or null")
+    return rows
+
+
+def _is_value(value: object) -> bool:
+    return value is None or isinstance(value, int | float)
 
 
 def _checked(file: Path, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
@@ -234,12 +250,16 @@ def _checked(file: Path, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, A
             value = row.get(name)
             if value is None or isinstance(value, kind):
                 continue
-            raise MedgrpoError(
-                f"{file}, row {number}: {name} is {str(value)[:60]!r}",
-                expected=f"{' or '.join(one.__name__ for one in kind)}, as training writes it",
-                hint="copy the run's completions/ again from where it was trained",
-            )
+            raise _odd(file, number, name, value, " or ".join(one.__name__ for one in kind))
     return rows
+
+
+def _odd(file: Path, number: int, name: str, value: object, expected: str) -> MedgrpoError:
+    return MedgrpoError(
+        f"{file}, row {number}: {name} is {str(value)[:60]!r}",
+        expected=f"{expected}, as training writes it",
+        hint="copy the run's completions/ again from where it was trained",
+    )
 
 
 def _counts(row: dict[str, Any]) -> bool:
@@ -259,7 +279,8 @@ def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     """Columns: the fields of `Completion`, one `rewards/<name>` per component, `abandoned`."""
     import pyarrow as pa
 
-    names = sorted({name for row in rows for name in row["rewards"]})
+    rewards = [row.get("rewards") or {} for row in rows]
+    names = sorted({name for one in rewards for name in one})
     plain = {
         "stage": pa.string(),
         "step": pa.int64(),
@@ -278,7 +299,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         name: pa.array([storable(row.get(name)) for row in rows], kind) for name, kind in plain.items()
     }
     for name in names:
-        columns[f"rewards/{name}"] = pa.array([row["rewards"].get(name) for row in rows], pa.float64())
+        columns[f"rewards/{name}"] = pa.array([one.get(name) for one in rewards], pa.float64())
     columns["abandoned"] = pa.array([False] * len(rows), pa.bool_())
     return pa.table(columns).replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)})
 

@@ -32,6 +32,7 @@ from medgrpo.files import (
 )
 from medgrpo.places import found_place
 from medgrpo.records import json_objects, lines
+from medgrpo.run_files import training_info
 from medgrpo.runs.known import RUNS, name_latest
 
 SCHEMA_VERSION = 1
@@ -75,7 +76,7 @@ class RunWriter:
         self._copied_at = 0.0
         self._lock = threading.Lock()
         self._held: lock.RunLock | None = None
-        self._info: dict[str, Any] = read_json(path / "training_info.json")
+        self._info: dict[str, Any] = training_info(path)
 
     @classmethod
     def create(
@@ -123,7 +124,7 @@ class RunWriter:
         for partial in path.rglob(f".*{PARTIAL}"):
             if partial.is_file():  # what a kill cut off
                 partial.unlink()
-        info = read_json(path / "training_info.json")
+        info = training_info(path)
         writer = cls(path, str(info.get("name") or path.resolve().name), logs=logs)
         writer._held = held
         # The copy is claimed anew where the run was moved.
@@ -292,7 +293,7 @@ def refuse_used_folder(path: Path) -> None:
     if path.is_dir() and any(
         not inside.name.endswith(PARTIAL) and inside.name != lock.NAME for inside in path.iterdir()
     ):
-        info = read_json(path / "training_info.json")
+        info = training_info(path)
         stillborn = info.get("status") == "failed" and not any(
             log.stat().st_size for log in path.glob("**/log.jsonl")
         )
@@ -340,7 +341,7 @@ def _step_of(line: str) -> float:
     try:
         entry = json.loads(line)
         return float(entry["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -12,20 +12,21 @@ from typing import Any
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
 from medgrpo.estimate.estimate import Estimate, Facts, estimate
-from medgrpo.estimate.from_run import actual_phases
 from medgrpo.estimate.history import Calibration
 from medgrpo.estimate.interval import PROBED
 from medgrpo.estimate.memory import GIB, Memory
 from medgrpo.estimate.time import phases
 from medgrpo.estimate.workload import Workload
-from medgrpo.records import json_objects
+from medgrpo.run_files import log_entries, training_info
 
-MEASURED_BATCHES = 3
+LEAST_BATCHES, MOST_BATCHES = 3, 12
+SECONDS = 15.0
+"""What is measured should take about so long: a step of a tenth of a second is not measured by three."""
 WARM_UP_BATCHES = 1  # the first step compiles kernels and fills caches
 
 
 def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
-    """The estimate's document, corrected by what three steps took after one that warms up.
+    """The estimate's document, corrected by what three steps (up to twelve where they are short) took after one that warms up.
 
     Their rows are the largest of the data, so that what does not fit fails here; each phase is compared with the
     estimate for just these rows, and the whole run is estimated with what came out.
@@ -42,28 +43,60 @@ def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
             hint="--model MODEL --data DATASET",
         )
     found = estimate(config, facts, calibrated=False)
+    count = WARM_UP_BATCHES + measured_batches(found.work)
     with tempfile.TemporaryDirectory(prefix="medgrpo-probe-") as folder:
-        entries, peak = _train(config, facts, found.work, Path(folder))
-    each = found.work.plan.steps_per_batch
-    batches = [entries[start : start + each] for start in range(0, len(entries), each)]
-    kept = [entry for batch in batches[WARM_UP_BATCHES:] or batches for entry in batch]
-    measured = [sum(entry["s_per_prompt"] for entry in batch) for batch in batches]
-    probed = _as_measured(config, facts, found.work, kept)
-    calibration = Calibration(_factors(probed, kept, measured, each))
-    corrected = replace(
-        found, work=replace(found.work, completion_share=probed.completion_share), calibration=calibration
-    )
-    return _document(corrected, probed, measured, len(entries), peak)
+        entries, peak = _train(config, facts, count * found.work.plan.steps_per_batch, Path(folder))
+    batches = _batches(entries, found.work)
+    share = _completion_share(config, [entry for batch in batches for entry in batch.entries], found.work)
+    probed = [
+        replace(found.work, completion_share=share, image_tokens=tokens)
+        for tokens in _tokens_of(config, facts, found.work, len(batches))
+    ]
+    first = WARM_UP_BATCHES if len(batches) > WARM_UP_BATCHES else 0
+    calibration = Calibration(factors(probed[first:], batches[first:]))
+    corrected = replace(found, work=replace(found.work, completion_share=share), calibration=calibration)
+    average = replace(probed[0], image_tokens=round(mean(work.image_tokens for work in probed[first:])))
+    measured = [batch.s_per_prompt for batch in batches]
+    return _document(corrected, average, measured, len(entries), peak)
+
+
+def measured_batches(work: Workload) -> int:
+    """How many batches are worth measuring, by what the estimate says of one."""
+    plan = work.plan
+    each = phases(work).total * plan.prompts_per_step
+    return max(LEAST_BATCHES, min(MOST_BATCHES, ceil(SECONDS / max(each, 1e-9))))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a batch of prompts took, with all steps that learned from it."""
+
+    entries: list[dict[str, Any]]
+    """Its lines of the log."""
+    prompts: int
+
+    @property
+    def s_per_prompt(self) -> float:
+        """Seconds for each of its prompts."""
+        return float(sum(entry["s_per_prompt"] for entry in self.entries))
+
+    def seconds(self, phase: str) -> float:
+        """The same of a phase of the log."""
+        return sum(float(entry.get(f"time/{phase}") or 0.0) for entry in self.entries) / self.prompts
+
+
+def _batches(entries: list[dict[str, Any]], work: Workload) -> list[Batch]:
+    each, prompts = work.plan.steps_per_batch, work.plan.prompts_per_step
+    return [Batch(entries[start : start + each], prompts) for start in range(0, len(entries), each)]
 
 
 def _train(
-    config: RunConfig, facts: Facts, work: Workload, folder: Path
+    config: RunConfig, facts: Facts, steps: int, folder: Path
 ) -> tuple[list[dict[str, Any]], float | None]:
-    """The log's lines of a short run, and its most memory in GiB."""
+    """The log's lines of a run of so many steps, and its most memory in GiB."""
     from medgrpo.training.run.train import train
     from medgrpo.training.watch.reporter import SilentReporter
 
-    steps = (WARM_UP_BATCHES + MEASURED_BATCHES) * work.plan.steps_per_batch
     training = config.training.model_copy(update={"max_steps": steps, "save_steps": steps * 10})
     validation = config.validation.model_copy(update={"before_and_after": False, "steps": 0})
     sizes = _has_sizes(facts.data)
@@ -83,8 +116,8 @@ def _train(
     )
     output = folder / "run"
     train(probe, name="probe", reporter=SilentReporter(), output=output, logs=None)
-    peak = json.loads((output / "training_info.json").read_text(encoding="utf-8")).get("peak_memory_gib")
-    return [entry for entry in json_objects(output / "log.jsonl") if "s_per_prompt" in entry], peak
+    peak = training_info(output).get("peak_memory_gib")
+    return [entry for entry in log_entries(output / "log.jsonl") if "s_per_prompt" in entry], peak
 
 
 def _has_sizes(data: Path | None) -> bool:
@@ -95,46 +128,52 @@ def _has_sizes(data: Path | None) -> bool:
     return any(row.get("image_tokens") for row in dataset.rows("train", limit=50))
 
 
-def _as_measured(config: RunConfig, facts: Facts, work: Workload, kept: list[dict[str, Any]]) -> Workload:
-    """The workload of the probe's own rows: their pictures, and completions as long as they were."""
+def _completion_share(config: RunConfig, entries: list[dict[str, Any]], work: Workload) -> float:
+    """Mean length of the completions, as a share of the limit."""
+    lengths = [entry["completions/mean_length"] for entry in entries if entry.get("completions/mean_length")]
     longest = config.rollout.max_completion_length
-    lengths = [entry["completions/mean_length"] for entry in kept if entry.get("completions/mean_length")]
-    share = min(1.0, mean(lengths) / longest) if lengths else work.completion_share
-    if work.image_tokens and _has_sizes(facts.data):
-        from medgrpo.data.mixture import open_data
-        from medgrpo.models.families import image_family
-        from medgrpo.models.image_tokens import image_tokens
-
-        tokens = sorted(
-            (row.get("image_tokens") or 0 for row in open_data(str(facts.data)).rows("train")), reverse=True
-        )
-        warm = work.plan.prompts_per_step * WARM_UP_BATCHES
-        counted = tokens[warm : warm + work.plan.prompts_per_step * MEASURED_BATCHES] or tokens
-        factor, family = image_family("qwen2.5-vl").factor, image_family(work.shape.family)
-        sides = [round(count**0.5 * factor) for count in counted if count]
-        limits = (config.model.max_pixels, config.model.min_pixels)
-        seen = sum(image_tokens(side, side, family, *limits) for side in sides)
-        return replace(work, completion_share=share, image_tokens=round(seen / len(counted)))
-    return replace(work, completion_share=share)
+    return min(1.0, mean(lengths) / longest) if lengths else work.completion_share
 
 
-def _factors(
-    probed: Workload, kept: list[dict[str, Any]], measured: list[float], each: int
-) -> dict[str, float]:
-    """Measured over estimated by phase; one factor for all where the log has no phases."""
-    modelled = phases(probed)
-    by_phase = modelled.of_the_log()
-    took = median(measured[WARM_UP_BATCHES:] or measured)
-    actual = actual_phases(kept)
-    if not actual:
-        return dict.fromkeys(by_phase, took / modelled.total)
-    actual = {name: seconds * each for name, seconds in actual.items()}
-    # A phase that the model has no time for goes with the update, so that the sum is what was measured.
-    known = {name: seconds for name, seconds in actual.items() if by_phase[name] > 0}
-    rest = took - sum(known.values()) + known.get("update", 0.0)
-    known["update"] = max(rest, 1e-9)
-    factors = {name: seconds / by_phase[name] for name, seconds in known.items()}
-    return {name: factors.get(name, 0.0) for name in by_phase}
+def _tokens_of(config: RunConfig, facts: Facts, work: Workload, batches: int) -> list[int]:
+    """Image tokens of a prompt in each of the batches, on average: the largest rows come first."""
+    if not (work.image_tokens and _has_sizes(facts.data)):
+        return [work.image_tokens] * batches
+    from medgrpo.data.mixture import open_data
+    from medgrpo.models.families import image_family
+    from medgrpo.models.image_tokens import image_tokens
+
+    factor, family = image_family("qwen2.5-vl").factor, image_family(work.shape.family)
+
+    def seen(count: int) -> int:
+        """Of a picture of so many tokens, as the dataset counts, with the limits on pixels."""
+        side = round(count**0.5 * factor)
+        return image_tokens(side, side, family, config.model.max_pixels, config.model.min_pixels)
+
+    stored = [row.get("image_tokens") or 0 for row in open_data(str(facts.data)).rows("train")]
+    rows = [facts.images * seen(count) if count else 0 for count in sorted(stored, reverse=True)]
+    each = work.plan.prompts_per_step
+    chunks = [rows[start : start + each] for start in range(0, max(1, len(rows) - each + 1), each)]
+    return [round(mean(chunks[number % len(chunks)])) for number in range(batches)]
+
+
+def factors(probed: list[Workload], batches: list[Batch]) -> dict[str, float]:
+    """Measured over estimated by phase, each batch beside the estimate for its own rows.
+
+    A phase that the model has no time for goes with the update. The sum is right for the middle batch: one that
+    something disturbed does not count.
+    """
+    modelled = [phases(work).of_the_log() for work in probed]
+    sums = {name: sum(one[name] for one in modelled) for name in modelled[0]}
+    took = {name: sum(batch.seconds(name) for batch in batches) for name in sums if sums[name] > 0}
+    whole = sum(batch.s_per_prompt for batch in batches)
+    took["update"] = max(whole - sum(took.values()) + took.get("update", 0.0), 1e-9)
+    found = {name: took[name] / sums[name] if name in took else 0.0 for name in sums}
+    middle = median(
+        batch.s_per_prompt / sum(found[name] * seconds for name, seconds in one.items())
+        for batch, one in zip(batches, modelled, strict=True)
+    )
+    return {name: factor * middle for name, factor in found.items()}
 
 
 def _document(

@@ -32,6 +32,28 @@ def test_help_imports_neither_torch_nor_numpy(command):
     assert "Usage" in done.stdout
 
 
+def test_an_estimate_as_json_imports_nothing_that_it_does_not_need():
+    code = (
+        "import sys\n"
+        "from medgrpo.cli.main import main\n"
+        "try:\n"
+        "    main(['estimate-time', '--model', 'Qwen2.5-VL-3B', '--gpu', 'H200', '--json'])\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "heavy = {'torch', 'numpy', 'transformers', 'pyarrow', 'PIL', 'asyncio', 'rich.console'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["gpu"] == "H200"
+
+
+def test_every_setting_has_its_description():
+    from medgrpo.config.layers import field_keys
+
+    assert [name for name, text in field_keys().items() if not text] == []
+
+
 @pytest.mark.parametrize("command", [name for name in command_line.COMMANDS if name != "presets"])
 def test_every_help_ends_with_an_example(command, capsys):
     with pytest.raises(SystemExit):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from medgrpo.data.demo import DemoSize, write_demo_dataset
 from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
 from medgrpo.data.schema import ROW_SCHEMA, arrow_schema, new_row
 from medgrpo.errors import MedgrpoError, UsageError
@@ -183,3 +184,40 @@ def test_the_working_directory_is_named_where_it_is_no_dataset(tmp_path, monkeyp
     with pytest.raises(UsageError, match="is not a prepared dataset") as caught:
         PreparedDataset.open(name)
     assert caught.value.hint.endswith(f"{tmp_path}-prepared")
+
+
+@pytest.mark.parametrize("column", ["question", "answers", "images", "width", "mask_area", "patient_id"])
+def test_a_column_of_another_type_is_named_by_every_reader(tmp_path, column):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    write_demo_dataset(tmp_path / "data", size=DemoSize(train=2, validation=1, test=1))
+    file = tmp_path / "data" / "train.parquet"
+    table = parquet.read_table(file)
+    place = table.column_names.index(column)
+    for odd in ({"a": 1}, [{"a": 1}], b"\xff", [[1]], True):
+        values = pa.array([odd] * len(table))
+        parquet.write_table(table.set_column(place, column, values), file)
+        opened = PreparedDataset.open(tmp_path / "data")
+        for read in (opened.table, opened.view, lambda split, one=opened: list(one.rows(split))):
+            with pytest.raises(MedgrpoError, match=f"train.parquet: the column '{column}' holds") as refused:
+                read("train")
+            assert refused.value.expected.endswith("as `medgrpo preprocess` writes it")
+
+
+def test_columns_as_other_tools_write_them_are_read(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    write_demo_dataset(tmp_path / "data", size=DemoSize(train=2, validation=1, test=1))
+    file = tmp_path / "data" / "train.parquet"
+    before = parquet.read_table(file)
+    kinds = {"question": pa.large_string(), "width": pa.float64(), "images": pa.large_list(pa.large_string())}
+    table = before
+    for name, kind in kinds.items():
+        table = table.set_column(table.column_names.index(name), name, before[name].cast(kind))
+    language = before["language"].combine_chunks().dictionary_encode()
+    table = table.set_column(table.column_names.index("language"), "language", language)
+    parquet.write_table(table.append_column("own", pa.array([{"a": 1}] * len(table))), file)
+    read = list(PreparedDataset.open(tmp_path / "data").rows("train"))
+    assert [{**row, "own": 0} for row in read] == [{**row, "own": 0} for row in before.to_pylist()]

@@ -1,6 +1,11 @@
 """The configuration that several processes are started with."""
 
 import json
+import os
+import re
+import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -8,6 +13,7 @@ from medgrpo.config.sections import LaunchConfig
 from medgrpo.errors import UsageError
 from medgrpo.training.before.launch import (
     accelerate_config,
+    check_launcher,
     check_numbers,
     deepspeed_file,
     machine_number,
@@ -102,3 +108,66 @@ def test_accelerate_says_what_each_kind_needs_in_its_environment(launch, expecte
     if launch.deepspeed:
         assert found["ACCELERATE_DEEPSPEED_CONFIG_FILE"] == str(deepspeed_file(launch.deepspeed))
         assert "deepspeed_config_file" in found["ACCELERATE_CONFIG_DS_FIELDS"]
+
+
+ALL = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "said", "hint"),
+    [
+        (
+            {"RANK": "1", "WORLD_SIZE": "2"},
+            "RANK=1, WORLD_SIZE=2, and no LOCAL_RANK",
+            "unset RANK WORLD_SIZE",
+        ),
+        (
+            {"WORLD_SIZE": "8", "MASTER_ADDR": "a"},
+            "no RANK, LOCAL_RANK, MASTER_PORT",
+            "unset WORLD_SIZE MASTER_ADDR",
+        ),
+        ({"LOCAL_RANK": "0"}, "no RANK, WORLD_SIZE", "unset LOCAL_RANK"),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, "4 processes", "--gpus 4"),
+        ({"PMI_SIZE": "2"}, "2 processes", "--gpus 2"),
+    ],
+)
+def test_variables_that_no_launcher_set_are_refused_before_anybody_waits(variables, said, hint):
+    with pytest.raises(UsageError, match=re.escape(said)) as refused:
+        check_launcher(LaunchConfig(), variables)
+    assert hint in refused.value.hint
+    check_launcher(
+        LaunchConfig(gpus=2), variables
+    )  # which starts its own processes, with their own variables
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{}, ALL, {"RANK": "0", "WORLD_SIZE": "1"}, {"LOCAL_RANK": "-1"}, {"PMI_SIZE": "1"}, {"PMI_SIZE": "x"}],
+)
+def test_variables_of_a_launcher_and_of_one_process_are_fine(variables):
+    check_launcher(LaunchConfig(), variables)
+
+
+def test_a_process_whose_others_never_come_says_so_in_time():
+    code = (
+        "from medgrpo.config.sections import LaunchConfig\nfrom medgrpo.training.run.meeting import met\n"
+        "from medgrpo.training.watch.reporter import SilentReporter\nfrom medgrpo.errors import MedgrpoError\n"
+        "try: met(LaunchConfig(cpu=True, timeout_s=10), SilentReporter())\n"
+        "except MedgrpoError as error: print(error.problem, error.expected, error.hint)\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        env={**os.environ, **ALL, "MASTER_PORT": port},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert f"process 0 (RANK) of 2 (WORLD_SIZE) did not meet the others at 127.0.0.1:{port}" in done.stdout, (
+        done.stderr
+    )
+    assert "within 10 s (launch.timeout_s)" in done.stdout
+    assert "unset RANK WORLD_SIZE LOCAL_RANK" in done.stdout

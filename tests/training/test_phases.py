@@ -58,7 +58,12 @@ def test_the_log_says_what_each_step_spent_its_time_on(tiny_config, tmp_path):
     assert all(entry[f"time/{phase}"] == 0 for entry in again for phase in PHASES if phase != "update")
     assert all(entry["time/update"] > 0 for entry in log)
     sft = json_objects(tmp_path / "run" / "stages" / "1-sft" / "log.jsonl")
-    assert not [key for entry in sft for key in entry if key.startswith("time/")]
+    for entry in sft:  # a method that samples nothing: what took time, and the rest
+        spent = {key: value for key, value in entry.items() if key.startswith("time/")}
+        assert spent.keys() == {"time/prepare", "time/update"}
+        assert all(value > 0 for value in spent.values())
+        rows = config.stages["sft"].prompts_per_step
+        assert sum(spent.values()) == pytest.approx(entry["s_per_prompt"] * rows)
 
 
 def test_what_dynamic_sampling_draws_and_scores_again_counts(tiny_config, tmp_path):

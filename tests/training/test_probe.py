@@ -3,15 +3,69 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from statistics import median
 
 import pytest
 
+from medgrpo.config.presets import resolve_run
 from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
+from medgrpo.estimate.facts import Facts, situation_of
+from medgrpo.estimate.time import phases
 from medgrpo.models.demo import build_demo_model
+from medgrpo.training.probe import LEAST_BATCHES, MOST_BATCHES, Batch, factors, measured_batches
 
-pytestmark = pytest.mark.slow
+
+def _work(*settings, size=512):
+    resolved, _ = resolve_run("balanced", model="m", assignments=settings)
+    facts = Facts(model="Qwen2.5-VL-3B", size=size, samples=4096, gpu="H200")
+    return situation_of(resolved.config, facts).work
 
 
+def _batch_of(work, slower, times=1.0):
+    """A log's line of a host that is as much slower, phase by phase."""
+    prompts = work.plan.prompts_per_step
+    spent = {name: times * slower.get(name, 1.0) * took for name, took in phases(work).of_the_log().items()}
+    line = {f"time/{name}": seconds * prompts for name, seconds in spent.items()}
+    return Batch([{"s_per_prompt": sum(spent.values()), **line}], prompts)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("training.method=sft", "training.prompts_per_step=4"),
+        ("training.method=dpo", "training.prompts_per_step=4"),
+        ("training.prompts_per_step=4", "rollout.engine=transformers"),
+        ("training.prompts_per_step=4", "rollout.engine=vllm"),
+    ],
+)
+def test_a_host_that_is_slower_in_one_phase_is_found_out_from_larger_rows(settings):
+    slower = {"prepare": 3.0, "update": 1.4, "rollout": 1.2, "vision": 0.9}
+    sizes = [_work(*settings, size=size) for size in (1024, 1024, 896, 616)]
+    found = factors(sizes, [_batch_of(work, slower) for work in sizes])
+    usual = _work(*settings, size=448)
+    truth = _batch_of(usual, slower).s_per_prompt
+    assert phases(usual).scaled(found).total == pytest.approx(truth, rel=1e-6)
+    assert phases(usual).total != pytest.approx(truth, rel=0.05)
+
+
+def test_a_batch_that_something_disturbed_does_not_count():
+    work = _work("training.method=sft", "training.prompts_per_step=4")
+    times = (1.0, 1.02, 4.0, 0.98, 1.0)
+    found = factors([work] * 5, [_batch_of(work, {}, one) for one in times])
+    assert phases(work).scaled(found).total == pytest.approx(phases(work).total, rel=0.01)
+
+
+def test_short_steps_are_measured_more_often():
+    work = _work("training.method=sft", "training.prompts_per_step=4")
+    assert measured_batches(replace(work, image_tokens=0)) == MOST_BATCHES
+    long = _work(
+        "rollout.engine=transformers", "rollout.max_completion_length=1024", "engine.shared_prompt=off"
+    )
+    assert measured_batches(long) == LEAST_BATCHES
+
+
+@pytest.mark.slow
 def test_the_probe_measures_steps_and_scales_them(tmp_path):
     model = build_demo_model(tmp_path / "model", demo_texts(), seed=3)
     dataset = write_demo_dataset(tmp_path / "data", seed=1, size=DemoSize(12, 4, 4))
@@ -28,9 +82,9 @@ def test_the_probe_measures_steps_and_scales_them(tmp_path):
     found = json.loads(done.stdout)
     probe = found["probe"]
     assert found["source"] == "probe"
-    assert probe["steps"] == len(probe["s_per_prompt"]) == 4
+    assert 1 + LEAST_BATCHES <= probe["steps"] == len(probe["s_per_prompt"]) <= 1 + MOST_BATCHES
     assert all(0 < seconds < 60 for seconds in probe["s_per_prompt"])
-    middle = sorted(probe["s_per_prompt"][1:])[1]  # the first step only warms up
+    middle = median(probe["s_per_prompt"][1:])  # the first step only warms up
     # All pictures of the demo are of one size, so the corrected estimate is what the steps took.
     assert found["s_per_prompt"] == pytest.approx(middle, rel=0.05)
     assert sum(found["phases"].values()) == pytest.approx(found["s_per_prompt"])
@@ -43,6 +97,7 @@ def test_the_probe_measures_steps_and_scales_them(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "model"]  # no run, no log is left
 
 
+@pytest.mark.slow
 def test_a_probe_without_a_model_says_what_it_needs(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "medgrpo.cli.main", "estimate-time", "--probe"],

@@ -168,7 +168,11 @@ def tried(
             place = folder / f"{number}"
             shutil.copytree(whole, place)
             os.chmod(place, 0o777)
-            call = make(Artefacts(place))
+            try:
+                call = make(Artefacts(place))
+            except Exception as error:  # noqa: BLE001 - a plant that cannot be planted here is no reason to end
+                yield Tried(name, (), "could not be planted", f"{type(error).__name__}: {error}")
+                continue
             call = call if isinstance(call, Call) else Call(call)
             process = os.fork()
             if not process:

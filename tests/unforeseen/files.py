@@ -150,10 +150,9 @@ def datasets() -> Plants:
 
                 for split in ("train", "test"):
                     table = parquet.read_table(a.data / f"{split}.parquet")
-                    column_of = pa.array([value] * len(table), table.schema.field(column).type)
-                    table = table.set_column(
-                        table.schema.get_field_index(column), table.schema.field(column), column_of
-                    )
+                    field = table.schema.field(column).with_nullable(True)
+                    column_of = pa.array([value] * len(table), field.type)
+                    table = table.set_column(table.schema.get_field_index(column), field, column_of)
                     parquet.write_table(table, a.data / f"{split}.parquet")
                 return (evaluate(a), one_step(a), ("score", str(a.data), "--audit"), prepare(a, a.data))[
                     number % 4

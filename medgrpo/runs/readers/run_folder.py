@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from medgrpo.files import check_regular, read_json, read_toml
+from medgrpo.files import check_regular, read_toml
 from medgrpo.records import lines
+from medgrpo.run_files import training_info
 from medgrpo.runs.readers.documents import entries_of
 from medgrpo.runs.readers.lines import parse_lines, unreadable_lines
 from medgrpo.runs.readers.parsed import Overlap, Parsed, Stage
@@ -24,7 +25,7 @@ def read_run_folder(path: Path) -> Parsed:
         history, _ = parse_lines(file.read_text("utf-8", errors="replace"))
         folder = file.parent.name
         stages.append(Stage(folder, entries_of(history), folder.split("-", 1)[-1] or None))
-    info = read_json(path / "training_info.json")
+    info = training_info(path)
     remarks = unreadable_lines(unreadable, len(lines(text)))
     overlaps = []
     abandoned = path / "log.abandoned.jsonl"

@@ -21,6 +21,10 @@ CHILD = "MEDGRPO_LAUNCHED"
 STOP_FILE = "MEDGRPO_STOP_FILE"
 """Names the file whose presence asks the processes to save and end."""
 PORT = 29_500
+LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What every launcher sets in each of its processes."""
+MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where implementations of MPI say how many processes they started."""
 FSDP = {
     "fsdp_version": 2,
     "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",  # by the model's own list of layers
@@ -39,7 +43,9 @@ def is_child() -> bool:
         UsageError: the variables of a launcher are no numbers, or contradict each other.
     """
     check_numbers(os.environ)
-    return CHILD in os.environ or "LOCAL_RANK" in os.environ
+    return (
+        CHILD in os.environ or int(os.environ.get("LOCAL_RANK", "-1")) >= 0
+    )  # -1: of nobody, as older scripts say
 
 
 def check_numbers(environment: Mapping[str, str]) -> None:
@@ -64,9 +70,42 @@ def check_numbers(environment: Mapping[str, str]) -> None:
             )
 
 
+def check_launcher(launch: LaunchConfig, environment: Mapping[str, str]) -> None:
+    """Refuse variables of a launcher that no launcher set, where this process is to train by itself: left over in a
+    shell, or a scheduler's for another purpose. Torch would wait for processes that nobody started.
+
+    Raises:
+        UsageError: some of them are set and some are not, or MPI started several processes.
+    """
+    if needs_launch(launch):
+        return
+    check_numbers(environment)
+    said = {name: int(environment.get(name, "0")) for name in ("WORLD_SIZE", "RANK")}
+    is_one_of_several = (
+        said["WORLD_SIZE"] > 1 or said["RANK"] > 0 or int(environment.get("LOCAL_RANK", "-1")) >= 0
+    )
+    given = [name for name in LAUNCHER if name in environment]
+    missing = [name for name in LAUNCHER if name not in environment]
+    if is_one_of_several and missing and CHILD not in environment:
+        stated = ", ".join(f"{name}={environment[name]:.40}" for name in given)
+        raise UsageError(
+            f"the environment has {stated}, and no {', '.join(missing)}: no launcher started this process, and the others "
+            "that it names would be waited for",
+            expected="all of them, as torchrun and accelerate set them, or none",
+            hint=f"unset {' '.join(given)} (several GPUs: --gpus N)",
+        )
+    for name in MPI:
+        if environment.get(name, "1").strip().isdigit() and int(environment.get(name, "1")) > 1 and not given:
+            raise UsageError(
+                f"MPI started {environment[name]} processes ({name}), and each would train the same run by itself",
+                expected="one process on each machine, which starts the others",
+                hint=f"medgrpo train --gpus {environment[name]}, once; or torchrun",
+            )
+
+
 def rank() -> int:
-    """Number of this process over all machines; 0 without a launcher."""
-    return int(os.environ.get("RANK", "0"))
+    """Number of this process over all machines; 0 without a launcher, whatever RANK says of something else."""
+    return int(os.environ.get("RANK", "0")) if is_child() else 0
 
 
 def needs_launch(launch: LaunchConfig) -> bool:

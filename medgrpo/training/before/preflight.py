@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.methods import METHODS
 from medgrpo.rows import as_row
-from medgrpo.training.before.launch import deepspeed_file, host_memory_needed
+from medgrpo.training.before.launch import check_launcher, deepspeed_file, host_memory_needed
 
 if TYPE_CHECKING:
     from medgrpo.data.prepared import PreparedDataset
@@ -51,6 +52,7 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     from medgrpo.rewards.composite import CompositeReward
     from medgrpo.rewards.trial import trial_rows
 
+    check_launcher(config.launch, os.environ)
     if config.launch.deepspeed is not None:
         deepspeed_file(config.launch.deepspeed)
     warnings = check(config, world_size=world_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from medgrpo.records import json_objects
+from medgrpo.run_files import log_entries
 from medgrpo.training.watch.events import event_writer
 
 if TYPE_CHECKING:
@@ -50,5 +50,5 @@ def _add_tensorboard(trainer: Any, context: StageContext) -> None:
     from transformers.integrations import TensorBoardCallback
 
     folder = context.writer.path / "tensorboard" / f"{context.stage.number}-{context.stage.method}"
-    after = len(json_objects(context.stage.log))  # what a resumed run does again is not shown twice
+    after = len(log_entries(context.stage.log))  # what a resumed run does again is not shown twice
     trainer.add_callback(TensorBoardCallback(event_writer(folder, after + 1)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.records import json_objects
+from medgrpo.run_files import log_entries, training_info
 
 if TYPE_CHECKING:
     from medgrpo.training.run.state import Run
@@ -50,7 +50,7 @@ def result_of(run: Run, started: float, status: str) -> TrainResult:
     from medgrpo.runs.health import assess
     from medgrpo.runs.record import read_run
 
-    history = json_objects(run.writer.path / "log.jsonl")
+    history = log_entries(run.writer.path / "log.jsonl")
     rewards = [entry["reward"] for entry in history if entry.get("reward") is not None]
     window = max(5, round(len(rewards) / 10))
     health: dict[str, Any] = {"verdict": "insufficient_data", "findings": []}
@@ -76,11 +76,11 @@ def after_failure(error: MedgrpoError, run: Path) -> MedgrpoError:
 
     A process that was killed could not write it.
     """
-    from medgrpo.files import read_json, write_json
+    from medgrpo.files import write_json
     from medgrpo.training.run.checkpoints import complete_checkpoints
 
     record = run / "training_info.json"
-    if record.is_file() and (info := read_json(record)).get("status") == "running":
+    if record.is_file() and (info := training_info(run)).get("status") == "running":
         write_json(record, {**info, "status": "failed", "error": str(error)[:2000]})
     found = complete_checkpoints(run / "checkpoints")
     logs = sorted((run / "logs").glob("rank-*.log"))

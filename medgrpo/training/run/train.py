@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,16 +14,17 @@ from medgrpo.files import write_text
 from medgrpo.models.folders import BUILT_IN_MASK_MODELS
 from medgrpo.models.weights import find_weights
 from medgrpo.places import written_places
-from medgrpo.records import json_objects
+from medgrpo.run_files import log_entries
 from medgrpo.runs.writer import RunWriter, StageFolder
 from medgrpo.training.before.datasets import ChosenRows
 from medgrpo.training.before.demo import built_in_mask_model, demo_dataset, demo_model
-from medgrpo.training.before.launch import is_child, own_log
+from medgrpo.training.before.launch import own_log
 from medgrpo.training.before.places import with_absolute_places
 from medgrpo.training.before.preflight import Preflight, preflight
 from medgrpo.training.run.checkpoints import adopt, is_complete, record_of
 from medgrpo.training.run.context import StopRequest, gathered
 from medgrpo.training.run.environment import record_environment
+from medgrpo.training.run.meeting import met
 from medgrpo.training.run.outcome import TrainResult, peak_memory_gib, result_of
 from medgrpo.training.run.resume import ResumePoint, check_same_data
 from medgrpo.training.run.smaller_passes import run_stage_that_fits
@@ -64,15 +64,12 @@ def train(
     Raises:
         MedgrpoError: what went wrong, in words for the person. The run folder then says `failed`.
     """
-    from accelerate import PartialState
-
     from medgrpo.models.quiet import quiet_libraries
 
     started = time.perf_counter() if started is None else started
     checks = checks or preflight(config)
     config = with_absolute_places(config)
-    wait = {"timeout": timedelta(seconds=config.launch.timeout_s)} if is_child() else {}
-    process = PartialState(cpu=True, **wait) if config.launch.cpu else PartialState(**wait)
+    process = met(config.launch, reporter)
     # What the first process found: another machine looks a moment later, when the run is there already.
     path, resume = gathered((resume.run if resume else (output or Path("runs") / name), resume))[0]
     writer = _open_writer(config, name, path, resume, logs, preset, is_main_process=process.is_main_process)
@@ -195,7 +192,7 @@ def _ended(final: Path, stage: StageFolder, settings: RunConfig, steps: int) -> 
     for since."""
     if not is_complete(final):
         return False
-    record, entries = record_of(final), json_objects(stage.log)
+    record, entries = record_of(final), log_entries(stage.log)
     patience = settings.training.early_stopping_patience
     stopped_early = patience is not None and record.get("waited", 0) >= patience
     reached = record.get("step", 0) >= steps or stopped_early

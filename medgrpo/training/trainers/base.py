@@ -38,7 +38,7 @@ STATE_FILE = "medgrpo_state.json"
 class RunTrainer:
     """Mixin before a TRL trainer; `context` is what the stage is about.
 
-    Overridden: the train sampler and the epoch loop (a resumed run continues the data order), the optimiser's groups, `log`
+    Overridden: the train sampler and the epoch loop (a resumed run continues the data order), `get_batch_samples` (its time), the optimiser's groups, `log`
     (validation results join the line of their step), `_save_checkpoint` (whole or absent), the state
     beside a checkpoint, the model card (we write `medgrpo.json` instead).
     """
@@ -54,6 +54,8 @@ class RunTrainer:
     """Where the pictures of a row lie; None: there are none."""
     tokens_of_rows: Callable[[list[int]], list[int]] | None = None
     """Tokens of the prompts of rows."""
+    rows_come_ready = True
+    """Whether what the loader gives are prompts and pictures as the model takes them, and not only rows."""
 
     # -------------------------------------------------------------------------------- data order
 
@@ -91,6 +93,12 @@ class RunTrainer:
     @cached_property
     def _reader(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(1, thread_name_prefix="pictures")
+
+    def get_batch_samples(self, *arguments: Any, **options: Any) -> Any:
+        """The next step's batches; what that takes is the preparation of its rows."""
+        phase = "prepare" if self.rows_come_ready else "update"
+        with self.context.clock.phase(phase):
+            return super().get_batch_samples(*arguments, **options)  # type: ignore[misc]
 
     @property
     def rows_of_a_pass(self) -> int:

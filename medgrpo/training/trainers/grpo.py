@@ -108,6 +108,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
 
     logprobs: ClassVar[LogProbFunction] = staticmethod(shared_logprobs)
     """Computes every log probability: of the policy that sampled, the reference, and the policy that learns."""
+    rows_come_ready = False
     _buffered_inputs: list[dict[str, Any]] | None
     _last_loaded_step: int
     vllm_importance_sampling_correction: bool

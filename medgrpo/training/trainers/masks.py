@@ -266,6 +266,8 @@ class MaskTrainer(RunTrainer, Trainer):
     Overridden: `compute_loss`; what is drawn is a function of seed, step and row, so that a resumed run draws the same.
     """
 
+    rows_come_ready = False
+
     def __init__(
         self,
         context: StageContext,
@@ -312,7 +314,8 @@ class MaskTrainer(RunTrainer, Trainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         """Mean over the pass's pictures, whose logits are computed together."""
-        examples = [self.examples[number] for number in inputs["numbers"]]
+        with self.context.clock.phase("prepare"):
+            examples = [self.examples[number] for number in inputs["numbers"]]
         if self.learns_by_reward and self._speaks:
             each = [
                 spoken_loss(self, model, example, number, self._objective())

@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 
 from medgrpo.figures import LESS, direction
 from medgrpo.methods import SAMPLING
-from medgrpo.records import json_objects
+from medgrpo.run_files import log_entries
 from medgrpo.runs.health import HealthMonitor
 from medgrpo.training.run.checkpoints import discard, previous_of
 from medgrpo.training.run.context import StageContext
@@ -19,7 +19,7 @@ LEADING_KEYS = ("stage", "step", "loss", "reward")
 
 
 class StepClock(TrainerCallback):
-    """Seconds per prompt of each step, without trial step, validations and checkpoints; where a step samples, also by phase.
+    """Seconds per prompt of each step, without trial step, validations and checkpoints, and by phase (of methods that sample all, else those that took any).
 
     It comes before the callbacks that take time at the end of a step.
     """
@@ -34,9 +34,12 @@ class StepClock(TrainerCallback):
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Stop it; the values join the step's log line."""
         plan, seconds = self._context.plan, self._context.clock.stop()
-        phases = (
-            {f"time/{phase}": value for phase, value in seconds.items()} if plan.method in SAMPLING else {}
-        )
+        has_all = plan.method in SAMPLING
+        phases = {
+            f"time/{phase}": value
+            for phase, value in seconds.items()
+            if has_all or value > 0 or phase == "update"
+        }
         self._context.add_pending({"s_per_prompt": sum(seconds.values()) / plan.prompts_per_step, **phases})
 
     def on_log(self, *_: Any, **__: Any) -> None:
@@ -120,7 +123,7 @@ class RunLog(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The health rules look back over the whole stage, also over what was trained before a resume."""
-        for entry in json_objects(self._context.stage.log):
+        for entry in log_entries(self._context.stage.log):
             self._health.update(entry)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a step's time went to: sampling, scoring, log probabilities, the update."""
+"""What a step's time went to: rows made ready, sampling, scoring, log probabilities, the update."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PHASES = ("prepare", "sync", "prefill", "rollout", "wait", "reward", "vision", "logprobs", "update")
-"""Of a GRPO step, in this order; what is in none of the others is the update."""
+"""Of a step, in this order; what is in none of the others is the update."""
 
 
 class PhaseClock:

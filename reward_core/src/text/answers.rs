@@ -21,6 +21,7 @@ use super::relations::{is_related, side_bits};
 use super::selection::is_comparative;
 use super::statements;
 use super::targets::{is_same, target_of, Target};
+use super::ticks::ticked;
 use super::tokens::{Asked, Hints, Parsed, Token};
 use super::verdict::{Rule, Verdict};
 use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
@@ -138,6 +139,8 @@ impl Prompt {
         if self.references.is_empty() {
             return Verdict::reject(Rule::NoReference);
         }
+        let ticked = ticked(answer);
+        let answer = ticked.as_deref().unwrap_or(answer);
         scratch.asked.clone_from(&self.asked);
         let spelt = self
             .question
