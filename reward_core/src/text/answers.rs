@@ -73,7 +73,7 @@ impl Prompt {
         let read: Vec<(Cow<'_, str>, Parsed)> = references
             .iter()
             .flat_map(|r| alternatives(r.as_ref()))
-            .map(|r| on_scale(scale, r))
+            .map(|r| on_scale(scale, r, false))
             .map(|r| {
                 let parsed = read_reference(&r, question.as_ref(), &asked);
                 (r, parsed)
@@ -147,11 +147,9 @@ impl Prompt {
             .as_ref()
             .and_then(|q| spell_acronyms(q, answer));
         let scale = self.question.as_ref().and_then(|q| q.scale);
-        let mut said = spelt.as_deref().unwrap_or(answer);
-        if scale.is_some() && !self.references.iter().any(|r| sum_in(&r.parsed).is_some()) {
-            said = without_sum(said);
-        }
-        scratch.read(&on_scale(scale, said));
+        let said = spelt.as_deref().unwrap_or(answer);
+        let adds_up = self.references.iter().all(|r| sum_in(&r.parsed).is_none());
+        scratch.read(&on_scale(scale, said, adds_up));
         self.settle(scratch);
         let answer_parsed = &*scratch;
         if answer_parsed.tokens.is_empty() {
@@ -421,15 +419,18 @@ fn spell_acronyms(question: &Question, answer: &str) -> Option<String> {
 /// Bytes of an answer in which initials are looked for.
 const LONGEST_SPELT: usize = 2000;
 
-/// A bare "II" where the stage is asked means "stage II".
-fn on_scale<'a>(scale: Option<&str>, text: &'a str) -> Cow<'a, str> {
+/// A bare "II" where the stage is asked means "stage II"; with `adds_up` a sum means its total.
+fn on_scale<'a>(scale: Option<&str>, text: &'a str, adds_up: bool) -> Cow<'a, str> {
     match scale {
         Some(scale) if text.len() <= LONGEST_VALUE => {
             let mut plain = String::new();
             normalise(&unwrapped(text), &mut plain);
             collapse_blanks(&mut plain);
             drop_lead(&mut plain);
-            let value = without_points(&plain);
+            let mut value = without_points(&plain);
+            if adds_up {
+                value = without_sum(value);
+            }
             if is_bare_value(value) {
                 Cow::Owned(format!("{scale} {value}"))
             } else {
@@ -452,7 +453,7 @@ fn without_sum(text: &str) -> &str {
                 .all(|b| b.is_ascii_digit() || b == b'+' || b == b' ')
     };
     match text.rsplit_once('=') {
-        Some((parts, total)) if text.len() <= LONGEST_VALUE && is_sum(parts) => total,
+        Some((parts, total)) if is_sum(parts) => total.trim(),
         _ => text,
     }
 }

@@ -299,7 +299,8 @@ impl Parsed {
         (opens || !is_weak)
             && !token.is_aside
             && !refuses
-            && self.tokens[at + 1..].iter().any(says)
+            && (self.tokens[at + 1..].iter().any(says)
+                || is_correction(word) && at + 1 < self.tokens.len())
             && self.tokens[..at].iter().any(says)
     }
 
@@ -343,6 +344,7 @@ impl Parsed {
         let says_yes_or_no = new
             .iter()
             .any(|t| matches!(t.role, Role::Yes | Role::No | Role::Negation | Role::Affirm));
+        let mut stands = !is_correction(self.word(&self.tokens[at]));
         for index in 0..at {
             let old = self.tokens[index];
             let is_replaced = if old.is_content() {
@@ -366,7 +368,17 @@ impl Parsed {
             };
             if is_replaced {
                 self.set_aside(index..index + 1, Standing::Retracted);
+                stands |= old.is_content();
             }
+        }
+        let is_yes_or_no = |t: &Token| {
+            matches!(
+                t.role,
+                Role::Yes | Role::No | Role::Negation | Role::NegationBack | Role::Affirm
+            )
+        };
+        if !stands && !new.iter().any(is_yes_or_no) {
+            self.set_aside(0..at, Standing::Retracted); // "HIV 2. Correction: all of the above."
         }
     }
 
@@ -390,6 +402,20 @@ impl Parsed {
             self.retract_before(at);
         }
     }
+}
+
+/// Words that take back all that was said, whatever follows.
+fn is_correction(word: &str) -> bool {
+    word.starts_with("correct")
+        || word.starts_with("let me correct")
+        || word.starts_with("revised")
+        || word.contains("更正")
+        || word.contains("纠正")
+        || word.contains("订正")
+        || matches!(
+            word,
+            "erratum" | "scratch that" | "strike that" | "i take that back" | "i retract that"
+        )
 }
 
 fn is_retraction_word(token: &Token) -> bool {

@@ -10,7 +10,7 @@ use super::tokens::{Parsed, Token};
 use super::words::Break;
 
 /// Words of a question that make it a general one.
-const GENERAL: [&str; 42] = [
+const GENERAL: [&str; 39] = [
     "common",
     "usual",
     "typical",
@@ -32,9 +32,6 @@ const GENERAL: [&str; 42] = [
     "definition",
     "predispos",
     "known for",
-    "can ",
-    "could ",
-    "may ",
     "常",
     "多见",
     "好发",
@@ -91,7 +88,14 @@ const POINTING: [&str; 14] = [
 pub fn asks_in_general(question: &Question) -> bool {
     let text = &question.parsed.text;
     let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
-    has(&GENERAL) || has(&GENERAL_THINGS) && !has(&POINTING)
+    let is_modal = question.parsed.tokens.iter().take(6).any(|t| {
+        let word = question.parsed.word(t);
+        matches!(
+            word,
+            "can" | "could" | "may" | "might" | "may be" | "might be"
+        )
+    });
+    is_modal || has(&GENERAL) || has(&GENERAL_THINGS) && !has(&POINTING)
 }
 
 fn is_usual(word: &str) -> bool {
@@ -248,8 +252,9 @@ impl Parsed {
     pub(super) fn settle_general(&mut self) {
         let mut first = 0;
         while first < self.segments.len() {
-            let mut end = first + 1;
-            while end < self.segments.len() && self.goes_on(first, end) {
+            let (mut end, mut has_verb) = (first + 1, self.segments[first].has_verb);
+            while end < self.segments.len() && self.goes_on(first, end, has_verb) {
+                has_verb |= self.segments[end].has_verb;
                 end += 1;
             }
             let tokens = self.segments[first].first as usize..self.segments[end - 1].end as usize;
@@ -263,10 +268,9 @@ impl Parsed {
         }
     }
 
-    /// Whether the segment belongs to the clause that segment `first` begins.
-    fn goes_on(&self, first: usize, index: usize) -> bool {
+    /// Whether the segment belongs to the clause that segment `first` begins, which has a verb or none.
+    fn goes_on(&self, first: usize, index: usize, has_verb: bool) -> bool {
         let (open, segment) = (&self.segments[first], &self.segments[index]);
-        let has_verb = self.segments[first..index].iter().any(|s| s.has_verb);
         open.sentence == segment.sentence
             && !matches!(
                 segment.opener,

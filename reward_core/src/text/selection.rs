@@ -33,6 +33,9 @@ impl Says {
     }
 }
 
+/// Segments of a clause in which its side is looked for.
+const LONGEST_CLAUSE: usize = 8;
+
 impl Parsed {
     /// Where one of several is asked for by a property ("Which lung is abnormal?"), sets aside the clauses that say
     /// of another that it has not the property, or something else of it.
@@ -542,7 +545,8 @@ impl Parsed {
     /// The segment denies something of the side that the clause before does not name.
     fn says_of_other_side(&self, open: &Clause, segment: &Segment) -> bool {
         let side = |tokens: &[Token]| tokens.iter().fold(0, |bits, t| bits | side_bits(t));
-        let before = self.segments[open.first..open.end]
+        let first = open.first.max(open.end.saturating_sub(LONGEST_CLAUSE));
+        let before = self.segments[first..open.end]
             .iter()
             .fold(0, |bits, s| bits | side(self.of(s)));
         let tokens = self.of(segment);
