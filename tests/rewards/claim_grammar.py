@@ -677,7 +677,11 @@ def beside(chance: random.Random) -> Iterator[Case]:
     chinese = not question.isascii()
     texts = ASIDE_ZH + THOUGHTS_ZH if chinese else ASIDE + THOUGHTS
     if question.startswith("Which"):
-        texts = [*texts, f"The {answer} {organ} is more commonly {trait}.", f"Usually the {answer} {organ} is {trait}."]
+        texts = [
+            *texts,
+            f"The {answer} {organ} is more commonly {trait}.",
+            f"Usually the {answer} {organ} is {trait}.",
+        ]
     elif question.startswith("What"):
         texts = [*texts, *(general.format(capital(answer)) for general in GENERAL)]
     elif question.startswith("是否"):

@@ -54,6 +54,9 @@ struct Reference {
     target: Target,
 }
 
+/// Prompts that were read so far, and one.
+static PROMPTS_READ: AtomicU64 = AtomicU64::new(1);
+
 impl Prompt {
     /// Reads question, accepted references and options; a reference `a#b` stands for `a` or `b`.
     #[must_use]
@@ -106,9 +109,8 @@ impl Prompt {
         if property.iter().any(is_comparative) {
             property.retain(is_comparative); // "Which lung has the larger effusion?"
         }
-        static READ: AtomicU64 = AtomicU64::new(1);
         Self {
-            id: READ.fetch_add(1, Ordering::Relaxed),
+            id: PROMPTS_READ.fetch_add(1, Ordering::Relaxed),
             question,
             references,
             options,
@@ -722,7 +724,7 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
             .tokens
             .iter()
             .any(|t| t.is_stated() && side_bits(t) == 3);
-        let is_one = wanted.len() == 1
+        let is_single = wanted.len() == 1
             && (wanted[0].value - 1.0).abs() < f64::EPSILON
             && wanted[0].dimension == Dimension::Count;
         let says_solitary = answer
@@ -731,7 +733,7 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
             .any(|t| t.is_stated() && Some(t.concept) == known!("attribute.solitary"));
         return if is_none && says_none && is_sure
             || is_pair && names_both
-            || is_one && says_solitary
+            || is_single && says_solitary
         {
             Verdict::accept(Rule::Number)
         } else {

@@ -163,7 +163,7 @@ impl Parsed {
                 && ["was the ", "were the ", "prompted"]
                     .iter()
                     .any(|w| self.word(&token).starts_with(w));
-            let names = names || is_occasion && subject.iter().any(|t| t.is_content());
+            let names = names || is_occasion && subject.iter().any(Token::is_content);
             let answers = subject.iter().any(|t| t.role == Role::Conclude);
             if self.is_open_would(at) && names && !answers {
                 if !is_done {

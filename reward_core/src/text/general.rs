@@ -250,6 +250,13 @@ fn is_of_case(word: &str) -> bool {
 impl Parsed {
     /// Sets aside the clauses that only tell what is so in general.
     pub(super) fn settle_general(&mut self) {
+        for index in 1..self.segments.len() {
+            let segment = self.segments[index];
+            if self.is_general_apposition(self.of(&segment)) {
+                let range = segment.first as usize..segment.end as usize;
+                self.set_aside(range, Standing::General);
+            }
+        }
         let mut first = 0;
         while first < self.segments.len() {
             let (mut end, mut has_verb) = (first + 1, self.segments[first].has_verb);
@@ -268,6 +275,21 @@ impl Parsed {
         }
     }
 
+    /// "…, a common finding after trauma".
+    fn is_general_apposition(&self, tokens: &[Token]) -> bool {
+        let after_comma = tokens.first().is_some_and(|t| t.before == Break::Comma);
+        let mut words = tokens.iter().map(|t| self.word(t)).take(5).skip_while(|w| {
+            matches!(
+                *w,
+                "a" | "an" | "the" | "one" | "of" | "one of" | "most" | "very"
+            )
+        });
+        let first = words.next().unwrap_or_default();
+        // "空洞，多见于结核"
+        let is_often_in = !first.is_ascii() && is_often(first);
+        after_comma && (is_often_in || is_usual(first) && words.any(is_sort))
+    }
+
     /// Whether the segment belongs to the clause that segment `first` begins, which has a verb or none.
     fn goes_on(&self, first: usize, index: usize, has_verb: bool) -> bool {
         let (open, segment) = (&self.segments[first], &self.segments[index]);
@@ -280,7 +302,12 @@ impl Parsed {
     }
 
     fn is_general(&self, tokens: &[Token]) -> bool {
-        let word = |at: usize| tokens.get(at).map_or("", |t| self.word(t));
+        let word = |at: usize| {
+            tokens
+                .get(at)
+                .filter(|t| !t.is_aside)
+                .map_or("", |t| self.word(t))
+        };
         if tokens.iter().any(|t| {
             matches!(t.role, Role::Yes | Role::No | Role::Conclude) || is_of_case(self.word(t))
         }) {
