@@ -10,7 +10,7 @@ use super::tokens::{Parsed, Token};
 use super::words::Break;
 
 /// Words of a question that make it a general one.
-const GENERAL: [&str; 39] = [
+const GENERAL: [&str; 40] = [
     "common",
     "usual",
     "typical",
@@ -32,7 +32,8 @@ const GENERAL: [&str; 39] = [
     "definition",
     "predispos",
     "known for",
-    "常",
+    "常见",
+    "通常",
     "多见",
     "好发",
     "一般",
@@ -49,7 +50,7 @@ const GENERAL: [&str; 39] = [
     "作用",
     "定义",
     "表现为",
-    "易",
+    "容易",
 ];
 
 /// Things that are asked for in general, unless the question points at a picture.
@@ -195,6 +196,7 @@ fn is_often(word: &str) -> bool {
             | "characteristically"
             | "常"
             | "常常"
+            | "一般"
             | "通常"
             | "往往"
             | "多见"
