@@ -117,7 +117,7 @@ class Memory:
             merged = 4.0 * 3 * shape.hidden * shape.mlp_used
             phases["sync"] = whole if work.shares_weights else merged
         if work.shares_weights and work.config.validation.before_and_after:
-            phases["before"] = self.base - self.held["weights"] + self.validation_cache
+            phases["before"] = self.base + self.validation_cache
         return phases
 
     @cached_property
@@ -263,8 +263,8 @@ class Memory:
         found = {}
         for phase, added in self.added.items():
             held = self.static
-            if phase == "before":  # nothing but the model is there yet
-                held = self.held["weights"]
+            if phase == "before":  # nothing is there yet but the model, whole
+                held = 0.0
             vllm = self.vllm_share
             if phase == "before" or (asleep and phase in {"update", "optimizer"}):
                 vllm = 0.0
