@@ -106,7 +106,7 @@ def main() -> None:
     names = arguments.names.split(",") if arguments.names else [n for n in values if n not in FIXED]
     timed = [(row, row.work()) for row in rows() if row.s_per_prompt]
     fit = [one for one in timed if one[0].is_fit]
-    test = [one for one in timed if not one[0].is_fit and one[0].is_own]
+    test = [one for one in timed if one[0].use == "test" and one[0].is_own]
     after, hosts = fitted(fit, names)
     for name in names:
         print(f"    {name}: float = {getattr(after, name):.3g}   # was {values[name]:.3g}")
@@ -116,7 +116,7 @@ def main() -> None:
     for when, constants in (("before", FITTED), ("after", after)):
         describe(f"fit, {when}", fit, constants)
         describe(f"test, {when}", test, constants)
-    own = [one for one in timed if one[0].is_own]
+    own = [one for one in timed if one[0].is_own and not one[0].is_older]
     for fold in range(arguments.folds):
         left_out = own[fold :: arguments.folds]
         seen = [one for one in timed if (one[0].is_own or one[0].is_fit) and one not in left_out]
