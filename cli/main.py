@@ -198,6 +198,10 @@ def main(arguments: list[str] | None = None) -> None:
         with masked_streams(), nothing_trusted(), results_alone() if "--json" in arguments else nullcontext():
             code = app(arguments, prog_name="medgrpo", standalone_mode=False)
             sys.stdout.flush()  # a disk that is full says so here, where it can be worded
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # as Rich ends where nobody reads its table
+            sys.exit(PIPE_CLOSED)
+        raise
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:  # whoever read the results has seen enough: `medgrpo compare … | head`
