@@ -50,7 +50,10 @@ def host_of(row: Measured) -> str:
         return ""
     if "beside it" in row.note:
         return "b3, disturbed"
-    return "b3" if row.name.endswith(("-b3", "-b3-again")) else row.source[-10:]
+    ends = next(
+        (end for end in ("b3", "b4", "b5") if row.name.removesuffix("-again").endswith(f"-{end}")), ""
+    )
+    return ends or row.source[-10:]
 
 
 def errors(works, constants: Constants, hosts: dict[str, float]) -> list[float]:
@@ -106,7 +109,7 @@ def main() -> None:
     names = arguments.names.split(",") if arguments.names else [n for n in values if n not in FIXED]
     timed = [(row, row.work()) for row in rows() if row.s_per_prompt]
     fit = [one for one in timed if one[0].is_fit]
-    test = [one for one in timed if not one[0].is_fit and one[0].is_own]
+    test = [one for one in timed if one[0].use == "test" and one[0].is_own]
     after, hosts = fitted(fit, names)
     for name in names:
         print(f"    {name}: float = {getattr(after, name):.3g}   # was {values[name]:.3g}")
@@ -116,7 +119,7 @@ def main() -> None:
     for when, constants in (("before", FITTED), ("after", after)):
         describe(f"fit, {when}", fit, constants)
         describe(f"test, {when}", test, constants)
-    own = [one for one in timed if one[0].is_own]
+    own = [one for one in timed if one[0].is_own and not one[0].is_older]
     for fold in range(arguments.folds):
         left_out = own[fold :: arguments.folds]
         seen = [one for one in timed if (one[0].is_own or one[0].is_fit) and one not in left_out]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from medgrpo.cli.chinese_errors import ERRORS
 from medgrpo.cli.chinese_mistakes import KINDS, MISTAKES
-from medgrpo.cli.chinese_results import HEADS, RESULTS
+from medgrpo.cli.chinese_results import CELLS, HEADS, PURPOSES, RESULTS
 
 COMMANDS = {
     "preprocess": "把原始图像与问答整理成经过检查的数据集。",
@@ -47,7 +48,7 @@ PAGES = {
     "runs": "列出这里的运行，最新的在前：预设、模型、数据、状态、最佳验证值。\n\n凡是接受运行的命令都认识 `latest` 一词，即列表中的第一个。",
     "presets": "列出预设，或显示某个预设的取值及理由。",
     "presets list": "列出各预设的用途和代价。",
-    "presets show": "显示预设的每个取值、它来自哪一层以及理由。",
+    "presets show": "显示预设设置了什么、每个取值来自哪一层以及理由。",
     "doctor": "检查已安装的组件、有哪些 GPU 以及由此能做什么；或在分享前检查一个文件夹。",
 }
 """Command -> the text of its help, without the example."""
@@ -99,7 +100,7 @@ HELP = {
     "Method of the main stage.": "主阶段的方法。",
     "Spread the model with PyTorch's FSDP2.": "用 PyTorch 的 FSDP2 分布模型。",
     "Size of a model that is in no table, such as 7B.": "不在表中的模型的大小，如 7B。",
-    "Train three real steps here, largest rows first, and correct by them.": "在本机实训三步（最大的行在先），并据此校正。",
+    "Train a few real steps here, largest rows first, and correct by them.": "在本机实训几步（最大的行在先），并据此校正。",
     "Explain how a run differs from its estimate, by phase.": "按阶段说明某次运行与其估计的差别。",
     "Also write a page with a small plot.": "另外写出一个带小图的网页。",
     "How boxes are written: pixels of the picture, 0-1000 or 0-1 of its sides. Default: as recorded beside the weights, else as the model's family does.": "框的写法：图像像素、边长的 0-1000 或 0-1。默认：按权重旁的记录，否则按模型家族。",
@@ -230,6 +231,7 @@ HELP = {
     "Of a run folder, read the newest completions too: do they repeat each other?": "对运行文件夹还读取最新的回答：是否互相重复？",
     "Folder of runs; those that logs/ names are listed too.": "运行所在的文件夹；logs/ 中记录的也会列出。",
     "Show the newest N.": "显示最新的 N 个。",
+    "Also what keeps its default: every setting there is.": "也列出保持默认值的设置：全部设置。",
     "Name of a preset, or path of a .toml file.": "预设名或 .toml 文件路径。",
     "With the layer used when no model is named.": "包含未指定模型时使用的那一层。",
     "List what in FOLDER would identify a person or a machine; exit 1 if anything does.": "列出文件夹中可能识别个人或机器的内容；若有则以 1 退出。",
@@ -239,6 +241,8 @@ HELP = {
     # bundle
     "New folder.": "新文件夹。",
     "Optional dependencies, such as train; may be given again. Default: the base install.": "可选依赖，如 train；可多次给出。默认只有基本安装。",
+    "Print every metric and every setting that differs.": "列出所有指标和所有不同的设置。",
+    "Also print seconds by phase and GiB by part.": "还列出各环节的秒数和显存组成。",
     "Leave out the CUDA libraries, several GiB.": "不包含 CUDA 库（数 GiB）。",
 }
 """English help of a parameter -> Chinese."""
@@ -303,7 +307,7 @@ MESSAGES = (
     ("{metric} accuracy {value} is not shown to be above its {name} baseline {best} ({words}): its interval begins at {low}",
      "{metric} 准确率 {value} 未能证明高于 {name} 基线 {best}（{words}）：其区间下限为 {low}"),
 )  # fmt: skip
-"""English pattern of a line -> Chinese; the first that fits is taken, more particular ones stand before."""
+"""English pattern of a line -> Chinese; of those that fit the one with most words of its own."""
 
 WORDS = {
     "normal": "正常",
@@ -324,25 +328,41 @@ WORDS = {
 
 
 @cache
-def _patterns() -> list[tuple[re.Pattern[str], str]]:
-    found = []
-    for english, chinese in MESSAGES:
-        parts = re.split(r"\{(\w+)\}", english)
-        pattern = "".join(f"(?P<{part}>.*)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
-        found.append((re.compile(pattern, re.DOTALL), chinese))
-    return found
+def _by_piece() -> list[tuple[str, str, str]]:
+    """The longest piece of each English pattern that stands there word for word, the pattern, and its Chinese.
+
+    First what stands before another message (`error: `), then the patterns with most of their own words.
+    """
+    entries = []
+    for english, chinese in (*MESSAGES, *ERRORS):
+        pieces = re.split(r"\{\w+\}", english)
+        entries.append((max(pieces, key=len), english, chinese, sum(map(len, pieces))))
+    entries.sort(key=lambda entry: (not entry[1].endswith(": {rest}"), -entry[3]))
+    return [entry[:3] for entry in entries]
+
+
+@cache
+def _pattern(english: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", english)
+    pattern = "".join(f"(?P<{part}>.*?)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+    return re.compile(pattern, re.DOTALL)
 
 
 def in_chinese(line: str) -> str:
     """The line in Chinese; as it is where no pattern fits. What follows `error:` and the like is looked up too."""
     if line in WORDS:
         return WORDS[line]
+    for sentences in (PURPOSES, CELLS):
+        if line in sentences:
+            return sentences[line]
     if line.strip() in HEADS:
         return HEADS[line.strip()]
-    if (of_a_kind := re.fullmatch(r"no ([\w -]+?) called (.*)", line, re.DOTALL)) is not None:
-        return f"没有名为 {of_a_kind[2]} 的{KINDS.get(of_a_kind[1], f' {of_a_kind[1]}')}"
-    for pattern, chinese in _patterns():
-        if (match := pattern.fullmatch(line)) is not None:
+    if (
+        of_a_kind := re.fullmatch(r"no ([\w -]+?) called (.*?)( \(command line\))?", line, re.DOTALL)
+    ) is not None:
+        return f"没有名为 {of_a_kind[2]} 的{KINDS.get(of_a_kind[1], f' {of_a_kind[1]}')}{'（命令行）' if of_a_kind[3] else ''}"
+    for piece, english, chinese in _by_piece():
+        if piece in line and (match := _pattern(english).fullmatch(line)) is not None:
             figures = {
                 name: in_chinese(value) if name in ("rest", "what", "status", "words", "more") else value
                 for name, value in match.groupdict().items()

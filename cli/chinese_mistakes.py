@@ -90,8 +90,8 @@ MISTAKES = (
     ("medgrpo runs lists the runs; medgrpo train --resume auto goes on with an unfinished one",
      "medgrpo runs 列出运行；medgrpo train --resume auto 继续未完成的运行"),
     ("medgrpo preprocess SOURCE DATA makes a dataset", "先用 medgrpo preprocess SOURCE DATA 整理数据集"),
-    ("medgrpo presets show balanced lists what may stand in it; --preset NAME needs no file",
-     "medgrpo presets show balanced 列出可写的内容；--preset 名称 不需要文件"),
+    ("medgrpo presets show balanced --all lists what may stand in it; --preset NAME needs no file",
+     "medgrpo presets show balanced --all 列出可写的内容；--preset 名称 不需要文件"),
     ("did you mean {name}? your own: {form}", "是否想写 {name}？自己的奖励：{form}"),
     ("a setting and its value are one word: {form}", "设置和值之间不留空格：{form}"),
     ("a name on the hub has an owner: {name}", "模型库中的名称带有所有者：{name}"),
@@ -126,4 +126,4 @@ MISTAKES = (
     ("--params 7B for a model of that size", "这个大小的模型用 --params 7B"),
     ("choose another folder, as with --output", "换一个文件夹，例如用 --output"),
 )  # fmt: skip
-"""Answers to wrong calls; more particular ones stand before."""
+"""Answers to wrong calls."""

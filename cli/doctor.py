@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import JsonOption, Output, QuietOption, spoken
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -87,10 +87,10 @@ def doctor(
     )
     rows = [
         (
-            check["check"],
-            "yes" if check["ok"] else "no",
-            check["found"],
-            "" if check["ok"] else check["remedy"],
+            spoken(str(check["check"])),
+            spoken("yes" if check["ok"] else "no"),
+            spoken(str(check["found"])),
+            "" if check["ok"] else spoken(str(check["remedy"])),
         )
         for check in checks
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import JsonOption, Output, QuietOption, spoken
 
 if TYPE_CHECKING:
     from medgrpo.estimate.estimate import Estimate
@@ -58,7 +58,7 @@ def estimate_time(
     ] = None,
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="Train three real steps here, largest rows first, and correct by them."),
+        typer.Option("--probe", help="Train a few real steps here, largest rows first, and correct by them."),
     ] = False,
     from_run: Annotated[
         Path | None,
@@ -187,7 +187,7 @@ def _print(out: Output, document: dict[str, Any], *, show_all: bool) -> None:
     else:
         out.text(peak)
     if document["advice"]:
-        rows = [(entry["change"], entry["saving"], entry["costs"]) for entry in document["advice"]]
+        rows = [(entry["change"], entry["saving"], spoken(entry["costs"])) for entry in document["advice"]]
         out.table("What would save most", ["change", "saves", "costs"], rows)
 
 

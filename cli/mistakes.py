@@ -49,6 +49,7 @@ OTHER_COMMANDS = {
     "medgrpo presets show balanced": ("config", "init", "configure", "settings", "show"),
     "medgrpo doctor": ("check", "env", "info", "install"),
     "medgrpo --version": ("version",),
+    "medgrpo score FILE --rewards NAME,NAME": ("rewards", "reward", "metrics"),
 }
 """What to type here -> commands of TRL, ms-swift, LLaMA-Factory and others that mean it."""
 

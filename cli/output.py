@@ -111,6 +111,7 @@ class Output:
         """
         if self.as_json:
             return
+        from rich.cells import cell_len
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
@@ -131,6 +132,8 @@ class Output:
                 console.print(Text(_paragraph(heads, row)))
             return
         table = Table()
+        longest_cells = [max(map(cell_len, texts)) for texts in columns_of_text]
+        widths = _shared_widths(least, longest_cells, console.width - 3 * len(least) - 1)
         for index, head in enumerate(heads):
             numeric = all(isinstance(row[index], int | float) or row[index] is None for row in cells)
             table.add_column(
@@ -138,11 +141,71 @@ class Output:
                 justify="right" if numeric and cells else "left",
                 overflow="fold",
                 no_wrap=index < whole,
-                min_width=least[index],
+                width=widths[index],
             )
         for line in shown:
             table.add_row(*map(Text, line))  # Text: model output is never markup
         console.print(table)
+
+    def lines(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        cut: Sequence[int] = (),
+        spare: Sequence[int] = (),
+    ) -> None:
+        """A table of one line a row, on stdout. On a terminal it is made to fit; files and pipes get it whole.
+
+        Args:
+            cut: columns that may be cut with an ellipsis, the least needed first.
+            spare: columns that are left out where that is not enough, the least needed first; a line names them.
+        """
+        if self.as_json:
+            return
+        from rich.cells import cell_len
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        cells = [[masked(_shown(cell)) for cell in row] for row in rows]
+        heads = [spoken(column) for column in columns]
+        console = Console()
+        widths = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
+        kept = list(range(len(widths)))
+
+        def excess() -> int:
+            return sum(widths[place] + 3 for place in kept) + 1 - console.width
+
+        if console.is_terminal:
+            for place in spare:
+                if excess() > sum(max(0, widths[one] - LEAST_CUT) for one in cut if one in kept):
+                    kept.remove(place)
+            for place in (place for place in cut if place in kept):
+                widths[place] = max(min(widths[place], LEAST_CUT), widths[place] - max(0, excess()))
+            if excess() > 0:
+                self.table("", columns, cells)
+                return
+        console.width = max(console.width, console.width + excess())
+        left_out = [heads[place] for place in range(len(widths)) if place not in kept]
+        heads, *cells = ([row[place] for place in kept] for row in (heads, *cells))
+        widths = [widths[place] for place in kept]
+        table = Table()
+        for place, head in enumerate(heads):
+            told = {row[place] for row in cells} - {"–"}
+            is_number = bool(told) and all(NUMBER.fullmatch(text) for text in told)
+            table.add_column(
+                head,
+                justify="right" if is_number else "left",
+                no_wrap=True,
+                overflow="ellipsis",
+                width=widths[place],
+            )
+        for line in cells:
+            table.add_row(*map(Text, line))
+        console.print(table)
+        if left_out:
+            self.note(f"a wider terminal and --json also show: {', '.join(left_out)}")
 
     def result(self, document: dict[str, Any]) -> None:
         """The JSON document of the command, on stdout, if it was asked for. NaN becomes null."""
@@ -193,6 +256,9 @@ class Output:
             yield advance
 
 
+LEAST_CUT = 12
+"""A column that is cut keeps so many characters, or the table is another."""
+NUMBER = re.compile(r"[<≥~ ]*[\d.,]+")
 LONGEST_WHOLE = 14
 """Cells up to so many characters are not broken: an interval, a date."""
 LONGEST_UNBROKEN = (20, 12)
@@ -207,6 +273,24 @@ def _least_width(texts: Sequence[str], longest: int, *, whole: bool) -> int:
     short = [text for text in texts[1:] if cell_len(text) <= min(longest, LONGEST_WHOLE)]
     words = [word for text in texts for word in text.split()]
     return min(max(map(cell_len, [*words, *short, ""])), longest)
+
+
+def _shared_widths(least: Sequence[int], wanted: Sequence[int], room: int) -> list[int]:
+    """Widths of columns that together fit: each its least, and of what is left as much as the others leave it.
+
+    rich shares by itself, but may end up wider than the terminal and then cuts the last column off.
+    """
+    widths = list(least)
+    short = {place for place, width in enumerate(widths) if width < wanted[place]}
+    left = room - sum(widths)
+    while short and left > 0:
+        step = max(1, left // len(short))
+        for place in sorted(short, key=lambda place: wanted[place] - widths[place]):
+            more = min(step, wanted[place] - widths[place], left)
+            widths[place] += more
+            left -= more
+        short = {place for place in short if widths[place] < wanted[place]}
+    return widths
 
 
 def _paragraph(heads: Sequence[str], row: Sequence[str]) -> str:

@@ -37,7 +37,7 @@ def runs(
     shown = found[:limit]
     if shown:
         columns = ["run", "preset", "model", "data", "status", "best"]
-        out.table("", columns, [_row(run) for run in shown], whole=1)
+        out.lines(columns, [_row(run) for run in shown], cut=(3, 2, 1), spare=(1, 2, 3))
     else:
         out.text(f"no runs in {folder}/ yet; medgrpo train --preset balanced makes one")
     if len(found) > len(shown):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medgrpo.cli.output import JsonOption, Output, QuietOption
+from medgrpo.cli.output import JsonOption, Output, QuietOption, spoken
 from medgrpo.cli.typed import refuse_useless
 
 if TYPE_CHECKING:
@@ -349,7 +349,7 @@ def _show_audit(out: Output, report: AuditReport) -> None:
                 cheat.mean,
                 cheat.ratio,
                 cheat.rows,
-                cheat.description + ("" if cheat.measure == "total" else f" (by {cheat.measure})"),
+                spoken(cheat.description) + ("" if cheat.measure == "total" else f" (by {cheat.measure})"),
             )
             for cheat in report.cheats
             if cheat.rows

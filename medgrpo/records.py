@@ -44,14 +44,21 @@ class BadRow(Exception):
         self.expected = expected
 
 
+ARCHIVES: tuple[tuple[bytes, str, str], ...] = (
+    (b"opendocument.spreadsheet", "a sheet of OpenDocument", "save it as .xlsx, or as CSV (UTF-8)"),
+    (b"xl/", "a workbook of Excel", "give it a name that ends in .xlsx"),
+    (b"word/", "a document of Word", "give its table as CSV (UTF-8)"),
+    (b"", "a zip archive", "unpack it, and give the folder or a file of it"),
+)
+"""What a zip archive that holds these bytes is, and what to do; the first that fits."""
+PAGES = (b"<html", b"<!doctype html", b"<table")
+"""How a page of HTML begins, which some programs name .xls."""
 BINARY: tuple[tuple[bytes, str, str], ...] = (
     (
-        b"PK\x03\x04",
-        "a workbook of Excel",
-        "save its sheet as CSV (UTF-8)",
-    ),  # told from other archives by what it holds
-    (b"PK\x03\x04", "a zip archive", "unpack it, and give the folder or a file of it"),
-    (b"\xd0\xcf\x11\xe0", "a document of Excel or Word, before 2007", "save its sheet as CSV (UTF-8)"),
+        b"\xd0\xcf\x11\xe0",
+        "a document of Excel or Word, before 2007 or protected by a password",
+        "save it as .xlsx without a password, or its sheet as CSV (UTF-8)",
+    ),
     (b"\x1f\x8b", "compressed by gzip", "unpack it: gunzip FILE"),
     (b"\xfd7zXZ", "compressed by xz", "unpack it: unxz FILE"),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it: unzstd FILE"),
@@ -69,8 +76,6 @@ BINARY: tuple[tuple[bytes, str, str], ...] = (
     (b"ARROW1", "an Arrow file", "give it a name that ends in .arrow"),
 )
 """How a file begins that is no text, what it is, and what to do."""
-WORKBOOK = b"xl/"
-"""Part of every workbook of Excel, whose archive holds `xl/workbook.xml`."""
 
 
 @dataclass(frozen=True)
@@ -138,11 +143,15 @@ def _refuse_binary(content: bytes, name: str) -> None:
         MedgrpoError: it begins like a file of `BINARY`.
     """
     found = [(what, hint) for start, what, hint in BINARY if content.startswith(start)]
+    if content.startswith(b"PK\x03\x04"):
+        found = [(what, hint) for part, what, hint in ARCHIVES if part in content]
+    elif content[:64].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(PAGES):
+        found = [("a page of HTML", "open it in Excel and save it as .xlsx, or as CSV (UTF-8)")]
     if not found:
         return
-    what, hint = found[0] if len(found) == 1 or WORKBOOK in content else found[1]
+    what, hint = found[0]
     raise MedgrpoError(
-        f"{name} is {what}, which is not read", expected="JSON, JSON lines, CSV or parquet", hint=hint
+        f"{name} is {what}, which is not read", expected="JSON, JSON lines, CSV, .xlsx or parquet", hint=hint
     )
 
 

@@ -116,7 +116,7 @@ def test_a_text_is_read_as_it_is_written(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"PK\x03\x04....xl/workbook.xml...\x8f", "workbook of Excel(.|\n)*save its sheet as CSV"),
+        (b"PK\x03\x04....xl/workbook.xml...\x8f", "workbook of Excel(.|\n)*name that ends in .xlsx"),
         (b"PK\x03\x04....rows.jsonl...\x8f", "zip archive(.|\n)*unpack it"),
         (b"\x1f\x8b\x08\x00", "compressed by gzip(.|\n)*gunzip"),
         (b"PAR1....", "parquet(.|\n)*ends in .parquet"),

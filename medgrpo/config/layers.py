@@ -154,7 +154,7 @@ def file_layer(path: Path) -> tuple[Layer, list[str]]:
         raise UsageError(
             f"no configuration file at {path}",
             expected="a TOML file; config.toml in a run folder is one",
-            hint="medgrpo presets show balanced lists what may stand in it; --preset NAME needs no file",
+            hint="medgrpo presets show balanced --all lists what may stand in it; --preset NAME needs no file",
         )
     try:
         values = toml_values(path.read_text(encoding="utf-8"))
@@ -277,7 +277,7 @@ def _unknown_setting(name: str, layer: str = "command line") -> UsageError:
     nearest = choice_error("setting", name, [*field_keys(), *leaf_names, *ALIASES, *ELSEWHERE]).hint
     return UsageError(
         f"no setting called {name!r} ({layer})",
-        hint=nearest or "`medgrpo presets show balanced` lists every setting",
+        hint=nearest or "`medgrpo presets show balanced --all` lists every setting",
     )
 
 

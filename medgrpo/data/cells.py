@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.embedded import EMBEDDED, digest_of, picture_text, read_embedded, unpacked
-from medgrpo.data.source import UNION, ImageRef, union_of
+from medgrpo.data.source import UNION, ImageRef, split_word, union_of
 from medgrpo.errors import MedgrpoError, missing_extra
 from medgrpo.records import BadRow
+from medgrpo.workbooks import is_workbook, read_workbook
 
 TABLES = (".parquet", ".arrow")
 
@@ -99,7 +100,8 @@ def read_bytes(root: Path, ref: ImageRef) -> bytes:
         return b"".join((root / path).read_bytes() for path in union_of(ref))
     if ref.part.startswith(EMBEDDED):
         file = root / ref.path
-        return _nested(file, ref.part) if file.suffix.lower() in TABLES else read_embedded(file, ref.part)
+        in_cells = file.suffix.lower() in TABLES or is_workbook(file)
+        return _nested(file, ref.part) if in_cells else read_embedded(file, ref.part)
     if not ref.part.startswith(CELL):
         return (root / ref.path).read_bytes()
     number, _, column = ref.part.removeprefix(CELL).partition("/")
@@ -113,7 +115,11 @@ def read_bytes(root: Path, ref: ImageRef) -> bytes:
 def _nested(file: Path, part: str) -> bytes:
     """A picture that lies deeper in a row of a table, or is base64 there: `7/messages/0/content/1/image_url`."""
     number, column, *steps = part.partition("@")[2].split("/")
-    value: Any = _cells(file, column, (int(number) - 1) // 64)[(int(number) - 1) % 64]
+    if is_workbook(file):
+        value: Any = next(row for place, row in read_workbook(file, split_word).rows if place == int(number))
+        value = value[column]
+    else:
+        value = _cells(file, column, (int(number) - 1) // 64)[(int(number) - 1) % 64]
     for step in steps:
         value = value[int(step)] if isinstance(value, list) else value[step]
     if isinstance(value, Mapping):

@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from medgrpo.errors import UsageError
 from medgrpo.files import check_regular, kind_of
+from medgrpo.workbooks import WORKBOOKS
 
-RECORD_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
+RECORD_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", *WORKBOOKS)
 IMAGE_SUFFIXES = (
     ".jpg",
     ".jpeg",
@@ -57,8 +58,8 @@ SPLIT_FOLDER = re.compile(
 
 UNREAD_SUFFIXES = (
     *(
-        ".xlsx",
         ".xls",
+        ".xlsb",
         ".ods",
         ".zip",
         ".tar",
@@ -180,14 +181,14 @@ class Source:
 
     @cached_property
     def files(self) -> list[Path]:
-        """Every file below the folder, sorted by path; hidden ones, links out of it, and pipes, sockets and devices
+        """Every file below the folder, sorted by path; hidden ones, what Excel locks a file with, links out of it, and pipes, sockets and devices
         (`no_files`) are left out."""
         found: set[Path] = set()
         unreadable: list[str] = []
         for top in self.folders:
             for folder, folders, names in os.walk(top, onerror=lambda e: unreadable.append(str(e.filename))):
                 folders[:] = sorted(name for name in folders if not name.startswith("."))
-                found |= {Path(folder) / name for name in names if not name.startswith(".")}
+                found |= {Path(folder) / name for name in names if not name.startswith((".", "~$"))}
         if unreadable:
             raise UsageError(f"{unreadable[0]} cannot be listed", expected="folders that this user may read")
         inside = sorted(path for path in found if not path.is_symlink() or self.contains(path))

@@ -22,16 +22,13 @@ from medgrpo.estimate.workload import Workload
 COMMON = {"validation.before_and_after": "false"}
 
 
-OLDER_CODE = "2026-11-21"
-"""Day of the rows that were measured before prompts were shared, with other versions of Transformers and TRL."""
-
-
 @dataclass(frozen=True)
 class Measured:
     """One run that was measured: seconds a prompt, GiB of a GPU as torch or the driver gave them; None: not known."""
 
     name: str
-    is_fit: bool
+    use: str
+    """`fit`, `test`, or `older`: of a code path that is no longer run; `note` says which."""
     facts: Facts
     settings: tuple[str, ...]
     s_per_prompt: float | None
@@ -47,9 +44,14 @@ class Measured:
         return "BENCHMARKS" in self.source
 
     @property
-    def is_current(self) -> bool:
-        """Whether it is medgrpo's code as it is, and not that of before prompts were shared."""
-        return self.is_own and OLDER_CODE not in self.source
+    def is_fit(self) -> bool:
+        """Whether constants were fitted to it."""
+        return self.use == "fit"
+
+    @property
+    def is_older(self) -> bool:
+        """Whether it is of code that is no longer run, so that it says nothing of a run today."""
+        return self.use == "older"
 
     def work(self) -> Workload:
         """The workload that the estimate is asked for."""
@@ -115,7 +117,7 @@ def rows() -> tuple[Measured, ...]:
         found.append(
             Measured(
                 row["name"],
-                row["use"] == "fit",
+                row["use"],
                 facts,
                 _settings(row["settings"]),
                 float(row["s_per_prompt"]) if row["s_per_prompt"] else None,
@@ -149,10 +151,10 @@ def share_within(ratios: list[float], limit: float) -> float:
 
 
 def summary(found: list[Residual]) -> dict[str, float]:
-    """How many rows that nothing was fitted to lie how near."""
-    test = [one for one in found if not one.row.is_fit]
+    """How many rows that nothing was fitted to lie how near; those of older code are counted apart."""
+    test = [one for one in found if one.row.use == "test"]
     own = [one for one in test if one.row.is_own]
-    current = [one for one in test if one.row.is_current]
+    older = [one for one in found if one.row.is_older]
     others = [one for one in test if not one.row.is_own]
 
     def times(part: list[Residual]) -> list[float]:
@@ -167,8 +169,8 @@ def summary(found: list[Residual]) -> dict[str, float]:
         "test_rows": len(test),
         "own_test_rows": len(own),
         "own_time_within_25": share_within(times(own), 0.25),
-        "current_rows": len(current),
-        "current_time_within_25": share_within(times(current), 0.25),
+        "older_rows": len(older),
+        "older_time_within_25": share_within(times(older), 0.25),
         "own_memory_within_10": share_within(memories(own), 0.10),
         "published_time_within_40": share_within(times(others), 0.40),
         "published_memory_within_15": share_within(memories(others), 0.15),
@@ -177,19 +179,28 @@ def summary(found: list[Residual]) -> dict[str, float]:
 
 
 def markdown(found: list[Residual]) -> str:
-    """The table of BENCHMARKS.md."""
+    """The tables of BENCHMARKS.md: rows of the code as it is, then those of older code with what it did otherwise."""
     lines = [
         "| run | used for | card | s a prompt | estimated | | GiB | estimated | |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for one in found:
-        row = one.row
-        card = f"{row.facts.gpus} × {row.facts.gpu}" if row.facts.gpus > 1 else row.facts.gpu
-        lines.append(
-            f"| {row.name} | {'fit' if row.is_fit else 'test'} | {card} | {_number(row.s_per_prompt)} | {_number(one.s_per_prompt)} | "
-            f"{_percent(one.time_ratio)} | {_number(row.gib)} | {_number(one.gib)} | {_percent(one.memory_ratio)} |"
-        )
+    lines += [f"| {one.row.name} | {one.row.use} {_figures(one)}" for one in found if not one.row.is_older]
+    lines += [
+        "",
+        "| run with older code | what it did that is no longer done | card | s a prompt | estimated | | GiB | estimated | |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [f"| {one.row.name} | {one.row.note} {_figures(one)}" for one in found if one.row.is_older]
     return "\n".join(lines)
+
+
+def _figures(one: Residual) -> str:
+    row = one.row
+    card = f"{row.facts.gpus} × {row.facts.gpu}" if row.facts.gpus > 1 else row.facts.gpu
+    return (
+        f"| {card} | {_number(row.s_per_prompt)} | {_number(one.s_per_prompt)} | {_percent(one.time_ratio)} | "
+        f"{_number(row.gib)} | {_number(one.gib)} | {_percent(one.memory_ratio)} |"
+    )
 
 
 def _number(value: float | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from medgrpo.pictures import opened_picture
 from medgrpo.preference.pairs import Pair, PairSet, are_alike, without
 from medgrpo.records import BadRow, csv_rows, read_text
 from medgrpo.sheets import write_sheet
+from medgrpo.workbooks import is_workbook, read_workbook
 
 COLUMNS = ("pair", "image", "question", "reference", "a", "b", "choice")
 CHOICES = {"a", "b", "tie", "skip", ""}
@@ -207,6 +208,10 @@ def _blind(pair: Pair) -> tuple[str, str]:
     return texts if int(pair_key(pair)[1:], 16) % 2 else (texts[1], texts[0])
 
 
+def _sheet_rows(path: Path) -> Iterable[tuple[int, dict[str, Any] | BadRow]]:
+    return read_workbook(path).rows if is_workbook(path) else csv_rows(read_text(path).text, str(path))
+
+
 def _read_choices(path: Path, shown: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     """Pair → choice, as a spreadsheet may have left the sheet: columns in another order or case, rows sorted, rows twice.
 
@@ -216,11 +221,11 @@ def _read_choices(path: Path, shown: Mapping[str, tuple[str, str]]) -> dict[str,
     if not path.is_file():
         raise UsageError(f"no review sheet at {path}", hint="make one with --export-review FILE")
     choices: dict[str, str] = {}
-    for number, found in csv_rows(read_text(path).text, str(path)):
+    for number, found in _sheet_rows(path):
         where = f"{path}, line {number}"
         if isinstance(found, BadRow):
             raise UsageError(f"{where}: {found.problem}", expected=found.expected)
-        row = {_letters(name): value or "" for name, value in found.items()}
+        row = {_letters(name): "" if value is None else str(value) for name, value in found.items()}
         if "pair" not in row or "choice" not in row:
             raise UsageError(
                 f"{path} has no columns pair and choice: its columns are {', '.join(found)}",

@@ -26,6 +26,7 @@ from medgrpo.records import (
 from medgrpo.rewards.columns import ALIASES, RESERVED, find_columns
 from medgrpo.rewards.completion_values import reference_in, samples_in
 from medgrpo.tables import read_table
+from medgrpo.workbooks import is_workbook, read_workbook
 
 Record = dict[str, Any]
 
@@ -48,7 +49,7 @@ class CompletionRows:
 
     path: Path
     format: str
-    """`JSON lines`, `JSON list`, `CSV`, `parquet` or `Markdown rollouts`: what it is, not what it is called."""
+    """`JSON lines`, `JSON list`, `CSV`, `workbook`, `parquet` or `Markdown rollouts`: what it is, not what it is called."""
     rows: list[Record]
     """As in the file."""
     completions: list[Any]
@@ -81,7 +82,7 @@ def read_completions(
     """The completions in a file, with references from it or from another file.
 
     Args:
-        path: JSON lines, a JSON list (whatever the name ends in), CSV, parquet, or Markdown rollouts.
+        path: JSON lines, a JSON list (whatever the name ends in), CSV, a workbook, parquet, or Markdown rollouts.
         columns: our column → the file's, where the aliases do not find it; "" leaves a column out.
         references: a file of the same kinds with `answer` and what else it has (`question`, `plane`, …), or
             a prepared dataset (its test split). Its columns win over the file's.
@@ -117,7 +118,11 @@ def read_completions(
     notes = [
         f"the column {name!r} is handed to no reward: the name is that of an argument" for name in reserved
     ]
-    if kind != "parquet" and (guessed := read_text(path).note):
+    if kind == "workbook":
+        notes += [
+            f"{note} ({count:,})" if count > 1 else note for note, count in read_workbook(path).notes.items()
+        ]
+    elif kind != "parquet" and (guessed := read_text(path).note):
         notes.append(guessed)
     values = {name: column for name, column in values.items() if name not in RESERVED}
     unmatched = 0
@@ -174,6 +179,8 @@ def read_rows(path: Path) -> tuple[list[Record], str]:
     content = path.read_bytes()
     if content.startswith(PARQUET_MAGIC):
         return _parquet_rows(path), "parquet"
+    if is_workbook(path):
+        return _workbook_rows(path), "workbook"
     text = decoded(content, str(path)).text
     if ROLLOUT_SAMPLE.search(text) and "**Completion:**" in text:
         return _rollout_rows(text), "Markdown rollouts"
@@ -226,6 +233,15 @@ def _csv_rows(path: Path, text: str) -> list[Record]:
     for line, row in csv_rows(text, str(path)):
         if isinstance(row, BadRow):
             raise MedgrpoError(f"{path}, line {line}: {row.problem}", expected=row.expected)
+        rows.append(row)
+    return rows
+
+
+def _workbook_rows(path: Path) -> list[Record]:
+    rows = []
+    for number, row in read_workbook(path).rows:
+        if isinstance(row, BadRow):
+            raise MedgrpoError(f"{path}, row {number}: {row.problem}", expected=row.expected)
         rows.append(row)
     return rows
 

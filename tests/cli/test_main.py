@@ -148,3 +148,21 @@ def test_stdout_holds_the_document_alone_whatever_libraries_print(capsys):
     printed = capsys.readouterr()
     assert json.loads(printed.out) == {"steps": 1}
     assert "a library's line" in printed.err
+
+
+def test_presets_are_listed_in_a_line_each_and_shown_without_defaults(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = run("presets", "list")
+    assert len(listed.stdout.splitlines()) <= 30
+    shown, whole = (
+        run("presets", "show", "balanced").stdout,
+        run("presets", "show", "balanced", "--all").stdout,
+    )
+    assert "rollout.num_generations" in shown
+    assert "model.trust_remote" not in shown
+    assert "model.trust_remote" in whole
+    assert len(shown.splitlines()) < 80
+    found = {
+        one["name"]: one["estimate"] for one in json.loads(run("presets", "list", "--json").stdout)["presets"]
+    }
+    assert found["vessels-26b"]["model"] == "ByteDance/Sa2VA-26B"  # was estimated as a 3B

@@ -1,9 +1,12 @@
 """Tables and lines on terminals of any width: nothing is lost, words stay whole, what may be pasted stays in one line."""
 
 import io
+import random
 import re
+import sys
 
 import pytest
+from rich.cells import cell_len
 
 from medgrpo.cli.output import Output, wrapped
 
@@ -73,3 +76,71 @@ def test_a_cell_is_never_translated(monkeypatch, capsys):
     assert "normal" in said
     assert "目标" in said
     assert "回答" in said
+
+
+WORDS = [
+    "a",
+    "run",
+    "balanced-2024",
+    "Qwen2.5-VL-3B:",
+    "1.6",
+    "(1.0",
+    "2.8),",
+    "validation.before_and_after",
+    "图像与问答整理",
+    "x" * 30,
+]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_table_is_wider_than_its_terminal(width, monkeypatch, capsys):
+    """rich shared widths out so that 3 in 100 such tables lost their last column's end."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    draw = random.Random(width)
+    for _ in range(40):
+        heads = [" ".join(draw.choices(WORDS, k=draw.randint(1, 4))) for _ in range(draw.randint(2, 7))]
+        rows = [[" ".join(draw.choices(WORDS, k=draw.randint(1, 6))) for _ in heads] for _ in range(3)]
+        Output().table("", heads, rows)
+        lines = capsys.readouterr().out.splitlines()
+        if lines[0].startswith("┏"):
+            assert {lines[0][-1], lines[-1][-1]} == {"┓", "┘"}
+            assert max(map(cell_len, lines)) <= width
+
+
+@pytest.mark.parametrize("width", [120, 80, 60, 30])
+def test_a_table_of_lines_is_cut_on_a_terminal_alone(width, monkeypatch):
+    purpose = "比 balanced 更慢更稳：学习率减半、加 KL 项，slower and safer than balanced, in one run"
+    rows = [["conservative", purpose, "1.7", "10"], ["vessels-quick", "minutes", "< 0.1", "–"]]
+    monkeypatch.setenv("COLUMNS", str(width))
+    for stream, whole in ((Terminal(), width in (120, 30)), (io.StringIO(), True)):
+        monkeypatch.setattr(sys, "stdout", stream)
+        Output().lines(["preset", "for", "hours", "GiB"], rows, cut=(1,))
+        said = stream.getvalue()
+        assert (purpose in said or (width == 30 and "one run" in said)) == whole
+        assert "conservative" in said
+        assert "< 0.1" in said
+        if stream.isatty() and width > 30:
+            assert len(said.splitlines()) == len(rows) + 4
+            assert max(map(cell_len, re.sub(r"\x1b\[[\d;]*m", "", said).splitlines())) <= width
+
+
+def test_a_table_of_lines_leaves_out_what_is_spare_and_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    row = [
+        "runs/balanced-20261130-1",
+        "balanced (grpo)",
+        "Qwen/Qwen2.5-VL-3B",
+        "…/demo/data",
+        "finished, step 100",
+        "answer_match 0.852",
+    ]
+    columns = ["run", "preset", "model", "data", "status", "best"]
+    for width, lost in ((120, ""), (80, "model, data"), (70, "preset, model, data")):
+        monkeypatch.setenv("COLUMNS", str(width))
+        sys.stdout.truncate(0)
+        Output().lines(columns, [row] * 3, cut=(3, 2, 1), spare=(3, 2, 1))
+        lines = re.sub(r"\x1b\[[\d;]*m|\0", "", sys.stdout.getvalue()).splitlines()
+        assert len(lines) == 3 + 4
+        assert max(map(cell_len, lines)) <= width
+        told = capsys.readouterr().err
+        assert told.strip().endswith(lost) if lost else not told

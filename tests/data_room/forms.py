@@ -251,9 +251,9 @@ RECORDS = (
     ),
     Form(
         "a table beside files of kinds that are not read",
-        both(lines("a.csv", "question,answer", f"{Q},yes"), text("more.xlsx", "x"), text("scans.npz", "x")),
+        both(lines("a.csv", "question,answer", f"{Q},yes"), text("more.xls", "x"), text("scans.npz", "x")),
         {"question": Q},
-        ("note: file of a kind that is not read (.xlsx)", "note: file of a kind that is not read (.npz)"),
+        ("note: file of a kind that is not read (.xls)", "note: file of a kind that is not read (.npz)"),
         rows=1,
     ),
     Form(

@@ -8,6 +8,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -17,6 +20,7 @@ from tests.data_room.forms import BOXED, FORMS, Form, Q, both, lines, pictures, 
 CVAT = """<?xml version="1.0" encoding="utf-8"?>
 <annotations><version>1.1</version><meta><task><labels><label><name>cyst</name><type>rectangle</type></label></labels></task></meta>
 {}</annotations>"""
+MAY, JUNE = date(2024, 5, 31), date(2024, 6, 1)
 BOX = '<box label="cyst" occluded="0" xtl="12.00" ytl="6.00" xbr="20.00" ybr="18.00" z_order="0"></box>'
 
 
@@ -52,6 +56,26 @@ def parts(part: dict[str, Any]) -> dict[str, Any]:
     """A conversation whose question begins with a part."""
     asked = [part, {"type": "text", "text": Q}]
     return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "yes"}]}
+
+
+def workbook(sheets: dict[str, list[list[Any]]], merged: str = "") -> Callable[[Path], None]:
+    """A file a.xlsx with these sheets; cells of the first are merged."""
+
+    def write(folder: Path) -> None:
+        from openpyxl import Workbook
+
+        folder.mkdir(parents=True, exist_ok=True)
+        made = Workbook()
+        made.remove(made.active)
+        for name, rows in sheets.items():
+            sheet = made.create_sheet(name)
+            for row in rows:
+                sheet.append(row)
+        if merged:
+            made.worksheets[0].merge_cells(merged)
+        made.save(folder / "a.xlsx")
+
+    return write
 
 
 def table_parts(picture: dict[str, Any]) -> dict[str, Any]:
@@ -275,7 +299,93 @@ WILD = (
     ),
 )
 
-ALL = (*FORMS, *WILD)
+OPTIONS: tuple[Form, ...] = (
+    Form(
+        "FrenchMedMCQA: answers are the options, correct_answers the letters of the right ones",
+        lines(
+            "a.jsonl",
+            {"question": "Which?", "answers": {"a": "old", "b": "new"}, "correct_answers": ["b"]},
+            {"question": "Which?", "answers": {"a": "old", "b": "new"}, "correct_answers": ["a", "b"]},
+        ),
+        {"answer": "new", "options": {"A": "old", "B": "new"}, "answer_type": "choice"},
+        ("skipped: several right options",),
+        rows=1,
+    ),
+    Form(
+        "HEAD-QA: qtext, answers with aid and atext, ra",
+        lines(
+            "a.jsonl",
+            {"qtext": "Which?", "ra": 2, "answers": [{"aid": 1, "atext": "old"}, {"aid": 2, "atext": "new"}]},
+        ),
+        {"question": "Which?", "answer": "new", "options": {"1": "old", "2": "new"}},
+        ("note: numbers of options count from 1, as the whole file shows",),
+        rows=1,
+    ),
+    Form(
+        "HALT-MedVQA: option, answer_id",
+        lines(
+            "a.json",
+            {"question": "Which?", "option": {"A": "old", "B": "new"}, "answer": "new", "answer_id": "B"},
+        ),
+        {"answer": "new", "options": {"A": "old", "B": "new"}},
+        ("answer_id not read",),
+        rows=1,
+    ),
+)
+
+WORKBOOKS: tuple[Form, ...] = (
+    Form(
+        "Excel: one sheet, options, a number, a date",
+        workbook(
+            {"Cases": [["question", "A", "B", "answer"], ["Which?", 5, 7, "B"], ["When?", MAY, JUNE, "A"]]},
+        ),
+        {"question": "Which?", "answer": "7", "options": {"A": "5", "B": "7"}},
+        ("note: a.xlsx: date or time: written like 2024-05-31 or 13:05:00",),
+    ),
+    Form(
+        "Excel: a title above, a second sheet, a patient merged over rows",
+        workbook(
+            {
+                "2024": [["Radiology"], ["patient_id", "question", "answer"], [7, Q, "yes"], [None, Q, "no"]],
+                "2023": [["patient_id", "question", "answer"], [8, Q, "no"]],
+            },
+            merged="A3:A4",
+        ),
+        {"question": Q, "patient_id": "7"},
+        (
+            "note: a.xlsx: row 1 stands above the names of the columns: not read",
+            "note: a.xlsx: cell merged over several rows: its value is that of each",
+            "note: a.xlsx: row of sheet '2023' left out: '2024', the first, is read",
+            "note: a.xlsx: sheet '2024' is read",
+        ),
+    ),
+    Form(
+        "Excel: a sheet for each split",
+        workbook(
+            {"train": [["question", "answer"], [Q, "yes"]], "test": [["question", "answer"], [Q, "no"]]}
+        ),
+        {"question": Q, "split": "train"},
+        (
+            "note: a.xlsx: sheet 'train' is read as the split train",
+            "note: a.xlsx: sheet 'test' is read as the split test",
+        ),
+    ),
+    Form(
+        "Excel: formulas never computed, cells that show an error or are merged over columns",
+        workbook(
+            {"A": [["question", "answer"], [Q, "=A1"], [Q, "#N/A"], [Q, None], [Q, "yes"]]}, merged="A4:B4"
+        ),
+        {"question": Q, "answer": "yes"},
+        (
+            "skipped: formula without a value",
+            "skipped: error in a cell",
+            "skipped: cell merged over columns",
+        ),
+        rows=1,
+    ),
+)
+
+ALL = (*FORMS, *WILD, *OPTIONS, *WORKBOOKS)
 
 
 def table() -> str:

@@ -23,7 +23,7 @@ from medgrpo.data.readers.generic import QuestionAnswerReader
 from medgrpo.data.readers.mask_folders import MaskFolderReader
 from medgrpo.data.readers.named_columns import with_roles
 from medgrpo.data.readers.prepared_rows import PreparedReader
-from medgrpo.data.readers.records import first_record, read_records
+from medgrpo.data.readers.records import first_record, notes_of, read_records
 from medgrpo.data.readers.slake import SlakeReader
 from medgrpo.data.readers.texts import InstructionReader, PubMedReader
 from medgrpo.data.readers.verl import VerlReader
@@ -35,7 +35,6 @@ from medgrpo.data.readers.yolo import YoloReader
 from medgrpo.data.schema import Task
 from medgrpo.data.source import Source, split_word
 from medgrpo.errors import MedgrpoError, UsageError
-from medgrpo.records import read_text
 from medgrpo.rewards.columns import is_leaked_field
 
 __all__ = ["FOLDERS", "FORMATS", "Item", "Policy", "Problems", "Reader", "Source", "read_source"]
@@ -188,8 +187,8 @@ def _read_file(
     reader: RecordReader, file: Path, layout: Layout | None, source: Source, problems: Problems
 ) -> Iterator[Item]:
     name = source.relative(file)
-    if file.suffix.lower() not in (".parquet", ".arrow") and (guessed := read_text(file).note):
-        problems.notes[f"{name}: {guessed}"] += 1
+    for note, count in notes_of(file).items():
+        problems.notes[f"{name}: {note}"] += count
     base = _index_base(file, source)
     if base is not None:
         problems.notes[f"numbers of options count from {base}, as the whole file shows"] += 1

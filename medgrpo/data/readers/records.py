@@ -7,11 +7,12 @@ byte-order marks and GB18030 are all met in practice.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medgrpo.data.cells import TABLES
+from medgrpo.data.cells import TABLES, batches, without_pictures
 from medgrpo.data.embedded import TextPictures, may_hold_pictures
 from medgrpo.data.source import split_word
 from medgrpo.errors import MedgrpoError
@@ -25,6 +26,7 @@ from medgrpo.records import (
     listed_rows,
     read_text,
 )
+from medgrpo.workbooks import WORKBOOKS, is_workbook, read_workbook
 
 PIPE_FIELDS = "_fields"
 """Field that takes the values of a line of fields between pipes."""
@@ -41,6 +43,9 @@ def read_records(file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     if file.suffix.lower() in TABLES:
         yield from _tables(file)
         return
+    if is_workbook(file):
+        yield from _workbook(file)
+        return
     text = read_text(file).text
     rows = _rows(text, file)
     if not may_hold_pictures(text):
@@ -52,7 +57,7 @@ def read_records(file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
 
 
 def _rows(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    if file.suffix.lower() in (".csv", ".tsv"):
+    if file.suffix.lower() in (".csv", ".tsv", ".xls", *WORKBOOKS):  # texts under Excel's names are tables
         yield from _csv(text, file)
         return
     start = text.lstrip()[:1]
@@ -142,10 +147,23 @@ def _piped(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow
             yield number, BadRow("no fields", "line", f"{line[:60]!r} has no |", "fields between |")
 
 
+def notes_of(file: Path) -> Counter[str]:
+    """What is to be said of a file as a whole: a guessed encoding, what of a workbook is read and what is not."""
+    if file.suffix.lower() in TABLES:
+        return Counter()
+    if is_workbook(file):
+        return read_workbook(file, split_word).notes
+    return Counter(filter(None, [read_text(file).note]))
+
+
+def _workbook(file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    """Rows of a workbook, numbered as its margin; a picture as base64 in a cell is replaced by the cell."""
+    for number, row in read_workbook(file, split_word).rows:
+        yield number, row if isinstance(row, BadRow) else without_pictures(row, number)
+
+
 def _tables(file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """Rows of a parquet or Arrow file; pictures inside it are replaced by the cell they are in."""
-    from medgrpo.data.cells import batches, without_pictures
-
     number = 0
     for batch in batches(file):
         for row in batch.to_pylist():
