@@ -74,10 +74,10 @@ pub fn largest_share(strips: &Strips, forest: &mut Forest) -> f64 {
     } = forest;
     size.clear();
     size.resize(parent.len(), 0);
-    let (bands, words) = (strips.shape().0.div_ceil(2), strips.words());
+    let ((top, bands), words) = (bands(strips), strips.words());
     for strip in 0..strips.columns() {
         for band in 0..bands {
-            let address = strips.start(strip) + 2 * band;
+            let address = strips.start(strip) + top + 2 * band;
             let (top, bottom) = (words[address], words[address + 1]);
             let occupied = top | bottom;
             let mut starts = occupied & !(occupied << 1);
@@ -100,10 +100,17 @@ pub fn largest_share(strips: &Strips, forest: &mut Forest) -> f64 {
     }
 }
 
+/// The first row of the bands that may hold foreground, and how many they are.
+fn bands(strips: &Strips) -> (usize, usize) {
+    let rows = strips.rows();
+    let top = rows.start & !1;
+    (top, (rows.end - top).div_ceil(2))
+}
+
 /// Numbers the nodes, hands labels down, and lists the other contacts. Returns the number of labels.
 #[inline(always)]
 fn connect(strips: &Strips, forest: &mut Forest) -> u32 {
-    let bands = strips.shape().0.div_ceil(2);
+    let (top, bands) = bands(strips);
     let cells = bands + 2;
     let (stride, words) = (strips.stride(), strips.words());
     let Forest {
@@ -129,8 +136,8 @@ fn connect(strips: &Strips, forest: &mut Forest) -> u32 {
     let mut total = 0;
     let mut handed_down = 0;
     for strip in 0..strips.columns() {
-        // One band above the image, of zeros, begins each strip: its two rows are the last of the margin.
-        let from = strips.start(strip) - 2;
+        // A band of zeros begins each strip: two rows of background, or the last two of the margin.
+        let from = strips.start(strip) + top - 2;
         let rows = 2 * cells;
         let west = &words[from - stride..][..rows];
         let here = &words[from..][..rows];
@@ -206,7 +213,7 @@ fn connect(strips: &Strips, forest: &mut Forest) -> u32 {
     total - handed_down
 }
 
-/// Finds the nodes and contacts of one strip's cells; the first cell lies above the image.
+/// Finds the nodes and contacts of one strip's cells; the first cell lies above the foreground.
 #[inline(always)]
 fn look_at_cells(
     west: &[u64],

@@ -242,6 +242,59 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 40 }, ..ProptestConfig::default() })]
+
+    #[test]
+    fn memory_that_held_other_objects_of_the_image_changes_nothing(
+        (height, width) in (1usize..40, 1usize..140),
+        objects in prop::collection::vec((0usize..40, 0usize..40, 0usize..140, 0usize..140, 1usize..4, 0u8..4), 2..5),
+    ) {
+        // Rectangles in an image of one shape, one after the other: rows are written or left as they are.
+        let masks: Vec<Array2<u8>> = objects.into_iter().map(|(top, high, left, wide, step, layers)| {
+            let mut mask = Array2::zeros((height, width));
+            let (top, left) = (top % (height + 1), left % (width + 1));
+            let (bottom, right) = ((top + high).min(height), (left + wide).min(width));
+            if layers > 0 {
+                mask.slice_mut(ndarray::s![top..bottom;step, left..right]).fill(layers);
+            }
+            mask
+        }).collect();
+        at_each_level(|| {
+            let [mut one, mut copy, mut thinned] = <[Strips; 3]>::default();
+            let mut field = Field::default();
+            let (mut scratch, mut forest) = (Scratch::default(), Forest::default());
+            for (index, mask) in masks.iter().enumerate() {
+                let fresh = packed(mask);
+                match index % 4 {
+                    3 => one.pack(&Plane::F32(mask.mapv(f32::from).view(), 0.5)),
+                    2 => one.pack(&Plane::U8(mask.t().to_owned().t(), 0)),
+                    _ => one.pack(&Plane::U8(mask.view(), 0)),
+                }
+                assert_eq!(one.words(), fresh.words());
+                assert_eq!(one.count(), mask.iter().filter(|&&value| value > 0).count() as u64);
+                for other in &masks {
+                    let other = packed(other);
+                    let both = fresh.words().iter().zip(other.words()).map(|(a, b)| u64::from((a & b).count_ones()));
+                    assert_eq!(one.count_both(&other), both.sum::<u64>());
+                    let new = SurfaceDistances::of(&fresh, &other, [1.0, 1.0], &mut Field::default());
+                    assert_eq!(SurfaceDistances::of(&one, &other, [1.0, 1.0], &mut field), new);
+                    thinned.copy_from(&other);
+                    thinned.intersect(&one);
+                    assert_eq!(thinned.count(), one.count_both(&other));
+                }
+                copy.copy_from(&one);
+                assert_eq!(copy.words(), fresh.words());
+                assert_eq!(Topology::of(&copy, &mut forest), Topology::of(&fresh, &mut Forest::default()));
+                thinning::thin(&mut copy, &mut scratch);
+                let skeleton = thinned_naively(mask);
+                assert_eq!(unpacked(&copy), skeleton);
+                assert_eq!(copy.count(), skeleton.iter().map(|&bit| u64::from(bit)).sum::<u64>());
+            }
+        });
+    }
+}
+
 fn assert_distances(a: &Array2<u8>, b: &Array2<u8>, spacing: [f64; 2]) {
     let expected = distances_naively(a, b, spacing);
     at_each_level(|| {

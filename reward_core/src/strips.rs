@@ -11,6 +11,7 @@
 use crate::simd;
 use ndarray::ArrayView2;
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// Rows of zeros above and below the image; also the rows of a tile.
 pub const MARGIN: usize = 8;
@@ -77,6 +78,8 @@ pub struct Strips {
     height: usize,
     width: usize,
     stride: usize,
+    /// Rows that may hold foreground.
+    rows: Range<usize>,
 }
 
 impl Clone for Strips {
@@ -106,6 +109,7 @@ impl Strips {
         self.stride = height.div_ceil(MARGIN) * MARGIN + 2 * MARGIN;
         self.memory.clear();
         self.memory.resize(self.len() + MARGIN, 0);
+        self.rows = 0..0;
         // An offset of more than a tile would only mean that nothing is known about the address.
         self.first = self.memory.as_ptr().align_offset(64).min(MARGIN);
     }
@@ -129,7 +133,7 @@ impl Strips {
             }
             Plane::F16(view, first) if *first > F16_INFINITY => {
                 self.reset(view.nrows(), view.ncols());
-                self.words_mut().fill(0);
+                self.clear();
             }
             Plane::F16(view, first) => {
                 let range = [*first, F16_INFINITY];
@@ -164,14 +168,23 @@ impl Strips {
             return;
         }
         self.reset(other.height, other.width);
-        self.words_mut().copy_from_slice(other.words());
+        self.rewrite_rows(other.rows());
+        let rows = other.rows();
+        for strip in 0..self.columns() {
+            self.part_mut(strip, &rows)
+                .copy_from_slice(other.part(strip, &rows));
+        }
     }
 
     /// Clears every pixel that is background in `other`, an image of the same shape.
     pub fn intersect(&mut self, other: &Self) {
         debug_assert_eq!(self.shape(), other.shape());
-        for (word, &keep) in self.words_mut().iter_mut().zip(other.words()) {
-            *word &= keep;
+        let rows = self.rows();
+        for strip in 0..self.columns() {
+            let words = self.part_mut(strip, &rows).iter_mut();
+            for (word, &keep) in words.zip(other.part(strip, &rows)) {
+                *word &= keep;
+            }
         }
     }
 
@@ -199,10 +212,60 @@ impl Strips {
         &self.memory[self.first..][..self.len()]
     }
 
-    /// All words; whoever writes keeps the zeros around the image.
+    /// All words; whoever writes keeps the zeros around the image. Every row may hold foreground afterwards.
     pub fn words_mut(&mut self) -> &mut [u64] {
+        self.rows = 0..self.height;
+        self.words_within_rows()
+    }
+
+    /// All words, to write to no other rows than [`Self::rows`], or to such whose foreground is told afterwards.
+    pub(crate) fn words_within_rows(&mut self) -> &mut [u64] {
         let len = self.len();
         &mut self.memory[self.first..][..len]
+    }
+
+    /// Rows that may hold foreground: there is none in the others.
+    #[must_use]
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Says that no other row holds foreground.
+    pub(crate) fn set_rows(&mut self, rows: Range<usize>) {
+        debug_assert!(rows.end <= self.height);
+        self.rows = rows;
+    }
+
+    /// Announces that the given rows are written next, all of their words, and that no other holds foreground.
+    pub(crate) fn rewrite_rows(&mut self, rows: Range<usize>) {
+        let old = self.rows();
+        for stale in [
+            old.start..old.end.min(rows.start),
+            old.start.max(rows.end)..old.end,
+        ] {
+            if !stale.is_empty() {
+                for strip in 0..self.columns() {
+                    self.part_mut(strip, &stale).fill(0);
+                }
+            }
+        }
+        self.set_rows(rows);
+    }
+
+    /// Turns every pixel into background.
+    fn clear(&mut self) {
+        self.rewrite_rows(0..0);
+    }
+
+    /// Some rows of a strip.
+    fn part(&self, strip: usize, rows: &Range<usize>) -> &[u64] {
+        &self.words()[self.start(strip)..][rows.clone()]
+    }
+
+    /// Some rows of a strip, to write.
+    fn part_mut(&mut self, strip: usize, rows: &Range<usize>) -> &mut [u64] {
+        let start = self.start(strip);
+        &mut self.words_within_rows()[start..][rows.clone()]
     }
 
     /// Address of a strip's first row.
@@ -226,14 +289,20 @@ impl Strips {
     /// Foreground pixels.
     #[must_use]
     pub fn count(&self) -> u64 {
-        simd::count(self.words())
+        let rows = self.rows();
+        (0..self.columns())
+            .map(|strip| simd::count(self.part(strip, &rows)))
+            .sum()
     }
 
     /// Foreground pixels that both images have; the shapes are the same.
     #[must_use]
     pub fn count_both(&self, other: &Self) -> u64 {
         debug_assert_eq!(self.shape(), other.shape());
-        simd::count_both(self.words(), other.words())
+        let rows = common(&self.rows(), &other.rows());
+        (0..self.columns())
+            .map(|strip| simd::count_both(self.part(strip, &rows), other.part(strip, &rows)))
+            .sum()
     }
 
     /// Whether a pixel is foreground.
@@ -250,6 +319,12 @@ impl Strips {
         assert_eq!(out.len(), self.height * self.width);
         simd::unpack(self, out);
     }
+}
+
+/// What two ranges have in common; empty, and not reversed, where they have nothing.
+fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    let start = a.start.max(b.start);
+    start..a.end.min(b.end).max(start)
 }
 
 thread_local! {

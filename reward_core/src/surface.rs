@@ -213,11 +213,14 @@ impl Rings {
 pub(crate) fn outline_body(mask: &Strips, outline: &mut Strips) -> u64 {
     let (height, width) = mask.shape();
     outline.reset(height, width);
+    let rows = mask.rows();
+    outline.rewrite_rows(rows.clone());
     let stride = mask.stride();
-    let (words, out) = (mask.words(), outline.words_mut());
+    let (words, out) = (mask.words(), outline.words_within_rows());
+    let height = rows.len();
     let mut size = 0;
     for strip in 0..mask.columns() {
-        let start = mask.start(strip);
+        let start = mask.start(strip) + rows.start;
         let here = &words[start - 1..][..height + 2];
         let (west, east) = (
             &words[start - stride..][..height],
@@ -248,12 +251,13 @@ pub(crate) fn rings_body(
     counts: &mut [u64],
     left: &mut Vec<Pixel>,
 ) {
-    let (height, _) = from.shape();
+    let rows = from.rows();
+    let tiles = rows.start / MARGIN * MARGIN..rows.end;
     let stride = from.stride();
     let (words, others) = (from.words(), to.words());
     for strip in 0..from.columns() {
         let start = from.start(strip);
-        for first in (0..height).step_by(MARGIN) {
+        for first in tiles.clone().step_by(MARGIN) {
             let address = start + first;
             let mut open: [u64; MARGIN] = *words[address..]
                 .first_chunk()
@@ -466,11 +470,11 @@ struct Bounds {
 impl Bounds {
     /// Around `to` alone in rows and strips; a pixel outside of it starts at its edge.
     fn of(left: &[Pixel], to: &Strips) -> Self {
-        let (height, _) = to.shape();
-        let mut rows = vec![0u64; height];
+        let inside = to.rows();
+        let mut rows = vec![0u64; inside.len()];
         let (mut first, mut last) = (usize::MAX, 0);
         for strip in 0..to.columns() {
-            let words = &to.words()[to.start(strip)..][..height];
+            let words = &to.words()[to.start(strip)..][inside.clone()];
             let mut any = 0;
             for (row, &word) in rows.iter_mut().zip(words) {
                 *row |= word;
@@ -481,11 +485,11 @@ impl Bounds {
                 last = strip;
             }
         }
-        let top = rows.iter().position(|&row| row != 0).unwrap_or(0);
+        let top = rows.iter().position(|&row| row != 0).unwrap_or(0) + inside.start;
         let bottom = rows
             .iter()
             .rposition(|&row| row != 0)
-            .map_or(0, |row| row + 1);
+            .map_or(0, |row| row + 1 + inside.start);
         let columns = left.iter().map(|pixel| pixel.column as usize / 64);
         let (west, east) = columns.fold((first, last), |(west, east), strip| {
             (west.min(strip), east.max(strip))

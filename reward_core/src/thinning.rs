@@ -108,7 +108,7 @@ pub fn thin(strips: &mut Strips, scratch: &mut Scratch) {
 pub(crate) fn thin_body<H: Hands>(strips: &mut Strips, scratch: &mut Scratch) {
     let stride = strips.stride();
     let tiles_down = stride / MARGIN;
-    let words = strips.words_mut();
+    let words = strips.words_within_rows(); // thinning only removes
     let tiles = words.len() / MARGIN;
     let Scratch {
         occupied,

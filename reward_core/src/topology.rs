@@ -5,7 +5,7 @@
 
 use crate::components::{self, Forest};
 use crate::simd;
-use crate::strips::Strips;
+use crate::strips::{Strips, MARGIN};
 
 /// What a mask is made of, up to bending.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,18 +53,22 @@ pub(crate) fn euler_body(strips: &Strips) -> i64 {
     let stride = strips.stride();
     let words = strips.words();
     let (mut plus, mut minus) = (0u64, 0u64);
+    // From the row above the foreground to the one below it.
+    let rows = strips.rows();
+    let rows = MARGIN + rows.start - 1..=MARGIN + rows.end;
     // The strip of zeros on the right is included: the east edge of the last pixel lies in it.
     for (west, here) in words
         .chunks_exact(stride)
         .zip(words.chunks_exact(stride).skip(1))
     {
+        let (west, here) = (&west[rows.clone()], &here[rows.clone()]);
         // Rows 0..n and the rows below them, in both strips.
-        let n = stride - 1;
-        let rows = west[..n]
+        let n = here.len() - 1;
+        let pairs = west[..n]
             .iter()
             .zip(&west[1..])
             .zip(here[..n].iter().zip(&here[1..]));
-        for ((&west_above, &west), (&above, &pixel)) in rows {
+        for ((&west_above, &west), (&above, &pixel)) in pairs {
             let left = pixel << 1 | west >> 63;
             let above_left = above << 1 | west_above >> 63;
             let vertices = pixel | left | above | above_left;

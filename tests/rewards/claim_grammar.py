@@ -109,6 +109,10 @@ ASIDE = [
     "The exposure is adequate.", "No motion artefact disturbs the reading.", "The bones are well seen.", "The technician labelled the film.",
     "The study was done in the emergency department.", "Clinical correlation is advised.", "A follow-up is planned.",
 ]  # fmt: skip
+GENERAL = [
+    "{} is a common diagnosis.", "{} is often seen in farmers.", "{} may be seen in travellers.", "{} is one of the leading causes of admission.",
+    "{} usually follows exposure.", "{} is rare in children.", "In the tropics, {} is common.",
+]  # fmt: skip
 THOUGHTS = [
     "Let me look at the picture first.",
     "I go through the structures one by one.",
@@ -334,7 +338,7 @@ def presence(chance: random.Random) -> Iterator[Case]:
     )
     yes = [
         "Yes.", f"There is {finding}.", f"{capital(finding)} is seen.", f"{capital(noun)}: present.", f"The scan shows {finding}.", f"Yes, {finding} is visible.",
-        f"{capital(noun)} is not absent.", f"There is no absence of {noun}.", f"It is not true that there is no {noun}.", "There is one.",
+        f"It is not true that {noun} is absent.", f"It would be untrue to say that there is no {noun}.", f"{capital(noun)} is not absent.", f"There is no absence of {noun}.", f"It is not true that there is no {noun}.", "There is one.",
         f"I see {finding} on the left.", f"No {noun}. Correction: there is {finding}.", f"At first glance there is no {noun}, but {finding} is seen.",
         f"No. Wait, yes, there is {finding}.", "Certainly.", "Definitely.", f"The bones are normal. There is {finding}. So the answer is yes.",
     ]  # fmt: skip
@@ -342,10 +346,12 @@ def presence(chance: random.Random) -> Iterator[Case]:
         "No.", f"There is no {noun}.", f"No {noun} is seen.", f"{capital(noun)}: absent.", f"The scan shows no {noun}.", f"No, {noun} is not visible.",
         f"{capital(noun)} is absent.", f"There is an absence of {noun}.", f"It is not true that there is {finding}.", "There is none.", "There isn't one.",
         f"There is {finding}. Correction: there is no {noun}.", f"Yes. Wait, no, there is no {noun}.", f"At first glance there is {finding}, but no {noun} is seen.",
-        "Absolutely not.", "Of course not.", f"{capital(noun)} has resolved.", f"I see no {noun}. So the answer is no.",
+        f"I looked for {finding} but could not find one.", f"It would be wrong to say that there is {finding}.", "Absolutely not.", "Of course not.", f"{capital(noun)} has resolved.", f"I see no {noun}. So the answer is no.",
     ]  # fmt: skip
     nothing = [
         "CT", "The scan was made in 2010.", f"Please look for {finding}.", f"We have to find out whether there is {finding}.", f"The question asks about {finding}.",
+        f"{capital(noun)} is a common finding.", f"{capital(noun)} often accompanies infection.", f"{capital(noun)} may be seen with infection.",
+        f"{capital(noun)} is a well-known complication of surgery.", f"In the elderly, {noun} is common.", f"{capital(finding)} was the reason for the examination.",
         f"{capital(noun)}?", "A chest CT.", "The scan", chance.choice(ASIDE), f"/data/{noun.replace(' ', '_')}_0041.png",
     ]  # fmt: skip
     kind, forms = chance.choice([("yes", yes), ("no", no), ("", nothing)])
@@ -374,6 +380,10 @@ def presence_zh(chance: random.Random) -> Iterator[Case]:
         "图像拍摄于去年。",
         f"{noun}？",
         "胸部CT",
+        f"{noun}常见于老年人。",
+        f"{noun}多见于吸烟者。",
+        f"{noun}往往见于成人。",
+        f"{noun}是常见的并发症。",
     ]
     kind, forms = chance.choice([("有", yes), ("没有", no), ("", nothing)])
     text = chance.choice(forms)
@@ -665,7 +675,18 @@ def beside(chance: random.Random) -> Iterator[Case]:
     ]
     question, answer = chance.choice(asked)
     chinese = not question.isascii()
-    text = chance.choice(ASIDE_ZH + THOUGHTS_ZH if chinese else ASIDE + THOUGHTS)
+    texts = ASIDE_ZH + THOUGHTS_ZH if chinese else ASIDE + THOUGHTS
+    if question.startswith("Which"):
+        texts = [
+            *texts,
+            f"The {answer} {organ} is more commonly {trait}.",
+            f"Usually the {answer} {organ} is {trait}.",
+        ]
+    elif question.startswith("What"):
+        texts = [*texts, *(general.format(capital(answer)) for general in GENERAL)]
+    elif question.startswith("是否"):
+        texts = [*texts, "积液常见于老年人。", "积液往往见于心衰患者。", "积液是常见的并发症。"]
+    text = chance.choice(texts)
     yield Case("beside", "zh" if chinese else "en", question, answer, dress(chance, text), 0)
 
 

@@ -22,7 +22,7 @@ from medgrpo.rows import Row
 
 QUESTION = (
     *("question", "query", "problem", "prompt", "ask", "open-ended verifiable question", "text_input"),
-    *("问题", "input_text", "提问", "问句", "题目", "问题文本", "问题内容"),
+    *("问题", "input_text", "qtext", "提问", "问句", "题目", "问题文本", "问题内容"),
 )
 IMAGE = (
     *("image", "images", "image_path", "image_name", "img_name", "img_path", "image_file"),

@@ -11,12 +11,10 @@ fuzz_target!(|input: (Choice, Pair, Pair, u16, u16)| {
     choice.apply();
     let spacing = [tall, wide].map(|side| f64::from(side) / 256.0 + 0.01);
     let mut field = Field::default();
-    let _ = SurfaceDistances::of(
-        &before.0.packed(),
-        &before.1.packed(),
-        [1.0, 1.0],
-        &mut field,
-    );
+    for pair in [&before, &Pair(a.flipped(), b.flipped())] {
+        let (one, other) = (pair.0.packed(), pair.1.packed());
+        let _ = SurfaceDistances::of(&one, &other, [1.0, 1.0], &mut field);
+    }
     let found = SurfaceDistances::of(&a.packed(), &b.packed(), spacing, &mut field);
     let expected = distances_naively(&a.0, &b.0, spacing);
     for (value, wanted) in [

@@ -16,6 +16,7 @@ fuzz_target!(|input: (Choice, Mask, u8, u8, f32, Mask)| {
         _ => mask.slice(s![..;2, ..;3]),
     };
     let mut strips = before.packed(); // memory used before changes nothing
+    strips.pack(&Plane::U8(view.slice(s![..;-1, ..]), !threshold));
     strips.pack(&Plane::U8(view, threshold));
     let expected = view.mapv(|value| u8::from(value > threshold));
     assert_eq!(unpacked(&strips), expected);

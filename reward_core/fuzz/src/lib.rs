@@ -52,7 +52,20 @@ impl Mask {
         for (pixel, turn) in mask.iter_mut().zip(bits.cycle()) {
             *pixel = if turn { u8::from(*pixel == 0) } else { *pixel };
         }
+        // A small object in a large image: rows of background above and below.
+        if bytes.arbitrary()? {
+            let top = bytes.int_in_range(0..=height - 1)?;
+            let bottom = bytes.int_in_range(top..=height)?;
+            mask.slice_mut(s![..top, ..]).fill(0);
+            mask.slice_mut(s![bottom.., ..]).fill(0);
+        }
         Ok(Self(mask))
+    }
+
+    /// Upside down: of the same shape, with foreground in other rows.
+    #[must_use]
+    pub fn flipped(&self) -> Self {
+        Self(self.0.slice(s![..;-1, ..]).to_owned())
     }
 
     /// Packed; any value but 0 is foreground.

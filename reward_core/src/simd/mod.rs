@@ -326,8 +326,9 @@ fn scalar_bytes(word: u64, bytes: &mut [u8; 64]) {
 #[inline(always)]
 fn pack_rows<T: Copy>(view: &ArrayView2<'_, T>, out: &mut Strips, mask: impl Fn(&[T; 64]) -> u64) {
     let (stride, origin) = (out.stride(), out.start(0));
-    let words = out.words_mut();
+    let words = out.words_within_rows();
     let mut gathered = Vec::new();
+    let (mut top, mut bottom) = (usize::MAX, 0);
     for (row, values) in view.outer_iter().enumerate() {
         let values = if let Some(values) = values.as_slice() {
             values
@@ -337,15 +338,24 @@ fn pack_rows<T: Copy>(view: &ArrayView2<'_, T>, out: &mut Strips, mask: impl Fn(
             &gathered
         };
         let (whole, rest) = values.as_chunks::<64>();
-        let mut address = origin + row;
+        let (mut address, mut any) = (origin + row, 0);
         for chunk in whole {
-            words[address] = mask(chunk);
+            let word = mask(chunk);
+            words[address] = word;
+            any |= word;
             address += stride;
         }
         if !rest.is_empty() {
-            words[address] = masked_rest(rest, &mask);
+            let word = masked_rest(rest, &mask);
+            words[address] = word;
+            any |= word;
+        }
+        if any != 0 {
+            top = top.min(row);
+            bottom = row + 1;
         }
     }
+    out.set_rows(top.min(bottom)..bottom);
 }
 
 /// Unpacks row by row with the given way to turn a word into 64 bytes.

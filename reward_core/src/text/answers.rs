@@ -4,11 +4,14 @@
 //! (side, negation, plane, modality, opposite words, extra items, hedges) win over any overlap.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 use super::choices::Options;
 use super::claims::Kinds;
 use super::clauses::{says_of_place, Opener};
-use super::lexicon::{Category, Role};
+use super::general::asks_in_general;
+use super::lexicon::{known, Category, Role};
 use super::normalise::normalise;
 use super::notation::is_bare_value;
 use super::numbers::{quantities, Dimension, Quantity};
@@ -26,6 +29,8 @@ use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 /// What a row asks and accepts, read once for all its completions.
 #[derive(Clone, Debug)]
 pub struct Prompt {
+    /// Another one for each prompt that is read; copies share it, as they judge alike.
+    id: u64,
     question: Option<Question>,
     references: Vec<Reference>,
     options: Options,
@@ -39,6 +44,8 @@ pub struct Prompt {
     asks_view: bool,
     /// Words of denial that question or reference name as what is asked for.
     asked: Vec<Asked>,
+    /// What is so in general claims nothing here: the question is about a picture.
+    is_of_case: OnceLock<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +53,9 @@ struct Reference {
     parsed: Parsed,
     target: Target,
 }
+
+/// Prompts that were read so far, and one.
+static PROMPTS_READ: AtomicU64 = AtomicU64::new(1);
 
 impl Prompt {
     /// Reads question, accepted references and options; a reference `a#b` stands for `a` or `b`.
@@ -56,31 +66,33 @@ impl Prompt {
             _ => options,
         };
         let question = question.filter(|q| !q.trim().is_empty()).map(Question::new);
-        let is_view = |text: &str| {
-            Parsed::new(text)
-                .content()
-                .any(|t| t.category == Category::Plane)
-        };
-        let asks_view = match &question {
-            Some(question) => question.asks_view,
-            None => true,
-        } || references.iter().any(|r| is_view(r.as_ref()));
         let mut options = options;
         options.asks_false = question.as_ref().is_some_and(asks_false);
         options.asks_least = question
             .as_ref()
             .is_some_and(|q| q.parsed.text.contains("least") || q.parsed.text.contains("最不"));
+        let scale = question.as_ref().and_then(|q| q.scale);
+        let asked = asked_denials(question.as_ref());
+        let read: Vec<(Cow<'_, str>, Parsed)> = references
+            .iter()
+            .flat_map(|r| alternatives(r.as_ref()))
+            .map(|r| on_scale(scale, r, false))
+            .map(|r| {
+                let parsed = read_reference(&r, question.as_ref(), &asked);
+                (r, parsed)
+            })
+            .collect();
+        let is_view = |parsed: &Parsed| parsed.content().any(|t| t.category == Category::Plane);
+        let asks_view = question.as_ref().is_none_or(|q| q.asks_view)
+            || read.iter().any(|(_, parsed)| is_view(parsed));
         if asks_view {
             for (_, option) in &mut options.items {
                 option.read_lateral_as_view();
             }
         }
-        let scale = question.as_ref().and_then(|q| q.scale);
-        let references: Vec<Reference> = references
-            .iter()
-            .flat_map(|r| alternatives(r.as_ref()))
-            .map(|r| on_scale(scale, r))
-            .map(|r| Reference::new(&r, question.as_ref(), &options, asks_view))
+        let references: Vec<Reference> = read
+            .into_iter()
+            .map(|(r, parsed)| Reference::new(&r, parsed, question.as_ref(), &options, asks_view))
             .collect();
         let required = || references.iter().flat_map(|r| r.named(&options));
         let kinds = Kinds::of(required());
@@ -97,8 +109,8 @@ impl Prompt {
         if property.iter().any(is_comparative) {
             property.retain(is_comparative); // "Which lung has the larger effusion?"
         }
-        let asked = asked_denials(question.as_ref());
         Self {
+            id: PROMPTS_READ.fetch_add(1, Ordering::Relaxed),
             question,
             references,
             options,
@@ -107,7 +119,14 @@ impl Prompt {
             property,
             asks_view,
             asked,
+            is_of_case: OnceLock::new(),
         }
+    }
+
+    /// What tells this prompt from every other one.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
     }
 
     /// Whether there is nothing to compare with.
@@ -128,11 +147,11 @@ impl Prompt {
         let spelt = self
             .question
             .as_ref()
-            .and_then(|q| spell_acronyms(&q.acronyms, answer));
-        scratch.read(&on_scale(
-            self.question.as_ref().and_then(|q| q.scale),
-            spelt.as_deref().unwrap_or(answer),
-        ));
+            .and_then(|q| spell_acronyms(q, answer));
+        let scale = self.question.as_ref().and_then(|q| q.scale);
+        let said = spelt.as_deref().unwrap_or(answer);
+        let adds_up = self.references.iter().all(|r| sum_in(&r.parsed).is_none());
+        scratch.read(&on_scale(scale, said, adds_up));
         self.settle(scratch);
         let answer_parsed = &*scratch;
         if answer_parsed.tokens.is_empty() {
@@ -162,6 +181,14 @@ impl Prompt {
         best.unwrap_or(Verdict::reject(Rule::NoReference))
     }
 
+    /// Whether the question is about a picture, not about what is so in general.
+    fn is_of_case(&self) -> bool {
+        *self.is_of_case.get_or_init(|| {
+            let question = self.question.as_ref();
+            self.options.is_empty() && question.is_some_and(|q| !asks_in_general(q))
+        })
+    }
+
     /// Sets aside what the answer does not stand by, or what does not speak to the question.
     fn settle(&self, answer: &mut Parsed) {
         if self.question.as_ref().is_some_and(|q| q.asks_clearness) {
@@ -169,6 +196,9 @@ impl Prompt {
         }
         if self.asks_view {
             answer.read_lateral_as_view();
+        }
+        if answer.hints.has(Hints::GENERAL) && self.is_of_case() {
+            answer.settle_general();
         }
         let has_parts = answer.segments.len() > 1;
         if self
@@ -197,6 +227,9 @@ impl Prompt {
         }
         if has_parts {
             answer.retract_at_no();
+            if let Some(question) = &self.question {
+                answer.settle_course(question);
+            }
         }
         if has_parts && self.kinds.has(Category::Finding) && answer.hints.has(Hints::LIKELIEST) {
             answer.settle_likeliest();
@@ -367,15 +400,15 @@ fn asks_false(question: &Question) -> bool {
 }
 
 /// The answer with the initials of the question's words spelt out ("ER" where the estrogen receptor is asked about).
-fn spell_acronyms(acronyms: &[(String, String)], answer: &str) -> Option<String> {
+fn spell_acronyms(question: &Question, answer: &str) -> Option<String> {
     let has_capitals = answer
         .as_bytes()
         .windows(2)
         .any(|w| w[0].is_ascii_uppercase() && w[1].is_ascii_uppercase());
-    if acronyms.is_empty() || answer.len() > LONGEST_SPELT || !has_capitals {
+    if answer.len() > LONGEST_SPELT || !has_capitals {
         return None;
     }
-    acronyms.iter().find_map(|(short, words)| {
+    question.acronyms().iter().find_map(|(short, words)| {
         let is_edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
         answer.match_indices(short.as_str()).find_map(|(at, _)| {
             let (before, after) = (&answer[..at], &answer[at + short.len()..]);
@@ -388,15 +421,18 @@ fn spell_acronyms(acronyms: &[(String, String)], answer: &str) -> Option<String>
 /// Bytes of an answer in which initials are looked for.
 const LONGEST_SPELT: usize = 2000;
 
-/// A bare "II" where the stage is asked means "stage II".
-fn on_scale<'a>(scale: Option<&str>, text: &'a str) -> Cow<'a, str> {
+/// A bare "II" where the stage is asked means "stage II"; with `adds_up` a sum means its total.
+fn on_scale<'a>(scale: Option<&str>, text: &'a str, adds_up: bool) -> Cow<'a, str> {
     match scale {
         Some(scale) if text.len() <= LONGEST_VALUE => {
             let mut plain = String::new();
             normalise(&unwrapped(text), &mut plain);
             collapse_blanks(&mut plain);
             drop_lead(&mut plain);
-            let value = without_points(&plain);
+            let mut value = without_points(&plain);
+            if adds_up {
+                value = without_sum(value);
+            }
             if is_bare_value(value) {
                 Cow::Owned(format!("{scale} {value}"))
             } else {
@@ -409,6 +445,20 @@ fn on_scale<'a>(scale: Option<&str>, text: &'a str) -> Cow<'a, str> {
 
 /// Bytes of an answer that may be a bare value with what stands around it.
 const LONGEST_VALUE: usize = 96;
+
+/// "7" of "3 + 4 = 7".
+fn without_sum(text: &str) -> &str {
+    let is_sum = |parts: &str| {
+        parts.contains('+')
+            && parts
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b == b'+' || b == b' ')
+    };
+    match text.rsplit_once('=') {
+        Some((parts, total)) if is_sum(parts) => total.trim(),
+        _ => text,
+    }
+}
 
 /// "9 out of 10", "9 points", "9分" are 9.
 fn without_points(text: &str) -> &str {
@@ -427,14 +477,15 @@ pub fn alternatives(reference: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Reference {
-    fn new(raw: &str, question: Option<&Question>, options: &Options, asks_view: bool) -> Self {
-        let mut parsed = Parsed::beside(asked_denials(question));
-        parsed.read(raw);
+    fn new(
+        raw: &str,
+        mut parsed: Parsed,
+        question: Option<&Question>,
+        options: &Options,
+        asks_view: bool,
+    ) -> Self {
         if asks_view {
             parsed.read_lateral_as_view();
-        }
-        if question.is_some_and(|q| q.asks_clearness) {
-            parsed.read_unclear();
         }
         let target = target_of(raw, &parsed, question, options);
         Self { parsed, target }
@@ -448,6 +499,16 @@ impl Reference {
             _ => Box::new(std::iter::empty()),
         }
     }
+}
+
+/// What a reference says beside its question.
+fn read_reference(raw: &str, question: Option<&Question>, asked: &[Asked]) -> Parsed {
+    let mut parsed = Parsed::beside(asked.to_vec());
+    parsed.read(raw);
+    if question.is_some_and(|q| q.asks_clearness) {
+        parsed.read_unclear();
+    }
+    parsed
 }
 
 /// Words of denial that the question asks about: "What stopped?" and "It stopped."; "Is there rejection?" and "is being
@@ -663,7 +724,17 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
             .tokens
             .iter()
             .any(|t| t.is_stated() && side_bits(t) == 3);
-        return if is_none && says_none && is_sure || is_pair && names_both {
+        let is_single = wanted.len() == 1
+            && (wanted[0].value - 1.0).abs() < f64::EPSILON
+            && wanted[0].dimension == Dimension::Count;
+        let says_solitary = answer
+            .tokens
+            .iter()
+            .any(|t| t.is_stated() && Some(t.concept) == known!("attribute.solitary"));
+        return if is_none && says_none && is_sure
+            || is_pair && names_both
+            || is_single && says_solitary
+        {
             Verdict::accept(Rule::Number)
         } else {
             Verdict::reject(Rule::Number)

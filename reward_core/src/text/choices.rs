@@ -21,6 +21,15 @@ pub struct Options {
     pub asks_least: bool,
 }
 
+/// Bytes of an answer that may list all options.
+const LONGEST_LISTING: usize = 4096;
+
+/// The same words, whatever stands between them.
+fn is_same_text(one: &Parsed, other: &Parsed) -> bool {
+    let keys = |p: &Parsed| p.tokens.iter().map(|t| t.key).collect::<Vec<_>>();
+    keys(one) == keys(other)
+}
+
 impl Options {
     /// Options from letters and texts.
     #[must_use]
@@ -95,6 +104,13 @@ impl Options {
         }
         let plain = plain.trim();
         let plain = &plain[lead_length(plain)..];
+        if self.are_all_in(plain) {
+            return Letters {
+                options: (0..self.items.len()).collect(),
+                are_named: true,
+                ..Letters::default()
+            };
+        }
         let words = words(plain);
         if let Some(letters) = self
             .verdicts(&words)
@@ -112,6 +128,19 @@ impl Options {
             groups.retain(|g| g.start >= start);
         }
         chosen_of(&words, &groups)
+    }
+
+    /// "A. liver, B. spleen, C. lung": all options in their order, and nothing else.
+    fn are_all_in(&self, plain: &str) -> bool {
+        if self.items.len() < 2 || !plain.starts_with(['A', '(']) || plain.len() > LONGEST_LISTING {
+            return false;
+        }
+        let listed = Self::in_question(plain).items;
+        listed.len() == self.items.len()
+            && listed
+                .iter()
+                .zip(&self.items)
+                .all(|(said, own)| said.0 == own.0 && is_same_text(&said.1, &own.1))
     }
 
     /// What follows the last arrow, where letters stand on both sides of it: "A/C → C".
@@ -476,7 +505,9 @@ impl Group {
         let denials = said.denials(asked);
         self.is_denied = denials % 2 == 1;
         self.is_added = denials == 0 && said.is_added();
-        self.is_asked = said.letter.iter().chain(said.tail).any(|w| w.asks);
+        self.is_asked = said.letter.iter().chain(said.tail).any(|w| w.asks)
+            || said.lead.iter().any(|w| is(w, "whether"))
+            || has_run(said.lead, &["是否", "是不是"]);
         self.may_be = said.may_be();
         self.is_hedged = self.may_be || said.is_hedged();
         self.rank = if self.is_asked || said.is_considered() || said.is_second() {

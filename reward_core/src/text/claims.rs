@@ -25,6 +25,8 @@ pub enum Standing {
     Beside,
     /// A conclusion takes its place.
     Superseded,
+    /// It tells what is so in general.
+    General,
 }
 
 impl Standing {
@@ -39,6 +41,7 @@ impl Standing {
             Self::Contrast => "contrast",
             Self::Beside => "beside the point",
             Self::Superseded => "superseded",
+            Self::General => "in general",
         }
     }
 }

@@ -349,11 +349,9 @@ impl Parsed {
             for at in range.clone() {
                 self.tokens[at].is_aside |= is_condition;
                 match self.tokens[at].role {
-                    Role::Negation if is_of_clause => {
+                    Role::Negation | Role::NegationBack if is_of_clause => {
                         reach.undo(at, &mut self.tokens);
-                        for token in &mut self.tokens[taken_back..at] {
-                            token.is_negated = false;
-                        }
+                        self.undo_denied(taken_back..at);
                         taken_back = at;
                         (is_denied, is_of_clause) = (false, false);
                     }
@@ -371,6 +369,11 @@ impl Parsed {
                     }
                     Role::No if self.tokens[at].key == ANSWER_NO => {
                         (is_denied, is_pending) = (false, false);
+                    }
+                    Role::No if is_of_clause && !is_pending => {
+                        self.undo_denied(taken_back..at);
+                        taken_back = at;
+                        (is_denied, is_of_clause) = (false, false);
                     }
                     Role::No => {
                         is_denied = !(is_pending && is_denied);
@@ -402,7 +405,7 @@ impl Parsed {
 
     /// "No deviation from the midline": what something does not depart from is not denied.
     fn settle_departure(&mut self) {
-        let Some(deviation) = super::lexicon::Lexicon::get().concept("finding.deviation") else {
+        let Some(deviation) = super::lexicon::known!("finding.deviation") else {
             return;
         };
         for segment in &self.segments {
@@ -664,6 +667,21 @@ impl Parsed {
         }
     }
 
+    /// "左侧……不，右侧…": a 不 with marks on both sides takes back.
+    fn settle_lone_no(&mut self) {
+        for at in 1..self.tokens.len().saturating_sub(1) {
+            let token = self.tokens[at];
+            if token.role == Role::Negation
+                && token.before >= Break::Comma
+                && self.tokens[at + 1].before >= Break::Comma
+                && self.word(&token) == "不"
+            {
+                self.tokens[at].role = Role::No;
+                self.tokens[at].key = ANSWER_NO;
+            }
+        }
+    }
+
     /// Tells "no" that answers ("No, …", "no it is …") from "no" that denies ("no effusion").
     fn settle_leading_no(&mut self) {
         if self.tokens.len() > 1
@@ -680,6 +698,7 @@ impl Parsed {
                 _ => {}
             }
         }
+        self.settle_lone_no();
         for at in 0..self.tokens.len() {
             // "absolutely not"
             let next = self.tokens.get(at + 1).copied();
@@ -738,11 +757,17 @@ impl Parsed {
         })
     }
 
+    fn undo_denied(&mut self, range: std::ops::Range<usize>) {
+        for token in &mut self.tokens[range] {
+            token.is_negated = false;
+        }
+    }
+
     /// "It is not the case that", "it is wrong to say that": what is denied is a whole clause.
     fn denies_clause(&self, at: usize) -> bool {
         let word = self.word(&self.tokens[at]);
         word.ends_with("that")
-            || word.ends_with("to say")
+            || word.contains(" to ")
             || matches!(word, "deny" | "doubt" | "不能说" | "不是说" | "并不是说")
     }
 
@@ -916,7 +941,7 @@ fn is_own_clause(segments: &[Segment], tokens: &[Token], index: usize) -> bool {
 /// "Cholecystectomy": what it was done for is not there any more.
 fn is_operation(token: &Token) -> bool {
     let lexicon = super::lexicon::Lexicon::get();
-    lexicon.concept("other.surgery").is_some_and(|surgery| {
+    super::lexicon::known!("other.surgery").is_some_and(|surgery| {
         token.concept == surgery
             || lexicon
                 .concepts

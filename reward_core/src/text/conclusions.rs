@@ -41,6 +41,75 @@ const INTERPRETING_PHRASES: [&str; 11] = [
 ];
 
 impl Parsed {
+    /// "The catheter passes the vena cava and ends in the atrium" where its tip is asked: the way is not the end.
+    pub(super) fn settle_course(&mut self, question: &Question) {
+        let asks_end = [
+            "tip ", "tip?", "end of", " end ", " end?", "terminat", "尖端", "末端", "头端",
+        ]
+        .iter()
+        .any(|w| question.parsed.text.contains(w));
+        if !asks_end {
+            return;
+        }
+        let says = |segment: &Segment, words: &[&str]| {
+            self.of(segment)
+                .iter()
+                .any(|t| words.contains(&self.word(t)))
+        };
+        let passes = [
+            "passes",
+            "passing",
+            "traverses",
+            "traversing",
+            "courses",
+            "coursing",
+            "runs",
+            "crosses",
+            "through",
+            "via",
+            "经",
+            "经过",
+            "穿过",
+            "通过",
+            "穿",
+        ];
+        let ends = [
+            "ends",
+            "ending",
+            "terminates",
+            "terminating",
+            "tip",
+            "stops",
+            "reaches",
+            "rests",
+            "projects",
+            "lies",
+            "止于",
+            "终止于",
+            "位于",
+            "尖端",
+            "末端",
+            "头端",
+            "到达",
+            "达",
+        ];
+        let is_way = |s: &Segment| says(s, &passes) && !says(s, &ends);
+        if !self.segments.iter().any(|s| says(s, &ends)) {
+            return;
+        }
+        let ways: Vec<Segment> = self
+            .segments
+            .iter()
+            .filter(|s| is_way(s))
+            .copied()
+            .collect();
+        for way in ways {
+            self.set_aside(way.first as usize..way.end as usize, Standing::Beside);
+        }
+    }
+}
+
+impl Parsed {
     /// Where the conclusion begins: the first "therefore" or "the answer" with something before and after it; where
     /// there is none and `interprets`, the first "these findings indicate".
     fn conclusion(&self, interprets: bool) -> Option<usize> {
@@ -160,7 +229,7 @@ impl Parsed {
 
     /// "With mediastinal shift to the left": the side is where something went, not where the thing asked about is.
     pub(super) fn settle_shift(&mut self, question: Option<&Question>) {
-        let Some(deviation) = super::lexicon::Lexicon::get().concept("finding.deviation") else {
+        let Some(deviation) = super::lexicon::known!("finding.deviation") else {
             return;
         };
         if question.is_some_and(|q| q.parsed.content().any(|t| t.concept == deviation)) {

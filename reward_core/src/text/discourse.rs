@@ -1,6 +1,7 @@
 //! Requests, hypotheses, concessions and retractions: clauses that an answer does not stand by.
 
 use super::claims::Standing;
+use super::clauses::Opener;
 use super::lexicon::{Category, Role};
 use super::relations::is_related;
 use super::tokens::{Hints, Parsed, Token};
@@ -10,6 +11,8 @@ use super::words::Break;
 fn is_hypothesis(words: &str) -> bool {
     words.starts_with("would")
         || words.contains("suspected")
+        || words.starts_with("were the ")
+        || words == "prompted"
         || words.starts_with("was ")
         || words.starts_with("mention")
 }
@@ -156,6 +159,11 @@ impl Parsed {
             let names = subject.iter().any(|t| {
                 matches!(t.category, Category::Finding | Category::Unknown) && t.is_content()
             });
+            let is_occasion = token.role == Role::Condition
+                && ["was the ", "were the ", "prompted"]
+                    .iter()
+                    .any(|w| self.word(&token).starts_with(w));
+            let names = names || is_occasion && subject.iter().any(Token::is_content);
             let answers = subject.iter().any(|t| t.role == Role::Conclude);
             if self.is_open_would(at) && names && !answers {
                 if !is_done {
@@ -234,7 +242,15 @@ impl Parsed {
         let token = &self.tokens[at];
         let word = self.word(token);
         let segment = &self.segments[token.segment as usize];
-        (word.starts_with("was ") || word.starts_with("were "))
+        let is_last = at + 1 == segment.end as usize
+            && self
+                .segments
+                .get(token.segment as usize + 1)
+                .is_some_and(|next| next.opener == Opener::Contrast)
+            && !self.tokens[segment.first as usize..at]
+                .iter()
+                .any(|t| matches!(t.role, Role::Yes | Role::No)); // "it looks like a PET at first, but …"
+        (word.starts_with("was ") || word.starts_with("were ") || is_last)
             && self.tokens[segment.first as usize..at]
                 .iter()
                 .any(Token::is_content)
@@ -283,7 +299,8 @@ impl Parsed {
         (opens || !is_weak)
             && !token.is_aside
             && !refuses
-            && self.tokens[at + 1..].iter().any(says)
+            && (self.tokens[at + 1..].iter().any(says)
+                || is_correction(word) && at + 1 < self.tokens.len())
             && self.tokens[..at].iter().any(says)
     }
 
@@ -327,6 +344,7 @@ impl Parsed {
         let says_yes_or_no = new
             .iter()
             .any(|t| matches!(t.role, Role::Yes | Role::No | Role::Negation | Role::Affirm));
+        let mut stands = !is_correction(self.word(&self.tokens[at]));
         for index in 0..at {
             let old = self.tokens[index];
             let is_replaced = if old.is_content() {
@@ -350,7 +368,17 @@ impl Parsed {
             };
             if is_replaced {
                 self.set_aside(index..index + 1, Standing::Retracted);
+                stands |= old.is_content();
             }
+        }
+        let is_yes_or_no = |t: &Token| {
+            matches!(
+                t.role,
+                Role::Yes | Role::No | Role::Negation | Role::NegationBack | Role::Affirm
+            )
+        };
+        if !stands && !new.iter().any(is_yes_or_no) {
+            self.set_aside(0..at, Standing::Retracted); // "HIV 2. Correction: all of the above."
         }
     }
 
@@ -374,6 +402,20 @@ impl Parsed {
             self.retract_before(at);
         }
     }
+}
+
+/// Words that take back all that was said, whatever follows.
+fn is_correction(word: &str) -> bool {
+    word.starts_with("correct")
+        || word.starts_with("let me correct")
+        || word.starts_with("revised")
+        || word.contains("更正")
+        || word.contains("纠正")
+        || word.contains("订正")
+        || matches!(
+            word,
+            "erratum" | "scratch that" | "strike that" | "i take that back" | "i retract that"
+        )
 }
 
 fn is_retraction_word(token: &Token) -> bool {

@@ -211,6 +211,16 @@ struct NumberRow {
     ordinals: Vec<String>,
 }
 
+/// The concept of the compiled tables that is called so, looked up once.
+macro_rules! known {
+    ($id:literal) => {{
+        static ID: std::sync::OnceLock<Option<$crate::text::lexicon::ConceptId>> =
+            std::sync::OnceLock::new();
+        *ID.get_or_init(|| $crate::text::lexicon::Lexicon::get().concept($id))
+    }};
+}
+pub(super) use known;
+
 impl Lexicon {
     /// The tables compiled into the crate.
     ///

@@ -1,7 +1,7 @@
 //! Rewards on text: what a completion says, and whether a careful reader would accept it.
 //!
 //! `tags` finds the parts of a completion, `wrappers`, `ticks` and `normalise` unwrap an answer, `words`, `notation` and `tokens`
-//! turn it into concepts of the `lexicon`, `clauses` and `claims` (with `discourse`, `selection`, `conclusions`) into what it stands by; `question` and `proposition` say
+//! turn it into concepts of the `lexicon`, `clauses` and `claims` (with `discourse`, `general`, `selection`, `conclusions`) into what it stands by; `question` and `proposition` say
 //! what a claim has to speak to, `answers` decides whether it is right, and `similarity` gives the usual overlap scores.
 //! `scores` gives all of them from one look at a completion.
 
@@ -12,6 +12,7 @@ pub mod clauses;
 pub mod conclusions;
 pub mod discourse;
 pub mod fluency;
+pub mod general;
 pub mod labels;
 mod letters;
 pub mod lexicon;

@@ -324,6 +324,16 @@ impl<'a> Reader<'a> {
     /// "fourth lumbar vertebra", "4th lumbar vertebral body".
     fn ordinal_level(&self, at: usize) -> Option<Notation> {
         let value = ordinal_of(self.word(at)?)?;
+        if matches!(self.word(at + 1), Some("and" | "to")) {
+            // "between the fifth and sixth cervical vertebrae"
+            let next = ordinal_of(self.word(at + 2)?).filter(|&next| next == value + 1)?;
+            let region = region_of_word(self.word(at + 3)?)?;
+            let is_bone = self.word(at + 4).is_some_and(is_vertebra);
+            return (is_bone && is_level(region, value) && is_level(region, next)).then(|| {
+                let (first, second) = (level_key(region, value), level_key(region, next));
+                self.level(first, Some(second), at, 4)
+            });
+        }
         let region = region_of_word(self.word(at + 1).filter(|_| self.is_near(at + 1))?)?;
         let is_bone = self.word(at + 2).is_some_and(is_vertebra) && self.is_near(at + 2);
         (is_bone && is_level(region, value))

@@ -752,6 +752,16 @@ fn normality_says(
     if asks_size && denies_change {
         return Stated::Weak(asked);
     }
+    let asks_middle = ["居中", "midline", "central"]
+        .iter()
+        .any(|w| question.parsed.text.contains(w));
+    if asks_middle
+        && content
+            .iter()
+            .any(|t| t.is_negated && t.category == Category::Finding && is_moved_aside(t))
+    {
+        return Stated::Weak(asked); // "not deviated"
+    }
     let asks_open = ["patent", "通畅"]
         .iter()
         .any(|w| question.parsed.text.contains(w));
@@ -765,6 +775,11 @@ fn normality_says(
         return Stated::Weak(!asked);
     }
     Stated::Nothing
+}
+
+/// "Deviated".
+fn is_moved_aside(token: &Token) -> bool {
+    super::lexicon::known!("finding.deviation") == Some(token.concept)
 }
 
 /// Compares what the clause states with the core of the question.

@@ -1,5 +1,7 @@
 //! What a question asks, as far as the answer's meaning depends on it.
 
+use std::sync::OnceLock;
+
 use super::claims::{Kinds, Standing};
 use super::clauses::Opener;
 use super::lexicon::{Category, Role};
@@ -49,8 +51,7 @@ pub struct Question {
     pub denials: Vec<u64>,
     /// Its adjectives.
     pub properties: Vec<Token>,
-    /// Initials of neighbouring words ("ER"), and the words.
-    pub acronyms: Vec<(String, String)>,
+    acronyms: OnceLock<Vec<(String, String)>>,
     /// The unit in which it asks for an amount ("How old …?", "… in mm?"), and its factor to the base unit.
     pub unit: Option<(Dimension, f64)>,
 }
@@ -150,7 +151,6 @@ impl Question {
                 ]);
         let scale = parsed.scale_asked();
         let unit = unit_asked(&parsed.text);
-        let acronyms = acronyms(&parsed);
         let has_token = |is: &dyn Fn(&Token) -> bool| parsed.content().any(is);
         let is_said_normal = |t: &Token| t.category == Category::Normality && is_normal(t);
         let asks_defect = !has_token(&is_said_normal)
@@ -211,9 +211,14 @@ impl Question {
             asks_clearness,
             denials,
             properties,
-            acronyms,
+            acronyms: OnceLock::new(),
             unit,
         }
+    }
+
+    /// Initials of neighbouring words ("ER"), and the words.
+    pub fn acronyms(&self) -> &[(String, String)] {
+        self.acronyms.get_or_init(|| acronyms(&self.parsed))
     }
 
     /// Whether the question names what the token names.
@@ -574,8 +579,7 @@ fn is_speaker(parsed: &Parsed, token: &Token) -> bool {
 /// Whether a token of the category normality says "normal".
 #[must_use]
 pub fn is_normal(token: &Token) -> bool {
-    use super::lexicon::Lexicon;
-    Lexicon::get().concept("normality.normal") == Some(token.concept)
+    super::lexicon::known!("normality.normal") == Some(token.concept)
 }
 
 /// Whether a separator ends a clause.

@@ -67,7 +67,7 @@ pub fn entails(token: &Token, want: &Token) -> bool {
 
 /// A sort of organ, not a region: an artery is a vessel.
 fn is_sort(want: &Token) -> bool {
-    Lexicon::get().concept("organ.vessel") == Some(want.concept)
+    super::lexicon::known!("organ.vessel") == Some(want.concept)
 }
 
 /// Whether `part` is one of the concepts that spell out `whole`.
@@ -118,7 +118,7 @@ pub fn is_change(token: &Token) -> bool {
 /// "Affected", "involved".
 #[must_use]
 pub fn is_affected(token: &Token) -> bool {
-    Lexicon::get().concept("attribute.affected") == Some(token.concept)
+    super::lexicon::known!("attribute.affected") == Some(token.concept)
 }
 
 /// "Increased", "smaller", "unchanged": compares with an earlier time.

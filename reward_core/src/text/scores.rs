@@ -91,9 +91,42 @@ pub struct Scratch {
     parsed: Parsed,
     words: Words,
     labels: ReadLabels,
+    judged: Judged,
     classes: Vec<ConceptId>,
     text: String,
 }
+
+/// Verdicts on the last short answers to one prompt: many completions of a prompt give the same answer.
+#[derive(Debug, Default)]
+struct Judged {
+    prompt: u64,
+    answers: Vec<(String, Verdict)>,
+}
+
+impl Judged {
+    /// What `prompt` says of `answer`; `parsed` is only written where it was not said before.
+    fn verdict(prompt: &Prompt, answer: &str, parsed: &mut Parsed, known: &mut Self) -> Verdict {
+        if answer.len() > LONGEST_JUDGED {
+            return prompt.judge(answer, parsed);
+        }
+        if known.prompt != prompt.id() {
+            known.prompt = prompt.id();
+            known.answers.clear();
+        }
+        if let Some((_, verdict)) = known.answers.iter().find(|(said, _)| said == answer) {
+            return *verdict;
+        }
+        let verdict = prompt.judge(answer, parsed);
+        if known.answers.len() < MOST_JUDGED {
+            known.answers.push((answer.to_string(), verdict));
+        }
+        verdict
+    }
+}
+
+/// Answers to a prompt that are remembered, and the bytes that one of them has at most.
+const MOST_JUDGED: usize = 16;
+const LONGEST_JUDGED: usize = 256;
 
 /// Labels as they were read lately: completions name few planes and modalities, again and again.
 #[derive(Debug, Default)]
@@ -190,8 +223,9 @@ impl Scorer {
                 Measure::Format => opened.report.format(&self.set),
                 Measure::FormatGraded => opened.report.format_graded(&self.set),
                 Measure::AnswerMatch | Measure::AnswerMatchGraded => {
-                    let verdict =
-                        *verdict.get_or_insert_with(|| self.verdict(&opened, row.prompt, scratch));
+                    let verdict = *verdict.get_or_insert_with(|| {
+                        self.verdict(&opened, row.prompt, scratch, Judged::verdict)
+                    });
                     value_of(verdict, measure)
                 }
                 Measure::PlaneMatch => Self::label(&opened, self.plane, row.plane, scratch),
@@ -244,7 +278,12 @@ impl Scorer {
             text: completion,
             report,
         };
-        let verdict = self.verdict(&opened, Some(prompt), scratch);
+        let verdict = self.verdict(
+            &opened,
+            Some(prompt),
+            scratch,
+            |prompt, answer, parsed, _| prompt.judge(answer, parsed), // the claims have to be read
+        );
         let answer = self.answer(&opened, &scratch.scan).ok();
         let is_read = answer.is_some() && !prompt.is_unanswerable();
         Explained {
@@ -276,6 +315,7 @@ impl Scorer {
         opened: &Opened<'_>,
         prompt: Option<&Prompt>,
         scratch: &mut Scratch,
+        judge: impl FnOnce(&Prompt, &str, &mut Parsed, &mut Judged) -> Verdict,
     ) -> Verdict {
         let Some(prompt) = prompt.filter(|p| !p.is_unanswerable()) else {
             return Verdict::reject(Rule::NoReference);
@@ -285,7 +325,7 @@ impl Scorer {
             Err(rule) => return Verdict::reject(rule),
         };
         let answer = opened.text.slice(start, end).text(&mut scratch.text);
-        prompt.judge(answer, &mut scratch.parsed)
+        judge(prompt, answer, &mut scratch.parsed, &mut scratch.judged)
     }
 
     fn label(

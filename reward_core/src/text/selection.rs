@@ -6,7 +6,7 @@ use super::lexicon::{Category, Role};
 use super::question::{is_normal, Question};
 use super::relations::{
     are_opposite, is_affected, is_change, is_finding_like, is_general, is_part, is_same_word,
-    lies_under,
+    lies_under, side_bits,
 };
 use super::tokens::{Parsed, Token};
 
@@ -32,6 +32,9 @@ impl Says {
         }
     }
 }
+
+/// Segments of a clause in which its side is looked for.
+const LONGEST_CLAUSE: usize = 8;
 
 impl Parsed {
     /// Where one of several is asked for by a property ("Which lung is abnormal?"), sets aside the clauses that say
@@ -343,6 +346,8 @@ impl Parsed {
                     | "assessing"
                     | "evaluating"
                     | "scanning"
+                    | "imaged"
+                    | "scanned"
                     | "reviewed"
                     | "compared"
                     | "checked"
@@ -505,6 +510,9 @@ impl Parsed {
             segment.opener,
             Opener::And | Opener::Or | Opener::List | Opener::Examples
         );
+        if self.says_of_other_side(open, segment) {
+            return false; // "左颈动脉通畅，右侧未见血流"
+        }
         if next.says == Says::Nothing && !next.has_verb {
             let has_value = self
                 .segments
@@ -534,6 +542,21 @@ impl Parsed {
 }
 
 impl Parsed {
+    /// The segment denies something of the side that the clause before does not name.
+    fn says_of_other_side(&self, open: &Clause, segment: &Segment) -> bool {
+        let side = |tokens: &[Token]| tokens.iter().fold(0, |bits, t| bits | side_bits(t));
+        let first = open.first.max(open.end.saturating_sub(LONGEST_CLAUSE));
+        let before = self.segments[first..open.end]
+            .iter()
+            .fold(0, |bits, s| bits | side(self.of(s)));
+        let tokens = self.of(segment);
+        before & side(tokens) == 0
+            && before != 0
+            && side(tokens) != 0
+            && tokens.iter().any(|t| t.role == Role::Negation)
+            && tokens.iter().any(|t| t.is_content() && t.is_negated)
+    }
+
     /// "… and T9 keep their height": the verb is of both.
     fn has_plural_verb(&self, segment: &Segment) -> bool {
         let verb = self.of(segment).iter().find(|t| t.role == Role::Verb);
@@ -663,6 +686,5 @@ pub fn is_comparative(token: &Token) -> bool {
 
 /// "Mass".
 fn is_mass(token: &Token) -> bool {
-    use super::lexicon::Lexicon;
-    Lexicon::get().concept("finding.mass") == Some(token.concept)
+    super::lexicon::known!("finding.mass") == Some(token.concept)
 }

@@ -2,7 +2,7 @@
 
 use super::choices::Options;
 use super::clauses::Opener;
-use super::lexicon::{Category, Lexicon, Role};
+use super::lexicon::{Category, Role};
 use super::numbers::{is_times, quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
 use super::question::{is_normal, Question};
@@ -143,7 +143,7 @@ impl TextTarget {
                     && (!t.is_han || q.parsed.text.contains(run_of(parsed, t)))
             }) && !is_distinctive(t.category);
             // "left cerebellar hemisphere" is the left cerebellum
-            let is_frame = Lexicon::get().concept("organ.hemisphere") == Some(t.concept)
+            let is_frame = super::lexicon::known!("organ.hemisphere") == Some(t.concept)
                 && all
                     .iter()
                     .any(|o| o.category == Category::Organ && o.key != t.key);

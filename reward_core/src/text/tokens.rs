@@ -1,6 +1,9 @@
 //! An answer as a row of tokens: concepts, words and numbers, each with its sentence, segment and negation.
 
+use std::sync::OnceLock;
+
 use memchr::memmem;
+use rustc_hash::FxHashMap;
 
 use super::clauses::Segment;
 use super::lexicon::{Category, ConceptId, Entry, Lexicon, Role};
@@ -326,12 +329,16 @@ impl Parsed {
     #[allow(clippy::too_many_lines)] // one pass, read from top to bottom
     fn look_up(&mut self) {
         let lexicon = Lexicon::get();
+        let hints = Hints::table();
         let mut at = 0;
         self.hints = Hints::default();
+        let asks_whether = !self.text.is_ascii() && self.text.contains("是否");
         while at < self.words.len() {
             let (key, start, end, before) = self.words[at];
             let text = &self.text[start as usize..end as usize];
-            self.hints.note(text);
+            if let Some(hint) = hints.get(&key) {
+                self.hints.0 |= hint.0;
+            }
             let number = parse_number(text);
             let is_han = text.chars().next().is_some_and(is_plain_han);
             let mut token = Token {
@@ -363,6 +370,7 @@ impl Parsed {
                 at += read.words;
                 continue;
             }
+            let number = number.or_else(|| self.is_one_unit(at).then_some(1.0));
             if let Some(number) = number {
                 token.role = Role::Number;
                 token.value = number;
@@ -377,9 +385,14 @@ impl Parsed {
                 .take_while(|w| w.3 <= Break::Slash)
                 .count()
                 + 1;
-            let reach = self.before_question_mark(at, reach);
+            let reach = if asks_whether {
+                self.before_question_mark(at, reach)
+            } else {
+                reach
+            };
             let keys = self.words[at..at + reach].iter().map(|w| w.0);
-            let known = lexicon.longest(keys.clone()).map_or(0, |found| found.1);
+            let found = lexicon.longest(keys);
+            let known = found.map_or(0, |found| found.1);
             if let Some(concept) = self.side_letter(at, lexicon).filter(|_| known < 2) {
                 token.concept = concept;
                 token.category = Category::Side;
@@ -388,8 +401,7 @@ impl Parsed {
                 at += 1;
                 continue;
             }
-            let found = lexicon.longest(keys);
-            if let Some((key, length)) = self.non_word(at, found.map_or(0, |f| f.1)) {
+            if let Some((key, length)) = self.non_word(at, known) {
                 token.key = key;
                 token.end = self.words[at + length - 1].2;
                 self.tokens.push(token);
@@ -441,6 +453,43 @@ impl Parsed {
             }
             at += length;
         }
+    }
+
+    /// "Smaller than a centimetre": the article counts.
+    fn is_one_unit(&self, at: usize) -> bool {
+        let word = |i: usize| {
+            self.words
+                .get(i)
+                .map_or("", |w| &self.text[w.1 as usize..w.2 as usize])
+        };
+        matches!(word(at), "a" | "an")
+            && at > 0
+            && matches!(
+                word(at + 1),
+                "cm" | "mm"
+                    | "centimeter"
+                    | "centimetre"
+                    | "millimeter"
+                    | "millimetre"
+                    | "inch"
+                    | "litre"
+                    | "liter"
+                    | "week"
+                    | "month"
+                    | "year"
+            )
+            && matches!(
+                word(at - 1),
+                "than"
+                    | "about"
+                    | "under"
+                    | "below"
+                    | "over"
+                    | "above"
+                    | "exceeding"
+                    | "almost"
+                    | "nearly"
+            )
     }
 
     /// Fewer words where a term would take the 是 of 是否: "结论是否支持".
@@ -613,7 +662,7 @@ impl Parsed {
 
     /// "不清楚" is no refusal where it is asked whether something is clear.
     pub(super) fn read_unclear(&mut self) {
-        let Some(abnormal) = Lexicon::get().concept("normality.abnormal") else {
+        let Some(abnormal) = super::lexicon::known!("normality.abnormal") else {
             return;
         };
         for at in 0..self.tokens.len() {
@@ -670,7 +719,7 @@ impl Parsed {
         if !self.hints.has(Hints::INVOLVED) {
             return;
         }
-        let Some(affected) = Lexicon::get().concept("attribute.affected") else {
+        let Some(affected) = super::lexicon::known!("attribute.affected") else {
             return;
         };
         for at in 1..self.tokens.len() {
@@ -793,10 +842,9 @@ const fn bound_mark(bound: Bound) -> u64 {
 impl Parsed {
     /// "Lateral" names the view where views are asked for, not the outer side.
     pub(super) fn read_lateral_as_view(&mut self) {
-        let lexicon = Lexicon::get();
         let (Some(side), Some(view)) = (
-            lexicon.concept("direction.lateral"),
-            lexicon.concept("plane.lateral"),
+            super::lexicon::known!("direction.lateral"),
+            super::lexicon::known!("plane.lateral"),
         ) else {
             return;
         };
@@ -863,6 +911,8 @@ impl Hints {
     pub const LIKELIEST: Self = Self(128);
     /// 非.
     pub const NON: Self = Self(256);
+    /// "Common", "often", 常.
+    pub const GENERAL: Self = Self(512);
 
     /// Whether one of `others` was seen.
     #[must_use]
@@ -870,24 +920,116 @@ impl Hints {
         self.0 & others.0 != 0
     }
 
-    fn note(&mut self, word: &str) {
-        let hint = match word {
-            "versus" | "vs" => Self::VERSUS,
-            "mimicking" | "mimics" | "mimic" | "simulating" | "simulates" | "imitating"
-            | "imitates" | "masquerading" | "酷" => Self::LIKENESS,
-            "absent" | "missing" | "nonexistent" | "resolved" | "invisible" => Self::ABSENT,
-            "out" | "table" => Self::OUT,
-            "would" => Self::WOULD,
-            "involved" => Self::INVOLVED,
-            "confined" | "limited" | "restricted" | "only" | "alone" | "exclusively" | "限"
-            | "仅" | "只" => Self::CONFINED,
-            "most" | "likeliest" | "favored" | "favoured" | "best" => Self::LIKELIEST,
-            "非" => Self::NON,
-            _ => return,
-        };
-        self.0 |= hint.0;
+    /// The words that make each, by their keys.
+    fn table() -> &'static FxHashMap<u64, Self> {
+        static TABLE: OnceLock<FxHashMap<u64, Hints>> = OnceLock::new();
+        TABLE.get_or_init(|| {
+            let words = HINT_WORDS.iter();
+            words
+                .flat_map(|(hint, words)| words.iter().map(|word| (word_key(word), *hint)))
+                .collect()
+        })
     }
 }
+
+/// Words that a rule of their own is for.
+const HINT_WORDS: [(Hints, &[&str]); 10] = [
+    (Hints::VERSUS, &["versus", "vs"]),
+    (
+        Hints::LIKENESS,
+        &[
+            "mimicking",
+            "mimics",
+            "mimic",
+            "simulating",
+            "simulates",
+            "imitating",
+            "imitates",
+            "masquerading",
+            "酷",
+        ],
+    ),
+    (
+        Hints::ABSENT,
+        &["absent", "missing", "nonexistent", "resolved", "invisible"],
+    ),
+    (Hints::OUT, &["out", "table"]),
+    (Hints::WOULD, &["would"]),
+    (Hints::INVOLVED, &["involved"]),
+    (
+        Hints::CONFINED,
+        &[
+            "confined",
+            "limited",
+            "restricted",
+            "only",
+            "alone",
+            "exclusively",
+            "限",
+            "仅",
+            "只",
+        ],
+    ),
+    (
+        Hints::LIKELIEST,
+        &["most", "likeliest", "favored", "favoured", "best"],
+    ),
+    (Hints::NON, &["非"]),
+    (
+        Hints::GENERAL,
+        &[
+            "common",
+            "commonly",
+            "commonest",
+            "typical",
+            "typically",
+            "often",
+            "usual",
+            "usually",
+            "frequent",
+            "frequently",
+            "rare",
+            "rarely",
+            "classic",
+            "classical",
+            "classically",
+            "known",
+            "recognized",
+            "recognised",
+            "uncommon",
+            "leading",
+            "important",
+            "nonspecific",
+            "characteristic",
+            "characteristically",
+            "pathognomonic",
+            "defined",
+            "treated",
+            "diagnosed",
+            "managed",
+            "classified",
+            "characterized",
+            "characterised",
+            "associated",
+            "sometimes",
+            "occasionally",
+            "may",
+            "might",
+            "can",
+            "possible",
+            "常",
+            "多",
+            "通",
+            "一",
+            "往",
+            "好",
+            "易",
+            "于",
+            "现",
+            "由",
+        ],
+    ),
+];
 
 /// A word of denial that the question asks about.
 #[derive(Clone, Copy, Debug)]

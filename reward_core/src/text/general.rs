@@ -1,0 +1,524 @@
+//! Statements that hold in general ("effusions are a common finding", 常见于心衰): they say nothing of this picture.
+//!
+//! Where the question is a general one they are the answer, and stay. Otherwise nothing is claimed by them.
+
+use super::claims::Standing;
+use super::clauses::Opener;
+use super::lexicon::{Category, Role};
+use super::question::Question;
+use super::tokens::{Parsed, Token};
+use super::words::Break;
+
+/// Words of a question that make it a general one.
+const GENERAL: [&str; 40] = [
+    "common",
+    "usual",
+    "typical",
+    "often",
+    "frequent",
+    "characteristic",
+    "classic",
+    "generally",
+    "cause",
+    "associated",
+    "complication",
+    "risk",
+    "symptom",
+    "treat",
+    "function",
+    "role of",
+    "mean",
+    "define",
+    "definition",
+    "predispos",
+    "known for",
+    "常见",
+    "通常",
+    "多见",
+    "好发",
+    "一般",
+    "典型",
+    "原因",
+    "病因",
+    "并发症",
+    "症状",
+    "治疗",
+    "引起",
+    "导致",
+    "特征",
+    "功能",
+    "作用",
+    "定义",
+    "表现为",
+    "容易",
+];
+
+/// Things that are asked for in general, unless the question points at a picture.
+const GENERAL_THINGS: [&str; 21] = [
+    "lead",
+    "deficien",
+    "responsible",
+    "result",
+    "used ",
+    "drug",
+    "hormone",
+    "enzyme",
+    "gene ",
+    "which disease",
+    "what disease",
+    "which condition",
+    "what condition",
+    "which disorder",
+    "what disorder",
+    "which syndrome",
+    "什么病",
+    "什么疾病",
+    "哪种疾病",
+    "哪些疾病",
+    "哪种病",
+];
+
+/// Words that point at what is looked at.
+const POINTING: [&str; 14] = [
+    "this", "these", "there", "here", "image", "picture", "shown", "seen", "visible", "scan",
+    "patient", "图", "片", "影像",
+];
+
+/// Whether the question asks what is so in general.
+#[must_use]
+pub fn asks_in_general(question: &Question) -> bool {
+    let text = &question.parsed.text;
+    let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    let is_modal = question.parsed.tokens.iter().take(6).any(|t| {
+        let word = question.parsed.word(t);
+        matches!(
+            word,
+            "can" | "could" | "may" | "might" | "may be" | "might be"
+        )
+    });
+    is_modal || has(&GENERAL) || has(&GENERAL_THINGS) && !has(&POINTING)
+}
+
+fn is_usual(word: &str) -> bool {
+    matches!(
+        word,
+        "common"
+            | "frequent"
+            | "typical"
+            | "classic"
+            | "classical"
+            | "known"
+            | "well-known"
+            | "recognized"
+            | "recognised"
+            | "usual"
+            | "rare"
+            | "uncommon"
+            | "leading"
+            | "important"
+            | "nonspecific"
+            | "characteristic"
+            | "pathognomonic"
+            | "commonest"
+            | "possible"
+            | "frequently"
+            | "commonly"
+    )
+}
+
+/// What something general is called.
+fn is_sort(word: &str) -> bool {
+    let word = word.strip_suffix('s').unwrap_or(word);
+    matches!(
+        word,
+        "finding"
+            | "cause"
+            | "complication"
+            | "feature"
+            | "sign"
+            | "manifestation"
+            | "condition"
+            | "sequela"
+            | "consequence"
+            | "indication"
+            | "indicator"
+            | "site"
+            | "location"
+            | "place"
+            | "presentation"
+            | "disease"
+            | "disorder"
+            | "entity"
+            | "problem"
+            | "phenomenon"
+            | "observation"
+            | "occurrence"
+            | "diagnosi"
+            | "abnormality"
+            | "pattern"
+            | "variant"
+            | "symptom"
+            | "reason"
+            | "pathology"
+            | "lesion"
+            | "tumor"
+            | "tumour"
+            | "malignancy"
+            | "modality"
+            | "view"
+            | "plane"
+            | "side"
+            | "organ"
+            | "color"
+            | "colour"
+            | "size"
+            | "number"
+            | "answer"
+            | "result"
+            | "choice"
+            | "technique"
+            | "structure"
+    )
+}
+
+fn is_often(word: &str) -> bool {
+    matches!(
+        word,
+        "often"
+            | "commonly"
+            | "frequently"
+            | "usually"
+            | "typically"
+            | "rarely"
+            | "sometimes"
+            | "occasionally"
+            | "classically"
+            | "characteristically"
+            | "常"
+            | "常常"
+            | "一般"
+            | "通常"
+            | "往往"
+            | "多见"
+            | "常见"
+            | "常见于"
+            | "多见于"
+            | "好发于"
+            | "易发于"
+    )
+}
+
+/// Words that tie a statement to what is looked at.
+fn is_of_case(word: &str) -> bool {
+    matches!(
+        word,
+        "this"
+            | "these"
+            | "they"
+            | "both"
+            | "its"
+            | "their"
+            | "here"
+            | "there"
+            | "it"
+            | "our"
+            | "image"
+            | "images"
+            | "picture"
+            | "scan"
+            | "film"
+            | "figure"
+            | "patient"
+            | "shows"
+            | "showing"
+            | "demonstrates"
+            | "reveals"
+            | "i"
+            | "we"
+            | "本例"
+            | "该"
+            | "此"
+            | "本图"
+            | "图"
+            | "图中"
+            | "图像"
+            | "这"
+            | "这里"
+            | "本片"
+            | "患者的"
+    )
+}
+
+impl Parsed {
+    /// Sets aside the clauses that only tell what is so in general.
+    pub(super) fn settle_general(&mut self) {
+        for index in 1..self.segments.len() {
+            let segment = self.segments[index];
+            if self.is_general_apposition(self.of(&segment)) {
+                let range = segment.first as usize..segment.end as usize;
+                self.set_aside(range, Standing::General);
+            }
+        }
+        let mut first = 0;
+        while first < self.segments.len() {
+            let (mut end, mut has_verb) = (first + 1, self.segments[first].has_verb);
+            while end < self.segments.len() && self.goes_on(first, end, has_verb) {
+                has_verb |= self.segments[end].has_verb;
+                end += 1;
+            }
+            let tokens = self.segments[first].first as usize..self.segments[end - 1].end as usize;
+            if self.is_general(&self.tokens[tokens.clone()]) {
+                self.set_aside(tokens.clone(), Standing::General);
+                for segment in &mut self.segments[first..end] {
+                    segment.standing = Standing::General;
+                }
+            }
+            first = end;
+        }
+    }
+
+    /// "…, a common finding after trauma".
+    fn is_general_apposition(&self, tokens: &[Token]) -> bool {
+        let after_comma = tokens.first().is_some_and(|t| t.before == Break::Comma);
+        let mut words = tokens.iter().map(|t| self.word(t)).take(5).skip_while(|w| {
+            matches!(
+                *w,
+                "a" | "an" | "the" | "one" | "of" | "one of" | "most" | "very"
+            )
+        });
+        let first = words.next().unwrap_or_default();
+        // "空洞，多见于结核"
+        let is_often_in = !first.is_ascii() && is_often(first);
+        after_comma && (is_often_in || is_usual(first) && words.any(is_sort))
+    }
+
+    /// Whether the segment belongs to the clause that segment `first` begins, which has a verb or none.
+    fn goes_on(&self, first: usize, index: usize, has_verb: bool) -> bool {
+        let (open, segment) = (&self.segments[first], &self.segments[index]);
+        open.sentence == segment.sentence
+            && !matches!(
+                segment.opener,
+                Opener::Contrast | Opener::Start | Opener::Relative
+            )
+            && !(segment.has_verb && has_verb)
+    }
+
+    fn is_general(&self, tokens: &[Token]) -> bool {
+        let word = |at: usize| {
+            tokens
+                .get(at)
+                .filter(|t| !t.is_aside)
+                .map_or("", |t| self.word(t))
+        };
+        if tokens.iter().any(|t| {
+            matches!(t.role, Role::Yes | Role::No | Role::Conclude) || is_of_case(self.word(t))
+        }) {
+            return false;
+        }
+        let is_be = |at: usize| {
+            matches!(
+                word(at),
+                "is" | "are" | "be" | "being" | "remains" | "为" | "是"
+            )
+        };
+        let verb = (0..tokens.len()).find(|&at| is_be(at));
+        let is_place = |t: &Token| {
+            matches!(
+                t.category,
+                Category::Organ | Category::Side | Category::Direction
+            )
+        };
+        // "the opacity is typical of …" speaks of this one, "the liver is a common site" of any
+        let is_definite = |end: usize| {
+            let lead = &tokens[..end];
+            let opens = |at: usize| at == 0 || lead[at].before >= Break::Comma;
+            (0..end).any(|at| opens(at) && word(at) == "the")
+                && !lead.iter().filter(|t| t.is_content()).all(is_place)
+        };
+        let names_before = |end: usize| tokens[..end].iter().any(Token::is_content);
+        let after_be = verb.filter(|&at| names_before(at) && !is_definite(at));
+        if let Some(verb) = after_be {
+            let usual = (verb + 1..tokens.len())
+                .find(|&at| tokens[at].is_content() || is_usual(word(at)))
+                .filter(|&at| is_usual(word(at)));
+            let says_usual =
+                usual.is_some_and(|at| (at + 1..=at + 3).any(|next| is_sort(word(next))));
+            let is_typical = usual.is_some_and(|at| matches!(word(at + 1), "of" | "for" | "in"));
+            let is_common = usual.is_some_and(|at| {
+                matches!(
+                    word(at),
+                    "common" | "uncommon" | "rare" | "frequent" | "usual"
+                ) && tokens
+                    .get(at + 1)
+                    .is_none_or(|t| t.role == Role::Preposition || t.before >= Break::Comma)
+            });
+            let is_linked = matches!(
+                word(verb + 1),
+                "associated"
+                    | "associated with"
+                    | "defined"
+                    | "defined as"
+                    | "treated"
+                    | "diagnosed"
+                    | "managed"
+                    | "classified"
+                    | "characterized"
+                    | "characterized by"
+                    | "characterised"
+                    | "characterised by"
+            );
+            if says_usual || is_typical || is_common || is_linked {
+                return true;
+            }
+        }
+        let often = (0..tokens.len()).find(|&at| is_often(word(at)));
+        if often.is_some_and(|at| !is_definite(at)) {
+            return true;
+        }
+        let modal = (0..tokens.len()).find(|&at| {
+            matches!(
+                word(at),
+                "may" | "may be" | "might" | "might be" | "can" | "can be seen"
+            )
+        });
+        if let Some(at) = modal.filter(|&at| names_before(at) && !is_definite(at)) {
+            let told = (at + 1..=at + 2).map(word).find(|w| is_told_in_general(w));
+            let rest = &tokens[at + 1..];
+            let is_of_disease = rest.iter().any(Token::is_content)
+                && !rest.iter().any(is_place)
+                && !rest
+                    .iter()
+                    .any(|t| matches!(self.word(t), "the" | "a" | "an"));
+            if told.is_some() || word(at).ends_with("seen") && is_of_disease {
+                return true;
+            }
+        }
+        self.is_general_in_chinese(tokens)
+    }
+
+    /// "空洞可见于结核", "是常见的并发症".
+    fn is_general_in_chinese(&self, tokens: &[Token]) -> bool {
+        let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
+            return false;
+        };
+        let text = self.between(first.start as usize, last.end as usize);
+        if text.is_ascii() {
+            return false;
+        }
+        let says = |words: &[&str]| words.iter().any(|w| text.contains(w));
+        let is_place = |t: &Token| {
+            matches!(
+                t.category,
+                Category::Organ | Category::Side | Category::Direction
+            )
+        };
+        let seen_in = tokens
+            .iter()
+            .position(|t| self.word(t) == "于")
+            .is_some_and(|at| {
+                at > 0
+                    && matches!(
+                        self.word(&tokens[at - 1]),
+                        "可见" | "见" | "可发生" | "发生"
+                    )
+                    && !tokens[at..].iter().any(is_place)
+                    && tokens[at..].iter().any(Token::is_content)
+            });
+        seen_in
+            || says(&[
+                "常见的",
+                "常见表现",
+                "常见征象",
+                "常见原因",
+                "常见并发症",
+                "常见疾病",
+                "常见部位",
+                "典型表现",
+                "常表现为",
+                "多表现为",
+                "可表现为",
+                "常伴",
+                "常由",
+                "常引起",
+                "多由",
+                "一种常见",
+            ])
+    }
+}
+
+/// "May be seen in …", "can occur with …".
+fn is_told_in_general(word: &str) -> bool {
+    matches!(
+        word,
+        "seen"
+            | "seen in"
+            | "seen with"
+            | "found"
+            | "found in"
+            | "observed"
+            | "observed in"
+            | "encountered"
+            | "occur"
+            | "occurs"
+            | "develop"
+            | "arise"
+            | "accompany"
+            | "cause"
+            | "complicate"
+            | "mimic"
+            | "lead"
+            | "result"
+            | "caused"
+            | "associated"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::answers::Prompt;
+    use super::super::choices::Options;
+    use super::Parsed;
+
+    fn accepts(question: &str, reference: &str, answer: &str) -> bool {
+        let prompt = Prompt::new(Some(question), &[reference], Options::default());
+        prompt.judge(answer, &mut Parsed::default()).is_accepted
+    }
+
+    #[test]
+    fn what_is_so_in_general_claims_nothing_of_a_picture() {
+        let asked = ("What abnormality is seen?", "pneumothorax");
+        for general in [
+            "Pneumothorax is a common finding.",
+            "Pneumothorax is often seen in tall young men.",
+            "Pneumothorax may be seen with emphysema.",
+            "Pneumothorax is typical of trauma.",
+            "Pneumothoraces usually follow trauma.",
+        ] {
+            assert!(!accepts(asked.0, asked.1, general), "{general}");
+        }
+        for claim in [
+            "The appearance is typical of a pneumothorax.",
+            "There is a pneumothorax, a common finding after trauma.",
+            "This is a classic sign of pneumothorax.",
+            "A pneumothorax is seen.",
+        ] {
+            assert!(accepts(asked.0, asked.1, claim), "{claim}");
+        }
+        assert!(!accepts("图中可见什么异常？", "空洞", "空洞多见于结核。"));
+        assert!(accepts(
+            "图中可见什么异常？",
+            "空洞",
+            "右上肺可见空洞，多见于结核。"
+        ));
+    }
+
+    #[test]
+    fn what_is_so_in_general_answers_a_general_question() {
+        assert!(accepts(
+            "What is a common cause of bowel obstruction?",
+            "adhesions",
+            "Adhesions are a common cause."
+        ));
+        assert!(accepts("空洞常见于什么病？", "结核", "空洞常见于结核。"));
+    }
+}
