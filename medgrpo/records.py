@@ -202,6 +202,7 @@ def json_objects(file: Path) -> list[dict[str, Any]]:
     """The objects of a file that is appended to, one a line; what a kill cut off is left out, as is an absent file."""
     if not file.is_file():
         return []
+    check_regular(file)
     found = []
     for line in lines(file.read_text("utf-8", errors="replace")):
         with suppress(ValueError, RecursionError):

@@ -80,7 +80,7 @@ def _adapter_weight(layer: Any, adapter: str) -> torch.Tensor:
     narrow, wide = (
         whole_weight(part[adapter].weight.detach()).float() for part in (layer.lora_A, layer.lora_B)
     )
-    delta = wide @ narrow * layer.scaling[adapter]
+    delta: torch.Tensor = wide @ narrow * layer.scaling[adapter]
     return delta.T if layer.fan_in_fan_out else delta
 
 
