@@ -50,7 +50,10 @@ def host_of(row: Measured) -> str:
         return ""
     if "beside it" in row.note:
         return "b3, disturbed"
-    return "b3" if row.name.endswith(("-b3", "-b3-again")) else row.source[-10:]
+    ends = next(
+        (end for end in ("b3", "b4", "b5") if row.name.removesuffix("-again").endswith(f"-{end}")), ""
+    )
+    return ends or row.source[-10:]
 
 
 def errors(works, constants: Constants, hosts: dict[str, float]) -> list[float]:

@@ -46,8 +46,14 @@ class Constants:
     """Launches backward against forward, recomputing apart."""
     sharded_launches: float = 2.7
     """A layer's launches while sampling under ZeRO-3 or FSDP, which gather it each time."""
-    sharded_sync_s: float = 0.015
-    """One adapted weight into vLLM where weights are shared out."""
+    fsdp_sync_s: float = 0.039
+    """One adapted weight into vLLM where FSDP shares weights out: every tensor is made whole by itself."""
+    zero3_sync_s: float = 0.00115
+    """The same under ZeRO-3."""
+    fsdp_layer_s: float = 0.0004
+    """What FSDP's hooks take for a layer, each time that it is gathered."""
+    zero3_module_s: float = 0.0003
+    """The same of ZeRO-3's hooks for a module."""
     other_launches: float = 0.39
     """Launches of other trainers (16-bit adapters on fused layers, no autocast) against ours; for the table alone."""
     recorded_s: float = 0.136e-3

@@ -23,6 +23,8 @@ OPTIMIZER_BYTES = {
 }
 """Of each trained weight; AdamW has two float32."""
 PER_WEIGHT_4BIT = 0.52
+LIVE_PARAMETERS = 1e9
+"""Weights that ZeRO-3 leaves gathered, by DeepSpeed's defaults (`stage3_max_live_parameters`)."""
 PHASE_WORDS = {
     "load": "loading",
     "before": "validation before training (the whole model on one GPU)",
@@ -115,7 +117,7 @@ class Memory:
             merged = 4.0 * 3 * shape.hidden * shape.mlp_used
             phases["sync"] = whole if work.shares_weights else merged
         if work.shares_weights and work.config.validation.before_and_after:
-            phases["before"] = self.base - self.held["weights"] + self.validation_cache
+            phases["before"] = self.base + self.validation_cache
         return phases
 
     @cached_property
@@ -168,8 +170,9 @@ class Memory:
         """What is gathered or unpacked of one layer at a time."""
         work, shape = self.work, self.work.shape
         layer = (shape.parameters - shape.vocab * shape.hidden) / max(1, shape.layers)
-        if work.shares_weights:
-            return 2 * 2 * layer
+        if work.shares_weights:  # this layer and the next; ZeRO-3 also leaves some gathered behind it
+            kept = 0.0 if work.config.launch.fsdp else min(LIVE_PARAMETERS, shape.parameters)
+            return 2.0 * (2 * layer + kept)
         return 2.0 * layer if work.config.tuning.method == "qlora" else 0.0
 
     @property
@@ -260,8 +263,8 @@ class Memory:
         found = {}
         for phase, added in self.added.items():
             held = self.static
-            if phase == "before":  # nothing but the model is there yet
-                held = self.held["weights"]
+            if phase == "before":  # nothing is there yet but the model, whole
+                held = 0.0
             vllm = self.vllm_share
             if phase == "before" or (asleep and phase in {"update", "optimizer"}):
                 vllm = 0.0

@@ -20,8 +20,12 @@ from medgrpo.estimate.workload import Workload
 PASS_RATE_BATCH = 64
 """Completions of one forward pass while a curriculum's pass rates are measured."""
 VALIDATION_BATCH = 32
+PLAIN_MODULES = 10
+"""Modules with weights in a layer without adapters; each adapted one brings four more."""
 ADAPTED_MODULES = 7
 """Linear layers of a decoder layer that an adapter sits on."""
+BESIDE = 0.25
+"""Share of the preparation that a step waits for where other trainers read rows beside it."""
 RECORDING_TOKENS = 8
 """Tokens that take as long one by one as the first ones and the recording of a step do."""
 AT_ONCE = 8
@@ -116,12 +120,10 @@ def _step(work: Workload) -> Phases:
     without_gradient = sum(one.without_gradient for one in passes)
     again = _extra_passes(work)
     shown = prompts if method.samples or work.shares_prompt else samples * method.sequences
-    prepare = shown * _preparing(work)
+    prepare = shown * _preparing(work) * (BESIDE if work.is_other_code and not method.samples else 1.0)
     if method.needs_pairs and work.shares_prompt:  # both answers through the processor too
         prepare += 2 * shown * constants.picture_s
     seen, judged = _mask_seconds(work) if work.draws_masks else (0.0, 0.0)
-    if not (method.samples or work.shares_prompt):  # beside the step, but for a part
-        prepare *= 0.25
     return Phases(
         prepare=prepare,
         vision=_kept_features(work, prompts) if work.keeps_features else 0.0,
@@ -204,21 +206,44 @@ def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: 
     unpack = _unpacking(work)
     one = products + elements + unpack + _norms(work)
     launches = shape.layers * _layer_launches(work)
+    hooks = _gathering(work)
     recorded = launches * constants.autograd * (constants.stream if work.shares_prompt else 1.0)
-    without = max(one, launches * (constants.stream if work.shares_prompt else 1.0))
-    forward = max(one, recorded)
+    without = max(one, launches * (constants.stream if work.shares_prompt else 1.0) + hooks)
+    forward = max(one, recorded + hooks)
     # LoRA needs gradients of activations only; full tuning also those of the weights.
     share = 1.0 if work.has_lora else 2.0
-    back = max(products * share + 2 * elements + unpack, recorded * constants.backward_launches)
+    launched = recorded * constants.backward_launches + hooks
+    back = max(products * share + 2 * elements + unpack, launched)
     if work.checkpoints_activations:
-        back += max(one, recorded)
-    seen = _tower_loop(work, pictures) if pictures and work.image_tokens else 0.0
-    if seen:
-        forward, without = forward + seen, without + seen
-        back += (
-            0.0 if work.draws_masks else seen * constants.vision_backward
-        )  # there it is called without gradients
+        back += max(one, recorded + hooks)
+    if pictures and work.image_tokens:
+        seen, again = _tower(work, pictures)
+        forward, without, back = forward + seen, without + seen, back + again
     return Pass(forward, back, without)
+
+
+def _tower(work: Workload, pictures: float) -> tuple[float, float]:
+    """Seconds of a pass's pictures through the tower, forward and, with what is recomputed, backward."""
+    if work.shares_prompt and not work.draws_masks:  # all in one call, their windows in one kernel
+        seen = pictures * _tower_flops(work) / (work.flops * _tower_share(work))
+        return seen, 2 * seen
+    seen = _tower_loop(work, pictures)
+    if work.draws_masks:  # there it is called without gradients
+        return seen, 0.0
+    return seen, seen * work.constants.vision_backward
+
+
+def _gathering(work: Workload) -> float:
+    """Seconds that hooks take in one pass through the layers, where weights are shared out: FSDP's one for each layer,
+    ZeRO-3's one for each module in it."""
+    if not work.shares_weights:
+        return 0.0
+    constants, shape = work.constants, work.shape
+    if work.config.launch.fsdp:
+        return (shape.layers + shape.vision_layers) * constants.fsdp_layer_s * _host(work)
+    adapters = 4 * ADAPTED_MODULES if work.has_lora else 0
+    modules = shape.layers * (PLAIN_MODULES + adapters) + shape.vision_layers * PLAIN_MODULES
+    return modules * constants.zero3_module_s * _host(work)
 
 
 def _products(work: Workload) -> float:
@@ -448,7 +473,8 @@ def _sync(work: Workload) -> float:
         seconds += 2 * shape.parameters / (1e9 * work.gpu.link_gb_s * constants.link)
     if work.shares_weights:
         seconds += 2 * shape.parameters / (1e9 * work.gpu.link_gb_s * constants.link)
-        seconds += modules * constants.sharded_sync_s * _host(work)
+        each = constants.fsdp_sync_s if work.config.launch.fsdp else constants.zero3_sync_s
+        seconds += modules * each * _host(work)
     if work.config.vllm.enable_sleep_mode:
         seconds += 2 * 2 * shape.parameters / 50e9  # to the host's memory and back
     return seconds

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prompts import PromptTemplate, build_messages
+from medgrpo.models.overflow import LogitsWatch, no_finite_logits
 from medgrpo.pictures import opened_picture
 from medgrpo.rows import Row
 
@@ -155,7 +156,7 @@ def _complete(
     model: Any, processor: Any, inputs: Any, sampling: Sampling, copies: int
 ) -> list[tuple[str, bool, int]]:
     """(text, ended by itself, tokens) of each completion, those of one prompt side by side."""
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, LogitsProcessorList
 
     tokenizer = getattr(processor, "tokenizer", processor)
     ends = _end_tokens(model, tokenizer)
@@ -175,7 +176,13 @@ def _complete(
         eos_token_id=ends,
         pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0],
     )
-    sequences = model.generate(**inputs, generation_config=config)[:, inputs["input_ids"].shape[1] :]
+    watch = LogitsWatch()
+    watched = LogitsProcessorList([watch])
+    sequences = model.generate(**inputs, generation_config=config, logits_processor=watched)
+    if watch.rows:
+        what = f"{watch.rows} of {len(sequences)} completions"
+        raise no_finite_logits(what, model.named_parameters(), str(model.dtype).removeprefix("torch."))
+    sequences = sequences[:, inputs["input_ids"].shape[1] :]
     result = []
     for tokens in sequences.tolist():
         stop = next((place for place, token in enumerate(tokens) if token in ends), None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 CONFIG = "adapter_config.json"
+LARGEST = 65_504
+"""Largest number of float16; what is above it in an adapter was not trained."""
 _BIN = "adapter_model.bin"
 _NAMES_PLACES = {"base_model", "adapter_before"}
 _SWITCHES = ("use_rslora", "use_dora", "lora_bias", "fan_in_fan_out")
@@ -56,12 +58,10 @@ def adapter_config(folder: Path) -> dict[str, Any]:
         )
     for name in ("lora_alpha", "alpha"):
         alpha = config.get(name)
-        if alpha is not None and not (
-            isinstance(alpha, int | float) and not isinstance(alpha, bool) and isfinite(alpha)
-        ):
+        if alpha is not None and not _is_alpha(alpha):
             raise MedgrpoError(
                 f"{folder / CONFIG}: {name} is {alpha!r}",
-                expected="a finite number, which scales the adapter",
+                expected=f"a finite number, which scales the adapter, up to {LARGEST:,}",
             )
     _check_patterns_and_switches(folder, config)
     _check_megatron(folder / CONFIG, config)
@@ -85,7 +85,7 @@ def _is_rank(value: object) -> bool:
 
 
 def _is_alpha(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _check_megatron(file: Path, config: dict[str, Any]) -> None:
@@ -147,6 +147,7 @@ def read_adapter(folder: Path) -> AdapterFiles:
             expected="floating point: what was rounded to whole numbers is another adapter",
         )
     check_finite(tensors, f"the adapter {folder}")
+    check_sizes(tensors, f"the adapter {folder}")
     return AdapterFiles(
         folder, config, {name.removeprefix("base_model.model."): one for name, one in tensors.items()}
     )
@@ -196,6 +197,29 @@ def check_finite(tensors: Any, what: str) -> None:
             f"{what} has NaN or infinity in {len(bad)} of {len(tensors)} tensors: {listed(bad)}",
             expected="finite numbers: such weights answer with NaN or noise",
             hint="take an earlier checkpoint, or fetch or save it again",
+        )
+
+
+def check_sizes(tensors: Mapping[str, torch.Tensor], what: str) -> None:
+    """Refuse numbers that no training ends with.
+
+    Args:
+        tensors: name to tensor, all finite.
+        what: whose tensors they are, for the message.
+    Raises:
+        MedgrpoError: one is above `LARGEST`; names the tensor.
+    """
+    sizes = [
+        (float(one.abs().max()), name)
+        for name, one in tensors.items()
+        if one.numel() and one.is_floating_point()
+    ]
+    size, name = max(sizes, default=(0.0, ""))
+    if size > LARGEST:
+        raise MedgrpoError(
+            f"{what} has numbers up to {size:.3g} (in {name})",
+            expected=f"numbers of a trained adapter, seldom above 1; float16 ends at {LARGEST:,}",
+            hint="take an earlier checkpoint, or fetch or save it again: such an adapter answers with NaN or noise",
         )
 
 

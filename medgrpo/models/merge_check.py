@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.models.overflow import no_finite_logits
 
 if TYPE_CHECKING:
     import torch
@@ -118,6 +119,9 @@ def check_merge(
     with own.running(adapted) as model:
         is_large = sum(prod(shape) for shape in own.shapes.values()) > LARGE
         inputs, wanted = _answered(model, inputs, TOKENS_OF_LARGE if is_large else ANSWER_TOKENS)
+    if not bool(wanted.isfinite().all()):
+        changed = ((name, adapted(name)) for name in own.shapes)
+        raise no_finite_logits("base + adapter, nothing was written", changed, "float32")
     before = _with(skeleton, base, inputs)
     after = _with(own, written, inputs)
     check = _compared(before, wanted, after, inputs, length, dtype)

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from medgrpo.records import BadRow, json_lines, read_text
 from medgrpo.rows import Row
 from medgrpo.tables import read_table
 
+HELD_OUT = "test"
+"""The split whose rows make no pairs: pairs train a model."""
 _NOT_REWARDS = {
     "step", "gen_step", "prompt", "completion", "advantage", "advantages", "input", "output", "gts", "score", "solution",
     "image", "images", "id", "prompt_id", "request_id", "tokens", "truncated", "is_truncated", "response_clip", "answer",
@@ -210,14 +212,18 @@ def candidates_of_rollouts(
 
     Rows of the test split are left out: pairs train a model.
     """
-    rows = {row["id"]: row for split in dataset.splits if split != "test" for row in dataset.rows(split)}
-    finder = _Finder(rows)
+    split_of = {row["id"]: split for split in dataset.splits for row in dataset.rows(split)}
+    rows = {row["id"]: row for split in dataset.splits for row in dataset.rows(split)}
+    finder = _Finder(rows, {row_id for row_id, split in split_of.items() if split == HELD_OUT})
     left_out: Counter[str] = Counter()
     found = []
     for one in rollouts:
         row_id = finder.row_of(one)
         if row_id is None:
             left_out[finder.why] += 1
+            continue
+        if split_of[row_id] == HELD_OUT:
+            left_out["completion of a test row"] += 1
             continue
         label = f"{source}:{one.step}" if one.step is not None else source
         found.append(
@@ -235,13 +241,19 @@ def candidates_of_rollouts(
 
 
 class _Finder:
-    """The row that a prompt asks about."""
+    """The row that a prompt asks about.
 
-    def __init__(self, rows: Mapping[str, Row]) -> None:
+    Rows that are held out are known too, since their question may hold one of a training row; of rows that ask the same
+    those to train on are meant.
+    """
+
+    def __init__(self, rows: Mapping[str, Row], held_out: Set[str] = frozenset()) -> None:
         self._rows = rows
         self._by_question: dict[str, list[str]] = defaultdict(list)
         for row_id, row in rows.items():
             self._by_question[_plain(row["question"])].append(row_id)
+        for question, ids in self._by_question.items():
+            self._by_question[question] = [one for one in ids if one not in held_out] or ids
         self._questions = sorted(self._by_question, key=len, reverse=True)
         self._seen: dict[str, list[str]] = {}
         self.why = ""

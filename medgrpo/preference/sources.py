@@ -19,11 +19,11 @@ from medgrpo.foreign import reads
 from medgrpo.models.weights import metadata_file
 from medgrpo.places import found_place
 from medgrpo.preference.pairs import Candidate, answer_of, are_alike
+from medgrpo.preference.rollouts import HELD_OUT
 from medgrpo.rewards.composite import CompositeReward
 from medgrpo.rows import Row, as_row, columns
 
 SPLIT = "train"
-HELD_OUT = "test"
 """Never among the pairs: they train a model."""
 
 

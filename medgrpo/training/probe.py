@@ -20,7 +20,7 @@ from medgrpo.estimate.workload import Workload
 from medgrpo.run_files import log_entries, training_info
 
 LEAST_BATCHES, MOST_BATCHES = 3, 12
-SECONDS = 15.0
+SECONDS = 30.0
 """What is measured should take about so long: a step of a tenth of a second is not measured by three."""
 WARM_UP_BATCHES = 1  # the first step compiles kernels and fills caches
 

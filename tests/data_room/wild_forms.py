@@ -299,6 +299,40 @@ WILD = (
     ),
 )
 
+OPTIONS: tuple[Form, ...] = (
+    Form(
+        "FrenchMedMCQA: answers are the options, correct_answers the letters of the right ones",
+        lines(
+            "a.jsonl",
+            {"question": "Which?", "answers": {"a": "old", "b": "new"}, "correct_answers": ["b"]},
+            {"question": "Which?", "answers": {"a": "old", "b": "new"}, "correct_answers": ["a", "b"]},
+        ),
+        {"answer": "new", "options": {"A": "old", "B": "new"}, "answer_type": "choice"},
+        ("skipped: several right options",),
+        rows=1,
+    ),
+    Form(
+        "HEAD-QA: qtext, answers with aid and atext, ra",
+        lines(
+            "a.jsonl",
+            {"qtext": "Which?", "ra": 2, "answers": [{"aid": 1, "atext": "old"}, {"aid": 2, "atext": "new"}]},
+        ),
+        {"question": "Which?", "answer": "new", "options": {"1": "old", "2": "new"}},
+        ("note: numbers of options count from 1, as the whole file shows",),
+        rows=1,
+    ),
+    Form(
+        "HALT-MedVQA: option, answer_id",
+        lines(
+            "a.json",
+            {"question": "Which?", "option": {"A": "old", "B": "new"}, "answer": "new", "answer_id": "B"},
+        ),
+        {"answer": "new", "options": {"A": "old", "B": "new"}},
+        ("answer_id not read",),
+        rows=1,
+    ),
+)
+
 WORKBOOKS: tuple[Form, ...] = (
     Form(
         "Excel: one sheet, options, a number, a date",
@@ -351,7 +385,7 @@ WORKBOOKS: tuple[Form, ...] = (
     ),
 )
 
-ALL = (*FORMS, *WILD, *WORKBOOKS)
+ALL = (*FORMS, *WILD, *OPTIONS, *WORKBOOKS)
 
 
 def table() -> str:

@@ -130,6 +130,22 @@ def test_training_mode_is_restored(loaded, dataset, rows):
         loaded.model.eval()
 
 
+def test_logits_that_are_no_numbers_stop_with_the_largest_weights(loaded, dataset, rows):
+    """NaN would be answered with the token 0, for ever."""
+    import torch
+
+    name, weight = next((n, w) for n, w in loaded.model.named_parameters() if n.endswith("v_proj.weight"))
+    kept = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            weight.fill_(3e38)
+        with pytest.raises(MedgrpoError, match=rf"2 of 2 completions.*NaN or infinite.*{name} \(3e\+38\)"):
+            complete(loaded, dataset, rows[:2])
+    finally:
+        with torch.no_grad():
+            weight.copy_(kept)
+
+
 def test_progress_adds_up_to_all_rows(loaded, dataset, rows):
     seen = []
     complete(loaded, dataset, rows, batch_size=5, on_batch=seen.append)

@@ -49,6 +49,10 @@ def test_a_run_by_reward_writes_what_every_run_writes_and_its_overlays(masks_con
     for key in ("reward", "frac_reward_zero_std", "rewards/dice/mean", "rewards/multi_objective_guarded/mean",
                 "rewards/dice/coverage", "recall/running_mean", "s_per_prompt", "time/reward"):  # fmt: skip
         assert key in entries[0], key
+    assert entries[0]["time/prepare"] > 0
+    for entry in json_objects(tmp_path / "run" / "stages" / "1-masks-sft" / "log.jsonl"):
+        spent = {key for key in entry if key.startswith("time/")}
+        assert spent == {"time/prepare", "time/rollout", "time/update"}
     assert "eval_dice" in entries[1]
     assert (tmp_path / "run" / "stages" / "1-masks-sft" / "log.jsonl").is_file()
     described = read_json(tmp_path / "run" / "final_model" / "medgrpo.json")

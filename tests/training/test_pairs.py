@@ -48,6 +48,15 @@ def test_a_run_learns_the_same_with_prompts_computed_once(settings, tiny_config,
         logs.append(json_objects(run(config, tmp_path / mode).log))
         assert read_json(tmp_path / mode / "training_info.json")["engine"]["shared_prompt"] is (mode == "on")
     assert logs[0][-1]["loss"] != logs[0][0]["loss"]
+    for log, spends in (
+        (logs[0], {"time/prepare", "time/logprobs", "time/update"}),
+        (logs[1], {"time/prepare"}),
+    ):
+        for entry in log:
+            spent = {key: value for key, value in entry.items() if key.startswith("time/")}
+            assert spends <= {key for key, value in spent.items() if value > 0}
+            rows = config.training.prompts_per_step
+            assert sum(spent.values()) == pytest.approx(entry["s_per_prompt"] * rows)
     for key in FIGURES:
         both = [[entry[key] for entry in log] for log in logs]
         assert both[0][:1] == pytest.approx(both[1][:1], rel=1e-4, abs=1e-5), key

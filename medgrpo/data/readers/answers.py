@@ -18,10 +18,22 @@ ANSWER = (
     *("answer", "answers", "gt_answer", "solution", "ground-true answer", "ground_truth", "gt"),
     *("completion", "label", "output", "response", "答案", "回答", "target", "reference", "reference_answer"),
     *("correct_answer", "final_answer", "expected_answer", "cop", "correct_option", "answer_idx"),
+    *("correct_answers", "ra"),
 )
-INDEX = ("cop", "answer_idx", "answer_index", "correct_index", "correct_option", "correct_choice", "gold")
+INDEX = (
+    "cop",
+    "answer_idx",
+    "answer_index",
+    "correct_index",
+    "correct_option",
+    "correct_choice",
+    "gold",
+    "ra",
+)
 """Fields that hold the number or letter of an option."""
 OPTIONS = ("options", "choices", "candidates")
+OPTIONS_IF_MANY = ("option", "choice", "answer_choices", "answer_options", "possible_answers", "answers")
+"""Fields of options where they hold several, and for `answers` where another field says which is right (FrenchMedMCQA, HEAD-QA)."""
 LETTERED = ("choice {}", "option_{}", "option {}", "op{}", "opt_{}", "{}")
 """Columns of options, one for each letter, as in PMC-VQA, OmniMedVQA, MedMCQA and C-Eval."""
 
@@ -167,6 +179,8 @@ def answer_field(fields: Mapping[str, Any]) -> str:
     """The field that holds the reference answer: the first name of `ANSWER` that is there, those that are true or
     false last (a `label` beside a completion says whether it is wanted)."""
     there = [name for name in ANSWER if name in fields]
+    if options_field(fields) == "answers":
+        there.remove("answers")
     said = [name for name in there if not isinstance(peeked(fields, name), bool)]
     return (said or there or [ANSWER[0]])[0]
 
@@ -261,7 +275,7 @@ def named_options(fields: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         BadRow: there is a field of options, and what it holds is none.
     """
-    name = next((name for name in OPTIONS if name in fields), None)
+    name = options_field(fields)
     value = None if name is None else fields[name]
     if value is None and (wrong := _distractors(fields)):
         return wrong
@@ -279,6 +293,30 @@ def named_options(fields: Mapping[str, Any]) -> dict[str, str]:
             "an object letter → text, a list of texts, or one marked option a line",
         )
     return found
+
+
+def options_field(fields: Mapping[str, Any]) -> str | None:
+    """The field that holds all options; None where there is none, or each has a column of its own."""
+    return next((name for name in OPTIONS if name in fields), None) or next(
+        (name for name in OPTIONS_IF_MANY if name in fields and _holds_options(fields, name)), None
+    )
+
+
+def _holds_options(fields: Mapping[str, Any], name: str) -> bool:
+    value = peeked(fields, name)
+    if name == "answers" and (
+        not any(other in fields for other in ANSWER if other != name)
+        or not (isinstance(value, Mapping) or (isinstance(value, list) and _are_objects(value)))
+    ):
+        return False  # several that are right
+    if not isinstance(value, Mapping | list):
+        return False
+    found = options_of(value)
+    return len(found) > 1 and all(len(key) <= 2 for key in found)
+
+
+def _are_objects(value: list[Any]) -> bool:
+    return all(isinstance(item, Mapping) for item in value)
 
 
 def _in_capitals(options: dict[str, str]) -> dict[str, str]:
@@ -330,10 +368,15 @@ def _keyed(items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     found = {}
     for item in items:
         key = next(
-            (text for name in ("key", "label", "id", "letter") if (text := text_of(item.get(name)))), None
+            (text for name in ("key", "label", "id", "letter", "aid") if (text := text_of(item.get(name)))),
+            None,
         )
         text = next(
-            (text for name in ("value", "text", "content", "option") if (text := text_of(item.get(name)))),
+            (
+                text
+                for name in ("value", "text", "content", "option", "atext")
+                if (text := text_of(item.get(name)))
+            ),
             None,
         )
         if key is None or text is None:

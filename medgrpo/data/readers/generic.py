@@ -22,7 +22,7 @@ from medgrpo.rows import Row
 
 QUESTION = (
     *("question", "query", "problem", "prompt", "ask", "open-ended verifiable question", "text_input"),
-    *("问题", "input_text"),
+    *("问题", "input_text", "qtext"),
 )
 IMAGE = (
     *("image", "images", "image_path", "image_name", "img_name", "img_path", "image_file"),

@@ -76,8 +76,9 @@ class PreferenceTrainer(RunTrainer, DPOTrainer):
         return made
 
     def _stock_batch(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        # The collator writes into the examples.
-        batch: dict[str, Any] = super()._prepare_inputs(self._collate([dict(one) for one in examples]))
+        with self.context.clock.phase("prepare"):  # the collator writes into the examples
+            collated = self._collate([dict(one) for one in examples])
+        batch: dict[str, Any] = super()._prepare_inputs(collated)
         return batch
 
     def _pair_batch(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
