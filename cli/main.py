@@ -22,6 +22,7 @@ from medgrpo.foreign import fault_of_input
 from medgrpo.language import language
 from medgrpo.masking import masked, masked_streams
 from medgrpo.rewards.trust import nothing_trusted
+from medgrpo.safe_path import set_for_children
 from medgrpo.system import refusal_of_system
 
 # name -> (module in medgrpo.cli, one line of help). The module offers `app`, a Typer with its command(s).
@@ -192,13 +193,15 @@ def main(arguments: list[str] | None = None) -> None:
     # Before torch is loaded: threads that spin at every barrier make training on the CPU two to five times
     # slower as soon as another program runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Processes that this one starts (workers, pip, vLLM's) begin with `python -c` or `-m`, which imports from the working
-    # folder first: a data folder with a `signal.py` would run it.
-    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    set_for_children()
     try:
         with masked_streams(), nothing_trusted(), results_alone() if "--json" in arguments else nullcontext():
             code = app(arguments, prog_name="medgrpo", standalone_mode=False)
             sys.stdout.flush()  # a disk that is full says so here, where it can be worded
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # as Rich ends where nobody reads its table
+            sys.exit(PIPE_CLOSED)
+        raise
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:  # whoever read the results has seen enough: `medgrpo compare … | head`

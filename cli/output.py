@@ -14,6 +14,7 @@ import typer
 from medgrpo.files import finite, json_line
 from medgrpo.language import language
 from medgrpo.masking import masked
+from medgrpo.terminal import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +49,8 @@ def results_alone() -> Iterator[None]:
 
 
 def spoken(line: str) -> str:
-    """The line in the person's language; English where the table has none."""
+    """The line in the person's language; English where the table has none. Orders to a terminal that it quotes are shown."""
+    line = plain(line)
     if language() == "en":
         return line
     from medgrpo.cli.chinese import in_chinese
@@ -116,7 +118,7 @@ class Output:
 
         cells = [list(row) for row in rows]
         heads = [spoken(column) for column in columns]
-        shown = [[masked(_shown(cell)) for cell in row] for row in cells]
+        shown = [[plain(masked(_shown(cell))) for cell in row] for row in cells]
         console = Console()
         if title:
             console.print(Text(f"\n{spoken(title)}"))

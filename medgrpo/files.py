@@ -116,11 +116,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MEDGRPO_CACHE") or Path.home() / ".cache" / "medgrpo").expanduser()
 
 
+HOLE_BYTES, HOLE_RATIO = 2**30, 256
+"""A file larger than this, of which the disk holds less than one part in so many, has no data: no file system presses text so much."""
+
+
 def check_regular(path: Path) -> None:
-    """Refuse what is no file on a disk: a pipe may never end, a device may be endless.
+    """Refuse what is no file on a disk: a pipe may never end, a device may be endless, a hole is read as so many zeros.
 
     Raises:
-        MedgrpoError: the path is a pipe, a socket or a device.
+        MedgrpoError: the path is a pipe, a socket, a device or a hole.
     """
     kind = kind_of(path)
     if kind is not None:
@@ -130,12 +134,19 @@ def check_regular(path: Path) -> None:
 
 
 def kind_of(path: Path) -> str | None:
-    """What a path is that is neither file nor folder, links followed: pipe, socket or device; None for those two, and
-    where nothing is."""
+    """What a path is that is neither file nor folder, links followed: pipe, socket, device, or a hole (a file whose size
+    the disk does not hold); None for those two, and where nothing is."""
     try:
-        mode = path.stat().st_mode
-    except OSError:
+        about = path.stat()
+    except (OSError, ValueError):
         return None
+    mode = about.st_mode
+    if (
+        stat.S_ISREG(mode)
+        and about.st_size > HOLE_BYTES
+        and 512 * about.st_blocks * HOLE_RATIO < about.st_size
+    ):
+        return f"hole (its size says {about.st_size / 2**30:,.0f} GiB, of which the disk holds {about.st_blocks / 2**21:,.1f})"
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
     return "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
@@ -158,7 +169,7 @@ def write_json(
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a file of ours; empty where there is none, or no whole one."""
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = json.loads(path.read_text("utf-8") if kind_of(path) is None else "{}")
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
@@ -167,7 +178,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a file of ours; empty where there is none, or no whole one."""
     try:
-        return toml_values(path.read_text("utf-8"))
+        return toml_values(path.read_text("utf-8") if kind_of(path) is None else "")
     except (OSError, ValueError):
         return {}
 

@@ -17,6 +17,8 @@ from functools import lru_cache
 from typing import Any, TextIO, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
+from medgrpo.terminal import without_orders
+
 MASK = "***"
 SHORTEST = 8
 """Shorter values are no secrets (`EMPTY`, `1`), and masking them would blot out ordinary words."""
@@ -102,7 +104,7 @@ def without_credentials(url: str) -> str:
 
 
 class MaskingStream:
-    """A text stream that lets no secret through; all else is the stream's own.
+    """A text stream that lets no secret and no order to a terminal through; all else is the stream's own.
 
     Args:
         may_fail: what cannot be said is left unsaid: a night's training does not end because the terminal is gone or the
@@ -116,7 +118,7 @@ class MaskingStream:
     def write(self, text: str) -> int:
         """Write the text masked; gives the length of what was asked for."""
         with suppress(*self.let_go):
-            self.stream.write(masked(text, headers=True))
+            self.stream.write(without_orders(masked(text, headers=True)))
         return len(text)
 
     def flush(self) -> None:

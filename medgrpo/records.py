@@ -34,14 +34,16 @@ class BadRow(Exception):
         field: the field at fault.
         problem: what is wrong with which value.
         expected: what would have been right.
+        hint: what to type, where leaving such rows out is not what anybody wants.
     """
 
-    def __init__(self, reason: str, field: str, problem: str, expected: str) -> None:
+    def __init__(self, reason: str, field: str, problem: str, expected: str, hint: str | None = None) -> None:
         super().__init__(problem)
         self.reason = reason
         self.field = field
         self.problem = problem
         self.expected = expected
+        self.hint = hint
 
 
 ARCHIVES: tuple[tuple[bytes, str, str], ...] = (
@@ -200,6 +202,7 @@ def json_objects(file: Path) -> list[dict[str, Any]]:
     """The objects of a file that is appended to, one a line; what a kill cut off is left out, as is an absent file."""
     if not file.is_file():
         return []
+    check_regular(file)
     found = []
     for line in lines(file.read_text("utf-8", errors="replace")):
         with suppress(ValueError, RecursionError):

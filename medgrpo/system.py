@@ -14,7 +14,8 @@ _FULL = re.compile(
 )
 """torch and safetensors raise errors of their own; torch.save also finds its position not where it should be."""
 _NO_MEMORY = re.compile(
-    r"can'?t allocate memory|cannot allocate memory|unable to allocate|std::bad_alloc|out of memory", re.I
+    r"can'?t allocate memory|cannot allocate memory|unable to allocate|std::bad_alloc|out of memory|failed to map segment",
+    re.I,
 )
 _OF_A_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What `errors.file_error` words."""
@@ -71,7 +72,7 @@ def _refused(error: BaseException) -> MedgrpoError | None:
             return _worded(int(one.errno), str(one.filename or one.filename2 or one.strerror))
     if is_full_disk(error):
         return file_error(OSError(errno.ENOSPC, str(error).splitlines()[0][:200]))
-    if isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)):
+    if isinstance(error, RuntimeError | ImportError) and _NO_MEMORY.search(str(error)):
         return _worded(errno.ENOMEM, str(error).splitlines()[0][:200])
     return next(
         (file_error(one) for one in chain_of(error) if isinstance(one, OSError) and one.filename), None

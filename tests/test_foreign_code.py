@@ -457,7 +457,7 @@ def test_no_process_of_a_command_imports_from_the_working_folder(tmp_path):
 def test_processes_of_a_run_do_not_import_from_the_working_folder(tmp_path):
     from medgrpo.training.before.launch import child_environment
 
-    assert child_environment({})["PYTHONSAFEPATH"] == "1"
+    assert child_environment({})["PYTHONSAFEPATH"]
 
 
 def test_a_library_call_loads_what_the_program_names(world):

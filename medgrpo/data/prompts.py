@@ -177,11 +177,16 @@ def template_from_dict(content: Mapping[str, Any], where: str = "template") -> P
         if key not in known:
             raise choice_error(f"key in {where}", key, known)
     tags = content.get("tags", ())
-    if isinstance(tags, str) or not all(isinstance(tag, str) and re.fullmatch(r"\w+", tag) for tag in tags):
+    if not isinstance(tags, list | tuple) or not all(
+        isinstance(tag, str) and re.fullmatch(r"\w+", tag) for tag in tags
+    ):
         raise UsageError(f"{where}: tags = {tags!r}", expected='a list of words, as ["think", "answer"]')
     if len(set(tags)) != len(tags):
         raise UsageError(f"{where}: a tag is repeated in {list(tags)}")
-    hints = {tag: _words(text, f"{where}: hints.{tag}") for tag, text in content.get("hints", {}).items()}
+    given = content.get("hints", {})
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{where}: hints = {given!r:.80}", expected="a table, a text for each tag")
+    hints = {tag: _words(text, f"{where}: hints.{tag}") for tag, text in given.items()}
     return PromptTemplate(
         name=str(content.get("name", "custom")),
         tags=tuple(tags),

@@ -47,9 +47,9 @@ class Constants:
     sharded_launches: float = 2.7
     """A layer's launches while sampling under ZeRO-3 or FSDP, which gather it each time."""
     fsdp_sync_s: float = 0.039
-    """One adapted weight into vLLM where FSDP shares weights out: every tensor is made whole by itself."""
-    zero3_sync_s: float = 0.00115
-    """The same under ZeRO-3."""
+    """One adapted weight into vLLM where FSDP shares weights out and TRL sends them: every tensor is made whole by itself."""
+    gathered_sync_s: float = 0.00115
+    """The same under ZeRO-3, and under FSDP where an adapter alone is sent."""
     fsdp_layer_s: float = 0.0004
     """What FSDP's hooks take for a layer, each time that it is gathered."""
     zero3_module_s: float = 0.0003

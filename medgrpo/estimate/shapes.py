@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.foreign import reads
 from medgrpo.models.families import FAMILIES, family_named, image_family
 from medgrpo.models.shape import ModelShape
 
@@ -126,6 +127,7 @@ def _scaled(shape: ModelShape, factor: float, name: str) -> ModelShape:
     )
 
 
+@reads("folder", "a model folder, its config.json an object with the sizes of the model")
 def _from_config(folder: Path) -> ModelShape:
     path = folder / "config.json"
     try:
@@ -134,6 +136,8 @@ def _from_config(folder: Path) -> ModelShape:
         raise UsageError(f"{folder} holds no config.json, so it is no model folder") from error
     except ValueError as error:
         raise UsageError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise UsageError(f"{path} holds no JSON object", expected="the configuration of a model")
     if config.get("model_type") == "medgrpo_unet":
         return replace(UNET, widths=tuple(config["widths"]), fold=int(config["fold"]))
     text = config.get("text_config") or config

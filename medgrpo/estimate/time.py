@@ -473,7 +473,10 @@ def _sync(work: Workload) -> float:
         seconds += 2 * shape.parameters / (1e9 * work.gpu.link_gb_s * constants.link)
     if work.shares_weights:
         seconds += 2 * shape.parameters / (1e9 * work.gpu.link_gb_s * constants.link)
-        each = constants.fsdp_sync_s if work.config.launch.fsdp else constants.zero3_sync_s
+        vllm = work.config.vllm
+        moves_all = vllm.enable_sleep_mode or vllm.tensor_parallel_size > 1 or vllm.mode == "server"
+        by_trl = work.config.launch.fsdp and (work.config.tuning.method != "lora" or moves_all)
+        each = constants.fsdp_sync_s if by_trl else constants.gathered_sync_s
         seconds += modules * each * _host(work)
     if work.config.vllm.enable_sleep_mode:
         seconds += 2 * 2 * shape.parameters / 50e9  # to the host's memory and back

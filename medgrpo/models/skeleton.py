@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,11 @@ class Skeleton:
             [one for one in mapping if isinstance(one, WeightConverter)],
         )
 
+    @cached_property
+    def _state(self) -> dict[str, Any]:
+        """Gathered once: each weight of an adapter asks."""
+        return dict(self.model.state_dict())
+
     def name_of(self, stored: str) -> str | None:
         """What the model calls a weight that files call `stored`; None where it knows no such weight, or stores it in
         another form than it computes with."""
@@ -90,9 +96,7 @@ class Skeleton:
         from transformers.core_model_loading import rename_source_key
 
         prefix = self.model.base_model_prefix
-        name, converted = rename_source_key(
-            stored, self._renamings, self._converters, prefix, self.model.state_dict()
-        )
+        name, converted = rename_source_key(stored, self._renamings, self._converters, prefix, self._state)
         return name if converted is None and name in self.shapes else None
 
     def source_of(self, name: str) -> str:

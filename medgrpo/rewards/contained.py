@@ -11,6 +11,7 @@ from typing import Any
 
 from medgrpo.alarm import limited
 from medgrpo.rewards.plugins import RewardError
+from medgrpo.safe_path import as_the_person_has_it
 
 TIMEOUT_S = 600.0
 """Longest call of a user's reward where a command says nothing else."""
@@ -51,7 +52,7 @@ def call_contained(
         )
 
     try:
-        with _same_folder(reward), limited(timeout_s, late):
+        with as_the_person_has_it(), _same_folder(reward), limited(timeout_s, late):
             return function(completions=_copy(completions), **given)
     except SystemExit as error:
         raise RewardError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.safe_path import as_the_person_has_it
 
 TRL_ALONE = ("prompts", "completion_ids", "trainer_state", "log_extra", "log_metric")
 """Arguments of TRL's reward functions that are no column of the data, so that a file can be scored without a model."""
@@ -111,6 +112,7 @@ def parameters(function: Callable[..., Any]) -> list[str]:
         return []
 
 
+@as_the_person_has_it()
 def _load_function(path: Path, function: str) -> Callable[..., Any]:
     if not path.is_file():
         raise UsageError(f"no file {path} for the reward {function!r}", expected="path/to/file.py:function")

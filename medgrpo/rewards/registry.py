@@ -12,6 +12,7 @@ from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.rewards.plugins import FileReward
 from medgrpo.rewards.trust import check_granted
 from medgrpo.rewards.weights import resolve_weights
+from medgrpo.safe_path import as_the_person_has_it
 
 RewardFunction: TypeAlias = Callable[..., "list[float | None]"]
 """TRL's signature: `f(completions, **columns)`, one number or None for each completion."""
@@ -109,6 +110,7 @@ def _entry_points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
+@as_the_person_has_it()
 def _load_entry_point(point: EntryPoint) -> RewardFunction:
     try:
         loaded = point.load()

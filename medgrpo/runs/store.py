@@ -8,6 +8,7 @@ written, and the part decides: whatever the moment of a kill, each row counts on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -135,7 +136,10 @@ class CompletionStore:
         return count
 
     def _next_number(self) -> int:
-        numbers = [int(path.stem.removeprefix("part-")) for path in self._folder.glob("part-*.parquet")]
+        names = (
+            re.fullmatch(r"part-([0-9]{1,15})", path.stem) for path in self._folder.glob("part-*.parquet")
+        )
+        numbers = [int(name[1]) for name in names if name]
         return max(numbers, default=0) + 1
 
 

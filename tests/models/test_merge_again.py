@@ -29,6 +29,7 @@ def test_a_finished_merge_is_known_and_another_is_refused(tmp_path, capsys):
     assert finished_merge([(adapter, 1.0)], tmp_path / "merged") is not None
     assert finished_merge([(adapter, 0.5)], tmp_path / "merged") is None
     assert finished_merge([(adapter, 1.0)], tmp_path / "merged", dtype="float16") is None
+    capsys.readouterr()  # what libraries print when they are first imported
     with pytest.raises(SystemExit) as ended:
         main(["merge-lora", str(adapter), "--output", str(tmp_path / "merged"), "--json"])
     assert not ended.value.code

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -148,3 +150,55 @@ def test_score_does_not_end_as_if_it_were_done(bad, tmp_path, capsys):
             main(["score", str(file), "--rewards", bad(name), "--reward-timeout", "0.2"])
         assert ended.value.code == 1
         assert words in capsys.readouterr().err
+
+
+def test_a_reward_may_start_a_script_that_imports_its_neighbour(tmp_path):
+    (tmp_path / "mine.py").write_text("import neighbour\nprint(neighbour.found)\n")
+    (tmp_path / "neighbour.py").write_text("found = 1.0\n")
+    (tmp_path / "r.py").write_text(
+        "import os, subprocess, sys\n"
+        "def said(): return subprocess.run([sys.executable, os.path.join(os.path.dirname(__file__), 'mine.py')], "
+        "capture_output=True, text=True).stdout\n"
+        "ON_IMPORT = said()\n"
+        "def mine(completions, **_): return [float(said()) + float(ON_IMPORT)] * len(completions)\n"
+    )
+    (tmp_path / "rows.jsonl").write_text(
+        '{"id": "1", "question": "q?", "answer": "yes", "completion": "yes"}\n'
+    )
+    called = (
+        "from medgrpo.cli.main import main\n"
+        "try: main(['score', 'rows.jsonl', '--weights', 'r.py:mine=1', '--json'])\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "import os; print(os.environ['PYTHONSAFEPATH'])\n"
+    )
+    given = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    for before, after in (({}, "medgrpo"), ({"PYTHONSAFEPATH": "medgrpo"}, "medgrpo")):
+        done = subprocess.run(
+            [sys.executable, "-c", called],
+            env={**given, **before},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        *said, variable = done.stdout.strip().splitlines()
+        assert json.loads("\n".join(said))["rewards"]["mine"]["mean"] == 2.0
+        assert variable == after  # what medgrpo itself starts later imports nothing from the working folder
+
+
+def test_overlapping_rewards_put_the_variable_back_once(monkeypatch):
+    from medgrpo.safe_path import VARIABLE, as_the_person_has_it, set_for_children
+
+    monkeypatch.delenv(VARIABLE, raising=False)
+    set_for_children()
+    one, other = as_the_person_has_it(), as_the_person_has_it()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert VARIABLE not in os.environ
+    other.__exit__(None, None, None)
+    assert os.environ[VARIABLE] == "medgrpo"
+    monkeypatch.setenv(VARIABLE, "1")  # a person's own word stays
+    with as_the_person_has_it():
+        assert os.environ[VARIABLE] == "1"

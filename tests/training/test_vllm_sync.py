@@ -6,10 +6,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.training.trainers.vllm_gap import SamplerGap
-from medgrpo.training.trainers.vllm_sync import asked_for, check_taken, policy_weights, send_weights
+from medgrpo.training.trainers.vllm_sync import (
+    asked_for,
+    can_send_adapter,
+    check_taken,
+    policy_weights,
+    send_weights,
+)
 
 
 class Block(torch.nn.Module):
@@ -48,6 +56,41 @@ def test_the_adapter_is_added_to_what_is_sent_and_not_to_the_trainers_weights(mo
         torch.testing.assert_close(weight, merged[name])
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
     assert list(dict(policy_weights(model, only_adapted=True))) == ["model.o_proj.weight"]
+
+
+def sent_when_shared_out(rank, meeting, model, sent):
+    """One of two processes: FSDP2 shares the model out, and what goes to vLLM is noted."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    mesh = init_device_mesh("cpu", (2,))
+    fully_shard(model.base_model.model.model, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    assert can_send_adapter(trainer_of(model, is_fsdp_enabled=True))
+    receiver = Receiver()
+    for is_first in (True, False):
+        receiver.given.clear()
+        send_weights(generation_around(receiver), model, is_first=is_first)
+    torch.save((receiver.given, receiver.inside.state_dict()), f"{sent}-{rank}")
+    torch.distributed.destroy_process_group()
+
+
+def trainer_of(model, *, is_fsdp_enabled=False):
+    generation = SimpleNamespace(mode="colocate", tensor_parallel_size=1, enable_sleep_mode=False)
+    return SimpleNamespace(
+        vllm_generation=generation, model=model, is_fsdp_enabled=is_fsdp_enabled, is_deepspeed_enabled=False
+    )
+
+
+def test_under_fsdp_each_process_gives_its_vllm_the_whole_merged_weights(model, tmp_path):
+    merged = copy.deepcopy(model).merge_and_unload().state_dict()
+    torch.multiprocessing.spawn(
+        sent_when_shared_out, (tmp_path / "meeting", model, tmp_path / "sent"), nprocs=2
+    )
+    for rank in range(2):
+        given, held = torch.load(f"{tmp_path}/sent-{rank}")
+        assert given == ["model.o_proj.weight"]
+        assert held.keys() == merged.keys()
+        for name, weight in held.items():
+            torch.testing.assert_close(weight, merged[name])
 
 
 class Receiver(torch.nn.Module):

@@ -136,7 +136,11 @@ class Running:
 
     def _fault(self, code: int, seconds: float, said: str, out: str) -> str | None:
         both = said + out
-        is_mute = code and not self.call.is_silent and not re.search(r"error|错误", said)
+        is_mute = (
+            code not in (0, 130, surroundings.CLOSED)
+            and not self.call.is_silent
+            and not re.search(r"error|错误", said)
+        )
         faults = {
             f"exit {code}": code not in self.call.ends,
             "not worded": "looks like a bug" in both

@@ -65,7 +65,12 @@ def surroundings() -> Plants:
     ):
         yield (
             f"{what}: a step of training",
-            lambda a, what=what: Call(one_step(a), environment=VARIABLES[what], is_new=True),
+            lambda a, what=what: Call(
+                one_step(a),
+                environment=VARIABLES[what],
+                is_new=True,
+                ends=(*ENDS, 130),  # asked to stop
+            ),
         )
 
 
@@ -117,7 +122,13 @@ def limits() -> Plants:
             ("eval", evaluate),
             ("train", one_step),
         ):
-            yield f"{what}: {name}", lambda a, before=before, words=words: Call(words(a), before=before)
+            no_words = what == "files of 0 bytes"  # what it says goes into a file
+            yield (
+                f"{what}: {name}",
+                lambda a, before=before, words=words, no_words=no_words: Call(
+                    words(a), before=before, is_silent=no_words
+                ),
+            )
 
 
 def _as_nobody() -> None:

@@ -16,7 +16,21 @@ from medgrpo.records import lines
 
 ANSWER = (
     *("answer", "answers", "gt_answer", "solution", "ground-true answer", "ground_truth", "gt"),
-    *("completion", "label", "output", "response", "答案", "回答", "target", "reference", "reference_answer"),
+    *(
+        "completion",
+        "label",
+        "output",
+        "response",
+        "答案",
+        "回答",
+        "标准答案",
+        "参考答案",
+        "正确答案",
+        "答案文本",
+        "target",
+        "reference",
+        "reference_answer",
+    ),
     *("correct_answer", "final_answer", "expected_answer", "cop", "correct_option", "answer_idx"),
     *("correct_answers", "ra"),
 )

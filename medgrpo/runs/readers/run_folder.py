@@ -17,6 +17,7 @@ from medgrpo.runs.status import status_of
 def read_run_folder(path: Path) -> Parsed:
     """Our run folder: log.jsonl, earlier stages, the resolved config, what was abandoned on resume."""
     log = path / "log.jsonl"
+    check_regular(log)
     text = log.read_text("utf-8", errors="replace") if log.is_file() else ""
     rows, unreadable = parse_lines(text)
     stages = []

@@ -15,6 +15,7 @@ from typing import Any
 
 from medgrpo.config.sections import LaunchConfig
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
+from medgrpo.safe_path import OURS, VARIABLE
 
 CHILD = "MEDGRPO_LAUNCHED"
 """Set in the processes that accelerate starts."""
@@ -307,7 +308,7 @@ def meeting_place(launch: LaunchConfig, environment: Mapping[str, str]) -> tuple
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What the processes of a run are started with: `python -m` would import from the working folder first, where
     a file may lie that is called as a library is."""
-    return {**environment, CHILD: "1", "PYTHONSAFEPATH": "1"}
+    return {**environment, CHILD: "1", VARIABLE: environment.get(VARIABLE) or OURS}
 
 
 def own_log(run: Path, process: int) -> Path:

@@ -25,7 +25,7 @@ def checkpoint_step(path: Path) -> int:
 
 def complete_checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first; what has no marker was cut off while it was written."""
-    found = [path for path in folder.glob(f"{PREFIX}*") if re.fullmatch(rf"{PREFIX}\d+", path.name)]
+    found = [path for path in folder.glob(f"{PREFIX}*") if re.fullmatch(rf"{PREFIX}[0-9]{{1,15}}", path.name)]
     return sorted((path for path in found if is_complete(path)), key=checkpoint_step)
 
 

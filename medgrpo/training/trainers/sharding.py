@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 def is_whole(trainer: Any) -> bool:
@@ -13,6 +16,17 @@ def is_whole(trainer: Any) -> bool:
         return False
     plugin = trainer.accelerator.state.deepspeed_plugin if trainer.is_deepspeed_enabled else None
     return plugin is None or int(plugin.zero_stage) < 3
+
+
+def whole_weight(weight: torch.Tensor) -> torch.Tensor:
+    """A weight gathered from the processes that FSDP2 shares it out to; any other as it is.
+
+    All processes have to ask for the same weights in the same order.
+    """
+    from torch.distributed.tensor import DTensor
+
+    whole: torch.Tensor = weight.full_tensor() if isinstance(weight, DTensor) else weight
+    return whole
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 TRL 1.16 merges the adapter into the trainer's own weights, sends all of them one by one, and takes the adapter out
 again, which leaves bfloat16 rounding behind in every step. Here base and adapter are added in a tensor of their own, and
-after the first time only the weights under the adapter are sent, in one call, from memory to memory.
+after the first time only the weights under the adapter are sent, in one call, from memory to memory. Under FSDP2 the base
+is gathered weight by weight, and of the adapter its two thin factors.
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ from typing import TYPE_CHECKING, Any
 from medgrpo.engine.features import is_frozen
 from medgrpo.engine.inner import inner_of
 from medgrpo.errors import MedgrpoError
-from medgrpo.training.trainers.sharding import is_whole
+from medgrpo.training.trainers.sharding import is_whole, whole_weight
 
 if TYPE_CHECKING:
     import torch
 
 
 def can_send_adapter(trainer: Any) -> bool:
-    """Whether the trainer's model is one that `send_weights` knows: whole on this GPU, plain LoRA on unquantised weights."""
+    """Whether the trainer's model is one that `send_weights` knows: plain LoRA on unquantised weights, not under ZeRO-3."""
     from peft import PeftModel
+    from peft.tuners.lora import Linear
 
     generation = trainer.vllm_generation
     if generation.mode != "colocate" or generation.tensor_parallel_size > 1 or generation.enable_sleep_mode:
         return False
-    if not is_whole(trainer) or not isinstance(trainer.model, PeftModel):
+    if not (is_whole(trainer) or trainer.is_fsdp_enabled) or not isinstance(trainer.model, PeftModel):
         return False
     configs = trainer.model.peft_config.values()
     layers = [layer for _, layer in adapted_layers(trainer.model)]
@@ -40,6 +42,7 @@ def can_send_adapter(trainer: Any) -> bool:
             for config in configs
         )
         and bool(layers)
+        and all(isinstance(layer, Linear) for layer in layers)
         and all(layer.get_base_layer().weight.is_floating_point() for layer in layers)
     )
 
@@ -62,14 +65,23 @@ def merged_weight(layer: Any) -> torch.Tensor:
     """Base and adapter of a layer added, in the base's type; neither is changed."""
     import torch
 
-    base = layer.get_base_layer().weight.data
+    base = whole_weight(layer.get_base_layer().weight.detach())
     with torch.no_grad():
         total = base.float()
         for adapter in layer.active_adapters:
             if adapter in layer.lora_A:
-                total = total + layer.get_delta_weight(adapter).float()
+                total = total + _adapter_weight(layer, adapter)
     merged: torch.Tensor = total.to(base.dtype)
     return merged
+
+
+def _adapter_weight(layer: Any, adapter: str) -> torch.Tensor:
+    """What one adapter adds to a linear layer's weight, as PEFT's `get_delta_weight`, of factors that may be shared out."""
+    narrow, wide = (
+        whole_weight(part[adapter].weight.detach()).float() for part in (layer.lora_A, layer.lora_B)
+    )
+    delta: torch.Tensor = wide @ narrow * layer.scaling[adapter]
+    return delta.T if layer.fan_in_fan_out else delta
 
 
 def policy_weights(model: Any, *, only_adapted: bool) -> Iterator[tuple[str, torch.Tensor]]:
@@ -86,7 +98,7 @@ def policy_weights(model: Any, *, only_adapted: bool) -> Iterator[tuple[str, tor
     for name, weight in model.named_parameters():
         plain = plain_name(name)
         if "lora_" not in name and plain not in adapted:
-            yield plain, weight.data
+            yield plain, whole_weight(weight.detach())
 
 
 def send_weights(generation: Any, model: Any, *, is_first: bool) -> None:
@@ -142,7 +154,7 @@ def check_taken(given: dict[str, torch.Tensor], held: dict[str, torch.Tensor], *
     for name, weight in given.items():
         ending = ".".join(name.split(".")[-5:])
         match = next((one for other, one in held.items() if other.endswith(ending)), None)
-        if match is not None and match.shape == weight.shape and not torch.equal(match.to(weight), weight):
+        if match is not None and match.shape == weight.shape and not torch.equal(match, weight.to(match)):
             raise MedgrpoError(
                 f"vLLM does not hold the weights that it was given ({name}): it would sample from an old policy",
                 hint=hint,

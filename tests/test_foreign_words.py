@@ -1,0 +1,123 @@
+"""What others wrote reaches a terminal and a reader as text, whatever it holds."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from medgrpo.data.prompts import recorded_template
+from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.estimate.shapes import find_shape
+from medgrpo.files import check_regular, kind_of, read_json, read_toml
+from medgrpo.records import json_objects
+from medgrpo.system import refusal_of_system
+from medgrpo.terminal import plain, without_orders
+from medgrpo.training.run.checkpoints import MARKER, complete_checkpoints
+
+ORDERS = (
+    "\x1b]0;owned\x07",
+    "\x1b[2J",
+    "\x1bc",
+    "\x1bP1$r\x1b\\",
+    "\x9b2J",
+    "\u202eexe",
+    "\x00",
+    "\x1b[6n",
+    "\x1b[3;1H",
+)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_no_order_is_left_in_a_line(order):
+    assert not set(plain(f"a {order} b")) & set("\x1b\x07\x9b\x00\u202e")
+    assert plain("tab\tline\n中文 é ‘’") == "tab\tline\n中文 é ‘’"
+
+
+def test_colours_and_progress_pass_and_json_stays_as_it_is():
+    progress = "\r 50 %\x1b[A\x1b[2K\x1b[1;32mgreen\x1b[0m\x1b[?25l"
+    assert without_orders(progress) == progress
+    assert without_orders("\x1b[2J\x1b]0;x\x07\x1b[31m") == "␛[2J␛]0;x␇\x1b[31m"
+    document = json.dumps({"a": "\x85\u202a\x7f"}, ensure_ascii=False)
+    assert without_orders(document) == document
+
+
+def test_names_and_columns_of_others_give_a_terminal_no_orders(tmp_path):
+    entry = {"step": 1, "loss": 0.5, "reward": 0.1, "\x1b]0;owned\x07\x1b[2J": 1.0}
+    (tmp_path / "\x1b]0;owned\x07.jsonl").write_text(
+        "".join(json.dumps({**entry, "step": n}) + "\n" for n in range(9))
+    )
+    (tmp_path / "\x1b[2J.json").write_text("{")
+    for words in (
+        ["health", "\x1b]0;owned\x07.jsonl"],
+        ["compare", "\x1b]0;owned\x07.jsonl"],
+        ["score", "\x1b[2J.json"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "medgrpo.cli.main", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "\x1b]" not in done.stdout + done.stderr
+        assert "\x1b[2J" not in done.stdout + done.stderr
+        assert "looks like a bug" not in done.stderr
+
+
+def test_a_reader_that_went_ends_as_sigpipe_does(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps({"step": n, "loss": 0.5}) + "\n" for n in range(9)))
+    here, there = os.pipe()
+    os.close(here)
+    done = subprocess.run(
+        [sys.executable, "-m", "medgrpo.cli.main", "compare", str(log)],
+        stdout=there,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(there)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_hole_is_no_data(tmp_path):
+    hole = tmp_path / "log.jsonl"
+    hole.touch()
+    os.truncate(hole, 2**36)
+    assert kind_of(hole).startswith("hole (its size says 64 GiB")
+    for read in (check_regular, json_objects):
+        with pytest.raises(MedgrpoError, match="is a hole"):
+            read(hole)
+    assert read_json(hole) == read_toml(hole) == {}
+    os.mkfifo(tmp_path / "pipe")
+    assert read_json(tmp_path / "pipe") == {}
+
+
+def test_odd_templates_shapes_checkpoints_and_libraries_are_named(tmp_path):
+    for odd in ({"tags": 3}, {"tags": {"a": 1}}, {"hints": [1]}, {"hints": "x"}):
+        with pytest.raises(UsageError, match=r"tags|hints"):
+            recorded_template(odd)
+    for text in ("null", "[]", "3"):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(UsageError, match="holds no JSON object"):
+            find_shape(str(tmp_path))
+    for number in ("3", "9" * 40, "x"):
+        (tmp_path / f"checkpoint-{number}").mkdir()
+        (tmp_path / f"checkpoint-{number}" / MARKER).write_text("{}")
+    assert [path.name for path in complete_checkpoints(tmp_path)] == ["checkpoint-3"]
+    error = refusal_of_system(ImportError("a.so: failed to map segment from shared object"))
+    assert error.problem.startswith("too little memory: a.so")
+
+
+def test_a_tokenizer_without_the_models_picture_token_is_named():
+    from medgrpo.config.sections import RunConfig
+    from medgrpo.training.watch.oom import memory_and_disk_in_words
+
+    with (
+        pytest.raises(MedgrpoError, match="writes no token for a picture"),
+        memory_and_disk_in_words(RunConfig()),
+    ):
+        raise ValueError(
+            "Image features and image tokens do not match, tokens: 0, features: 4"
+        )  # as Transformers says it
