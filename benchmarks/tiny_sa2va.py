@@ -2,6 +2,7 @@
 
     python benchmarks/tiny_sa2va.py                  # all of it, about five minutes of one CPU core
     python benchmarks/tiny_sa2va.py --parts overfit  # four crops alone
+    python benchmarks/tiny_sa2va.py --collect *.json # gains pooled over several seeds, of the documents that --output wrote
 
 The model is the demo's: Qwen2.5-VL, MLP and SAM 2 at a thousandth of their size, weights at random; nothing is downloaded. What runs is what
 `medgrpo preprocess`, `train`, `merge-lora` and `eval` run.
@@ -112,7 +113,16 @@ def crop_set(
                 Image.fromarray(picture).save(folder / "source" / "images" / split / name)
                 Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "source" / "masks" / split / name)
     options = PrepareOptions(task="vessels", near_duplicate_bits=0, split=shares)
-    return prepare(folder / "source", folder / "crops", options, workers=1)[0].path
+    dataset = prepare(folder / "source", folder / "crops", options, workers=1)[0]
+    for split, patients in splits.items():  # "auto" would deal the crops of a patient out to all splits
+        found = {patient_of(row) for row in dataset.rows(split)}
+        assert found == {patient.replace("/", "-") for patient in patients}, (split, found)
+    return dataset.path
+
+
+def patient_of(row: Any) -> str:
+    """Whose crop a row shows."""
+    return Path(row["images"][0]).name.split("_crop")[0]
 
 
 def trained(model: Path, data: Path, output: Path, words: Sequence[str]) -> dict[str, Any]:
@@ -169,7 +179,7 @@ def by_reward(sets: Sequence[Path], folder: Path, options: argparse.Namespace) -
     patients = [patients[place] for place in np.random.default_rng(options.seed).permutation(len(patients))]
     test, validation, rest = patients[:8], patients[8:11], patients[11:]
     held = crop_set(
-        crops, {"train": rest, "validation": validation, "test": test}, folder / "held_out", "auto"
+        crops, {"train": rest, "validation": validation, "test": test}, folder / "held_out", "official"
     )
     model = build_demo_sa2va(folder / "start", sam_side=options.sam_side, seed=options.seed)
     words = (f"training.max_steps={options.start_steps}", f"training.learning_rate={options.start_rate}")
@@ -178,11 +188,12 @@ def by_reward(sets: Sequence[Path], folder: Path, options: argparse.Namespace) -
     words = (f"training.max_steps={options.steps}", f"training.learning_rate={options.rate}")
     rewarded = trained(start["weights"], held, folder / "by-reward", (*REWARD, *words))
     after, adapter = measured(rewarded["weights"], held, "test", folder / "adapter-masks")
+    clusters = [patient_of(row) for row in found.rows]
+    print(f"seed {options.seed}, by reward: {json.dumps(gains(before, after, clusters))}", flush=True)
     imitated = trained(start["weights"], held, folder / "by-more-imitation", (*IMITATION, *words))
     beside, _ = measured(imitated["weights"], held, "test", folder / "imitated-masks")
     merge = merge_mask_adapter(find_weights(str(rewarded["weights"]), None), folder / "merged")
     _, merged = measured(folder / "merged", held, "test", folder / "merged-masks")
-    clusters = [Path(row["images"][0]).name.split("_crop")[0] for row in found.rows]
     seconds = {"start": start, "by reward": rewarded, "by imitation": imitated}
     return {
         "side_px": options.side,
@@ -200,6 +211,7 @@ def by_reward(sets: Sequence[Path], folder: Path, options: argparse.Namespace) -
         "by imitation": means(beside),
         "gain": gains(before, after, clusters),
         "gain by imitation": gains(before, beside, clusters),
+        "rows": {"patient": clusters, "start": before, "by reward": after, "by imitation": beside},
         "merged": {
             "files_equal": all(
                 same(one, other) for one, other in zip(adapter.files, merged.files, strict=True)
@@ -215,6 +227,19 @@ def gains(
     """Mean paired gain of each measure with its interval."""
     found = {name: paired_difference(before[name], after[name], clusters) for name in before}
     return {name: rounded([gain.difference, gain.low, gain.high]) for name, gain in found.items()}
+
+
+def pooled(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Gains over the crops of several seeds; a patient who is tested by two of them is drawn as one."""
+    rows = [document["reward"]["rows"] for document in documents]
+    clusters = [patient for one in rows for patient in one["patient"]]
+
+    def of_all(name: str) -> dict[str, list[float]]:
+        return {key: [value for one in rows for value in one[name][key]] for key in rows[0][name]}
+
+    start = of_all("start")
+    found = {name: gains(start, of_all(name), clusters) for name in ("by reward", "by imitation")}
+    return {"crops": len(clusters), "patients": len(set(clusters)), "start": means(start), **found}
 
 
 def same(one: Path | None, other: Path | None) -> bool:
@@ -253,7 +278,14 @@ def main() -> None:
     parser.add_argument("--start-rate", type=float, default=8e-3)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument(
+        "--output", type=Path, help="write the document, with every crop's values, to this file"
+    )
+    parser.add_argument("--collect", type=Path, nargs="+", help="only pool what --output wrote")
     options = parser.parse_args()
+    if options.collect:
+        print(json.dumps(pooled([json.loads(path.read_text()) for path in options.collect]), indent=1))
+        return
     torch.set_num_threads(1)
     document: dict[str, Any] = {}
     with TemporaryDirectory() as scratch:
@@ -266,6 +298,9 @@ def main() -> None:
             print(json.dumps(document["overfit"]), flush=True)
         if "reward" in options.parts:
             document["reward"] = by_reward(sets, folder, options)
+    if options.output:
+        options.output.write_text(json.dumps(document))
+    document.get("reward", {}).pop("rows", None)
     print(json.dumps(document, indent=1))
 
 

@@ -34,14 +34,16 @@ class BadRow(Exception):
         field: the field at fault.
         problem: what is wrong with which value.
         expected: what would have been right.
+        hint: what to type, where leaving such rows out is not what anybody wants.
     """
 
-    def __init__(self, reason: str, field: str, problem: str, expected: str) -> None:
+    def __init__(self, reason: str, field: str, problem: str, expected: str, hint: str | None = None) -> None:
         super().__init__(problem)
         self.reason = reason
         self.field = field
         self.problem = problem
         self.expected = expected
+        self.hint = hint
 
 
 ARCHIVES: tuple[tuple[bytes, str, str], ...] = (

@@ -168,6 +168,7 @@ def table(results: dict[str, Result]) -> list[str]:
         "| area | tries | failures |",
         "| --- | --: | --: |",
         *(f"| {AREAS[name][0]} | {one.tries:,} | {one.failures} |" for name, one in results.items()),
+        *(f"| {what} | not tried then | |" for name, (what, _) in AREAS.items() if name not in results),
         f"| together | {total:,} | {wrong} |",
     ]
 

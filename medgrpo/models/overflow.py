@@ -7,6 +7,7 @@ from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.models.adapter_files import largest_of
 
 if TYPE_CHECKING:
     import torch
@@ -43,9 +44,7 @@ def no_finite_logits(what: str, weights: Iterable[tuple[str, Any]], dtype: str) 
         weights: name and tensor of all that may be at fault; the three largest are named.
         dtype: in which the model computes, by its name.
     """
-    sizes = (
-        (float(one.abs().max()), name) for name, one in weights if one.numel() and one.is_floating_point()
-    )
+    sizes = ((largest_of(one), name) for name, one in weights)
     shown = ", ".join(f"{name} ({size:.3g})" for size, name in nlargest(3, sizes))
     return MedgrpoError(
         f"{what}: the model's logits are NaN or infinite; its largest weights: {shown}",

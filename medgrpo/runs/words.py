@@ -402,8 +402,8 @@ REMEDIES: dict[str, Words] = {
     ),
     "throughput": Words(
         "longer completions cost time (see length); else look for a full disk, swapping, or another job on "
-        "the GPU",
-        "回答变长会变慢（见长度）；否则检查磁盘是否已满、是否在换页，或 GPU 上是否有其他任务",
+        "this machine or its GPU",
+        "回答变长会变慢（见长度）；否则检查磁盘是否已满、是否在换页，或本机、GPU 上是否有其他任务",
     ),
     "overlap": Words(
         "nothing to do: the later attempt is read; a restart from step 1 means that no checkpoint was found",

@@ -35,12 +35,13 @@ pub(crate) const F16_INFINITY: u16 = 0x7c00;
 /// The bits of the least half float above a threshold of 0 or more; beyond infinity where there is none.
 #[must_use]
 pub fn f16_above(threshold: f64) -> u16 {
+    // Put together from bits: a power computed by `powi` need not be exact.
     let value = |bits: u16| -> f64 {
-        let (exponent, fraction) = (i32::from(bits >> 10), f64::from(bits & 0x3ff));
+        let (exponent, fraction) = (u64::from(bits >> 10), u64::from(bits & 0x3ff));
         match exponent {
-            0 => fraction * 2f64.powi(-24),
+            0 => fraction as f64 / f64::from(1 << 24),
             31 => f64::INFINITY,
-            _ => (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
+            _ => f64::from_bits((exponent + 1023 - 15) << 52 | fraction << 42),
         }
     };
     // Half floats from 0 on rise with their bits.

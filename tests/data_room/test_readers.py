@@ -404,3 +404,23 @@ def test_a_new_column_changes_no_hash_before_someone_decides_that_it_does():
     from medgrpo.data.hashing import undecided_columns
 
     assert undecided_columns() == set()
+
+
+def test_columns_in_chinese_are_known_and_a_picture_under_another_name_is_asked_for(tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "我的 图片"
+    folder.mkdir()
+    for number in range(2):
+        Image.new("L", (8, 8), 40 * number).save(folder / f"病例 {number}.PNG")
+    rows = "".join(f"病例 {number}.PNG,有没有结节？,没有,P{number}\r\n" for number in range(2))
+    for names in ("图片名,问题,标准答案,患者编号", "图像文件,提问,参考答案,病历号"):
+        (folder / "表 1.csv").write_bytes(f"{names}\r\n{rows}".encode("gb18030"))
+        items, _, _ = read(folder)
+        assert [item.row["patient_id"] for item in items] == ["P0", "P1"]
+        assert all(item.images for item in items)
+    (folder / "表 1.csv").write_text(f"扫 描,问题,答案,病历号\n{rows}", encoding="utf-8")
+    with pytest.raises(MedgrpoError) as caught:
+        read(folder)
+    assert "names a picture" in caught.value.problem
+    assert caught.value.hint == "--columns 'image=扫 描'"

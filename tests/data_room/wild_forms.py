@@ -333,6 +333,32 @@ OPTIONS: tuple[Form, ...] = (
     ),
 )
 
+MORE: tuple[Form, ...] = (
+    Form(
+        "SQuAD: answers with text and answer_start",
+        lines(
+            "a.jsonl",
+            {"question": Q, "context": "None.", "answers": {"text": ["no", "none"], "answer_start": [0, 0]}},
+            {"question": Q, "context": "None.", "answers": {"text": [], "answer_start": []}},
+        ),
+        {"answer": "no", "answers": ["no", "none"], "context": "None."},
+        ("skipped: no answers",),
+        rows=1,
+    ),
+    Form(
+        "an answer whose letter and text are of different options; a cell that pandas left as NaN",
+        lines(
+            "a.jsonl",
+            {"question": "Which?", "options": {"A": "old", "B": "new"}, "answer": "B. new"},
+            {"question": "Which?", "options": {"A": "old", "B": "new"}, "answer": "B. old"},
+            {"question": "Which?", "options": {"A": "old", "B": "new"}, "answer": "NaN"},
+        ),
+        {"answer": "new"},
+        ("skipped: answer and letter disagree", "skipped: no answer"),
+        rows=1,
+    ),
+)
+
 WORKBOOKS: tuple[Form, ...] = (
     Form(
         "Excel: one sheet, options, a number, a date",
@@ -385,7 +411,7 @@ WORKBOOKS: tuple[Form, ...] = (
     ),
 )
 
-ALL = (*FORMS, *WILD, *OPTIONS, *WORKBOOKS)
+ALL = (*FORMS, *WILD, *OPTIONS, *MORE, *WORKBOOKS)
 
 
 def table() -> str:

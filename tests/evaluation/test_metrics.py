@@ -110,3 +110,17 @@ def test_nothing_to_evaluate_gives_nulls():
     found = evaluate_predictions(Predictions([], [])).document
     assert found["n"] == 0
     assert found["closed"] == {"value": None, "low": None, "high": None, "n": 0}
+
+
+def test_a_baseline_is_well_formed_also_where_no_row_has_a_label():
+    """An empty <plane> earned no format: the blind line lay too low by its weight."""
+    from medgrpo.rewards.registry import load_reward
+
+    tags = ("think", "answer", "plane", "modality")
+    train = [closed("yes"), closed("yes")]
+    labelled = [closed("yes", plane="axial", modality="CT")] * 2
+    for learnt_from in (train, labelled):
+        for blindness in ("majority", "blind"):
+            (text,) = constant_completions([closed("no")], learnt_from, tags, blindness)
+            assert load_reward("format")([text]) == [1.0], text
+    assert "<answer></answer>" in constant_completions([closed("no")], [], tags, "blind")[0]

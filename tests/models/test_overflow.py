@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.models.adapter_files import read_adapter
@@ -37,6 +37,12 @@ def test_an_alpha_that_no_training_has_is_refused(tmp_path, alpha):
 
 def test_an_honest_adapter_is_read(tmp_path):
     assert len(read_adapter(adapter(tmp_path / "a", 3.0, alpha=512)).tensors) == 2
+
+
+def test_an_adapter_in_eight_bits_is_read(tmp_path):
+    file = adapter(tmp_path / "a") / "adapter_model.safetensors"
+    save_file({name: one.to(torch.float8_e4m3fn) for name, one in load_file(file).items()}, file)
+    assert len(read_adapter(file.parent).tensors) == 2
 
 
 def test_logits_that_are_no_numbers_are_seen_and_tokens_ruled_out_are_none():

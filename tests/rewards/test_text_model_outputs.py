@@ -3,7 +3,7 @@
 The rows are those on which a matcher can go wrong: yes/no answers without a plain leading yes or no, answers
 rejected although half of the reference's words are there, and accepted answers in other words. Rows with `sample` were
 drawn at random and judged before the matcher's verdict was looked at. The texts stay in
-the data folder; `python tests/rewards/model_outputs.py DATA` prints the table of scores over all of them.
+the data folder; `left` says why a verdict still differs. `python tests/rewards/model_outputs.py DATA` prints the table of scores over all of them.
 """
 
 import importlib.util
@@ -44,6 +44,8 @@ def test_few_verdicts_differ_from_those_of_a_reader(answers, kind):
     wrong = [row for row, score in zip(judged, scores, strict=True) if score != row["verdict"]]
     assert len(judged) >= 200
     assert len(wrong) / len(judged) <= LARGEST_SHARE_WRONG[kind], "\n".join(map(str, wrong))
+    unexplained = [row for row in wrong if "left" not in row]
+    assert not unexplained, "\n".join(map(str, unexplained))
 
 
 def test_short_answers_of_a_tuned_model_score_like_exact_match(answers):

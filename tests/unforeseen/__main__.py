@@ -137,7 +137,7 @@ class Running:
     def _fault(self, code: int, seconds: float, said: str, out: str) -> str | None:
         both = said + out
         is_mute = (
-            code not in (0, surroundings.CLOSED)
+            code not in (0, 130, surroundings.CLOSED)
             and not self.call.is_silent
             and not re.search(r"error|错误", said)
         )

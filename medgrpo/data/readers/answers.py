@@ -16,7 +16,21 @@ from medgrpo.records import lines
 
 ANSWER = (
     *("answer", "answers", "gt_answer", "solution", "ground-true answer", "ground_truth", "gt"),
-    *("completion", "label", "output", "response", "答案", "回答", "target", "reference", "reference_answer"),
+    *(
+        "completion",
+        "label",
+        "output",
+        "response",
+        "答案",
+        "回答",
+        "标准答案",
+        "参考答案",
+        "正确答案",
+        "答案文本",
+        "target",
+        "reference",
+        "reference_answer",
+    ),
     *("correct_answer", "final_answer", "expected_answer", "cop", "correct_option", "answer_idx"),
     *("correct_answers", "ra"),
 )
@@ -125,6 +139,8 @@ def answers_of(fields: Mapping[str, Any], options: Mapping[str, str]) -> list[st
     """
     name = answer_field(fields)
     value = fields.get(name)
+    if isinstance(value, Mapping) and isinstance(value.get("text"), list) and "answer_start" in value:
+        value = value["text"]  # SQuAD: each of them is right
     if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         raise BadRow("answer that is no text", name, f"{value!r:.60}", "a text, or a list of texts")
     if isinstance(value, list) and name != "answers" and len(value) > 1 and all(map(_is_number, value)):
@@ -258,6 +274,14 @@ def option_text(answer: str, options: Mapping[str, str], field: str, letter: str
     if answer.casefold() in texts:
         return texts[answer.casefold()]
     marked = _MARKED.match(answer)
+    written = texts.get(answer[marked.end() :].strip().casefold()) if marked else None
+    if marked and written and options.get(marked[1], written) != written:
+        raise BadRow(
+            "answer and letter disagree",
+            field,
+            f"{answer!r:.80}: {marked[1]} is {options[marked[1]]!r}",
+            "the text beside the letter that stands for it",
+        )
     for candidate in (letter, answer.strip("(). "), marked.group(1) if marked else None):
         if candidate and candidate.strip().upper() in options:
             return options[candidate.strip().upper()]

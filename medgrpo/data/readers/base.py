@@ -68,7 +68,8 @@ class Problems:
             raise MedgrpoError(
                 f"{file}, row {row}, field {fault.field!r}: {fault.problem}",
                 expected=fault.expected,
-                hint="correct the row, or pass --on-bad-row skip to leave such rows out and count them",
+                hint=fault.hint
+                or "correct the row, or pass --on-bad-row skip to leave such rows out and count them",
             )
         self.skipped[fault.reason] += 1
         if len(self.examples) < self.EXAMPLES:

@@ -22,12 +22,18 @@ from medgrpo.rows import Row
 
 QUESTION = (
     *("question", "query", "problem", "prompt", "ask", "open-ended verifiable question", "text_input"),
-    *("问题", "input_text", "qtext"),
+    *("问题", "input_text", "qtext", "提问", "问句", "题目", "问题文本", "问题内容"),
 )
 IMAGE = (
     *("image", "images", "image_path", "image_name", "img_name", "img_path", "image_file"),
     *("file_name", "figure_path", "image_paths", "img", "imgs", "picture", "path", "file_path", "filepath"),
     *("filename", "图片", "图像", "影像"),
+    *(
+        f"{what}{part}"
+        for what in ("图片", "图像", "影像")
+        for part in ("名", "名称", "文件", "文件名", "路径")
+    ),
+    *("文件名", "文件路径"),
     *(
         "image_base64",
         "image_b64",
@@ -39,7 +45,20 @@ IMAGE = (
         "image_id",
     ),
 )
-PATIENT = ("patient_id", "patientid", "patient", "subject_id", "case_id", "study_id")
+PATIENT = (
+    "patient_id",
+    "patientid",
+    "patient",
+    "subject_id",
+    "case_id",
+    "study_id",
+    "患者",
+    "患者编号",
+    "患者id",
+    "病人id",
+    "病例号",
+    "病历号",
+)
 WANTED = ("is_correct", "correct", "is_valid", "valid", "keep", "accepted", "is_preferred", "is_desirable")
 UNWANTED = (
     "deleted",

@@ -25,7 +25,8 @@ def text_of(value: Any) -> str | None:
             return None
         return str(int(value)) if value.is_integer() else str(value)
     if isinstance(value, str | int):
-        return str(value).strip() or None
+        text = str(value).strip()
+        return None if text in ("", "nan", "NaN") else text  # pandas writes an empty cell as NaN
     return None
 
 

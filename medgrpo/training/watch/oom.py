@@ -31,6 +31,12 @@ def memory_and_disk_in_words(config: RunConfig) -> Iterator[None]:
                 expected="a step that fits",
                 hint="in this order: " + "; ".join(memory_advice(config)),
             ) from error
+        if isinstance(error, ValueError) and "image tokens do not match" in str(error):
+            raise MedgrpoError(
+                f"the tokenizer of {config.model.path} writes no token for a picture that the model knows: {error}",
+                expected="a model with the tokenizer and the processor that it was trained with",
+                hint="fetch or save tokenizer.json, tokenizer_config.json and preprocessor_config.json again",
+            ) from error
         raise
 
 

@@ -740,7 +740,12 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
             Verdict::reject(Rule::Number)
         };
     }
-    let said = total_of(said);
+    let mut said = total_of(said);
+    // "five stones, the largest 7 mm"
+    let is_count = |q: &Quantity| q.dimension == Dimension::Count;
+    if wanted.iter().all(is_count) && said.iter().any(is_count) {
+        said.retain(is_count);
+    }
     let agrees = Quantity::agrees_with;
     let all_there = wanted.iter().all(|w| said.iter().any(|s| agrees(s, w)));
     let none_else = said.iter().all(|s| wanted.iter().any(|w| agrees(s, w)));

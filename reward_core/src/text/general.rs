@@ -96,7 +96,11 @@ pub fn asks_in_general(question: &Question) -> bool {
             "can" | "could" | "may" | "might" | "may be" | "might be"
         )
     });
-    is_modal || has(&GENERAL) || has(&GENERAL_THINGS) && !has(&POINTING)
+    // "Does liposarcoma appear benign?"
+    let is_of_kind = ["does ", "do "].iter().any(|w| text.starts_with(w))
+        && !has(&POINTING)
+        && !has(&["the ", "show", "it "]);
+    is_modal || is_of_kind || has(&GENERAL) || has(&GENERAL_THINGS) && !has(&POINTING)
 }
 
 fn is_usual(word: &str) -> bool {

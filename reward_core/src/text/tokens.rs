@@ -203,6 +203,7 @@ impl Parsed {
         self.join_directions();
         self.join_non();
         self.read_involved();
+        self.read_preferred();
         self.split_segments();
         self.mark_negation();
         self.turn_denied_normality();
@@ -714,6 +715,25 @@ impl Parsed {
             .filter_map(|t| denial_stem(self.word(t)))
     }
 
+    /// "I favor a glioblastoma over a metastasis": what follows "over" is not meant.
+    fn read_preferred(&mut self) {
+        if !self.hints.has(Hints::LIKELIEST) {
+            return;
+        }
+        let mut prefers = false;
+        for at in 0..self.tokens.len() {
+            let token = self.tokens[at];
+            prefers &= token.before < Break::Semicolon;
+            let word = self.word(&token);
+            prefers |= word.starts_with("favor")
+                || word.starts_with("favour")
+                || word.starts_with("prefer");
+            if prefers && word == "over" {
+                self.tokens[at].role = Role::Instead;
+            }
+        }
+    }
+
     /// "The margins are involved": says that they are affected; "is involved in" does not.
     fn read_involved(&mut self) {
         if !self.hints.has(Hints::INVOLVED) {
@@ -972,7 +992,16 @@ const HINT_WORDS: [(Hints, &[&str]); 10] = [
     ),
     (
         Hints::LIKELIEST,
-        &["most", "likeliest", "favored", "favoured", "best"],
+        &[
+            "most",
+            "likeliest",
+            "favored",
+            "favoured",
+            "best",
+            "favor",
+            "favour",
+            "prefer",
+        ],
     ),
     (Hints::NON, &["非"]),
     (
