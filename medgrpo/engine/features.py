@@ -32,7 +32,7 @@ def spare_frozen_tower(model: Any) -> int:
     """
     base = base_of(model)
     inner = getattr(base, getattr(base, "base_model_prefix", ""), None)
-    if not hasattr(inner, "get_decoder") or not is_frozen(inner):
+    if inner is None or not hasattr(inner, "get_decoder") or not is_frozen(inner):
         return 0
     language = {id(module) for module in inner.get_decoder().modules()}
     found = [
