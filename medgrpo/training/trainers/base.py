@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.engine.features import spare_frozen_tower
 from medgrpo.models.adapter_files import without_traces
 from medgrpo.models.loading import check_loaded
 from medgrpo.training.before.datasets import IMAGE_CACHE, open_image
@@ -116,6 +117,7 @@ class RunTrainer:
             self._order.set_epoch(epoch)
         if self.context.variation is not None:
             self.context.variation.epoch = epoch
+        spare_frozen_tower(self.model)  # type: ignore[attr-defined]
         super()._run_epoch(model=model, epoch=epoch, **rest)  # type: ignore[misc]
 
     def create_optimizer(self, model: Any = None) -> Any:
