@@ -65,7 +65,7 @@ class Constants:
     window_s: float = 6.01e-05
     """Attention of one window of one layer of a tower whose windows Transformers takes one by one, forward."""
     vision_backward: float = 4.86
-    """A tower's launches backward and recomputed against forward; Transformers goes through it even where it is frozen."""
+    """A tower's launches backward and recomputed against forward."""
     vision_share: float = 0.173
     """Share of the bf16 peak in the vision tower."""
     dequantise: float = 0.44

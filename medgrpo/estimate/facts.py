@@ -32,7 +32,7 @@ class Facts:
         completion_share: mean length of a completion as a share of the limit.
         target_tokens: of what SFT learns, or of each answer of a pair.
         is_other_code: whether another trainer is meant (the table of published figures).
-        has_old_pass: see `Workload`.
+        has_old_pass, learns_past_tower: see `Workload`.
     """
 
     model: str | None = None
@@ -48,6 +48,7 @@ class Facts:
     target_tokens: int | None = None
     is_other_code: bool = False
     has_old_pass: bool = False
+    learns_past_tower: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def situation_of(config: RunConfig, facts: Facts) -> Situation:
         target_tokens=target if facts.target_tokens is None else facts.target_tokens,
         is_other_code=facts.is_other_code,
         has_old_pass=facts.has_old_pass,
+        learns_past_tower=facts.learns_past_tower,
     )
     _ = work.plan, [stage.plan for stage in work.warm_up]  # refuses what cannot be divided
     return Situation(work, gpu_source, tuple(notes), seen.uncapped)

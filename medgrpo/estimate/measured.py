@@ -113,6 +113,7 @@ def rows() -> tuple[Measured, ...]:
             target_tokens=int(known["target"]) if "target" in known else None,
             is_other_code=known.get("code") == "other",
             has_old_pass=known.get("old") == "pass",
+            learns_past_tower=known.get("tower") == "back",
         )
         found.append(
             Measured(

@@ -158,10 +158,10 @@ class Memory:
 
     @property
     def vision(self) -> float:
-        """Of the tower in a pass: one state for each layer and what one layer holds."""
+        """Of the tower in a pass: what one layer holds and, where gradients come back, one state for each layer."""
         work, shape = self.work, self.work.shape
         patches = self.tokens[2] * shape.patches_per_token * work.image_tokens
-        if work.draws_masks:
+        if work.draws_masks or not work.goes_back_through_tower:
             return patches * shape.vision_hidden * work.width * MEMORY.vision_kept
         return patches * shape.vision_hidden * work.width * (shape.vision_layers + MEMORY.vision_kept)
 

@@ -226,9 +226,9 @@ def _tower(work: Workload, pictures: float) -> tuple[float, float]:
     """Seconds of a pass's pictures through the tower, forward and, with what is recomputed, backward."""
     if work.shares_prompt and not work.draws_masks:  # all in one call, their windows in one kernel
         seen = pictures * _tower_flops(work) / (work.flops * _tower_share(work))
-        return seen, 2 * seen
+        return seen, 2 * seen if work.goes_back_through_tower else 0.0
     seen = _tower_loop(work, pictures)
-    if work.draws_masks:  # there it is called without gradients
+    if work.draws_masks or not work.goes_back_through_tower:  # masks: it is called without gradients
         return seen, 0.0
     return seen, seen * work.constants.vision_backward
 

@@ -44,6 +44,7 @@ class Workload:
         target_tokens: of what SFT, or one side of a pair, learns; None: as usual for the method.
         is_other_code: whether another trainer's run is meant, for the table of published figures.
         has_old_pass: whether the log probabilities beside vLLM's take a pass of their own, as in TRL and in older code.
+        learns_past_tower: whether a step goes back through a frozen tower too, as in TRL and in older code.
     """
 
     config: RunConfig
@@ -59,6 +60,7 @@ class Workload:
     target_tokens: int | None = None
     is_other_code: bool = False
     has_old_pass: bool = False
+    learns_past_tower: bool = False
     constants: Constants = FITTED
 
     @property
@@ -173,6 +175,11 @@ class Workload:
     def trains_vision(self) -> bool:
         """Whether the picture's side learns."""
         return bool({"vision", "aligner"} & set(self.config.tuning.towers))
+
+    @property
+    def goes_back_through_tower(self) -> bool:
+        """Whether a step's gradients reach the first layer of the picture's side."""
+        return self.trains_vision or self.is_other_code or self.learns_past_tower
 
     @property
     def is_recorded(self) -> bool:

@@ -54,6 +54,15 @@ def test_more_of_anything_takes_longer_and_a_faster_engine_less():
     assert document(size=512, samples=1797, gpus=2)["hours"] < base["hours"]
 
 
+def test_nothing_goes_back_through_a_frozen_tower_and_all_through_one_that_learns():
+    sft = ("training.method=sft",)
+    frozen, former = document(*sft, size=512), document(*sft, size=512, learns_past_tower=True)
+    learning = document(*sft, "tuning.towers=language,vision", size=512)
+    assert frozen["s_per_prompt"] < 0.6 * former["s_per_prompt"]
+    assert frozen["memory_gib"]["activations"] < former["memory_gib"]["activations"]
+    assert learning["s_per_prompt"] >= former["s_per_prompt"]
+
+
 def test_the_cap_on_pixels_is_named():  # S5.2
     found = document(size=1024)
     assert (found["image_tokens_uncapped"], found["image_tokens"]) == (1369, 729)
