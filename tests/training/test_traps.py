@@ -344,7 +344,7 @@ def test_all_of_what_sampling_states_reaches_the_model(monkeypatch):
     class Model:
         generation_config = GenerationConfig(eos_token_id=0)
 
-        def generate(self, generation_config, input_ids):
+        def generate(self, generation_config, input_ids, logits_processor):
             stated.append(generation_config)
             return input_ids
 
