@@ -1,7 +1,7 @@
 """Processes that medgrpo starts import nothing from the working folder; those that a person's own code starts do as they would.
 
 Workers, pip and vLLM's processes begin with `python -c` or `-m`, which imports from the working folder first: a data folder
-with a `signal.py` would run it. A reward that starts a script of its own needs the script's folder, which the same
+with a module called `signal` would run it. A reward that starts a script of its own needs the script's folder, which the same
 variable takes away.
 """
 
