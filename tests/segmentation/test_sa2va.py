@@ -22,6 +22,14 @@ def tiny(tmp_path_factory):
     return build_demo_sa2va(tmp_path_factory.mktemp("sa2va") / "model", sam_side=128)
 
 
+def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(tiny, tmp_path):
+    from medgrpo.segmentation.sa2va.demo import build_demo_sa2va
+
+    torch.rand(7)
+    again = build_demo_sa2va(tmp_path / "again", sam_side=128)
+    assert (again / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
+
+
 def released(vlm_names):
     """A released checkpoint's names and shapes, without memory."""
     found = {}

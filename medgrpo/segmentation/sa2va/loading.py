@@ -86,7 +86,7 @@ def load_released(folder: Path, *, dtype: Any, trust_remote_code: bool = False) 
 
 
 def put_together(vlm: str, sam: str, *, dtype: Any, seed: int) -> tuple[Any, Any]:
-    """A new Sa2VA from a vision-language model and a SAM; the MLP between them is drawn from the seed.
+    """A new Sa2VA from a vision-language model and a SAM; [SEG] and the MLP between them are drawn from the seed.
 
     It knows no vessels: train it by SFT first.
     """
@@ -98,12 +98,12 @@ def put_together(vlm: str, sam: str, *, dtype: Any, seed: int) -> tuple[Any, Any
     processor = AutoProcessor.from_pretrained(vlm)
     processor.tokenizer.add_tokens([SEG], special_tokens=True)
     language = AutoModelForImageTextToText.from_pretrained(vlm, dtype=dtype)
-    if language.get_input_embeddings().num_embeddings < len(processor.tokenizer):
-        language.resize_token_embeddings(len(processor.tokenizer))
     eyes = AutoModel.from_pretrained(sam, dtype=dtype)
     seg = processor.tokenizer.convert_tokens_to_ids(SEG)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if language.get_input_embeddings().num_embeddings < len(processor.tokenizer):
+            language.resize_token_embeddings(len(processor.tokenizer))  # draws the new word's
         model = Sa2VA(Sa2VAConfig(language.config, eyes.config, seg_token_id=seg))
     model.vlm, model.sam = language, eyes
     return model.to(dtype), processor
