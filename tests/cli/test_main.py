@@ -15,37 +15,33 @@ def run(*arguments):
     )
 
 
-@pytest.mark.parametrize("command", ["", *command_line.COMMANDS])
-def test_help_imports_neither_torch_nor_numpy(command):
+def said_without(heavy, *words):
+    """What a command prints in a process of its own; none of these modules may be imported by it."""
     code = (
         "import sys\n"
         "from medgrpo.cli.main import main\n"
         "try:\n"
-        f"    main({[command, '--help'] if command else ['--help']!r})\n"
+        f"    main({list(words)!r})\n"
         "except SystemExit as end:\n"
         "    assert not end.code, end.code\n"
-        "heavy = {'torch', 'numpy', 'transformers', 'pyarrow', 'PIL', 'plotly'} & set(sys.modules)\n"
+        f"heavy = {heavy!r} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Usage" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", ["", *command_line.COMMANDS])
+def test_help_imports_neither_torch_nor_numpy(command):
+    heavy = {"torch", "numpy", "transformers", "pyarrow", "PIL", "plotly"}
+    assert "Usage" in said_without(heavy, *filter(None, [command]), "--help")
 
 
 def test_an_estimate_as_json_imports_nothing_that_it_does_not_need():
-    code = (
-        "import sys\n"
-        "from medgrpo.cli.main import main\n"
-        "try:\n"
-        "    main(['estimate-time', '--model', 'Qwen2.5-VL-3B', '--gpu', 'H200', '--json'])\n"
-        "except SystemExit as end:\n"
-        "    assert not end.code, end.code\n"
-        "heavy = {'torch', 'numpy', 'transformers', 'pyarrow', 'PIL', 'asyncio', 'rich.console'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["gpu"] == "H200"
+    heavy = {"torch", "numpy", "transformers", "pyarrow", "PIL", "asyncio", "rich.console"}
+    said = said_without(heavy, "estimate-time", "--model", "Qwen2.5-VL-3B", "--gpu", "H200", "--json")
+    assert json.loads(said)["gpu"] == "H200"
 
 
 def test_every_setting_has_its_description():

@@ -782,15 +782,17 @@ fn total_of(said: Vec<Quantity>) -> Vec<Quantity> {
     }
 }
 
+/// Whether a prompt without options takes an answer.
+#[cfg(test)]
+pub(super) fn accepts(question: &str, reference: &str, answer: &str) -> bool {
+    let prompt = Prompt::new(Some(question), &[reference], Options::default());
+    prompt.judge(answer, &mut Parsed::default()).is_accepted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn accepts(question: &str, reference: &str, answer: &str) -> bool {
-        let prompt = Prompt::new(Some(question), &[reference], Options::default());
-        prompt.judge(answer, &mut Parsed::default()).is_accepted
-    }
 
     #[test]
     fn sides_and_denials_win_over_overlap() {

@@ -103,7 +103,9 @@ pub fn asks_in_general(question: &Question) -> bool {
     is_modal || is_of_kind || has(&GENERAL) || has(&GENERAL_THINGS) && !has(&POINTING)
 }
 
-fn is_usual(word: &str) -> bool {
+/// Says of a finding that it is usual or not: "a common finding".
+#[must_use]
+pub fn is_usual_finding(word: &str) -> bool {
     matches!(
         word,
         "common"
@@ -121,18 +123,25 @@ fn is_usual(word: &str) -> bool {
             | "leading"
             | "important"
             | "nonspecific"
-            | "characteristic"
-            | "pathognomonic"
-            | "commonest"
-            | "possible"
-            | "frequently"
-            | "commonly"
     )
 }
 
-/// What something general is called.
-fn is_sort(word: &str) -> bool {
-    let word = word.strip_suffix('s').unwrap_or(word);
+fn is_usual(word: &str) -> bool {
+    is_usual_finding(word)
+        || matches!(
+            word,
+            "characteristic"
+                | "pathognomonic"
+                | "commonest"
+                | "possible"
+                | "frequently"
+                | "commonly"
+        )
+}
+
+/// What a finding is called in general: "a common finding".
+#[must_use]
+pub fn is_sort_of_finding(word: &str) -> bool {
     matches!(
         word,
         "finding"
@@ -146,46 +155,57 @@ fn is_sort(word: &str) -> bool {
             | "consequence"
             | "indication"
             | "indicator"
-            | "site"
-            | "location"
-            | "place"
-            | "presentation"
-            | "disease"
-            | "disorder"
-            | "entity"
-            | "problem"
-            | "phenomenon"
-            | "observation"
-            | "occurrence"
-            | "diagnosi"
-            | "abnormality"
-            | "pattern"
-            | "variant"
-            | "symptom"
-            | "reason"
-            | "pathology"
-            | "lesion"
-            | "tumor"
-            | "tumour"
-            | "malignancy"
-            | "modality"
-            | "view"
-            | "plane"
-            | "side"
-            | "organ"
-            | "color"
-            | "colour"
-            | "size"
-            | "number"
-            | "answer"
-            | "result"
-            | "choice"
-            | "technique"
-            | "structure"
     )
 }
 
-fn is_often(word: &str) -> bool {
+/// What something general is called.
+fn is_sort(word: &str) -> bool {
+    let word = word.strip_suffix('s').unwrap_or(word);
+    is_sort_of_finding(word)
+        || matches!(
+            word,
+            "site"
+                | "location"
+                | "place"
+                | "presentation"
+                | "disease"
+                | "disorder"
+                | "entity"
+                | "problem"
+                | "phenomenon"
+                | "observation"
+                | "occurrence"
+                | "diagnosi"
+                | "abnormality"
+                | "pattern"
+                | "variant"
+                | "symptom"
+                | "reason"
+                | "pathology"
+                | "lesion"
+                | "tumor"
+                | "tumour"
+                | "malignancy"
+                | "modality"
+                | "view"
+                | "plane"
+                | "side"
+                | "organ"
+                | "color"
+                | "colour"
+                | "size"
+                | "number"
+                | "answer"
+                | "result"
+                | "choice"
+                | "technique"
+                | "structure"
+        )
+}
+
+/// Says how often something is so.
+#[must_use]
+pub fn says_how_often(word: &str) -> bool {
     matches!(
         word,
         "often"
@@ -195,21 +215,28 @@ fn is_often(word: &str) -> bool {
             | "typically"
             | "rarely"
             | "sometimes"
-            | "occasionally"
-            | "classically"
-            | "characteristically"
             | "常"
             | "常常"
-            | "一般"
             | "通常"
             | "往往"
             | "多见"
             | "常见"
-            | "常见于"
-            | "多见于"
-            | "好发于"
-            | "易发于"
     )
+}
+
+fn is_often(word: &str) -> bool {
+    says_how_often(word)
+        || matches!(
+            word,
+            "occasionally"
+                | "classically"
+                | "characteristically"
+                | "一般"
+                | "常见于"
+                | "多见于"
+                | "好发于"
+                | "易发于"
+        )
 }
 
 /// Words that tie a statement to what is looked at.
@@ -479,14 +506,7 @@ fn is_told_in_general(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::answers::Prompt;
-    use super::super::choices::Options;
-    use super::Parsed;
-
-    fn accepts(question: &str, reference: &str, answer: &str) -> bool {
-        let prompt = Prompt::new(Some(question), &[reference], Options::default());
-        prompt.judge(answer, &mut Parsed::default()).is_accepted
-    }
+    use super::super::answers::accepts;
 
     #[test]
     fn what_is_so_in_general_claims_nothing_of_a_picture() {

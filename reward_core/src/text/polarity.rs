@@ -3,6 +3,7 @@
 //! An explicit "yes" or "no" counts, and so does what the rest states: for "Is there an effusion?" the answer
 //! "an effusion is seen" is yes and "the pleura is clear of effusion" is no. Where both are given they must agree.
 
+use super::general::{is_sort_of_finding, is_usual_finding, says_how_often};
 use super::lexicon::{Category, Role};
 use super::numbers::{fulfils, quantities, Dimension, Quantity};
 use super::question::{is_normal, Question};
@@ -1397,67 +1398,13 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
 /// "An effusion is a common finding", "effusions often accompany heart failure": tells what is so in general.
 fn is_generic(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
     let words = || clause.tokens.iter().map(|t| answer.word(t));
-    let is_usual = |w: &str| {
-        matches!(
-            w,
-            "common"
-                | "frequent"
-                | "typical"
-                | "classic"
-                | "classical"
-                | "known"
-                | "well-known"
-                | "recognized"
-                | "recognised"
-                | "usual"
-                | "rare"
-                | "uncommon"
-                | "leading"
-                | "important"
-                | "nonspecific"
-        )
-    };
     let is_sort = |w: &str| {
-        matches!(
-            w,
-            "finding"
-                | "findings"
-                | "cause"
-                | "causes"
-                | "complication"
-                | "feature"
-                | "features"
-                | "sign"
-                | "signs"
-                | "manifestation"
-                | "condition"
-                | "sequela"
-                | "consequence"
-                | "indication"
-                | "indicator"
-        )
+        is_sort_of_finding(w) || matches!(w, "findings" | "causes" | "features" | "signs")
     };
     let mut pairs = clause.tokens.windows(2);
-    let says_usual = pairs.any(|w| is_usual(answer.word(w[0])) && is_sort(answer.word(w[1])));
-    let is_often = words().any(|w| {
-        matches!(
-            w,
-            "often"
-                | "commonly"
-                | "frequently"
-                | "usually"
-                | "typically"
-                | "rarely"
-                | "generally"
-                | "sometimes"
-                | "常"
-                | "常常"
-                | "通常"
-                | "往往"
-                | "多见"
-                | "常见"
-        )
-    });
+    let says_usual =
+        pairs.any(|w| is_usual_finding(answer.word(w[0])) && is_sort(answer.word(w[1])));
+    let is_often = words().any(|w| says_how_often(w) || w == "generally");
     let is_definite = words().any(|w| {
         matches!(
             w,
