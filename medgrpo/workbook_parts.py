@@ -33,6 +33,8 @@ def parts_of(archive: ZipFile, path: str) -> SheetParts:
     Raises:
         ElementTree.ParseError: it is no XML.
     """
+    from openpyxl.utils import column_index_from_string
+
     found = SheetParts()
     row = 0
     with archive.open(path) as opened:
@@ -45,29 +47,20 @@ def parts_of(archive: ZipFile, path: str) -> SheetParts:
                 element.clear()
             elif kind == "c":
                 if _is_uncomputed(element) and (cell := _CELL.fullmatch(element.get("r") or "")):
-                    found.uncomputed.add((int(cell[2]), column_number(cell[1])))
+                    found.uncomputed.add((int(cell[2]), column_index_from_string(cell[1])))
                 element.clear()
             elif kind == "mergeCell" and (ends := _RANGE.fullmatch(element.get("ref") or "")):
-                first, last = column_number(ends[1]), column_number(ends[3])
+                first, last = column_index_from_string(ends[1]), column_index_from_string(ends[3])
                 found.merged[int(ends[2])].append((first, int(ends[4]), last))
     found.pictures = set(_picture_rows(archive, path))
     return found
 
 
-def column_number(letters: str) -> int:
-    """The number of a column, 1 for A."""
-    number = 0
-    for letter in letters:
-        number = 26 * number + ord(letter) - 64
-    return number
-
-
 def column_letters(number: int) -> str:
     """The letters of a column, A for 1."""
-    letters = ""
-    while number:
-        number, rest = divmod(number - 1, 26)
-        letters = chr(65 + rest) + letters
+    from openpyxl.utils import get_column_letter
+
+    letters: str = get_column_letter(number)
     return letters
 
 

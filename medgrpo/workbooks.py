@@ -213,8 +213,9 @@ class _Table:
             if right > column:
                 raise self._wrong(number, column, "is merged over several columns")
             self.begins = max(self.begins, last)
+        times = Counter(names)
         for column, name in enumerate(names, start=1):
-            if name and names.count(name) > 1:
+            if name and times[name] > 1:
                 raise self._wrong(number, column, f"is {name!r}, as another column is")
         self.header = names
 

@@ -14,7 +14,7 @@ from medgrpo.system import is_full_disk
 
 @contextmanager
 def memory_and_disk_in_words(config: RunConfig) -> Iterator[None]:
-    """Turn an out-of-memory error of torch, or a full disk, into a MedgrpoError with what to change."""
+    """Turn an out-of-memory error of torch, a full disk, or a tokenizer without the picture's token into a MedgrpoError with what to change."""
     try:
         yield
     except MedgrpoError:
