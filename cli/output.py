@@ -118,7 +118,7 @@ class Output:
 
         cells = [list(row) for row in rows]
         heads = [spoken(column) for column in columns]
-        shown = [[plain(masked(_shown(cell))) for cell in row] for row in cells]
+        shown = [[_shown(cell) for cell in row] for row in cells]
         console = Console()
         if title:
             console.print(Text(f"\n{spoken(title)}"))
@@ -168,7 +168,7 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        cells = [[masked(_shown(cell)) for cell in row] for row in rows]
+        cells = [[_shown(cell) for cell in row] for row in rows]
         heads = [spoken(column) for column in columns]
         console = Console()
         widths = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
@@ -330,8 +330,9 @@ def _broken(line: str, width: int) -> str:
 
 
 def _shown(cell: object) -> str:
+    """A cell of a table; secrets are masked, orders to a terminal shown."""
     if cell is None:
         return "–"
     if isinstance(cell, float):
         return f"{cell:.3f}" if abs(cell) < 100 else f"{cell:,.1f}"
-    return str(cell)
+    return plain(masked(str(cell)))

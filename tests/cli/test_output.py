@@ -144,3 +144,13 @@ def test_a_table_of_lines_leaves_out_what_is_spare_and_says_so(monkeypatch, caps
         assert max(map(cell_len, lines)) <= width
         told = capsys.readouterr().err
         assert told.strip().endswith(lost) if lost else not told
+
+
+@pytest.mark.parametrize("draw", ["table", "lines"])
+def test_an_order_to_the_terminal_is_shown_in_every_table(draw, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ("",) if draw == "table" else ()
+    getattr(Output(), draw)(*words, ["run", "best"], [["\x1b]0;title\x07name", 0.5], ["a\x9bb", 0.5]])
+    said = capsys.readouterr().out
+    assert "␛]0;title␇name" in said
+    assert "a\ufffdb" in said
