@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medgrpo.estimate.hardware import host_memory_gib
+from medgrpo.estimate.drivers import host_memory_gib
 from medgrpo.estimate.memory import Memory
 from medgrpo.estimate.workload import Workload
 from medgrpo.models.families import image_family
