@@ -266,6 +266,11 @@ def _as_medgrpo_error(error: Exception) -> MedgrpoError:
         for extra, (purpose, packages) in EXTRAS.items():
             if package in packages:
                 return missing_extra(package, extra, f"to {purpose}, medgrpo")
+        if package in sys.stdlib_module_names:  # Python lies where this user may not look
+            return MedgrpoError(
+                f"Python's own module {package!r} cannot be read from {sys.base_prefix}",
+                hint="give this user the right to read that folder, or install Python elsewhere",
+            )
     if (worded := refusal_of_system(error) or fault_of_input(error)) is not None:
         return worded
     return MedgrpoError(
