@@ -450,5 +450,5 @@ def test_marks_of_references_may_be_text():
     assert [counted(difficult=mark) for mark in ("1", "True", 1, True)] == [0] * 4
     with pytest.raises(ValueError, match="row 0: iscrowd of a box is 'maybe'"):
         counted(iscrowd="maybe")
-    with pytest.raises(ValueError, match="row 0: .* not finite"):
+    with pytest.raises(ValueError, match=r"row 0: .* not finite"):
         BoxMatches.of_completions([written([])], [[[0, 0, math.inf, 9]]])

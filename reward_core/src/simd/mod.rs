@@ -126,7 +126,12 @@ macro_rules! dispatch {
 pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
     dispatch!(
         pack_u8(view, threshold, out),
-        pack_rows(view, out, |bytes| scalar_mask(bytes, threshold))
+        pack_rows(
+            view,
+            out,
+            |bytes| scalar_mask(bytes, threshold),
+            |bytes| none_above(bytes, threshold)
+        )
     );
 }
 
@@ -134,7 +139,12 @@ pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
 pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
     dispatch!(
         pack_f32(view, threshold, out),
-        pack_rows(view, out, |values| scalar_where(values, |v| v > threshold))
+        pack_rows(
+            view,
+            out,
+            |values| scalar_where(values, |v| v > threshold),
+            |values| none_where(values, |v| v > threshold)
+        )
     );
 }
 
@@ -142,7 +152,12 @@ pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
 pub fn pack_f64(view: &ArrayView2<'_, f64>, threshold: f64, out: &mut Strips) {
     dispatch!(
         pack_f64(view, threshold, out),
-        pack_rows(view, out, |values| scalar_where(values, |v| v > threshold))
+        pack_rows(
+            view,
+            out,
+            |values| scalar_where(values, |v| v > threshold),
+            |values| none_where(values, |v| v > threshold)
+        )
     );
 }
 
@@ -151,10 +166,46 @@ pub fn pack_u16(view: &ArrayView2<'_, u16>, [first, last]: [u16; 2], out: &mut S
     let span = last.wrapping_sub(first);
     dispatch!(
         pack_u16(view, first, span, out),
-        pack_rows(view, out, |values| {
-            scalar_where(values, |v| v.wrapping_sub(first) <= span)
-        })
+        pack_rows(
+            view,
+            out,
+            |values| scalar_where(values, |v| v.wrapping_sub(first) <= span),
+            |values| none_where(values, |v| v.wrapping_sub(first) <= span)
+        )
     );
+}
+
+/// Whether no byte is above the threshold.
+#[inline(always)]
+fn none_above(bytes: &[u8], threshold: u8) -> bool {
+    bytes.iter().fold(0, |most, &byte| most.max(byte)) <= threshold
+}
+
+/// Whether a test holds of no value.
+#[inline(always)]
+fn none_where<T: Copy>(values: &[T], is_set: impl Fn(T) -> bool) -> bool {
+    !values.iter().fold(false, |any, &value| any | is_set(value))
+}
+
+/// Whether this processor gains from being asked for memory ahead of its use: Intel's do, AMD's lose.
+fn asks_ahead() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        !cfg!(miri) && x86::is_intel() // Miri knows no `cpuid`
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
+/// Asks for what lies some rows behind these values; farther where there is little else to do.
+#[inline(always)]
+fn ask_ahead<T>(values: &[T], is_blank: bool) {
+    #[cfg(target_arch = "x86_64")]
+    x86::ask_ahead(values, is_blank);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, is_blank);
 }
 
 /// A test on 64 values, as bits.
@@ -322,13 +373,24 @@ fn scalar_bytes(word: u64, bytes: &mut [u8; 64]) {
     }
 }
 
-/// Packs row by row with the given way to turn 64 values into a word.
+/// Packs row by row with the given ways to turn 64 values into a word, and to see that a row is background.
+///
+/// Most masks are background for the most part. Below a row of background the next one is tested as a whole, which
+/// takes a fraction of the instructions, so that the processor looks farther ahead.
 #[inline(always)]
-fn pack_rows<T: Copy>(view: &ArrayView2<'_, T>, out: &mut Strips, mask: impl Fn(&[T; 64]) -> u64) {
-    let (stride, origin) = (out.stride(), out.start(0));
+fn pack_rows<T: Copy>(
+    view: &ArrayView2<'_, T>,
+    out: &mut Strips,
+    mask: impl Fn(&[T; 64]) -> u64,
+    is_background: impl Fn(&[T]) -> bool,
+) {
+    let (stride, origin, columns) = (out.stride(), out.start(0), out.columns());
+    let written = out.rows();
     let words = out.words_within_rows();
+    let asks_ahead = asks_ahead();
     let mut gathered = Vec::new();
     let (mut top, mut bottom) = (usize::MAX, 0);
+    let mut is_blank = true;
     for (row, values) in view.outer_iter().enumerate() {
         let values = if let Some(values) = values.as_slice() {
             values
@@ -337,6 +399,17 @@ fn pack_rows<T: Copy>(view: &ArrayView2<'_, T>, out: &mut Strips, mask: impl Fn(
             gathered.extend(values.iter().copied());
             &gathered
         };
+        if asks_ahead {
+            ask_ahead(values, is_blank);
+        }
+        if is_blank && is_background(values) {
+            if written.contains(&row) {
+                for strip in 0..columns {
+                    words[origin + strip * stride + row] = 0;
+                }
+            }
+            continue;
+        }
         let (whole, rest) = values.as_chunks::<64>();
         let (mut address, mut any) = (origin + row, 0);
         for chunk in whole {
@@ -350,7 +423,8 @@ fn pack_rows<T: Copy>(view: &ArrayView2<'_, T>, out: &mut Strips, mask: impl Fn(
             words[address] = word;
             any |= word;
         }
-        if any != 0 {
+        is_blank = any == 0;
+        if !is_blank {
             top = top.min(row);
             bottom = row + 1;
         }
