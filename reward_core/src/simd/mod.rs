@@ -15,6 +15,7 @@ use crate::boxes::assignment;
 use crate::strips::{self, Strips};
 use crate::{components, overlap, surface, thinning, topology};
 use ndarray::ArrayView2;
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// An instruction set that the loops are compiled for.
@@ -260,12 +261,7 @@ pub fn overlap_f32(a: &[f32], b: &[f32], thresholds: [f32; 2]) -> [u64; 3] {
     let [above_a, above_b] = thresholds;
     dispatch!(
         overlap_f32(a, b, thresholds),
-        overlap_rows(
-            a,
-            b,
-            |values| scalar_where(values, |v| v > above_a),
-            |values| scalar_where(values, |v| v > above_b)
-        )
+        overlap_lanes::<f32, u32>(a, b, |v| v > above_a, |v| v > above_b)
     )
 }
 
@@ -275,12 +271,7 @@ pub fn overlap_f64(a: &[f64], b: &[f64], thresholds: [f64; 2]) -> [u64; 3] {
     let [above_a, above_b] = thresholds;
     dispatch!(
         overlap_f64(a, b, thresholds),
-        overlap_rows(
-            a,
-            b,
-            |values| scalar_where(values, |v| v > above_a),
-            |values| scalar_where(values, |v| v > above_b)
-        )
+        overlap_lanes::<f64, u64>(a, b, |v| v > above_a, |v| v > above_b)
     )
 }
 
@@ -290,11 +281,11 @@ pub fn overlap_u16(a: &[u16], b: &[u16], first: [u16; 2], last: u16) -> [u64; 3]
     let span = first.map(|first| last.wrapping_sub(first));
     dispatch!(
         overlap_u16(a, b, first, span),
-        overlap_rows(
+        overlap_lanes::<u16, u16>(
             a,
             b,
-            |values| scalar_where(values, |v| v.wrapping_sub(first[0]) <= span[0]),
-            |values| scalar_where(values, |v| v.wrapping_sub(first[1]) <= span[1])
+            |v| v.wrapping_sub(first[0]) <= span[0],
+            |v| v.wrapping_sub(first[1]) <= span[1]
         )
     )
 }
@@ -476,6 +467,31 @@ fn overlap_rows<T: Copy>(
     }
     if !rest_a.is_empty() {
         add(masked_rest(rest_a, mask_a), masked_rest(rest_b, mask_b));
+    }
+    counts
+}
+
+/// Counts foreground in lanes as wide as the values: no value leaves its lane before the end of a block.
+#[inline(always)]
+fn overlap_lanes<T: Copy, C: Copy + Default + From<bool> + AddAssign + Into<u64>>(
+    a: &[T],
+    b: &[T],
+    is_a: impl Fn(T) -> bool,
+    is_b: impl Fn(T) -> bool,
+) -> [u64; 3] {
+    const BLOCK: usize = 4096; // what the narrowest lanes count without an overflow
+    let mut counts = [0u64; 3];
+    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
+        let mut block = [C::default(); 3];
+        for (&x, &y) in a.iter().zip(b) {
+            let (x, y) = (is_a(x), is_b(y));
+            block[0] += C::from(x);
+            block[1] += C::from(y);
+            block[2] += C::from(x & y);
+        }
+        for (count, block) in counts.iter_mut().zip(block) {
+            *count += block.into();
+        }
     }
     counts
 }

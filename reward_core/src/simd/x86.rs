@@ -138,24 +138,24 @@ macro_rules! loops {
         $(#[$features])?
         pub fn overlap_f32(a: &[f32], b: &[f32], thresholds: [f32; 2]) -> [u64; 3] {
             let [above_a, above_b] = thresholds;
-            overlap_rows(a, b, |x| above_f32(x, above_a), |x| above_f32(x, above_b))
+            overlap_lanes::<f32, u32>(a, b, |x| x > above_a, |x| x > above_b)
         }
 
         /// Foreground of a, of b, and of both.
         $(#[$features])?
         pub fn overlap_f64(a: &[f64], b: &[f64], thresholds: [f64; 2]) -> [u64; 3] {
             let [above_a, above_b] = thresholds;
-            overlap_rows(a, b, |x| above_f64(x, above_a), |x| above_f64(x, above_b))
+            overlap_lanes::<f64, u64>(a, b, |x| x > above_a, |x| x > above_b)
         }
 
         /// Numbers from `first` on, `span` more at most, of a, of b, and of both.
         $(#[$features])?
         pub fn overlap_u16(a: &[u16], b: &[u16], first: [u16; 2], span: [u16; 2]) -> [u64; 3] {
-            overlap_rows(
+            overlap_lanes::<u16, u16>(
                 a,
                 b,
-                |x| within_u16(x, first[0], span[0]),
-                |x| within_u16(x, first[1], span[1]),
+                |x| x.wrapping_sub(first[0]) <= span[0],
+                |x| x.wrapping_sub(first[1]) <= span[1],
             )
         }
 
@@ -210,7 +210,9 @@ fn word_of<T, const N: usize>(values: &[T; 64], bits: impl Fn(&[T; N]) -> u64) -
 
 /// Every x86-64 processor.
 pub mod sse2 {
-    use super::super::{none_above, none_where, overlap_rows, pack_rows, unpack_rows};
+    use super::super::{
+        none_above, none_where, overlap_lanes, overlap_rows, pack_rows, unpack_rows,
+    };
     use super::word_of;
     use crate::boxes::assignment;
     use crate::strips::{self, Strips};
@@ -308,7 +310,9 @@ pub mod sse2 {
 
 /// Haswell, Zen and later.
 pub mod avx2 {
-    use super::super::{none_above, none_where, overlap_rows, pack_rows, unpack_rows};
+    use super::super::{
+        none_above, none_where, overlap_lanes, overlap_rows, pack_rows, unpack_rows,
+    };
     use super::word_of;
     use crate::boxes::assignment;
     use crate::strips::{self, Strips};
@@ -535,7 +539,9 @@ pub mod avx2 {
 
 /// Ice Lake, Zen 4 and later.
 pub mod avx512 {
-    use super::super::{none_above, none_where, overlap_rows, pack_rows, unpack_rows};
+    use super::super::{
+        none_above, none_where, overlap_lanes, overlap_rows, pack_rows, unpack_rows,
+    };
     use super::word_of;
     use crate::boxes::assignment;
     use crate::strips::{self, Strips};
