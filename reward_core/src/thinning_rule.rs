@@ -28,94 +28,10 @@ pub const REMOVED: [&[u8]; 2] = [
     ],
 ];
 
-/// Which pixels the first pass removes: 35 nodes, 64 gates, order ne e s sw nw w n se.
+/// Which pixels the first pass removes, in 31 gates of two inputs.
 #[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours
 #[inline(always)]
 pub fn first_pass<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
-    let t2 = !se;
-    let t3 = se;
-    let t4 = n & t2;
-    let t5 = !n & t2;
-    let t6 = !n & t3;
-    let t7 = n;
-    let t8 = w & t4;
-    let t9 = w & t2;
-    let t10 = w & t5;
-    let t11 = w;
-    let t12 = !w & t4;
-    let t13 = !w & t5;
-    let t14 = !w & t6;
-    let t15 = !w;
-    let t16 = t8 ^ (nw & (t8 ^ t4));
-    let t17 = t8 ^ (nw & (t8 ^ t9));
-    let t18 = t6 ^ (nw & (t6 ^ t11));
-    let t19 = !nw & t13;
-    let t20 = !nw & t14;
-    let t21 = nw & t8;
-    let t22 = t15 ^ (nw & (t15 ^ t7));
-    let t23 = t16 ^ (sw & (t16 ^ t17));
-    let t24 = t10 ^ (sw & (t10 ^ t18));
-    let t25 = !sw & t12;
-    let t26 = t19 ^ (sw & (t19 ^ t20));
-    let t27 = t4 ^ (sw & (t4 ^ t8));
-    let t28 = sw & t21;
-    let t29 = t22 ^ (sw & (t22 ^ t21));
-    let t30 = t23 ^ (s & (t23 ^ t24));
-    let t31 = t25 ^ (s & (t25 ^ t26));
-    let t32 = t27 ^ (s & (t27 ^ t28));
-    let t33 = t29 ^ (s & (t29 ^ t20));
-    let t34 = t30 ^ (e & (t30 ^ t31));
-    let t35 = t32 ^ (e & (t32 ^ t33));
-    let t36 = t34 ^ (ne & (t34 ^ t35));
-    t36
-}
-
-/// Which pixels the second pass removes: 35 nodes, 62 gates, order n ne w sw se e s nw.
-#[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours
-#[inline(always)]
-pub fn second_pass<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
-    let t2 = !nw;
-    let t3 = nw;
-    let t4 = s & t2;
-    let t5 = s;
-    let t6 = !s & t2;
-    let t7 = !s & t3;
-    let t8 = e & t4;
-    let t9 = e & t2;
-    let t10 = !e & t4;
-    let t11 = !e;
-    let t12 = e & t6;
-    let t13 = !e & t6;
-    let t14 = !e & t7;
-    let t15 = e;
-    let t16 = t8 ^ (se & (t8 ^ t9));
-    let t17 = t11 ^ (se & (t11 ^ t5));
-    let t18 = se & t9;
-    let t19 = se & t8;
-    let t20 = !se & t13;
-    let t21 = !se & t14;
-    let t22 = t7 ^ (se & (t7 ^ t15));
-    let t23 = t16 ^ (sw & (t16 ^ t4));
-    let t24 = t10 ^ (sw & (t10 ^ t17));
-    let t25 = t18 ^ (sw & (t18 ^ t8));
-    let t26 = sw & t19;
-    let t27 = !sw & t12;
-    let t28 = t20 ^ (sw & (t20 ^ t21));
-    let t29 = t22 ^ (sw & (t22 ^ t19));
-    let t30 = t23 ^ (w & (t23 ^ t24));
-    let t31 = t25 ^ (w & (t25 ^ t26));
-    let t32 = t27 ^ (w & (t27 ^ t28));
-    let t33 = t29 ^ (w & (t29 ^ t21));
-    let t34 = t30 ^ (ne & (t30 ^ t31));
-    let t35 = t32 ^ (ne & (t32 ^ t33));
-    let t36 = t34 ^ (n & (t34 ^ t35));
-    t36
-}
-
-/// The first pass in 31 gates of two inputs: fewer, where three do not fold into one.
-#[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours
-#[inline(always)]
-pub fn first_pass_short<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
     let t8 = !se & n;
     let t9 = e | t8;
     let t10 = !e & nw;
@@ -150,10 +66,10 @@ pub fn first_pass_short<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w
     t38
 }
 
-/// The second pass in 28 gates of two inputs: fewer, where three do not fold into one.
+/// Which pixels the second pass removes, in 28 gates of two inputs.
 #[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours
 #[inline(always)]
-pub fn second_pass_short<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
+pub fn second_pass<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
     let t8 = s ^ w;
     let t9 = !nw & s;
     let t10 = !n & s;

@@ -633,7 +633,6 @@ pub mod avx512 {
 
     impl thinning::Hands for Hands {
         type Rows = u64;
-        const FOLDS_THREE: bool = true;
 
         #[inline(always)]
         fn nonzero(bytes: &[u8; 64]) -> u64 {
