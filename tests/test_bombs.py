@@ -192,6 +192,28 @@ class Tokenizer:
         ("{% set a = 'x' * 999 * 999 %}{{ a }}", "multiplies products"),
         ("{{ 9 ** 9 ** 9 }}", "takes powers"),
         ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "takes longer"),
+        (
+            "{% set n = namespace(s='x') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+            "MiB of memory",
+        ),
+        (
+            "{% set n = namespace(s=[1]) %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}",
+            "MiB of memory|takes longer",
+        ),
+        (
+            "{% set n = namespace(s=7) %}{% for i in range(60) %}{% set n.s = n.s * n.s %}{% endfor %}",
+            "takes longer",
+        ),
+        ("{{ 'x'|center(10000000000) }}", "MiB of memory"),
+        ("{{ 'x'.ljust(2000000) }}", "writes 2,000,000 characters"),
+        (
+            "{% for m in messages %}{% if m.role == 'system' %}{{ 'x'.zfill(10000000000) }}{% endif %}{% endfor %}",
+            "MiB of memory",
+        ),
+        (
+            "{% if messages[0].content is not string %}{{ 'x'.ljust(10000000000) }}{% endif %}",
+            "MiB of memory",
+        ),
     ],
 )
 def test_a_chat_template_that_explodes_is_refused(template, words, monkeypatch):
