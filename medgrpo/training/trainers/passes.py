@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.passes import SHARE_OF_FREE, bytes_of_a_token, tokens_of_a_pass
+from medgrpo.config.sharing import shares_weights
 from medgrpo.methods import METHODS
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def whole_groups(plan: StagePlan, config: RunConfig, model: Any, longest_prompt:
         return plan
     usual = plan.per_device_train_batch_size * (longest_prompt + longest)
     # Processes whose passes differ would wait for each other for good.
-    fitting = min(gathered(tokens_that_fit(model, config)))
-    budget = config.engine.tokens_per_pass or tokens_of_a_pass(usual, fitting)
+    fitting = gathered(tokens_that_fit(model, config))
+    shared_out = shares_weights(config.launch, len(fitting))
+    budget = config.engine.tokens_per_pass or tokens_of_a_pass(usual, min(fitting), shared_out=shared_out)
     rows = rows_of_pass(budget, longest_prompt, longest, group=group, groups=share // group)
     return replace(plan, per_device_train_batch_size=rows, gradient_accumulation_steps=share // rows)
 
