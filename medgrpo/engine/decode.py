@@ -229,10 +229,11 @@ class _State:
         import torch
 
         seen = self._is_key[:, None, None, : self._cache.seen]
-        columns = torch.arange(seen.shape[-1], device=seen.device)
+        columns, place = torch.arange(seen.shape[-1], device=seen.device), self._cache.place
+        assert place is not None
         return by_layer(
             self._text,
-            lambda window: seen if window is None else seen & (columns > self._cache.place - window),
+            lambda window: seen if window is None else seen & (columns > place - window),
         )
 
     def run(self) -> None:
