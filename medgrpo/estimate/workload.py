@@ -36,6 +36,7 @@ class Workload:
     Attributes:
         image_tokens: language-model tokens of a prompt's pictures, after the 2×2 merge, on average over the rows; 0 for text.
         largest_image_tokens: of the prompt that has most; None: all have as many.
+        images: pictures of a prompt, which share its tokens.
         gpus: GPUs that share a step.
         dead_share: groups without spread in each round of dynamic sampling, as a share.
         text_tokens: of a prompt, beside its image; None: `TEXT_TOKENS`.
@@ -53,6 +54,7 @@ class Workload:
     rows: int
     image_tokens: int
     largest_image_tokens: int | None = None
+    images: int = 1
     dead_share: float = DEAD_SHARE
     text_tokens: int | None = None
     completion_share: float = COMPLETION_SHARE
