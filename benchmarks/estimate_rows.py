@@ -3,12 +3,13 @@
     python benchmarks/random_model.py PROCESSOR model-3b
     python benchmarks/estimate_rows.py CASES.json --models MODELS --results rows.jsonl
 
-CASES.json is a list of `{"name", "model", "size", "set", "steps", "pair_tokens", "together", "limit_share", "probe", "gpus"}`:
-MODELS/model-<model> is trained with these settings for `steps` steps on pictures of `size` px (or of several sizes in turn).
+CASES.json is a list of `{"name", "model", "size", "set", "steps", "pair_tokens", "together", "limit_share", "probe", "gpus", "needs"}`:
+a group that needs more seconds than are left is left out (`needs`). MODELS/model-<model> is trained with these settings for `steps` steps on pictures of `size` px (or of several sizes in turn).
 Each row says beside it what `estimate-time` expects, computed before the run. `probe` first asks `estimate-time --probe`.
 Cases with the same `together` share one process and one vLLM; every other one has a process of its own. `limit_share` limits
 torch to so much of the expected peak, and the row says whether the run ended in an out-of-memory error. With `--beside` these load
-while another case trains; only one trains at a time. A JSON line for each, as it ends.
+while another case trains; only one trains at a time. A JSON line for each, as it ends. After `--stop` seconds, or where this
+process is ended, the processes of the cases are ended with it.
 """
 
 import argparse
@@ -17,13 +18,15 @@ import gc
 import itertools
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import time
 import traceback
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import ClassVar
 
 os.environ.setdefault(
     "PYTORCH_NVML_BASED_CUDA_CHECK", "1"
@@ -114,15 +117,39 @@ def run_case(case: dict, arguments: argparse.Namespace) -> dict:
 def probe(config, case: dict, data: Path) -> dict:
     """What `estimate-time --probe` says."""
     from medgrpo.estimate.estimate import Facts
-    from medgrpo.training.probe import measure
+    from medgrpo.training import probe as probing
 
-    found = measure(config, Facts(model=config.model.path, data=data, gpus=case.get("gpus", 1)))
+    kept, original, begin = [], probing._train, time.perf_counter()
+
+    def train(*args, **kwargs):
+        entries, peak = original(*args, **kwargs)
+        kept.extend(entries)
+        return entries, peak
+
+    probing._train = train
+    try:
+        facts = Facts(model=config.model.path, data=data, gpus=case.get("gpus", 1))
+        found = probing.measure(config, facts)
+    finally:
+        probing._train = original
     return {
         **found["probe"],
         "each": found["probe"]["s_per_prompt"],
         "s_per_prompt": round(found["s_per_prompt"], 4),
         "gib": round(found["memory_gib"]["peak"], 2),
+        "wall_s": round(time.perf_counter() - begin, 1),
+        "log": [figures_of(entry) for entry in kept],
     }
+
+
+def figures_of(entry: dict) -> dict:
+    """The figures of a step's line in the log that say where its time went."""
+    kept = {
+        name: value
+        for name, value in entry.items()
+        if name.startswith("time/") or name in ("s_per_prompt", "num_tokens", "completions/mean_length")
+    }
+    return {name: round(value, 4) for name, value in kept.items() if value is not None}
 
 
 def train_case(case: dict, config, arguments: argparse.Namespace, held: float) -> dict:
@@ -142,6 +169,7 @@ def train_case(case: dict, config, arguments: argparse.Namespace, held: float) -
     row = {
         "s_per_prompt": round(statistics.median(one["s_per_prompt"] for one in kept), 4),
         "each": [round(one["s_per_prompt"], 3) for one in steps],
+        "log": [figures_of(one) for one in steps],
         "phases_s": {
             phase: round(statistics.median(one.get(f"time/{phase}", 0.0) for one in kept), 4)
             for phase in PHASES
@@ -172,8 +200,12 @@ def dataset_of(case: dict, arguments: argparse.Namespace) -> Path:
     return data
 
 
+def runs_of(case: dict) -> int:
+    return 2 if case.get("probe") else 1
+
+
 def one_vllm(cases: list[dict]):
-    if cases[0].get("set", {}).get("rollout.engine") != "vllm" or len(cases) == 1:
+    if cases[0].get("set", {}).get("rollout.engine") != "vllm" or sum(runs_of(case) for case in cases) == 1:
         return nullcontext()
     import grpo_side_by_side
 
@@ -181,7 +213,7 @@ def one_vllm(cases: list[dict]):
 
 
 def in_child(cases: list[dict], arguments: argparse.Namespace) -> None:
-    left = sum(2 if case.get("probe") else 1 for case in cases)
+    left = sum(runs_of(case) for case in cases)
     lock = (arguments.work / "training.lock").open("w")
     one_trains_at_a_time(lock, arguments.work, left)
     with one_vllm(cases):
@@ -228,6 +260,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("estimate-rows"))
     parser.add_argument("--rows", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=1e9, help="start no case after so many")
+    parser.add_argument("--stop", type=float, default=1e9, help="end what still runs after so many")
     parser.add_argument(
         "--beside", action="store_true", help="load cases of limited memory while others train"
     )
@@ -241,6 +274,17 @@ def main() -> None:
     if arguments.worker:
         work(arguments)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit("no time is left: what still runs is ended"))
+    signal.setitimer(signal.ITIMER_REAL, min(arguments.stop, 1e6))
+    try:
+        all_cases(arguments)
+    finally:
+        for one in Worker.all:
+            one.end()
+
+
+def all_cases(arguments: argparse.Namespace) -> None:
     begin = time.perf_counter()
     cases = json.loads(arguments.cases.read_text())
     groups = [
@@ -260,10 +304,13 @@ def main() -> None:
             before
         ) in running:  # vLLM measures the memory that is free, and what loads beside a run slows it down
             before.wait(to_end=uses_vllm or is_timed)
+        for before in running:
+            if before.is_done:
+                before.end()  # what it left running holds memory
         running = [one for one in running if not one.is_done]
         for before in running[:-1]:
             before.wait(to_end=True)
-        if time.perf_counter() - begin > arguments.seconds:
+        if time.perf_counter() - begin > arguments.seconds - part[0].get("needs", 0):
             print(f"left out for want of time: {[case['name'] for case in part]}", flush=True)
             continue
         worker = waiting.pop(0)
@@ -275,8 +322,6 @@ def main() -> None:
     for one in running:
         one.wait(to_end=True)
     print(f"… {time.perf_counter() - begin:.0f} s", flush=True)
-    for one in waiting:
-        one.process.kill()
 
 
 AHEAD = 1
@@ -286,16 +331,24 @@ AHEAD = 1
 class Worker:
     """A process of its own for one group of cases: CUDA does not survive a fork."""
 
+    all: ClassVar[list["Worker"]] = []
+
     def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, *sys.argv, "--worker"], stdin=subprocess.PIPE, text=True
+            [sys.executable, *sys.argv, "--worker"], stdin=subprocess.PIPE, text=True, start_new_session=True
         )
+        self.all.append(self)
         self._sign = folder / f"last-{self.process.pid}"
 
     def give(self, part: list[dict]) -> None:
         """Hand it its cases."""
         self.process.stdin.write(json.dumps(part) + "\n")
         self.process.stdin.flush()
+
+    def end(self) -> None:
+        """End it, with every process that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     @property
     def is_done(self) -> bool:

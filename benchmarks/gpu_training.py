@@ -9,7 +9,10 @@ The images are noise and the weights random: completions run to their limit, whi
 """
 
 import argparse
+import contextlib
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -84,6 +87,18 @@ def letters(completions: list, **_: object) -> list[float]:
     return [sum(c.isascii() and c.isalpha() for c in text) / max(1, len(text)) for text in texts]
 
 
+def run_whole(command: list[str]) -> tuple[int, str]:
+    """Exit code and standard output of a command; it and its processes end with this one, or they would hold the GPU."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    child = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        printed = child.communicate()[0]
+        return child.returncode, printed
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
@@ -136,10 +151,10 @@ def main() -> None:
     command += ["--deepspeed", arguments.deepspeed] if arguments.deepspeed else []
     command += ["--fsdp"] if arguments.fsdp else []
     start = time.perf_counter()
-    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
+    code, printed = run_whole(command)
     wall = time.perf_counter() - start
-    if done.returncode:
-        sys.exit(f"training failed after {wall:.0f} s: {done.stdout[-2000:]}")
+    if code:
+        sys.exit(f"training failed after {wall:.0f} s: {printed[-2000:]}")
     entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     info = json.loads((run / "training_info.json").read_text())
     keys = (

@@ -64,7 +64,7 @@ def doctor(
 
     import medgrpo
     from medgrpo import _reward_core
-    from medgrpo.estimate.hardware import installed_gpus
+    from medgrpo.estimate.drivers import installed_gpus
     from medgrpo.install import how_to_install
 
     out = Output(as_json=as_json, quiet=quiet)

@@ -211,15 +211,7 @@ def main(arguments: list[str] | None = None) -> None:
         if os.environ.get("MEDGRPO_DEBUG") == "1":
             sys.excepthook = _show_trace
             raise
-        worded = _as_medgrpo_error(error)
-        if isinstance(worded, UsageError):
-            from medgrpo.cli.mistakes import with_next_step
-
-            worded = with_next_step(worded, arguments)
-        elif arguments:
-            from medgrpo.cli.mistakes import of_another_kind
-
-            worded.hint = of_another_kind(arguments[0], arguments[1:], worded.problem) or worded.hint
+        worded = _advised(_as_medgrpo_error(error), arguments)
         if folder := os.environ.get(
             "MEDGRPO_FAILURES"
         ):  # one of several processes: whoever started them says it once
@@ -236,6 +228,22 @@ def main(arguments: list[str] | None = None) -> None:
             if "--json" in arguments:
                 print(json.dumps({"error": {"problem": "stopped", "expected": None, "hint": None}}))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _advised(error: MedgrpoError, arguments: list[str]) -> MedgrpoError:
+    """The error, with what to type instead where the line shows it.
+
+    Advice looks at what the line names, and may meet there what the command met: a name too long for any file, a home of
+    nobody. An error without advice is still the error.
+    """
+    from medgrpo.cli.mistakes import of_another_kind, with_next_step
+
+    with suppress(Exception):
+        if isinstance(error, UsageError):
+            return with_next_step(error, arguments)
+        if arguments:
+            error.hint = of_another_kind(arguments[0], arguments[1:], error.problem) or error.hint
+    return error
 
 
 def _show_trace(*error: Any) -> None:
@@ -258,6 +266,11 @@ def _as_medgrpo_error(error: Exception) -> MedgrpoError:
         for extra, (purpose, packages) in EXTRAS.items():
             if package in packages:
                 return missing_extra(package, extra, f"to {purpose}, medgrpo")
+        if package in sys.stdlib_module_names:  # Python lies where this user may not look
+            return MedgrpoError(
+                f"Python's own module {package!r} cannot be read from {sys.base_prefix}",
+                hint="give this user the right to read that folder, or install Python elsewhere",
+            )
     if (worded := refusal_of_system(error) or fault_of_input(error)) is not None:
         return worded
     return MedgrpoError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def refused(error: Any) -> UsageError:
         kind = "N" if re.search(r" (int|float)", problem) else "VALUE"
         hint = f"{parameter.opts[0]} {kind}"
     if hint is None and (extra := re.search(r"extra arguments?(?:\(s\))? \((.*)\)", problem, re.DOTALL)):
-        hint = _meant_by(extra[1], command)
+        with suppress(OSError, ValueError, RuntimeError):  # a name that no file can have
+            hint = _meant_by(extra[1], command)
     if hint is None and (lost := re.match(r"Option '(--[\w-]+)' requires an argument", problem)):
         hint = {"--resume": "--resume auto, or --resume RUN"}.get(lost[1], f"{lost[1]} VALUE")
     if hint is None and (word := re.match(r"No such command '(.*)'", problem)) and command is not None:

@@ -59,7 +59,7 @@ def is_full_disk(error: BaseException) -> bool:
 def refusal_of_system(error: BaseException) -> MedgrpoError | None:
     """The error in words, where the system refused something; None elsewhere."""
     halves = (one for one in chain_of(error) if isinstance(one, UnicodeEncodeError))
-    return next(map(_half_a_character, halves), None) or _refused(error)
+    return next(map(_half_a_character, halves), None) or _refused(error) or _no_name(error)
 
 
 def _refused(error: BaseException) -> MedgrpoError | None:
@@ -77,6 +77,22 @@ def _refused(error: BaseException) -> MedgrpoError | None:
     return next(
         (file_error(one) for one in chain_of(error) if isinstance(one, OSError) and one.filename), None
     )
+
+
+def _no_name(error: BaseException) -> MedgrpoError | None:
+    """A name that no file can have: with a zero in it, or in the home of nobody."""
+    said = " ".join(str(one) for one in chain_of(error) if isinstance(one, ValueError | RuntimeError))
+    if "embedded null" in said:
+        return MedgrpoError(
+            "a name holds the character zero, which no file name can", expected="the name of a file or folder"
+        )
+    if "Could not determine home directory" in said:
+        return MedgrpoError(
+            "a name begins with ~, and there is no such home",
+            expected="~/… for your own home",
+            hint="write the whole path",
+        )
+    return None
 
 
 def _half_a_character(error: UnicodeEncodeError) -> MedgrpoError | None:

@@ -25,6 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "security.md"
+INSIDE = "2"
+"""Processes at once within an area that can."""
 BEGIN, END = "<!-- attack table: python -m tests.attack --write -->", "<!-- end of the attack table -->"
 
 
@@ -76,7 +78,7 @@ def module(name: str, *words: str) -> Callable[[], Result]:
 
     def run() -> Result:
         with tempfile.TemporaryDirectory() as folder:
-            given = [word.format(folder=folder) for word in words]
+            given = [word.format(folder=folder, jobs=INSIDE) for word in words]
             path = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
             code, out, errors, cpu_s = ended(
                 [sys.executable, "-m", f"tests.{name}", *given], {"PYTHONPATH": path}
@@ -114,17 +116,18 @@ AREAS: dict[str, tuple[str, Callable[[], Result]]] = {
     "rows": ("odd values in fields of rows, odd files", rows),
     "artefacts": ("odd values in models, adapters, datasets, runs", module("planted", "--every", "3")),
     "strange": ("odd pictures, checkpoints, earlier evaluations, named files, calls, rewards", module("strange", "--every", "3")),
-    "unforeseen": ("settings, sources, pictures, models, servers, streams, limits that nobody had thought of before", module("unforeseen", "--every", "3")),
+    "unforeseen": ("settings, sources, pictures, models, servers, streams, limits that nobody had thought of before", module("unforeseen", "--every", "3", "--jobs", "{jobs}")),
     "servers": ("odd replies of a server; files of one evaluation", suite("tests/generation/test_server.py", "tests/evaluation/test_outputs_together.py")),
     "fuzz": ("mutated files, 13 parsers, 20 s each", module("fuzz", "--seconds", "20")),
     "unicode": ("all of Unicode through every form", suite("tests/test_unicode.py")),
     "kills": ("signals to every command, then called again", module("interrupted", "--kills", "100")),
     "kills of training": ("signals inside of SFT and GRPO steps, then resumed bit for bit", module("training.killing", "{folder}", "--kills", "10")),
-    "disks": ("disks that fill up, every command", module("interrupted", "--disks", "6")),
+    "disks": ("disks that fill up, every command", module("interrupted", "--disks", "6", "--jobs", "{jobs}")),
     "system": ("what the system refuses", suite("tests/test_system_errors.py", "tests/models/test_merge_again.py")),
     "growth": ("twice the rows, at most 2.3 times the work", suite("tests/test_scaling.py")),
 }  # fmt: skip
 """Short name → what is attacked, and how."""
+LONG = ("flow", "disks", "unforeseen", "kills of training", "kills", "artefacts", "fuzz", "bombs")
 
 
 def here() -> str:
@@ -149,6 +152,9 @@ def all_attacked(chosen: list[str], jobs: int, file: Path | None) -> dict[str, R
     before = json.loads(file.read_text("utf-8")) if file is not None and file.is_file() else {}
     results = {name: Result(**before[name]) for name in AREAS if name in before}
     waiting = [name for name in chosen if name not in results]
+    waiting.sort(
+        key=lambda name: name not in LONG
+    )  # the long ones first, so that none of them is alone at the end
     with ThreadPoolExecutor(jobs) as pool:
         for done in as_completed({pool.submit(lambda one=name: (one, attacked(one))) for name in waiting}):
             name, result = done.result()

@@ -269,10 +269,12 @@ def fuzz_all(
         for name, (seeds, parse) in parsers(place).items():
             if only and name not in only:
                 continue
+            began = time.process_time()
             count, found = fuzzed(
                 name, seeds, parse, seconds, random.randrange(10**6) if start is None else start
             )
-            print(f"{name}: {count} tries, {len(found)} faults", flush=True)
+            took = time.process_time() - began
+            print(f"{name}: {count} tries, {len(found)} faults, {took:.0f} s of CPU", flush=True)
             for one in found:
                 print(f"  {one}", flush=True)
             tries, faults = tries + count, faults + found

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.training.killing import FILE_EVENTS
@@ -203,48 +204,47 @@ def kill_commands(folder: Path, *, kills: int, seed: int = 0, only: tuple[str, .
     raise AssertionError("nothing could be killed")
 
 
-def fill_disks(folder: Path, *, sizes: int = 8, only: tuple[str, ...] = ()) -> tuple[int, list[str]]:
+def fill_disks(
+    folder: Path, *, sizes: int = 8, only: tuple[str, ...] = (), jobs: int = 1
+) -> tuple[int, list[str]]:
     """Each command on real disks of growing size, from next to nothing to what it needs: tries, and what went wrong."""
     world = world_at(folder / "world")
-    tries, wrong = 0, []
-    for name, words in commands(world).items():
-        if only and name not in only:
-            continue
-        room = folder / "room"
-        room.mkdir(exist_ok=True)
-        call = " ".join(
-            f"'{word}'" for word in (sys.executable, "-m", "medgrpo.cli.main", *words(room), "--quiet")
+    (folder / "room").mkdir(exist_ok=True)
+    chosen = {name: words for name, words in commands(world).items() if not only or name in only}
+    with ThreadPoolExecutor(jobs) as pool:  # each process sees disks of its own at the same place
+        found = pool.map(lambda name: filled(folder, name, chosen[name](folder / "room"), sizes), chosen)
+        wrong = [one for faults in found for one in faults]
+    return sizes * len(chosen), wrong
+
+
+def filled(folder: Path, name: str, words: tuple[str, ...], sizes: int) -> list[str]:
+    """One command on disks of so many sizes: what went wrong."""
+    room, wrong = folder / "room", []
+    call = " ".join(f"'{word}'" for word in (sys.executable, "-m", "medgrpo.cli.main", *words, "--quiet"))
+    needed = _kib(call, room)
+    for part in range(sizes):
+        size = max(4, int(needed * part / sizes))
+        script = (
+            f"cd '{folder}' && mount -t tmpfs -o size={size}k none '{room}' || exit 77\n{call}; first=$?\n"
+            f"mount -o remount,size=1g '{room}'; {call}; echo \"codes $first $?\"; find '{room}' -name '.*.partial' -newer '{folder}/world'"
         )
-        needed = _kib(call, room)
-        for part in range(sizes):
-            size = max(4, int(needed * part / sizes))
-            script = (
-                f"cd '{folder}' && mount -t tmpfs -o size={size}k none '{room}' || exit 77\n{call}; first=$?\n"
-                f"mount -o remount,size=1g '{room}'; {call}; echo \"codes $first $?\"; find '{room}' -name '.*.partial' -newer '{world}'"
+        done = _in_namespace(script)
+        if done.returncode == 77:
+            raise OSError(f"no private mounts here: {done.stderr[-200:]}")
+        codes = next(line for line in done.stdout.splitlines() if line.startswith("codes ")).split()[1:]
+        left = [line for line in done.stdout.splitlines() if line.endswith(".partial")]
+        is_worded = codes[0] == "0" or (
+            ("error: " in done.stderr and "full" in done.stderr) or "room" in done.stderr
+        )
+        is_bug = "looks like a bug" in done.stderr or "Traceback" in done.stderr
+        is_whole = codes[1] == "0" or (codes[0] == "0" and codes[1] == "2")
+        if codes[0] not in "012" or is_bug or not is_worded or not is_whole or left:
+            wrong.append(
+                f"{name} on {size} KiB of {needed}: exits {codes}, left {left}: {done.stderr[-600:]}"
             )
-            done = _in_namespace(script)
-            if done.returncode == 77:
-                raise OSError(f"no private mounts here: {done.stderr[-200:]}")
-            tries += 1
-            codes = next(line for line in done.stdout.splitlines() if line.startswith("codes ")).split()[1:]
-            left = [line for line in done.stdout.splitlines() if line.endswith(".partial")]
-            is_worded = codes[0] == "0" or (
-                ("error: " in done.stderr and "full" in done.stderr) or "room" in done.stderr
-            )
-            is_fine = (
-                codes[0] in "012"
-                and "looks like a bug" not in done.stderr
-                and "Traceback" not in done.stderr
-                and is_worded
-            )
-            is_whole = codes[1] == "0" or (codes[0] == "0" and codes[1] == "2")
-            if not (is_fine and is_whole) or left:
-                wrong.append(
-                    f"{name} on {size} KiB of {needed}: exits {codes}, left {left}: {done.stderr[-600:]}"
-                )
-                print(wrong[-1], flush=True)
-        print(f"{name}: {sizes} disks up to {needed} KiB", flush=True)
-    return tries, wrong
+            print(wrong[-1], flush=True)
+    print(f"{name}: {sizes} disks up to {needed} KiB", flush=True)
+    return wrong
 
 
 def _kib(call: str, room: Path) -> int:
@@ -269,6 +269,7 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--disks", type=int, default=0, help="sizes of disk for each command")
+    parser.add_argument("--jobs", type=int, default=1, help="commands at once, for --disks")
     parser.add_argument("--only", action="append", default=[])
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -282,6 +283,8 @@ if __name__ == "__main__":
                 )
             )
         if options.disks:
-            count, faults = fill_disks(Path(name) / "disks", sizes=options.disks, only=tuple(options.only))
+            count, faults = fill_disks(
+                Path(name) / "disks", sizes=options.disks, only=tuple(options.only), jobs=options.jobs
+            )
             print(f"{count} disks, {len(faults)} faults")
             sys.exit(bool(faults))

@@ -8,18 +8,23 @@ STREAM_TOKENS = 1.4
 MANY_TOKENS = 8_192
 """With fewer a GPU waits for its kernels to be launched: on an H200 a pass of 3,300 tokens took .40 s, one of 6,700 .39,
 13,400 .63. With more than these a pass of small pictures takes more memory than TRL's."""
+MANY_TOKENS_SHARED_OUT = 32_768
+"""The same where the weights are shared out (ZeRO-3, FSDP): each pass gathers them three times, so that on two H200s four
+passes of two prompts took two to four times as long as with whole weights."""
 SHARE_OF_FREE = 0.5
 """Of the memory that weights, optimiser and vLLM leave, what a pass may take."""
 
 
-def tokens_of_a_pass(usual: int, fitting: int) -> int:
+def tokens_of_a_pass(usual: int, fitting: int, *, shared_out: bool = False) -> int:
     """Most tokens of a pass where the user does not say (`engine.tokens_per_pass`).
 
     Args:
         usual: tokens of the pass that TRL would take.
         fitting: as many as fit into the free memory; 0 where it is not known, as on a CPU.
+        shared_out: whether each pass gathers the weights from other processes.
     """
-    return max(int(STREAM_TOKENS * usual), min(MANY_TOKENS, fitting))
+    many = MANY_TOKENS_SHARED_OUT if shared_out else MANY_TOKENS
+    return max(int(STREAM_TOKENS * usual), min(many, fitting))
 
 
 def bytes_of_a_token(layers: int, hidden: int, intermediate: int) -> float:

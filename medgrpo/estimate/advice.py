@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -98,8 +99,59 @@ def advise(
         if worth:
             advice.append(entry)
     if short:
+        if not any(one.fits for one in advice) and (several := several_together(config, facts, before)):
+            then = Memory(several[1])
+            saves_hours = factor * (now - sum(hours(several[1])))
+            saves_gib = (memory.peak - then.peak) / GIB
+            advice.append(Advice(several[0].typed, saves_hours, saves_gib, several[0].costs, then.fits))
         return sorted(advice, key=lambda one: not one.fits)[:MOST]
     return sorted(advice, key=lambda one: -one.saves_hours)[:MOST]
+
+
+def several_together(config: RunConfig, facts: Facts, before: Workload) -> tuple[Change, Workload] | None:
+    """Two or three changes on the GPUs that are there with which the run fits, each the one that leaves least; None: no such.
+
+    Only what does the same training in less memory: no fewer or shorter completions and no smaller pictures.
+    """
+    chosen: list[Change] = []
+    work = before
+    for _ in range(MOST_TOGETHER):
+        tried = []
+        for change in _same_training(work):
+            joined = _joined([*chosen, change])
+            if (after := applied(config, facts, joined)) is not None:
+                tried.append((Memory(after), change))
+        if not tried:
+            return None
+        best, change = min(tried, key=lambda pair: (not pair[0].fits, pair[0].peak))
+        if best.peak >= Memory(work).peak and not best.fits:
+            return None
+        chosen.append(change)
+        work = replace(before, config=best.work.config)
+        if best.fits:
+            joined = _joined(chosen)
+            after = applied(config, facts, joined)
+            return None if after is None else (joined, after)
+    return None
+
+
+MOST_TOGETHER = 3
+
+
+def _same_training(work: Workload) -> Iterator[Change]:
+    for change in (*_free(work), *(() if work.gpu.is_cpu else _of_sampling(work)), *_of_training(work)):
+        if not change.gpus and "training.num_iterations" not in change.settings:
+            yield change
+
+
+def _joined(changes: list[Change]) -> Change:
+    """One change of several: of a setting that two of them make the later counts."""
+    words: dict[str, str] = {}
+    for change in changes:
+        for option, value in re.findall(r"(--\S+) (\S+)", change.typed):
+            words[value.partition("=")[0] if option == "--set" else option] = f"{option} {value}"
+    settings = {key: value for change in changes for key, value in change.settings.items()}
+    return Change(" ".join(words.values()), "; ".join(change.costs for change in changes), settings)
 
 
 def applied(config: RunConfig, facts: Facts, change: Change) -> Workload | None:
@@ -163,6 +215,8 @@ def _free(work: Workload) -> Iterator[Change]:
             passes = plan.per_device_train_batch_size // half
             values["training.gradient_accumulation_steps"] = plan.gradient_accumulation_steps * passes
         yield _set(values, "a little speed")
+    if work.shares_weights and config.validation.before_and_after:
+        yield _set({"validation.before_and_after": False}, "no score before and after, whole on one GPU")
     if work.is_colocated:
         memory = Memory(work)
         least = memory.least_share
@@ -221,8 +275,9 @@ def _of_content(work: Workload) -> Iterator[Change]:
     config = work.config
     work = work.at_largest
     family = image_family(work.shape.family) if work.shape.vision_layers else None
-    if family is not None and work.image_tokens > 256 and family.layout == "patches":
-        pixels = work.image_tokens // 2 * family.factor**2
+    tokens = work.image_tokens // work.images  # the limit is each picture's
+    if family is not None and tokens > 256 and family.layout == "patches":
+        pixels = tokens // 2 * family.factor**2
         yield _set({"model.max_pixels": pixels}, "finer detail is lost")
     longest = config.rollout.max_completion_length
     if longest > 128 and work.method.samples_texts:

@@ -83,6 +83,7 @@ def situation_of(config: RunConfig, facts: Facts) -> Situation:
         rows,
         round(seen.mean * facts.images),
         largest_image_tokens=seen.largest * facts.images,
+        images=facts.images,
         text_tokens=text if facts.text_tokens is None else facts.text_tokens,
         completion_share=share,
         target_tokens=target if facts.target_tokens is None else facts.target_tokens,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
-import shutil
-import subprocess
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.estimate import drivers
+from medgrpo.estimate.drivers import BF16_SINCE, SLICE_MEMORY, Installed, host_memory_gib
 from medgrpo.estimate.processor import this_processor
 
 REFERENCE = "A100"
@@ -25,6 +24,7 @@ NO_PART_OF_A_NAME = frozenset(
         "tesla",
         "geforce",
         "quadro",
+        "grid",
         "instinct",
         "radeon",
         "generation",
@@ -34,9 +34,17 @@ NO_PART_OF_A_NAME = frozenset(
         "corporation",
     ]
 )
-WORDS_THAT_TELL = frozenset({"laptop", "mobile", "max-q", "maxq"})
+WORDS_THAT_TELL = frozenset(
+    {"laptop", "mobile", "max", "maxq", "embedded", "pro", "ada", "ti", "super", "xt", "xtx", "gre", "nano"}
+)
 """A card with such a word in its name is another than the one without it."""
+OLDER_THAN_BF16 = frozenset({"tesla", "quadro", "gtx", "titan"})
+"""Words that no maker's name of a card with bfloat16 has: what is left where the driver tells no capability."""
+MATRIX_UNITS_SINCE = 7.0
+WITHOUT_MATRIX_UNITS = frozenset({"P100", "P40"})
 MIG_SLICES = 7
+SAME_SIZE = 0.12
+"""Memories that differ by no more are one card's: a driver keeps some of it."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +79,6 @@ class Gpu:
         return self.maker == "cpu"
 
 
-@dataclass(frozen=True)
-class Installed:
-    """A GPU as the driver names it."""
-
-    name: str
-    memory_gib: float | None = None
-
-
 def _read_cards() -> dict[str, Gpu]:
     text = files("medgrpo.estimate").joinpath("cards.csv").read_text(encoding="utf-8")
     return {
@@ -105,7 +105,8 @@ GPUS: dict[str, Gpu] = _read_cards()
 def find_gpu(name: str) -> tuple[Gpu, str]:
     """The GPU of this name, or for `auto` the one of this machine, else its processor; and how it was found.
 
-    A MIG slice is named by its card and its profile: `A100 3g.40gb`.
+    A MIG slice is named by its card and its profile, `A100 3g.40gb`; a virtual card as its driver does, `A40-12Q`.
+    Memory in a name counts: `RTX 3080 12GB`.
 
     Raises:
         UsageError: no such name.
@@ -114,11 +115,13 @@ def find_gpu(name: str) -> tuple[Gpu, str]:
         return _of_this_machine()
     if name.lower() == "cpu":
         return processor(), "named"
-    card, profile = _without_profile(name)
-    found = match_card(card) or _by_squeezed(card)
+    card, part = part_of(name)
+    found = match_card(card) or _by_squeezed(card) or match_card(f"rtx {card}")
     if found is None:
         raise choice_error("GPU", name, [*GPUS, CPU])
-    return (slice_of(found, profile) if profile else found), "named"
+    if _squeezed(card) not in _exact_names():
+        found = of_memory(found, _named_memory(card))
+    return (part.of(found) if part else found), "named"
 
 
 def match_card(name: str) -> Gpu | None:
@@ -136,27 +139,77 @@ def match_card(name: str) -> Gpu | None:
     return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
 
 
-def slice_of(card: Gpu, profile: str) -> Gpu:
-    """A MIG slice: its share of the card's compute by sevenths, its memory by the profile (`3g.40gb`).
+def of_memory(card: Gpu, memory_gib: float | None) -> Gpu:
+    """The card's version with so much memory (an A100 has 40 or 80 GB), or else the card with it."""
+    if not memory_gib:
+        return card
+
+    def off(one: Gpu) -> float:
+        return abs(one.memory_gib / memory_gib - 1)
+
+    stem = card.name.partition("-")[0]
+    versions = [one for one in GPUS.values() if one.name == stem or re.fullmatch(rf"{stem}-\d+GB", one.name)]
+    nearest = min([card, *versions] if card in versions else [card], key=off)
+    return replace(nearest if off(nearest) <= SAME_SIZE else card, memory_gib=memory_gib)
+
+
+def _named_memory(name: str) -> float | None:
+    """GiB that a name says: none of a GH200's, which say the processor's memory."""
+    said = re.search(r"(?<![\d.])(\d+) ?GB?\b", name, re.IGNORECASE)
+    return float(said[1]) if said and "gh200" not in name.lower() else None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a card: a MIG slice, or a virtual card of a hypervisor.
+
+    Attributes:
+        name: its profile, as the driver writes it.
+        compute: share of the card's compute; 1 where virtual cards take turns.
+        is_slice: whether memory is cut with its share of the bandwidth, too.
+    """
+
+    name: str
+    compute: float
+    memory_gb: float
+    is_slice: bool = True
+
+    def of(self, card: Gpu) -> Gpu:
+        """The card with what this part has of it."""
+        width = min(1.0, self.memory_gb / card.memory_gib) if self.is_slice else 1.0
+        return replace(
+            card,
+            name=f"{card.name} {self.name}",
+            memory_gib=min(self.memory_gb, card.memory_gib) * SLICE_MEMORY,
+            bandwidth_gb_s=card.bandwidth_gb_s * width,
+            bf16_tflops=card.bf16_tflops * self.compute,
+            fp32_tflops=card.fp32_tflops * self.compute,
+            link_gb_s=12.0,  # they do not reach each other but over the host
+        )
+
+
+def part_of(name: str) -> tuple[str, Part | None]:
+    """The card's name, and the part of it that a name means.
+
+    `A100 3g.40gb` and `MIG 1c.3g.40gb` are slices, `A100-3-20C` is one for a virtual machine, `A40-12Q` a virtual card.
 
     Raises:
         UsageError: no such profile.
     """
-    parts = re.fullmatch(r"(\d)g\.(\d+)gb.*", profile)
-    if parts is None or not 1 <= int(parts[1]) <= MIG_SLICES:
-        raise UsageError(
-            f"no MIG profile {profile}", expected="<slices>g.<memory>gb", hint="--gpu 'A100 3g.40gb'"
-        )
-    share, memory = int(parts[1]) / MIG_SLICES, float(parts[2])
-    return replace(
-        card,
-        name=f"{card.name} {profile}",
-        memory_gib=min(memory, card.memory_gib) * 0.98,
-        bandwidth_gb_s=card.bandwidth_gb_s * min(1.0, memory / card.memory_gib),
-        bf16_tflops=card.bf16_tflops * share,
-        fp32_tflops=card.fp32_tflops * share,
-        link_gb_s=12.0,  # slices do not reach each other but over the host
-    )
+    found = re.search(rf"[\s:,]*(?:MIG\s*)?\b({drivers.PROFILE})", name, re.IGNORECASE)
+    if found:
+        profile, compute, sevenths, memory = found[1].lower(), found[2], int(found[3]), float(found[4])
+        if not 1 <= sevenths <= MIG_SLICES:
+            raise UsageError(
+                f"no MIG profile {profile}", expected="<slices>g.<memory>gb", hint="--gpu 'A100 3g.40gb'"
+            )
+        share = min(int(compute or sevenths), sevenths) / MIG_SLICES
+        return name[: found.start()].strip(), Part(profile, share, memory)
+    found = re.fullmatch(r"(.*?\w)(?:-([1-7]))?-(\d+)[ABCQ](?:ME|GFX)?", name.strip(), re.IGNORECASE)
+    if found:
+        profile, share = name.strip()[len(found[1]) + 1 :].upper(), int(found[2] or MIG_SLICES) / MIG_SLICES
+        return found[1], Part(profile, share, float(found[3]), is_slice=bool(found[2]))
+    return name, None
 
 
 def processor() -> Gpu:
@@ -167,30 +220,25 @@ def processor() -> Gpu:
     )
 
 
-def host_memory_gib() -> float:
-    """The machine's memory, in GiB; 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (AttributeError, ValueError, OSError):
-        return 0.0
-
-
 def _of_this_machine() -> tuple[Gpu, str]:
-    here = installed()
+    here = drivers.installed()
     if not here:
         return (
             processor(),
             "no GPU here: the hours are those of this machine's processor (--gpu NAME names a card)",
         )
     first = here[0]
-    card, profile = _without_profile(first.name)
+    card, part = part_of(first.name)
     known = match_card(card)
-    gpu = known or unknown_card(first)
-    if profile:
-        gpu = slice_of(gpu, profile)
-    least = min((one.memory_gib for one in here if one.memory_gib), default=None)
-    if least is not None:
-        gpu = replace(gpu, memory_gib=least)
+    if known is None:
+        gpu = unknown_card(first)  # as large as the part is
+    else:
+        gpu = part.of(known) if part else of_memory(known, first.memory_gib)
+    said = [one.memory_gib for one in here if one.memory_gib]
+    if said:
+        gpu = replace(gpu, memory_gib=min(said))
+    elif known and host_memory_gib():  # it shares the processor's
+        gpu = replace(gpu, memory_gib=min(gpu.memory_gib, host_memory_gib()))
     others = sorted({one.name for one in here} - {first.name})
     mixed = f" (also here: {', '.join(others)}; the smallest memory counts)" if others else ""
     if known is None:
@@ -199,10 +247,20 @@ def _of_this_machine() -> tuple[Gpu, str]:
 
 
 def unknown_card(card: Installed) -> Gpu:
-    """A card of which nothing is known but its memory, taken for one that is about as large."""
-    memory = card.memory_gib or 16.0
+    """A card of which nothing is known but its memory and age, taken for one that is about as large and as old."""
+    memory = card.memory_gib or host_memory_gib() or 16.0  # a driver that does not say: it is the processor's
+    has_bf16 = not set(card.name.lower().split()) & OLDER_THAN_BF16
+    if card.capability is not None:
+        has_bf16 = card.capability >= BF16_SINCE
+    has_units = card.capability is None or card.capability >= MATRIX_UNITS_SINCE
     alike = min(
-        (gpu for gpu in GPUS.values() if gpu.has_bf16 and gpu.maker == "nvidia"),
+        (
+            gpu
+            for gpu in GPUS.values()
+            if gpu.has_bf16 == has_bf16
+            and gpu.maker == "nvidia"
+            and has_units == (gpu.name not in WITHOUT_MATRIX_UNITS)
+        ),
         key=lambda gpu: (abs(gpu.memory_gib - memory), gpu.bf16_tflops),
     )
     return replace(
@@ -215,124 +273,16 @@ def unknown_card(card: Installed) -> Gpu:
     )
 
 
-def installed_gpus() -> list[str]:
-    """Names of this machine's GPUs, as their driver gives them; empty where there are none."""
-    return [one.name for one in installed()]
-
-
-def installed() -> list[Installed]:
-    """The GPUs that this process may use with their memory, by nvidia-smi, else by rocm-smi; MIG slices in the place of
-    their card. CUDA_VISIBLE_DEVICES hides some, or all."""
-    return visible(_all_installed(), os.environ.get("CUDA_VISIBLE_DEVICES"))
-
-
-def visible(cards: list[Installed], said: str | None) -> list[Installed]:
-    """Those that CUDA_VISIBLE_DEVICES leaves: none where it is empty, those before the first number that there is no card
-    of; all where it names them otherwise than by number."""
-    if said is None:
-        return cards
-    words = [word.strip() for word in said.split(",")]
-    if not all(word.lstrip("-").isdigit() for word in words if word):
-        return cards
-    kept = []
-    for word in words:
-        if not word or not 0 <= int(word) < len(cards):
-            break
-        kept.append(cards[int(word)])
-    return kept
-
-
-def _all_installed() -> list[Installed]:
-    if shutil.which("nvidia-smi") is not None:
-        return read_nvidia(
-            _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]),
-            _output(["nvidia-smi", "-L"]),
-        )
-    if shutil.which("rocm-smi") is not None:
-        return read_rocm(_output(["rocm-smi", "--showproductname", "--showmeminfo", "vram", "--json"]))
-    return []
-
-
-def read_nvidia(query: str, listed: str = "") -> list[Installed]:
-    """What nvidia-smi answered.
-
-    Args:
-        query: lines of name and MiB.
-        listed: of `-L`, which alone tells the MIG slices.
-    """
-    cards = []
-    for line in query.splitlines():
-        name, _, memory = line.rpartition(",")
-        if not name.strip():
-            name, memory = line, ""
-        if name.strip():
-            cards.append(Installed(name.strip(), _mib(memory)))
-    slices = re.findall(r"MIG (\d+g\.\d+gb\S*)", listed)
-    if slices and cards:
-        return [
-            Installed(f"{cards[0].name} {profile}", float(re.findall(r"\.(\d+)gb", profile)[0]) * 0.98)
-            for profile in slices
-        ]
-    return cards
-
-
-def read_rocm(answer: str) -> list[Installed]:
-    """What rocm-smi answered with `--json`: a dictionary by card."""
-    import json
-
-    try:
-        cards = json.loads(answer)
-    except ValueError:
-        return []
-    found = []
-    for name, card in sorted(cards.items()):
-        if not name.startswith("card"):
-            continue
-        said = {key.lower(): value for key, value in card.items()}
-        series = next(
-            (said[key] for key in ("card series", "card model", "market name") if key in said), "AMD GPU"
-        )
-        total = next((value for key, value in said.items() if "vram total memory" in key), None)
-        found.append(Installed(str(series), int(total) / 2**30 if total else None))
-    return found
-
-
-def _mib(text: str) -> float | None:
-    digits = re.sub(r"[^\d.]", "", text)
-    return float(digits) / 1024 if digits else None
-
-
-def _output(command: list[str]) -> str:
-    try:
-        answer = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=20,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout if answer.returncode == 0 else ""
-
-
-def _without_profile(name: str) -> tuple[str, str | None]:
-    """The card's name, and the MIG profile in it."""
-    parts = re.search(r"[\s:,]*(?:MIG\s*)?(\dg\.\d+gb\S*)", name, re.IGNORECASE)
-    return (name[: parts.start()].strip(), parts[1].lower()) if parts else (name, None)
-
-
 @cache
 def _exact_names() -> dict[str, Gpu]:
     return {_squeezed(one): card for card in GPUS.values() for one in (card.name, *card.names)}
 
 
 def _by_squeezed(name: str) -> Gpu | None:
-    """A name as people type it: `rtx4090`, `a100_40gb`, `4090`."""
+    """A card of GeForce by its number, `4090`."""
     typed = _squeezed(name)
     known = _exact_names()
-    return known.get(typed) or (known.get(f"rtx{typed}") if typed else None)
+    return known.get(f"rtx{typed}") if typed else None
 
 
 def _squeezed(name: str) -> str:
@@ -344,4 +294,4 @@ def _words(name: str) -> frozenset[str]:
     """Words of a name, digits kept with their letters: `RTX4090` is `rtx` and `4090`, as drivers write it."""
     spread = re.sub(r"\brtx(?=\d)", "rtx ", name.lower())
     spread = re.sub(r"(?<=\d)(ti|super)\b", r" \1", spread)
-    return frozenset(re.split(r"[\s_/-]+", spread)) - NO_PART_OF_A_NAME - {""}
+    return frozenset(re.split(r"[\s_/()\[\]-]+", spread)) - NO_PART_OF_A_NAME - {""}

@@ -113,9 +113,12 @@ class Memory:
         if not work.draws_masks and not work.is_other_code:
             head = 4.0 * shape.vocab * shape.hidden  # TRL's head computes in float32
             phases["update"] = max(phases["update"], head + self.largest_layer + self.casts)
-        if work.uses_vllm:
-            merged = 4.0 * 3 * shape.hidden * shape.mlp_used
-            phases["sync"] = whole if work.shares_weights else merged
+        if (
+            work.uses_vllm
+        ):  # under ZeRO-3 TRL gathers all weights to merge an adapter, FSDP's and whole ones go one by one
+            gathers_all = work.shares_weights and work.has_lora and not work.config.launch.fsdp
+            largest = max(3 * shape.mlp_used, shape.vocab if work.shares_weights else 0)
+            phases["sync"] = whole if gathers_all else 4.0 * shape.hidden * largest
         if work.shares_weights and work.config.validation.before_and_after:
             phases["before"] = self.base + self.validation_cache
         return phases

@@ -341,8 +341,8 @@ def _tower_flops(work: Workload) -> float:
 def _tower_loop(work: Workload, pictures: float) -> float:
     """Seconds of a pass of so many pictures through the tower as Transformers runs it: windows one by one."""
     constants, shape = work.constants, work.shape
-    side = _patches(work) ** 0.5
-    windows = ceil(side / WINDOW_PATCHES) ** 2 if shape.family == "qwen2.5-vl" else 1
+    side = (_patches(work) / work.images) ** 0.5
+    windows = work.images * ceil(side / WINDOW_PATCHES) ** 2 if shape.family == "qwen2.5-vl" else 1
     windowed = max(0, shape.vision_layers - FULL_ATTENTION_LAYERS) if windows > 1 else 0
     calls = windowed * windows + (shape.vision_layers - windowed)
     launches = (
@@ -490,10 +490,15 @@ def trained_parameters(work: Workload) -> int:
     """Weights that learn."""
     if work.shape.widths:
         return unet.parameters(work.shape)
+    shape, rank, towers = work.shape, work.config.tuning.rank, work.config.tuning.towers
     if not work.has_lora:
-        return work.shape.parameters if work.trains_vision else work.shape.language_parameters
-    shape, rank = work.shape, work.config.tuning.rank
-    learned = shape.lora_parameters(rank)
+        whole = {
+            "language": shape.language_parameters,
+            "vision": shape.vision_parameters - shape.aligner_parameters,
+            "aligner": shape.aligner_parameters,
+        }
+        return sum(whole[tower] for tower in towers)
+    learned = shape.lora_parameters(rank, towers)
     if work.draws_masks and not shape.experts:  # adapters on the attention alone
         learned -= 3 * shape.layers * rank * (shape.hidden + shape.mlp)
     return learned

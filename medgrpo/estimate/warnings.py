@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from medgrpo.estimate.hardware import host_memory_gib
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from medgrpo.config.checks import check
+from medgrpo.errors import MedgrpoError
+from medgrpo.estimate.advice import with_settings
+from medgrpo.estimate.drivers import host_memory_gib
 from medgrpo.estimate.memory import Memory
 from medgrpo.estimate.workload import Workload
 from medgrpo.models.families import image_family
@@ -19,13 +26,7 @@ def plan_warnings(work: Workload, *, uncapped_tokens: int = 0, is_here: bool = F
     work = work.at_largest
     memory = Memory(work)
     if work.is_colocated and not memory.share_is_enough:
-        least = memory.least_share
-        hint = (
-            f"--set vllm.gpu_memory_utilization={least:g}"
-            if least <= 0.95
-            else "--set rollout.engine=transformers"
-        )
-        found.append(f"{memory.verdict()}: {hint}")
+        found.append(f"{memory.verdict()}: {_makes_vllm_fit(work, memory.least_share)}")
     if not work.gpu.is_cpu and not work.gpu.has_bf16 and work.config.model.dtype == "bfloat16":
         found.append(
             f"{work.gpu.name} computes bfloat16 by emulation, many times slower: --set model.dtype=float16 (or float32)"
@@ -51,3 +52,19 @@ def plan_warnings(work: Workload, *, uncapped_tokens: int = 0, is_here: bool = F
             f"loading takes about {memory.host_gib:.0f} GiB of this machine's memory, which has {host:.0f}"
         )
     return found
+
+
+def _makes_vllm_fit(work: Workload, least: float) -> str:
+    """The setting with which the run fits: a larger share, sleep mode beside it, Transformers; or that none is enough."""
+    share, asleep = "vllm.gpu_memory_utilization", "vllm.enable_sleep_mode"
+    tries: list[dict[str, object]] = [{share: least}, {share: least, asleep: True}] if least <= 0.95 else []
+    tries.append({"rollout.engine": "transformers"})
+    for settings in tries:
+        try:
+            config = with_settings(work.config, settings)
+            check(config, world_size=work.gpus)
+        except (MedgrpoError, ValidationError):
+            continue
+        if Memory(replace(work, config=config)).fits:
+            return " ".join(f"--set {key}={str(value).lower()}" for key, value in settings.items())
+    return "no share is enough beside the training (estimate-time lists what makes it fit)"

@@ -9,10 +9,9 @@ from typing import Any
 from medgrpo.config.passes import SHARE_OF_FREE, bytes_of_a_token, tokens_of_a_pass
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage, stage_settings
 from medgrpo.config.sections import RunConfig
-from medgrpo.errors import MedgrpoError
+from medgrpo.config.sharing import shares_weights
 from medgrpo.estimate.constants import FITTED, Constants
 from medgrpo.estimate.hardware import Gpu
-from medgrpo.files import read_json
 from medgrpo.foreign import reads
 from medgrpo.methods import METHODS, Method
 from medgrpo.models.shape import ModelShape
@@ -37,6 +36,7 @@ class Workload:
     Attributes:
         image_tokens: language-model tokens of a prompt's pictures, after the 2×2 merge, on average over the rows; 0 for text.
         largest_image_tokens: of the prompt that has most; None: all have as many.
+        images: pictures of a prompt, which share its tokens.
         gpus: GPUs that share a step.
         dead_share: groups without spread in each round of dynamic sampling, as a share.
         text_tokens: of a prompt, beside its image; None: `TEXT_TOKENS`.
@@ -54,6 +54,7 @@ class Workload:
     rows: int
     image_tokens: int
     largest_image_tokens: int | None = None
+    images: int = 1
     dead_share: float = DEAD_SHARE
     text_tokens: int | None = None
     completion_share: float = COMPLETION_SHARE
@@ -147,8 +148,7 @@ class Workload:
     @property
     def shares_weights(self) -> bool:
         """Whether weights are spread over the GPUs (ZeRO-3, FSDP)."""
-        launch = self.config.launch
-        return self.gpus > 1 and (launch.fsdp or zero_stage(launch.deepspeed) == 3)
+        return shares_weights(self.config.launch, self.gpus)
 
     @property
     def shares_optimizer(self) -> bool:
@@ -198,7 +198,9 @@ class Workload:
             return rows / self.generations
         prompt = self.at_largest.prompt_tokens  # the cut is made for the longest
         usual = rows * (prompt + longest)
-        budget = engine.tokens_per_pass or tokens_of_a_pass(usual, self._tokens_that_fit())
+        budget = engine.tokens_per_pass or tokens_of_a_pass(
+            usual, self._tokens_that_fit(), shared_out=self.shares_weights
+        )
         most = self.plan.samples_per_step / self.gpus / self.generations
         each = prompt + self.generations * longest
         if each > budget:
@@ -277,19 +279,6 @@ class Workload:
     def width(self) -> int:
         """Bytes of a number in the frozen weights and in what passes through the layers."""
         return 2 if self.is_half else 4
-
-
-def zero_stage(deepspeed: str | None) -> int:
-    """ZeRO's stage by `launch.deepspeed`: a shipped name, or what a configuration file says; 0 without one."""
-    if deepspeed is None:
-        return 0
-    if deepspeed in {"zero2", "zero3"}:
-        return int(deepspeed[-1])
-    try:
-        settings = read_json(Path(deepspeed))
-        return int((settings.get("zero_optimization") or {}).get("stage") or 0)
-    except (OSError, ValueError, MedgrpoError):
-        return 3 if "zero3" in deepspeed else 2
 
 
 @reads("data", "a prepared dataset")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -72,8 +73,13 @@ class ModelShape:
         if not self.vision_layers:
             return 0
         layer = 4 * self.vision_hidden**2 + 3 * self.vision_hidden * self.vision_mlp
-        merged = 4 * self.vision_hidden
-        return self.vision_layers * layer + merged * merged + merged * self.hidden
+        return self.vision_layers * layer + self.aligner_parameters
+
+    @property
+    def aligner_parameters(self) -> int:
+        """Of the merger to the language width alone."""
+        merged = 4 * self.vision_hidden if self.vision_layers else 0
+        return merged * merged + merged * self.hidden
 
     @property
     def patches_per_token(self) -> int:
@@ -85,12 +91,22 @@ class ModelShape:
         """All weights."""
         return self.language_parameters + self.vision_parameters
 
-    def lora_parameters(self, rank: int) -> int:
-        """Weights of a LoRA on the language model's q, k, v, o, gate, up and down projections; of a mixture of experts
-        on the attention alone, since its experts are one tensor and no linear layers."""
+    def lora_parameters(self, rank: int, towers: Sequence[str] = ("language",)) -> int:
+        """Weights of a LoRA on the linear layers of these towers (`language`, `vision`, `aligner`): q, k, v, o, gate, up and
+        down of the language model, of a mixture of experts the attention alone, since its experts are one tensor and no
+        linear layers; qkv in one, its output and the MLP of the vision tower; both of the aligner."""
+        seen, merged = self.vision_hidden, 4 * self.vision_hidden
+        each = {
+            "language": self._language_lora(),
+            "vision": self.vision_layers * (4 * seen + 2 * seen + 3 * (seen + self.vision_mlp)),
+            "aligner": 2 * merged + merged + self.hidden if self.vision_layers else 0,
+        }
+        return rank * sum(each[tower] for tower in towers)
+
+    def _language_lora(self) -> int:
         hidden, kv, mlp = self.hidden, self.kv_width, self.mlp
         queries = self.query_width or hidden
         pairs = [(hidden, queries), (hidden, kv), (hidden, kv), (queries, hidden)]
         if not self.experts:
             pairs += [(hidden, mlp), (hidden, mlp), (mlp, hidden)]
-        return self.layers * rank * sum(a + b for a, b in pairs)
+        return self.layers * sum(a + b for a, b in pairs)

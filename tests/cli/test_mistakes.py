@@ -171,3 +171,26 @@ def test_latest_is_understood_wherever_a_file_or_a_run_is_read(name):
         if isinstance(parameter.type, TyperPath) or parameter.metavar in ("RUN", "MODEL", "[MODEL]")
     }
     assert read - WRITTEN <= TAKES_A_RUN
+
+
+@pytest.mark.parametrize("word", ["a" * 5000, "~nobody-of-this-name/x", "a\0b", "*" * 4000, "\ud800?"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("ask", "{}", "-", "what?"),
+        ("train", "--data", "{}", "--dry-run"),
+        ("preprocess", "{}", "{}"),
+        ("merge-lora", "{}"),
+        ("health", "{}"),
+        ("score", "{}"),
+        ("train", "{}"),
+    ],
+)
+def test_advice_about_a_name_that_no_file_can_have_hides_no_error(home, call, word, capsys):
+    """The advice looks at what the line names, and meets what the command met."""
+    with pytest.raises(SystemExit) as ended:
+        main([part.format(word) for part in call])
+    said = capsys.readouterr().err
+    assert ended.value.code in (1, 2)
+    assert re.search("^error: ", said, re.MULTILINE)
+    assert "looks like a bug" not in said

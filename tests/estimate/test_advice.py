@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from medgrpo.config.presets import resolve_run
+from medgrpo.estimate.advice import _changes
+from medgrpo.estimate.estimate import Facts, estimate
+from medgrpo.estimate.facts import situation_of
 from medgrpo.estimate.memory import GIB, Memory
+from medgrpo.estimate.time import trained_parameters
 
 _SPEC = importlib.util.spec_from_file_location("random_runs", Path(__file__).with_name("random_runs.py"))
 random_runs_module = importlib.util.module_from_spec(_SPEC)
@@ -84,3 +89,36 @@ def test_a_run_whose_vllm_cannot_start_is_told_the_share_that_makes_it_fit():
     share = next(entry for entry in found["advice"] if entry["change"].startswith("--set vllm.gpu_memory"))
     assert share["fits"]
     assert run.with_typed(share["change"]).estimate().memory.fits
+
+
+def test_where_no_one_change_makes_it_fit_several_are_named_that_do_the_same_training():
+    """A 32B model beside its vLLM on 80 GiB: without vLLM, and 4-bit."""
+    config = resolve_run("balanced", model="m", assignments=("rollout.engine=vllm",))[0].config
+    found = estimate(config, Facts(model="Qwen2.5-VL-32B", gpu="A100", samples=1797, size=512)).document()
+    best = found["advice"][0]
+    assert best["fits"]
+    assert best["change"] == "--set rollout.engine=transformers --set tuning.method=qlora"
+    assert not any(one["fits"] and "--gpus" not in one["change"] for one in found["advice"][1:])
+
+
+@pytest.mark.parametrize(("images", "expected"), [(1, 162), (3, 162)])
+def test_half_the_pixels_are_half_of_each_picture_s(images, expected):
+    config = resolve_run("balanced", model="m")[0].config
+    facts = Facts(model="Qwen2.5-VL-3B", gpu="A100", samples=1797, size=512, images=images)
+    (change,) = [one for one in _changes(situation_of(config, facts).work) if "max_pixels" in one.typed]
+    assert change.settings["model.max_pixels"] == expected * 28**2
+
+
+def test_what_is_trained_is_counted_by_tower():
+    def trained(*words):
+        config = resolve_run("balanced", model="m", assignments=words)[0].config
+        return trained_parameters(
+            situation_of(config, Facts(model="Qwen2.5-VL-3B", gpu="A100", samples=9)).work
+        )
+
+    language, sides = "tuning.towers=language", ("vision", "aligner")
+    for method in ("tuning.method=full", "tuning.method=lora"):
+        whole = trained(method, "tuning.towers=language,vision,aligner")
+        parts = [trained(method, f"tuning.towers={tower}") for tower in sides]
+        assert whole == trained(method, language) + sum(parts)
+        assert all(part > 0 for part in parts)

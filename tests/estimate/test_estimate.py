@@ -220,7 +220,7 @@ def test_a_model_of_a_size_has_that_many_weights(size):
 
 
 def test_a_deepspeed_file_says_whether_weights_are_shared_out(tmp_path):
-    from medgrpo.estimate.workload import zero_stage
+    from medgrpo.config.sharing import zero_stage
 
     file = tmp_path / "mine.json"
     file.write_text(json.dumps({"zero_optimization": {"stage": 3}}))

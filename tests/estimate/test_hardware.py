@@ -3,8 +3,9 @@
 import pytest
 
 from medgrpo.errors import UsageError
-from medgrpo.estimate import hardware
-from medgrpo.estimate.hardware import GPUS, Installed, find_gpu, match_card, read_nvidia, read_rocm
+from medgrpo.estimate import drivers
+from medgrpo.estimate.drivers import Installed, read_nvidia, read_rocm, visible
+from medgrpo.estimate.hardware import GPUS, find_gpu, match_card
 
 REAL = {  # names that drivers give, and the card each is
     "NVIDIA A100-SXM4-40GB": "A100-40GB",
@@ -60,7 +61,19 @@ def test_a_driver_s_name_means_its_card_and_no_other(name, card):
 
 
 @pytest.mark.parametrize(
-    "name", ["NVIDIA GeForce RTX 5070 Laptop GPU", "NVIDIA A1000", "Tesla K80", "NVIDIA GeForce GTX 1080 Ti"]
+    "name",
+    [
+        "NVIDIA GeForce RTX 5070 Laptop GPU",
+        "NVIDIA A1000",
+        "Tesla K80",
+        "NVIDIA GeForce GTX 1080 Ti",
+        "NVIDIA RTX PRO 2000 Blackwell",
+        "NVIDIA RTX PRO 5000 Blackwell Generation Laptop GPU",
+        "NVIDIA GeForce RTX 2080 with Max-Q Design",
+        "NVIDIA GeForce RTX 5080 SUPER",
+        "NVIDIA RTX 5000 Ada Generation Laptop GPU",
+        "NVIDIA L40G",
+    ],
 )
 def test_a_card_that_is_not_in_the_table_is_not_taken_for_one_that_is(name):
     assert match_card(name) is None
@@ -96,7 +109,7 @@ def test_memory_is_what_the_driver_says():
 
 def test_a_card_with_other_memory_than_the_table_s_keeps_its_own(monkeypatch):
     here = [Installed("NVIDIA A100-SXM4-64GB", 64.0), Installed("NVIDIA A100-SXM4-64GB", 64.0)]
-    monkeypatch.setattr(hardware, "installed", lambda: here)
+    monkeypatch.setattr(drivers, "installed", lambda: here)
     gpu, source = find_gpu("auto")
     assert gpu.memory_gib == 64.0
     assert "NVIDIA A100-SXM4-64GB" in source
@@ -104,14 +117,14 @@ def test_a_card_with_other_memory_than_the_table_s_keeps_its_own(monkeypatch):
 
 def test_of_unlike_cards_the_smallest_memory_counts(monkeypatch):
     here = [Installed("NVIDIA GeForce RTX 4090", 24.0), Installed("NVIDIA GeForce RTX 3060", 12.0)]
-    monkeypatch.setattr(hardware, "installed", lambda: here)
+    monkeypatch.setattr(drivers, "installed", lambda: here)
     gpu, source = find_gpu("auto")
     assert (gpu.name, gpu.memory_gib) == ("RTX4090", 12.0)
     assert "RTX 3060" in source
 
 
 def test_an_unknown_card_is_said_to_be_one(monkeypatch):
-    monkeypatch.setattr(hardware, "installed", lambda: [Installed("NVIDIA Rubin R100", 288.0)])
+    monkeypatch.setattr(drivers, "installed", lambda: [Installed("NVIDIA Rubin R100", 288.0)])
     gpu, source = find_gpu("auto")
     assert not gpu.is_known
     assert gpu.memory_gib == 288.0
@@ -130,6 +143,95 @@ def test_mig_slices_have_their_share_of_the_card():
         find_gpu("A100 9g.40gb")
 
 
+@pytest.mark.parametrize(
+    ("name", "card", "gib", "share"),
+    [
+        ("GRID A100D-40C", "A100-PCIe", 40, 1),
+        ("NVIDIA A40-12Q", "A40", 12, 1),
+        ("NVIDIA RTXA6000-48Q", "A6000", 48, 1),
+        ("GRID V100D-16Q", "V100", 16, 1),
+        ("NVIDIA A100-3-20C", "A100", 20, 3 / 7),
+        ("NVIDIA H100 80GB HBM3 MIG 1c.3g.40gb", "H100", 40, 1 / 7),
+        ("H200 1g.18gb", "H200", 18, 1 / 7),
+    ],
+)
+def test_a_part_of_a_card_has_its_memory_and_its_share_of_the_compute(name, card, gib, share):
+    part, whole = find_gpu(name)[0], GPUS[card]
+    assert part.name.startswith(whole.name)
+    assert part.memory_gib == pytest.approx(gib, rel=0.03)
+    assert part.bf16_tflops == pytest.approx(whole.bf16_tflops * share)
+
+
+@pytest.mark.parametrize(
+    ("typed", "card", "gib"),
+    [
+        ("RTX 3080 12GB", "RTX3080", 12),
+        ("NVIDIA A100-SXM-64GB", "A100", 64),
+        ("Tesla V100-DGXS-16GB", "V100-16GB", 16),
+        ("V100 16GB", "V100-16GB", 16),
+        ("4090 24GB", "RTX4090", 24),
+        ("NVIDIA GH200 120GB", "GH200", 96),
+    ],
+)
+def test_memory_in_a_name_counts(typed, card, gib):
+    gpu = find_gpu(typed)[0]
+    assert (gpu.name, gpu.memory_gib) == (card, gib)
+
+
+def test_a_name_without_memory_takes_the_version_that_the_driver_tells(monkeypatch):
+    monkeypatch.setattr(drivers, "installed", lambda: [Installed("NVIDIA A100-PG509-200", 39.4)])
+    gpu, _ = find_gpu("auto")
+    assert (gpu.name, gpu.bandwidth_gb_s, gpu.memory_gib) == ("A100-40GB", 1555, 39.4)
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "has_bf16"),
+    [
+        ("NVIDIA GeForce GTX 1660 SUPER", 7.5, False),
+        ("NVIDIA T1000", 7.5, False),
+        ("Quadro P6000", None, False),
+        ("NVIDIA RTX A1000", 8.6, True),
+    ],
+)
+def test_an_old_card_is_not_given_bfloat16_for_its_memory(monkeypatch, name, capability, has_bf16):
+    monkeypatch.setattr(drivers, "installed", lambda: [Installed(name, 8.0, capability)])
+    gpu, _ = find_gpu("auto")
+    assert (gpu.has_bf16, gpu.is_known) == (has_bf16, False)
+
+
+def test_memory_that_is_the_processor_s_is_taken_from_it(monkeypatch):
+    for module in ("drivers", "hardware"):
+        monkeypatch.setattr(f"medgrpo.estimate.{module}.host_memory_gib", lambda: 30.0)
+    (orin,), (thor,) = read_nvidia("Orin (nvgpu), [N/A], 8.7\n"), read_nvidia("NVIDIA Thor, [N/A], 11.0\n")
+    for card, known in ((orin, True), (thor, False)):
+        monkeypatch.setattr(drivers, "installed", lambda card=card: [card])
+        gpu, _ = find_gpu("auto")
+        assert (gpu.memory_gib, gpu.is_known) == (30.0, known)
+
+
+def test_slices_are_those_of_their_own_card_and_chosen_by_id():
+    listed = (
+        "GPU 0: NVIDIA L4 (UUID: GPU-aa)\nGPU 1: NVIDIA A100-SXM4-80GB (UUID: GPU-bb)\n"
+        "  MIG 3g.40gb     Device  0: (UUID: MIG-c1)\n  MIG 1c.2g.20gb  Device  1: (UUID: MIG-c2)\n"
+    )
+    said = "NVIDIA L4, 23034, 8.9\nNVIDIA A100-SXM4-80GB, [Insufficient Permissions], 8.0\n"
+    cards = read_nvidia(said, listed)
+    names = ["NVIDIA L4", "NVIDIA A100-SXM4-80GB 3g.40gb", "NVIDIA A100-SXM4-80GB 1c.2g.20gb"]
+    assert [card.name for card in cards] == names
+    assert [card.name for card in visible(cards, "MIG-c2")] == names[2:]
+    assert [card.name for card in visible(cards, "GPU-bb")] == names[1:]
+    assert visible(cards, "GPU-zz") == []
+
+
+def test_what_rocm_smi_says_before_and_leaves_out_does_no_harm():
+    answer = (
+        'WARNING: AMD GPU device(s) is/are in a low-power state.\n{"card10": {"Card Series": "N/A", "Card Model": "0x74a1", '
+        '"Market Name": "AMD Instinct MI300X"}, "card2": {"Card series": "AMD Radeon Pro W7900", '
+        '"VRAM Total Memory (B)": "N/A"}, "system": {"Driver version": "6.8"}}'
+    )
+    assert read_rocm(answer) == [Installed("AMD Radeon Pro W7900"), Installed("AMD Instinct MI300X")]
+
+
 def test_rocm_smi_is_read():
     answer = '{"card0": {"Card Series": "AMD Instinct MI300X", "VRAM Total Memory (B)": "206141652992"}}'
     (card,) = read_rocm(answer)
@@ -138,7 +240,7 @@ def test_rocm_smi_is_read():
 
 
 def test_without_a_gpu_the_processor_is_taken_and_said(monkeypatch):
-    monkeypatch.setattr(hardware.shutil, "which", lambda name: None)
+    monkeypatch.setattr(drivers.shutil, "which", lambda name: None)
     gpu, source = find_gpu("auto")
     assert gpu.is_cpu
     assert "processor" in source
@@ -157,6 +259,4 @@ def test_without_a_gpu_the_processor_is_taken_and_said(monkeypatch):
     ],
 )
 def test_a_hidden_gpu_is_not_there(said, left):
-    from medgrpo.estimate.hardware import visible
-
     assert [card.name for card in visible([Installed("a"), Installed("b"), Installed("c")], said)] == left

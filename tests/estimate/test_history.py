@@ -7,11 +7,11 @@ import pytest
 from medgrpo.config.layers import to_toml
 from medgrpo.config.presets import resolve_run
 from medgrpo.errors import UsageError
-from medgrpo.estimate import hardware
+from medgrpo.estimate import drivers
+from medgrpo.estimate.drivers import Installed
 from medgrpo.estimate.estimate import Facts, estimate
 from medgrpo.estimate.facts import situation_of
 from medgrpo.estimate.from_run import compare_with_estimate
-from medgrpo.estimate.hardware import Installed
 from medgrpo.estimate.history import calibration_of, factors_of, history_file, remember
 from medgrpo.estimate.page import page
 from medgrpo.estimate.time import phases
@@ -22,7 +22,7 @@ def here(monkeypatch, tmp_path):
     """A machine with an A100 whose runs are kept."""
     monkeypatch.setenv("MEDGRPO_CACHE", str(tmp_path))
     monkeypatch.setenv("MEDGRPO_RUN_HISTORY", "1")
-    monkeypatch.setattr(hardware, "installed", lambda: [Installed("NVIDIA A100-SXM4-80GB", 80.0)])
+    monkeypatch.setattr(drivers, "installed", lambda: [Installed("NVIDIA A100-SXM4-80GB", 80.0)])
     return tmp_path
 
 

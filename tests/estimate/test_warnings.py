@@ -26,6 +26,19 @@ def test_a_share_that_vllm_cannot_start_in_is_said_with_one_that_it_can():
     assert warnings_of("rollout.engine=vllm", "vllm.gpu_memory_utilization=0.4") == []
 
 
+@pytest.mark.parametrize(
+    ("model", "gpu", "words"),
+    [
+        ("Qwen2.5-VL-7B", "A100", "--set vllm.gpu_memory_utilization=0.2"),
+        ("Qwen3-VL-30B-A3B", "H100", "--set rollout.engine=transformers"),  # two models are too many
+        ("Qwen2.5-VL-72B", "A100", "no share is enough"),
+    ],
+)
+def test_what_is_said_to_make_vllm_fit_makes_the_run_fit(model, gpu, words):
+    found = warnings_of("rollout.engine=vllm", "vllm.gpu_memory_utilization=0.1", model=model, gpu=gpu)
+    assert words in found[0]
+
+
 @pytest.mark.parametrize("card", ["T4", "V100", "RTX2080Ti"])
 def test_cards_without_bfloat16_are_told(card):
     assert "emulation" in " ".join(warnings_of("model.dtype=bfloat16", gpu=card))

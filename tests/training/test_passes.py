@@ -2,6 +2,7 @@
 
 import pytest
 
+from medgrpo.config.passes import tokens_of_a_pass
 from medgrpo.config.plan import plan_stage
 from medgrpo.training.trainers.passes import rows_of_pass, whole_groups
 
@@ -48,3 +49,9 @@ def test_passes_stay_where_the_user_cut_them_or_the_loss_depends_on_the_cut(sett
     more = ("engine.tokens_per_pass=440",) if settings else ()
     before, after = plans(tiny_config, model, *settings, *more)
     assert after == before
+
+
+def test_passes_are_larger_where_each_gathers_the_weights():
+    assert tokens_of_a_pass(3_398, 100_000, shared_out=True) >= 8 * 3_398
+    assert tokens_of_a_pass(3_398, 5_000, shared_out=True) == 5_000  # no more than fits
+    assert tokens_of_a_pass(3_398, 100_000) < 3 * 3_398

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.config.sections import LaunchConfig
+from medgrpo.config.sharing import shares_weights
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.safe_path import OURS, VARIABLE
 
@@ -150,7 +151,7 @@ def host_memory_needed(launch: LaunchConfig, model: Path | None) -> list[str]:
         model: folder of the weights; None, or a name on the hub: their size is not known.
     """
     processes = launch.gpus or 1
-    if processes == 1 or launch.cpu or not (launch.fsdp or _is_stage_three(launch.deepspeed)):
+    if launch.cpu or not shares_weights(launch, processes):
         return []
     held = sum(file.stat().st_size for file in model.glob("*.safetensors")) / 2**30 if model else 0.0
     here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -160,15 +161,6 @@ def host_memory_needed(launch: LaunchConfig, model: Path | None) -> list[str]:
         f"{kind} shares the weights out after each of the {processes} processes has read the whole model: while loading "
         f"this machine's memory ({here:.0f} GiB) holds {size}"
     ]
-
-
-def _is_stage_three(deepspeed: str | None) -> bool:
-    import json
-
-    if deepspeed is None:
-        return False
-    settings = json.loads(deepspeed_file(deepspeed).read_text("utf-8"))
-    return bool(settings.get("zero_optimization", {}).get("stage") == 3)
 
 
 def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> dict[str, Any]:

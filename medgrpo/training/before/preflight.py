@@ -111,7 +111,7 @@ def _check_gpus(config: RunConfig) -> None:
     """The GPUs asked for are in this machine: without them the processes would all take themselves for the first."""
     import os
 
-    from medgrpo.estimate.hardware import installed_gpus
+    from medgrpo.estimate.drivers import installed_gpus
 
     wanted = config.launch.gpus or 1
     if wanted == 1 or config.launch.cpu:

@@ -6,14 +6,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.config.passes import SHARE_OF_FREE, bytes_of_a_token, tokens_of_a_pass
+from medgrpo.config.sharing import shares_weights
 from medgrpo.methods import METHODS
 
 if TYPE_CHECKING:
     from medgrpo.config.plan import StagePlan
-    from medgrpo.config.sections import RunConfig
+    from medgrpo.config.sections import RunConfig, TrainingConfig
 
 CUT_BY_PASS = "bnpo"
 """The loss that divides by the tokens of its pass: another cut is another loss."""
+
+
+def depends_on_cut(training: TrainingConfig) -> bool:
+    """Whether the loss of a step depends on how its rows are shared out to passes: each takes a mean or a quantile of its own."""
+    return bool(
+        training.loss_type == CUT_BY_PASS or training.top_entropy_quantile < 1 or training.entropy_coef
+    )
 
 
 def whole_groups(plan: StagePlan, config: RunConfig, model: Any, longest_prompt: int) -> StagePlan:
@@ -39,16 +47,15 @@ def whole_groups(plan: StagePlan, config: RunConfig, model: Any, longest_prompt:
         or config.engine.shared_prompt == "off"
         or (is_cut_by_user and config.engine.tokens_per_pass is None)
         or share % group
-        or training.loss_type == CUT_BY_PASS
-        or training.top_entropy_quantile < 1  # a quantile of the pass
-        or training.entropy_coef  # a mean over the pass
+        or depends_on_cut(training)
         or why_not(model) is not None
     ):
         return plan
     usual = plan.per_device_train_batch_size * (longest_prompt + longest)
     # Processes whose passes differ would wait for each other for good.
-    fitting = min(gathered(tokens_that_fit(model, config)))
-    budget = config.engine.tokens_per_pass or tokens_of_a_pass(usual, fitting)
+    fitting = gathered(tokens_that_fit(model, config))
+    shared_out = shares_weights(config.launch, len(fitting))
+    budget = config.engine.tokens_per_pass or tokens_of_a_pass(usual, min(fitting), shared_out=shared_out)
     rows = rows_of_pass(budget, longest_prompt, longest, group=group, groups=share // group)
     return replace(plan, per_device_train_batch_size=rows, gradient_accumulation_steps=share // rows)
 
