@@ -192,12 +192,35 @@ class Tokenizer:
         ("{% set a = 'x' * 999 * 999 %}{{ a }}", "multiplies products"),
         ("{{ 9 ** 9 ** 9 }}", "takes powers"),
         ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "takes longer"),
+        (
+            "{% set n = namespace(s='x') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+            "MiB of memory|takes longer",
+        ),
+        (
+            "{% set n = namespace(s=[1]) %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}",
+            "MiB of memory|takes longer",
+        ),
+        (
+            "{% set n = namespace(s=7) %}{% for i in range(60) %}{% set n.s = n.s * n.s %}{% endfor %}",
+            "takes longer",
+        ),
+        ("{{ 'x'|center(10000000000) }}", "MiB of memory"),
+        ("{{ 'x'.ljust(2000000) }}", "writes 2,000,000 characters"),
+        (
+            "{% for m in messages %}{% if m.role == 'system' %}{{ 'x'.zfill(10000000000) }}{% endif %}{% endfor %}",
+            "MiB of memory",
+        ),
+        (
+            "{% if messages[0].content is not string %}{{ 'x'.ljust(10000000000) }}{% endif %}",
+            "MiB of memory",
+        ),
     ],
 )
 def test_a_chat_template_that_explodes_is_refused(template, words, monkeypatch):
     from medgrpo.models import chat_templates
 
-    monkeypatch.setattr(chat_templates, "TEMPLATE_S", 0.3)
+    monkeypatch.setattr(chat_templates, "TEMPLATE_S", 0.4)
+    monkeypatch.setattr(chat_templates, "TEMPLATE_BYTES", 2**26)  # so that it is full before the time is up
     with pytest.raises(MedgrpoError, match=words):
         chat_templates.check_template(Tokenizer(template), "model")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.engine.features import with_pictures
 from medgrpo.engine.inner import base_of, inner_of, text_config_of
-from medgrpo.engine.masks import dense_mask, picture_blocks
+from medgrpo.engine.masks import by_layer, dense_mask, picture_blocks
 from medgrpo.engine.shown import Shown
 
 if TYPE_CHECKING:
@@ -123,7 +123,6 @@ class _State:
         self._model, self._inner, self._draw = model, inner_of(model), draw
         self._head = base_of(model).get_output_embeddings()
         self._text = text_config_of(model)
-        self._windows = "sliding_attention" in (getattr(self._text, "layer_types", None) or ())
         self._cache_name = (
             "cache" if "cache" in inspect.signature(self._decoder.forward).parameters else "past_key_values"
         )
@@ -170,10 +169,7 @@ class _State:
             blocks = torch.stack(
                 [left(picture_blocks(one["token_fields"]["token_type_ids"]), -1) for one in shown]
             ).to(device)
-        mask: Any = dense_mask(segments, order, blocks=blocks)
-        if self._windows:
-            sliding = dense_mask(segments, order, blocks=blocks, window=self._text.sliding_window)
-            mask = {"full_attention": mask, "sliding_attention": sliding}
+        mask = by_layer(self._text, lambda window: dense_mask(segments, order, blocks=blocks, window=window))
         with with_pictures(self._inner, shown, device) as pictures:
             output = self._inner(
                 input_ids=ids,
@@ -233,11 +229,12 @@ class _State:
         import torch
 
         seen = self._is_key[:, None, None, : self._cache.seen]
-        if not self._windows:
-            return seen
-        columns = torch.arange(seen.shape[-1], device=seen.device)
-        near = columns > self._cache.place - self._text.sliding_window
-        return {"full_attention": seen, "sliding_attention": seen & near}
+        columns, place = torch.arange(seen.shape[-1], device=seen.device), self._cache.place
+        assert place is not None
+        return by_layer(
+            self._text,
+            lambda window: seen if window is None else seen & (columns > place - window),
+        )
 
     def run(self) -> None:
         """Sample until all have ended or the longest length is reached."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -29,3 +31,18 @@ def picture_ids(model: Any) -> tuple[int, ...]:
     names = ("image_token_id", "image_token_index", "video_token_id")
     found = (getattr(config, name, None) for name in names)
     return tuple(dict.fromkeys(int(number) for number in found if number is not None))
+
+
+@contextmanager
+def nothing_dropped(model: Any) -> Iterator[None]:
+    """Inside, no dropout layer drops anything, so that two ways through the model can be compared."""
+    import torch
+
+    layers = [one for one in model.modules() if isinstance(one, torch.nn.Dropout) and one.training]
+    for one in layers:
+        one.training = False
+    try:
+        yield
+    finally:
+        for one in layers:
+            one.training = True

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
 PADDING = -1
 """Segment of places that are no token."""
+WINDOW_IN_ALL_LAYERS = ("mistral", "phi3", "starcoder2")
+"""Families without `layer_types` whose `sliding_window` holds for every layer."""
+
+
+def by_layer(text: Any, mask: Callable[[int | None], torch.Tensor]) -> torch.Tensor | dict[str, torch.Tensor]:
+    """The mask of a language model, or one for each kind of its layers.
+
+    Args:
+        text: its configuration.
+        mask: gives the mask with a window of so many places; None: without.
+    """
+    kinds = getattr(text, "layer_types", None)
+    window = getattr(text, "sliding_window", None)
+    if kinds and "sliding_attention" in kinds:
+        return {"full_attention": mask(None), "sliding_attention": mask(window)}
+    return mask(None if kinds or text.model_type not in WINDOW_IN_ALL_LAYERS else window)
 
 
 def dense_mask(

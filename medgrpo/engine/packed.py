@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medgrpo.engine.features import with_pictures
 from medgrpo.engine.inner import inner_of, picture_ids, text_config_of
-from medgrpo.engine.masks import PADDING, dense_mask, picture_blocks
+from medgrpo.engine.masks import PADDING, by_layer, dense_mask, picture_blocks
 from medgrpo.engine.positions import stream_positions
 from medgrpo.engine.shown import Shown
 from medgrpo.engine.stream import NO_LABEL, Layout, Places, key_index, lay_out, places
@@ -167,7 +167,6 @@ def _masks(
     """The dense mask, or one for each kind of layer."""
     import torch
 
-    text = text_config_of(model)
     blocks = None
     if any("token_type_ids" in one["token_fields"] for one in asked):
         blocks = torch.full_like(segments, -1)
@@ -175,11 +174,9 @@ def _masks(
         for number, one in enumerate(asked):
             length = shared.get(number, 0)
             blocks[number, :length] = picture_blocks(one["token_fields"]["token_type_ids"][:length])
-    full = dense_mask(segments, order, blocks=blocks)
-    if "sliding_attention" not in (getattr(text, "layer_types", None) or ()):
-        return full
-    sliding = dense_mask(segments, order, blocks=blocks, window=text.sliding_window)
-    return {"full_attention": full, "sliding_attention": sliding}
+    return by_layer(
+        text_config_of(model), lambda window: dense_mask(segments, order, blocks=blocks, window=window)
+    )
 
 
 def _filling(model: Any) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.engine.attention import STREAM, WINDOWS, has_kernel, register
 from medgrpo.engine.inner import base_of, inner_of, text_config_of
+from medgrpo.engine.masks import WINDOW_IN_ALL_LAYERS
 
 if TYPE_CHECKING:
     import torch
@@ -14,25 +16,44 @@ PICTURE_FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "gemma3")
 """By `model_type`: those with pictures whose positions and features are known here."""
 FORWARD_LOOKING = ("gemma3", "gemma3_text")
 """Families whose pictures see all of themselves, so that their attention needs a mask."""
+ATTENTION = ("full_attention", "sliding_attention")
+"""Kinds of layers that see other tokens through a mask alone, as Transformers' `layer_types` names them."""
 FLASH_HEAD_SIZE = 256
 """Largest head of the kernel."""
 
 
 def why_not(model: Any) -> str | None:
     """Why a model's completions cannot be computed as a stream; None where they can."""
-    base, text = base_of(model), text_config_of(model)
+    return next(_reasons(base_of(model), text_config_of(model)), None)
+
+
+def _reasons(base: Any, text: Any) -> Iterator[str]:
     kind = base.config.model_type
     if text is not base.config and kind not in PICTURE_FAMILIES:
-        return f"the family {kind} is not known to it"
+        yield f"the family {kind} is not known to it"
+    if layers := _layers_of_other_kinds(base, text):
+        yield f"{layers} carry something from token to token besides what attention sees"
     if text._attn_implementation not in ("sdpa", STREAM):
-        return f"the model's attention is {text._attn_implementation}, not sdpa"
-    if getattr(text, "attention_dropout", 0.0):
-        return "the model drops attention weights at random"
+        yield f"the model's attention is {text._attn_implementation}, not sdpa"
+    if getattr(text, "attention_dropout", 0.0) or getattr(text, "attn_pdrop", 0.0):
+        yield "the model drops attention weights at random"
+    has_kinds = getattr(text, "layer_types", None) or text.model_type in WINDOW_IN_ALL_LAYERS
+    if getattr(text, "sliding_window", None) and not has_kinds:
+        yield f"which layers of {text.model_type} have its sliding window is not known to it"
     if getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None):
-        return "a mixture of experts balances its load by rows"
+        yield "a mixture of experts balances its load by rows"
     if getattr(text, "alibi", False) or getattr(text, "position_embedding_type", "rope") == "absolute":
-        return "the model has no rotary positions"
-    return None
+        yield "the model has no rotary positions"
+
+
+def _layers_of_other_kinds(base: Any, text: Any) -> str | None:
+    """Layers that are no attention (a state space, a convolution, a recurrence): over a stream they would read on from
+    the completion before. Few tokens show it, so that comparing means with TRL's way may not."""
+    others = sorted(set(getattr(text, "layer_types", None) or ()) - set(ATTENTION))
+    if others:
+        return f"layers of the kind {', '.join(others)}"
+    is_stateful = any(getattr(part, "_is_stateful", False) for part in (base, inner_of(base)))
+    return f"layers of the family {text.model_type}" if is_stateful else None
 
 
 def use_kernel(model: Any, device: torch.device, *, is_half: bool = False) -> bool:

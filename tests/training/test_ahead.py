@@ -51,6 +51,21 @@ def test_each_batch_is_sampled_a_step_before_it_is_learned_from(tiny_config, tmp
     assert log[0]["reward"] == json_objects(tmp_path / "usual" / "log.jsonl")[0]["reward"]
 
 
+def test_rows_that_come_again_within_an_epoch_are_sampled_once_for_each_time(tiny_config, tmp_path, sampled):
+    # Two of three rows a step, so that the same two come again: known by their rows alone, what followed the first time
+    # was sampled in place of what comes now, and thrown away.
+    words = (
+        "curriculum.by=column:image_tokens", "curriculum.schedule=staged", "curriculum.start=0.15", "curriculum.full_at=1",
+        "data.rows=20", "rollout.num_generations=2", "rollout.max_completion_length=3", "training.max_steps=8",
+    )  # fmt: skip
+    run(tiny_config(*AHEAD, *words, "rollout.ahead=0"), tmp_path / "usual")
+    usual, sampled[:] = list(sampled), []
+    run(tiny_config(*AHEAD, *words), tmp_path / "ahead")
+    assert len({tuple(rows) for _, rows in usual}) < len(usual)
+    assert [rows for _, rows in sampled] == [rows for _, rows in usual]
+    assert [step for step, _ in sampled] == [0, 0, 1, 2, 3, 4, 5, 6]
+
+
 def test_a_resumed_run_is_the_uninterrupted_one(tiny_config, tmp_path):
     config = tiny_config(*AHEAD)
     run(config, tmp_path / "whole")

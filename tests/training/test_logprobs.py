@@ -116,9 +116,20 @@ def test_each_row_goes_into_one_pass_with_its_own_prompt(keeps_groups):
         ("training.beta=0.05", "training.num_iterations=2", "training.per_device_train_batch_size=2"),
         ("tuning.method=dora", "tuning.rank=4", "training.beta=0.05"),
         ("training.loss_type=grpo", "training.max_steps=2"),
+        (
+            "training.top_entropy_quantile=0.3",
+            "training.per_device_train_batch_size=4",
+            "training.max_steps=2",
+        ),
         ('tuning.towers=["language", "vision", "aligner"]',),
     ],
-    ids=["two iterations, passes of half a group", "dora", "a mean over completions", "the tower trains"],
+    ids=[
+        "two iterations, passes of half a group",
+        "dora",
+        "a mean over completions",
+        "a quantile of each pass",
+        "the tower trains",
+    ],
 )
 def test_a_run_learns_the_same_with_prompts_computed_once(settings, tiny_config, tmp_path):
     logs = []

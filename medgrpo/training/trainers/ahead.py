@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from accelerate.utils import gather_object
 
 from medgrpo.runs.store import Completion
+from medgrpo.training.run.context import gathered
 from medgrpo.training.trainers.shown_prompts import ask
 from medgrpo.training.trainers.vllm import pictures_for_vllm
 
@@ -54,10 +54,11 @@ class Ahead:
         """The batch of these examples, where it was sampled ahead. A server's answer is taken up by the next `generate`."""
         numbers = [one["number"] for one in examples]
         if self._requested is not None:
-            is_this, self._requested = self._requested == numbers, None
+            is_this, self._requested = all(gathered(self._requested == numbers)), None
             self._receive(is_this=is_this)
         waiting, self.waiting = self.waiting, None
-        if waiting is None or waiting.numbers != numbers:
+        # All processes or none: sampling anew they wait for each other.
+        if waiting is None or not all(gathered(waiting.numbers == numbers)):
             return None
         for key, values in waiting.metrics.items():
             self._trainer._metrics["train"][key].extend(values)
@@ -99,20 +100,16 @@ class Ahead:
         """This process's examples of the next chunk; None where the epoch or the run ends first."""
         trainer = self._trainer
         order, group = trainer._order, trainer.num_generations
-        own = numbers[::group]
-        if (
-            trainer.state.global_step + trainer.num_iterations >= trainer.state.max_steps
-            or len(numbers) % group
-        ):
+        step, chunks = trainer.state.global_step, order.chunks(order.epoch)
+        # By its place and not by its rows: a curriculum asks the same rows several times in an epoch.
+        following = step // trainer.num_iterations % len(chunks) + 1
+        is_last = step + trainer.num_iterations >= trainer.state.max_steps or following == len(chunks)
+        if is_last or len(numbers) % group:
             return None
-        share = len(own)
+        share = len(numbers) // group
         first = trainer.accelerator.process_index * share
-        chunks = order.chunks(order.epoch)
-        for chunk, following in pairwise(chunks):
-            if set(own) <= set(chunk) and order.arranged(chunk)[first : first + share] == own:
-                rows = order.arranged(following)[first : first + share]
-                return [trainer.train_dataset[row] for row in rows for _ in range(group)]
-        return None
+        rows = order.arranged(chunks[following])[first : first + share]
+        return [trainer.train_dataset[row] for row in rows for _ in range(group)]
 
     # ------------------------------------------------------------------------------------ a server
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl import DPOTrainer
 
-from medgrpo.engine.inner import inner_of
+from medgrpo.engine.inner import inner_of, nothing_dropped
 from medgrpo.training.before.datasets import RowSource, dpo_dataset
 from medgrpo.training.methods import StageMethod
 from medgrpo.training.run.context import StageContext
@@ -66,6 +66,7 @@ class PreferenceTrainer(RunTrainer, DPOTrainer):
         if not isinstance(examples, list):
             batch: dict[str, Any] = super()._prepare_inputs(examples)
             return batch
+        self.engine.comes(bool(one.get("images")) for one in examples)
         if self.engine.asks:
             self._compare(examples)
         if not self.engine.is_on:
@@ -96,11 +97,17 @@ class PreferenceTrainer(RunTrainer, DPOTrainer):
 
         few = first_of_each_kind(examples)
         again = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
-        with torch.no_grad(), again:
-            difference = difference_from_stock(
-                self.model_wrapped, self._pair_batch(few), self._stock_batch(few), self.accelerator.autocast
+        with torch.no_grad(), again, nothing_dropped(self.model):
+            self.engine.judge(
+                self,
+                lambda: difference_from_stock(
+                    self.model_wrapped,
+                    self._pair_batch(few),
+                    self._stock_batch(few),
+                    self.accelerator.autocast,
+                ),
+                {bool(one.get("images")) for one in few},
             )
-        self.engine.judge(self, difference)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         if "shown" not in inputs:

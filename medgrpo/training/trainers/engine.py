@@ -6,16 +6,19 @@ loudly, where they differ; off is TRL's.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.engine.adapters import fuse
 from medgrpo.engine.features import is_frozen, keep_features
-from medgrpo.engine.inner import inner_of
+from medgrpo.engine.inner import inner_of, nothing_dropped
 from medgrpo.engine.packed import packed_scores
 from medgrpo.engine.shown import Shown
 from medgrpo.engine.support import attends_by_kernel, use_kernel, why_not
+from medgrpo.training.run.context import gathered
 from medgrpo.training.trainers.logprobs import LogProbs, Sequences, trl_logprobs
 from medgrpo.training.trainers.sharding import is_whole
+from medgrpo.training.watch.oom import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +61,8 @@ class Engine:
             fused = fuse(trainer.model) if is_whole(trainer) else 0
             if fused:
                 context.reporter.note(f"engine: {fused} adapters are added inside their matrix product")
-        self._is_checked, self._fell_back = self._wanted == "on", False
+        self._unchecked: set[bool] = set() if self._wanted == "on" else {True, False}
+        self._is_due = self._fell_back = False
         self._keeps_features: bool | None = None
         self._facts: dict[str, Any] = {"shared_prompt": self.is_on, "reason": reason}
         if reason is None:
@@ -111,10 +115,36 @@ class Engine:
             None,
         )
 
+    def comes(self, shown: Iterable[bool]) -> None:
+        """Told of each batch: both ways are compared on the first that has rows with pictures, and the first that has rows
+        without. All processes compare together, since a model that is spread over them is called by all.
+
+        Args:
+            shown: of each row, whether it has a picture.
+        """
+        if self.is_on and self._unchecked:
+            self._is_due = any(gathered(bool(self._unchecked & set(shown))))
+
     @property
     def asks(self) -> bool:
-        """Whether both ways are still to be compared."""
-        return self.is_on and not self._is_checked
+        """Whether both ways are to be compared on this batch."""
+        return self.is_on and self._is_due
+
+    def tried(self, sampled: Callable[[], list[list[int]]]) -> list[list[int]] | None:
+        """What this samples; None where it fails with a model that nothing has been compared of: TRL's way is taken then."""
+        if not self.is_on or len(self._unchecked) < 2:
+            return sampled()
+        found, said = None, None
+        try:
+            found = sampled()
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            said = _said(error)
+        said = next(filter(None, gathered(said)), None)
+        if said is not None:
+            self._go_back(said)
+        return found if said is None else None
 
     @property
     def rows_of_stock(self) -> int | None:
@@ -129,47 +159,73 @@ class Engine:
         if not self.asks:
             return
         few = sequences.rows(_few_rows(sequences))
-        # Recomputation under no_grad warns of inputs without gradients.
-        again = disable_gradient_checkpointing(trainer.model, trainer.args.gradient_checkpointing_kwargs)
-        with torch.no_grad(), again:
+        counted = few.attention_mask[:, -few.completion_length :].bool()
+        kinds = {bool(one["pictures"]) for one, row in zip(few.shown, counted.any(1), strict=True) if row}
+
+        def compared() -> torch.Tensor:
             ours = self.packed(trainer, model, few, None, with_entropies=False).logprobs
             stock = trl_logprobs(
                 trainer, model, few, rows_at_once=None, with_entropies=False, with_aux_loss=False
             ).logprobs
-        counted = few.attention_mask[:, -few.completion_length :].bool()
-        self.judge(trainer, (ours.float() - stock.float()).abs()[counted])
+            return (ours.float() - stock.float()).abs()[counted]
 
-    def judge(self, trainer: Any, difference: torch.Tensor) -> None:
+        # Recomputation under no_grad warns of inputs without gradients.
+        again = disable_gradient_checkpointing(trainer.model, trainer.args.gradient_checkpointing_kwargs)
+        with torch.no_grad(), again, nothing_dropped(model):
+            self.judge(trainer, compared, kinds)
+
+    def judge(self, trainer: Any, compared: Callable[[], torch.Tensor], kinds: set[bool]) -> None:
         """Stay, or go back to TRL's way on every process where both differ on any.
 
         Args:
-            difference: (tokens,), |Δ log probability| of what this process compared; empty: nothing to compare.
+            compared: gives (tokens,), |Δ log probability| of what this process compares; empty: nothing to compare.
+            kinds: whether these rows have pictures, and whether some have none.
         """
         import torch
 
-        self._is_checked = True
+        try:
+            difference, said = compared(), None
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            difference, said = torch.full((1,), torch.inf, device=trainer.accelerator.device), _said(error)
+        said = next(filter(None, gathered(said)), None)
+        if said is not None:
+            self._go_back(said)
+            return
         is_half = next(trainer.model.parameters()).dtype != torch.float32 or trainer.args.bf16
         seen = trainer.accelerator.gather(torch.tensor([len(difference)], device=difference.device)).sum()
         if not int(seen):  # every completion is left out: the next batch tells
-            self._is_checked = False
             return
+        self._unchecked -= set().union(*gathered(kinds))
+        self._is_due = False
         if not len(difference):
             difference = difference.new_zeros(1)
         found = torch.nan_to_num(difference.mean() if is_half else difference.max(), nan=torch.inf)
         worst = float(trainer.accelerator.gather(found.reshape(1)).max())
         limit, what = (MEAN_DIFFERENCE, "mean") if is_half else (LARGEST_DIFFERENCE, "largest")
-        self._facts |= {"difference": worst, "limit": limit, "measure": what, "shared_prompt": worst <= limit}
+        most = max(worst, self._facts.get("difference", 0.0))
+        self._facts |= {"difference": most, "limit": limit, "measure": what}
         if worst > limit:
-            self.is_on, self._fell_back = False, True
-            self._facts["reason"] = "other log probabilities than TRL's"
-            self._context.reporter.warn(
-                f"engine: a shared prompt gave other log probabilities than TRL ({what} difference {worst:.2g} a "
-                f"token, allowed {limit:g}): every completion is computed with its own prompt and pictures"
+            self._go_back(
+                f"gave other log probabilities than TRL ({what} difference {worst:.2g} a token, allowed {limit:g})"
             )
-        else:
-            self._context.reporter.note(
-                f"engine: log probabilities as TRL's ({what} difference {worst:.1e} a token, allowed {limit:g})"
-            )
+            return
+        shown = " and ".join(
+            name for has, name in ((True, "with pictures"), (False, "without")) if has in kinds
+        )
+        self._context.reporter.note(
+            f"engine: log probabilities as TRL's, rows {shown} ({what} difference {worst:.1e} a token, allowed {limit:g})"
+        )
+        self._record()
+
+    def _go_back(self, what: str) -> None:
+        """To TRL's way, on every process."""
+        self.is_on, self._is_due, self._fell_back = False, False, True
+        self._facts |= {"shared_prompt": False, "reason": f"a shared prompt {what}"}
+        self._context.reporter.warn(
+            f"engine: a shared prompt {what}: every completion is computed with its own prompt and pictures"
+        )
         self._record()
 
     def _record(self) -> None:
@@ -200,6 +256,10 @@ def shared_logprobs(
         with_entropies=with_entropies,
         with_aux_loss=with_aux_loss,
     )
+
+
+def _said(error: Exception) -> str:
+    return f"fails with this model ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]})"
 
 
 def _few_rows(sequences: Sequences) -> list[int]:

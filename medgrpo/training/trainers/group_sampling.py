@@ -6,11 +6,15 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.engine.decode import Draw, sample
-from medgrpo.engine.inner import picture_ids
+from medgrpo.engine.inner import picture_ids, text_config_of
 from medgrpo.training.trainers.sharding import is_whole
 
 if TYPE_CHECKING:
     from medgrpo.training.trainers.shown_prompts import Asked
+
+
+SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
+"""What Transformers calls a factor of the logits (Cohere, Granite); `decode.py` knows none."""
 
 
 def why_not_sampled_by_group(trainer: Any) -> str | None:
@@ -24,6 +28,9 @@ def why_not_sampled_by_group(trainer: Any) -> str | None:
         return "generation has settings of its own"
     if config.repetition_penalty not in (None, 1.0):
         return "the repetition penalty looks back at the prompt"
+    text = text_config_of(trainer.model)
+    if any(getattr(text, name, None) not in (None, 1) for name in SCALES):
+        return "the model scales its logits"
     return None
 
 

@@ -31,7 +31,7 @@ from medgrpo.training.trainers.dynamic_sampling import FreshPrompts, dead_groups
 from medgrpo.training.trainers.engine import Engine, shared_logprobs
 from medgrpo.training.trainers.group_sampling import sampled_by_group, why_not_sampled_by_group
 from medgrpo.training.trainers.logprobs import LogProbFunction, LogProbs, Sequences
-from medgrpo.training.trainers.passes import whole_groups
+from medgrpo.training.trainers.passes import depends_on_cut, whole_groups
 from medgrpo.training.trainers.pictures import accept_empty_pictures
 from medgrpo.training.trainers.rollout import Rollout, group_numbers
 from medgrpo.training.trainers.sampler import EpochOrder, balanced
@@ -196,6 +196,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         shown = self._rollout.shown
         with self.context.clock.phase("vision"):
             self.engine.keep_features(self, shown)
+        self.engine.comes(bool(one["pictures"]) for one in shown)
         blind = [{name: value for name, value in one.items() if name != "images"} for one in inputs]
         with self._without_old_pass():
             output: dict[str, Any] = super()._generate_and_score_completions(blind)
@@ -376,7 +377,10 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         if self.use_vllm:
             return self._sampled_by_vllm(self._asked, prompt_ids, num_generations)
         if why_not_sampled_by_group(self) is None:
-            return sampled_by_group(self, self._asked), None
+            asked = self._asked
+            sampled = self.engine.tried(lambda: sampled_by_group(self, asked))
+            if sampled is not None:
+                return sampled, None
         fields = picture_inputs(
             self._asked.rows, max(len(ids) for ids in prompt_ids), 0, self.accelerator.device
         )
@@ -434,8 +438,13 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         passes = self.args.steps_per_generation
         if self._buffered_inputs is None or not self._is_inside_cycle():
             generated = self._next_batch(generation_batch)
-            self._buffered_inputs = batches_of_passes(generated, passes, keeps_groups=self.engine.is_on)
+            self._buffered_inputs = batches_of_passes(generated, passes, keeps_groups=self._keeps_groups)
         return self._buffered_inputs[self._step % passes]
+
+    @property
+    def _keeps_groups(self) -> bool:
+        """Whether a group's rows go into one pass; not where the loss depends on which rows a pass holds."""
+        return self.engine.is_on and not depends_on_cut(self.context.config.training)
 
     def train(self, *args: Any, **options: Any) -> Any:
         """TRL's training; a vLLM server is watched as long as it goes on."""

@@ -11,10 +11,17 @@ from medgrpo.methods import METHODS
 
 if TYPE_CHECKING:
     from medgrpo.config.plan import StagePlan
-    from medgrpo.config.sections import RunConfig
+    from medgrpo.config.sections import RunConfig, TrainingConfig
 
 CUT_BY_PASS = "bnpo"
 """The loss that divides by the tokens of its pass: another cut is another loss."""
+
+
+def depends_on_cut(training: TrainingConfig) -> bool:
+    """Whether the loss of a step depends on how its rows are shared out to passes: each takes a mean or a quantile of its own."""
+    return bool(
+        training.loss_type == CUT_BY_PASS or training.top_entropy_quantile < 1 or training.entropy_coef
+    )
 
 
 def whole_groups(plan: StagePlan, config: RunConfig, model: Any, longest_prompt: int) -> StagePlan:
@@ -40,9 +47,7 @@ def whole_groups(plan: StagePlan, config: RunConfig, model: Any, longest_prompt:
         or config.engine.shared_prompt == "off"
         or (is_cut_by_user and config.engine.tokens_per_pass is None)
         or share % group
-        or training.loss_type == CUT_BY_PASS
-        or training.top_entropy_quantile < 1  # a quantile of the pass
-        or training.entropy_coef  # a mean over the pass
+        or depends_on_cut(training)
         or why_not(model) is not None
     ):
         return plan
