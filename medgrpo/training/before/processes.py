@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class Spec:
     timeout_s: int
     folder: str
     """Where the processes leave why they failed."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """What all machines must have in common."""
 
     @classmethod
     def read(cls, path: Path) -> Spec:
@@ -82,10 +84,10 @@ class Processes:
         environment = kind_of_run(spec.config, spec.command) if spec.config else dict(os.environ)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._ask)
-        with Machines(spec.node, spec.nodes, spec.address, spec.port + 1) as others:
-            for local in range(spec.local):
+        with Machines(spec.node, spec.nodes, spec.address, spec.port + 1, spec.facts) as others:
+            problem = others.failed()
+            for local in range(0 if problem else spec.local):
                 self._start(local, environment)
-            problem = None
             while self._going:
                 time.sleep(LOOK_EVERY_S)
                 self._look()
@@ -155,7 +157,7 @@ class Processes:
         if problem is not None and not any(not one.is_of_others for one in written_down(folder)):
             from medgrpo.errors import MedgrpoError
 
-            error = MedgrpoError(problem, hint="what went wrong is said there")
+            error = MedgrpoError(problem, hint=others.hint)
         else:
             error = cause_of(
                 written_down(folder),
