@@ -51,6 +51,13 @@ def test_a_killed_process_is_named_and_not_those_that_lost_it():
     assert "memory" in error.hint
 
 
+def test_who_lost_the_others_is_no_bug():
+    lost = failure(0, "RuntimeError: [gloo/pair.cc:561] Connection closed by peer", of_others=True)
+    error = cause_of([lost], {0: 1}, processes=2, timeout_s=60)
+    assert error.problem.startswith("process 0 lost the others (RuntimeError: [gloo")
+    assert "logs of the others" in error.hint
+
+
 @pytest.mark.parametrize(
     ("failures", "codes"),
     [
@@ -171,6 +178,30 @@ def test_a_machine_that_vanishes_is_noticed(tmp_path):
     assert made[0].wait(60) == 1
     made[1].wait()
     assert cause(folders[0]) == "machine 1 is gone"
+
+
+def test_a_machine_whose_command_is_killed_says_so_to_the_others(tmp_path):
+    # Its processes were asked to save as by SIGTERM, killed half a minute later, and the machine counted as done.
+    folders, port = [tmp_path / "0", tmp_path / "1"], free_port()
+    waits = "import signal, time; signal.signal(15, lambda *_: 0); [time.sleep(1) for _ in range(100)]"
+    for folder in folders:
+        folder.mkdir()
+    first = launched(spec(folders[0], waits, nodes=2, node=0, port=port, local=1), folders[0])
+    second = spec(folders[1], waits, nodes=2, node=1, port=port, local=1)
+    second.write(folders[1] / "spec.json")
+    code = (
+        "import subprocess, sys; from medgrpo.training.before.processes import end_with_parent; "
+        "subprocess.Popen(sys.argv[1:], preexec_fn=end_with_parent()).wait()"
+    )
+    started = ["-m", "medgrpo.training.before.processes", str(folders[1] / "spec.json")]
+    command = subprocess.Popen([sys.executable, "-c", code, sys.executable, *started])
+    time.sleep(4)
+    command.kill()
+    command.wait()
+    began = time.monotonic()
+    assert first.wait(60) == 1
+    assert time.monotonic() - began < 25
+    assert cause(folders[0]) == "machine 1: the command that started the processes was killed"
 
 
 def test_a_machine_that_is_done_may_go(tmp_path):
