@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
+from medgrpo.terminal import plain
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the start of a formula; the wide forms in Chinese and Japanese ones."""
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?%?")
@@ -14,9 +16,9 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?%?")
 
 def harmless(cell: Any) -> Any:
     """The cell, text with an apostrophe before what a spreadsheet would run; numbers stay numbers, halves of surrogate
-    pairs become question marks."""
+    pairs become question marks, and what would give a terminal orders is shown as a picture of it."""
     if isinstance(cell, str):
-        cell = cell.encode("utf-8", "replace").decode("utf-8")
+        cell = "\r".join(map(plain, cell.encode("utf-8", "replace").decode("utf-8").split("\r")))
     if not isinstance(cell, str) or not cell.startswith(_FORMULA) or _NUMBER.fullmatch(cell):
         return cell
     return f"'{cell}"

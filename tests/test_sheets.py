@@ -29,6 +29,11 @@ def test_what_starts_like_a_formula_is_text(cell):
     assert harmless(cell) == f"'{cell}"
 
 
+def test_no_cell_gives_a_terminal_orders_and_lines_stay():
+    assert harmless("\x1b]0;t\x07 a\r\nb\tc") == "␛]0;t␇ a\r\nb\tc"
+    assert harmless("\x1b=1") == "␛=1"
+
+
 @pytest.mark.parametrize("cell", ["-1.5", "+3", "1e-3", "-12", "yes", "", "a=b", -1.5, None])
 def test_numbers_and_words_stay(cell):
     assert harmless(cell) == cell
