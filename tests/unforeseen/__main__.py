@@ -64,8 +64,11 @@ def all_plants(url: str, kind: str = "", without: Sequence[str] = ()) -> list[tu
         *doors.ALL,
         *pages.ALL,
     )
+    modules = [plants.__module__.rpartition(".")[2] for plants in kinds]
     named = [
-        plants for plants in kinds if kind in ("", plants.__name__, plants.__module__.rpartition(".")[2])
+        plants
+        for plants, module in zip(kinds, modules, strict=True)
+        if kind in ("", plants.__name__, module) and module not in without
     ]
     found = [one for plants in named for one in plants()]
     return found + (list(servers.servers(url)) if kind in ("", "servers") else [])
