@@ -1,11 +1,15 @@
-"""Python code that may take only so long: a user's reward, a pattern of a stranger's adapter."""
+"""Code that may take only so long: a user's reward, a pattern of a stranger's adapter, a stranger's chat template."""
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
 RING_AGAIN_S = 0.5
@@ -43,3 +47,66 @@ def limited(seconds: float | None, error: Callable[[], Exception]) -> Iterator[N
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+LATE, LARGE = -1, -2
+PATIENCE = 12
+"""Seconds of the clock for each second of the processor: machines are shared."""
+
+
+def measured_apart(run: Callable[[], int], *, seconds: float, memory: int) -> int | None:
+    """What `run` gives, tried in a process of its own first, which the system ends where it goes too far.
+
+    Nothing inside of that process can go on: not one call into C that never returns, and not one that asks for all
+    memory, which an alarm in this process can do nothing about.
+
+    Args:
+        run: gives a number of 0 or more; it must use neither a GPU nor threads.
+        seconds: of the processor.
+        memory: bytes beyond those in use.
+
+    Returns:
+        The number; `LATE`; `LARGE`: it wanted more memory; None: it raised, or there are no such processes here.
+    """
+    if not hasattr(os, "fork"):
+        return None
+    here, there = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which the child does not use
+        child = os.fork()
+    if not child:
+        _alone(run, there, seconds, memory)
+    os.close(there)
+    try:
+        is_told = select.select([here], [], [], PATIENCE * seconds + 1)[0]
+        said = os.read(here, 32) if is_told else b""
+    finally:
+        os.close(here)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+    if said:
+        return None if said == b"raised" else int(said)
+    ended = os.waitstatus_to_exitcode(status)
+    return LARGE if ended == -signal.SIGKILL and is_told else LATE
+
+
+def _alone(run: Callable[[], int], there: int, seconds: float, memory: int) -> None:
+    """In the child; never comes back. The timer's signal is the system's to deliver, so it ends also what C does not leave."""
+    try:
+        import resource
+
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        with suppress(OSError, ValueError):
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            most = pages * resource.getpagesize() + memory
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        said = str(run())
+    except MemoryError:
+        said = str(LARGE)
+    except BaseException:  # noqa: BLE001 - whatever it raises, the caller will meet again
+        said = "raised"
+    with suppress(OSError):
+        os.write(there, said.encode())
+    os._exit(0)

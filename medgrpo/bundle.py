@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
-from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,7 +17,7 @@ from medgrpo.errors import MedgrpoError
 from medgrpo.files import write_json, write_text
 from medgrpo.install import how_to_install
 from medgrpo.locks import new_folder
-from medgrpo.packages import Package, needed_packages
+from medgrpo.packages import Package, needed_packages, own_distribution
 
 LOCK = "requirements.lock"
 SCRIPT = "install.sh"
@@ -83,7 +82,7 @@ def write_bundle(output: Path, extras: Sequence[str] = (), *, keep_gpu: bool = T
 
 def _own_wheel(wheels: Path) -> None:
     """The wheel of the medgrpo that runs: built from its checkout, else as it was downloaded."""
-    here = distribution("medgrpo")
+    here = own_distribution()
     direct = json.loads(here.read_text("direct_url.json") or "{}")
     url = urlsplit(str(direct.get("url", "")))
     place = Path(unquote(url.path)) if url.scheme == "file" else None

@@ -9,7 +9,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from medgrpo.errors import choice_error, missing_extra
+from medgrpo.errors import MedgrpoError, choice_error, missing_extra
 
 _NAME = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[([^\]]*)\])?\s*([^;]*)(?:;(.*))?$")
 _COPYLEFT = re.compile(r"\b(A?GPL|LGPL|MPL|EPL|CDDL|EUPL|GNU|Mozilla)", re.IGNORECASE)
@@ -33,7 +33,22 @@ class Package:
 
 def extras() -> list[str]:
     """The names of the optional dependencies, such as `train`."""
-    return distribution("medgrpo").metadata.get_all("Provides-Extra") or []
+    return own_distribution().metadata.get_all("Provides-Extra") or []
+
+
+def own_distribution() -> Distribution:
+    """What is known of medgrpo as it is installed.
+
+    Raises:
+        MedgrpoError: it runs from its source without being installed.
+    """
+    try:
+        return distribution("medgrpo")
+    except PackageNotFoundError as error:
+        raise MedgrpoError(
+            "medgrpo runs from its source here and is not installed, so that nothing says what it needs",
+            hint="pip install -e FOLDER_OF_THE_SOURCE",
+        ) from error
 
 
 def needed_packages(wanted: Sequence[str] = ()) -> tuple[list[Package], list[str]]:

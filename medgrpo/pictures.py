@@ -5,12 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from medgrpo.errors import MedgrpoError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+FORMATS = ("PNG", "JPEG", "MPO", "JPEG2000", "TIFF", "BMP", "DIB", "GIF", "WEBP", "AVIF", "HEIF", "PPM", "ICO", "PCX", "SGI", "TGA")  # fmt: skip
+"""What is looked for in a picture file, whatever it is called. Pillow knows thirty more; of PostScript it lets Ghostscript make
+a picture, which is a program in the file, run by a program of the machine."""
+
+
+def image_of(source: Path | str | IO[bytes]) -> Image:
+    """The picture in a file, not yet decoded: the one way in which pictures of others are opened.
+
+    Raises:
+        OSError: it is none of `FORMATS`, or cannot be read; decoders raise other things as well.
+    """
+    from PIL import Image
+
+    Image.init()
+    return Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+def within(folder: Path, name: Path | str) -> Path | None:
+    """The file that a run or a dataset of others names in its own folder; None where it is none, or lies elsewhere.
+
+    A page is shared: a name that goes up, or a link, would put a picture of this machine into it.
+    """
+    try:
+        file = (folder / name).resolve()
+        return file if file.is_relative_to(folder.resolve()) and file.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a zero in it, a link to itself
+        return None
 
 
 @contextmanager
@@ -22,12 +50,10 @@ def opened_picture(path: Path | str, *, of: str = "") -> Iterator[Image]:
     Raises:
         MedgrpoError: there is no such file, or it is no picture, or damaged.
     """
-    from PIL import Image
-
     whose = f"{of}: " if of else ""
     hint = "prepare the dataset again, or copy it again from where it is whole"
     try:
-        with Image.open(path) as image:
+        with image_of(path) as image:
             yield image
     except (MedgrpoError, MemoryError):
         raise

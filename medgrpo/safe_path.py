@@ -8,15 +8,29 @@ variable takes away.
 from __future__ import annotations
 
 import os
-import threading
+import sys
+from _thread import allocate_lock  # not threading, which would be looked for in the working folder too
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 VARIABLE, OURS = "PYTHONSAFEPATH", "medgrpo"
 """Any text sets it; this one says, in processes further down too, that nobody asked for it."""
 
-_lock = threading.Lock()
+_lock = allocate_lock()
 _inside = 0
+
+
+def leave_the_working_folder() -> None:
+    """`python -m medgrpo…` looks into the working folder first: a file called `statistics.py` there would be imported.
+
+    Of no effect for what else Python runs, and where medgrpo itself lies in the working folder (its checkout).
+    """
+    if sys.argv[:1] != ["-m"] or not sys.path:  # while Python still looks for the module
+        return
+    with suppress(OSError):
+        here = os.path.realpath(os.getcwd())
+        if os.path.realpath(sys.path[0]) == here and not os.path.realpath(__file__).startswith(here + os.sep):
+            del sys.path[0]
 
 
 def set_for_children() -> None:

@@ -454,6 +454,70 @@ def test_no_process_of_a_command_imports_from_the_working_folder(tmp_path):
     assert PreparedDataset.open(tmp_path / "out").count("train")
 
 
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n0 0 moveto 64 64 lineto stroke\n%%EOF\n"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.eps", "a.jpg", "a.tif"])
+def test_no_program_is_run_for_a_picture(tmp_path, monkeypatch, capsys, name):
+    """PostScript is a program in a file; Pillow would have Ghostscript run it, whatever the file is called."""
+    from PIL import EpsImagePlugin
+
+    from medgrpo.evaluation.mask_files import read_mask
+    from medgrpo.pictures import opened_picture
+
+    ghostscript = tmp_path / "bin" / "gs"
+    ghostscript.parent.mkdir()
+    ghostscript.write_text(f"#!/bin/sh\ntouch '{tmp_path}/marker'\n")
+    ghostscript.chmod(0o777)
+    monkeypatch.setenv("PATH", str(ghostscript.parent), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / name).write_bytes(POSTSCRIPT)
+    (source / "rows.json").write_text(json.dumps([{"image": name, "question": "q", "answer": "a"}]))
+    assert called("preprocess", source, tmp_path / "out", "--workers", "1", "--on-bad-row", "skip") != 0
+    with pytest.raises(OSError, match="cannot identify"):
+        read_mask(source / name)
+    with (
+        pytest.raises(Exception, match="cannot be read as an image"),
+        opened_picture(source / name) as picture,
+    ):
+        picture.load()
+    assert not (tmp_path / "marker").exists()
+
+
+def test_pictures_are_opened_in_one_place():
+    import medgrpo
+
+    for file in Path(medgrpo.__file__).parent.rglob("*.py"):
+        if file.name != "pictures.py" or file.parent.name != "medgrpo":
+            assert "Image.open(" not in file.read_text(), file
+
+
+def test_python_m_imports_nothing_from_the_working_folder_once_it_has_found_medgrpo(tmp_path):
+    marker = tmp_path / "marker"
+    for name in (
+        "statistics",
+        "secrets",
+        "threading",
+        "json",
+        "torch",
+        "numpy",
+        "typer",
+        "pyarrow",
+        "kernels",
+        "sitecustomize",
+    ):
+        (tmp_path / f"{name}.py").write_text(f"open({str(marker)!r}, 'w').write('{name} ran')\n")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"completion": "<answer>a</answer>", "answer": "a"}\n')
+    fresh = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    words = [sys.executable, "-m", "medgrpo.cli.main", "score", str(rows), "--quiet"]
+    done = subprocess.run(words, cwd=tmp_path, env=fresh, capture_output=True, text=True, check=False)
+    assert not marker.exists(), marker.read_text()
+    assert done.returncode == 0, done.stderr
+
+
 def test_processes_of_a_run_do_not_import_from_the_working_folder(tmp_path):
     from medgrpo.training.before.launch import child_environment
 

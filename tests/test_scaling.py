@@ -10,7 +10,7 @@ import pytest
 from medgrpo.cli.main import main
 from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
 from medgrpo.data.prepared import PreparedDataset
-from medgrpo.models.demo import build_demo_model
+from medgrpo.models.demo import DemoModelConfig, build_demo_model
 
 SIZES = (100, 200, 400)
 
@@ -154,3 +154,37 @@ def test_an_estimate_does_not_read_every_row(sets, place, capsys):
 
     run(SIZES[0])  # imports
     assert run(SIZES[-1]) <= 1.1 * run(SIZES[0])
+
+
+def test_a_question_of_twice_the_words_is_about_twice_the_work(sets, place, capsys):
+    def run(size):
+        question = "Is there a lesion? " * (size // 2)
+        return calls_of("ask", sets / "model", "-", question, "--max-new-tokens", "2", "--quiet")
+
+    run(SIZES[0])  # imports
+    first, second, third = (run(size) for size in SIZES)
+    # Of the whole call: what grows with the words is too little of it for `growth`, which looks at differences.
+    assert second <= 2.3 * first
+    assert third <= 2.3 * second
+
+
+def test_a_question_longer_than_the_model_reads_is_refused(sets, place, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["ask", str(sets / "model"), "-", "Is there a lesion? " * 2000, "--quiet"])
+    assert ended.value.code == 1
+    assert "and the model was made for 2,048" in capsys.readouterr().err
+
+
+def test_a_merge_grows_with_the_layers(place, capsys):
+    from tests.models.adapters import lora, make_adapter
+
+    def run(size):
+        base, layers = place / f"base-{size}", size // 50
+        if not base.exists():
+            build_demo_model(base, demo_texts(), seed=3, config=DemoModelConfig(num_layers=layers))
+            make_adapter(base, place / f"adapter-{size}", lora(), scale=0.1)
+        shutil.rmtree(place / "merged", ignore_errors=True)
+        words = ("merge-lora", place / f"adapter-{size}", "--output", place / "merged", "--verify", "0")
+        return calls_of(*words, "--quiet")
+
+    assert growth(run) <= 2.3

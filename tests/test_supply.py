@@ -57,6 +57,25 @@ def test_the_bill_of_materials_is_cyclonedx_and_whole(tmp_path, capsys):
     assert all(one["purl"].startswith("pkg:pypi/") for one in bill["components"])
 
 
+@pytest.mark.parametrize(
+    "words", [("doctor", "--sbom", "b.json", "--extra", "data"), ("bundle", "b", "--extra", "data")]
+)
+def test_a_source_that_is_not_installed_says_so(words, tmp_path, monkeypatch, capsys):
+    from importlib import metadata
+
+    from medgrpo import packages
+
+    def only_others(name):
+        if name == "medgrpo":
+            raise metadata.PackageNotFoundError(name)
+        return metadata.distribution(name)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(packages, "distribution", only_others)
+    assert called(*words) == 1
+    assert "is not installed, so that nothing says what it needs" in capsys.readouterr().err
+
+
 def test_the_lock_of_ci_has_every_package_within_its_range():
     from packaging.requirements import Requirement
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from medgrpo.data.prompts import Messages
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.foreign import reads
+from medgrpo.models.chat_templates import check_rendering
 from medgrpo.models.families import image_family
 from medgrpo.models.image_tokens import ImageFamily
 
@@ -28,6 +30,7 @@ class ModelText:
     image_markers: int
 
     @classmethod
+    @reads("folder", "a model with its tokenizer and chat template")
     def load(cls, folder: str | Path) -> ModelText:
         """From a model's folder: `tokenizer.json` or `vocab.json` and `merges.txt`, and the chat template.
 
@@ -44,7 +47,7 @@ class ModelText:
         tokenizer = _tokenizer(path)
         source = _template(path)
         family = _family(path)
-        text = cls(tokenizer, _compiled(source), family, 0)
+        text = cls(tokenizer, _compiled(source, str(path)), family, 0)
         parts: Messages = [{"role": "user", "content": [{"type": "text", "text": "x"}]}]
         shown: Messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "x"}]}]
         markers = text.count(text.render(shown)) - text.count(text.render(parts)) if family else 0
@@ -105,7 +108,7 @@ def _template(path: Path) -> str:
     )
 
 
-def _compiled(source: str) -> Any:
+def _compiled(source: str, path: str) -> Any:
     try:
         from jinja2.exceptions import TemplateError
         from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -118,9 +121,15 @@ def _compiled(source: str) -> Any:
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.globals["raise_exception"] = refuse
     environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
+
+    def render(talk: Messages, *, opens: bool) -> str:
+        template = environment.from_string(source)
+        return template.render(messages=talk, add_generation_prompt=opens, tools=None)
+
+    check_rendering([source], render, path)  # before it is compiled here, which works out what is constant
     try:
         return environment.from_string(source)
-    except TemplateError as error:
+    except (TemplateError, RecursionError) as error:
         raise MedgrpoError(f"the model's chat template is broken: {error}") from error
 
 

@@ -13,6 +13,7 @@ from medgrpo.data.embedded import EMBEDDED
 from medgrpo.data.opened import MAX_SOURCE_PIXELS, Opened, Unusable
 from medgrpo.data.outline import block_px, outline
 from medgrpo.data.source import ImageRef
+from medgrpo.pictures import image_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,7 +59,7 @@ def open_picture(content: bytes, ref: ImageRef) -> Opened:
         None  # Pillow warns at 89 megapixels and refuses at 179; the limit here is ours, below
     )
     with _foreign("image unreadable", f"{ref.path} is no picture, or damaged"):
-        picture = Image.open(BytesIO(content))
+        picture = image_of(BytesIO(content))
     width, height = picture.size
     if width * height > MAX_SOURCE_PIXELS:
         raise Unusable(
@@ -110,9 +111,8 @@ def _opened(picture: Any, ref: ImageRef, content: bytes) -> Opened:
         """Decoded again: once a JPEG has been read at one scale, Pillow cannot read it at another."""
         if not is_jpeg or ref.part or picture.mode not in ("RGB", "L"):
             return whole_outline(decode(None))
-        from PIL import Image as PillowImage
 
-        again: Any = PillowImage.open(BytesIO(content))
+        again: Any = image_of(BytesIO(content))
         block = block_px(again.size)
         again.draft(again.mode, (again.width // block, again.height // block))
         with _foreign("image damaged", f"{ref.path} is damaged"):

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from medgrpo.pictures import image_of
 from medgrpo.records import BadRow
 
 EMBEDDED = "base64:"
@@ -90,10 +91,9 @@ def digest_of(text: str, field: str) -> str:
 
 def _check_header(content: bytes, shown: str, field: str) -> None:
     """Reads the header of a picture; pixels are read when it is stored."""
-    from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content)):
+        with image_of(io.BytesIO(content)):
             return
     except Exception as error:  # decoders raise whatever they stumble over
         fault = f"{shown} begins like a picture and is none"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from medgrpo.errors import UsageError
 from medgrpo.figures import LESS, direction
+from medgrpo.pictures import image_of
 from medgrpo.rewards.mask_prompts import Prompted, prompted_mask
 from medgrpo.rewards.mask_text import asks_by_points, mask_from_text
 from medgrpo.rewards.masks import Reference, measure
@@ -199,7 +200,7 @@ def _read_mask(path: Path, shape: tuple[int, int] | None) -> Mask:
     if path.suffix.lower() in (".npy", ".npz"):
         picture = Image.fromarray(_array(path).astype(np.uint8) * 255)
     else:
-        with Image.open(path) as opened:
+        with image_of(path) as opened:
             whole: Image.Image = opened
             if shape is not None and opened.size == (shape[1], PANELS * shape[0]):
                 whole = opened.crop((0, (PANELS - 1) * shape[0], shape[1], PANELS * shape[0]))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.schema import guess_language, new_row
-from medgrpo.errors import UsageError
+from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.foreign import reads
 from medgrpo.generation.generate import Sampling, encode_prompts, generate
 from medgrpo.generation.subject import Subject, load_subject
@@ -44,7 +44,7 @@ def ask(
         picture (None: none could be read) and the `box_format` that they were written in.
     Raises:
         UsageError: no question, or the model takes no pictures.
-        MedgrpoError: the picture or the model cannot be read.
+        MedgrpoError: the picture or the model cannot be read, or the prompt is longer than the model's context.
     """
     import json
 
@@ -75,6 +75,12 @@ def ask(
     given = next(
         iter(generate(loaded.model, loaded.processor, [row], template, image_path=Path, sampling=how))
     )
+    if given.failed is not None:
+        raise MedgrpoError(
+            given.failed,
+            expected="a prompt that leaves room for an answer",
+            hint="a shorter question, or a smaller picture",
+        )
     return {
         "model": subject.name,
         "prompt_template": template.name,

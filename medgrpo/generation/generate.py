@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prompts import PromptTemplate, build_messages
+from medgrpo.models.context import context_of
 from medgrpo.models.overflow import LogitsWatch, no_finite_logits
 from medgrpo.pictures import opened_picture
 from medgrpo.rows import Row
@@ -48,7 +49,8 @@ class Generated:
     lengths: list[int] = field(default_factory=list)
     """Tokens of each completion, the end token included."""
     failed: str | None = None
-    """Why there is no answer, where a server gave none after all tries; the completions are then empty."""
+    """Why there is no answer: a server gave none after all tries, or the prompt is longer than the model's context. The
+    completions are then empty."""
 
 
 def generate(
@@ -66,7 +68,9 @@ def generate(
 
     Rows come back in the order of generation: sort by `index` for the order given. Prompts of similar
     length share a batch (less padding), and the longest come first, so that a batch too big for the
-    memory fails at once. The model is set to evaluation mode for the time and back again.
+    memory fails at once. The model is set to evaluation mode for the time and back again. A prompt that fills the
+    model's context gets no answer but the reason; one that leaves less room than the completion may take, a completion
+    that is cut off there.
 
     Args:
         model: a causal model with `generate`, or an adapter over one.
@@ -90,19 +94,48 @@ def generate(
     model.eval()
     try:
         for start in range(0, len(order), step):
-            chosen = order[start : start + step]
-            inputs = encode_prompts([rows[i] for i in chosen], template, processor, image_path)
+            all_chosen = order[start : start + step]
+            inputs = encode_prompts([rows[i] for i in all_chosen], template, processor, image_path)
+            room = _room(model, inputs, sampling)
+            chosen = [index for index, left in zip(all_chosen, room, strict=True) if left > 0]
+            for index, left in zip(all_chosen, room, strict=True):
+                if left <= 0:
+                    yield _no_room(index, rows[index], copies, left, model)
+            if not chosen:
+                if on_batch is not None:
+                    on_batch(len(all_chosen))
+                continue
+            if len(chosen) < len(all_chosen):
+                inputs = encode_prompts([rows[i] for i in chosen], template, processor, image_path)
+                room = [left for left in room if left > 0]
             with torch.inference_mode():
-                completions = _complete(model, processor, inputs.to(model.device), sampling, copies)
+                completions = _complete(model, processor, inputs.to(model.device), sampling, copies, room)
             for position, index in enumerate(chosen):
                 texts, ended, lengths = zip(
                     *completions[position * copies : (position + 1) * copies], strict=True
                 )
                 yield Generated(index, rows[index], list(texts), [not end for end in ended], list(lengths))
             if on_batch is not None:
-                on_batch(len(chosen))
+                on_batch(len(all_chosen))
     finally:
         model.train(was_training)
+
+
+def _room(model: Any, inputs: Any, sampling: Sampling) -> list[int]:
+    """Tokens that each prompt of a batch leaves for its completion, at most what is asked for; 0 or less: none."""
+    context = context_of(model)
+    mask = inputs["attention_mask"] if "attention_mask" in inputs else inputs["input_ids"] >= 0
+    lengths = mask.sum(dim=1).tolist()
+    return [
+        sampling.max_new_tokens if context is None else min(sampling.max_new_tokens, context - n)
+        for n in lengths
+    ]
+
+
+def _no_room(index: int, row: Row, copies: int, left: int, model: Any) -> Generated:
+    context = context_of(model) or 0
+    why = f"the prompt has {context - left:,} tokens, and the model was made for {context:,}"
+    return Generated(index, row, [""] * copies, [False] * copies, [0] * copies, failed=why)
 
 
 def encode_prompts(
@@ -153,9 +186,9 @@ def load_image(row: Row, path: Path) -> Any:
 
 
 def _complete(
-    model: Any, processor: Any, inputs: Any, sampling: Sampling, copies: int
+    model: Any, processor: Any, inputs: Any, sampling: Sampling, copies: int, room: Sequence[int]
 ) -> list[tuple[str, bool, int]]:
-    """(text, ended by itself, tokens) of each completion, those of one prompt side by side."""
+    """(text, ended by itself, tokens) of each completion, those of one prompt side by side; cut where its room ends."""
     from transformers import GenerationConfig, LogitsProcessorList
 
     tokenizer = getattr(processor, "tokenizer", processor)
@@ -164,7 +197,7 @@ def _complete(
     # Everything is stated: what is left out would be taken from the model's own generation_config, where
     # for instance Qwen2.5-VL sets a repetition penalty.
     config = GenerationConfig(
-        max_new_tokens=sampling.max_new_tokens,
+        max_new_tokens=max(room),
         do_sample=not greedy,
         temperature=1.0 if greedy else sampling.temperature,
         top_p=1.0 if greedy else sampling.top_p,
@@ -184,7 +217,8 @@ def _complete(
         raise no_finite_logits(what, model.named_parameters(), str(model.dtype).removeprefix("torch."))
     sequences = sequences[:, inputs["input_ids"].shape[1] :]
     result = []
-    for tokens in sequences.tolist():
+    for number, whole in enumerate(sequences.tolist()):
+        tokens = whole[: room[number // copies]]
         stop = next((place for place, token in enumerate(tokens) if token in ends), None)
         kept = tokens if stop is None else tokens[:stop]
         text = tokenizer.decode(kept, skip_special_tokens=True)

@@ -2,50 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from medgrpo.alarm import limited
+from medgrpo.alarm import LARGE, LATE, measured_apart
 from medgrpo.errors import MedgrpoError
 
 TEMPLATE_S = 10.0
-"""Longest time for one short question; honest templates take a millisecond."""
+"""Longest time for a few short questions; honest templates take a millisecond."""
+TEMPLATE_BYTES = 2**29
+LONGEST_PROMPT = 1_000_000
+"""Characters of a short question's prompt; honest templates write some hundred, the longest system texts some ten thousand."""
 LONGEST_REPEAT = 1000
 
 
 def check_template(processor: Any, path: str) -> None:
-    """Refuse a chat template that would fill the memory, or does not end on one short question.
+    """Refuse the chat template of a processor or tokenizer, as `check_rendering` does.
+
+    Raises:
+        MedgrpoError: says why.
+    """
+    tokenizer = getattr(processor, "tokenizer", processor)
+    texts: list[str] = []
+    for holder in {id(one): one for one in (processor, tokenizer)}.values():
+        template = getattr(holder, "chat_template", None)
+        every = template.values() if isinstance(template, dict) else [template]
+        texts += [text for text in every if isinstance(text, str)]
+
+    def render(talk: list[dict[str, Any]], *, opens: bool) -> str:
+        return str(processor.apply_chat_template(talk, tokenize=False, add_generation_prompt=opens))
+
+    check_rendering(texts, render, path)
+
+
+def check_rendering(texts: Iterable[str], render: Callable[..., str], path: str) -> None:
+    """Refuse a chat template that would fill the memory, does not end, or writes a book for one short question.
 
     Other faults of it come up where the first prompt is written.
+
+    Args:
+        texts: the template, or templates.
+        render: writes the prompt of a talk; `opens`: up to where the reply begins.
+        path: of the model, for the message.
 
     Raises:
         MedgrpoError: says which.
     """
-    tokenizer = getattr(processor, "tokenizer", processor)
-    for holder in {id(one): one for one in (processor, tokenizer)}.values():
-        template = getattr(holder, "chat_template", None)
-        texts = template.values() if isinstance(template, dict) else [template]
-        for text in texts:
-            if isinstance(text, str) and (why := _is_explosive(text)):
-                raise MedgrpoError(
-                    f"the chat template of {path} {why}, which could fill the memory",
-                    expected="a template that joins texts",
-                    hint="look at chat_template.jinja: who wrote this model?",
-                )
-    talk = [{"role": "user", "content": "?"}]
+    for text in texts:
+        if why := _is_explosive(text):
+            raise _refused(path, f"{why}, which could fill the memory")
+    written = measured_apart(lambda: _longest(render), seconds=TEMPLATE_S, memory=TEMPLATE_BYTES)
+    if written == LATE:
+        raise _refused(path, f"takes longer than {TEMPLATE_S:g} s for one short question")
+    if written == LARGE:
+        raise _refused(path, f"takes more than {TEMPLATE_BYTES >> 20} MiB of memory for one short question")
+    if written is not None and written > LONGEST_PROMPT:
+        raise _refused(path, f"writes {written:,} characters for one short question")
 
-    def late() -> MedgrpoError:
-        return MedgrpoError(
-            f"the chat template of {path} takes longer than {TEMPLATE_S:g} s for one short question",
-            expected="a template that ends",
-        )
 
-    with limited(TEMPLATE_S, late):
-        try:
-            tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
-        except MedgrpoError:
-            raise
-        except Exception:  # noqa: BLE001  (whatever it says of this question: the first real prompt will say it)
-            return
+def _refused(path: str, why: str) -> MedgrpoError:
+    return MedgrpoError(
+        f"the chat template of {path} {why}",
+        expected="a template that joins texts, and ends",
+        hint="look at chat_template.jinja: who wrote this model?",
+    )
+
+
+def _longest(render: Callable[..., str]) -> int:
+    """Characters of the longest prompt of some talks: with and without a system text, a picture, an answer before."""
+    picture = [{"type": "image"}, {"type": "text", "text": "What is this?"}]
+    talks: list[list[dict[str, Any]]] = [
+        [{"role": "user", "content": "?"}],
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Is there a mass? " * 20}],
+        [{"role": "user", "content": picture}],
+        [
+            {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
+            {"role": "user", "content": picture},
+            {"role": "assistant", "content": [{"type": "text", "text": "No."}]},
+            {"role": "user", "content": [{"type": "text", "text": "Why?"}]},
+        ],
+    ]
+    found = 0
+    for talk in talks:
+        for opens in (True, False):
+            try:
+                made = render(talk, opens=opens)
+            except MemoryError:
+                raise
+            except Exception:  # noqa: BLE001  (whatever it says: the first real prompt will say it)
+                continue
+            found = max(found, len(made))
+    return found
 
 
 def _is_explosive(text: str) -> str | None:

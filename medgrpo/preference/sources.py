@@ -291,7 +291,7 @@ def from_sampling(
     reward = reward.with_settings(**template.reward_settings)
     rows = subject.shown(list(dataset.rows(SPLIT, limit)))
     loaded = load_subject(subject)
-    candidates = []
+    candidates, left_out = [], Counter[str]()
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=1.0, num_generations=samples)
     for made in generate(
         loaded.model,
@@ -303,6 +303,9 @@ def from_sampling(
         batch_size=max(16, samples),
         on_batch=on_rows,
     ):
+        if made.failed is not None:
+            left_out["prompt longer than the model's context"] += len(made.completions)
+            continue
         scored = _table(reward, made.completions, [made.row] * len(made.completions))
         lengths: Sequence[int | None] = made.lengths or [None] * len(made.completions)
         candidates += [
@@ -313,7 +316,7 @@ def from_sampling(
                 made.completions, scored, lengths, made.truncated, strict=True
             )
         ]
-    return Candidates(candidates, dataset, {row["id"]: row for row in rows}, template.to_dict())
+    return Candidates(candidates, dataset, {row["id"]: row for row in rows}, template.to_dict(), left_out)
 
 
 @reads("run", "a run folder that says which dataset it trained on")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.models.weights import Weights, check_fingerprints, check_trust
+from medgrpo.pictures import image_of
 from medgrpo.rewards.masks import dice
 from medgrpo.segmentation.examples import Example, Examples
 from medgrpo.segmentation.measuring import cut_at, predicted_logits
@@ -172,7 +173,6 @@ def overlays_of(
     found: PredictedMasks, dataset: PreparedDataset, folder: Path, count: int = 8
 ) -> Sequence[Path]:
     """Pictures with prediction, reference and skeleton on them, of the first rows."""
-    from PIL import Image
 
     from medgrpo.segmentation.overlays import overlay, write_overlay
 
@@ -182,7 +182,7 @@ def overlays_of(
             continue
         example = stored.whole(number)
         assert example.truth is not None
-        with Image.open(file) as opened:
+        with image_of(file) as opened:
             mask = np.asarray(opened) != 0
         path = folder / f"{number:06d}.png"
         write_overlay(path, overlay(example.picture, mask, example.truth.mask, example.truth.fov))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.errors import UsageError
+from medgrpo.pictures import image_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,13 +98,12 @@ def _no_sam(path: str) -> UsageError:
 def _features(sam: FrozenSam, picture: str) -> list[Tensor]:
     """SAM's feature maps of a picture file."""
     import torch
-    from PIL import Image
 
     from medgrpo.segmentation.sa2va.inputs import sam_pixels
 
     model = sam._opened()
     weight = next(model.parameters())
-    with Image.open(picture) as opened:
+    with image_of(picture) as opened:
         pixels = sam_pixels(np.asarray(opened.convert("RGB")), _side(model))
     with torch.no_grad():
         return list(model.get_image_embeddings(pixels.to(weight.device, weight.dtype)))

@@ -162,3 +162,56 @@ def test_a_file_that_is_no_picture_names_row_and_file(loaded, dataset, rows):
     (dataset.path / "images" / "text.png").write_text("not a picture")
     with pytest.raises(MedgrpoError, match=r"text\.png cannot be read as an image"):
         complete(loaded, dataset, [{**rows[0], "images": ["images/text.png"]}])
+
+
+@pytest.fixture
+def narrow(loaded):
+    """The model, made for fewer tokens than it is asked for: `narrow(n)`."""
+    text = loaded.model.config.get_text_config()
+    before = text.max_position_embeddings
+    yield lambda tokens: setattr(text, "max_position_embeddings", tokens)
+    text.max_position_embeddings = before
+
+
+def test_a_prompt_longer_than_the_context_gets_the_reason_and_the_others_their_answers(
+    loaded, dataset, rows, narrow
+):
+    whole = complete(loaded, dataset, rows)
+    long = {**rows[2], "id": "long", "question": "Is it? " * 300}
+    narrow(400)
+    done = complete(loaded, dataset, [*rows[:2], long, *rows[3:]], batch_size=3)
+    assert "and the model was made for 400" in done[2].failed
+    assert done[2].completions == [""]
+    assert [one.completions for one in done[:2] + done[3:]] == [
+        one.completions for one in whole[:2] + whole[3:]
+    ]
+    assert not any(one.failed for one in done[:2] + done[3:])
+
+
+def test_a_completion_ends_where_the_context_does(loaded, dataset, rows, narrow):
+    whole = complete(loaded, dataset, rows)
+    inputs = encode_prompts(rows, TEMPLATE, loaded.processor, dataset.image_path)
+    lengths = inputs["attention_mask"].sum(dim=1).tolist()
+    narrow(max(lengths) + 2)
+    done = complete(loaded, dataset, rows)
+    for one, before, length in zip(done, whole, lengths, strict=True):
+        room = max(lengths) + 2 - length
+        assert one.lengths[0] == min(before.lengths[0], room)
+        assert one.truncated == [before.truncated[0] or room < before.lengths[0]]
+        assert before.completions[0].startswith(one.completions[0].rstrip("\ufffd"))
+
+
+def test_the_context_counts_what_positions_are_stretched_to():
+    from types import SimpleNamespace
+
+    from medgrpo.models.context import context_of
+
+    def model(**values):
+        return SimpleNamespace(config=SimpleNamespace(**values))
+
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    assert context_of(model(max_position_embeddings=32768, rope_parameters=yarn)) == 131072
+    assert context_of(model(max_position_embeddings=4096)) == 4096
+    assert context_of(model(max_position_embeddings=0)) is None
+    assert context_of(model()) is None
+    assert context_of(SimpleNamespace()) is None

@@ -14,17 +14,21 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.planted import Artefacts, made
-from tests.unforeseen import files, models, servers, settings, surroundings
+from tests.unforeseen import doors, files, models, pages, servers, settings, surroundings
 from tests.unforeseen.plants import Call, Make, put
 
 ROOT = Path(__file__).parents[2]
 CPU_S = 60
 WALL_S = 300
+MEMORY_GIB = 3.0
+"""Peak of one try, this program's own third of a gigabyte included."""
+MACHINE_GIB = 8
+"""What one may take at all, for the sake of whoever else is on the machine."""
 SCRIPT = "from medgrpo.cli.main import main\n\nif __name__ == '__main__':\n    main()\n"
 ORDERS = re.compile(r"\x1b\]|\x1b\[2J|\x07")
 SECRETS = ("sk-planted-secret-of-tests", "secret-word")
@@ -45,8 +49,8 @@ class Tried:
         return "shows where reading it failed" in self.said
 
 
-def all_plants(url: str, kind: str = "") -> list[tuple[str, Make]]:
-    """All of them, or those of a kind: settings, sources, …"""
+def all_plants(url: str, kind: str = "", without: Sequence[str] = ()) -> list[tuple[str, Make]]:
+    """All of them, or those of a kind: settings, sources, …; without those of some modules."""
     kinds = (
         settings.settings,
         files.sources,
@@ -57,8 +61,16 @@ def all_plants(url: str, kind: str = "") -> list[tuple[str, Make]]:
         models.adapters,
         models.checkpoints,
         *surroundings.ALL,
+        *doors.ALL,
+        *pages.ALL,
     )
-    found = [one for plants in kinds if kind in ("", plants.__name__) for one in plants()]
+    modules = [plants.__module__.rpartition(".")[2] for plants in kinds]
+    named = [
+        plants
+        for plants, module in zip(kinds, modules, strict=True)
+        if kind in ("", plants.__name__, module) and module not in without
+    ]
+    found = [one for plants in named for one in plants()]
     return found + (list(servers.servers(url)) if kind in ("", "servers") else [])
 
 
@@ -77,6 +89,7 @@ def _run(call: Call, place: Path) -> None:
             )
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         resource.setrlimit(resource.RLIMIT_CPU, (2 * CPU_S, 2 * CPU_S))
+        resource.setrlimit(resource.RLIMIT_DATA, (MACHINE_GIB * 2**30, MACHINE_GIB * 2**30))
         for name, value in call.environment.items():
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
         words = [*call.words, *(() if call.words[0] in ("presets", "--help", "doctor") else ("--quiet",))]
@@ -85,6 +98,8 @@ def _run(call: Call, place: Path) -> None:
                 put(place.parent / "bin" / "medgrpo", SCRIPT)
             )  # as installed: its folder comes first
             command = [sys.executable, str(script), *words]
+            if call.is_module:
+                command[1:2] = ["-m", "medgrpo.cli.main"]
             if call.before is not None:
                 call.before()
             os.execv(sys.executable, command)
@@ -132,6 +147,10 @@ class Running:
         fault = late or self._fault(
             os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, said, out
         )
+        if fault is None and used.ru_maxrss > MEMORY_GIB * 2**20:
+            fault = f"{used.ru_maxrss / 2**20:.1f} GiB of memory"
+        if fault is None and self.call.check is not None:
+            fault = self.call.check()
         return Tried(self.name, self.call.words, fault, said)
 
     def _fault(self, code: int, seconds: float, said: str, out: str) -> str | None:
@@ -190,6 +209,26 @@ def tried(
                 yield result
 
 
+def import_everything() -> None:
+    """What the commands import, so that the tries, which are forked from here, need not."""
+    import pandas  # noqa: F401
+    import peft  # noqa: F401
+    import torch
+    from transformers import (  # noqa: F401
+        AutoModelForImageTextToText,
+        AutoProcessor,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2VLImageProcessor,
+    )
+    from trl import GRPOTrainer, SFTTrainer  # noqa: F401
+
+    import medgrpo.training.run.train
+    import medgrpo.training.trainers.grpo
+    import medgrpo.training.trainers.sft  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--every", type=int, default=1)
@@ -197,6 +236,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="")
     parser.add_argument("--kind", default="", help="settings, sources, datasets, pictures, logs, models, …")
+    parser.add_argument("--without", action="append", default=[], help="a module of tests.unforeseen")
     parser.add_argument("--seed", type=int, help="in an order by chance")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin none after so long")
     parser.add_argument("--said", action="store_true", help="print what each said")
@@ -207,9 +247,7 @@ def main() -> int:
         PYTHONPATH=f"{ROOT}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"),
     )
     os.environ.pop("MEDGRPO_DATA", None)
-    import torch
-
-    torch.set_num_threads(1)
+    import_everything()
     count, faults, general = 0, 0, 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -218,7 +256,7 @@ def main() -> int:
         whole = made(folder / "whole")
         server = servers.Server()
         try:
-            plants = all_plants(server.url, options.kind)
+            plants = all_plants(server.url, options.kind, options.without)
             if options.seed is not None:
                 random.Random(options.seed).shuffle(plants)
             chosen = [one for one in plants if options.only in one[0]][options.first :: options.every]

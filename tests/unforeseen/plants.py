@@ -21,6 +21,10 @@ class Call:
     """Variables of the process; None takes one away."""
     is_new: bool = False
     """Whether Python starts anew (for what it reads at its start), instead of a fork of this one."""
+    is_module: bool = False
+    """Whether it is begun as `python -m`, which looks into the folder of the call first."""
+    check: Callable[[], str | None] | None = None
+    """What is wrong with what was written; None: nothing."""
     ends: tuple[int, ...] = ENDS
     is_silent: bool = False
     """Whether nothing can be said, for stderr is closed or full."""

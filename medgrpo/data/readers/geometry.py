@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from medgrpo.data.readers.base import BadRow
 from medgrpo.data.source import ImageRef, Source
+from medgrpo.pictures import image_of
 
 Edges = Sequence[float]
 Turn = Callable[[float, float], tuple[float, float]]
@@ -61,9 +62,7 @@ def frame_of(source: Source, ref: ImageRef) -> Frame:
 
     path = source.root / ref.path
     try:
-        from PIL import Image
-
-        with Image.open(io.BytesIO(read_bytes(source.root, ref)) if ref.part else path) as opened:
+        with image_of(io.BytesIO(read_bytes(source.root, ref)) if ref.part else path) as opened:
             orientation = opened.getexif().get(0x0112, 1)
             known = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
             return Frame(*opened.size, known)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.files import written_aside
+from medgrpo.pictures import image_of
 from medgrpo.rows import columns
 
 if TYPE_CHECKING:
@@ -220,14 +221,13 @@ def row_difficulty(
 def thin_shares(rows: Sequence[Row], folder: Path) -> NDArray[np.float64]:
     """(rows,) the share of each row's mask that is thin; NaN without a mask, or of an empty one."""
     import numpy as np
-    from PIL import Image
 
     from medgrpo.segmentation.thin import thin_share
 
     def of(name: str | None) -> float:
         if not name:
             return math.nan
-        with Image.open(folder / name) as opened:
+        with image_of(folder / name) as opened:
             return thin_share(np.asarray(opened.convert("L")) > 127)
 
     return np.fromiter((of(row.get("mask")) for row in rows), np.float64, len(rows))

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from medgrpo.files import write_text
+from medgrpo.terminal import plain
 
 
 def write_samples(
@@ -38,16 +39,16 @@ def write_samples(
 def _sample(number: int, one: Mapping[str, Any], folder: Path, data: Path) -> str:
     row = one["row"]
     links = [(name, quote(os.path.relpath(data / name, folder))) for name in row.get("images") or []]
-    pictures = [f"![{name}]({link})" for name, link in links]
+    pictures = [f"![{_on_a_line(name)}]({link})" for name, link in links]
     rewards = ", ".join(
-        f"{name} {'not judged' if value is None or math.isnan(value) else format(value, '.2f')}"
+        f"{_on_a_line(name)} {'not judged' if value is None or math.isnan(value) else format(value, '.2f')}"
         for name, value in one["rewards"].items()
     )
     lines = [
-        f"## {number}. {row['id']}",
+        f"## {number}. {_on_a_line(row['id'])}",
         *pictures,
-        f"**Question**: {row['question']}",
-        f"**Reference**: {row['answer']}",
+        f"**Question**: {_on_a_line(row['question'])}",
+        f"**Reference**: {_on_a_line(row['answer'])}",
         "**Completion**:\n\n" + _fenced(one["text"]),
         f"**Reward** {one['reward']:.2f} ({rewards})",
         "**Reviewer**: ",
@@ -55,8 +56,14 @@ def _sample(number: int, one: Mapping[str, Any], folder: Path, data: Path) -> st
     return "\n\n".join(lines)
 
 
+def _on_a_line(text: object) -> str:
+    """The text on one line, with nothing in it that Markdown would read as a heading, a link, a picture or HTML."""
+    return re.sub(r"([\\`*_\[\]<>|&~!#])", r"\\\1", " ".join(plain(str(text)).split()))
+
+
 def _fenced(text: str) -> str:
     """The text as a code block whose fence is longer than any inside it."""
+    text = plain(text)
     fence = "`" * (max((len(run) for run in _runs(text)), default=2) + 1)
     fence = max(fence, "```", key=len)
     return f"{fence}\n{text}\n{fence}"

@@ -1,6 +1,7 @@
 //! The columns that rewards compare with: read with the GIL as plain texts, then understood without it.
 
 use std::hash::Hash;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -12,6 +13,7 @@ use super::completions::Text;
 use crate::text::answers::{alternatives, Prompt};
 use crate::text::choices::Options;
 use crate::text::labels::{Kind, Label};
+use crate::text::question::Question;
 use crate::text::scores::{Measure, Row};
 use crate::text::similarity::Words;
 use crate::threads;
@@ -219,8 +221,8 @@ impl<'py> Columns<'_, 'py> {
         )
     }
 
-    /// What the rows ask and accept: each prompt is read once.
-    pub fn prompts(&self, references: &Column<Vec<String>>) -> PyResult<Column<Prompt>> {
+    /// What the rows ask and accept.
+    pub fn prompts(&self, references: Column<Vec<String>>) -> PyResult<Prompts> {
         let (questions, options) = (self.texts("question")?, self.options()?);
         let parts = |row: usize| {
             [
@@ -234,25 +236,53 @@ impl<'py> Columns<'_, 'py> {
             |row| Ok(parts(row) == parts(row - 1)),
             |row| Ok(parts(row)),
         )?;
-        let prompts = per_row(self.lists.py(), keys.values.len(), |index| {
-            let [question, reference, option] = keys.values[index].map(|part| part as usize);
-            let options = options.values[option].as_ref();
-            Prompt::new(
-                questions.values[question].as_deref(),
-                &references.values[reference],
+        Ok(Prompts {
+            read: keys.values.iter().map(|_| OnceLock::new()).collect(),
+            asked: questions.values.iter().map(|_| OnceLock::new()).collect(),
+            questions: questions.values,
+            options: options.values,
+            references,
+            keys,
+        })
+    }
+}
+
+/// What the rows ask and accept: each prompt is read once, when its first completion is judged.
+pub struct Prompts {
+    read: Vec<OnceLock<Prompt>>,
+    asked: Vec<OnceLock<Option<Arc<Question>>>>,
+    questions: Vec<Option<String>>,
+    options: Vec<OptionRow>,
+    references: Column<Vec<String>>,
+    keys: Column<[u32; 3]>,
+}
+
+impl Prompts {
+    /// What the row asks and accepts.
+    pub fn row(&self, row: usize) -> &Prompt {
+        let index = self.keys.of_row[row] as usize;
+        self.read[index].get_or_init(|| {
+            let [question, reference, option] = self.keys.values[index].map(|part| part as usize);
+            let text = self.questions[question].as_deref();
+            let read = || text.and_then(Question::of).map(Arc::new);
+            let options = self.options[option].as_ref();
+            Prompt::with_question(
+                self.asked[question].get_or_init(read).clone(),
+                &self.references.values[reference],
                 options.map(|o| Options::new(o)).unwrap_or_default(),
             )
-        });
-        Ok(Column {
-            values: prompts,
-            of_row: keys.of_row,
         })
+    }
+
+    /// The references of the row, as they are given.
+    pub fn references(&self, row: usize) -> &[String] {
+        self.references.row(row)
     }
 }
 
 /// What the rewards compare with, read.
 pub struct Rows {
-    prompts: Option<Column<Prompt>>,
+    prompts: Option<Prompts>,
     accepted: Option<Column<Vec<Words>>>,
     planes: Option<Column<Option<Label>>>,
     modalities: Option<Column<Option<Label>>>,
@@ -268,9 +298,6 @@ impl Rows {
         let (mut prompts, mut accepted) = (None, None);
         if has_verdict || has_overlap {
             let references = columns.references()?;
-            if has_verdict {
-                prompts = Some(columns.prompts(&references)?);
-            }
             if has_overlap {
                 let words = per_row(columns.lists.py(), references.values.len(), |index| {
                     let parts = references.values[index]
@@ -280,8 +307,11 @@ impl Rows {
                 });
                 accepted = Some(Column {
                     values: words,
-                    of_row: references.of_row,
+                    of_row: references.of_row.clone(),
                 });
+            }
+            if has_verdict {
+                prompts = Some(columns.prompts(references)?);
             }
         }
         let planes = has(Measure::PlaneMatch).then(|| columns.labels("plane", Kind::Plane));
@@ -295,6 +325,15 @@ impl Rows {
             modalities: modalities.transpose()?,
             languages: languages.transpose()?,
         })
+    }
+
+    /// Reads the prompts of some rows together, which is faster than each beside its completion.
+    pub fn prepare(&self, rows: std::ops::Range<usize>) {
+        if let Some(prompts) = &self.prompts {
+            for row in rows {
+                prompts.row(row);
+            }
+        }
     }
 
     /// What the row's completion is compared with.

@@ -64,6 +64,7 @@ fn score_texts<'py>(
         py.detach(|| {
             threads::for_each(work, true, |part, ((texts, values), scratch)| {
                 let start = first + part * share;
+                rows.prepare(start..start + texts.len());
                 for (offset, (text, values)) in
                     texts.iter().zip(values.chunks_mut(width)).enumerate()
                 {
@@ -133,7 +134,7 @@ fn explain_answers<'py>(
         count: completions.len(),
     };
     let references = columns.references()?;
-    let prompts = columns.prompts(&references)?;
+    let prompts = columns.prompts(references)?;
     let scorer = new_scorer(vec![Measure::AnswerMatch], &tags, plain)?;
     let judged = per_row(py, completions.len(), |row| {
         scorer.explain(
@@ -152,7 +153,7 @@ fn explain_answers<'py>(
             "answer_match_graded",
             is_judged.then_some(judged.verdict.graded),
         )?;
-        let mut accepted = references.row(row).iter().flat_map(|r| alternatives(r));
+        let mut accepted = prompts.references(row).iter().flat_map(|r| alternatives(r));
         entry.set_item("reference", accepted.nth(judged.verdict.reference))?;
         explained.append(entry)?;
     }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::choices::Options;
 use super::claims::Kinds;
@@ -28,10 +28,11 @@ use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 
 /// What a row asks and accepts, read once for all its completions.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 pub struct Prompt {
     /// Another one for each prompt that is read; copies share it, as they judge alike.
     id: u64,
-    question: Option<Question>,
+    question: Option<Arc<Question>>,
     references: Vec<Reference>,
     options: Options,
     /// What kinds of things the references name.
@@ -44,6 +45,12 @@ pub struct Prompt {
     asks_view: bool,
     /// Words of denial that question or reference name as what is asked for.
     asked: Vec<Asked>,
+    /// Every reference is a yes or no.
+    is_polar: bool,
+    /// One of them is an amount.
+    asks_amount: bool,
+    /// No reference writes a sum, so that one in the answer means its total.
+    adds_up: bool,
     /// What is so in general claims nothing here: the question is about a picture.
     is_of_case: OnceLock<bool>,
 }
@@ -61,30 +68,38 @@ impl Prompt {
     /// Reads question, accepted references and options; a reference `a#b` stands for `a` or `b`.
     #[must_use]
     pub fn new<S: AsRef<str>>(question: Option<&str>, references: &[S], options: Options) -> Self {
-        let options = match question {
-            Some(text) if options.is_empty() => Options::in_question(text),
-            _ => options,
-        };
-        let question = question.filter(|q| !q.trim().is_empty()).map(Question::new);
-        let mut options = options;
-        options.asks_false = question.as_ref().is_some_and(asks_false);
-        options.asks_least = question
-            .as_ref()
-            .is_some_and(|q| q.parsed.text.contains("least") || q.parsed.text.contains("最不"));
-        let scale = question.as_ref().and_then(|q| q.scale);
-        let asked = asked_denials(question.as_ref());
+        let question = question.and_then(Question::of).map(Arc::new);
+        Self::with_question(question, references, options)
+    }
+
+    /// The same with a question that is read already: several prompts may share it.
+    #[must_use]
+    pub fn with_question<S: AsRef<str>>(
+        question: Option<Arc<Question>>,
+        references: &[S],
+        mut options: Options,
+    ) -> Self {
+        let shared = question;
+        let question = shared.as_deref();
+        if let Some(question) = question.filter(|_| options.is_empty()) {
+            options.clone_from(&question.options);
+        }
+        options.asks_false = question.is_some_and(asks_false);
+        options.asks_least = question.is_some_and(|q| q.has(&["least", "最不"]));
+        let scale = question.and_then(|q| q.scale);
+        let asked = asked_denials(question);
         let read: Vec<(Cow<'_, str>, Parsed)> = references
             .iter()
             .flat_map(|r| alternatives(r.as_ref()))
             .map(|r| on_scale(scale, r, false))
             .map(|r| {
-                let parsed = read_reference(&r, question.as_ref(), &asked);
+                let parsed = read_reference(&r, question, &asked);
                 (r, parsed)
             })
             .collect();
         let is_view = |parsed: &Parsed| parsed.content().any(|t| t.category == Category::Plane);
-        let asks_view = question.as_ref().is_none_or(|q| q.asks_view)
-            || read.iter().any(|(_, parsed)| is_view(parsed));
+        let asks_view =
+            question.is_none_or(|q| q.asks_view) || read.iter().any(|(_, parsed)| is_view(parsed));
         if asks_view {
             for (_, option) in &mut options.items {
                 option.read_lateral_as_view();
@@ -92,26 +107,31 @@ impl Prompt {
         }
         let references: Vec<Reference> = read
             .into_iter()
-            .map(|(r, parsed)| Reference::new(&r, parsed, question.as_ref(), &options, asks_view))
+            .map(|(r, parsed)| Reference::new(&r, parsed, question, &options, asks_view))
             .collect();
         let required = || references.iter().flat_map(|r| r.named(&options));
         let kinds = Kinds::of(required());
-        let is_new = |t: &&Token| question.as_ref().is_none_or(|q| !q.names(t) || q.offers(t));
+        let is_new = |t: &&Token| question.is_none_or(|q| !q.names(t) || q.offers(t));
         let named = Kinds::of(required().filter(is_new));
         let places = if named.is_places() {
             named
         } else {
             Kinds::default()
         };
-        let mut property = question
-            .as_ref()
-            .map_or_else(Vec::new, |q| q.property(places));
+        let mut property = question.map_or_else(Vec::new, |q| q.property(places));
         if property.iter().any(is_comparative) {
             property.retain(is_comparative); // "Which lung has the larger effusion?"
         }
+        let is_polar = references
+            .iter()
+            .all(|r| matches!(r.target, Target::YesNo(_)));
+        let asks_amount = references
+            .iter()
+            .any(|r| matches!(r.target, Target::Quantities(_)));
+        let adds_up = references.iter().all(|r| sum_in(&r.parsed).is_none());
         Self {
             id: PROMPTS_READ.fetch_add(1, Ordering::Relaxed),
-            question,
+            question: shared,
             references,
             options,
             kinds,
@@ -119,6 +139,9 @@ impl Prompt {
             property,
             asks_view,
             asked,
+            is_polar,
+            asks_amount,
+            adds_up,
             is_of_case: OnceLock::new(),
         }
     }
@@ -146,12 +169,11 @@ impl Prompt {
         scratch.asked.clone_from(&self.asked);
         let spelt = self
             .question
-            .as_ref()
+            .as_deref()
             .and_then(|q| spell_acronyms(q, answer));
-        let scale = self.question.as_ref().and_then(|q| q.scale);
+        let scale = self.question.as_deref().and_then(|q| q.scale);
         let said = spelt.as_deref().unwrap_or(answer);
-        let adds_up = self.references.iter().all(|r| sum_in(&r.parsed).is_none());
-        scratch.read(&on_scale(scale, said, adds_up));
+        scratch.read(&on_scale(scale, said, self.adds_up));
         self.settle(scratch);
         let answer_parsed = &*scratch;
         if answer_parsed.tokens.is_empty() {
@@ -159,7 +181,7 @@ impl Prompt {
         }
         if self
             .question
-            .as_ref()
+            .as_deref()
             .is_some_and(|q| q.is_repeated_by(answer_parsed))
         {
             return Verdict::reject(Rule::QuestionRepeated);
@@ -184,14 +206,14 @@ impl Prompt {
     /// Whether the question is about a picture, not about what is so in general.
     fn is_of_case(&self) -> bool {
         *self.is_of_case.get_or_init(|| {
-            let question = self.question.as_ref();
+            let question = self.question.as_deref();
             self.options.is_empty() && question.is_some_and(|q| !asks_in_general(q))
         })
     }
 
     /// Sets aside what the answer does not stand by, or what does not speak to the question.
     fn settle(&self, answer: &mut Parsed) {
-        if self.question.as_ref().is_some_and(|q| q.asks_clearness) {
+        if self.question.as_deref().is_some_and(|q| q.asks_clearness) {
             answer.read_unclear();
         }
         if self.asks_view {
@@ -201,52 +223,43 @@ impl Prompt {
             answer.settle_general();
         }
         let has_parts = answer.segments.len() > 1;
-        if self
-            .references
-            .iter()
-            .all(|r| matches!(r.target, Target::YesNo(_)))
-        {
+        if self.is_polar {
             if has_parts {
                 answer.settle_polar_conclusion();
             }
             return;
         }
-        if has_parts
-            && self
-                .references
-                .iter()
-                .any(|r| matches!(r.target, Target::Quantities(_)))
-        {
+        if has_parts && self.asks_amount {
             answer.settle_total();
         }
         if has_parts && self.kinds.has(Category::Side) {
             answer.settle_image_side();
         }
         if self.kinds.has(Category::Side) {
-            answer.settle_shift(self.question.as_ref());
+            answer.settle_shift(self.question.as_deref());
         }
         if has_parts {
             answer.retract_at_no();
-            if let Some(question) = &self.question {
+            if let Some(question) = self.question.as_deref() {
                 answer.settle_course(question);
             }
         }
         if has_parts && self.kinds.has(Category::Finding) && answer.hints.has(Hints::LIKELIEST) {
             answer.settle_likeliest();
         }
-        if let Some(question) = &self.question {
+        if let Some(question) = self.question.as_deref() {
             answer.settle_selection(question, &self.property, self.places);
             if question.asks_for_content && self.places.is_empty() {
                 answer.settle_spared(question);
             }
         }
         if has_parts {
-            answer.settle_conclusion(self.question.as_ref(), self.kinds);
+            answer.settle_conclusion(self.question.as_deref(), self.kinds);
         }
     }
 
     fn judge_one(&self, raw: &str, answer: &Parsed, reference: &Reference) -> Verdict {
-        let question = self.question.as_ref();
+        let question = self.question.as_deref();
         if let Target::Choice(wanted) = &reference.target {
             return self.judge_choice(raw, answer, wanted, reference);
         }
@@ -256,6 +269,9 @@ impl Prompt {
         }
         if is_same(answer, &reference.parsed) && has_same_amounts(answer, &reference.parsed) {
             return Verdict::accept(Rule::Exact);
+        }
+        if is_text && one_denies_other(&answer.text, &reference.parsed.text) {
+            return Verdict::reject(Rule::NegationDiffers);
         }
         if let Some(rule) = open_rule(answer, &reference.parsed, question) {
             return Verdict::reject(rule);
@@ -316,7 +332,7 @@ impl Prompt {
         if letters.are_named && named != wanted {
             return Verdict::reject(Rule::ChoiceOpen);
         }
-        if let Some(rule) = open_rule(answer, &reference.parsed, self.question.as_ref()) {
+        if let Some(rule) = open_rule(answer, &reference.parsed, self.question.as_deref()) {
             return Verdict::reject(rule);
         }
         if named.is_empty() {
@@ -373,6 +389,23 @@ impl Prompt {
     }
 }
 
+/// One text is the other with a word of denial before it: "no undergo endoscopy", "不同，…" beside "同，…".
+fn one_denies_other(answer: &str, reference: &str) -> bool {
+    const DENIALS: [&str; 9] = [
+        "no", "not", "without", "没有", "无", "未见", "不是", "不", "非",
+    ];
+    let (answer, reference) = (ends_trimmed(answer), ends_trimmed(reference));
+    let denies = |longer: &str, shorter: &str| {
+        let rest = longer.strip_suffix(shorter).map(str::trim_end);
+        !shorter.is_empty() && rest.is_some_and(|lead| DENIALS.contains(&lead))
+    };
+    denies(answer, reference) || denies(reference, answer)
+}
+
+fn ends_trimmed(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || ".。!！".contains(c))
+}
+
 /// Whether the numbers agree with their signs and units.
 fn has_same_amounts(answer: &Parsed, reference: &Parsed) -> bool {
     if !reference.tokens.iter().any(|t| t.role == Role::Number) {
@@ -384,8 +417,7 @@ fn has_same_amounts(answer: &Parsed, reference: &Parsed) -> bool {
 
 /// "Which statement is false?"
 fn asks_false(question: &Question) -> bool {
-    let text = &question.parsed.text;
-    [
+    question.has(&[
         "false",
         "incorrect",
         "not true",
@@ -394,9 +426,7 @@ fn asks_false(question: &Question) -> bool {
         "不正确",
         "不对的",
         "有误",
-    ]
-    .iter()
-    .any(|w| text.contains(w))
+    ])
 }
 
 /// The answer with the initials of the question's words spelt out ("ER" where the estrogen receptor is asked about).
@@ -567,6 +597,11 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
         question.is_some_and(|q| q.names(t)) || reference.content().any(|w| w.key == t.key)
     };
     let first = first_sentence(answer, names);
+    // a reference that leaves something open allows as much, not three alternatives
+    let open = hedged_clauses(reference);
+    if open > 0 && hedged_clauses(answer) > open + 1 {
+        return Some(Rule::Hedged);
+    }
     for token in &answer.tokens {
         if !matches!(token.role, Role::Hedge | Role::Refusal) || is_shared(token) {
             continue;
@@ -587,6 +622,18 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
         });
     }
     None
+}
+
+/// Clauses that leave something open.
+fn hedged_clauses(parsed: &Parsed) -> usize {
+    let mut clauses: Vec<u32> = parsed
+        .tokens
+        .iter()
+        .filter(|t| t.role == Role::Hedge && !t.is_aside)
+        .map(|t| t.segment)
+        .collect();
+    clauses.dedup();
+    clauses.len()
 }
 
 /// So many items beside the point are no answer, of whatever kind.

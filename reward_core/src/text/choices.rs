@@ -7,7 +7,7 @@ use memchr::memchr;
 
 use super::letters::{words, Does, Stop, Word};
 use super::tokens::Parsed;
-use super::words::markup_length;
+use super::words::{has_any, markup_length};
 use super::wrappers::{lead_length, unwrapped};
 
 /// The options of one question.
@@ -918,9 +918,7 @@ fn may_be_in_chinese(words: &[Word<'_>]) -> bool {
     }
     let text: String = words.iter().map(|w| w.text).collect();
     let text = text.replace("最可能", "").replace("最有可能", "");
-    ["可能", "也许", "大概", "或许"]
-        .iter()
-        .any(|w| text.contains(w))
+    has_any(&text, &["可能", "也许", "大概", "或许"])
 }
 
 /// Words before the first letter of a list: "| Option | Verdict |".

@@ -4,7 +4,7 @@ use super::claims::Standing;
 use super::lexicon::{Category, Role};
 use super::relations::is_general;
 use super::tokens::{Hints, Parsed, Token, ANSWER_NO, NO_CONCEPT};
-use super::words::Break;
+use super::words::{has_any, Break};
 
 /// Bytes of a Chinese line that may be an item of a list.
 const LONGEST_CHINESE_ITEM: u32 = 12;
@@ -17,6 +17,16 @@ const LONGEST_PREDICATE: usize = 64;
 
 /// Tokens around "versus" among which a number is looked for.
 const LONGEST_AMOUNT: usize = 4;
+
+/// What denies something, or sets it aside.
+const DENYING: [Role; 6] = [
+    Role::Negation,
+    Role::NegationBack,
+    Role::No,
+    Role::Condition,
+    Role::Than,
+    Role::Instead,
+];
 
 /// What opens a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +90,11 @@ impl Parsed {
     fn mark_conclusions(&mut self) {
         for at in 0..self.tokens.len() {
             let token = self.tokens[at];
-            let next = self.tokens.get(at + 1).map_or("", |n| self.word(n));
+            let next = || self.tokens.get(at + 1).map_or("", |n| self.word(n));
             if token.role == Role::Filler
                 && self.word(&token) == "so"
                 && (token.before >= Break::Comma && at > 0)
-                && !matches!(next, "called" | "much" | "many" | "far" | "that" | "to")
+                && !matches!(next(), "called" | "much" | "many" | "far" | "that" | "to")
             {
                 self.tokens[at].role = Role::Conclude;
             }
@@ -320,10 +330,14 @@ impl Parsed {
         self.settle_purpose();
         self.settle_free();
         self.settle_out();
-        if self.tokens.iter().any(|t| t.role == Role::NegationBack) {
+        let roles = self.roles();
+        if roles.has(&[Role::NegationBack]) {
             self.settle_removed();
             self.settle_absent();
             self.settle_objects();
+        }
+        if !roles.has(&DENYING) {
+            return;
         }
         let mut is_denied = false;
         let mut reach = DenialReach::default();
@@ -405,6 +419,9 @@ impl Parsed {
 
     /// "No deviation from the midline": what something does not depart from is not denied.
     fn settle_departure(&mut self) {
+        if !self.hints.has(Hints::DEPARTS) {
+            return;
+        }
         let Some(deviation) = super::lexicon::known!("finding.deviation") else {
             return;
         };
@@ -473,6 +490,9 @@ impl Parsed {
 
     /// "Staging CT for metastases": why the picture was made, not what it shows.
     fn settle_purpose(&mut self) {
+        if !self.hints.has(Hints::PURPOSE) {
+            return;
+        }
         for at in 1..self.tokens.len() {
             let (before, token) = (self.tokens[at - 1], self.tokens[at]);
             let is_exam = before.category == Category::Modality
@@ -515,9 +535,7 @@ impl Parsed {
             .last();
         let rest = &self.text
             [token.end as usize..last.map_or(end, |t| t.end as usize).max(token.end as usize)];
-        ["筛查", "评估", "随访", "监测", "排除", "诊断"]
-            .iter()
-            .any(|w| rest.contains(w))
+        has_any(rest, &["筛查", "评估", "随访", "监测", "排除", "诊断"])
     }
 
     /// "Pneumonia is out.": denies what stands before it.
@@ -644,6 +662,9 @@ impl Parsed {
 
     /// "Nodule-free", "the lung is nodule free": the word denies what stands before it.
     fn settle_free(&mut self) {
+        if !self.hints.has(Hints::FREE) {
+            return;
+        }
         for at in 1..self.tokens.len() {
             let token = self.tokens[at];
             let is_word = token.end - token.start == 4
@@ -697,6 +718,10 @@ impl Parsed {
                 "错" => first.role = Role::No,
                 _ => {}
             }
+        }
+        let answering = [Role::Yes, Role::Assent, Role::No, Role::Negation];
+        if !self.roles().has(&answering) {
+            return;
         }
         self.settle_lone_no();
         for at in 0..self.tokens.len() {

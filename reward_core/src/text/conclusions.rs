@@ -43,11 +43,9 @@ const INTERPRETING_PHRASES: [&str; 11] = [
 impl Parsed {
     /// "The catheter passes the vena cava and ends in the atrium" where its tip is asked: the way is not the end.
     pub(super) fn settle_course(&mut self, question: &Question) {
-        let asks_end = [
+        let asks_end = question.has(&[
             "tip ", "tip?", "end of", " end ", " end?", "terminat", "尖端", "末端", "头端",
-        ]
-        .iter()
-        .any(|w| question.parsed.text.contains(w));
+        ]);
         if !asks_end {
             return;
         }

@@ -54,11 +54,8 @@ impl Parsed {
     /// Sets aside what is requested, conceded or taken back.
     pub(super) fn settle_discourse(&mut self) {
         self.set_aside_requests();
-        let mut roles = 0_u64;
-        for token in &self.tokens {
-            roles |= 1 << token.role as u64;
-        }
-        let has = |list: &[Role]| list.iter().any(|&role| roles >> role as u64 & 1 == 1);
+        let roles = self.roles();
+        let has = |list: &[Role]| roles.has(list);
         let says_would = self.hints.has(Hints::WOULD);
         let marks = [
             Role::Concede,

@@ -7,7 +7,7 @@ use super::clauses::Opener;
 use super::lexicon::{Category, Role};
 use super::question::Question;
 use super::tokens::{Parsed, Token};
-use super::words::Break;
+use super::words::{has_any, Break};
 
 /// Words of a question that make it a general one.
 const GENERAL: [&str; 40] = [
@@ -88,7 +88,7 @@ const POINTING: [&str; 14] = [
 #[must_use]
 pub fn asks_in_general(question: &Question) -> bool {
     let text = &question.parsed.text;
-    let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    let has = |words: &[&str]| question.has(words);
     let is_modal = question.parsed.tokens.iter().take(6).any(|t| {
         let word = question.parsed.word(t);
         matches!(
@@ -436,7 +436,7 @@ impl Parsed {
         if text.is_ascii() {
             return false;
         }
-        let says = |words: &[&str]| words.iter().any(|w| text.contains(w));
+        let says = |words: &[&str]| has_any(text, words);
         let is_place = |t: &Token| {
             matches!(
                 t.category,

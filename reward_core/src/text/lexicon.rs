@@ -141,13 +141,48 @@ pub struct Concept {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
     /// One or several concepts ("CXR" is chest and X-ray).
-    Concepts(Vec<ConceptId>),
+    Concepts(Means),
     /// A function word.
     Function(Role),
     /// A number word.
     Number(f64),
     /// An ordinal word.
     Ordinal(u32),
+}
+
+/// The concepts that a spelling names: one to [`MOST_MEANS`], held in place, as most words are looked up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Means {
+    count: u8,
+    concepts: [ConceptId; MOST_MEANS],
+}
+
+/// Concepts that one spelling names at most.
+const MOST_MEANS: usize = 5;
+
+impl Means {
+    fn new(named: &[ConceptId]) -> Result<Self, String> {
+        if named.is_empty() || named.len() > MOST_MEANS {
+            return Err(format!(
+                "a term means {} concepts, not 1 to {MOST_MEANS}",
+                named.len()
+            ));
+        }
+        let mut concepts = [0; MOST_MEANS];
+        concepts[..named.len()].copy_from_slice(named);
+        Ok(Self {
+            count: named.len() as u8,
+            concepts,
+        })
+    }
+}
+
+impl std::ops::Deref for Means {
+    type Target = [ConceptId];
+
+    fn deref(&self) -> &[ConceptId] {
+        &self.concepts[..usize::from(self.count)]
+    }
 }
 
 /// Both tables, ready to look up.
@@ -157,11 +192,15 @@ pub struct Lexicon {
     pub version: String,
     /// All groups of synonyms.
     pub concepts: Vec<Concept>,
+    /// Kind of each concept, close together.
+    pub categories: Vec<Category>,
     by_id: FxHashMap<String, ConceptId>,
     edges: FxHashMap<(u32, u64), u32>,
     /// Keys of "the", "a" and "an".
     articles: [u64; 3],
     entries: Vec<Option<Entry>>,
+    /// Whether a longer term begins with what leads to the node.
+    goes_on: Vec<bool>,
 }
 
 #[derive(Deserialize)]
@@ -252,10 +291,12 @@ impl Lexicon {
         let mut lexicon = Self {
             version: file.version,
             concepts: Vec::with_capacity(file.groups.len()),
+            categories: Vec::new(),
             by_id,
             edges: FxHashMap::default(),
             articles: ["the", "a", "an"].map(word_key),
             entries: vec![None],
+            goes_on: vec![false],
         };
         for row in &functions.roles {
             for term in &row.terms {
@@ -271,15 +312,16 @@ impl Lexicon {
             }
         }
         for (index, row) in file.groups.into_iter().enumerate() {
+            let this = Means::new(&[index as ConceptId])?;
             for term in &row.terms {
-                lexicon.insert(term, Entry::Concepts(vec![index as ConceptId]));
+                lexicon.insert(term, Entry::Concepts(this));
                 if let Some((first, second)) = pairs_of(term) {
                     for spelling in [
                         format!("{second} and {first}"),
                         format!("{first} & {second}"),
                         format!("{second} & {first}"),
                     ] {
-                        lexicon.insert(&spelling, Entry::Concepts(vec![index as ConceptId]));
+                        lexicon.insert(&spelling, Entry::Concepts(this));
                     }
                 }
             }
@@ -295,11 +337,12 @@ impl Lexicon {
             lexicon.concepts.push(concept);
         }
         for row in file.expansions {
-            let means = lexicon.ids(&row.means)?;
+            let means = Means::new(&lexicon.ids(&row.means)?)?;
             for term in &row.terms {
-                lexicon.insert(term, Entry::Concepts(means.clone()));
+                lexicon.insert(term, Entry::Concepts(means));
             }
         }
+        lexicon.categories = lexicon.concepts.iter().map(|c| c.category).collect();
         lexicon.make_opposites_mutual();
         lexicon.close_broader();
         Ok(lexicon)
@@ -315,22 +358,40 @@ impl Lexicon {
     ///
     /// An article inside a term is passed over: "the heart and the great vessels".
     #[must_use]
-    pub fn longest(&self, words: impl Iterator<Item = u64>) -> Option<(&Entry, usize)> {
-        let mut node = 0;
-        let mut best = None;
+    pub fn longest(&self, mut words: impl Iterator<Item = u64>) -> Option<(&Entry, usize)> {
+        let first = *self.edges.get(&(0, words.next()?))?;
+        self.longest_from(first, words)
+    }
+
+    /// The same where the first word leads to `node`, and `words` follow it.
+    pub(super) fn longest_from(
+        &self,
+        mut node: u32,
+        words: impl Iterator<Item = u64>,
+    ) -> Option<(&Entry, usize)> {
+        let mut best = self.entries[node as usize].as_ref().map(|entry| (entry, 1));
         for (position, key) in words.enumerate() {
+            if !self.goes_on[node as usize] {
+                break;
+            }
             let Some(&next) = self.edges.get(&(node, key)) else {
-                if node != 0 && self.articles.contains(&key) {
+                if self.articles.contains(&key) {
                     continue;
                 }
                 break;
             };
             node = next;
             if let Some(entry) = &self.entries[node as usize] {
-                best = Some((entry, position + 1));
+                best = Some((entry, position + 2));
             }
         }
         best
+    }
+
+    /// Keys of the words with which terms begin, and where each leads.
+    pub(super) fn first_words(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        let first = self.edges.iter().filter(|(edge, _)| edge.0 == 0);
+        first.map(|(edge, &node)| (edge.1, node))
     }
 
     fn ids(&self, names: &[String]) -> Result<Vec<ConceptId>, String> {
@@ -350,12 +411,14 @@ impl Lexicon {
         let mut node = 0_u32;
         for word in raw_words(&text) {
             let fresh = self.entries.len() as u32;
+            self.goes_on[node as usize] = true;
             node = *self
                 .edges
                 .entry((node, word_key(word.text)))
                 .or_insert(fresh);
             if node == fresh {
                 self.entries.push(None);
+                self.goes_on.push(false);
             }
         }
         if node != 0 {

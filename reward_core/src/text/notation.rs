@@ -3,9 +3,13 @@
 //! Each becomes one token whose key is its value, so that "L4/5" and "L4-L5", "stage II" and "Stage 2",
 //! "12 March 2019" and "2019-03-12" are the same.
 
+use std::sync::OnceLock;
+
+use rustc_hash::FxHashSet;
+
 use super::lexicon::Category;
 use super::tokens::ordinal_key;
-use super::words::Break;
+use super::words::{has_any, word_key, Break};
 
 /// A raw word as [`super::tokens::Parsed`] holds it: key, start, end, what stands before.
 pub type Word = (u64, u32, u32, Break);
@@ -70,21 +74,43 @@ pub fn read(text: &str, words: &[Word], at: usize) -> Option<Notation> {
     }
 }
 
+/// Words with which a level, a date or a value on a scale begins or ends, digits left out.
+pub(super) fn names() -> impl Iterator<Item = String> {
+    let values = || NUMBERS.iter().chain(&ROMANS).copied();
+    let with_suffix = values().flat_map(|v| SUFFIXES.iter().map(move |s| format!("{v}{s}")));
+    let months = MONTHS.iter().flat_map(|m| [*m, &m[..3]]);
+    let scales = SCALES.iter().chain(&OWNERS).map(|s| s.0);
+    let others = ORDINALS
+        .iter()
+        .chain(&REGIONS)
+        .chain(&LEVEL_LETTERS)
+        .copied();
+    let all = values().chain(months).chain(scales).chain(others);
+    all.map(str::to_string).chain(with_suffix)
+}
+
+/// Whether the word is of plain letters, so that only one of [`names`] can begin or end a notation.
+pub(super) fn is_plain_word(text: &str) -> bool {
+    text.as_bytes()[0].is_ascii_lowercase() && !text.bytes().any(|b| b.is_ascii_digit())
+}
+
 /// The scale or the numbered thing that a question asks for ("What stage …?", "Which rib …?"), as the word that names it.
 #[must_use]
 pub fn scale_asked(text: &str, words: &[Word]) -> Option<&'static str> {
     let reader = Reader { text, words };
-    let counts = ["how many", "多少", "几个", "几处", "几枚", "number of"]
-        .iter()
-        .any(|w| text.contains(w));
+    let counts = has_any(
+        text,
+        &["how many", "多少", "几个", "几处", "几枚", "number of"],
+    );
     if counts {
         return None;
     }
-    let asks_which = [
-        "what", "which", "几", "哪", "什么", "多少", "分期", "分级", "分型", "分类",
-    ]
-    .iter()
-    .any(|w| text.contains(w));
+    let asks_which = has_any(
+        text,
+        &[
+            "what", "which", "几", "哪", "什么", "多少", "分期", "分级", "分型", "分类",
+        ],
+    );
     let named = |at: usize| {
         let word = reader.word(at)?;
         let scale = SCALES
@@ -120,7 +146,8 @@ pub fn scale_asked(text: &str, words: &[Word]) -> Option<&'static str> {
         };
         scale.or_else(owner).or_else(noun).or_else(chinese)
     };
-    (0..words.len()).filter(|_| asks_which).find_map(|at| {
+    let may_name = |at: &usize| asks_which && scale_names().contains(&words[*at].0);
+    (0..words.len()).filter(may_name).find_map(|at| {
         named(at)
             .filter(|_| read(text, words, at).is_none())
             .filter(|name| {
@@ -128,6 +155,16 @@ pub fn scale_asked(text: &str, words: &[Word]) -> Option<&'static str> {
                     || text.contains("分型")
                     || OWNERS.iter().any(|o| text.contains(o.0))
             })
+    })
+}
+
+/// Keys of the words that name a scale or a numbered thing.
+fn scale_names() -> &'static FxHashSet<u64> {
+    static NAMES: OnceLock<FxHashSet<u64>> = OnceLock::new();
+    NAMES.get_or_init(|| {
+        let scales = SCALES.iter().chain(&OWNERS).chain(&CHINESE_SCALES);
+        let all = scales.map(|s| s.0).chain(NUMBERED.iter().copied());
+        all.map(word_key).collect()
     })
 }
 
@@ -621,6 +658,10 @@ fn region_of_letters(letters: &str) -> Option<u64> {
     })
 }
 
+/// English words for the parts of the spine, and the letters of its levels.
+const REGIONS: [&str; 5] = ["cervical", "thoracic", "dorsal", "lumbar", "sacral"];
+const LEVEL_LETTERS: [&str; 5] = ["c", "t", "th", "l", "s"];
+
 fn region_of_word(word: &str) -> Option<u64> {
     Some(match word {
         "cervical" | "颈" => 1,
@@ -678,7 +719,9 @@ fn value_of(word: &str) -> Option<u64> {
         .or_else(|| value_of_han(word))
 }
 
-/// A letter that parts a value: "3b", and Bosniak's "IIF".
+/// Letters that part a value: "3b", and Bosniak's "IIF".
+const SUFFIXES: [char; 5] = ['a', 'b', 'c', 'd', 'f'];
+
 const fn is_suffix(letter: u8) -> bool {
     matches!(letter, b'a'..=b'd' | b'f')
 }

@@ -1,5 +1,9 @@
 //! Quantities: a number with its unit, compared after conversion.
 
+use std::sync::LazyLock;
+
+use rustc_hash::FxHashMap;
+
 use super::lexicon::Role;
 use super::tokens::{Bound, Parsed, Token};
 
@@ -248,10 +252,11 @@ fn word<'a>(parsed: &'a Parsed, token: &Token) -> &'a str {
 /// Dimension of the unit and its factor to the base unit.
 #[must_use]
 pub fn unit_named(name: &str) -> Option<(Dimension, f64)> {
-    UNITS
-        .iter()
-        .find(|(unit, _, factor)| *unit == name && !factor.is_nan())
-        .map(|&(_, dimension, factor)| (dimension, factor))
+    static NAMES: LazyLock<FxHashMap<&str, (Dimension, f64)>> = LazyLock::new(|| {
+        let known = UNITS.iter().filter(|unit| !unit.2.is_nan());
+        known.map(|unit| (unit.0, (unit.1, unit.2))).collect()
+    });
+    NAMES.get(name).copied()
 }
 
 fn unit_after(parsed: &Parsed, at: usize) -> (Dimension, f64, usize) {

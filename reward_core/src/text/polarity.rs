@@ -15,7 +15,7 @@ use std::cell::OnceCell;
 
 use super::clauses::{says_of_place, Opener};
 use super::tokens::{Bound, Hints, Parsed, Token};
-use super::words::Break;
+use super::words::{has_any, Break};
 
 /// What an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,7 +194,7 @@ impl<'a> Clause<'a> {
 
 /// "No other nodules": the denial is not of what is asked.
 fn names_others(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> bool {
-    let asks_others = [
+    let asks_others = question.has(&[
         "other",
         "another",
         "additional",
@@ -204,9 +204,7 @@ fn names_others(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> bo
         "其他",
         "其它",
         "另外",
-    ]
-    .iter()
-    .any(|w| question.parsed.text.contains(w));
+    ]);
     !asks_others
         && clause.tokens.iter().any(|t| {
             matches!(
@@ -518,21 +516,22 @@ pub fn is_possible(answer: &Parsed, token: &Token) -> bool {
 #[must_use]
 pub fn grants(answer: &Parsed, token: &Token, question: &Question) -> bool {
     let text = &question.parsed.text;
-    let asks_effect = [
-        " cause",
-        " lead ",
-        " result",
-        " produce",
-        " occur",
-        " increase",
-        " affect",
-        "导致",
-        "引起",
-        "造成",
-        "诱发",
-    ]
-    .iter()
-    .any(|w| text.contains(w));
+    let asks_effect = has_any(
+        text,
+        &[
+            " cause",
+            " lead ",
+            " result",
+            " produce",
+            " occur",
+            " increase",
+            " affect",
+            "导致",
+            "引起",
+            "造成",
+            "诱发",
+        ],
+    );
     is_possible(answer, token)
         || asks_effect && matches!(answer.word(token), "may" | "might" | "possibly" | "可能")
 }
@@ -743,9 +742,7 @@ fn normality_says(
         };
     }
     // "neither enlarged nor shrunken" where the size is asked about
-    let asks_size = ["size", "大小", "体积"]
-        .iter()
-        .any(|w| question.parsed.text.contains(w));
+    let asks_size = question.has(&["size", "大小", "体积"]);
     let denies_change = content.iter().any(|t| t.is_negated && is_change(t))
         && !content
             .iter()
@@ -753,9 +750,7 @@ fn normality_says(
     if asks_size && denies_change {
         return Stated::Weak(asked);
     }
-    let asks_middle = ["居中", "midline", "central"]
-        .iter()
-        .any(|w| question.parsed.text.contains(w));
+    let asks_middle = question.has(&["居中", "midline", "central"]);
     if asks_middle
         && content
             .iter()
@@ -763,9 +758,7 @@ fn normality_says(
     {
         return Stated::Weak(asked); // "not deviated"
     }
-    let asks_open = ["patent", "通畅"]
-        .iter()
-        .any(|w| question.parsed.text.contains(w));
+    let asks_open = question.has(&["patent", "通畅"]);
     let is_barred = |t: &&&Token| t.category == Category::Finding && t.is_negated;
     if asks_open && content.iter().any(|t| is_barred(&t)) {
         return Stated::Weak(asked); // "not obstructed"
@@ -1152,9 +1145,7 @@ fn lies_beside(answer: &Parsed, token: &Token) -> bool {
 
 /// "Is the tip in the atrium?"
 fn asks_inside(question: &Question) -> bool {
-    [" in ", " within ", " inside "]
-        .iter()
-        .any(|w| question.parsed.text.contains(w))
+    question.has(&[" in ", " within ", " inside "])
 }
 
 /// "Homonymous hemianopia" where a bitemporal one is asked: another word stands before the noun.

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use super::choices::Options;
 use super::claims::{Kinds, Standing};
 use super::clauses::Opener;
 use super::lexicon::{Category, Role};
@@ -9,7 +10,7 @@ use super::numbers::{unit_named, Dimension};
 use super::proposition::Proposition;
 use super::relations::{is_affected, sides};
 use super::tokens::{Parsed, Token, NO_CONCEPT};
-use super::words::Break;
+use super::words::{has_any, Break, Pairs};
 
 /// A question, read once for all its completions.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,9 @@ use super::words::Break;
 pub struct Question {
     /// The question itself.
     pub parsed: Parsed,
+    pairs: Pairs,
+    /// Options written into it: "… A) X-ray, B) MRI".
+    pub options: Options,
     /// Keys of its content tokens, sorted.
     keys: Vec<u64>,
     /// Keys of the alternatives it offers, sorted.
@@ -83,11 +87,22 @@ const CONTENT_OPENERS: &[&str] = &[
 const CONTENT_MARKS: &[&str] = &["什么", "哪", "多少", "几", "如何", "怎么", "怎样", "为何"];
 
 impl Question {
+    /// Reads a question with the options in it; none where there is no text.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        (!text.trim().is_empty()).then(|| Self {
+            options: Options::in_question(text),
+            ..Self::new(text)
+        })
+    }
+
     /// Reads a question.
     #[must_use]
     #[allow(clippy::too_many_lines)] // one look at the words, read from top to bottom
     pub fn new(text: &str) -> Self {
         let mut parsed = Parsed::new(text);
+        let pairs = Pairs::of(&parsed.text);
+        let has = |words: &[&str]| pairs.have_any(&parsed.text, words);
         for token in &mut parsed.tokens {
             token.is_aside = false; // a question mark sets an answer aside, not a question
         }
@@ -107,23 +122,20 @@ impl Question {
             (s.opener == Opener::Or || s.opener == Opener::And && names_pair(&parsed, i))
                 && has_content(&parsed, s)
         });
-        let is_polar =
-            POLAR_OPENERS.contains(&first) || POLAR_MARKS.iter().any(|m| parsed.text.contains(m));
+        let is_polar = POLAR_OPENERS.contains(&first) || has(POLAR_MARKS);
         let asks_which = parsed
             .tokens
             .iter()
             .take(4)
             .any(|t| matches!(parsed.word(t), "which" | "what" | "where"));
-        let asks_for_content = !is_polar
-            && (asks_which
-                || CONTENT_OPENERS.contains(&first)
-                || CONTENT_MARKS.iter().any(|m| parsed.text.contains(m)));
+        let asks_for_content =
+            !is_polar && (asks_which || CONTENT_OPENERS.contains(&first) || has(CONTENT_MARKS));
         let proposition = Proposition::new(&parsed);
         let is_negated = parsed
             .content()
             .any(|t| t.is_negated && t.category != Category::Normality);
         let offered = alternatives(&parsed);
-        let has = |words: &[&str]| words.iter().any(|w| parsed.text.contains(w));
+
         let names_only_places = parsed.content().all(|t| {
             !matches!(
                 t.category,
@@ -150,7 +162,7 @@ impl Question {
                     "哪块骨",
                 ]);
         let scale = parsed.scale_asked();
-        let unit = unit_asked(&parsed.text);
+        let unit = unit_asked(&parsed.text, has);
         let has_token = |is: &dyn Fn(&Token) -> bool| parsed.content().any(is);
         let is_said_normal = |t: &Token| t.category == Category::Normality && is_normal(t);
         let asks_defect = !has_token(&is_said_normal)
@@ -194,6 +206,8 @@ impl Question {
         ]);
         Self {
             parsed,
+            pairs,
+            options: Options::default(),
             keys,
             offered,
             has_alternatives,
@@ -216,6 +230,12 @@ impl Question {
         }
     }
 
+    /// Whether one of `words` is part of it.
+    #[must_use]
+    pub fn has(&self, words: &[&str]) -> bool {
+        self.pairs.have_any(&self.parsed.text, words)
+    }
+
     /// Initials of neighbouring words ("ER"), and the words.
     pub fn acronyms(&self) -> &[(String, String)] {
         self.acronyms.get_or_init(|| acronyms(&self.parsed))
@@ -236,9 +256,7 @@ impl Question {
     /// Side of the body that the question is about, as bits; 0 where it names none or means the side of the picture.
     #[must_use]
     pub fn side_asked(&self) -> u8 {
-        let means_picture = ["image", "picture", "图"]
-            .iter()
-            .any(|w| self.parsed.text.contains(w));
+        let means_picture = self.has(&["image", "picture", "图"]);
         let side = sides(self.parsed.content());
         if self.has_alternatives || means_picture || side == 3 {
             return 0;
@@ -364,15 +382,11 @@ impl Question {
     /// Whether `answer` is nothing but the question again, word for word.
     #[must_use]
     pub fn is_repeated_by(&self, answer: &Parsed) -> bool {
-        let words = |parsed: &Parsed| -> Vec<u64> {
-            parsed
-                .tokens
-                .iter()
-                .filter(|t| !is_speaker(parsed, t))
-                .map(|t| t.key)
-                .collect()
-        };
-        !self.parsed.tokens.is_empty() && words(&self.parsed) == words(answer)
+        fn words(parsed: &Parsed) -> impl Iterator<Item = u64> + '_ {
+            let said = parsed.tokens.iter().filter(|t| !is_speaker(parsed, t));
+            said.map(|t| t.key)
+        }
+        !self.parsed.tokens.is_empty() && words(&self.parsed).eq(words(answer))
     }
 }
 
@@ -492,10 +506,10 @@ fn names_pair(parsed: &Parsed, index: usize) -> bool {
         || lead.contains("which of ")
         || lead.contains("between ") && parsed.text.contains("which");
     is_english
-        || ["中", "之间", "哪个", "哪一个", "哪者", "哪项", "哪只"]
-            .iter()
-            .any(|w| text.contains(w))
-            && text.contains('哪')
+        || has_any(
+            text,
+            &["中", "之间", "哪个", "哪一个", "哪者", "哪项", "哪只"],
+        ) && text.contains('哪')
 }
 
 /// Words of the name before "or" that the name after it has not: "nasogastric" in "nasogastric tube or endotracheal tube".
@@ -542,11 +556,11 @@ fn run_before<'t>(before: &'t [&'t Token]) -> impl Iterator<Item = u64> + 't {
 }
 
 /// The unit that the question names or implies.
-fn unit_asked(text: &str) -> Option<(Dimension, f64)> {
-    let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
-    let asks_age = text
-        .split(|c: char| !c.is_alphanumeric())
-        .any(|word| word == "age");
+fn unit_asked(text: &str, has: impl Fn(&[&str]) -> bool) -> Option<(Dimension, f64)> {
+    let asks_age = text.contains("age")
+        && text
+            .split(|c: char| !c.is_alphanumeric())
+            .any(|word| word == "age");
     if asks_age || has(&["how old", "years old", "年龄", "几岁", "多少岁"]) {
         return unit_named("years");
     }

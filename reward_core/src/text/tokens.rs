@@ -1,6 +1,7 @@
 //! An answer as a row of tokens: concepts, words and numbers, each with its sentence, segment and negation.
 
-use std::sync::OnceLock;
+use std::cell::RefCell;
+use std::sync::{LazyLock, OnceLock};
 
 use memchr::memmem;
 use rustc_hash::FxHashMap;
@@ -12,6 +13,15 @@ use super::notation;
 use super::words::{raw_words, word_key, Break};
 use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 
+thread_local! {
+    /// Short texts that were read lately: many answers, and references, are the same few words.
+    static LATELY: RefCell<Vec<(String, Parsed)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Texts that each thread keeps, and the bytes that one of them has at most.
+const KEPT: usize = 512;
+const LONGEST_KEPT: usize = 64;
+
 /// Marks a token whose word is in no group of synonyms.
 pub const NO_CONCEPT: ConceptId = ConceptId::MAX;
 
@@ -20,6 +30,7 @@ const LONGEST_TERM: usize = 24;
 
 /// What follows repeats the options of a question.
 const CHOOSE_FROM: &str = "please choose from";
+static CHOICE: LazyLock<memmem::Finder> = LazyLock::new(|| memmem::Finder::new(CHOOSE_FROM));
 
 /// One token of an answer.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +68,17 @@ pub struct Token {
     pub value: f64,
     /// What was said of the number: "more than", "at most".
     pub bound: Bound,
+}
+
+/// Roles that occur in a text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Roles(u64);
+
+impl Roles {
+    /// Whether one of `list` occurs.
+    pub fn has(self, list: &[Role]) -> bool {
+        list.iter().any(|&role| self.0 >> role as u64 & 1 == 1)
+    }
 }
 
 /// How a number limits what is meant.
@@ -160,8 +182,42 @@ impl Parsed {
         }
     }
 
-    /// Reads `text` into this value, reusing its memory.
+    /// Reads `text` into this value, reusing its memory; what was read lately is copied.
     pub fn read(&mut self, text: &str) {
+        if text.len() > LONGEST_KEPT || !self.asked.is_empty() {
+            self.read_anew(text);
+            return;
+        }
+        let place = word_key(text) as usize % KEPT;
+        let is_known = LATELY.with_borrow(|kept| {
+            let known = kept.get(place).filter(|(known, _)| known == text);
+            if let Some((_, parsed)) = known {
+                self.copy_from(parsed);
+            }
+            known.is_some()
+        });
+        if is_known {
+            return;
+        }
+        self.read_anew(text);
+        LATELY.with_borrow_mut(|kept| {
+            kept.resize_with(KEPT, Default::default);
+            let (known, parsed) = &mut kept[place];
+            text.clone_into(known);
+            parsed.copy_from(self);
+        });
+    }
+
+    /// Becomes what `other` is, but for the denials that are asked about.
+    fn copy_from(&mut self, other: &Self) {
+        self.text.clone_from(&other.text);
+        self.tokens.clone_from(&other.tokens);
+        self.segments.clone_from(&other.segments);
+        self.words.clone_from(&other.words);
+        self.hints = other.hints;
+    }
+
+    fn read_anew(&mut self, text: &str) {
         let mut normal = std::mem::take(&mut self.text);
         normalise(&unwrapped(text), &mut normal);
         collapse_blanks(&mut normal);
@@ -191,6 +247,12 @@ impl Parsed {
     /// Tokens that carry meaning, in order.
     pub fn content(&self) -> impl Iterator<Item = &Token> {
         self.tokens.iter().filter(|t| t.is_content())
+    }
+
+    /// What the tokens do, all of them together.
+    pub(super) fn roles(&self) -> Roles {
+        let bits = self.tokens.iter();
+        Roles(bits.fold(0, |bits, token| bits | 1 << token.role as u64))
     }
 
     fn read_normalised(&mut self) {
@@ -235,6 +297,9 @@ impl Parsed {
 
     /// "Cannot be determined", "difficult to conclude".
     fn mark_refusals(&mut self) {
+        if !self.roles().has(&[Role::Epistemic]) {
+            return;
+        }
         let (mut segment, mut declines) = (0, false);
         for token in &mut self.tokens {
             if token.segment != segment {
@@ -250,6 +315,9 @@ impl Parsed {
 
     /// A sentence that ends with a question mark asks; it does not answer.
     fn set_aside_questions(&mut self) {
+        if memchr::memchr(b'?', self.text.as_bytes()).is_none() {
+            return;
+        }
         let mut end = self.tokens.len();
         while end > 0 {
             let sentence = self.tokens[end - 1].sentence;
@@ -277,8 +345,9 @@ impl Parsed {
 
     fn split_words(&mut self) {
         self.words.clear();
+        self.words.reserve(self.text.len() / 4);
         if self.text.len() > CHOOSE_FROM.len() {
-            if let Some(at) = memmem::find(self.text.as_bytes(), CHOOSE_FROM.as_bytes()) {
+            if let Some(at) = CHOICE.find(self.text.as_bytes()) {
                 self.text.truncate(at);
             }
         }
@@ -330,16 +399,16 @@ impl Parsed {
     #[allow(clippy::too_many_lines)] // one pass, read from top to bottom
     fn look_up(&mut self) {
         let lexicon = Lexicon::get();
-        let hints = Hints::table();
+        let facts = Facts::table();
+        self.tokens.reserve(self.words.len());
         let mut at = 0;
         self.hints = Hints::default();
         let asks_whether = !self.text.is_ascii() && self.text.contains("是否");
         while at < self.words.len() {
             let (key, start, end, before) = self.words[at];
             let text = &self.text[start as usize..end as usize];
-            if let Some(hint) = hints.get(&key) {
-                self.hints.0 |= hint.0;
-            }
+            let facts = facts.get(&key).copied().unwrap_or_default();
+            self.hints.0 |= facts.hints.0;
             let number = parse_number(text);
             let is_han = text.chars().next().is_some_and(is_plain_han);
             let mut token = Token {
@@ -360,7 +429,13 @@ impl Parsed {
                 value: f64::NAN,
                 bound: Bound::Exact,
             };
-            if let Some(read) = notation::read(&self.text, &self.words, at) {
+            let is_word = !facts.may_be_notation && notation::is_plain_word(text);
+            let read = if is_word {
+                None
+            } else {
+                notation::read(&self.text, &self.words, at)
+            };
+            if let Some(read) = read {
                 token.category = read.category;
                 token.end = self.words[at + read.words - 1].2;
                 for key in read.keys.into_iter().flatten() {
@@ -380,19 +455,17 @@ impl Parsed {
                 token.key ^= bound_mark(token.bound);
             }
             // a term does not reach over punctuation stronger than a hyphen or slash
-            let reach = self.words[at + 1..]
-                .iter()
-                .take(LONGEST_TERM)
-                .take_while(|w| w.3 <= Break::Slash)
-                .count()
-                + 1;
             let reach = if asks_whether {
-                self.before_question_mark(at, reach)
+                self.before_question_mark(at)
             } else {
-                reach
+                LONGEST_TERM
             };
-            let keys = self.words[at..at + reach].iter().map(|w| w.0);
-            let found = lexicon.longest(keys);
+            let following = self.words[at + 1..].iter().take(reach);
+            let following = following.take_while(|w| w.3 <= Break::Slash).map(|w| w.0);
+            let found = match facts.node {
+                0 => None,
+                node => lexicon.longest_from(node, following),
+            };
             let known = found.map_or(0, |found| found.1);
             if let Some(concept) = self.side_letter(at, lexicon).filter(|_| known < 2) {
                 token.concept = concept;
@@ -443,7 +516,7 @@ impl Parsed {
                     for (position, &concept) in concepts.iter().enumerate() {
                         token.role = Role::Content;
                         token.concept = concept;
-                        token.category = lexicon.concepts[concept as usize].category;
+                        token.category = lexicon.categories[concept as usize];
                         token.key = concept_key(concept);
                         if position > 0 {
                             token.before = Break::Blank;
@@ -493,16 +566,16 @@ impl Parsed {
             )
     }
 
-    /// Fewer words where a term would take the 是 of 是否: "结论是否支持".
-    fn before_question_mark(&self, at: usize, reach: usize) -> usize {
+    /// Words after the one at `at` that a term may have: none of them is the 是 of 是否, as in "结论是否支持".
+    fn before_question_mark(&self, at: usize) -> usize {
         let is = |i: usize, text: &str| {
             self.words
                 .get(i)
                 .is_some_and(|w| &self.text[w.1 as usize..w.2 as usize] == text)
         };
-        (1..reach)
-            .find(|&i| is(at + i, "是") && is(at + i + 1, "否"))
-            .unwrap_or(reach)
+        (0..LONGEST_TERM)
+            .find(|&i| is(at + i + 1, "是") && is(at + i + 2, "否"))
+            .unwrap_or(LONGEST_TERM)
     }
 
     /// "Non-calcified", "noncalcified": one word of its own, and no denial of the sentence.
@@ -544,7 +617,7 @@ impl Parsed {
         let next = self.words.get(at + 1).filter(|w| w.3 <= Break::Hyphen)?;
         match lexicon.longest(std::iter::once(next.0))?.0 {
             Entry::Concepts(concepts) => {
-                let category = lexicon.concepts[concepts[0] as usize].category;
+                let category = lexicon.categories[concepts[0] as usize];
                 let is_place = matches!(category, Category::Organ | Category::Direction);
                 lexicon.concept(name).filter(|_| is_place)
             }
@@ -636,6 +709,9 @@ impl Parsed {
 
     /// "上" in "上颌窦" is no direction where the word around it is not in the table.
     fn join_directions(&mut self) {
+        if self.text.is_ascii() {
+            return;
+        }
         for at in 0..self.tokens.len() {
             let token = self.tokens[at];
             let is_bone = token.category == Category::Organ
@@ -933,27 +1009,57 @@ impl Hints {
     pub const NON: Self = Self(256);
     /// "Common", "often", 常.
     pub const GENERAL: Self = Self(512);
+    /// "For", 用于.
+    pub const PURPOSE: Self = Self(1024);
+    /// "Free".
+    pub const FREE: Self = Self(2048);
+    /// "From", "off".
+    pub const DEPARTS: Self = Self(4096);
 
     /// Whether one of `others` was seen.
     #[must_use]
     pub const fn has(self, others: Self) -> bool {
         self.0 & others.0 != 0
     }
+}
 
-    /// The words that make each, by their keys.
+/// What is known of a single word, so that one look at the tables is enough for most.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facts {
+    /// Where the terms that begin with it stand in the lexicon; 0 where there are none.
+    node: u32,
+    hints: Hints,
+    /// A level, a date or a value on a scale may begin or end with it.
+    may_be_notation: bool,
+}
+
+impl Facts {
+    /// The words of which anything is known, by their keys.
     fn table() -> &'static FxHashMap<u64, Self> {
-        static TABLE: OnceLock<FxHashMap<u64, Hints>> = OnceLock::new();
+        static TABLE: OnceLock<FxHashMap<u64, Facts>> = OnceLock::new();
         TABLE.get_or_init(|| {
-            let words = HINT_WORDS.iter();
-            words
-                .flat_map(|(hint, words)| words.iter().map(|word| (word_key(word), *hint)))
-                .collect()
+            let mut table: FxHashMap<u64, Self> = FxHashMap::default();
+            for (key, node) in Lexicon::get().first_words() {
+                table.entry(key).or_default().node = node;
+            }
+            for (hint, words) in HINT_WORDS {
+                for word in words {
+                    table.entry(word_key(word)).or_default().hints.0 |= hint.0;
+                }
+            }
+            for word in notation::names() {
+                table.entry(word_key(&word)).or_default().may_be_notation = true;
+            }
+            table
         })
     }
 }
 
 /// Words that a rule of their own is for.
-const HINT_WORDS: [(Hints, &[&str]); 10] = [
+const HINT_WORDS: [(Hints, &[&str]); 13] = [
+    (Hints::PURPOSE, &["for", "用"]),
+    (Hints::FREE, &["free"]),
+    (Hints::DEPARTS, &["from", "off"]),
     (Hints::VERSUS, &["versus", "vs"]),
     (
         Hints::LIKENESS,
@@ -1131,8 +1237,14 @@ fn glued<'l>(text: &str, lexicon: &'l Lexicon) -> Option<(&'l Entry, usize)> {
     matches!(found.0, Entry::Concepts(_)).then_some(found)
 }
 
+/// Bytes of "t1n0m0".
+const SHORTEST_TNM: usize = 6;
+
 /// Where "n" and "m" begin in "t2n0m0".
 fn parts_of_tnm(word: &str) -> Option<[u32; 2]> {
+    if word.len() < SHORTEST_TNM || word.as_bytes()[0] != b't' {
+        return None;
+    }
     let node = word.find('n')?;
     let rest = word[node..].find('m')?;
     let is_part = |part: &str| {

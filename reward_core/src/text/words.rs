@@ -36,6 +36,48 @@ pub enum Break {
     Sentence,
 }
 
+/// Whether one of `words` is part of the text; Chinese ones are not looked for in ASCII.
+pub(super) fn has_any(text: &str, words: &[&str]) -> bool {
+    let is_ascii = text.is_ascii();
+    words
+        .iter()
+        .any(|word| !(is_ascii && word.as_bytes()[0] >= 0x80) && text.contains(word))
+}
+
+/// Which pairs of neighbouring bytes a text may have, by a hash of nine bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pairs([u64; 8]);
+
+impl Pairs {
+    pub fn of(text: &str) -> Self {
+        let mut pairs = [0; 8];
+        for pair in text.as_bytes().windows(2) {
+            let bit = Self::bit(pair[0], pair[1]);
+            pairs[bit / 64] |= 1 << (bit % 64);
+        }
+        Self(pairs)
+    }
+
+    /// Whether one of `words` is part of `text`, whose pairs these are.
+    pub fn have_any(&self, text: &str, words: &[&str]) -> bool {
+        let may_be = |word: &&&str| self.may_have(word.as_bytes());
+        words.iter().filter(may_be).any(|word| text.contains(word))
+    }
+
+    /// False where the first or the last two bytes of `word` are nowhere in the text.
+    fn may_have(&self, word: &[u8]) -> bool {
+        let [.., before, last] = word else {
+            return true;
+        };
+        let has = |bit: usize| self.0[bit / 64] >> (bit % 64) & 1 == 1;
+        has(Self::bit(word[0], word[1])) && has(Self::bit(*before, *last))
+    }
+
+    fn bit(first: u8, second: u8) -> usize {
+        usize::from(first) << 1 & 0x1ff ^ usize::from(second)
+    }
+}
+
 /// Splits normalised text into raw words.
 #[must_use]
 pub fn raw_words(text: &str) -> RawWords<'_> {
@@ -252,11 +294,32 @@ pub fn word_key(word: &str) -> u64 {
         } else {
             (&bytes[..length - 1], b"")
         };
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for &byte in stem.iter().chain(ending) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    if ending.is_empty() {
+        hash_of(stem)
+    } else {
+        hash_of(&[stem, ending].concat())
     }
-    hash ^ (hash >> 29)
+}
+
+/// A hash of the bytes, eight at a time.
+fn hash_of(bytes: &[u8]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |hash: u64, word: u64| {
+        let product = u128::from(hash ^ word) * u128::from(FACTOR);
+        (product as u64) ^ (product >> 64) as u64
+    };
+    let mut chunks = bytes.chunks_exact(8);
+    let mut hash = FACTOR ^ bytes.len() as u64;
+    for chunk in &mut chunks {
+        hash = mix(
+            hash,
+            u64::from_le_bytes(chunk.try_into().unwrap_or_default()),
+        );
+    }
+    let mut last = [0; 8];
+    let rest = chunks.remainder();
+    last[..rest.len()].copy_from_slice(rest);
+    mix(mix(hash, u64::from_le_bytes(last)), FACTOR)
 }
 
 const IS_PLURALS: [&str; 12] = [
