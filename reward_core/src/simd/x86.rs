@@ -172,7 +172,9 @@ pub fn is_intel() -> bool {
     static INTEL: OnceLock<bool> = OnceLock::new();
     *INTEL.get_or_init(|| {
         // Leaf 0 holds the vendor's name in three registers.
-        let vendor = __cpuid(0);
+        #[allow(unused_unsafe)] // safe to call in later compilers
+        // SAFETY: every x86-64 processor has the instruction and this leaf.
+        let vendor = unsafe { __cpuid(0) };
         [vendor.ebx, vendor.edx, vendor.ecx]
             .map(u32::to_le_bytes)
             .concat()
