@@ -18,6 +18,7 @@ from medgrpo.config.presets import resolve_run
 from medgrpo.config.sections import LaunchConfig
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.models.loading import load_model
 from medgrpo.training.before.launch import FSDP, accelerate_config
 from medgrpo.training.trainers.parts import CONTENTS, check_contents, in_parts
 from medgrpo.training.trainers.sharding import sum_in_float32
@@ -97,6 +98,14 @@ def test_full_tuning_goes_on_inside_a_cycle_as_if_uninterrupted(every_second_row
     optimiser = tmp_path / "cut/checkpoints/checkpoint-3/optimizer_0"
     sizes = [(optimiser / f"__{process}_0.distcp").stat().st_size for process in (0, 1)]
     assert max(sizes) < 0.6 * sum(sizes)
+    # The weights lie in it once, whole, as any command reads them.
+    held = [
+        file for file in optimiser.parent.rglob("*") if file.suffix in (".safetensors", ".distcp", ".bin")
+    ]
+    assert {file.parent.name for file in held} == {"checkpoint-3", "optimizer_0"}
+    final = load_model(str(tmp_path / "whole/final_model")).model.state_dict()
+    last = load_model(str(tmp_path / "whole/checkpoints/checkpoint-5")).model.state_dict()
+    assert all(torch.equal(final[name], weight) for name, weight in last.items())
     check_contents(optimiser / CONTENTS)
 
 

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from medgrpo.training.trainers.optimizer import (
     separate_rates,
     start_above_zero,
 )
-from medgrpo.training.trainers.parts import in_parts
+from medgrpo.training.trainers.parts import has_parts_of_weights, in_parts, take_up_weights, weights_once
 from medgrpo.training.trainers.sampler import EpochOrder
 
 if TYPE_CHECKING:
@@ -192,7 +193,8 @@ class RunTrainer:
         """Take up what `save_extra_state` wrote; the stage's own state was taken up before (`go_back.py`)."""
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        with in_parts(self.accelerator):  # type: ignore[attr-defined]
+        is_whole = not hasattr(self.model, "peft_config")  # type: ignore[attr-defined]
+        with in_parts(self.accelerator), weights_once() if is_whole else nullcontext():  # type: ignore[attr-defined]
             super()._save_optimizer_and_scheduler(output_dir)  # type: ignore[misc]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -210,17 +212,21 @@ class RunTrainer:
         # Transformers 5.23 compares the file's names with the model's and ignores what does not match; a
         # saved Qwen2.5-VL has other names than a loaded one, so nothing would be loaded. Load it the way
         # any model is loaded, and copy.
-        inner = model if model is not None else self.model  # type: ignore[attr-defined]
-        is_plain = type(inner).__module__.startswith("transformers.") and not self.is_fsdp_enabled  # type: ignore[attr-defined]
-        if not is_plain:
+        inner, is_spread = model if model is not None else self.model, self.is_fsdp_enabled  # type: ignore[attr-defined]
+        kinds = type(self.model if is_spread else inner).__mro__  # type: ignore[attr-defined]
+        plain: Any = next((one for one in kinds if one.__module__.startswith("transformers.models.")), None)
+        if plain is None or (is_spread and has_parts_of_weights(Path(resume_from_checkpoint))):
             check_adapter_of(Path(resume_from_checkpoint), inner, self.context.config.model.path or "")
             with in_parts(self.accelerator, Path(resume_from_checkpoint)):  # type: ignore[attr-defined]
                 super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
-        saved, found = type(inner).from_pretrained(
+        saved, found = plain.from_pretrained(
             resume_from_checkpoint, dtype=inner.dtype, output_loading_info=True
         )
         check_loaded(saved, found, resume_from_checkpoint)
+        if is_spread:
+            take_up_weights(inner, saved.state_dict())
+            return
         inner.load_state_dict(saved.state_dict(), strict=True)
 
     def _wait(self) -> None:

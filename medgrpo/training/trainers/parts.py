@@ -16,6 +16,8 @@ from medgrpo.errors import MedgrpoError
 
 CONTENTS = ".metadata"
 """torch's name for the table of contents of a folder of parts."""
+WEIGHTS = "pytorch_model_fsdp"
+"""Transformers' name for the folder of the weights' parts."""
 _TABLE = "torch.distributed.checkpoint."
 _KNOWN = frozenset({
     ("builtins", "set"), ("collections", "OrderedDict"), ("torch", "Size"), ("torch.serialization", "_get_layout"),
@@ -59,6 +61,37 @@ def in_parts(accelerator: Any, checkpoint: Path | None = None) -> Iterator[None]
     finally:
         for name, value in before.items():
             setattr(plugin, name, value)
+
+
+@contextmanager
+def weights_once() -> Iterator[None]:
+    """For the length of the block Transformers writes no parts of the weights: the checkpoint holds them whole already, as any
+    command reads them. The parts beside them made a checkpoint of full tuning half as large again."""
+    from transformers import trainer
+
+    before = trainer.save_fsdp_model
+    trainer.save_fsdp_model = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        trainer.save_fsdp_model = before
+
+
+def has_parts_of_weights(checkpoint: Path) -> bool:
+    """Whether a checkpoint holds the weights in parts; one of full tuning did in older versions."""
+    return any(checkpoint.glob(f"{WEIGHTS}*/{CONTENTS}"))
+
+
+def take_up_weights(model: Any, whole: dict[str, Any]) -> None:
+    """Give each process its part of whole weights, which every process has read.
+
+    Args:
+        model: spread over the processes.
+        whole: on the CPU, by the model's names.
+    """
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+    set_model_state_dict(model, whole, options=StateDictOptions(full_state_dict=True, strict=True))
 
 
 def check_contents(table: Path) -> None:
