@@ -17,6 +17,8 @@ from typing import Any, ParamSpec, TypeVar
 from medgrpo.errors import MedgrpoError
 
 _MARK = "_medgrpo_read"
+JINJA = "<template>"
+"""What Python calls the file of a template's code."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -77,8 +79,26 @@ def fault_of_input(error: BaseException) -> MedgrpoError | None:
                 expected=read.expected,
                 hint="if it is as it should be, MEDGRPO_DEBUG=1 shows where reading it failed",
             )
+        if (said_of := _fault_of_template(seen)) is not None:
+            return said_of
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _fault_of_template(error: BaseException) -> MedgrpoError | None:
+    """The error in words, where it came up in what Jinja makes of a model's chat template."""
+    is_its = isinstance(error, SyntaxError) and error.filename == JINJA
+    step = error.__traceback__
+    while step is not None and not is_its:
+        is_its = step.tb_frame.f_code.co_filename == JINJA
+        step = step.tb_next
+    if not is_its:
+        return None
+    return MedgrpoError(
+        f"the model's chat template cannot write this: {type(error).__name__}: {str(error)[:300]}",
+        expected="a template that Jinja can run",
+        hint="look at chat_template.jinja beside the model",
+    )
 
 
 def _shown(place: Any) -> str:

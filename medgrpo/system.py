@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Iterator
 
@@ -59,7 +60,9 @@ def is_full_disk(error: BaseException) -> bool:
 def refusal_of_system(error: BaseException) -> MedgrpoError | None:
     """The error in words, where the system refused something; None elsewhere."""
     halves = (one for one in chain_of(error) if isinstance(one, UnicodeEncodeError))
-    return next(map(_half_a_character, halves), None) or _refused(error) or _no_name(error)
+    return (
+        next(map(_half_a_character, halves), None) or _refused(error) or _no_name(error) or _no_folder(error)
+    )
 
 
 def _refused(error: BaseException) -> MedgrpoError | None:
@@ -77,6 +80,17 @@ def _refused(error: BaseException) -> MedgrpoError | None:
     return next(
         (file_error(one) for one in chain_of(error) if isinstance(one, OSError) and one.filename), None
     )
+
+
+def _no_folder(error: BaseException) -> MedgrpoError | None:
+    """The working folder is gone: every place that is named from there is nowhere."""
+    if not any(isinstance(one, FileNotFoundError) and one.filename is None for one in chain_of(error)):
+        return None
+    try:
+        os.getcwd()
+    except OSError:
+        return MedgrpoError("the folder that this was called in is gone", hint="cd to one that is there")
+    return None
 
 
 def _no_name(error: BaseException) -> MedgrpoError | None:

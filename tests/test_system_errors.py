@@ -118,3 +118,31 @@ def test_a_disk_that_can_only_be_read_is_worded(command, tmp_path):
     assert done.stderr.count("error: ") == 1
     assert "read-only" in done.stderr or "may not be written" in done.stderr, done.stderr
     assert "bug" not in done.stderr
+
+
+def test_a_folder_that_is_gone_beneath_a_command_is_named(tmp_path, monkeypatch):
+    from medgrpo.system import refusal_of_system
+
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    assert refusal_of_system(FileNotFoundError(2, "No such file or directory")) is None
+    gone.rmdir()
+    said = refusal_of_system(FileNotFoundError(2, "No such file or directory"))
+    assert said is not None
+    assert "is gone" in said.problem
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "template", ["{% break %}", "{{ messages[0].content + 3 }}", "{{ undefined_name.x }}"]
+)
+def test_what_a_chat_template_raises_is_the_templates_fault(template):
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    from medgrpo.cli.main import _as_medgrpo_error
+
+    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - of many classes
+        environment.from_string(template).render(messages=[{"content": "?"}])
+    assert "the model's chat template cannot write this" in _as_medgrpo_error(raised.value).problem

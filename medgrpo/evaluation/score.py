@@ -16,6 +16,7 @@ from medgrpo.data.clusters import cluster_labels
 from medgrpo.data.prompts import reward_settings
 from medgrpo.data.schema import is_yes_or_no
 from medgrpo.figures import Bounds, figure
+from medgrpo.foreign import reading
 from medgrpo.rows import Row
 
 Floats = NDArray[np.float64]
@@ -128,7 +129,8 @@ def score_predictions(
     if not plain and tags:
         scores["format"] = _floats(rewards.format(completions, tags=tuple(tags)))
     scores |= _label_scores(rows, completions, () if plain else tags)
-    scores |= _box_scores(rows, completions)
+    with reading("the column boxes of the rows", "boxes as `preprocess` stores them"):
+        scores |= _box_scores(rows, completions)
     rules = [str(one["rule"]) for one in judged]
     scores["abstained"] = np.array([rule in ABSTAINED for rule in rules], dtype=np.float64)
     scores["unanswered"] = np.array([rule in UNANSWERED for rule in rules], dtype=np.float64)
