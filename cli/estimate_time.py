@@ -187,7 +187,10 @@ def _print(out: Output, document: dict[str, Any], *, show_all: bool) -> None:
     else:
         out.text(peak)
     if document["advice"]:
-        rows = [(entry["change"], entry["saving"], spoken(entry["costs"])) for entry in document["advice"]]
+        rows = [
+            (entry["change"], entry["saving"], " + ".join(map(spoken, entry["costs"].split(" + "))))
+            for entry in document["advice"]
+        ]
         out.table("What would save most", ["change", "saves", "costs"], rows)
 
 

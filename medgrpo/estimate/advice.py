@@ -19,6 +19,7 @@ from medgrpo.models.families import image_family
 
 WORTH = 0.05  # changes that save less than this share are not listed
 MOST = 8
+SECOND = 1 / 3600
 MOST_OF_A_CARD = 0.95
 """Share of a card beyond which a colocated vLLM leaves nothing to train with."""
 
@@ -51,6 +52,9 @@ class Advice:
         saving = []
         if self.saves_hours > 0.05:
             saving.append(f"{self.saves_hours:.1f} h")
+        elif self.saves_hours > SECOND and self.saves_gib <= 0.1:  # of a short run
+            minutes = 60 * self.saves_hours
+            saving.append(f"{minutes:.0f} min" if minutes >= 1 else f"{60 * minutes:.0f} s")
         if self.saves_gib > 0.1:
             saving.append(f"{self.saves_gib:.1f} GiB")
         return {
@@ -136,6 +140,8 @@ def several_together(config: RunConfig, facts: Facts, before: Workload) -> tuple
 
 
 MOST_TOGETHER = 3
+AND = " + "
+"""Between the costs of several changes."""
 
 
 def _same_training(work: Workload) -> Iterator[Change]:
@@ -151,7 +157,8 @@ def _joined(changes: list[Change]) -> Change:
         for option, value in re.findall(r"(--\S+) (\S+)", change.typed):
             words[value.partition("=")[0] if option == "--set" else option] = f"{option} {value}"
     settings = {key: value for change in changes for key, value in change.settings.items()}
-    return Change(" ".join(words.values()), "; ".join(change.costs for change in changes), settings)
+    costs = AND.join(dict.fromkeys(change.costs for change in changes))
+    return Change(" ".join(words.values()), costs, settings)
 
 
 def applied(config: RunConfig, facts: Facts, change: Change) -> Workload | None:

@@ -102,14 +102,15 @@ def shape_of_size(size: str) -> ModelShape:
     weights = float(parts[1]) * (1e6 if parts[2].lower() == "m" else 1e9) if parts else 0.0
     if not 1e7 <= weights <= 2e12:
         raise UsageError(f"--params {size} is no number of weights", expected="such as 7B or 650M")
+    name = f"{size.strip()}{'' if parts and parts[2] else 'B'} weights"
     known = [shape for shape in SHAPES.values() if shape.family == "qwen2.5-vl"]
     nearest = min(known, key=lambda shape: abs(math.log(shape.parameters / weights)))
     low, high = 0.05, 20.0
     for _ in range(60):  # width by bisection: depth and tower stay
         middle = (low + high) / 2
-        scaled = _scaled(nearest, middle, f"{size.strip()} weights")
+        scaled = _scaled(nearest, middle, name)
         low, high = (middle, high) if scaled.parameters < weights else (low, middle)
-    return _scaled(nearest, high, f"{size.strip()} weights")
+    return _scaled(nearest, high, name)
 
 
 def _scaled(shape: ModelShape, factor: float, name: str) -> ModelShape:

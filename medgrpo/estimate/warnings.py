@@ -31,7 +31,8 @@ def plan_warnings(work: Workload, *, uncapped_tokens: int = 0, is_here: bool = F
         found.append(
             f"{work.gpu.name} computes bfloat16 by emulation, many times slower: --set model.dtype=float16 (or float32)"
         )
-    if not work.gpu.is_cpu and not work.gpu.has_bf16 and work.config.model.dtype == "auto":
+    is_wide = work.config.model.dtype == "auto" and not work.shape.widths  # a U-Net is in float32 everywhere
+    if not work.gpu.is_cpu and not work.gpu.has_bf16 and is_wide:
         found.append(
             f"{work.gpu.name} has no bfloat16, so this run computes in float32: --set model.dtype=float16 takes half the memory"
         )

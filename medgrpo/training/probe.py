@@ -154,6 +154,8 @@ def _tokens_of(config: RunConfig, facts: Facts, work: Workload, batches: list[Ba
     if not (work.image_tokens and _has_sizes(facts.data)):
         return [work.image_tokens] * len(batches)
     largest = _tokens_of_the_largest(config, facts, work)
+    if largest == work.image_tokens:  # all of one size: what differs is text
+        return [largest] * len(batches)
     prompts = prompt_tokens(batches, work)
     if prompts is None:
         return [largest, *[work.image_tokens] * (len(batches) - 1)]
