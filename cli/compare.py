@@ -176,6 +176,10 @@ def _step(run: RunSummary) -> str:
     return f"{run.record.status}, {step}" if run.record.status not in (None, "finished") else step
 
 
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+
+
 def _print_predictions(out: Output, found: SideBySide, *, show_all: bool) -> None:
     by_cell = {(score.metric, score.model): score for score in found.scores}
     every = list(dict.fromkeys(score.metric for score in found.scores))
@@ -184,7 +188,8 @@ def _print_predictions(out: Output, found: SideBySide, *, show_all: bool) -> Non
     for metric in metrics:
         scores = [by_cell.get((metric, model)) for model in found.models]
         shown = [
-            f"{s.value:.3f} [{s.low:.3f}, {s.high:.3f}]" if s and s.value is not None else "–" for s in scores
+            "–" if s is None or s.value is None else f"{s.value:.3f}" + _interval(s.low, s.high)
+            for s in scores
         ]
         rows.append([metric, *shown])
     out.table("Predictions (95 % interval, clustered by image)", ["metric", *found.models], rows)

@@ -194,7 +194,7 @@ def train(
         if (mine := _free_folder(stack, settings, point, run_path)) is not None:
             run_path, name = mine, mine.name
         if needs_launch(settings.launch):
-            _launch(settings, run_path, point, exit_on_stop)
+            _launch(settings, checks, run_path, point, exit_on_stop)
         result = _train(said, settings, checks, name, run_path, point, started, preset)
     if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
         raise SystemExit(_stopped_code(result.stopped_by, exit_on_stop))
@@ -362,12 +362,15 @@ def _stopped_code(signal_name: str | None, wanted: int | None) -> int:
     return 128 + signal.Signals[signal_name or "SIGINT"]
 
 
-def _launch(settings: RunConfig, run_path: Any, point: ResumePoint | None, exit_on_stop: int | None) -> None:
+def _launch(
+    settings: RunConfig, checks: Preflight, run_path: Any, point: ResumePoint | None, exit_on_stop: int | None
+) -> None:
     """Start the same command in every process, all with one run folder, and end as they end."""
     import signal
     import sys
 
     from medgrpo.run_files import training_info
+    from medgrpo.training.before.agreement import facts_of
     from medgrpo.training.before.launch import relaunch, without_option
     from medgrpo.training.run.outcome import after_failure
 
@@ -376,9 +379,12 @@ def _launch(settings: RunConfig, run_path: Any, point: ResumePoint | None, exit_
     arguments += (
         ["--output", str(run_path)] if point is None else ["--resume", str(point.checkpoint or point.run)]
     )
-    failed, asked = relaunch(arguments, settings.launch)
-    if asked is not None and (failed or training_info(run_path).get("status") == "stopped"):
-        raise SystemExit(_stopped_code(signal.Signals(asked).name, exit_on_stop))
+    data_hash = None if checks.dataset is None else checks.dataset.hash
+    failed, asked = relaunch(arguments, settings.launch, facts_of(settings, data_hash))
+    is_stopped = training_info(run_path).get("status") == "stopped"
+    if (asked is not None and failed) or (failed is None and is_stopped):
+        # Nobody asked here: another machine was asked, and all of them stopped.
+        raise SystemExit(_stopped_code(signal.Signals(asked or signal.SIGTERM).name, exit_on_stop))
     if failed is not None:
         raise after_failure(failed, run_path)
     raise typer.Exit(0)

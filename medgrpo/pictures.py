@@ -29,6 +29,18 @@ def image_of(source: Path | str | IO[bytes]) -> Image:
     return Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
+def within(folder: Path, name: Path | str) -> Path | None:
+    """The file that a run or a dataset of others names in its own folder; None where it is none, or lies elsewhere.
+
+    A page is shared: a name that goes up, or a link, would put a picture of this machine into it.
+    """
+    try:
+        file = (folder / name).resolve()
+        return file if file.is_relative_to(folder.resolve()) and file.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a zero in it, a link to itself
+        return None
+
+
 @contextmanager
 def opened_picture(path: Path | str, *, of: str = "") -> Iterator[Image]:
     """The picture in a file; decode it within, as Pillow reads pixels only when they are asked for.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO
+
+from medgrpo.terminal import plain
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the start of a formula; the wide forms in Chinese and Japanese ones."""
@@ -22,9 +24,24 @@ def harmless(cell: Any) -> Any:
     return f"'{cell}"
 
 
-def write_sheet(stream: TextIO, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table as CSV. Every text is in quotes: where a list is parted by `;`, a cell `x;=1+1` would else become two."""
+def for_people(cell: Any) -> Any:
+    """`harmless`, and what would give a terminal orders is shown as a picture of it; for sheets that people fill in."""
+    return harmless("\r".join(map(plain, cell.split("\r"))) if isinstance(cell, str) else cell)
+
+
+def write_sheet(
+    stream: TextIO,
+    head: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    shown: Callable[[Any], Any] = harmless,
+) -> None:
+    """Write a table as CSV. Every text is in quotes: where a list is parted by `;`, a cell `x;=1+1` would else become two.
+
+    Args:
+        shown: what a cell becomes; `for_people` in a sheet that is read by people alone, where data keeps every character.
+    """
     writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow([harmless(name) for name in head])
+    writer.writerow([shown(name) for name in head])
     for row in rows:
-        writer.writerow(["" if cell is None else harmless(cell) for cell in row])
+        writer.writerow(["" if cell is None else shown(cell) for cell in row])

@@ -4,7 +4,9 @@
 #
 #   trust.sh miri   the code of masks and boxes under Miri, plain Rust and SSE2 (minutes)
 #   trust.sh asan   the crate's tests at every instruction set of this processor under AddressSanitizer
-#   trust.sh        both
+#   trust.sh arm    the crate's tests compiled for 64-bit ARM with NEON, under qemu (packages qemu-user and
+#                   gcc-aarch64-linux-gnu, target aarch64-unknown-linux-gnu)
+#   trust.sh        miri and asan
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -19,9 +21,16 @@ asan() {
   RUSTFLAGS=-Zsanitizer=address cargo +nightly test --release --target "$host" --lib
 }
 
+arm() {
+  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+    cargo test --release --target aarch64-unknown-linux-gnu --lib
+}
+
 case ${1:-all} in
   miri) miri ;;
   asan) asan ;;
+  arm) arm ;;
   all) miri && asan ;;
-  *) sed -n '2,8s/^# \{0,1\}//p' "$0" && exit 2 ;;
+  *) sed -n '2,10s/^# \{0,1\}//p' "$0" && exit 2 ;;
 esac

@@ -114,20 +114,22 @@ AREAS: dict[str, tuple[str, Callable[[], Result]]] = {
     "bomb limits": ("the limits that stop them", suite("tests/test_bombs.py")),
     "hangs": ("pipes, devices, orphans; rewards that hang or exit", suite("tests/test_irregular_files.py", "tests/rewards/test_contained.py")),
     "rows": ("odd values in fields of rows, odd files", rows),
-    "artefacts": ("odd values in models, adapters, datasets, runs", module("planted", "--every", "3")),
+    "artefacts": ("odd values in models, adapters, datasets, runs", module("planted", "--every", "4")),
     "strange": ("odd pictures, checkpoints, earlier evaluations, named files, calls, rewards", module("strange", "--every", "3")),
-    "unforeseen": ("settings, sources, pictures, models, servers, streams, limits that nobody had thought of before", module("unforeseen", "--every", "3", "--jobs", "{jobs}")),
+    "unforeseen": ("settings, sources, pictures, models, servers, streams, limits that nobody had thought of before", module("unforeseen", "--without", "doors", "--without", "pages", "--every", "4", "--jobs", "{jobs}")),
+    "doors": ("working folders, chat templates, tokenizers, offsets of tensors, packed files, links and `..`, names of other places", module("unforeseen", "--kind", "doors", "--every", "2", "--jobs", "{jobs}")),
+    "pages": ("markup, formulas and orders to a terminal in every text that a page, a table or a note shows", module("unforeseen", "--kind", "pages", "--every", "2", "--jobs", "{jobs}")),
     "servers": ("odd replies of a server; files of one evaluation", suite("tests/generation/test_server.py", "tests/evaluation/test_outputs_together.py")),
-    "fuzz": ("mutated files, 13 parsers, 20 s each", module("fuzz", "--seconds", "20")),
+    "fuzz": ("mutated files, every parser, 8 s each", module("fuzz", "--seconds", "8")),
     "unicode": ("all of Unicode through every form", suite("tests/test_unicode.py")),
     "kills": ("signals to every command, then called again", module("interrupted", "--kills", "100")),
     "kills of training": ("signals inside of SFT and GRPO steps, then resumed bit for bit", module("training.killing", "{folder}", "--kills", "10")),
-    "disks": ("disks that fill up, every command", module("interrupted", "--disks", "6", "--jobs", "{jobs}")),
+    "disks": ("disks that fill up, every command", module("interrupted", "--disks", "4", "--jobs", "{jobs}")),
     "system": ("what the system refuses", suite("tests/test_system_errors.py", "tests/models/test_merge_again.py")),
     "growth": ("twice the rows, at most 2.3 times the work", suite("tests/test_scaling.py")),
 }  # fmt: skip
 """Short name → what is attacked, and how."""
-LONG = ("flow", "disks", "unforeseen", "kills of training", "kills", "artefacts", "fuzz", "bombs")
+LONG = ("flow", "disks", "unforeseen", "doors", "kills of training", "kills", "artefacts", "fuzz", "bombs")
 
 
 def here() -> str:

@@ -112,6 +112,7 @@ def parsers(place: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], objec
     from medgrpo.rewards.boxes import written_boxes  # noqa: F401  (the module that reads boxes)
     from medgrpo.rewards.completions_file import read_completions
     from medgrpo.runs.record import read_run
+    from medgrpo.workbooks import read_workbook
 
     numbers = iter(range(10**9))
 
@@ -145,8 +146,175 @@ def parsers(place: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], objec
         "adapters": (_adapters(), lambda content: read_adapter(at("adapter/adapter_config.json", content).parent)),
         "parquet": (_parquet(), lambda content: read_completions(at("rows.parquet", content))),
         "chat templates": ([b"{% for m in messages %}<|{{ m.role }}|>{{ m['content'] * 2 }}{% endfor %}{{ 'x' * 3 }}"], lambda content: _is_explosive(content.decode("utf-8", "replace"))),
+        "workbooks": (_workbooks(), lambda content: list(read_workbook(at("rows.xlsx", content)).rows)),
+        **_artefacts(place),
         "settings": ([b'[model]\npath = "x"\n[training]\nmax_steps = 3\n', b"model:\n  path: x\n", b'{"model": {"path": "x"}}'], lambda content: file_layer(at("a.toml", content))),
     }  # fmt: skip
+
+
+def _artefacts(place: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], object]]]:
+    """Parsers of what models, runs and servers are made of."""
+    from medgrpo.data.chat import ModelText
+    from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
+    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.prompts import load_template
+    from medgrpo.evaluation.mask_files import read_mask
+    from medgrpo.evaluation.targets import load_targets
+    from medgrpo.generation.server import texts_of
+    from medgrpo.models.demo import build_demo_model
+    from medgrpo.models.tensor_files import weight_files
+    from medgrpo.models.weights import find_weights
+    from medgrpo.rewards.boxes import parse_boxes
+    from medgrpo.rewards.mask_text import mask_from_text
+    from medgrpo.runs.record import read_run
+    from medgrpo.runs.store import read_rows
+    from medgrpo.sharing import identifying
+    from tests.unforeseen.doors import EVENTS, event_file
+
+    data = write_demo_dataset(place / "demo", size=DemoSize(train=2, validation=1, test=1)).path
+    model = build_demo_model(place / "model", demo_texts(), seed=3)
+    about = (data / "dataset.json").read_bytes()
+    adapter = json.dumps({"base_model_name_or_path": str(model), "peft_type": "LORA", "r": 4}).encode()
+    recorded = json.dumps(
+        {
+            "version": 1,
+            "base": str(model),
+            "tags": ["answer"],
+            "prompt_template": "short",
+            "generation": {"max_new_tokens": 8},
+        }
+    ).encode()
+    spooled = (
+        json.dumps(
+            {
+                "step": 1,
+                "stage": "1-grpo",
+                "id": "a",
+                "completion": "<answer>a</answer>",
+                "reward": 0.5,
+                "rewards": {"format": 1.0},
+            }
+        ).encode()
+        + b"\n"
+    )
+    for name in ("adapter_model.safetensors", "model.safetensors"):
+        (place / "adapter" / name).write_bytes(_tensors()[0])
+    run = place / "run"
+    (run / "completions").mkdir(parents=True)
+    (run / "config.toml").write_bytes(b"")
+
+    def put(file: Path, content: bytes) -> Path:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        return file
+
+    def dataset(content: bytes) -> None:
+        put(data / "dataset.json", content)
+        list(PreparedDataset.open(data).rows("train"))
+
+    def weights(content: bytes) -> None:
+        name = "medgrpo.json" if b"tags" in content else "adapter_config.json"
+        before = {"medgrpo.json": recorded, "adapter_config.json": adapter, name: content}
+        for one, text in before.items():
+            put(place / "adapter" / one, text)
+        find_weights(str(place / "adapter"))
+
+    def of_run(content: bytes) -> None:
+        first = content[:1][0] if content else 0
+        put(run / ("config.toml", "training_info.json", "log.jsonl")[first % 3], content)
+        read_run(run)
+
+    def text(content: bytes) -> None:
+        said = content.decode("utf-8", "replace")
+        parse_boxes(said)
+        mask_from_text(said, (16, 16), {"width": 16, "height": 16})
+
+    def reply(content: bytes) -> None:
+        try:
+            document = json.loads(content)
+        except (ValueError, RecursionError):
+            return
+        with contextlib.suppress(LookupError, TypeError, ValueError):  # what it says of another form
+            texts_of(document)
+
+    def shared(content: bytes) -> None:
+        names = (
+            "a.png",
+            "a.jpg",
+            "a.pdf",
+            "a.zip",
+            "a.pt",
+            "a.npz",
+            "a.parquet",
+            "a.tar",
+            "a.nii.gz",
+            "a.tif",
+            "a.webp",
+            "a",
+        )
+        for old in (place / "shared").glob("*"):
+            old.unlink()
+        put(place / "shared" / names[len(content) % len(names)], content)
+        identifying(place / "shared")
+
+    def tokenizer(content: bytes) -> None:
+        put(model / "tokenizer.json", content)
+        ModelText.load(model)
+
+    index = json.dumps({"metadata": {"total_size": 1}, "weight_map": {"a": "model.safetensors"}}).encode()
+    answers = [
+        b"<answer>[12, 3, 40, 50]</answer>",
+        b'{"bbox_2d": [1, 2, 3, 4], "label": "x"}',
+        b'{"points": [[1, 2]], "counts": "abc", "size": [16, 16]}',
+        b"<box>(1,2),(3,4)</box>",
+        b"[[1,1,9,1,9,9]]",
+    ]
+    replied = json.dumps(
+        {
+            "choices": [
+                {"message": {"role": "assistant", "content": "a"}, "finish_reason": "stop", "logprobs": None}
+            ],
+            "usage": {"total_tokens": 3},
+        }
+    ).encode()
+    return {
+        "event files": ([event_file(kind) for kind in EVENTS[2:4]], lambda content: read_run(put(place / "tb" / "events.out.tfevents.1.x", content))),
+        "masks": (_arrays(), lambda content: _unless_value(read_mask, put(place / f"mask{('.npy', '.npz', '.png')[len(content) % 3]}", content))),
+        "datasets": ([about], dataset), "weights": ([adapter, recorded], weights), "indexes": ([index], lambda content: weight_files(put(place / "indexed" / "model.safetensors.index.json", content).parent)),
+        "runs": ([b'[model]\npath = "x"\n', recorded, spooled], of_run), "stored completions": ([spooled * 2], lambda content: (put(run / "completions" / "spool.jsonl", content), read_rows(run))),
+        "prompt templates": ([b'tags = ["think", "answer"]\nsystem = "s"\n[instruction]\nen = "i"\nzh = "i"\n'], lambda content: load_template(put(place / "p.toml", content))),
+        "targets": ([b"[answer_match]\nat_least = 0.5\n", b"[closed]\nmin = 0.4\n"], lambda content: load_targets(put(place / "t.toml", content))),
+        "texts of models": (answers, text), "replies": ([replied], reply), "shared files": ([*_pictures(), *_arrays(), *_parquet(), *_tensors()], shared), "tokenizers": ([(model / "tokenizer.json").read_bytes()[:4000], (model / "tokenizer.json").read_bytes()], tokenizer),
+    }  # fmt: skip
+
+
+def _unless_value(read: Callable[[Path], object], file: Path) -> None:
+    """A mask that is none is counted by its reason: an `OSError` or `ValueError` is the word for it."""
+    with contextlib.suppress(OSError, ValueError):
+        read(file)
+
+
+def _arrays() -> list[bytes]:
+    import io
+
+    import numpy as np
+
+    plain, packed = io.BytesIO(), io.BytesIO()
+    np.save(plain, np.eye(8, dtype=np.uint8))
+    np.savez_compressed(packed, a=np.eye(8, dtype=bool))
+    return [plain.getvalue(), packed.getvalue(), _pictures()[0]]
+
+
+def _workbooks() -> list[bytes]:
+    import io
+
+    import openpyxl
+
+    book, stream = openpyxl.Workbook(), io.BytesIO()
+    book.active.append(["question", "answer", "completion"])
+    book.active.append(["q", 3.5, "<answer>yes</answer>"])
+    book.save(stream)
+    return [stream.getvalue()]
 
 
 def _pictures() -> list[bytes]:
@@ -237,7 +405,7 @@ def fuzzed(
                 parse(content)
         except Unusable:
             pass  # the word for a picture that is counted as bad
-        except Exception as error:  # noqa: BLE001  (whatever it raises is what is looked for)
+        except (Exception, GeneratorExit) as error:  # noqa: BLE001  (whatever it raises is what is looked for)
             worded = _as_medgrpo_error(error)
             if worded.hint and "looks like a bug" in worded.hint:
                 faults.setdefault(f"{type(error).__name__}: {str(error)[:80]}", content[:300])

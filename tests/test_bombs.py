@@ -320,3 +320,31 @@ def test_tables_are_read_as_pyarrow_reads_them(tmp_path, rows):
     found = read_table(tmp_path / "a.parquet")
     assert found.to_pylist() == wanted.to_pylist()
     assert found.schema.metadata[b"k"] == wanted.schema.metadata[b"k"] == b"v"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": "9"}', "\ud800", '{"normalizer": ' + "[" * 5000])
+def test_a_tokenizer_that_is_none_is_named_before_a_dataset_is_prepared(tmp_path, content):
+    """The tokenizer's own errors are of no class that says so."""
+    from medgrpo.cli.main import _as_medgrpo_error
+    from medgrpo.data.chat import ModelText
+
+    (tmp_path / "tokenizer.json").write_bytes(content.encode("utf-8", "surrogatepass"))
+    (tmp_path / "chat_template.jinja").write_text("x")
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - worded where the command ends
+        ModelText.load(tmp_path)
+    assert "cannot be used" in _as_medgrpo_error(raised.value).problem
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{% set n = namespace(s='x') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}"],
+)
+def test_preprocess_tries_a_models_chat_template_apart_too(tmp_path, template, shared_data):
+    import shutil
+
+    from medgrpo.data.chat import ModelText
+
+    shutil.copytree(shared_data / "qwen2_5_vl", tmp_path / "model")
+    (tmp_path / "model" / "chat_template.jinja").write_text(template)
+    with pytest.raises(MedgrpoError, match=r"the chat template of .* takes"):
+        ModelText.load(tmp_path / "model")

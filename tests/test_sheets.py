@@ -7,7 +7,7 @@ import json
 import pytest
 
 from medgrpo.cli.main import main
-from medgrpo.sheets import harmless, write_sheet
+from medgrpo.sheets import for_people, harmless, write_sheet
 
 FORMULAS = [
     "=1+1",
@@ -27,6 +27,12 @@ FORMULAS = [
 @pytest.mark.parametrize("cell", FORMULAS)
 def test_what_starts_like_a_formula_is_text(cell):
     assert harmless(cell) == f"'{cell}"
+
+
+def test_no_cell_for_people_gives_a_terminal_orders_and_lines_stay():
+    assert for_people("\x1b]0;t\x07 a\r\nb\tc") == "␛]0;t␇ a\r\nb\tc"
+    assert for_people("\x1b=1") == "␛=1"
+    assert for_people("=\x1b") == "'=␛"
 
 
 @pytest.mark.parametrize("cell", ["-1.5", "+3", "1e-3", "-12", "yes", "", "a=b", -1.5, None])

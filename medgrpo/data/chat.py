@@ -9,6 +9,7 @@ from typing import Any
 
 from medgrpo.data.prompts import Messages
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.foreign import reads
 from medgrpo.models.chat_templates import check_rendering
 from medgrpo.models.families import image_family
 from medgrpo.models.image_tokens import ImageFamily
@@ -29,6 +30,7 @@ class ModelText:
     image_markers: int
 
     @classmethod
+    @reads("folder", "a model with its tokenizer and chat template")
     def load(cls, folder: str | Path) -> ModelText:
         """From a model's folder: `tokenizer.json` or `vocab.json` and `merges.txt`, and the chat template.
 

@@ -52,7 +52,7 @@ class Constants:
     """The same under ZeRO-3, and under FSDP where an adapter alone is sent."""
     fsdp_layer_s: float = 0.0004
     """What FSDP's hooks take for a layer, each time that it is gathered."""
-    zero3_module_s: float = 0.0003
+    zero3_module_s: float = 0.00017
     """The same of ZeRO-3's hooks for a module."""
     other_launches: float = 0.39
     """Launches of other trainers (16-bit adapters on fused layers, no autocast) against ours; for the table alone."""

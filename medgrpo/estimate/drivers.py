@@ -82,12 +82,18 @@ def host_memory_gib() -> float:
 
 
 def _of_nvidia() -> list[Installed]:
-    if shutil.which("nvidia-smi") is None:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shutil.which("nvidia-smi") is None or (hidden is not None and hidden.strip() in {"", "-1"}):
         return []
-    said = _output(_query("name,memory.total,compute_cap")) or _output(
-        _query("name,memory.total")
-    )  # drivers before 2021 do not know the capability, and then answer nothing
-    return read_nvidia(said, _output(["nvidia-smi", "-L"]))
+    said = _output(_query(FIELDS))
+    if said and MIG_IS_ON not in said.lower():  # each call takes as long as the estimate
+        return read_nvidia(said)
+    # Drivers before 2021 do not know all fields, and then answer nothing.
+    return read_nvidia(said or _output(_query("name,memory.total")), _output(["nvidia-smi", "-L"]))
+
+
+FIELDS = "name,memory.total,compute_cap,uuid,mig.mode.current"
+MIG_IS_ON = "enabled"
 
 
 def _query(fields: str) -> list[str]:
@@ -104,14 +110,14 @@ def read_nvidia(query: str, listed: str = "") -> list[Installed]:
     """What nvidia-smi answered.
 
     Args:
-        query: lines of name, MiB and, where the driver knows it, the compute capability.
-        listed: of `-L`, which alone tells the MIG slices and the ids.
+        query: lines of name, MiB and, where the driver knows them, compute capability and id.
+        listed: of `-L`, which alone tells the MIG slices.
     """
     parts = _by_card(listed)
     cards: list[Installed] = []
     for number, line in enumerate(line for line in query.splitlines() if line.strip()):
-        name, memory, capability = (*(word.strip() for word in line.split(",")), "", "")[:3]
-        own, slices = parts[number] if number < len(parts) else ((), [])
+        name, memory, capability, uuid = (*(word.strip() for word in line.split(",")), "", "", "")[:4]
+        own, slices = parts[number] if number < len(parts) else ((uuid,) if uuid else (), [])
         card = Installed(name, _mib(memory), _number(capability), own)
         cards += [_slice(card, profile, uuid) for profile, uuid in slices] or [card]
     return cards

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -37,6 +37,8 @@ class Measured:
     note: str
     phases: dict[str, float]
     """Seconds a prompt by phase of the log; empty where they were not kept."""
+    mean_tokens: int | None = None
+    """Image tokens of a prompt on average, where pictures are of several sizes; `facts.size` is the largest."""
 
     @property
     def is_own(self) -> bool:
@@ -59,7 +61,8 @@ class Measured:
 
         common = tuple(f"{key}={value}" for key, value in COMMON.items())
         resolved, _ = resolve_run("balanced", model="m", assignments=(*common, *self.settings))
-        return situation_of(resolved.config, self.facts).work
+        work = situation_of(resolved.config, self.facts).work
+        return work if self.mean_tokens is None else replace(work, image_tokens=self.mean_tokens)
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ def rows() -> tuple[Measured, ...]:
                         word.partition("=") for word in filter(None, (row["phases"] or "").split(";"))
                     )
                 },
+                int(known["mean"]) if "mean" in known else None,
             )
         )
     return tuple(found)

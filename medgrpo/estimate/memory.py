@@ -25,6 +25,8 @@ OPTIMIZER_BYTES = {
 PER_WEIGHT_4BIT = 0.52
 LIVE_PARAMETERS = 1e9
 """Weights that ZeRO-3 leaves gathered, by DeepSpeed's defaults (`stage3_max_live_parameters`)."""
+GATHERED_COPIES = 2
+"""Of all weights while ZeRO-3 gathers them at once: they themselves and what they are gathered in, by the one run there is."""
 PHASE_WORDS = {
     "load": "loading",
     "before": "validation before training (the whole model on one GPU)",
@@ -118,7 +120,7 @@ class Memory:
         ):  # under ZeRO-3 TRL gathers all weights to merge an adapter, FSDP's and whole ones go one by one
             gathers_all = work.shares_weights and work.has_lora and not work.config.launch.fsdp
             largest = max(3 * shape.mlp_used, shape.vocab if work.shares_weights else 0)
-            phases["sync"] = whole if gathers_all else 4.0 * shape.hidden * largest
+            phases["sync"] = GATHERED_COPIES * whole if gathers_all else 4.0 * shape.hidden * largest
         if work.shares_weights and work.config.validation.before_and_after:
             phases["before"] = self.base + self.validation_cache
         return phases

@@ -32,6 +32,8 @@ def bin_edges(
             equal confidences allow (they stay together, so there may be fewer bins), as Nguyen and O'Connor
             2015, arXiv:1508.05154.
     """
+    if bins < 1:
+        raise ValueError(f"{bins} bins: expected at least one")
     if binning == "equal_width":
         return np.arange(bins + 1) / bins
     if binning != "equal_mass":
@@ -82,7 +84,7 @@ def ece_by_chance(
 
 def _paired(confidence: ArrayLike, correct: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     certain, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    if not certain.size:
+    if not certain.size or not ((certain >= 0) & (certain <= 1)).all():
         raise ValueError("confidence must be a non-empty array within [0, 1]")
     if certain.ndim != 1 or certain.shape != right.shape:
         raise ValueError(
@@ -90,6 +92,8 @@ def _paired(confidence: ArrayLike, correct: ArrayLike) -> tuple[NDArray[np.float
         )
     if np.isnan(right).any():
         raise ValueError("correct holds NaN: leave out what was not judged")
+    if not ((right >= 0) & (right <= 1)).all():
+        raise ValueError("correct must lie within [0, 1]: 1 is right, 0 is wrong")
     return certain, right
 
 

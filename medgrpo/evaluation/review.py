@@ -15,7 +15,7 @@ from medgrpo.evaluation.statistics import estimate
 from medgrpo.figures import SHARE
 from medgrpo.foreign import reads
 from medgrpo.records import BadRow, csv_rows, read_text
-from medgrpo.sheets import write_sheet
+from medgrpo.sheets import for_people, write_sheet
 
 HUMAN = "human_verdict"
 COMMENT = "comment"
@@ -58,7 +58,7 @@ def review_sheet(scored: Scored, count: int, *, seed: int = 0) -> str:
             "",
         ]
         lines.append([str(cell)[:LONGEST_CELL] for cell in cells])
-    write_sheet(stream, COLUMNS, lines)
+    write_sheet(stream, COLUMNS, lines, shown=for_people)
     return stream.getvalue()
 
 
@@ -90,7 +90,8 @@ def read_review(path: str | Path, scored: Scored) -> dict[str, Any]:
                 f"{file} has no column {column!r}",
                 expected=f"the sheet that eval wrote: {', '.join(COLUMNS)}",
             )
-    places = {row_key(scored, index): index for index in range(len(scored))}
+    keys = [row_key(scored, index) for index in range(len(scored))]
+    places = {written: place for place, key in enumerate(keys) for written in (key, for_people(key))}
     human, indices = [], []
     for number, line in sheet:
         if isinstance(line, BadRow):
@@ -98,7 +99,7 @@ def read_review(path: str | Path, scored: Scored) -> dict[str, Any]:
         verdict = (line[HUMAN] or "").strip().casefold()
         if not verdict:
             continue
-        key = (line["key"] or "").removeprefix("'") if line["key"] not in places else line["key"]
+        key = line["key"] or ""
         if verdict not in VERDICTS:
             raise UsageError(
                 f"{file}, line {number}: {HUMAN} is {line[HUMAN]!r}",

@@ -26,12 +26,18 @@ RESAMPLES = 2000
 """Bootstrap resamples; the Monte-Carlo error of a 2.5 % limit is then about a sixth of its spread."""
 
 _MIN_DESIGN_EFFECT = 0.5
+_FAMILIAR = (1e-3, 1e100)
+"""Sizes of scores that are worked with as they are."""
 _MAX_EXACT_SUM = 200_000
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its interval, clustered by image; all None where there was nothing to average."""
+    """A mean with its interval, clustered by image; all None where there was nothing to average.
+
+    The interval alone is None where nothing is known of it: an infinite score, or one image of a score whose
+    range is not known.
+    """
 
     value: float | None
     low: float | None
@@ -227,6 +233,14 @@ def mean_interval(
 
     Source: Davison and Hinkley 1997, Bootstrap Methods and their Application, sections 3.8 and 5.2.
     """
+    size = float(np.abs(groups.sums / groups.sizes).max())
+    if bounds is None and size > 0 and not _FAMILIAR[0] <= size <= _FAMILIAR[1]:
+        # Their squares could leave the range of floats, and their spread look like rounding.
+        unit = 2.0 ** math.frexp(size)[1]
+        low, high = mean_interval(
+            ClusterSums(groups.sums / unit, groups.sizes), confidence, bounds=None, seed=seed
+        )
+        return low * unit, high * unit
     count, mean = len(groups.sums), groups.mean
     error = groups.variance_of_mean**0.5
     quantile = t_quantile(0.5 + confidence / 2, max(1, count - 1))
@@ -306,12 +320,30 @@ def estimate(
     groups = cluster_sums(scores, clusters)
     if len(groups.sums) == 0:
         return EMPTY
-    kept_to = held_bounds(scores, bounds)
-    if kept_to == SHARE and is_binary(scores):
-        low, high = proportion_interval(groups, confidence)
-    else:
-        low, high = mean_interval(groups, confidence, bounds=kept_to, seed=seed)
+    low, high = _interval(groups, scores, confidence, held_bounds(scores, bounds), seed)
     return Estimate(groups.mean, low, high, groups.rows, len(groups.sums))
+
+
+def _interval(
+    groups: ClusterSums, scores: Floats, confidence: float, bounds: Bounds | None, seed: int
+) -> tuple[float, float] | tuple[None, None]:
+    _check_confidence(confidence)
+    if bounds == SHARE and is_binary(scores):
+        return proportion_interval(groups, confidence)
+    if _says_nothing(groups, bounds):
+        return None, None
+    return mean_interval(groups, confidence, bounds=bounds, seed=seed)
+
+
+def _says_nothing(groups: ClusterSums, bounds: Bounds | None) -> bool:
+    """Whether no interval follows: a score is infinite, or one image is all there is and no range is known."""
+    is_bounded = bounds is not None and np.isfinite(bounds).all()
+    return not np.isfinite(groups.sums).all() or (len(groups.sums) == 1 and not is_bounded)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}: expected a share between 0 and 1, such as 0.95")
 
 
 @dataclass(frozen=True)
@@ -323,7 +355,7 @@ class PairedDifference:
     low: float | None
     high: float | None
     p_value: float | None
-    """Two-sided; None without rows."""
+    """Two-sided; None without rows or with infinite scores."""
     n: int
     clusters: int
 
@@ -357,6 +389,8 @@ def paired_difference(
 ) -> PairedDifference:
     """Mean of second - first over rows that both judge, its interval, and a sign-flip test.
 
+    Nothing of it is defined where a score is infinite.
+
     Args:
         first, second: float, (n,), the scores of two models on the same rows; NaN = not judged.
         clusters: the image of each row; None = rows are independent.
@@ -367,6 +401,9 @@ def paired_difference(
     before, after = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if before.shape != after.shape:
         raise ValueError(f"{len(before)} scores of the first model but {len(after)} of the second")
+    _check_confidence(confidence)
+    if np.isinf(before).any() or np.isinf(after).any():
+        return PairedDifference(None, None, None, None, 0, 0)
     groups = cluster_sums(after - before, clusters)
     if len(groups.sums) == 0:
         return PairedDifference(None, None, None, None, 0, 0)
@@ -385,11 +422,14 @@ def _reach(scores: Floats, bounds: Bounds | None) -> tuple[float, float]:
 
 def _difference_interval(
     groups: ClusterSums, reach: tuple[float, float], confidence: float, seed: int
-) -> tuple[float, float]:
+) -> tuple[float, float] | tuple[None, None]:
     """The bootstrap-t interval; where no pair differs, what as many equal pairs still allow."""
     most, seen = reach
     if np.any(groups.sums != 0):
-        return mean_interval(groups, confidence, bounds=(-most, most), seed=seed)
+        bounds = (-most, most) if math.isfinite(most) else None
+        if _says_nothing(groups, bounds):
+            return None, None
+        return mean_interval(groups, confidence, bounds=bounds, seed=seed)
     quantile = t_quantile(0.5 + confidence / 2, max(1, len(groups.sums) - 1))
     share = _wilson(0.0, len(groups.sums), quantile)[1]
     return -share * seen, share * seen

@@ -58,6 +58,10 @@ def load_targets(name_or_path: str | Path) -> list[Target]:
         try:
             check_regular(Path(name).expanduser())
             text = Path(name).expanduser().read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"{name} is not UTF-8: {error.reason} at byte {error.start:,}", expected="a TOML file"
+            ) from error
         except OSError as error:
             raise UsageError(f"no targets at {name}: {error.strerror}", hint="--targets stage1") from error
     try:

@@ -26,6 +26,7 @@ from medgrpo.models.families import (
 )
 from medgrpo.models.families.base import Tower
 from medgrpo.models.folders import instead_of_missing, is_hub_name
+from medgrpo.models.picture_words import check_files_of_pictures, check_written_picture
 from medgrpo.models.tensor_files import check_files, listed
 
 
@@ -99,6 +100,7 @@ def _check_folder(folder: Path) -> dict[str, Any]:
             hint="was the download or the save interrupted?",
         )
     check_files(folder)
+    check_files_of_pictures(folder, config)
     return config
 
 
@@ -177,6 +179,8 @@ def load_model(
         min_pixels=min_pixels,
         thinking=thinking,
     )
+    if is_vision:
+        check_written_picture(config, processor, path)
     return LoadedModel(model.eval(), processor, is_vision)
 
 

@@ -16,7 +16,7 @@ from medgrpo.errors import UsageError
 from medgrpo.pictures import opened_picture
 from medgrpo.preference.pairs import Pair, PairSet, are_alike, without
 from medgrpo.records import BadRow, csv_rows, read_text
-from medgrpo.sheets import write_sheet
+from medgrpo.sheets import for_people, write_sheet
 from medgrpo.workbooks import is_workbook, read_workbook
 
 COLUMNS = ("pair", "image", "question", "reference", "a", "b", "choice")
@@ -57,7 +57,7 @@ def export_review(path: Path, pairs: Sequence[Pair], rows: Mapping[str, Mapping[
                 "",
             ]
             lines.append([str(cell) for cell in cells])
-        write_sheet(file, COLUMNS, lines)
+        write_sheet(file, COLUMNS, lines, shown=for_people)
 
 
 def export_pictures(
@@ -257,7 +257,7 @@ def _refuse_swapped(row: Mapping[str, str], shown: tuple[str, str] | None, where
     if shown is None or "a" not in row or "b" not in row:
         return
     if not all(
-        are_alike(stands, text) or not text.strip()
+        are_alike(stands, text) or are_alike(stands, for_people(text)) or not text.strip()
         for stands, text in zip((row["a"], row["b"]), shown, strict=True)
     ):
         raise UsageError(

@@ -118,7 +118,8 @@ class BoxMatches:
             references: `boxes` (m, 4), `labels` (m,), and where wanted `iscrowd`, `ignore`, `area` (m,).
             thresholds, areas, max_detections, rules, use_labels: as in `of_completions`.
         Raises:
-            ValueError: the numbers of pictures, or of entries in one, differ; labels are texts on one side alone.
+            ValueError: the numbers of pictures, or of entries in one, differ; labels are texts on one side alone, or
+                neither numbers nor texts; a score, a flag or a reference is no number.
 
         Labels, areas and boxes are taken as they are: no picture clips a box, no label is folded.
         """
@@ -128,6 +129,11 @@ class BoxMatches:
             )
         found, truth = _flat(predictions, "predictions"), _flat(references, "references")
         if use_labels and len(found.labels) and len(truth.labels):
+            named = [any("labels" in picture for picture in side) for side in (predictions, references)]
+            if named[0] != named[1]:
+                raise ValueError(
+                    "labels are given on one side only: give them on both, or pass use_labels=False"
+                )
             kinds = {one.labels.dtype.kind in "US" for one in (found, truth)}
             if len(kinds) > 1:
                 raise ValueError(
@@ -176,10 +182,10 @@ class BoxMatches:
 
         `mar` is the recall averaged over thresholds and labels. `ar_…` of other evaluators.
         """
-        found = self.means(kept=kept)
+        found = self.means(kept=kept) if "all" in self.areas else {}
         sizes = {area: self._read(area, None, kept) for area in self.areas if area != "all"}
         found |= {f"map_{area}": _mean(precision) for area, (precision, _, _) in sizes.items()}
-        for limit in self.max_detections or ():
+        for limit in (self.max_detections or ()) if "all" in self.areas else ():
             found[f"mar_{limit}"] = _mean(self.recall(most=limit, kept=kept))
         found |= {f"mar_{area}": _mean(recall) for area, (_, recall, _) in sizes.items()}
         return found
@@ -275,6 +281,9 @@ def _flat(pictures: Sequence[Mapping[str, ArrayLike]], what: str) -> _Flat:
                 f"{where}: no 'boxes'; expected 'boxes' and 'labels', and 'scores' of predictions"
             )
         boxes = plain_corners(picture["boxes"], where)
+        if what == "references" and not np.isfinite(boxes).all():
+            bad = int(np.flatnonzero(~np.isfinite(boxes).all(axis=1))[0])
+            raise ValueError(f"{where}: box {bad} is {boxes[bad].tolist()}, expected finite numbers")
         sizes.append(len(boxes))
         parts["boxes"].append(boxes)
         for name, default in _DEFAULTS.items():
@@ -286,9 +295,7 @@ def _flat(pictures: Sequence[Mapping[str, ArrayLike]], what: str) -> _Flat:
                 values = np.full(len(boxes), default)
             if len(values) != len(boxes):
                 raise ValueError(f"{where}: {len(boxes)} boxes but {len(values)} {name}")
-            if name == "scores" and np.isnan(values.astype(np.float64)).any():
-                raise ValueError(f"{where}: a score is NaN, which is neither sure nor unsure")
-            parts[name].append(values)
+            parts[name].append(_checked(values, name, where))
     # Pictures without boxes say nothing of a type: an empty list would turn whole numbers into floats.
     filled = {name: [values for values in part if len(values)] for name, part in parts.items()}
     joined = {name: np.concatenate(part) if part else np.zeros(0) for name, part in filled.items()}
@@ -301,6 +308,23 @@ def _flat(pictures: Sequence[Mapping[str, ArrayLike]], what: str) -> _Flat:
         ignored=joined["ignore"].astype(np.bool_),
         area=joined["area"].astype(np.float64),
     )
+
+
+def _checked(values: NDArray[Any], name: str, where: str) -> NDArray[Any]:
+    """The values, where they can be what their name says; a list of Python objects as what the objects are."""
+    if name == "labels":
+        if values.dtype.kind == "O":
+            values = np.asarray(values.tolist())
+        if values.dtype.kind not in "biufU" or (values.dtype.kind == "f" and np.isnan(values).any()):
+            raise ValueError(f"{where}: a label is neither a number nor a text")
+        return values
+    if len(values) and values.dtype.kind not in "biuf":
+        raise ValueError(f"{where}: {name} of type {values.dtype}, expected numbers")
+    if name == "scores" and np.isnan(values.astype(np.float64)).any():
+        raise ValueError(f"{where}: a score is NaN, which is neither sure nor unsure")
+    if name in ("iscrowd", "ignore") and values.dtype.kind == "f" and np.isnan(values).any():
+        raise ValueError(f"{where}: {name} is NaN, expected 0 or 1")
+    return values
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -324,11 +348,19 @@ def _asked(
     for area in areas:
         if area not in AREA_RANGES:
             raise choice_error("area", area, tuple(AREA_RANGES))
+    for at in thresholds:
+        if not 0 <= float(at) <= 1:
+            raise ValueError(f"a threshold is {at}: expected an overlap from 0 to 1")
     return [float(at) for at in thresholds], [AREA_RANGES[area] for area in areas], rules == "voc"
 
 
 def _limits(limits: Sequence[int] | None) -> tuple[int, ...] | None:
-    return None if limits is None else tuple(sorted(int(limit) for limit in limits))
+    if limits is None:
+        return None
+    known = sorted([limits] if isinstance(limits, int) else limits)
+    if any(int(limit) != limit or limit < 1 for limit in known):
+        raise ValueError(f"max_detections is {limits!r}: expected whole numbers from 1, such as (1, 10, 100)")
+    return tuple(int(limit) for limit in known)
 
 
 def _mean(values: Floats) -> float:

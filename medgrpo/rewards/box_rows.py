@@ -158,13 +158,28 @@ def _reference(item: Any, row: int) -> ReferenceBox:
     if corners is None or len(corners) != 4:
         raise ValueError(f"row {row}: {item!r} is no box; expected {{'box': [x1, y1, x2, y2], 'label': …}}")
     label, area = fields.get("label"), fields.get("area")
+    sides = [float(corner) for corner in corners]
+    if not all(math.isfinite(side) for side in sides):
+        raise ValueError(f"row {row}: {item!r} is no box: its corners are not finite")
     return ReferenceBox(
-        corners=[float(corner) for corner in corners],
+        corners=sides,
         label=None if label is None else str(label),
-        is_crowd=bool(fields.get("iscrowd")),
-        is_ignored=bool(fields.get("ignore")) or bool(fields.get("difficult")),
+        is_crowd=_flag(fields, "iscrowd", row),
+        is_ignored=_flag(fields, "ignore", row) or _flag(fields, "difficult", row),
         area=math.nan if area is None else float(area),
     )
+
+
+_FLAGS = {"": False, "0": False, "false": False, "0.0": False, "1": True, "true": True, "1.0": True}
+
+
+def _flag(fields: Mapping[str, Any], name: str, row: int) -> bool:
+    """A mark that may be text, as in VOC's XML and in CSV: "0" is no."""
+    value = fields.get(name)
+    known = False if value is None else _FLAGS.get(str(value).strip().lower())
+    if known is None:
+        raise ValueError(f"row {row}: {name} of a box is {value!r}, expected 0 or 1")
+    return known
 
 
 def size_of(columns: Mapping[str, Any], row: int, width: str, height: str) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""Measure a few real training steps on this machine, largest rows first, and correct the estimate by phase."""
+"""Measure a few real training steps on this machine, the largest rows first, and correct the estimate by phase."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from medgrpo.estimate.time import phases
 from medgrpo.estimate.workload import Workload
 from medgrpo.run_files import log_entries, training_info
 
-LEAST_BATCHES, MOST_BATCHES = 3, 12
+LEAST_BATCHES, MOST_BATCHES = 3, 40
 SECONDS = 30.0
-"""What is measured should take about so long: a step of a tenth of a second is not measured by three."""
-WARM_UP_BATCHES = 1  # the first step compiles kernels and fills caches
+"""What is measured should take about so long: steps of one second differ by a tenth."""
+WARM_UP_BATCHES = 1
+"""The first step compiles kernels, fills caches, and is of the largest rows: what does not fit fails there."""
 
 
 def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
-    """The estimate's document, corrected by what three steps (up to twelve where they are short) took after one that warms up.
+    """The estimate's document, corrected by what three steps (up to forty where they are short) took after one that warms up.
 
-    Their rows are the largest of the data, so that what does not fit fails here; each phase is compared with the
-    estimate for just these rows, and the whole run is estimated with what came out.
+    The rows of the first are the largest of the data, so that what does not fit fails here. Those of the others are drawn
+    as training draws them; each phase is compared with the estimate for just these rows, and the whole run is
+    estimated with what came out.
 
     Args:
         config: as it would be trained, with the model's and the dataset's real path.
@@ -45,12 +47,13 @@ def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
     found = estimate(config, facts, calibrated=False)
     count = WARM_UP_BATCHES + measured_batches(found.work)
     with tempfile.TemporaryDirectory(prefix="medgrpo-probe-") as folder:
-        entries, peak = _train(config, facts, count * found.work.plan.steps_per_batch, Path(folder))
+        steps = count * found.work.plan.steps_per_batch
+        entries, peak = _train(config, facts, count, steps, Path(folder))
     batches = _batches(entries, found.work)
     share = _completion_share(config, [entry for batch in batches for entry in batch.entries], found.work)
     probed = [
         replace(found.work, completion_share=share, image_tokens=tokens)
-        for tokens in _tokens_of(config, facts, found.work, len(batches))
+        for tokens in _tokens_of(config, facts, found.work, batches)
     ]
     first = WARM_UP_BATCHES if len(batches) > WARM_UP_BATCHES else 0
     calibration = Calibration(factors(probed[first:], batches[first:]))
@@ -91,18 +94,16 @@ def _batches(entries: list[dict[str, Any]], work: Workload) -> list[Batch]:
 
 
 def _train(
-    config: RunConfig, facts: Facts, steps: int, folder: Path
+    config: RunConfig, facts: Facts, batches: int, steps: int, folder: Path
 ) -> tuple[list[dict[str, Any]], float | None]:
-    """The log's lines of a run of so many steps, and its most memory in GiB."""
+    """The log's lines of a run of so many batches in so many steps, and its most memory in GiB."""
     from medgrpo.training.run.train import train
     from medgrpo.training.watch.reporter import SilentReporter
 
     training = config.training.model_copy(update={"max_steps": steps, "save_steps": steps * 10})
     validation = config.validation.model_copy(update={"before_and_after": False, "steps": 0})
     sizes = _has_sizes(facts.data)
-    curriculum = (
-        {"by": "column:image_tokens", "schedule": "sorted", "easy": "high"} if sizes else {"by": None}
-    )
+    curriculum = largest_first(batches) if sizes else {"by": None}
     probe = config.model_copy(
         update={
             "training": training,
@@ -120,6 +121,18 @@ def _train(
     return [entry for entry in log_entries(output / "log.jsonl") if "s_per_prompt" in entry], peak
 
 
+def largest_first(batches: int) -> dict[str, Any]:
+    """The curriculum in which the first of so many batches is of the largest rows, and all others are drawn of all."""
+    return {
+        "by": "column:image_tokens",
+        "easy": "high",
+        "schedule": "staged",
+        "start": 1e-9,  # no more rows than a batch has
+        "full_at": WARM_UP_BATCHES / batches,
+        "drop": (),
+    }
+
+
 def _has_sizes(data: Path | None) -> bool:
     """Whether the rows say how large their pictures are."""
     from medgrpo.data.mixture import open_data
@@ -135,10 +148,40 @@ def _completion_share(config: RunConfig, entries: list[dict[str, Any]], work: Wo
     return min(1.0, mean(lengths) / longest) if lengths else work.completion_share
 
 
-def _tokens_of(config: RunConfig, facts: Facts, work: Workload, batches: int) -> list[int]:
-    """Image tokens of a prompt in each of the batches, on average: the largest rows come first."""
+def _tokens_of(config: RunConfig, facts: Facts, work: Workload, batches: list[Batch]) -> list[int]:
+    """Image tokens of a prompt in each of the batches, on average: those of the largest rows in the first, and by the log's
+    count of tokens in the others."""
     if not (work.image_tokens and _has_sizes(facts.data)):
-        return [work.image_tokens] * batches
+        return [work.image_tokens] * len(batches)
+    largest = _tokens_of_the_largest(config, facts, work)
+    prompts = prompt_tokens(batches, work)
+    if prompts is None:
+        return [largest, *[work.image_tokens] * (len(batches) - 1)]
+    text = prompts[0] - largest
+    return [largest, *(min(largest, max(0, round(tokens - text))) for tokens in prompts[1:])]
+
+
+def prompt_tokens(batches: list[Batch], work: Workload) -> list[float] | None:
+    """Tokens of a prompt in each batch, on average, with what SFT or DPO learn behind it; None: the log does not say."""
+    sequences = work.plan.prompts_per_step * work.generations * work.method.sequences
+    counts = [max(entry.get("num_tokens") or 0 for entry in batch.entries) for batch in batches]
+    before = 0.0
+    found = []
+    for batch, count in zip(batches, counts, strict=True):
+        if count <= before:
+            return None
+        lengths = [
+            entry["completions/mean_length"]
+            for entry in batch.entries
+            if entry.get("completions/mean_length")
+        ]
+        found.append((count - before) / sequences - mean(lengths or [0.0]))
+        before = count
+    return found
+
+
+def _tokens_of_the_largest(config: RunConfig, facts: Facts, work: Workload) -> int:
+    """Image tokens of a prompt of the largest rows, as many as a batch has, on average."""
     from medgrpo.data.mixture import open_data
     from medgrpo.models.families import image_family
     from medgrpo.models.image_tokens import image_tokens
@@ -151,10 +194,8 @@ def _tokens_of(config: RunConfig, facts: Facts, work: Workload, batches: int) ->
         return image_tokens(side, side, family, config.model.max_pixels, config.model.min_pixels)
 
     stored = [row.get("image_tokens") or 0 for row in open_data(str(facts.data)).rows("train")]
-    rows = [facts.images * seen(count) if count else 0 for count in sorted(stored, reverse=True)]
-    each = work.plan.prompts_per_step
-    chunks = [rows[start : start + each] for start in range(0, max(1, len(rows) - each + 1), each)]
-    return [round(mean(chunks[number % len(chunks)])) for number in range(batches)]
+    largest = sorted(stored, reverse=True)[: work.plan.prompts_per_step]
+    return round(mean(facts.images * seen(count) if count else 0 for count in largest))
 
 
 def factors(probed: list[Workload], batches: list[Batch]) -> dict[str, float]:

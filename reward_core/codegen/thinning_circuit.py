@@ -1,14 +1,11 @@
 """Write `src/thinning_rule.rs`: the thinning rule as Boolean circuits.
 
-The rule is a table over the eight neighbours of a foreground pixel. As a reduced ordered binary decision
-diagram it needs about thirty nodes a pass. Each node is one multiplexer, evaluated for 64 pixels a word and,
-with AVX-512, for 512 pixels an instruction. All 8! variable orders are tried; the smallest diagram wins.
-Without AVX-512 a multiplexer is three instructions, and shorter circuits of plain gates are used (`SHORT`).
+The rule is a table over the eight neighbours of a foreground pixel. A circuit of gates with two inputs evaluates it for
+64 pixels a word and, with AVX2, 256 pixels an instruction; the compiler folds gates into instructions of three inputs
+where the processor has them.
 
     python reward_core/codegen/thinning_circuit.py > reward_core/src/thinning_rule.rs
 """
-
-from itertools import permutations
 
 NAMES = ("nw", "n", "ne", "e", "se", "s", "sw", "w")  # bit 0 .. bit 7 of a neighbourhood's index
 
@@ -27,86 +24,48 @@ PASSES = {
 }
 # fmt: on
 
-# Circuits of gates with two inputs for processors that cannot fold three, found by random search: replace a gate or
-# one of its inputs at will, keep what still gives the table, drop what nothing uses (some 10 million trials a second,
-# ten seconds, the best of six). Signals 0 to 7 are the neighbours, 8 and on the gates; `>` is "not the first, and the
-# second". `mask_tests.rs` holds them against the table.
+# Found by random search: replace a gate or one of its inputs at will, keep what still gives the table, with a few spare
+# gates that may drift, and drop what nothing uses (some 6 million trials a second, 440 seconds, the best of six; ten
+# seconds gave 38 and 40 gates, the smallest decision diagrams 64 and 62). Signals 0 to 7 are the neighbours, 8 and on
+# the gates; `>` is "not the first, and the second".
 # fmt: off
-SHORT = {
+CIRCUITS = {
     "first": (
-        ">1,4 >4,1 ^3,7 ^10,8 &7,9 >12,6 &0,11 ^1,10 &11,15 ^14,8 &15,0 |16,17 >13,9 >4,17 &19,13 &21,6 "
-        "^22,16 ^18,10 &8,25 &24,5 >23,5 >13,25 ^29,26 >7,30 >31,3 >28,20 &29,33 |23,34 |35,27 >32,36 &30,5 "
-        "^38,29 ^33,39 &40,3 ^33,41 ^37,42 &2,43 ^44,37 "
+        ">4,1 |3,8 >3,0 ^7,3 &8,7 >1,4 &6,10 >12,6 ^1,11 ^13,15 &0,16 ^18,7 &3,19 ^11,13 &14,21 |10,21 "
+        "^17,22 >24,5 ^15,25 >1,16 &2,9 >26,23 |27,29 |25,22 &31,30 >26,28 >2,32 &30,8 |34,33 >20,36 |35,37 "
     ),
     "second": (
-        ">5,0 |4,6 >0,5 >10,6 ^7,3 ^12,5 &10,12 &4,13 ^8,12 &13,16 >6,17 ^15,12 &8,19 &16,4 ^8,21 >0,3 >22,18 "
-        "&23,9 >11,22 ^20,26 &7,27 ^24,6 >25,2 ^18,29 ^26,28 |31,14 >11,33 &33,19 ^34,35 &7,36 &28,37 ^38,18 "
-        "^32,39 &2,40 ^34,37 ^41,39 >30,42 ^44,43 &1,45 ^44,46 "
+        "^5,7 >0,5 >1,5 >4,2 ^8,3 >9,6 >4,12 ^14,10 ^13,15 >16,7 ^13,17 >18,1 |11,12 |0,14 >0,3 ^5,20 >21,23 "
+        ">22,2 |24,6 |25,18 >5,24 |2,28 |23,10 >27,26 ^29,0 >32,19 ^33,31 &30,34 "
     ),
 }
 # fmt: on
 
-Node = tuple[int, int, int]  # variable, node if 0, node if 1; nodes 0 and 1 are the constants
+
+def evaluate(circuit: str, index: int) -> bool:
+    """What a circuit says of one neighbourhood."""
+    signals = [bool(index >> number & 1) for number in range(8)]
+    for gate in circuit.split():
+        first, second = (signals[int(signal)] for signal in gate[1:].split(","))
+        signals.append(
+            {"&": first and second, "|": first or second, "^": first != second, ">": second and not first}[
+                gate[0]
+            ]
+        )
+    return signals[-1]
 
 
-def diagram(removed: tuple[int, ...], order: tuple[int, ...]) -> tuple[list[Node], int]:
-    """The reduced diagram of a rule for one variable order, as nodes in dependency order, and its root."""
-    values = [0] * 256
-    for index in removed:
-        position = sum((index >> variable & 1) << (7 - level) for level, variable in enumerate(order))
-        values[position] = 1
-    nodes: list[Node] = []
-    known: dict[Node, int] = {}
-    row = values
-    for variable in reversed(order):
-        merged = []
-        for low, high in zip(row[::2], row[1::2], strict=True):
-            if low == high:
-                merged.append(low)
-                continue
-            node = (variable, low, high)
-            if node not in known:
-                nodes.append(node)
-                known[node] = len(nodes) + 1
-            merged.append(known[node])
-        row = merged
-    return nodes, row[0]
-
-
-def gates(nodes: list[Node]) -> int:
-    """How many AND, OR, NOT and XOR operations the nodes need."""
-    cost = 0
-    for _, low, high in nodes:
-        if low > 1 and high > 1:
-            cost += 3
-        else:
-            cost += 0 if (low, high) == (0, 1) else 1
-    return cost
-
-
-def expression(node: Node) -> str:
-    """One node as Rust."""
-    variable, low, high = node
-    x = NAMES[variable]
-    simple = {(0, 1): x, (1, 0): f"!{x}"}
-    if (low, high) in simple:
-        return simple[low, high]
-    half = {low == 0: f"{x} & t{high}", high == 0: f"!{x} & t{low}"}
-    half |= {low == 1: f"!{x} | t{high}", high == 1: f"{x} | t{low}"}
-    return half.get(True, f"t{low} ^ ({x} & (t{low} ^ t{high}))")
-
-
-def short_circuit(text: str) -> list[str]:
-    """Lines of Rust for a circuit of `SHORT`."""
-    lines = []
-    gates = text.split()
+def lines(circuit: str) -> list[str]:
+    """A circuit as lines of Rust."""
+    written = []
+    gates = circuit.split()
     for number, gate in enumerate(gates, start=8):
         first, second = (
             NAMES[int(signal)] if int(signal) < 8 else f"t{signal}" for signal in gate[1:].split(",")
         )
-        forms = {">": f"!{first} & {second}", "!": f"!{first}"}
-        lines.append(f"    let t{number} = {forms.get(gate[0], f'{first} {gate[0]} {second}')};")
-    return [*lines, f"    t{len(gates) + 7}"]
+        form = f"!{first} & {second}" if gate[0] == ">" else f"{first} {gate[0]} {second}"
+        written.append(f"    let t{number} = {form};")
+    return [*written, f"    t{len(gates) + 7}"]
 
 
 def head(name: str) -> str:
@@ -138,24 +97,13 @@ def main() -> None:
         print(f"    &[{numbers}],")
     print("];")
     for name, removed in PASSES.items():
-        options = (
-            (gates(diagram(removed, order)[0]), len(diagram(removed, order)[0]), order)
-            for order in permutations(range(8))
-        )
-        cost, size, order = min(options)
-        nodes, root = diagram(removed, order)
-        names = " ".join(NAMES[v] for v in order)
-        print(f"\n/// Which pixels the {name} pass removes: {size} nodes, {cost} gates, order {names}.")
+        circuit = CIRCUITS[name]
+        wrong = [index for index in range(256) if evaluate(circuit, index) != (index in removed)]
+        if wrong:
+            raise ValueError(f"the circuit of the {name} pass differs from its table at {wrong}")
+        print(f"\n/// Which pixels the {name} pass removes, in {len(circuit.split())} gates of two inputs.")
         print(head(f"{name}_pass"))
-        for number, node in enumerate(nodes, start=2):
-            print(f"    let t{number} = {expression(node)};")
-        print(f"    t{root}\n}}")
-    for name, text in SHORT.items():
-        print(
-            f"\n/// The {name} pass in {len(text.split())} gates of two inputs: fewer, where three do not fold into one."
-        )
-        print(head(f"{name}_pass_short"))
-        print("\n".join(short_circuit(text)) + "\n}")
+        print("\n".join(lines(circuit)) + "\n}")
 
 
 if __name__ == "__main__":

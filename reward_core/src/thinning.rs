@@ -9,7 +9,7 @@
 
 use crate::simd;
 use crate::strips::{Strips, MARGIN};
-use crate::thinning_rule::{first_pass, first_pass_short, second_pass, second_pass_short, Bits};
+use crate::thinning_rule::{first_pass, second_pass, Bits};
 
 /// Memory that thinning needs besides the image; keep it to thin many images without allocating.
 #[derive(Clone, Debug, Default)]
@@ -76,8 +76,6 @@ impl Rows for u64 {
 pub(crate) trait Hands {
     /// The rows that a pass works on at once.
     type Rows: Rows;
-    /// One instruction computes any function of three words: multiplexers are then the shortest circuit.
-    const FOLDS_THREE: bool = false;
     /// Which of 64 bytes are not zero.
     fn nonzero(bytes: &[u8; 64]) -> u64;
     /// Which rows of a tile hold a pixel.
@@ -222,11 +220,10 @@ fn lost_pixels<H: Hands, const SECOND: bool>(words: &[u64], stride: usize, addre
         let e = pixels.neighbour_east(rows(east, 1));
         let sw = s.neighbour_west(rows(west, 2));
         let se = s.neighbour_east(rows(east, 2));
-        let rule = match (SECOND, H::FOLDS_THREE) {
-            (false, true) => first_pass(nw, n, ne, e, se, s, sw, w),
-            (true, true) => second_pass(nw, n, ne, e, se, s, sw, w),
-            (false, false) => first_pass_short(nw, n, ne, e, se, s, sw, w),
-            (true, false) => second_pass_short(nw, n, ne, e, se, s, sw, w),
+        let rule = if SECOND {
+            second_pass(nw, n, ne, e, se, s, sw, w)
+        } else {
+            first_pass(nw, n, ne, e, se, s, sw, w)
         };
         (rule & pixels).store(&mut lost, first);
     }

@@ -28,178 +28,75 @@ pub const REMOVED: [&[u8]; 2] = [
     ],
 ];
 
-/// Which pixels the first pass removes: 35 nodes, 64 gates, order ne e s sw nw w n se.
+/// Which pixels the first pass removes, in 31 gates of two inputs.
 #[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours
 #[inline(always)]
 pub fn first_pass<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
-    let t2 = !se;
-    let t3 = se;
-    let t4 = n & t2;
-    let t5 = !n & t2;
-    let t6 = !n & t3;
-    let t7 = n;
-    let t8 = w & t4;
-    let t9 = w & t2;
-    let t10 = w & t5;
-    let t11 = w;
-    let t12 = !w & t4;
-    let t13 = !w & t5;
-    let t14 = !w & t6;
-    let t15 = !w;
-    let t16 = t8 ^ (nw & (t8 ^ t4));
-    let t17 = t8 ^ (nw & (t8 ^ t9));
-    let t18 = t6 ^ (nw & (t6 ^ t11));
-    let t19 = !nw & t13;
-    let t20 = !nw & t14;
-    let t21 = nw & t8;
-    let t22 = t15 ^ (nw & (t15 ^ t7));
-    let t23 = t16 ^ (sw & (t16 ^ t17));
-    let t24 = t10 ^ (sw & (t10 ^ t18));
-    let t25 = !sw & t12;
-    let t26 = t19 ^ (sw & (t19 ^ t20));
-    let t27 = t4 ^ (sw & (t4 ^ t8));
-    let t28 = sw & t21;
-    let t29 = t22 ^ (sw & (t22 ^ t21));
-    let t30 = t23 ^ (s & (t23 ^ t24));
-    let t31 = t25 ^ (s & (t25 ^ t26));
-    let t32 = t27 ^ (s & (t27 ^ t28));
-    let t33 = t29 ^ (s & (t29 ^ t20));
-    let t34 = t30 ^ (e & (t30 ^ t31));
-    let t35 = t32 ^ (e & (t32 ^ t33));
-    let t36 = t34 ^ (ne & (t34 ^ t35));
-    t36
+    let t8 = !se & n;
+    let t9 = e | t8;
+    let t10 = !e & nw;
+    let t11 = w ^ e;
+    let t12 = t8 & w;
+    let t13 = !n & se;
+    let t14 = sw & t10;
+    let t15 = !t12 & sw;
+    let t16 = n ^ t11;
+    let t17 = t13 ^ t15;
+    let t18 = nw & t16;
+    let t19 = t18 ^ w;
+    let t20 = e & t19;
+    let t21 = t11 ^ t13;
+    let t22 = t14 & t21;
+    let t23 = t10 | t21;
+    let t24 = t17 ^ t22;
+    let t25 = !t24 & s;
+    let t26 = t15 ^ t25;
+    let t27 = !n & t16;
+    let t28 = ne & t9;
+    let t29 = !t26 & t23;
+    let t30 = t27 | t29;
+    let t31 = t25 | t22;
+    let t32 = t31 & t30;
+    let t33 = !t26 & t28;
+    let t34 = !ne & t32;
+    let t35 = t30 & t8;
+    let t36 = t34 | t33;
+    let t37 = !t20 & t36;
+    let t38 = t35 | t37;
+    t38
 }
 
-/// Which pixels the second pass removes: 35 nodes, 62 gates, order n ne w sw se e s nw.
+/// Which pixels the second pass removes, in 28 gates of two inputs.
 #[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours
 #[inline(always)]
 pub fn second_pass<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
-    let t2 = !nw;
-    let t3 = nw;
-    let t4 = s & t2;
-    let t5 = s;
-    let t6 = !s & t2;
-    let t7 = !s & t3;
-    let t8 = e & t4;
-    let t9 = e & t2;
-    let t10 = !e & t4;
-    let t11 = !e;
-    let t12 = e & t6;
-    let t13 = !e & t6;
-    let t14 = !e & t7;
-    let t15 = e;
-    let t16 = t8 ^ (se & (t8 ^ t9));
-    let t17 = t11 ^ (se & (t11 ^ t5));
-    let t18 = se & t9;
-    let t19 = se & t8;
-    let t20 = !se & t13;
-    let t21 = !se & t14;
-    let t22 = t7 ^ (se & (t7 ^ t15));
-    let t23 = t16 ^ (sw & (t16 ^ t4));
-    let t24 = t10 ^ (sw & (t10 ^ t17));
-    let t25 = t18 ^ (sw & (t18 ^ t8));
-    let t26 = sw & t19;
-    let t27 = !sw & t12;
-    let t28 = t20 ^ (sw & (t20 ^ t21));
-    let t29 = t22 ^ (sw & (t22 ^ t19));
-    let t30 = t23 ^ (w & (t23 ^ t24));
-    let t31 = t25 ^ (w & (t25 ^ t26));
-    let t32 = t27 ^ (w & (t27 ^ t28));
-    let t33 = t29 ^ (w & (t29 ^ t21));
-    let t34 = t30 ^ (ne & (t30 ^ t31));
-    let t35 = t32 ^ (ne & (t32 ^ t33));
-    let t36 = t34 ^ (n & (t34 ^ t35));
-    t36
-}
-
-/// The first pass in 38 gates of two inputs: fewer, where three do not fold into one.
-#[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours
-#[inline(always)]
-pub fn first_pass_short<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
-    let t8 = !n & se;
-    let t9 = !se & n;
-    let t10 = e ^ w;
-    let t11 = t10 ^ t8;
-    let t12 = w & t9;
-    let t13 = !t12 & sw;
-    let t14 = nw & t11;
-    let t15 = n ^ t10;
-    let t16 = t11 & t15;
-    let t17 = t14 ^ t8;
-    let t18 = t15 & nw;
-    let t19 = t16 | t17;
-    let t20 = !t13 & t9;
-    let t21 = !se & t17;
-    let t22 = t19 & t13;
-    let t23 = t21 & sw;
-    let t24 = t22 ^ t16;
-    let t25 = t18 ^ t10;
-    let t26 = t8 & t25;
-    let t27 = t24 & s;
-    let t28 = !t23 & s;
-    let t29 = !t13 & t25;
-    let t30 = t29 ^ t26;
-    let t31 = !w & t30;
-    let t32 = !t31 & e;
-    let t33 = !t28 & t20;
-    let t34 = t29 & t33;
-    let t35 = t23 | t34;
-    let t36 = t35 | t27;
-    let t37 = !t32 & t36;
-    let t38 = t30 & s;
-    let t39 = t38 ^ t29;
-    let t40 = t33 ^ t39;
-    let t41 = t40 & e;
-    let t42 = t33 ^ t41;
-    let t43 = t37 ^ t42;
-    let t44 = ne & t43;
-    let t45 = t44 ^ t37;
-    t45
-}
-
-/// The second pass in 40 gates of two inputs: fewer, where three do not fold into one.
-#[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the eight neighbours
-#[inline(always)]
-pub fn second_pass_short<W: Bits>(nw: W, n: W, ne: W, e: W, se: W, s: W, sw: W, w: W) -> W {
-    let t8 = !s & nw;
-    let t9 = se | sw;
-    let t10 = !nw & s;
-    let t11 = !t10 & sw;
-    let t12 = w ^ e;
-    let t13 = t12 ^ s;
-    let t14 = t10 & t12;
-    let t15 = se & t13;
-    let t16 = t8 ^ t12;
-    let t17 = t13 & t16;
-    let t18 = !sw & t17;
-    let t19 = t15 ^ t12;
-    let t20 = t8 & t19;
-    let t21 = t16 & se;
-    let t22 = t8 ^ t21;
-    let t23 = !nw & e;
-    let t24 = !t22 & t18;
-    let t25 = t23 & t9;
-    let t26 = !t11 & t22;
-    let t27 = t20 ^ t26;
-    let t28 = w & t27;
-    let t29 = t24 ^ sw;
-    let t30 = !t25 & ne;
-    let t31 = t18 ^ t29;
-    let t32 = t26 ^ t28;
-    let t33 = t31 | t14;
-    let t34 = !t11 & t33;
-    let t35 = t33 & t19;
-    let t36 = t34 ^ t35;
-    let t37 = w & t36;
-    let t38 = t28 & t37;
-    let t39 = t38 ^ t18;
-    let t40 = t32 ^ t39;
-    let t41 = ne & t40;
-    let t42 = t34 ^ t37;
-    let t43 = t41 ^ t39;
-    let t44 = !t30 & t42;
-    let t45 = t44 ^ t43;
-    let t46 = n & t45;
-    let t47 = t44 ^ t46;
-    t47
+    let t8 = s ^ w;
+    let t9 = !nw & s;
+    let t10 = !n & s;
+    let t11 = !se & ne;
+    let t12 = t8 ^ e;
+    let t13 = !t9 & sw;
+    let t14 = !se & t12;
+    let t15 = t14 ^ t10;
+    let t16 = t13 ^ t15;
+    let t17 = !t16 & w;
+    let t18 = t13 ^ t17;
+    let t19 = !t18 & n;
+    let t20 = t11 | t12;
+    let t21 = nw | t14;
+    let t22 = !nw & e;
+    let t23 = s ^ t20;
+    let t24 = !t21 & t23;
+    let t25 = !t22 & ne;
+    let t26 = t24 | sw;
+    let t27 = t25 | t18;
+    let t28 = !s & t24;
+    let t29 = ne | t28;
+    let t30 = t23 | t10;
+    let t31 = !t27 & t26;
+    let t32 = t29 ^ nw;
+    let t33 = !t32 & t19;
+    let t34 = t33 ^ t31;
+    let t35 = t30 & t34;
+    t35
 }

@@ -209,6 +209,27 @@ def test_memory_that_is_the_processor_s_is_taken_from_it(monkeypatch):
         assert (gpu.memory_gib, gpu.is_known) == (30.0, known)
 
 
+def test_the_driver_is_asked_once_where_there_are_no_slices_and_never_where_its_cards_are_hidden(monkeypatch):
+    asked = []
+
+    def answer(command):
+        asked.append(command[1])
+        return "NVIDIA H200, 143771, 9.0, GPU-1, Disabled\nNVIDIA H200, 143771, 9.0, GPU-2, Disabled\n"
+
+    monkeypatch.setattr(drivers.shutil, "which", lambda name: "/bin/nvidia-smi" if "nvidia" in name else None)
+    monkeypatch.setattr(drivers, "_output", answer)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-2")
+    assert [card.ids for card in drivers.installed()] == [("GPU-2",)]
+    assert len(asked) == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert drivers.installed() == []
+    assert len(asked) == 1
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(drivers, "_output", lambda command: asked.append(command[1]) or "")
+    assert drivers.installed() == []  # an old driver is asked for less
+    assert [word.startswith("--query-gpu=name,memory.total") for word in asked[1:]] == [True, True, False]
+
+
 def test_slices_are_those_of_their_own_card_and_chosen_by_id():
     listed = (
         "GPU 0: NVIDIA L4 (UUID: GPU-aa)\nGPU 1: NVIDIA A100-SXM4-80GB (UUID: GPU-bb)\n"

@@ -125,3 +125,17 @@ def test_questions_without_reference_are_left_out():
 def test_calibration_wants_one_judgement_for_each_confidence(judge, confidence, correct, message):
     with pytest.raises(ValueError, match=message):
         judge(confidence, correct)
+
+
+@pytest.mark.parametrize("measure", [expected_calibration_error, brier_score, reliability])
+@pytest.mark.parametrize(
+    ("confidence", "correct"), [([np.nan], [1]), ([2.0], [1]), ([-0.1], [1]), ([0.5], [2]), ([0.5], [-1])]
+)
+def test_what_is_no_share_is_refused(measure, confidence, correct):
+    with pytest.raises(ValueError, match="within"):
+        measure(confidence, correct)
+
+
+def test_no_bins_are_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        expected_calibration_error([0.5], [1], 0)

@@ -393,3 +393,33 @@ def test_the_paired_test_rejects_equal_models_in_5_percent(images, graded):
         totals = np.bincount(owners, second - first, images)
         rejected += sign_flip_p_value(totals, flips=2000) < 0.05
     assert rejected / runs == pytest.approx(0.05, abs=0.015)
+
+
+def test_infinite_scores_have_a_mean_and_no_interval():
+    """|P| / |R| of an empty reference, for one."""
+    for scores in ([1.0, np.inf], [1.0, 2.0, np.inf, 3.0]):
+        found = estimate(scores, bounds=(0, np.inf))
+        assert (found.value, found.low, found.high) == (np.inf, None, None)
+    assert paired_difference([1.0, np.inf, 2.0], [1.0, 1.0, 2.0]).difference is None
+
+
+def test_one_image_of_an_unknown_range_has_no_interval():
+    assert estimate([0.3]).low is None
+    assert estimate([0.1, 0.2, 0.3], ["a"] * 3).high is None
+    assert paired_difference([0.1], [0.9]).low is None
+    assert estimate([0.3], bounds=(0, 1)).high > 0.9
+
+
+@pytest.mark.parametrize("power", [300, 160, -14, -160, -300])
+def test_the_size_of_scores_does_not_change_their_interval(power):
+    scores = np.array([1.0, 2.0, 3.0, 7.0])
+    usual, other = estimate(scores), estimate(scores * 10.0**power)
+    assert other.low / 10.0**power == pytest.approx(usual.low, rel=1e-6)
+    assert other.high / 10.0**power == pytest.approx(usual.high, rel=1e-6)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95, np.nan])
+def test_a_confidence_that_is_no_share_is_refused(confidence):
+    for ask in (estimate, lambda scores, **asked: paired_difference(scores, scores, **asked)):
+        with pytest.raises(ValueError, match="expected a share between 0 and 1"):
+            ask([0.0, 1.0], confidence=confidence)

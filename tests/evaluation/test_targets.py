@@ -66,3 +66,10 @@ def test_an_unknown_set_suggests_the_nearest():
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UsageError, match="no targets at"):
         load_targets(tmp_path / "none.toml")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_bytes(b"[targets]\nclosed = 0.5 # \xb4\n")
+    with pytest.raises(UsageError, match="not UTF-8: invalid start byte at byte 25"):
+        load_targets(file)

@@ -195,3 +195,48 @@ def test_freezing_all_but_the_language_tower_leaves_it_to_train(demo_model):
 )
 def test_every_weight_belongs_to_one_tower(name, tower):
     assert tower_of(name) == tower
+
+
+def with_other_picture_token(demo_model, folder, change):
+    """The demo model with changed tokens in `tokenizer.json`."""
+    shutil.copytree(demo_model, folder)
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text("utf-8"))
+    change(tokenizer)
+    file.write_text(json.dumps(tokenizer), "utf-8")
+    return folder
+
+
+def test_a_tokenizer_without_the_models_picture_token_is_refused_before_anything_is_loaded(
+    demo_model, tmp_path
+):
+    number = json.loads((demo_model / "config.json").read_text())["image_token_id"]
+
+    def left_out(tokenizer):
+        tokenizer["added_tokens"] = [one for one in tokenizer["added_tokens"] if one["id"] != number]
+
+    folder = with_other_picture_token(demo_model, tmp_path / "m", left_out)
+    with pytest.raises(UsageError, match=rf"no token {number} for a picture") as raised:
+        check_model(str(folder))
+    assert str(folder / "tokenizer.json") in raised.value.problem
+    assert f"--local-dir {folder}" in raised.value.hint
+
+
+@pytest.mark.parametrize("fault", ["other token", "template"])
+def test_a_tokenizer_that_writes_another_token_for_a_picture_is_refused(fault, demo_model, tmp_path):
+    def exchanged(tokenizer):
+        names = {"<|image_pad|>": "<|video_pad|>", "<|video_pad|>": "<|image_pad|>"}
+        for one in tokenizer["added_tokens"]:
+            one["content"] = names.get(one["content"], one["content"])
+        vocabulary = tokenizer["model"]["vocab"]
+        tokenizer["model"]["vocab"] = {names.get(word, word): number for word, number in vocabulary.items()}
+
+    folder = with_other_picture_token(
+        demo_model, tmp_path / "m", exchanged if fault == "other token" else lambda _: None
+    )
+    if fault == "template":
+        (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m['role'] }}{% endfor %}")
+    check_model(str(folder))  # its files alone do not tell
+    words = "for a picture, and its config" if fault == "other token" else "writes no token for a picture"
+    with pytest.raises(MedgrpoError, match=words):
+        load_model(str(folder))

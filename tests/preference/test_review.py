@@ -185,3 +185,20 @@ def test_no_spreadsheet_takes_the_name_of_a_pair_for_a_number():
     from medgrpo.preference.review import pair_key
 
     assert {pair_key(one)[0] for one in PAIRS.pairs} == {"p"}
+
+
+def test_a_sheet_gives_a_terminal_no_orders_and_comes_back(tmp_path):
+    texts = ("good \x1b]0;t\x07", "=bad\x1b[2J")
+    odd = Pair("row", Candidate("row", texts[0], 0.9, "s"), Candidate("row", texts[1], 0.1, "s"))
+    path = tmp_path / "sheet.csv"
+    export_review(path, [odd], {"row": ROWS["row 0"]})
+    written = path.read_text("utf-8-sig")
+    assert "\x1b" not in written
+    assert "\x07" not in written
+    first = next(csv.DictReader(written.splitlines()))
+    path.write_text(
+        written.rstrip("\r\n").removesuffix('""') + ('"a"' if "good" in first["a"] else '"b"') + "\n"
+    )
+    pairs, agreement = import_review(path, PairSet([odd]))
+    assert agreement == 1.0
+    assert pairs.pairs[0].chosen.text == texts[0]

@@ -395,3 +395,60 @@ def test_labels_keep_their_type_and_must_be_of_one():
         BoxMatches.of_boxes([one], [{**one, "labels": [1, 2]}])
     with pytest.raises(TypeError, match="predictions of picture 0 is a generator"):
         BoxMatches.of_boxes([{**one, "boxes": (box for box in [square(0)])}], [one])
+
+
+BOX = [[0, 0, 9, 9]]
+
+
+@pytest.mark.parametrize(
+    ("picture", "truth", "message"),
+    [
+        ({"labels": [None]}, {"labels": [None]}, "picture 0: a label is neither a number nor a text"),
+        ({"labels": [b"a"]}, {"labels": ["a"]}, "a label is neither"),  # bytes equal no text
+        ({"labels": [math.nan]}, {"labels": [math.nan]}, "a label is neither"),
+        ({"labels": [1]}, {}, "labels are given on one side only"),
+        ({"labels": [1], "scores": ["sure"]}, {"labels": [1]}, "scores of type <U4, expected numbers"),
+        ({"labels": [1]}, {"labels": [1], "iscrowd": ["0"]}, "iscrowd of type <U1"),  # not false, but a text
+        ({"labels": [1]}, {"labels": [1], "ignore": [math.nan]}, "ignore is NaN"),
+        ({"labels": [1]}, {"labels": [1], "boxes": [[0, 0, math.inf, 9]]}, "references of picture 0: box 0 is"),
+    ],
+)  # fmt: skip
+def test_what_no_box_can_have_is_refused_by_its_picture(picture, truth, message):
+    with pytest.raises(ValueError, match=message):
+        BoxMatches.of_boxes([{"boxes": BOX} | picture], [{"boxes": BOX} | truth])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"thresholds": [math.nan]}, "a threshold is nan"), ({"thresholds": [1.5]}, "a threshold is 1.5"),
+        ({"max_detections": (0,)}, "whole numbers from 1"), ({"max_detections": (-1,)}, "whole numbers from 1"),
+        ({"max_detections": (1.5,)}, "whole numbers from 1"),
+    ],
+)  # fmt: skip
+def test_what_no_evaluation_can_be_asked_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        BoxMatches.of_boxes([{"boxes": BOX}], [{"boxes": BOX}], **settings)
+
+
+def test_labels_in_an_array_of_objects_and_one_range_of_areas_are_taken():
+    objects = {"boxes": BOX, "labels": np.array(["mass"], dtype=object)}
+    found = BoxMatches.of_boxes(
+        [objects], [{"boxes": BOX, "labels": ["mass"]}], areas=("small",), max_detections=5
+    )
+    assert found.summary() == {"map_small": 1.0, "mar_small": 1.0}
+
+
+def test_marks_of_references_may_be_text():
+    """VOC's XML and CSV hold "0" and "1"."""
+
+    def counted(**marks):
+        found = BoxMatches.of_completions([written([])], [[{"box": BOX[0], **marks}]], use_labels=False)
+        return int(found.references().sum())
+
+    assert [counted(difficult=mark) for mark in ("0", "false", "", None, 0, False)] == [1] * 6
+    assert [counted(difficult=mark) for mark in ("1", "True", 1, True)] == [0] * 4
+    with pytest.raises(ValueError, match="row 0: iscrowd of a box is 'maybe'"):
+        counted(iscrowd="maybe")
+    with pytest.raises(ValueError, match=r"row 0: .* not finite"):
+        BoxMatches.of_completions([written([])], [[[0, 0, math.inf, 9]]])

@@ -145,6 +145,9 @@ def test_a_mask_of_16_384_pixels_a_side_is_measured():
         (lambda: masks.describe(BATCH, ["size"]), "no trait called 'size'"),
         (lambda: masks.dice(BATCH, OTHER, threshold=-1), "threshold is -1: expected a number ≥ 0"),
         (lambda: masks.hausdorff95(BATCH, OTHER, spacing=(0, 1)), "expected two lengths above 0"),
+        # Their squares are 0 and infinite: distances were 0 and NaN.
+        (lambda: masks.hausdorff95(BATCH, OTHER, spacing=(1e-170, 1)), "from 1e-100 to 1e100"),
+        (lambda: masks.hausdorff95(BATCH, OTHER, spacing=(1, 1e170)), "from 1e-100 to 1e100"),
         (lambda: masks.skeletonize(BATCH, out=np.zeros((5, 37, 71), bool)), "out is bool"),
     ],
 )

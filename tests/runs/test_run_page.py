@@ -27,6 +27,7 @@ def run(tmp_path):
     pictures.mkdir(parents=True)
     for i in range(40):
         Image.new("L", (56, 56), i * 6).save(pictures / f"{i}.png")
+    (pictures.parent / "dataset.json").write_text("{}")
     return writer
 
 
@@ -49,6 +50,30 @@ def test_the_page_has_curves_both_answers_and_pictures(run):
     assert "&lt;b&gt;39&lt;/b&gt;" in section  # what a model writes is text
     assert 'class="plot"' in page
     assert not re.search(r'src="(?!data:)', page)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../../../private.png",
+        "{}/private.png",
+        "images/link.png",
+        "images/../../../../private.png",
+        "a" * 5000,
+        "\0",
+    ],
+)
+def test_a_runs_page_shows_no_picture_from_elsewhere(run, tmp_path, name):
+    """A page is shared; a run of others names its pictures."""
+    Image.new("L", (56, 56), 200).save(tmp_path / "private.png")
+    (run.path / "demo" / "data" / "images" / "link.png").symlink_to(tmp_path / "private.png")
+    asked = [{**row, "images": [name.format(tmp_path)]} for row in rows(3)]
+    keep_answers(run.path, "before", asked, ["a", "b", "c"])
+    keep_answers(run.path, "after", asked, ["a", "b", "c"])
+    overlays = run.path / "overlays" / "step-000001"
+    overlays.mkdir(parents=True)
+    (overlays / "000000.png").symlink_to(tmp_path / "private.png")
+    assert 'src="data:image' not in write_run_page(run.path).read_text(encoding="utf-8")
 
 
 def test_a_run_stopped_before_its_end_shows_what_there_is(run):

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from medgrpo.config.presets import resolve_run
 from medgrpo.errors import MedgrpoError
 from medgrpo.runs.store import read_completions
+from medgrpo.training.before.agreement import difference, facts_of
 from medgrpo.training.before.failures import Failure, cause_of, write_down, written_down
 from medgrpo.training.before.machines import Machines
 from medgrpo.training.before.processes import CAUSE, Spec
@@ -47,6 +49,13 @@ def test_a_killed_process_is_named_and_not_those_that_lost_it():
     error = cause_of(failures, {2: -9, 0: 1}, processes=3, timeout_s=60)
     assert error.problem == "process 2 was killed (SIGKILL)"
     assert "memory" in error.hint
+
+
+def test_who_lost_the_others_is_no_bug():
+    lost = failure(0, "RuntimeError: [gloo/pair.cc:561] Connection closed by peer", of_others=True)
+    error = cause_of([lost], {0: 1}, processes=2, timeout_s=60)
+    assert error.problem.startswith("process 0 lost the others (RuntimeError: [gloo")
+    assert "logs of the others" in error.hint
 
 
 @pytest.mark.parametrize(
@@ -171,6 +180,30 @@ def test_a_machine_that_vanishes_is_noticed(tmp_path):
     assert cause(folders[0]) == "machine 1 is gone"
 
 
+def test_a_machine_whose_command_is_killed_says_so_to_the_others(tmp_path):
+    # Its processes were asked to save as by SIGTERM, killed half a minute later, and the machine counted as done.
+    folders, port = [tmp_path / "0", tmp_path / "1"], free_port()
+    waits = "import signal, time; signal.signal(15, lambda *_: 0); [time.sleep(1) for _ in range(100)]"
+    for folder in folders:
+        folder.mkdir()
+    first = launched(spec(folders[0], waits, nodes=2, node=0, port=port, local=1), folders[0])
+    second = spec(folders[1], waits, nodes=2, node=1, port=port, local=1)
+    second.write(folders[1] / "spec.json")
+    code = (
+        "import subprocess, sys; from medgrpo.training.before.processes import end_with_parent; "
+        "subprocess.Popen(sys.argv[1:], preexec_fn=end_with_parent()).wait()"
+    )
+    started = ["-m", "medgrpo.training.before.processes", str(folders[1] / "spec.json")]
+    command = subprocess.Popen([sys.executable, "-c", code, sys.executable, *started])
+    time.sleep(4)
+    command.kill()
+    command.wait()
+    began = time.monotonic()
+    assert first.wait(60) == 1
+    assert time.monotonic() - began < 25
+    assert cause(folders[0]) == "machine 1: the command that started the processes was killed"
+
+
 def test_a_machine_that_is_done_may_go(tmp_path):
     folders, port = [tmp_path / "0", tmp_path / "1"], free_port()
     code = "import os, time; time.sleep(3 if os.environ['NODE_RANK'] == '1' else 6)"
@@ -195,6 +228,50 @@ def test_who_only_knocks_at_the_port_is_no_machine():
             for _ in range(4):
                 assert machines.failed() is None
                 time.sleep(0.01)
+
+
+SAME = {"training.learning_rate": "1e-05", "version of medgrpo": "1", "launch.gpus": "1"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "facts", "said"),
+    [
+        ((0, 1), {"training.learning_rate": "0.001"}, "training.learning_rate is 1e-05 here and 0.001 on machine 1"),
+        ((0, 1), {"version of medgrpo": "2", "launch.gpus": "2"}, "launch.gpus is 1 here and 2 on machine 1"),
+        ((0, 1, 1), {}, "two machines were started with NODE_RANK=1"),
+        ((0, 0), {}, "NODE_RANK=0 too"),
+    ],
+    ids=["a rate", "a version", "a number twice", "two that are the first"],
+)  # fmt: skip
+def test_machines_that_do_not_start_the_same_run_say_so_at_once(nodes, facts, said, tmp_path):
+    port, made, began = free_port(), [], time.monotonic()
+    for place, node in enumerate(nodes):
+        (folder := tmp_path / str(place)).mkdir()
+        stated = {**SAME, **(facts if place else {})}
+        made.append(launched(spec(folder, "import time; time.sleep(100)", nodes=2, node=node, port=port, local=1, facts=stated), folder))  # fmt: skip
+        time.sleep(0 if node else 1)  # the first listens before the others come
+    if nodes == (0, 0):
+        assert made[1].wait(30) == 1
+        assert said in cause(tmp_path / "1")
+        made[0].terminate()
+        made[0].wait(60)
+        return
+    assert all(one.wait(60) == 1 for one in made)
+    assert time.monotonic() - began < 40
+    found = [cause(tmp_path / str(place)) for place in range(len(nodes))]
+    assert said in found[0]
+    assert found[1] == f"machine 0: {found[0]}"
+
+
+def test_what_lies_elsewhere_is_the_same_run_and_another_rate_is_not():
+    texts = ("data.path=/a/data", 'rewards.weights={"/a/b/mine.py:f" = 1.0}', "model.path=/a/model")
+    mine = facts_of(resolve_run(assignments=texts)[0].config, "h")
+    there = [text.replace("/a/", "/mnt/x/") for text in texts]
+    assert difference(mine, facts_of(resolve_run(assignments=there)[0].config, "h"), "machine 1") is None
+    other = facts_of(resolve_run(assignments=[*there, "training.beta=0.1"])[0].config, "g")
+    assert "hash of the data is h here and g on machine 1; training.beta" in difference(
+        mine, other, "machine 1"
+    )
 
 
 # ------------------------------------------------------------------------------------------ a real run

@@ -17,6 +17,7 @@ from medgrpo.training.before.launch import (
     check_numbers,
     deepspeed_file,
     machine_number,
+    meeting_place,
     needs_launch,
     use_one_gpu,
 )
@@ -64,6 +65,23 @@ def test_one_machine_is_the_first_whatever_number_a_scheduler_gives_it():
     assert machine_number(LaunchConfig(gpus=2), slurm) == 0
     assert machine_number(LaunchConfig(gpus=2, nodes=4), slurm) == 3
     assert machine_number(LaunchConfig(nodes=4), {**slurm, "NODE_RANK": "1"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"NODE_RANK": "2"}, "NODE_RANK is '2'"),
+        ({"SLURM_NODEID": "x"}, "SLURM_NODEID is 'x'"),
+        ({"NODE_RANK": "-1"}, "NODE_RANK is '-1'"),
+        ({"MASTER_PORT": "http"}, "MASTER_PORT is 'http'"),
+        ({"MASTER_PORT": "65535"}, "MASTER_PORT is '65535'"),
+    ],
+)
+def test_a_number_of_a_machine_or_a_port_that_is_none_is_named(variables, named):
+    environment = {"MASTER_ADDR": "first", **variables}
+    of = meeting_place if "MASTER_PORT" in variables else machine_number
+    with pytest.raises(UsageError, match=named):
+        of(LaunchConfig(nodes=2), environment)
 
 
 def test_two_machines_without_an_address_are_refused():

@@ -6,14 +6,25 @@ import sys
 from dataclasses import replace
 from statistics import median
 
+import numpy as np
 import pytest
 
 from medgrpo.config.presets import resolve_run
+from medgrpo.config.sections import CurriculumConfig
 from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
 from medgrpo.estimate.facts import Facts, situation_of
 from medgrpo.estimate.time import phases
 from medgrpo.models.demo import build_demo_model
-from medgrpo.training.probe import LEAST_BATCHES, MOST_BATCHES, Batch, factors, measured_batches
+from medgrpo.training.before.curriculum import Curriculum
+from medgrpo.training.probe import (
+    LEAST_BATCHES,
+    MOST_BATCHES,
+    Batch,
+    factors,
+    largest_first,
+    measured_batches,
+    prompt_tokens,
+)
 
 
 def _work(*settings, size=512):
@@ -108,3 +119,28 @@ def test_a_probe_without_a_model_says_what_it_needs(tmp_path):
     )
     assert done.returncode == 2
     assert "--model MODEL --data DATASET" in done.stderr
+
+
+def test_the_first_batch_is_of_the_largest_rows_and_the_others_are_drawn_of_all():
+    settings = CurriculumConfig.model_validate(largest_first(9))
+    tokens = np.array([16.0] * 30 + [64.0] * 4 + [36.0] * 6)
+    order = Curriculum(-tokens, settings, seed=3, chunk=4, chunks=9).order(0)
+    assert sorted(order[:4]) == [30, 31, 32, 33]
+    assert {0 <= row < 30 for row in order[4:]} == {True, False}
+    assert len(set(order[:36])) > 30  # nearly each row once before any comes again
+
+
+@pytest.mark.parametrize(("method", "sequences"), [("sft", 1), ("dpo", 2), ("grpo", 8)])
+def test_the_log_says_how_long_the_prompts_of_a_batch_were(method, sequences):
+    work = _work(f"training.method={method}", "training.prompts_per_step=4", "rollout.num_generations=8")
+    count, batches, lengths = 0, [], (500, 210, 333)
+    for number, length in enumerate(lengths):
+        answer = 90 + number if method == "grpo" else 0
+        count += 4 * sequences * (length + answer)
+        batches.append(
+            Batch(
+                [{"num_tokens": count, "completions/mean_length": answer or None}, {"s_per_prompt": 1.0}], 4
+            )
+        )
+    assert prompt_tokens(batches, work) == pytest.approx(lengths)
+    assert prompt_tokens([Batch([{"s_per_prompt": 1.0}], 4)], work) is None

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +49,8 @@ class Tried:
         return "shows where reading it failed" in self.said
 
 
-def all_plants(url: str, kind: str = "") -> list[tuple[str, Make]]:
-    """All of them, or those of a kind: settings, sources, …"""
+def all_plants(url: str, kind: str = "", without: Sequence[str] = ()) -> list[tuple[str, Make]]:
+    """All of them, or those of a kind: settings, sources, …; without those of some modules."""
     kinds = (
         settings.settings,
         files.sources,
@@ -64,8 +64,11 @@ def all_plants(url: str, kind: str = "") -> list[tuple[str, Make]]:
         *doors.ALL,
         *pages.ALL,
     )
+    modules = [plants.__module__.rpartition(".")[2] for plants in kinds]
     named = [
-        plants for plants in kinds if kind in ("", plants.__name__, plants.__module__.rpartition(".")[2])
+        plants
+        for plants, module in zip(kinds, modules, strict=True)
+        if kind in ("", plants.__name__, module) and module not in without
     ]
     found = [one for plants in named for one in plants()]
     return found + (list(servers.servers(url)) if kind in ("", "servers") else [])
@@ -233,6 +236,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="")
     parser.add_argument("--kind", default="", help="settings, sources, datasets, pictures, logs, models, …")
+    parser.add_argument("--without", action="append", default=[], help="a module of tests.unforeseen")
     parser.add_argument("--seed", type=int, help="in an order by chance")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin none after so long")
     parser.add_argument("--said", action="store_true", help="print what each said")
@@ -252,7 +256,7 @@ def main() -> int:
         whole = made(folder / "whole")
         server = servers.Server()
         try:
-            plants = all_plants(server.url, options.kind)
+            plants = all_plants(server.url, options.kind, options.without)
             if options.seed is not None:
                 random.Random(options.seed).shuffle(plants)
             chosen = [one for one in plants if options.only in one[0]][options.first :: options.every]

@@ -308,7 +308,7 @@ def _record(data: bytes, length: int | None = None) -> bytes:
     return size + struct.pack("<I", masked_crc32c(size)) + data + struct.pack("<I", masked_crc32c(data))
 
 
-def _events(kind: str) -> bytes:
+def event_file(kind: str) -> bytes:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -363,7 +363,7 @@ def packed() -> Plants:
     for number, what in enumerate(EVENTS):
 
         def events(a: Artefacts, what: str = what, number: int = number) -> tuple[str, ...]:
-            file = put(a.folder / "tb" / "events.out.tfevents.1.x", _events(what))
+            file = put(a.folder / "tb" / "events.out.tfevents.1.x", event_file(what))
             place = str(a.folder / "tb") if number % 2 else file
             return (("health", place), ("compare", place, "--html", "--output", str(a.folder / "page")))[
                 number % 2

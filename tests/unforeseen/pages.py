@@ -62,17 +62,17 @@ def _of_markdown(text: str) -> str | None:
 
 
 def _of_table(text: str) -> str | None:
+    """A formula; in a sheet for people also orders to a terminal. What `score` writes is data, and keeps every character."""
+    orders = ("\x1b",) if text.startswith(('"key"', '"pair"')) else ()
     csv.field_size_limit(10**9)
     for row in csv.reader(io.StringIO(text)):
-        if any(
-            cell.lstrip().startswith(("=planted", "\x1b")) or cell.startswith(("=", "\t=")) for cell in row
-        ):
+        if any(cell.startswith(("=", "\t=", *orders)) for cell in row):
             return f"{row}"[:200]
     return None
 
 
 LOOKS: dict[str, Callable[[str], str | None]] = {
-    ".html": _of_page, ".md": _of_markdown, ".csv": _of_table, ".txt": lambda text: "\x1b" if "\x1b" in text else None,
+    ".html": _of_page, ".md": _of_markdown, ".csv": _of_table,  ".txt": lambda text: "\x1b" if "\x1b" in text else None,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from medgrpo.figures import direction
 from medgrpo.pages.markup import label, number, quoted, table, text
 from medgrpo.pages.palette import swatch
 from medgrpo.pages.pictures import thumbnail
-from medgrpo.pictures import opened_picture
+from medgrpo.pictures import opened_picture, within
 from medgrpo.runs.answers import Answer, Difference, ModelScore, SideBySide
 from medgrpo.runs.before_after import Answered
 from medgrpo.runs.stories import Sampled, Story
@@ -251,10 +251,11 @@ PICTURE_PX = 112
 
 def _picture(place: Path | None, image: str) -> str:
     """The picture, small; nothing where it is not there."""
-    if place is None or not image or not (place / image).is_file():
+    file = within(place, image) if place is not None and image else None
+    if file is None:
         return ""
     try:
-        with opened_picture(place / image) as opened:
+        with opened_picture(file) as opened:
             return thumbnail(opened, PICTURE_PX, alt=image)
     except (MedgrpoError, OSError, ImportError, ValueError):
         return ""

@@ -10,7 +10,7 @@ from medgrpo.errors import MedgrpoError
 from medgrpo.pages.markup import label, table, text
 from medgrpo.pages.palette import swatch
 from medgrpo.pages.pictures import thumbnail
-from medgrpo.pictures import opened_picture
+from medgrpo.pictures import opened_picture, within
 
 PICTURES = 4
 """Pictures shown of a run."""
@@ -26,7 +26,7 @@ def overlays_of(folder: Path) -> dict[int, dict[str, Path]]:
     found = {}
     for inner in sorted((folder / "overlays").glob("step-*")):
         step = _STEP.fullmatch(inner.name)
-        files = {file.stem: file for file in sorted(inner.glob("*.png"))}
+        files = {file.stem: file for file in sorted(inner.glob("*.png")) if within(folder, file)}
         if step and files:
             found[int(step[1])] = files
     return found

@@ -179,14 +179,14 @@ def _kept(comparison: Comparison) -> list[tuple[int, str, list[Answered]]]:
 
 
 def _picture_folders(comparison: Comparison) -> dict[int, Path]:
-    """Place of a run -> the dataset that it trained on, where that is still there."""
+    """Place of a run -> the prepared dataset that it trained on, where that is still there."""
     found = {}
     for index, run in enumerate(comparison.runs):
         data = run.record.config.get("data")
         path = data.get("path") if isinstance(data, dict) else None
         folder = run.record.folder
         place = Path(str(path)) if path else folder and folder / "demo" / "data"
-        if place and place.is_dir():
+        if place and (place / "dataset.json").is_file():
             found[index] = place
     return found
 

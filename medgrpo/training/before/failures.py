@@ -114,9 +114,20 @@ def cause_of(
     if silent is not None and not any(one.process == silent[0] for one in failures):
         return _error(f"process {silent[0]} ended with code {silent[1]}", None, "its log says more", 1)
     if failures:
-        first = failures[0]
-        return _error(f"process {first.process}: {first.problem}", first.expected, first.hint, first.code)
+        return _of_first(failures[0])
     return _error("the run ended", None, None, 1)
+
+
+def _of_first(first: Failure) -> MedgrpoError:
+    """Where nothing tells which process was the cause."""
+    if not first.is_of_others:
+        return _error(f"process {first.process}: {first.problem}", first.expected, first.hint, first.code)
+    return _error(
+        f"process {first.process} lost the others ({first.problem.split(' This is ')[0][:200]})",
+        "all processes there until the end",
+        "the logs of the others say why they ended; where a machine is gone it says nothing",
+        1,
+    )
 
 
 def _killed(process: int, number: int) -> tuple[str, str | None, str]:

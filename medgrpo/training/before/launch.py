@@ -23,6 +23,7 @@ CHILD = "MEDGRPO_LAUNCHED"
 STOP_FILE = "MEDGRPO_STOP_FILE"
 """Names the file whose presence asks the processes to save and end."""
 PORT = 29_500
+LAST_PORT = 65_535
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What every launcher sets in each of its processes."""
 MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
@@ -205,11 +206,16 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
     return config
 
 
-def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> tuple[MedgrpoError | None, int | None]:
+def relaunch(
+    arguments: Sequence[str], launch: LaunchConfig, facts: dict[str, str] | None = None
+) -> tuple[MedgrpoError | None, int | None]:
     """Run `medgrpo ARGUMENTS` in every process; why it failed, and the signal that asked it to stop.
 
     CTRL-C and SIGTERM do not reach the processes, which read the request from a file at the end of their step. A second
     CTRL-C ends all at once.
+
+    Args:
+        facts: what all machines must have in common (`agreement.facts_of`).
     """
     import json
 
@@ -231,6 +237,7 @@ def relaunch(arguments: Sequence[str], launch: LaunchConfig) -> tuple[MedgrpoErr
             config=config,
             timeout_s=launch.timeout_s,
             folder=folder,
+            facts=facts or {},
         )
         spec.write(Path(folder) / "spec.json")
         stop_file = Path(folder) / "stop"
@@ -273,10 +280,22 @@ def _why(code: int, said: dict[str, Any] | None) -> MedgrpoError | None:
 
 
 def machine_number(launch: LaunchConfig, environment: Mapping[str, str]) -> int:
-    """Of this machine among those of the run; 0 where there is one, whatever a scheduler says of its own job."""
+    """Of this machine among those of the run; 0 where there is one, whatever a scheduler says of its own job.
+
+    Raises:
+        UsageError: the variable that says it is no such number.
+    """
     if launch.nodes == 1:
         return 0
-    return int(environment.get("NODE_RANK", environment.get("SLURM_NODEID", "0")))
+    name = "NODE_RANK" if "NODE_RANK" in environment else "SLURM_NODEID"
+    said = environment.get(name, "0")
+    if not said.isdecimal() or int(said) >= launch.nodes:
+        raise UsageError(
+            f"the variable {name} is {said!r:.40}",
+            expected=f"the number of this machine, from 0 to {launch.nodes - 1}, another on each",
+            hint="MASTER_ADDR=host NODE_RANK=0 medgrpo train --nodes 2 …, the same on each with its NODE_RANK",
+        )
+    return int(said)
 
 
 def meeting_place(launch: LaunchConfig, environment: Mapping[str, str]) -> tuple[str, int]:
@@ -294,7 +313,14 @@ def meeting_place(launch: LaunchConfig, environment: Mapping[str, str]) -> tuple
             "--nodes needs the address of the first machine",
             hint="MASTER_ADDR=host NODE_RANK=0 medgrpo train --nodes 2 …, the same on each with its NODE_RANK",
         )
-    return environment["MASTER_ADDR"], int(environment.get("MASTER_PORT", PORT))
+    said = environment.get("MASTER_PORT", str(PORT))
+    if not said.isdecimal() or not 0 < int(said) < LAST_PORT:
+        raise UsageError(
+            f"the variable MASTER_PORT is {said!r:.40}",
+            expected=f"a number from 1 to {LAST_PORT - 1}: the processes meet there, the launchers at the port after it",
+            hint=f"MASTER_PORT={PORT}",
+        )
+    return environment["MASTER_ADDR"], int(said)
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,15 +1,19 @@
-"""What the launchers of several machines tell each other: that one failed, is gone, or is done.
+"""What the launchers of several machines tell each other: what they start, that one failed, is gone, or is done.
 
 Without it the processes of the other machines wait for those of the failed one until torch's timeout.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import selectors
 import socket
 import time
+from collections.abc import Mapping
 from typing import Any
+
+from medgrpo.training.before.agreement import HINT, difference
 
 CONNECT_S = 60.0
 """How long a machine tries to reach the first one's launcher; machines of a job start at different times."""
@@ -26,11 +30,18 @@ class Machines:
         count: of the machines.
         address: of the first.
         port: that its launcher listens on.
+        facts: what all of them must have in common (`agreement.py`).
     """
 
-    def __init__(self, number: int, count: int, address: str, port: int) -> None:
+    hint = "what went wrong is said there"
+    """What to do about what `failed` says."""
+
+    def __init__(
+        self, number: int, count: int, address: str, port: int, facts: Mapping[str, str] | None = None
+    ) -> None:
         self._number, self._count = number, count
         self._address = (address, port)
+        self._facts = dict(facts or {})
         self._events = selectors.DefaultSelector()
         self._peers: dict[socket.socket, dict[str, Any]] = {}
         self._listener: socket.socket | None = None
@@ -43,8 +54,16 @@ class Machines:
                 self._listener = socket.create_server(self._address)
                 self._listener.setblocking(False)
                 self._events.register(self._listener, selectors.EVENT_READ)
-            except OSError:
+            except OSError as error:
                 self._listener = None
+                if error.errno == errno.EADDRINUSE:
+                    self._problem = (
+                        f"the port {self._address[1]} of {self._address[0]}, at which the machines meet, is taken: by another "
+                        "run, or by a machine that was started with NODE_RANK=0 too"
+                    )
+                    self.hint = (
+                        "give each machine a NODE_RANK of its own; another run needs another MASTER_PORT"
+                    )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,7 +101,7 @@ class Machines:
         except OSError:
             return
         self._add(peer, machine=0)
-        self._send({"machine": self._number})
+        self._send({"machine": self._number, "facts": self._facts})
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -123,12 +142,26 @@ class Machines:
         if state["machine"] is None:
             if said.get("machine") not in range(1, self._count):
                 return
+            is_twice = any(one["machine"] == said["machine"] for one in self._peers.values())
             state["machine"] = said["machine"]
+            self._compare(said, is_twice=is_twice)
         state["is_done"] |= bool(said.get("done"))
         if "problem" in said and self._problem is None:
             self._problem = f"machine {said.get('machine')}: {str(said['problem'])[:500]}"
             if self._number == 0:
                 self._send(said)
+
+    def _compare(self, said: dict[str, Any], *, is_twice: bool) -> None:
+        """What a machine says when it comes; where it is not as here, all of them hear why."""
+        number, facts = said["machine"], said.get("facts")
+        theirs = {str(key): str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}
+        problem = difference(self._facts, theirs, f"machine {number}") if theirs and self._facts else None
+        if is_twice:
+            problem = f"two machines were started with NODE_RANK={number}"
+        if problem is not None and self._problem is None:
+            self._problem = problem
+            self.hint = "give each machine a NODE_RANK of its own, from 0 on" if is_twice else HINT
+            self._send({"machine": self._number, "problem": problem})
 
     def _send(self, said: dict[str, Any]) -> None:
         for peer in self._peers:

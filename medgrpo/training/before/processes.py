@@ -15,10 +15,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medgrpo.errors import MedgrpoError
 from medgrpo.training.before.failures import FOLDER, cause_of, written_down
 from medgrpo.training.before.machines import Machines
 
@@ -49,6 +50,8 @@ class Spec:
     timeout_s: int
     folder: str
     """Where the processes leave why they failed."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """What all machines must have in common."""
 
     @classmethod
     def read(cls, path: Path) -> Spec:
@@ -75,6 +78,8 @@ class Processes:
         self._codes: dict[int, int] = {}
         self._end_at: float | None = None
         self._is_asked = False
+        self._parent = os.getppid()
+        self._own_problem: str | None = None
 
     def run(self) -> int:
         """Until all have ended; the exit code."""
@@ -82,10 +87,10 @@ class Processes:
         environment = kind_of_run(spec.config, spec.command) if spec.config else dict(os.environ)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._ask)
-        with Machines(spec.node, spec.nodes, spec.address, spec.port + 1) as others:
-            for local in range(spec.local):
+        with Machines(spec.node, spec.nodes, spec.address, spec.port + 1, spec.facts) as others:
+            problem = others.failed()
+            for local in range(0 if problem else spec.local):
                 self._start(local, environment)
-            problem = None
             while self._going:
                 time.sleep(LOOK_EVERY_S)
                 self._look()
@@ -95,8 +100,11 @@ class Processes:
                 if self._end_at is not None and time.monotonic() > self._end_at:
                     self._kill()
             failed = [code for code in self._codes.values() if code]
+            if self._own_problem is not None:
+                others.tell(self._own_problem)
+                return self._leave(MedgrpoError(self._own_problem))
             if failed or problem:
-                return self._say(problem, others)
+                return self._say(problem or self._said_by(others), others)
             others.done()
         return 0
 
@@ -134,8 +142,21 @@ class Processes:
                 if not (self._end_at is not None and code in (-signal.SIGTERM, -signal.SIGKILL)):
                     self._codes[rank] = code
 
+    def _said_by(self, others: Machines) -> str | None:
+        """What another machine failed of, where the processes here only lost those of it: its launcher says so a moment later."""
+        until = time.monotonic() + 2 * GRACE_S
+        is_of_here = any(not one.is_of_others for one in written_down(Path(self._spec.folder)))
+        while self._spec.nodes > 1 and not is_of_here and time.monotonic() < until:
+            if (problem := others.failed()) is not None:
+                return problem
+            time.sleep(LOOK_EVERY_S)
+        return None
+
     def _kill(self) -> None:
         """End those that are left; a process in a collective of torch hears no SIGTERM."""
+        if self._is_asked and self._own_problem is None:
+            still = ", ".join(map(str, sorted(self._going)))
+            self._own_problem = f"process {still} had not ended {SAVE_S:g} s after it was asked to"
         for process in self._going.values():
             process.kill()
         for process in self._going.values():
@@ -143,8 +164,10 @@ class Processes:
         self._going.clear()
 
     def _ask(self, number: int, _: Any) -> None:
-        """Pass a signal on, once; the processes save and end."""
-        if not self._is_asked:
+        """Pass a signal on, once; the processes save and end. Where it says that the command was killed they end at once."""
+        if os.getppid() != self._parent:
+            self._own_problem, self._end_at = "the command that started the processes was killed", 0.0
+        elif not self._is_asked:
             self._is_asked, self._end_at = True, time.monotonic() + SAVE_S
             for process in self._going.values():
                 process.send_signal(number)
@@ -153,9 +176,7 @@ class Processes:
         spec = self._spec
         folder = Path(spec.folder)
         if problem is not None and not any(not one.is_of_others for one in written_down(folder)):
-            from medgrpo.errors import MedgrpoError
-
-            error = MedgrpoError(problem, hint="what went wrong is said there")
+            error = MedgrpoError(problem, hint=others.hint)
         else:
             error = cause_of(
                 written_down(folder),
@@ -164,8 +185,14 @@ class Processes:
                 timeout_s=spec.timeout_s,
             )
             others.tell(error.problem)
+        return self._leave(error)
+
+    def _leave(self, error: MedgrpoError) -> int:
+        """The error to the one who asked; its exit code."""
         said = {"problem": error.problem, "expected": error.expected, "hint": error.hint}
-        (folder / CAUSE).write_text(json.dumps({**said, "code": error.exit_code}), encoding="utf-8")
+        (Path(self._spec.folder) / CAUSE).write_text(
+            json.dumps({**said, "code": error.exit_code}), encoding="utf-8"
+        )
         return error.exit_code
 
 

@@ -6,13 +6,15 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from medgrpo.errors import MedgrpoError
+from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.training.before.agreement import HINT, difference, facts_of
 from medgrpo.training.before.launch import CHILD, is_child
+from medgrpo.training.run.context import gathered
 
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-    from medgrpo.config.sections import LaunchConfig
+    from medgrpo.config.sections import LaunchConfig, RunConfig
     from medgrpo.training.watch.reporter import Reporter
 
 
@@ -46,3 +48,16 @@ def met(launch: LaunchConfig, reporter: Reporter) -> PartialState:
             hint="unset RANK WORLD_SIZE LOCAL_RANK, where this process was to train alone; else look why the others did not "
             "start, or cannot reach that address",
         ) from error
+
+
+def agree(config: RunConfig, data_hash: str | None) -> None:
+    """Hold what the processes were started with against the first one's; launchers of ours did so before, where they could meet.
+
+    Raises:
+        UsageError: in all of them, where one differs.
+    """
+    found = gathered(facts_of(config, data_hash))
+    words = (difference(found[0], theirs, f"process {number}") for number, theirs in enumerate(found))
+    problem = next(filter(None, words), None)
+    if problem is not None:
+        raise UsageError(problem, hint=HINT)

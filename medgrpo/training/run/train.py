@@ -24,7 +24,7 @@ from medgrpo.training.before.preflight import Preflight, preflight
 from medgrpo.training.run.checkpoints import adopt, is_complete, record_of
 from medgrpo.training.run.context import StopRequest, gathered
 from medgrpo.training.run.environment import record_environment
-from medgrpo.training.run.meeting import met
+from medgrpo.training.run.meeting import agree, met
 from medgrpo.training.run.outcome import TrainResult, peak_memory_gib, result_of
 from medgrpo.training.run.resume import ResumePoint, check_same_data
 from medgrpo.training.run.smaller_passes import run_stage_that_fits
@@ -70,6 +70,7 @@ def train(
     checks = checks or preflight(config)
     config = with_absolute_places(config)
     process = met(config.launch, reporter)
+    agree(config, None if checks.dataset is None else checks.dataset.hash)
     # What the first process found: another machine looks a moment later, when the run is there already.
     path, resume = gathered((resume.run if resume else (output or Path("runs") / name), resume))[0]
     writer = _open_writer(config, name, path, resume, logs, preset, is_main_process=process.is_main_process)

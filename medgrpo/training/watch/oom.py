@@ -14,7 +14,7 @@ from medgrpo.system import is_full_disk
 
 @contextmanager
 def memory_and_disk_in_words(config: RunConfig) -> Iterator[None]:
-    """Turn an out-of-memory error of torch, a full disk, or a tokenizer without the picture's token into a MedgrpoError with what to change."""
+    """Turn an out-of-memory error of torch, or a full disk, into a MedgrpoError with what to change."""
     try:
         yield
     except MedgrpoError:
@@ -30,12 +30,6 @@ def memory_and_disk_in_words(config: RunConfig) -> Iterator[None]:
                 f"out of GPU memory: {str(error).splitlines()[0]}",
                 expected="a step that fits",
                 hint="in this order: " + "; ".join(memory_advice(config)),
-            ) from error
-        if isinstance(error, ValueError) and "image tokens do not match" in str(error):
-            raise MedgrpoError(
-                f"the tokenizer of {config.model.path} writes no token for a picture that the model knows: {error}",
-                expected="a model with the tokenizer and the processor that it was trained with",
-                hint="fetch or save tokenizer.json, tokenizer_config.json and preprocessor_config.json again",
             ) from error
         raise
 

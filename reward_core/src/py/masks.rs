@@ -196,12 +196,13 @@ fn measure_masks<'py>(
         })
         .collect::<PyResult<Vec<_>>>()?;
     let spacing = <[f64; 2]>::from(spacing);
-    if spacing
+    // Beyond these their squares leave the range of floats.
+    if !spacing
         .iter()
-        .any(|&length| !length.is_finite() || length <= 0.0)
+        .all(|length| (1e-100..=1e100).contains(length))
     {
         return Err(PyValueError::new_err(format!(
-            "spacing is {spacing:?}: expected two lengths above 0"
+            "spacing is {spacing:?}: expected two lengths above 0, from 1e-100 to 1e100"
         )));
     }
     let predictions = predictions.planes(threshold)?;

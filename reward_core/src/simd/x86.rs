@@ -5,6 +5,9 @@
 #![allow(clippy::cast_sign_loss)] // masks of lanes are bits, not numbers
 #![allow(clippy::wildcard_imports)] // intrinsics
 
+use std::arch::x86_64::{__cpuid, _mm_prefetch, _MM_HINT_T0, _MM_HINT_T1};
+use std::sync::OnceLock;
+
 /// Every loop, compiled with the instructions of an instruction set; its module has `nonzero`, `above`,
 /// `above_f32`, `above_f64`, `within_u16`, `spread` and `Hands`.
 macro_rules! loops {
@@ -13,9 +16,14 @@ macro_rules! loops {
         $(#[$features])?
         pub fn pack_u8(view: &ArrayView2<'_, u8>, threshold: u8, out: &mut Strips) {
             if threshold == 0 {
-                pack_rows(view, out, |bytes| nonzero(bytes));
+                pack_rows(view, out, |bytes| nonzero(bytes), |bytes| none_above(bytes, 0));
             } else {
-                pack_rows(view, out, |bytes| above(bytes, threshold));
+                pack_rows(
+                    view,
+                    out,
+                    |bytes| above(bytes, threshold),
+                    |bytes| none_above(bytes, threshold),
+                );
             }
         }
 
@@ -96,43 +104,58 @@ macro_rules! loops {
         /// Packs floats above a threshold into bits.
         $(#[$features])?
         pub fn pack_f32(view: &ArrayView2<'_, f32>, threshold: f32, out: &mut Strips) {
-            pack_rows(view, out, |values| above_f32(values, threshold));
+            pack_rows(
+                view,
+                out,
+                |values| above_f32(values, threshold),
+                |values| none_where(values, |v| v > threshold),
+            );
         }
 
         /// Packs floats above a threshold into bits.
         $(#[$features])?
         pub fn pack_f64(view: &ArrayView2<'_, f64>, threshold: f64, out: &mut Strips) {
-            pack_rows(view, out, |values| above_f64(values, threshold));
+            pack_rows(
+                view,
+                out,
+                |values| above_f64(values, threshold),
+                |values| none_where(values, |v| v > threshold),
+            );
         }
 
         /// Packs numbers from `first` on, `span` more at most, into bits.
         $(#[$features])?
         pub fn pack_u16(view: &ArrayView2<'_, u16>, first: u16, span: u16, out: &mut Strips) {
-            pack_rows(view, out, |values| within_u16(values, first, span));
+            pack_rows(
+                view,
+                out,
+                |values| within_u16(values, first, span),
+                |values| none_where(values, |v| v.wrapping_sub(first) <= span),
+            );
         }
 
         /// Foreground of a, of b, and of both.
         $(#[$features])?
         pub fn overlap_f32(a: &[f32], b: &[f32], thresholds: [f32; 2]) -> [u64; 3] {
             let [above_a, above_b] = thresholds;
-            overlap_rows(a, b, |x| above_f32(x, above_a), |x| above_f32(x, above_b))
+            overlap_lanes::<f32, u32>(a, b, |x| x > above_a, |x| x > above_b)
         }
 
         /// Foreground of a, of b, and of both.
         $(#[$features])?
         pub fn overlap_f64(a: &[f64], b: &[f64], thresholds: [f64; 2]) -> [u64; 3] {
             let [above_a, above_b] = thresholds;
-            overlap_rows(a, b, |x| above_f64(x, above_a), |x| above_f64(x, above_b))
+            overlap_lanes::<f64, u64>(a, b, |x| x > above_a, |x| x > above_b)
         }
 
         /// Numbers from `first` on, `span` more at most, of a, of b, and of both.
         $(#[$features])?
         pub fn overlap_u16(a: &[u16], b: &[u16], first: [u16; 2], span: [u16; 2]) -> [u64; 3] {
-            overlap_rows(
+            overlap_lanes::<u16, u16>(
                 a,
                 b,
-                |x| within_u16(x, first[0], span[0]),
-                |x| within_u16(x, first[1], span[1]),
+                |x| x.wrapping_sub(first[0]) <= span[0],
+                |x| x.wrapping_sub(first[1]) <= span[1],
             )
         }
 
@@ -142,6 +165,37 @@ macro_rules! loops {
             strips::transpose_body(from, to);
         }
     };
+}
+
+/// Whether this is a processor of Intel.
+pub fn is_intel() -> bool {
+    static INTEL: OnceLock<bool> = OnceLock::new();
+    *INTEL.get_or_init(|| {
+        // Leaf 0 holds the vendor's name in three registers.
+        let vendor = __cpuid(0);
+        [vendor.ebx, vendor.edx, vendor.ecx]
+            .map(u32::to_le_bytes)
+            .concat()
+            == b"GenuineIntel"
+    })
+}
+
+/// Asks for what lies some rows behind these values; farther where there is little else to do.
+#[inline(always)]
+pub fn ask_ahead<T>(values: &[T], is_blank: bool) {
+    let start = values.as_ptr().cast::<i8>();
+    for line in (0..size_of_val(values)).step_by(64) {
+        let at = start.wrapping_add(line);
+        // SAFETY: SSE is part of x86-64; a prefetch reads nothing that the program sees, and may ask for any address.
+        unsafe {
+            if is_blank {
+                _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(16_384));
+                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(1024));
+            } else {
+                _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(4096));
+            }
+        }
+    }
 }
 
 /// A bit for each of 64 values, from the bits of `N` at a time.
@@ -156,7 +210,9 @@ fn word_of<T, const N: usize>(values: &[T; 64], bits: impl Fn(&[T; N]) -> u64) -
 
 /// Every x86-64 processor.
 pub mod sse2 {
-    use super::super::{overlap_rows, pack_rows, unpack_rows};
+    use super::super::{
+        none_above, none_where, overlap_lanes, overlap_rows, pack_rows, unpack_rows,
+    };
     use super::word_of;
     use crate::boxes::assignment;
     use crate::strips::{self, Strips};
@@ -254,7 +310,9 @@ pub mod sse2 {
 
 /// Haswell, Zen and later.
 pub mod avx2 {
-    use super::super::{overlap_rows, pack_rows, unpack_rows};
+    use super::super::{
+        none_above, none_where, overlap_lanes, overlap_rows, pack_rows, unpack_rows,
+    };
     use super::word_of;
     use crate::boxes::assignment;
     use crate::strips::{self, Strips};
@@ -481,7 +539,9 @@ pub mod avx2 {
 
 /// Ice Lake, Zen 4 and later.
 pub mod avx512 {
-    use super::super::{overlap_rows, pack_rows, unpack_rows};
+    use super::super::{
+        none_above, none_where, overlap_lanes, overlap_rows, pack_rows, unpack_rows,
+    };
     use super::word_of;
     use crate::boxes::assignment;
     use crate::strips::{self, Strips};
@@ -573,7 +633,6 @@ pub mod avx512 {
 
     impl thinning::Hands for Hands {
         type Rows = u64;
-        const FOLDS_THREE: bool = true;
 
         #[inline(always)]
         fn nonzero(bytes: &[u8; 64]) -> u64 {
