@@ -242,6 +242,7 @@ impl Prompt {
             answer.retract_at_no();
             if let Some(question) = self.question.as_deref() {
                 answer.settle_course(question);
+                answer.settle_presentation(question, self.kinds);
             }
         }
         if has_parts && self.kinds.has(Category::Finding) && answer.hints.has(Hints::LIKELIEST) {
@@ -431,6 +432,14 @@ fn asks_false(question: &Question) -> bool {
 
 /// The answer with the initials of the question's words spelt out ("ER" where the estrogen receptor is asked about).
 fn spell_acronyms(question: &Question, answer: &str) -> Option<String> {
+    let wide = |c: char| matches!(c, '\u{ff01}'..='\u{ff5e}');
+    let narrow = |c: char| match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
+        other => other,
+    };
+    let has_wide = !answer.is_ascii() && answer.contains(wide);
+    let plain: Option<String> = has_wide.then(|| answer.chars().map(narrow).collect());
+    let answer = plain.as_deref().unwrap_or(answer);
     let has_capitals = answer
         .as_bytes()
         .windows(2)
@@ -602,17 +611,18 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
     if open > 0 && hedged_clauses(answer) > open + 1 {
         return Some(Rule::Hedged);
     }
-    for token in &answer.tokens {
+    for (index, token) in answer.tokens.iter().enumerate() {
         if !matches!(token.role, Role::Hedge | Role::Refusal) || is_shared(token) {
             continue;
         }
-        if question
-            .is_some_and(|q| q.proposition.is_modal && q.is_polar && grants(answer, token, q))
-        {
+        if question.is_some_and(|q| q.is_polar && asks_possibility(q) && grants(answer, token, q)) {
             continue;
         }
         let segment = &answer.segments[token.segment as usize];
         if token.sentence != first || segment.is_side_remark || token.is_aside {
+            continue;
+        }
+        if only_explains(answer, index) {
             continue;
         }
         return Some(if token.role == Role::Hedge {
@@ -622,6 +632,39 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
         });
     }
     None
+}
+
+/// "Can X cause Y?", "Does X lead to Y?": what is so in general is possible.
+fn asks_possibility(question: &Question) -> bool {
+    question.proposition.is_modal || asks_in_general(question)
+}
+
+/// "…, probably from a nerve palsy", "…, possibly due to": the reason is left open, not the answer.
+fn only_explains(answer: &Parsed, index: usize) -> bool {
+    let token = &answer.tokens[index];
+    let segment = &answer.segments[token.segment as usize];
+    let opens = answer.tokens[segment.first as usize..index]
+        .iter()
+        .all(|t| matches!(t.role, Role::Filler | Role::Determiner | Role::And));
+    let is_reason = answer.tokens.get(index + 1).is_some_and(|next| {
+        next.segment == token.segment
+            && (matches!(
+                answer.word(next),
+                "from"
+                    | "due to"
+                    | "due"
+                    | "secondary to"
+                    | "secondary"
+                    | "related to"
+                    | "because of"
+                    | "caused by"
+            ))
+    });
+    let before = segment.first as usize;
+    let is_said = answer.tokens[..before].iter().any(|t| {
+        t.sentence == token.sentence && (t.is_stated() || t.role == Role::Yes || t.is_answer_no())
+    });
+    opens && is_reason && is_said
 }
 
 /// Clauses that leave something open.
@@ -746,6 +789,21 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
             (quantity.dimension, quantity.value) = (dimension, quantity.value * factor);
         }
     }
+    if let Some(share) = share_in(answer).filter(|_| {
+        wanted.iter().all(|w| w.dimension == Dimension::Percent)
+            && !all.iter().any(|q| q.dimension == Dimension::Percent)
+    }) {
+        let is_it = wanted.iter().all(|w| (w.value - share).abs() < 0.5);
+        let rule = Rule::Number;
+        return if is_it {
+            Verdict::accept(rule)
+        } else {
+            Verdict::reject(rule)
+        };
+    }
+    if all.len() > 1 {
+        all.retain(|q| !is_of_each(answer, q));
+    }
     let sentence = all.first().map(|q| answer.tokens[q.token].sentence);
     let said: Vec<Quantity> = all
         .into_iter()
@@ -806,6 +864,44 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
     } else {
         Verdict::reject(Rule::Number)
     }
+}
+
+/// "One in five", "2 out of 10", 五分之一 as percent.
+fn share_in(parsed: &Parsed) -> Option<f64> {
+    let numbers: Vec<usize> = (0..parsed.tokens.len())
+        .filter(|&i| parsed.tokens[i].role == Role::Number && !parsed.tokens[i].is_negated)
+        .collect();
+    let [first, second] = numbers.as_slice() else {
+        return None;
+    };
+    let (part, whole) = (&parsed.tokens[*first], &parsed.tokens[*second]);
+    let gap = parsed
+        .between(part.end as usize, whole.start as usize)
+        .trim();
+    let (part, whole) = match gap {
+        "in" | "out of" | "of" | "in every" | "of every" | "out of every" => {
+            (part.value, whole.value)
+        }
+        "分之" => (whole.value, part.value),
+        _ => return None,
+    };
+    (part > 0.0 && part <= whole).then(|| 100.0 * part / whole)
+}
+
+/// "Three lesions, one in each lobe", "两个，左右各一个": what each has is no other count.
+fn is_of_each(answer: &Parsed, quantity: &Quantity) -> bool {
+    let after = quantity.token + quantity.unit_tokens + 1;
+    let follows = answer.tokens[after.min(answer.tokens.len())..]
+        .iter()
+        .take(2)
+        .any(|t| matches!(answer.word(t), "each" | "per" | "apiece" | "every"));
+    let leads = quantity.token.checked_sub(1).is_some_and(|i| {
+        matches!(
+            answer.word(&answer.tokens[i]),
+            "各" | "每" | "各有" | "each"
+        )
+    });
+    quantity.dimension == Dimension::Count && (follows || leads)
 }
 
 /// "(normal < 3.7 cm)" beside the value found.

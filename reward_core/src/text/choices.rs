@@ -300,6 +300,21 @@ impl Options {
             let is_condition = said.tail.first().is_some_and(|w| is(w, "if"));
             groups[index].is_scored =
                 is_condition || is_score(rest) || is_score(&words[from..start]);
+            // "A is false and so is C"
+            let follows_suit = matches!(&words[from..start], [.., so, be]
+                if is(so, "so") && (is(be, "is") || is(be, "are")));
+            if index > 0 && follows_suit {
+                groups[index].is_denied = groups[index - 1].is_denied;
+            }
+            // "除D以外都可以"
+            let is_excepted = words[from..start]
+                .iter()
+                .rev()
+                .take(2)
+                .any(|w| w.text == "除")
+                && matches!(rest, [out, ..] if out.text == "外")
+                || matches!(rest, [to, out, ..] if matches!(to.text, "以" | "之") && out.text == "外");
+            groups[index].is_denied |= is_excepted;
             let is_worse = matches!(&words[from..start], [no, like] if no.text == "不" && matches!(like.text, "如" | "及"));
             if index > 0 && is_worse {
                 groups[index - 1].is_denied = true;
@@ -951,6 +966,13 @@ fn takes_back(words: &[Word<'_>], at: usize) -> bool {
         "rather" => before.is_some_and(|w| is(w, "or")),
         "no" | "nope" => {
             words[at].before >= Stop::Clause && after.is_some_and(|w| w.before >= Stop::Clause)
+        }
+        // "then changed to C", "I settled on C"
+        "changed" | "switched" | "moved" | "revised" | "went" => {
+            after.is_some_and(|w| is(w, "to") || is(w, "over"))
+        }
+        "settled" | "settle" | "landed" | "ended" => {
+            after.is_some_and(|w| is(w, "on") || is(w, "upon"))
         }
         "更" | "纠" => after.is_some_and(|w| w.text == "正"),
         "不" => after.is_some_and(|w| w.text == "对"),

@@ -129,6 +129,16 @@ impl Kinds {
         })
     }
 
+    /// What a name outside the table may be made of: "ulnar nerve".
+    #[must_use]
+    pub const fn unknown() -> Self {
+        Self(
+            1 << Category::Unknown as u32
+                | 1 << Category::Organ as u32
+                | 1 << Category::Direction as u32,
+        )
+    }
+
     /// Only those that name one of several things: sides, directions, organs, levels.
     #[must_use]
     pub fn places(self) -> Self {

@@ -142,6 +142,41 @@ impl Parsed {
         }
     }
 
+    /// "右侧大于左侧", "与左侧相比": what stands after the first, and before the second, is only compared with.
+    fn settle_chinese_comparison(&mut self) {
+        if self.text.is_ascii() {
+            return;
+        }
+        for at in 0..self.tokens.len() {
+            let token = self.tokens[at];
+            let word = self.word(&token);
+            let is_more = matches!(
+                word,
+                "大于" | "长于" | "高于" | "厚于" | "宽于" | "多于" | "重于"
+            );
+            let is_compared = matches!(word, "相比" | "相比较" | "相比之下" | "对比");
+            let names = |t: &Token| matches!(t.category, Category::Side | Category::Organ);
+            if is_more && at > 0 && self.tokens.get(at + 1).is_some_and(names) {
+                let rest = self.tokens[at + 1..].iter_mut().take(LONGEST_BRACKETS);
+                for other in rest.take_while(|t| t.before < Break::Comma) {
+                    other.is_aside = true;
+                }
+            }
+            if !is_compared {
+                continue;
+            }
+            let from = self.tokens[at.saturating_sub(LONGEST_BRACKETS)..at]
+                .iter()
+                .rposition(|t| matches!(self.word(t), "与" | "和" | "同" | "跟" | "较"))
+                .map(|i| at.saturating_sub(LONGEST_BRACKETS) + i);
+            if let Some(from) = from {
+                for other in from..at {
+                    self.tokens[other].is_aside = true;
+                }
+            }
+        }
+    }
+
     /// "A wart mimicking melanoma": what something only looks like is not claimed.
     fn settle_likeness(&mut self) {
         if !self.hints.has(Hints::LIKENESS) {
@@ -186,6 +221,7 @@ impl Parsed {
         self.settle_either();
         self.settle_versus();
         self.settle_likeness();
+        self.settle_chinese_comparison();
         let mut sentence = 0;
         let mut is_list = true; // so far, of the sentence
         let mut open: Option<Segment> = None;
@@ -267,6 +303,15 @@ impl Parsed {
         let continues = before.is_some_and(|s| {
             s.is_side_remark && !matches!(s.opener, Opener::Than | Opener::Instead)
         });
+        // "between the artery and the aorta": both only place what is meant
+        let is_between = opener == Opener::And
+            && before.is_some_and(|s| {
+                s.near != u32::MAX
+                    && self
+                        .of(s)
+                        .iter()
+                        .any(|t| t.start == s.near && self.word(t) == "between")
+            });
         let is_detail =
             opener == Opener::Detail || (before.is_some_and(|s| s.is_detail) && !resumes);
         Segment {
@@ -279,7 +324,11 @@ impl Parsed {
             is_detail,
             is_example: opener == Opener::Examples
                 || (before.is_some_and(|s| s.is_example) && !resumes),
-            near: u32::MAX,
+            near: if is_between {
+                self.tokens[index].start
+            } else {
+                u32::MAX
+            },
             standing: Standing::Stands,
             is_firm: false,
         }
@@ -651,8 +700,14 @@ impl Parsed {
                 .tokens
                 .get(at + 1)
                 .filter(|n| n.segment == token.segment);
+            // "a stone was removed yesterday" tells what was done
+            let is_told = at > 0
+                && matches!(
+                    self.word(&self.tokens[at - 1]),
+                    "was" | "were" | "been" | "has been" | "have been" | "is" | "are"
+                );
             let is_attribute = next.is_some_and(|n| {
-                n.is_content() || n.role == Role::Filler || self.word(n) == "from"
+                (n.is_content() || n.role == Role::Filler) && !is_told || self.word(n) == "from"
             });
             if is_participle && is_attribute {
                 self.tokens[at].role = Role::Filler;
@@ -712,9 +767,11 @@ impl Parsed {
             self.tokens[0].role = Role::No; // "不，…"
         }
         let ends = self.tokens.get(1).is_none_or(|n| n.before >= Break::Comma);
+        let more = self.tokens.len() > 1;
         if let Some(first) = self.tokens.first_mut().filter(|_| ends) {
             match &self.text[first.start as usize..first.end as usize] {
                 "对" => first.role = Role::Yes,
+                "有的" if more => first.role = Role::Yes, // "有的，位于左侧"
                 "错" => first.role = Role::No,
                 _ => {}
             }
@@ -792,6 +849,7 @@ impl Parsed {
     fn denies_clause(&self, at: usize) -> bool {
         let word = self.word(&self.tokens[at]);
         word.ends_with("that")
+            || word.ends_with("be said")
             || word.contains(" to ")
             || matches!(word, "deny" | "doubt" | "不能说" | "不是说" | "并不是说")
     }

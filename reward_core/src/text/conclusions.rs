@@ -5,6 +5,7 @@ use super::clauses::Segment;
 use super::lexicon::{Category, Role};
 use super::question::Question;
 use super::tokens::{Parsed, Token};
+use super::words::Break;
 
 /// Words before a mark that are looked at.
 const LONGEST_LEAD: usize = 8;
@@ -149,9 +150,47 @@ impl Parsed {
                     )
                 })
         };
+        // "…，此即尾状核", "…，这是尾状核", "…，即尾状核"
+        let identifies = |&at: &usize| {
+            let token = &self.tokens[at];
+            let opens = token.before >= Break::Comma
+                && matches!(
+                    self.word(token),
+                    "此" | "这"
+                        | "该"
+                        | "即"
+                        | "即为"
+                        | "此即"
+                        | "这是"
+                        | "此为"
+                        | "也就是"
+                        | "就是"
+                );
+            let is_link =
+                |t: &Token| matches!(self.word(t), "即" | "即为" | "为" | "是" | "就是" | "即是");
+            opens
+                && !token.is_aside
+                && (is_link(token)
+                    || !matches!(self.word(token), "此" | "这" | "该")
+                    || self
+                        .tokens
+                        .get(at + 1)
+                        .is_some_and(|n| n.before == Break::Joined && is_link(n)))
+        };
         (1..last)
             .find(concludes)
+            .or_else(|| (1..last).find(identifies))
             .or_else(|| (1..last).filter(|_| interprets).find(takes_up))
+    }
+
+    /// "病灶可疑，建议活检": where it is asked what to do, what is recommended answers.
+    fn recommendation(&self, question: Option<&Question>) -> Option<usize> {
+        let asks = |q: &Question| q.has(&["下一步", "处理", "怎么办", "next step", "management"]);
+        question.filter(|q| asks(q))?;
+        self.tokens.iter().position(|t| {
+            t.before >= Break::Comma
+                && matches!(self.word(t), "建议" | "推荐" | "应行" | "应予" | "宜行")
+        })
     }
 
     /// Sets aside the words before a conclusion that says something of one of the `kinds`.
@@ -164,6 +203,7 @@ impl Parsed {
         let Some(start) = self
             .conclusion(kinds.has(Category::Finding))
             .or_else(restated)
+            .or_else(|| self.recommendation(question))
         else {
             return;
         };
@@ -171,10 +211,16 @@ impl Parsed {
         if !self.tokens[start..].iter().any(says) {
             return;
         }
+        // "箭头指向灰质，即尾状核": named more exactly
+        let is_exact = matches!(
+            self.word(&self.tokens[start]),
+            "即" | "即为" | "此即" | "也就是" | "此"
+        );
         for at in 0..start {
             let token = self.tokens[at];
-            let is_firm = self.segments[token.segment as usize].is_firm;
-            if token.is_content() && !token.is_aside && !is_firm {
+            let is_firm = self.segments[token.segment as usize].is_firm && !is_exact;
+            let is_named = is_exact && question.is_some_and(|q| q.names(&token));
+            if token.is_content() && !token.is_aside && !is_firm && !is_named {
                 self.set_aside(at..at + 1, Standing::Superseded);
             }
         }

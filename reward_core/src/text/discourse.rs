@@ -1,8 +1,9 @@
 //! Requests, hypotheses, concessions and retractions: clauses that an answer does not stand by.
 
-use super::claims::Standing;
-use super::clauses::Opener;
+use super::claims::{Kinds, Standing};
+use super::clauses::{Opener, Segment};
 use super::lexicon::{Category, Role};
+use super::question::Question;
 use super::relations::is_related;
 use super::tokens::{Hints, Parsed, Token};
 use super::words::Break;
@@ -109,6 +110,65 @@ impl Parsed {
                 self.set_aside(first..end, Standing::Requests);
             }
             first = end;
+        }
+    }
+
+    /// "The patient presents with a dislocated knee. …": why someone came, where what was found follows.
+    pub(super) fn settle_presentation(&mut self, question: &Question, kinds: Kinds) {
+        if !self.hints.has(Hints::PRESENTS)
+            || question.has(&[
+                "present", "symptom", "complain", "histor", "admi", "症状", "主诉", "病史", "表现",
+            ])
+        {
+            return;
+        }
+        let tells = |segment: &Segment| {
+            self.of(segment).iter().any(|t| {
+                matches!(
+                    self.word(t),
+                    "presents"
+                        | "presented"
+                        | "presenting"
+                        | "complains"
+                        | "complained"
+                        | "history"
+                        | "主诉"
+                        | "就诊"
+                        | "入院"
+                        | "病史"
+                )
+            })
+        };
+        // "The patient has a dislocated knee. Angiography shows …"
+        let shows_picture = |after: u32| {
+            self.tokens
+                .iter()
+                .any(|t| t.sentence > after && t.category == Category::Modality)
+                && self.tokens.iter().any(|t| {
+                    t.sentence > after && t.is_stated() && kinds.has(t.category) && !t.is_modifier
+                })
+        };
+        let is_of_patient = |segment: &Segment| {
+            self.of(segment)
+                .iter()
+                .any(|t| matches!(self.word(t), "patient" | "患者" | "病人"))
+                && shows_picture(segment.sentence)
+        };
+        let told: Vec<u32> = self
+            .segments
+            .iter()
+            .filter(|s| tells(s) || is_of_patient(s))
+            .map(|s| s.sentence)
+            .collect();
+        let last = self.segments.last().map_or(0, |s| s.sentence);
+        for index in 0..self.segments.len() {
+            let segment = self.segments[index];
+            if segment.sentence < last && told.contains(&segment.sentence) {
+                self.set_aside(
+                    segment.first as usize..segment.end as usize,
+                    Standing::Beside,
+                );
+            }
         }
     }
 

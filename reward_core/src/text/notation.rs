@@ -480,10 +480,17 @@ impl<'a> Reader<'a> {
             .and_then(value_with_suffix)
             .filter(|o| (1..=12).contains(&o.0) && *o != (value, suffix))
             .map(|(value, suffix)| SCALE | scale << 32 | value << 8 | suffix);
+        words += usize::from(other.is_some());
+        // "NYHA III级"
+        let unit = self
+            .word(at + words)
+            .and_then(|w| CHINESE_SCALES.iter().find(|(name, _)| *name == w));
+        let key = unit.map_or(key, |unit| SCALE | unit.1 << 32 | value << 8 | suffix);
+        words += usize::from(unit.is_some());
         Some(Notation {
             keys: [Some(key), other],
             category: Category::Scale,
-            words: words + usize::from(other.is_some()),
+            words,
         })
     }
 
@@ -530,6 +537,13 @@ impl<'a> Reader<'a> {
         } else {
             next
         };
+        if unit == "段" && suffix == 0 && value > 0 {
+            return Some(Notation {
+                keys: [Some(ordinal_key(value as u32)), None],
+                category: Category::Level,
+                words: 2,
+            });
+        }
         let scale = CHINESE_SCALES.iter().find(|(name, _)| *name == unit)?.1;
         let key = SCALE | scale << 32 | value << 8 | suffix;
         Some(Notation {

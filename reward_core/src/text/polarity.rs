@@ -3,7 +3,7 @@
 //! An explicit "yes" or "no" counts, and so does what the rest states: for "Is there an effusion?" the answer
 //! "an effusion is seen" is yes and "the pleura is clear of effusion" is no. Where both are given they must agree.
 
-use super::general::{is_sort_of_finding, is_usual_finding, says_how_often};
+use super::general::{asks_in_general, is_sort_of_finding, is_usual_finding, says_how_often};
 use super::lexicon::{Category, Role};
 use super::numbers::{fulfils, quantities, Dimension, Quantity};
 use super::question::{is_normal, Question};
@@ -65,8 +65,33 @@ pub fn polarity(answer: &Parsed, question: Option<&Question>) -> Polarity {
         (Some(lead), _) => Polarity::of(lead),
         (None, Stated::Firm(said) | Stated::Weak(said)) => Polarity::of(said),
         (None, Stated::Nothing) if assents(answer) => Polarity::Yes,
+        (None, Stated::Nothing) if question.is_some_and(|q| allows(answer, q)) => Polarity::Yes,
         (None, Stated::Nothing) => Polarity::Open,
     }
+}
+
+/// "They might.", "It may do so." to "Can X cause Y?": a possibility, and nothing else, is said.
+fn allows(answer: &Parsed, question: &Question) -> bool {
+    let is_modal = question.proposition.is_modal || asks_in_general(question);
+    let says = |words: &[&str]| {
+        answer
+            .tokens
+            .iter()
+            .any(|t| words.contains(&answer.word(t)))
+    };
+    is_modal
+        && answer.tokens.len() <= 6
+        && !answer.tokens.iter().any(|t| {
+            t.is_content()
+                || matches!(
+                    t.role,
+                    Role::Negation | Role::NegationBack | Role::No | Role::Refusal
+                )
+        })
+        && says(&["might", "may", "can", "could", "does", "do", "会", "能"])
+        && says(&[
+            "it", "they", "this", "that", "these", "he", "she", "会", "能",
+        ])
 }
 
 /// "Certainly." with nothing else said.
@@ -509,7 +534,11 @@ fn says_possible(answer: &Parsed, sentence: &Clause<'_>) -> bool {
 /// "Possible", which answers "Can X cause Y?".
 #[must_use]
 pub fn is_possible(answer: &Parsed, token: &Token) -> bool {
-    token.role == Role::Hedge && matches!(answer.word(token), "possible" | "有可能")
+    token.role == Role::Hedge
+        && matches!(
+            answer.word(token),
+            "possible" | "possibility" | "conceivable" | "有可能"
+        )
 }
 
 /// "It may" where the question asks "May X cause Y?": a possibility is all that is asked for.
@@ -526,6 +555,15 @@ pub fn grants(answer: &Parsed, token: &Token, question: &Question) -> bool {
             " occur",
             " increase",
             " affect",
+            " lead",
+            " result",
+            " predispose",
+            " contribute",
+            " progress",
+            " trigger",
+            " spread",
+            " recur",
+            " worsen",
             "导致",
             "引起",
             "造成",
@@ -748,6 +786,17 @@ fn normality_says(
             .iter()
             .any(|t| t.is_stated() && t.category == Category::Finding);
     if asks_size && denies_change {
+        return Stated::Weak(asked);
+    }
+    // "no cardiomegaly" where it is asked whether the heart is normal
+    let denies_own = content.iter().any(|t| {
+        t.is_negated
+            && t.category == Category::Finding
+            && question.proposition.organs().any(|o| is_part(o, t))
+    }) && !content
+        .iter()
+        .any(|t| t.is_stated() && t.category == Category::Finding);
+    if denies_own {
         return Stated::Weak(asked);
     }
     let asks_middle = question.has(&["居中", "midline", "central"]);

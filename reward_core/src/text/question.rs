@@ -137,10 +137,11 @@ impl Question {
         let offered = alternatives(&parsed);
 
         let names_only_places = parsed.content().all(|t| {
-            !matches!(
-                t.category,
-                Category::Finding | Category::Normality | Category::Attribute
-            )
+            is_affected(t)
+                || !matches!(
+                    t.category,
+                    Category::Finding | Category::Normality | Category::Attribute
+                )
         });
         let asks_organ = has(&["organ", "body part", "器官", "脏器"])
             || names_only_places
@@ -188,11 +189,20 @@ impl Question {
                 && offered.binary_search(&t.key).is_err()
         };
         let properties: Vec<Token> = parsed.content().filter(is_property).copied().collect();
+        let is_taken_out = |t: &Token| {
+            let word = parsed.word(t);
+            ["remov", "excis", "resect", "切除", "摘除"]
+                .iter()
+                .any(|stem| word.starts_with(stem))
+        };
         let asks_absence = !is_polar
-            && parsed.tokens.iter().any(|t| {
+            && (parsed.tokens.iter().any(|t| {
                 t.role == Role::NegationBack && !matches!(parsed.word(t), "negative" | "阴性")
-            })
-            && parsed.denial_stems().next().is_none();
+            }) && parsed.denial_stems().next().is_none()
+                || parsed
+                    .tokens
+                    .iter()
+                    .any(|t| t.role == Role::NegationBack && is_taken_out(t)));
         let asks_view = has(&[
             "view",
             "projection",
@@ -295,6 +305,14 @@ impl Question {
                 )
         };
         let tokens = &self.parsed.tokens[self.frame()..];
+        // 眶 of 眼眶 belongs to the noun
+        let is_of_noun = |t: &Token| {
+            let at = self.parsed.tokens.partition_point(|o| o.start < t.start);
+            t.is_han
+                && t.is_joined
+                && at > 0
+                && self.parsed.tokens[at - 1].category == Category::Organ
+        };
         let is_repeated = |t: &Token| self.parsed.content().filter(|o| o.key == t.key).count() > 1;
         let all: Vec<Token> = tokens
             .iter()
@@ -303,6 +321,9 @@ impl Question {
             .copied()
             .collect();
         let mut property: Vec<Token> = all.iter().filter(|t| !is_repeated(t)).copied().collect();
+        if property.iter().any(|t| t.concept != NO_CONCEPT) {
+            property.retain(|t| !is_of_noun(t));
+        }
         if property.is_empty() {
             property.extend(all.last().filter(|t| t.concept != NO_CONCEPT)); // "置换了假体"
         }

@@ -224,6 +224,12 @@ pub fn is_same_word(left: (&Parsed, &Token), right: (&Parsed, &Token)) -> bool {
     }
     match (left.1.concept != NO_CONCEPT, right.1.concept != NO_CONCEPT) {
         (true, true) => return false,
+        // a date, a level or a value that differs in one digit is another one
+        (false, false)
+            if left.1.category != right.1.category || left.1.category != Category::Unknown =>
+        {
+            return false;
+        }
         (false, false) => {}
         // a slip of a word of the table
         _ => {

@@ -3,6 +3,7 @@
 use super::claims::{Kinds, Standing};
 use super::clauses::{Opener, Segment};
 use super::lexicon::{Category, Role};
+use super::numbers::{quantities, Dimension};
 use super::question::{is_normal, Question};
 use super::relations::{
     are_opposite, is_affected, is_change, is_finding_like, is_general, is_part, is_same_word,
@@ -46,7 +47,11 @@ impl Parsed {
         kinds: Kinds,
     ) {
         let asks = !property.is_empty() || question.asks_absence;
-        if !asks || kinds.is_empty() && !question.has_alternatives {
+        if !asks {
+            return;
+        }
+        if kinds.is_empty() && !question.has_alternatives {
+            self.settle_denied_property(question, property);
             return;
         }
         let clauses = self.clauses(question, property, kinds);
@@ -54,6 +59,7 @@ impl Parsed {
             .iter()
             .any(|c| c.has_subject && matches!(c.says, Says::Has | Says::Nothing));
         self.settle_comparison(&clauses, property, kinds);
+        self.settle_measured(question, property, kinds);
         for clause in clauses {
             for index in clause.first..clause.end {
                 let names = self
@@ -75,6 +81,39 @@ impl Parsed {
             for index in clause.first..clause.end {
                 let segment = self.segments[index];
                 self.set_aside(segment.first as usize..segment.end as usize, standing);
+            }
+        }
+    }
+
+    /// "The median nerve is unaffected" where it is asked which nerve is compressed: the clause names no answer.
+    fn settle_denied_property(&mut self, question: &Question, property: &[Token]) {
+        if property.is_empty() || self.segments.len() < 2 || !question.has(&["which", "哪"]) {
+            return;
+        }
+        let kinds = Kinds::unknown();
+        let told = self.segments.iter().enumerate();
+        let clauses: Vec<Clause> = told
+            .filter(|(_, s)| !s.is_side_remark && s.standing == Standing::Stands)
+            .map(|(i, s)| self.clause_of(i, s, question, property, kinds, Says::Nothing))
+            .collect();
+        if !clauses.iter().any(|c| c.says == Says::Has) {
+            return;
+        }
+        let mut denied: Option<u32> = None; // the sentence in which a clause denies it
+        for clause in clauses {
+            let repeats =
+                clause.says == Says::Nothing && !clause.has_verb && denied == Some(clause.sentence); // "…, the radial nerve too"
+            if !(clause.says == Says::HasNot && clause.has_subject || repeats) {
+                denied = None;
+                continue;
+            }
+            denied = Some(clause.sentence);
+            for index in clause.first..clause.end {
+                let segment = self.segments[index];
+                self.set_aside(
+                    segment.first as usize..segment.end as usize,
+                    Standing::Contrast,
+                );
             }
         }
     }
@@ -273,6 +312,52 @@ impl Parsed {
         }
     }
 
+    /// "The left kidney measures 12 cm, the right one 9 cm" where the larger is asked: the smaller is set aside.
+    fn settle_measured(&mut self, question: &Question, property: &[Token], kinds: Kinds) {
+        let compares = |words: &[&str]| question.has(words);
+        let asks_more = compares(&[
+            "larger", "bigger", "longer", "thicker", "wider", "greater", "更大", "较大", "更长",
+            "较长", "更厚", "更宽", "大于",
+        ]);
+        let asks_less = compares(&[
+            "smaller", "shorter", "thinner", "narrower", "更小", "较小", "更短", "较短", "更薄",
+            "更窄",
+        ]);
+        if asks_more == asks_less || property.is_empty() {
+            return;
+        }
+        let mut measured: Vec<(usize, u64, f64)> = Vec::new();
+        for quantity in quantities(self) {
+            let index = self.tokens[quantity.token].segment as usize;
+            let mut subjects = self.of(&self.segments[index]).iter().filter(|t| {
+                question.offers(t) || kinds.has(t.category) && t.category == Category::Side
+            });
+            let (Some(subject), true) = (subjects.next(), quantity.dimension != Dimension::Count)
+            else {
+                return;
+            };
+            measured.push((index, subject.key, quantity.value));
+        }
+        let [first, second] = measured.as_slice() else {
+            return;
+        };
+        if first.0 == second.0 || first.1 == second.1 || (first.2 - second.2).abs() < 1e-9 {
+            return;
+        }
+        let is_first = (first.2 > second.2) == asks_more;
+        let (winner, loser) = if is_first {
+            (first.0, second.0)
+        } else {
+            (second.0, first.0)
+        };
+        self.segments[winner].is_firm = true;
+        let segment = self.segments[loser];
+        self.set_aside(
+            segment.first as usize..segment.end as usize,
+            Standing::Contrast,
+        );
+    }
+
     fn undo_denial(&mut self, segments: std::ops::Range<usize>) {
         for index in segments {
             let segment = self.segments[index];
@@ -421,8 +506,13 @@ impl Parsed {
         if says == Says::Nothing && (names_only || self.observes(segment)) {
             says = Says::Other;
         }
+        // "only benign calcifications" where a mass is asked
+        let has_asked = |t: &Token| property.iter().any(|p| p.key == t.key);
+        if says == Says::Has && self.says_only(tokens) && !tokens.iter().any(has_asked) {
+            says = Says::Other;
+        }
         if question.asks_absence {
-            return self.clause_of_absence(index, segment, has_subject);
+            return self.clause_of_absence(index, segment, has_subject, question);
         }
         // "… but the lung is not"
         let ends_in_denial = tokens
@@ -446,6 +536,16 @@ impl Parsed {
         }
     }
 
+    /// "Shows only …", 仅见: nothing else than what follows.
+    fn says_only(&self, tokens: &[Token]) -> bool {
+        tokens.iter().enumerate().any(|(at, t)| {
+            matches!(
+                self.word(t),
+                "only" | "merely" | "just" | "仅" | "仅见" | "只见" | "仅有" | "只有" | "仅可见"
+            ) && tokens[..at].iter().any(|b| b.category == Category::Side)
+        })
+    }
+
     /// "Splenomegaly without hepatomegaly": the second only is denied.
     fn stands_without(&self, segment: &Segment, token: &Token) -> bool {
         token.is_negated
@@ -455,10 +555,29 @@ impl Parsed {
     }
 
     /// The same where it is asked what is absent: what is denied has the property.
-    fn clause_of_absence(&self, index: usize, segment: &Segment, has_subject: bool) -> Clause {
+    fn clause_of_absence(
+        &self,
+        index: usize,
+        segment: &Segment,
+        has_subject: bool,
+        question: &Question,
+    ) -> Clause {
         let tokens = self.of(segment);
-        let is_denied = tokens.iter().any(|t| t.is_content() && t.is_negated)
-            || tokens.iter().any(|t| t.role == Role::NegationBack);
+        let is_told = tokens.iter().any(|t| t.role == Role::NegationBack)
+            || tokens.iter().any(|t| {
+                t.role == Role::Verb
+                    && super::tokens::denial_stem(self.word(t))
+                        .is_some_and(|stem| question.denials.contains(&stem))
+            });
+        let is_denied = if question.denials.is_empty() {
+            is_told || tokens.iter().any(|t| t.is_content() && t.is_negated)
+        } else {
+            // "the gallbladder was not removed" where it is asked what was
+            is_told
+                && !tokens
+                    .iter()
+                    .any(|t| matches!(t.role, Role::Negation | Role::No))
+        };
         let says_more = segment.has_verb
             || tokens.iter().any(|t| {
                 t.role == Role::Affirm
@@ -488,6 +607,13 @@ impl Parsed {
         {
             return false; // "…, so the left ear"
         }
+        let says_which = self
+            .of(segment)
+            .windows(2)
+            .any(|w| self.word(&w[0]) == "的" && self.word(&w[1]) == "是");
+        if says_which {
+            return false; // "正中神经未受压，受压的是尺神经"
+        }
         let is_absolute = self
             .of(segment)
             .first()
@@ -497,6 +623,13 @@ impl Parsed {
             && open.has_subject;
         if is_absolute {
             return false; // "a loss of height at L1, with the adjacent levels spared"
+        }
+        let names_side = |t: &Token| t.category == Category::Side || self.word(t) == "other";
+        if segment.opener == Opener::Bracket
+            && segment.has_verb
+            && (next.has_subject || self.of(segment).iter().any(names_side))
+        {
+            return false; // "the left one (the right one is normal)"
         }
         if !next.has_subject {
             return !matches!(segment.opener, Opener::Start)

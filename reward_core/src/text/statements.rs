@@ -387,7 +387,7 @@ impl<'a> Scope<'a> {
         frame.len() > 1
             && said.starts_with(&frame)
             && self.covered() < 1.0
-            && self.contradiction().is_some()
+            && (self.contradiction().is_some() || said.len() > frame.len() && self.covered() == 0.0)
     }
 
     /// A later sentence that answers completely in words of the question.
@@ -1068,6 +1068,21 @@ impl<'a> Scope<'a> {
     fn is_foreign(&self, segment: &Segment, has_firm: bool) -> bool {
         let tokens = self.answer.of(segment);
         if tokens.iter().any(|t| self.is_described_change(t)) || describes_place(tokens) {
+            return false;
+        }
+        // "胰腺，可见假性囊肿": what is seen in the place is no other place
+        let tells_what_is_there = !self.target.required.is_empty()
+            && self
+                .target
+                .required
+                .iter()
+                .all(|w| kind_of(w.category) == Kind::Place)
+            && tokens.first().is_some_and(|t| t.role == Role::Affirm)
+            && tokens.iter().filter(|t| t.is_content()).all(|t| {
+                matches!(t.category, Category::Finding | Category::Attribute)
+                    || t.role == Role::Number
+            });
+        if tells_what_is_there {
             return false;
         }
         // beside "the right kidney is compressed" words of no known kind name no other candidate

@@ -6,7 +6,7 @@ use super::lexicon::{Category, Role};
 use super::numbers::{is_times, quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
 use super::question::{is_normal, Question};
-use super::relations::entails;
+use super::relations::{are_opposite, entails};
 use super::tokens::{Parsed, Token};
 use super::words::word_key;
 
@@ -52,6 +52,34 @@ pub fn target_of(
         .tokens
         .iter()
         .any(|t| t.category == Category::Normality);
+    // "是", "不能" to a question that can be answered so, and "不对称" where it is asked whether something is
+    if is_asked_polar && question.is_some() {
+        match parsed
+            .text
+            .trim_matches(|c: char| c.is_whitespace() || ".。".contains(c))
+        {
+            "是" | "有" | "能" | "会" | "可以" | "存在" | "对" => {
+                return Target::YesNo(true)
+            }
+            "否" | "不是" | "没有" | "无" | "不能" | "不会" | "不可以" | "不存在" | "不对"
+            | "不" => return Target::YesNo(false),
+            _ => {}
+        }
+        let is_of_question = |t: &Token| question.is_some_and(|q| q.names(t));
+        let is_core = parsed.content().next().is_some()
+            && !parsed.text.is_ascii()
+            && parsed.content().all(is_of_question);
+        let is_opposite = |t: &Token| {
+            question.is_some_and(|q| q.proposition.core.iter().any(|c| are_opposite(c, t)))
+        };
+        if is_core || parsed.content().count() == 1 && parsed.content().all(is_opposite) {
+            match polarity(parsed, question) {
+                Polarity::Yes => return Target::YesNo(true),
+                Polarity::No => return Target::YesNo(false),
+                Polarity::Contradictory | Polarity::Open => {}
+            }
+        }
+    }
     let takes_yes_no =
         has_answer_word || (is_bare(parsed) && (is_asked_polar || !is_normality_only));
     if takes_yes_no {

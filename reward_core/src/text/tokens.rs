@@ -647,7 +647,16 @@ impl Parsed {
         if end > 0
             && matches!(
                 word(end - 1),
-                "about" | "approximately" | "around" | "a" | "the" | "约"
+                "about"
+                    | "approximately"
+                    | "around"
+                    | "a"
+                    | "the"
+                    | "约"
+                    | "有"
+                    | "是"
+                    | "为"
+                    | "存在"
             )
         {
             end -= 1;
@@ -1015,6 +1024,8 @@ impl Hints {
     pub const FREE: Self = Self(2048);
     /// "From", "off".
     pub const DEPARTS: Self = Self(4096);
+    /// "Presents with", 主诉.
+    pub const PRESENTS: Self = Self(8192);
 
     /// Whether one of `others` was seen.
     #[must_use]
@@ -1056,7 +1067,25 @@ impl Facts {
 }
 
 /// Words that a rule of their own is for.
-const HINT_WORDS: [(Hints, &[&str]); 13] = [
+const HINT_WORDS: [(Hints, &[&str]); 14] = [
+    (
+        Hints::PRESENTS,
+        &[
+            "presents",
+            "presented",
+            "presenting",
+            "complains",
+            "complained",
+            "history",
+            "patient",
+            "患",
+            "病",
+            "诉",
+            "诊",
+            "院",
+            "史",
+        ],
+    ),
     (Hints::PURPOSE, &["for", "用"]),
     (Hints::FREE, &["free"]),
     (Hints::DEPARTS, &["from", "off"]),
