@@ -16,6 +16,7 @@ use super::normalise::normalise;
 use super::notation::is_bare_value;
 use super::numbers::{quantities, Dimension, Quantity};
 use super::polarity::{grants, is_bare, polarity, Polarity};
+use super::preference::asks_first;
 use super::question::{is_normal, Question};
 use super::relations::{is_related, side_bits};
 use super::selection::is_comparative;
@@ -49,6 +50,8 @@ pub struct Prompt {
     is_polar: bool,
     /// One of them is an amount.
     asks_amount: bool,
+    /// It asks for the first of several: the drug of choice.
+    asks_first: bool,
     /// No reference writes a sum, so that one in the answer means its total.
     adds_up: bool,
     /// What is so in general claims nothing here: the question is about a picture.
@@ -128,6 +131,7 @@ impl Prompt {
         let asks_amount = references
             .iter()
             .any(|r| matches!(r.target, Target::Quantities(_)));
+        let asks_first = question.is_some_and(asks_first);
         let adds_up = references.iter().all(|r| sum_in(&r.parsed).is_none());
         Self {
             id: PROMPTS_READ.fetch_add(1, Ordering::Relaxed),
@@ -141,6 +145,7 @@ impl Prompt {
             asked,
             is_polar,
             asks_amount,
+            asks_first,
             adds_up,
             is_of_case: OnceLock::new(),
         }
@@ -241,6 +246,9 @@ impl Prompt {
         if has_parts {
             answer.retract_at_no();
             if let Some(question) = self.question.as_deref() {
+                if self.asks_first {
+                    answer.settle_preference(question, self.kinds);
+                }
                 answer.settle_course(question);
                 answer.settle_presentation(question, self.kinds);
             }

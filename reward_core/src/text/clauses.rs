@@ -404,7 +404,8 @@ impl Parsed {
                 is_denied = false;
             }
             let range = segment.first as usize..segment.end as usize;
-            let mut is_aside = matches!(segment.opener, Opener::Than | Opener::Instead);
+            let mut is_aside = matches!(segment.opener, Opener::Than | Opener::Instead)
+                || self.is_of_compared(index);
             let mut is_condition = false;
             let mut is_pending = false; // a denial has been read, and no word that it could deny
             let mut taken_back = range.start; // what stands before is denied no more
@@ -458,6 +459,22 @@ impl Parsed {
             }
         }
         self.settle_departure();
+    }
+
+    /// "Compared with the right one, which is normal, …": the relative clause is of what is compared with.
+    fn is_of_compared(&self, index: usize) -> bool {
+        let Some(before) = index.checked_sub(1).map(|i| &self.segments[i]) else {
+            return false;
+        };
+        let segment = &self.segments[index];
+        let opens = index == 1 || self.segments[index - 2].sentence != before.sentence;
+        opens
+            && before.opener == Opener::Than
+            && before.sentence == segment.sentence
+            && self
+                .of(segment)
+                .first()
+                .is_some_and(|t| matches!(self.word(t), "which" | "who" | "whose" | "that"))
     }
 
     /// "… against a cyst and for an abscess": the second is claimed.

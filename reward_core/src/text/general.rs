@@ -403,7 +403,16 @@ impl Parsed {
             }
         }
         let often = (0..tokens.len()).find(|&at| is_often(word(at)));
-        if often.is_some_and(|at| !is_definite(at)) {
+        // "the left psoas muscle is more commonly torn", "… is usually torn": of one side in general
+        let is_of_side = |at: usize| {
+            is_compared(word(at.wrapping_sub(1)))
+                || is_be(at.wrapping_sub(1))
+                    && tokens[..at].iter().any(|t| t.category == Category::Side)
+        };
+        if often.is_some_and(|at| !is_definite(at) || is_of_side(at)) {
+            return true;
+        }
+        if self.is_of_many(tokens) {
             return true;
         }
         let modal = (0..tokens.len()).find(|&at| {
@@ -425,6 +434,27 @@ impl Parsed {
             }
         }
         self.is_general_in_chinese(tokens)
+    }
+
+    /// "Tends to be torn", "in most cases", "is more prone to", 多数患者: of many, not of this one.
+    fn is_of_many(&self, tokens: &[Token]) -> bool {
+        let word = |at: usize| tokens.get(at).map_or("", |t| self.word(t));
+        (0..tokens.len()).any(|at| match word(at) {
+            "tends" | "tend" => word(at + 1) == "to",
+            "prone" => word(at + 1) == "to",
+            "likely" => is_compared(word(at.wrapping_sub(1))) && word(at + 1) == "to",
+            "cases" | "patients" | "people" | "individuals" | "persons" | "adults" => {
+                word(at.wrapping_sub(1)) == "most" || word(at.wrapping_sub(1)) == "many"
+            }
+            "in general" | "as a rule" | "by and large" => true,
+            "general" => word(at.wrapping_sub(1)) == "in",
+            "rule" => word(at.wrapping_sub(2)) == "as",
+            "generally" | "normally" => at == 0,
+            "predilection" => true,
+            "多数" | "大多数" | "多数患者" | "大多" | "大部分患者" => true,
+            "更容易" | "更易" | "较易" => true,
+            _ => false,
+        })
     }
 
     /// "空洞可见于结核", "是常见的并发症".
@@ -457,6 +487,16 @@ impl Parsed {
             });
         seen_in
             || says(&[
+                "多数患者",
+                "多数情况",
+                "大多数",
+                "更容易",
+                "更易",
+                "更为多见",
+                "更多见",
+                "较多见",
+                "更常见",
+                "较常见",
                 "常见的",
                 "常见表现",
                 "常见征象",
@@ -475,6 +515,14 @@ impl Parsed {
                 "一种常见",
             ])
     }
+}
+
+/// "More commonly": compares with what is not looked at.
+fn is_compared(word: &str) -> bool {
+    matches!(
+        word,
+        "more" | "most" | "less" | "least" | "much more" | "far more" | "更" | "更为" | "较"
+    )
 }
 
 /// "May be seen in …", "can occur with …".

@@ -6,6 +6,7 @@
 //! `scores` gives all of them from one look at a completion.
 
 pub mod answers;
+mod called_wrong;
 pub mod choices;
 pub mod claims;
 pub mod clauses;
@@ -20,6 +21,7 @@ pub mod normalise;
 pub mod notation;
 pub mod numbers;
 pub mod polarity;
+mod preference;
 pub mod proposition;
 pub mod question;
 pub mod relations;

@@ -266,6 +266,7 @@ impl Parsed {
         self.join_non();
         self.read_involved();
         self.read_preferred();
+        self.read_called_wrong();
         self.split_segments();
         self.mark_negation();
         self.turn_denied_normality();
@@ -1027,6 +1028,9 @@ impl Hints {
     /// "Presents with", 主诉.
     pub const PRESENTS: Self = Self(8192);
 
+    /// "Wrong", "not right", 不对.
+    pub const WRONG: Self = Self(16384);
+
     /// Whether one of `others` was seen.
     #[must_use]
     pub const fn has(self, others: Self) -> bool {
@@ -1067,7 +1071,36 @@ impl Facts {
 }
 
 /// Words that a rule of their own is for.
-const HINT_WORDS: [(Hints, &[&str]); 14] = [
+const HINT_WORDS: [(Hints, &[&str]); 15] = [
+    (
+        Hints::WRONG,
+        &[
+            "wrong",
+            "incorrect",
+            "false",
+            "untrue",
+            "mistake",
+            "mistaken",
+            "misleading",
+            "inaccurate",
+            "error",
+            "erroneous",
+            "correct",
+            "true",
+            "accurate",
+            "justified",
+            "tenable",
+            "错",
+            "误",
+            "对",
+            "确",
+            "妥",
+            "当",
+            "立",
+            "合",
+            "属",
+        ],
+    ),
     (
         Hints::PRESENTS,
         &[
@@ -1191,6 +1224,24 @@ const HINT_WORDS: [(Hints, &[&str]); 14] = [
             "于",
             "现",
             "由",
+            "most",
+            "cases",
+            "general",
+            "generally",
+            "tends",
+            "tend",
+            "prone",
+            "likely",
+            "rule",
+            "normally",
+            "favour",
+            "favor",
+            "favours",
+            "favors",
+            "predilection",
+            "更",
+            "数",
+            "般",
         ],
     ),
 ];
