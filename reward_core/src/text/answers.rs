@@ -246,9 +246,6 @@ impl Prompt {
         if has_parts {
             answer.retract_at_no();
             if let Some(question) = self.question.as_deref() {
-                if self.asks_first {
-                    answer.settle_preference(question, self.kinds);
-                }
                 answer.settle_course(question);
                 answer.settle_presentation(question, self.kinds);
             }
@@ -257,6 +254,9 @@ impl Prompt {
             answer.settle_likeliest();
         }
         if let Some(question) = self.question.as_deref() {
+            if self.asks_first {
+                answer.settle_preference(question);
+            }
             answer.settle_selection(question, &self.property, self.places);
             if question.asks_for_content && self.places.is_empty() {
                 answer.settle_spared(question);
@@ -324,7 +324,10 @@ impl Prompt {
         reference: &Reference,
     ) -> Verdict {
         let letters = self.options.letters_in(raw);
-        let named = self.options_named(answer);
+        let mut named = self.options_named(answer);
+        if named.len() > wanted.len() && answer.hints.has(Hints::GENERAL) {
+            named = self.options_meant(answer).unwrap_or(named);
+        }
         if !letters.options.is_empty() {
             let chosen = &letters.options;
             let is_other = |n: &&usize| !chosen.contains(n) && !letters.denied.contains(n);
@@ -355,6 +358,17 @@ impl Prompt {
         } else {
             Rule::ChoiceText
         })
+    }
+
+    /// The option that is left where what is said in general is none: "Schwannoma. A meningioma usually has a tail."
+    fn options_meant(&self, answer: &Parsed) -> Option<Vec<usize>> {
+        if self.question.as_deref().is_some_and(asks_in_general) {
+            return None;
+        }
+        let mut case = answer.clone();
+        case.settle_general();
+        let named = self.options_named(&case);
+        (!named.is_empty()).then_some(named)
     }
 
     /// Options whose text the answer gives; one that is part of a longer one given is left out.

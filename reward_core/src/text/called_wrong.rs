@@ -1,7 +1,8 @@
 //! "To call it normal would be wrong", 说正常是不对的: what is said there is denied.
 
 use super::lexicon::Role;
-use super::tokens::{Hints, Parsed};
+use super::tokens::{Hints, Parsed, Token};
+use super::words::Break;
 
 /// Words at the head of a sentence that are looked at for one that opens what is said.
 const LONGEST_LEAD: usize = 4;
@@ -20,12 +21,6 @@ fn is_wrong(word: &str) -> bool {
             | "inaccurate"
             | "error"
             | "erroneous"
-            | "错误"
-            | "不对"
-            | "错"
-            | "有误"
-            | "误"
-            | "不妥"
     )
 }
 
@@ -33,20 +28,7 @@ fn is_wrong(word: &str) -> bool {
 fn is_right(word: &str) -> bool {
     matches!(
         word,
-        "right"
-            | "correct"
-            | "true"
-            | "accurate"
-            | "justified"
-            | "tenable"
-            | "正确"
-            | "准确"
-            | "对"
-            | "恰当"
-            | "妥当"
-            | "成立"
-            | "合适"
-            | "属实"
+        "right" | "correct" | "true" | "accurate" | "justified" | "tenable"
     )
 }
 
@@ -90,35 +72,52 @@ fn is_saying(word: &str) -> bool {
             | "thinking"
             | "regard"
             | "regarding"
-            | "说"
-            | "说是"
-            | "说成"
-            | "认为"
-            | "称"
-            | "称为"
-            | "称其为"
-            | "判断"
-            | "判断为"
-            | "判定"
-            | "判定为"
-            | "诊断为"
-            | "诊断"
-            | "觉得"
-            | "以为"
-            | "声称"
-            | "断言"
-            | "考虑为"
-            | "认定"
-            | "认定为"
-            | "描述为"
     )
 }
+
+/// The same in Chinese, where it opens a sentence; the longest first.
+const SAYINGS: [&str; 14] = [
+    "判断为",
+    "判定为",
+    "诊断为",
+    "认定为",
+    "描述为",
+    "称其为",
+    "说成",
+    "说是",
+    "认为",
+    "称为",
+    "以为",
+    "声称",
+    "说",
+    "称",
+];
+
+/// What calls it wrong in Chinese, where it ends a clause.
+const WRONG: [&str; 13] = [
+    "不对",
+    "错误",
+    "错的",
+    "有误",
+    "不正确",
+    "不准确",
+    "不恰当",
+    "不妥",
+    "不成立",
+    "不合适",
+    "不属实",
+    "不符合事实",
+    "不合理",
+];
 
 impl Parsed {
     /// Makes a denial of the words that call a statement wrong, before or behind it.
     pub(super) fn read_called_wrong(&mut self) {
         if !self.hints.has(Hints::WRONG) {
             return;
+        }
+        if !self.text.is_ascii() {
+            self.read_called_wrong_in_chinese();
         }
         let mut head = 0; // where the sentence begins
         for at in 0..self.tokens.len() {
@@ -132,6 +131,69 @@ impl Parsed {
                     self.deny_what_precedes(head, at, is_wrong);
                 }
             }
+        }
+    }
+
+    /// 说正常是不对的.
+    fn read_called_wrong_in_chinese(&mut self) {
+        let mut first = 0;
+        while first < self.tokens.len() {
+            let is_end = |t: &Token| t.before >= Break::Comma;
+            let end = self.tokens[first + 1..]
+                .iter()
+                .position(is_end)
+                .map_or(self.tokens.len(), |n| first + 1 + n);
+            self.deny_chinese_clause(first, end);
+            first = end;
+        }
+    }
+
+    fn deny_chinese_clause(&mut self, first: usize, end: usize) {
+        let (from, to) = (
+            self.tokens[first].start as usize,
+            self.tokens[end - 1].end as usize,
+        );
+        let text = self.between(from, to);
+        let Some(saying) = SAYINGS.iter().find(|s| text.starts_with(**s)) else {
+            return;
+        };
+        let said = text.trim_end_matches('的');
+        let Some(wrong) = WRONG
+            .iter()
+            .find(|w| said.ends_with(w.trim_end_matches('的')))
+        else {
+            return;
+        };
+        let rest = &said[..said.len() - wrong.trim_end_matches('的').len()];
+        let link = [
+            "并非是",
+            "并非",
+            "不是",
+            "显然是",
+            "完全是",
+            "并",
+            "是",
+            "显然",
+            "完全",
+            "都是",
+            "则",
+        ]
+        .iter()
+        .find(|l| rest.ends_with(**l));
+        let Some(link) = link else { return };
+        let (opens, closes) = (from + saying.len(), from + rest.len() - link.len());
+        if closes <= opens {
+            return;
+        }
+        let is_denied = !matches!(*link, "并非是" | "并非" | "不是");
+        for at in first..end {
+            let token = &mut self.tokens[at];
+            if (token.start as usize) < opens || token.start as usize >= closes {
+                token.role = Role::Filler;
+            }
+        }
+        if is_denied {
+            self.tokens[first].role = Role::Negation;
         }
     }
 

@@ -300,9 +300,13 @@ impl Parsed {
         let resumes = self.tokens[index].role == Role::Verb
             || matches!(opener, Opener::Contrast | Opener::Start | Opener::Value);
         let is_side = matches!(opener, Opener::Relative | Opener::Than | Opener::Instead);
-        let continues = before.is_some_and(|s| {
-            s.is_side_remark && !matches!(s.opener, Opener::Than | Opener::Instead)
-        });
+        let is_main = opener == Opener::List
+            && before.is_some()
+            && self.is_of_compared(self.segments.len() - 1); // "unlike the left, which is normal, the right …"
+        let continues = !is_main
+            && before.is_some_and(|s| {
+                s.is_side_remark && !matches!(s.opener, Opener::Than | Opener::Instead)
+            });
         // "between the artery and the aorta": both only place what is meant
         let is_between = opener == Opener::And
             && before.is_some_and(|s| {

@@ -449,7 +449,9 @@ impl Parsed {
             "in general" | "as a rule" | "by and large" => true,
             "general" => word(at.wrapping_sub(1)) == "in",
             "rule" => word(at.wrapping_sub(2)) == "as",
-            "generally" | "normally" => at == 0,
+            "generally" | "normally" => {
+                at == 0 || is_compared(word(at + 1)) || word(at + 1) == "slightly"
+            }
             "predilection" => true,
             "多数" | "大多数" | "多数患者" | "大多" | "大部分患者" => true,
             "更容易" | "更易" | "较易" => true,
@@ -497,6 +499,11 @@ impl Parsed {
                 "较多见",
                 "更常见",
                 "较常见",
+                "多有",
+                "多见",
+                "多伴",
+                "多呈",
+                "常有",
                 "常见的",
                 "常见表现",
                 "常见征象",

@@ -1,6 +1,6 @@
 //! What is preferred, where that is asked: "Y is an option, but X remains first choice" answers X.
 
-use super::claims::{Kinds, Standing};
+use super::claims::Standing;
 use super::clauses::Opener;
 use super::lexicon::Category;
 use super::question::Question;
@@ -56,12 +56,14 @@ const OTHER: [&str; 21] = [
 /// Whether the question asks for the first of several.
 #[must_use]
 pub fn asks_first(question: &Question) -> bool {
-    !question.is_polar && !question.has(&OTHER) && question.has(&FIRST)
+    !question.is_polar
+        && !question.has(&OTHER)
+        && (question.has(&FIRST) || question.has(&["best "]))
 }
 
 impl Parsed {
     /// Where one clause names the first choice, the others name none; what is called an alternative is none either.
-    pub(super) fn settle_preference(&mut self, question: &Question, kinds: Kinds) {
+    pub(super) fn settle_preference(&mut self, question: &Question) {
         let clauses: Vec<std::ops::Range<usize>> = self.statements().collect();
         let says = |range: &std::ops::Range<usize>, words: &[&str]| {
             let (first, last) = (self.tokens[range.start], self.tokens[range.end - 1]);
@@ -70,7 +72,14 @@ impl Parsed {
         let names = |t: &Token| {
             t.is_stated()
                 && !question.names(t)
-                && (kinds.has(t.category) || t.category == Category::Unknown)
+                && matches!(
+                    t.category,
+                    Category::Finding
+                        | Category::Unknown
+                        | Category::Other
+                        | Category::Modality
+                        | Category::Sequence
+                )
         };
         let is_first = |range: &std::ops::Range<usize>| {
             says(range, &FIRST)

@@ -24,6 +24,11 @@ const LONGEST_FRAME: usize = 8;
 /// Words of a clause that are looked at beside one of its words.
 const LONGEST_CLAUSE: usize = 64;
 
+/// "Fatty liver": the disease is called after the whole organ.
+fn is_organ_disease(token: &Token) -> bool {
+    super::lexicon::known!("finding.fatty_liver") == Some(token.concept)
+}
+
 /// Judges `answer` against one reference in words.
 ///
 /// The first sentence that answers decides; what follows may only take it back.
@@ -424,6 +429,17 @@ impl<'a> Scope<'a> {
             };
             parts.len() > 1 && parts.iter().all(asked)
         };
+        // "fatty liver" where it is asked which organ is affected
+        let asks_affected = || {
+            self.question.is_some_and(|q| {
+                q.has(&[
+                    "affected", "involved", "diseased", "abnormal", "受累", "异常",
+                ])
+            })
+        };
+        if token.category == Category::Finding && is_organ_disease(token) && asks_affected() {
+            return false;
+        }
         let is_disease = |t: &Token| {
             t.category == Category::Finding
                 && !names_what_is_asked(t)
@@ -797,7 +813,8 @@ impl<'a> Scope<'a> {
                     .content()
                     .any(|w| w.category == token.category && !is_general(w))
                 && !self.reference.content().any(|w| is_related(token, w))
-                && !is_general(token);
+                && !is_general(token)
+                && !self.is_beside_choice(token);
             if is_opposite || competes || is_other_choice {
                 return Some(match token.category {
                     Category::Plane => Rule::PlaneDiffers,
@@ -809,6 +826,14 @@ impl<'a> Scope<'a> {
             }
         }
         None
+    }
+
+    /// "The pancreas is swollen with fat stranding" where it or the spleen is asked: the fat is no choice.
+    fn is_beside_choice(&self, token: &Token) -> bool {
+        token.category == Category::Organ
+            && self.question.is_some_and(|q| {
+                q.has_alternatives && self.target.required.iter().all(|w| q.offers(w))
+            })
     }
 
     /// "The appendix is thickened" beside the abscess that is wanted: tells of a part, and is no other disease.
