@@ -10,8 +10,9 @@ use std::sync::{Arc, OnceLock};
 use super::choices::Options;
 use super::claims::Kinds;
 use super::clauses::{says_of_place, Opener};
+use super::criteria::{criteria_of, Criterion};
 use super::general::asks_in_general;
-use super::lexicon::{known, Category, Role};
+use super::lexicon::{known, Category, ConceptId, Role};
 use super::normalise::normalise;
 use super::notation::is_bare_value;
 use super::numbers::{quantities, Dimension, Quantity};
@@ -50,6 +51,8 @@ pub struct Prompt {
     is_polar: bool,
     /// One of them is an amount.
     asks_amount: bool,
+    /// What the finding that is asked for is told by: an intact cortex denies a fracture.
+    criteria: Vec<(&'static Criterion, ConceptId)>,
     /// It asks for the first of several: the drug of choice.
     asks_first: bool,
     /// No reference writes a sum, so that one in the answer means its total.
@@ -132,6 +135,9 @@ impl Prompt {
             .iter()
             .any(|r| matches!(r.target, Target::Quantities(_)));
         let asks_first = question.is_some_and(asks_first);
+        let criteria = question
+            .filter(|_| is_polar)
+            .map_or_else(Vec::new, criteria_of);
         let adds_up = references.iter().all(|r| sum_in(&r.parsed).is_none());
         Self {
             id: PROMPTS_READ.fetch_add(1, Ordering::Relaxed),
@@ -145,6 +151,7 @@ impl Prompt {
             asked,
             is_polar,
             asks_amount,
+            criteria,
             asks_first,
             adds_up,
             is_of_case: OnceLock::new(),
@@ -229,6 +236,9 @@ impl Prompt {
         }
         let has_parts = answer.segments.len() > 1;
         if self.is_polar {
+            if !self.criteria.is_empty() {
+                answer.settle_criteria(&self.criteria);
+            }
             if has_parts {
                 answer.settle_polar_conclusion();
             }

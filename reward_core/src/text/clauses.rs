@@ -478,7 +478,7 @@ impl Parsed {
             && self
                 .of(segment)
                 .first()
-                .is_some_and(|t| matches!(self.word(t), "which" | "who" | "whose" | "that"))
+                .is_some_and(|t| self.word(t).starts_with("wh"))
     }
 
     /// "… against a cyst and for an abscess": the second is claimed.

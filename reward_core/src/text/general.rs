@@ -3,7 +3,7 @@
 //! Where the question is a general one they are the answer, and stay. Otherwise nothing is claimed by them.
 
 use super::claims::Standing;
-use super::clauses::Opener;
+use super::clauses::{Opener, Segment};
 use super::lexicon::{Category, Role};
 use super::question::Question;
 use super::tokens::{Parsed, Token};
@@ -332,6 +332,17 @@ impl Parsed {
                 Opener::Contrast | Opener::Start | Opener::Relative
             )
             && !(segment.has_verb && has_verb)
+            && !self.tells_in_general(segment)
+    }
+
+    /// "脑膜瘤一般可见脑膜尾征" after a comma: names its own subject.
+    fn tells_in_general(&self, segment: &Segment) -> bool {
+        let tokens = self.of(segment);
+        segment.opener == Opener::List
+            && tokens
+                .first()
+                .is_some_and(|t| t.is_content() && !self.word(t).is_ascii())
+            && tokens.iter().any(|t| is_often(self.word(t)))
     }
 
     fn is_general(&self, tokens: &[Token]) -> bool {
@@ -341,8 +352,15 @@ impl Parsed {
                 .filter(|t| !t.is_aside)
                 .map_or("", |t| self.word(t))
         };
-        if tokens.iter().any(|t| {
-            matches!(t.role, Role::Yes | Role::No | Role::Conclude) || is_of_case(self.word(t))
+        // "typically shows"
+        let is_told_often = |at: usize| {
+            matches!(word(at), "shows" | "demonstrates" | "reveals")
+                && at > 0
+                && says_how_often(word(at - 1))
+        };
+        if tokens.iter().enumerate().any(|(at, t)| {
+            matches!(t.role, Role::Yes | Role::No | Role::Conclude)
+                || is_of_case(self.word(t)) && !is_told_often(at)
         }) {
             return false;
         }

@@ -11,6 +11,7 @@ pub mod choices;
 pub mod claims;
 pub mod clauses;
 pub mod conclusions;
+mod criteria;
 pub mod discourse;
 pub mod fluency;
 pub mod general;

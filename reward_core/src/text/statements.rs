@@ -24,11 +24,6 @@ const LONGEST_FRAME: usize = 8;
 /// Words of a clause that are looked at beside one of its words.
 const LONGEST_CLAUSE: usize = 64;
 
-/// "Fatty liver": the disease is called after the whole organ.
-fn is_organ_disease(token: &Token) -> bool {
-    super::lexicon::known!("finding.fatty_liver") == Some(token.concept)
-}
-
 /// Judges `answer` against one reference in words.
 ///
 /// The first sentence that answers decides; what follows may only take it back.
@@ -429,17 +424,6 @@ impl<'a> Scope<'a> {
             };
             parts.len() > 1 && parts.iter().all(asked)
         };
-        // "fatty liver" where it is asked which organ is affected
-        let asks_affected = || {
-            self.question.is_some_and(|q| {
-                q.has(&[
-                    "affected", "involved", "diseased", "abnormal", "受累", "异常",
-                ])
-            })
-        };
-        if token.category == Category::Finding && is_organ_disease(token) && asks_affected() {
-            return false;
-        }
         let is_disease = |t: &Token| {
             t.category == Category::Finding
                 && !names_what_is_asked(t)

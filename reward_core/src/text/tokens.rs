@@ -962,7 +962,7 @@ impl Parsed {
     }
 }
 
-const fn concept_key(concept: ConceptId) -> u64 {
+pub(super) const fn concept_key(concept: ConceptId) -> u64 {
     (1 << 62) | concept as u64
 }
 
