@@ -18,6 +18,19 @@ COUNT: Bounds = (0.0, math.inf)
 MORE, LESS, NEITHER = 1, -1, 0
 
 
+def is_finite_number(value: object) -> bool:
+    """Whether a value that was read (JSON, TOML) is a number that a float holds; True and False are none.
+
+    An integer of JSON may have thousands of digits, which `math.isfinite` refuses with OverflowError.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 @dataclass(frozen=True)
 class Figure:
     """A metric. `direction`: 1 if more of it is better, -1 if less is, 0 if neither, or if it is not known."""

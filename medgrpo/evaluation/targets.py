@@ -20,7 +20,7 @@ from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.evaluation.metrics import METRICS
-from medgrpo.figures import LESS, SHARE, figure
+from medgrpo.figures import LESS, SHARE, figure, is_finite_number
 from medgrpo.files import check_regular, toml_values
 
 TARGET_SETS = {"stage1": "targets_stage1.toml", "vessels": "targets_vessels.toml"}
@@ -78,13 +78,7 @@ def _target(metric: str, value: Any, where: str) -> Target:
         raise choice_error(f"metric in {where}", metric, names)
     ends = value if isinstance(value, list) else [value]
     low, high = figure(metric).bounds or (-math.inf, math.inf)
-    numbers = all(
-        isinstance(end, int | float)
-        and not isinstance(end, bool)
-        and math.isfinite(end)
-        and low <= end <= high
-        for end in ends
-    )
+    numbers = all(is_finite_number(end) and low <= end <= high for end in ends)
     if not numbers or not 1 <= len(ends) <= 2:
         kind = "a share such as 0.75, or a range [0.75, 0.85]"
         if (low, high) != SHARE:

@@ -6,7 +6,6 @@ Read are JSON objects such as `{"bbox_2d": [x1, y1, x2, y2], "point_2d": [x, y]}
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from medgrpo.figures import is_finite_number
 from medgrpo.rewards.boxes import parse_boxes
 from medgrpo.rewards.mask_text import (
     LABELS,
@@ -126,13 +126,17 @@ def _prompt(value: Mapping[str, Any], shape: tuple[int, int], row: Mapping[str, 
 
 def _points(value: Any) -> list[Point]:
     """One point or several; none where it is something else."""
-    pairs = [value] if isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) else value
+    pairs = (
+        [value]
+        if isinstance(value, list) and len(value) == 2 and all(map(is_finite_number, value))
+        else value
+    )
     if not isinstance(pairs, list):
         return []
     return [
         (float(pair[0]), float(pair[1]))
         for pair in pairs
-        if isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair))
+        if isinstance(pair, list) and len(pair) == 2 and all(map(is_finite_number, pair))
     ]
 
 
@@ -140,14 +144,10 @@ def _corners(
     value: Any, shape: tuple[int, int], row: Mapping[str, Any]
 ) -> tuple[float, float, float, float] | None:
     """A box within the stored picture; None where it is none, or has no area there."""
-    if not isinstance(value, list | tuple) or len(value) != 4 or not all(map(_is_number, value)):
+    if not isinstance(value, list | tuple) or len(value) != 4 or not all(map(is_finite_number, value)):
         return None
     (x1, y1), (x2, y2) = placed([(value[0], value[1]), (value[2], value[3])], shape, row)
     height, width = shape
     left, right = (min(max(x, 0.0), width) for x in sorted((x1, x2)))
     top, low = (min(max(y, 0.0), height) for y in sorted((y1, y2)))
     return (left, top, right, low) if left < right and top < low else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgrpo.figures import is_finite_number
 from medgrpo.rewards.boxes import from_model_boxes, parse_boxes
 
 Mask = NDArray[np.bool_]
@@ -128,16 +129,12 @@ def _outlines(value: Any) -> Iterator[Polygon]:
 
 def _points(value: list[Any]) -> Polygon | None:
     """Three or more points, as pairs or flat; None where it is something else. Four flat numbers are a box."""
-    if len(value) >= 6 and len(value) % 2 == 0 and all(map(_is_number, value)):
+    if len(value) >= 6 and len(value) % 2 == 0 and all(map(is_finite_number, value)):
         return list(zip(map(float, value[::2]), map(float, value[1::2]), strict=True))
     pairs = all(
-        isinstance(point, list) and len(point) == 2 and all(map(_is_number, point)) for point in value
+        isinstance(point, list) and len(point) == 2 and all(map(is_finite_number, point)) for point in value
     )
     return [(float(x), float(y)) for x, y in value] if pairs and len(value) >= 3 else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _corners(box: tuple[float, float, float, float]) -> Polygon:

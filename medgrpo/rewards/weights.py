@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.figures import is_finite_number
 
 WEIGHT_SETS: dict[str, dict[str, float]] = {
     "balanced": {"format": 0.20, "answer_match": 0.45, "plane_match": 0.20, "modality_match": 0.15},
@@ -109,7 +109,7 @@ def check_weights(weights: Mapping[str, float]) -> None:
     if not weights:
         raise UsageError("no rewards are given", expected="at least one reward with a weight")
     for name, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+        if not is_finite_number(weight):
             raise UsageError(f"the weight of {name!r} is {weight!r}", expected="a number ≥ 0")
         if weight < 0:
             raise UsageError(

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medgrpo.errors import UsageError
+from medgrpo.rewards.mask_text import mask_from_text
 from medgrpo.rewards.masks import multi_objective_guarded, simple_dice
+from medgrpo.rewards.weights import check_weights
 from medgrpo.rewards.written_masks import WrittenMasks
 
 SQUARE = json.dumps({"polygon": [[2, 2], [6, 2], [6, 6], [2, 6]]})
@@ -77,3 +80,13 @@ def vessels_of_lines(tmp_path):
     options = PrepareOptions(task="vessels", near_duplicate_bits=0, split=".8,.1,.1")
     dataset, _ = prepare(tmp_path / "source", tmp_path / "prepared", options, workers=1)
     return dataset.path
+
+
+def test_a_number_that_no_float_holds_is_no_point_and_no_weight():
+    """JSON's integers have no limit, and `math.isfinite` raises for them."""
+    huge = "9" * 400
+    for text in (f"[[{huge}, 1], [2, 3], [4, 5]]", f"[{huge}, 1, 2, 3, 4, 5]", f'{{"point": [{huge}, 1]}}'):
+        mask = mask_from_text(text, (8, 8), {"width": 8, "height": 8})
+        assert mask is None or not mask.any()
+    with pytest.raises(UsageError, match="the weight of 'format' is 9"):
+        check_weights({"format": int(huge)})

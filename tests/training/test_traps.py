@@ -310,9 +310,9 @@ def test_a_pass_rate_is_sampled_with_all_that_training_samples_with(tiny_config,
     drawn = []
     complete = generate._complete
 
-    def noted(model, processor, inputs, sampling, copies):
+    def noted(model, processor, inputs, sampling, *others):
         drawn.append(sampling)
-        return complete(model, processor, inputs, sampling, copies)
+        return complete(model, processor, inputs, sampling, *others)
 
     monkeypatch.setattr(generate, "_complete", noted)
     monkeypatch.setenv("MEDGRPO_CACHE", str(tmp_path / "cache"))
@@ -351,7 +351,8 @@ def test_all_of_what_sampling_states_reaches_the_model(monkeypatch):
     tokenizer = SimpleNamespace(eos_token_id=0, pad_token_id=0, decode=lambda *_, **__: "")
     for heat in (1.0, 0.0):
         sampling = Sampling(8, heat, 0.9, 7, 1, min_p=0.2, repetition_penalty=1.3)
-        _complete(Model(), tokenizer, {"input_ids": torch.zeros(1, 1, dtype=torch.int64)}, sampling, 1)
+        inputs = {"input_ids": torch.zeros(1, 1, dtype=torch.int64)}
+        _complete(Model(), tokenizer, inputs, sampling, 1, [sampling.max_new_tokens])
     drawn, greedy = stated
     assert (drawn.min_p, drawn.repetition_penalty, drawn.top_p, drawn.top_k) == (0.2, 1.3, 0.9, 7)
     assert (greedy.min_p, greedy.repetition_penalty) == (None, 1.0)

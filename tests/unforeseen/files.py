@@ -324,6 +324,7 @@ def pictures() -> Plants:
             f"DICOM, {name}: preprocess",
             _volume("a.dcm", lambda folder, change=change: _dicom(folder, change)),
         )
+    yield "DICOM, deep: preprocess", _volume("a.dcm", _deep)
     for name, change in NIFTI.items():
         yield (
             f"NIfTI, {name}: preprocess",
@@ -363,15 +364,16 @@ def _set(**values: object) -> Callable[[Any], object]:
     return change
 
 
-def _nested(one: Any) -> None:
-    from pydicom.dataset import Dataset
+def _deep(folder: Path) -> None:
+    """Sequences in sequences, written by hand: pydicom takes gigabytes to fail at writing them."""
+    from tests.bombs import dicom
 
-    inner = Dataset()
-    for _ in range(400):
-        outer = Dataset()
-        outer.ReferencedImageSequence = [inner]
-        inner = outer
-    one.ReferencedImageSequence = [inner]
+    file = dicom(folder, deflated=False, rows=8, data=bytes(128))
+    content = file.read_bytes()
+    end_of_meta = 144 + int.from_bytes(content[140:144], "little")
+    opened = b"\x08\x00\x40\x11SQ\0\0" + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\xff" * 4
+    closed = b"\xfe\xff\x0d\xe0" + bytes(4) + b"\xfe\xff\xdd\xe0" + bytes(4)
+    file.write_bytes(content[:end_of_meta] + opened * 400 + closed * 400 + content[end_of_meta:])
 
 
 def _packed(one: Any) -> None:
@@ -385,7 +387,7 @@ def _packed(one: Any) -> None:
 DICOM: dict[str, Callable[[Any], object]] = {
     "no pixels": lambda one: one.__delattr__("PixelData"), "window 0": _set(WindowCenter=0, WindowWidth=0), "many windows": _set(WindowCenter=[1, 2], WindowWidth=[3]), "slope not a number": _set(RescaleSlope="nan", RescaleIntercept="x"), "slope 0": _set(RescaleSlope="0", RescaleIntercept="0"),
     "slope 1e300": _set(RescaleSlope="1e300", RescaleIntercept="1e300"), "no rows": _set(Rows=0), "bits 1": _set(BitsAllocated=1, BitsStored=1, HighBit=0), "bits 64": _set(BitsAllocated=64, BitsStored=64), "bits that contradict": _set(BitsStored=40, HighBit=3), "palette without colours": _set(PhotometricInterpretation="PALETTE COLOR"),
-    "3 samples": _set(SamplesPerPixel=3, PhotometricInterpretation="RGB"), "unknown colours": _set(PhotometricInterpretation="TEA"), "frames below zero": _set(NumberOfFrames="-3"), "frames a text": _set(NumberOfFrames="1"), "letters of nobody": _set(SpecificCharacterSet="TEA", PatientName="\udcff"), "deep": _nested, "packed garbage": _packed,
+    "3 samples": _set(SamplesPerPixel=3, PhotometricInterpretation="RGB"), "unknown colours": _set(PhotometricInterpretation="TEA"), "frames below zero": _set(NumberOfFrames="-3"), "frames a text": _set(NumberOfFrames="1"), "letters of nobody": _set(SpecificCharacterSet="TEA", PatientName="\udcff"), "packed garbage": _packed,
     "modality orders": _set(Modality="\x1b[2J"), "spacing": _set(PixelSpacing=["nan", "x"]), "a syntax of nobody": lambda one: setattr(one.file_meta, "TransferSyntaxUID", "1.2.3.4"), "dates": _set(StudyDate="99999999", PatientAge="-1Y"), "orientation": _set(ImageOrientationPatient=[0, 0, 0, 0, 0, 0], ImagePositionPatient=["nan"] * 3),
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ loudly, where they differ; off is TRL's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from medgrpo.engine.adapters import fuse
 from medgrpo.engine.features import is_frozen, keep_features
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from trl import DPOTrainer, GRPOTrainer
 
     from medgrpo.training.run.context import StageContext
+
+Found = TypeVar("Found")
 
 LARGEST_DIFFERENCE = 1e-3
 """Between both ways in float32: most |Δ log probability| of a token."""
@@ -134,17 +136,7 @@ class Engine:
         """What this samples; None where it fails with a model that nothing has been compared of: TRL's way is taken then."""
         if not self.is_on or len(self._unchecked) < 2:
             return sampled()
-        found, said = None, None
-        try:
-            found = sampled()
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            said = _said(error)
-        said = next(filter(None, gathered(said)), None)
-        if said is not None:
-            self._go_back(said)
-        return found if said is None else None
+        return self._together(sampled)
 
     @property
     def rows_of_stock(self) -> int | None:
@@ -183,15 +175,8 @@ class Engine:
         """
         import torch
 
-        try:
-            difference, said = compared(), None
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            difference, said = torch.full((1,), torch.inf, device=trainer.accelerator.device), _said(error)
-        said = next(filter(None, gathered(said)), None)
-        if said is not None:
-            self._go_back(said)
+        difference = self._together(compared)
+        if difference is None:
             return
         is_half = next(trainer.model.parameters()).dtype != torch.float32 or trainer.args.bf16
         seen = trainer.accelerator.gather(torch.tensor([len(difference)], device=difference.device)).sum()
@@ -218,6 +203,21 @@ class Engine:
             f"engine: log probabilities as TRL's, rows {shown} ({what} difference {worst:.1e} a token, allowed {limit:g})"
         )
         self._record()
+
+    def _together(self, attempt: Callable[[], Found]) -> Found | None:
+        """What this gives; None, and TRL's way from now on, where it fails on any process."""
+        found, said = None, None
+        try:
+            found = attempt()
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            said = _said(error)
+        said = next(filter(None, gathered(said)), None)
+        if said is None:
+            return found
+        self._go_back(said)
+        return None
 
     def _go_back(self, what: str) -> None:
         """To TRL's way, on every process."""
