@@ -10,7 +10,9 @@ use std::sync::{Arc, OnceLock};
 use super::choices::Options;
 use super::claims::Kinds;
 use super::clauses::{says_of_place, Opener};
+use super::counted::leave_out_other_counts;
 use super::criteria::{criteria_of, Criterion};
+use super::earlier::asks_of_now;
 use super::general::asks_in_general;
 use super::lexicon::{known, Category, ConceptId, Role};
 use super::normalise::normalise;
@@ -55,6 +57,8 @@ pub struct Prompt {
     criteria: Vec<(&'static Criterion, ConceptId)>,
     /// It asks for the first of several: the drug of choice.
     asks_first: bool,
+    /// It asks of what is there now, not of an earlier time.
+    asks_of_now: bool,
     /// No reference writes a sum, so that one in the answer means its total.
     adds_up: bool,
     /// What is so in general claims nothing here: the question is about a picture.
@@ -135,6 +139,7 @@ impl Prompt {
             .iter()
             .any(|r| matches!(r.target, Target::Quantities(_)));
         let asks_first = question.is_some_and(asks_first);
+        let asks_of_now = question.is_some_and(asks_of_now);
         let criteria = question
             .filter(|_| is_polar)
             .map_or_else(Vec::new, criteria_of);
@@ -153,6 +158,7 @@ impl Prompt {
             asks_amount,
             criteria,
             asks_first,
+            asks_of_now,
             adds_up,
             is_of_case: OnceLock::new(),
         }
@@ -266,6 +272,9 @@ impl Prompt {
         if let Some(question) = self.question.as_deref() {
             if self.asks_first {
                 answer.settle_preference(question);
+            }
+            if has_parts && self.asks_of_now && answer.hints.has(Hints::EARLIER) {
+                answer.settle_earlier(self.kinds);
             }
             answer.settle_selection(question, &self.property, self.places);
             if question.asks_for_content && self.places.is_empty() {
@@ -835,6 +844,9 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
     }
     if all.len() > 1 {
         all.retain(|q| !is_of_each(answer, q));
+    }
+    if let Some(question) = question {
+        leave_out_other_counts(answer, question, &mut all);
     }
     let sentence = all.first().map(|q| answer.tokens[q.token].sentence);
     let said: Vec<Quantity> = all

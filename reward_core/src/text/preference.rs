@@ -102,7 +102,7 @@ impl Parsed {
     }
 
     /// Token ranges of the statements: a contrast, a semicolon or a verb of its own begins another one.
-    fn statements(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
+    pub(super) fn statements(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
         let begins = |index: usize| {
             let segment = &self.segments[index];
             let before = &self.segments[index - 1];

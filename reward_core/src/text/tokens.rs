@@ -1031,6 +1031,9 @@ impl Hints {
     /// "Wrong", "not right", 不对.
     pub const WRONG: Self = Self(16384);
 
+    /// "Previous", "thought", 曾.
+    pub const EARLIER: Self = Self(32768);
+
     /// Whether one of `others` was seen.
     #[must_use]
     pub const fn has(self, others: Self) -> bool {
@@ -1071,7 +1074,47 @@ impl Facts {
 }
 
 /// Words that a rule of their own is for.
-const HINT_WORDS: [(Hints, &[&str]); 15] = [
+const HINT_WORDS: [(Hints, &[&str]); 16] = [
+    (
+        Hints::EARLIER,
+        &[
+            "yesterday",
+            "previous",
+            "previously",
+            "prior",
+            "earlier",
+            "formerly",
+            "ago",
+            "before",
+            "beforehand",
+            "initially",
+            "originally",
+            "past",
+            "last",
+            "used",
+            "thought",
+            "believed",
+            "assumed",
+            "suspected",
+            "referring",
+            "referrer",
+            "outside",
+            "mistaken",
+            "misdiagnosed",
+            "去",
+            "上",
+            "昨",
+            "前",
+            "既",
+            "曾",
+            "起",
+            "最",
+            "人",
+            "外",
+            "误",
+            "初",
+        ],
+    ),
     (
         Hints::WRONG,
         &[
