@@ -120,6 +120,7 @@ def test_what_a_process_started_ends_with_the_run(tmp_path):
 
 STACK = """Thread 0x1 (most recent call first):
   File "/usr/lib/python3.11/threading.py", line 3 in wait
+  File "/usr/lib/python3.11/threading.py", line 9 in _bootstrap
 
 Current thread 0x2 (most recent call first):
   File "/x/site-packages/{}.py", line 5 in inner
@@ -131,7 +132,9 @@ def test_a_process_that_waits_for_others_is_told_from_one_that_stands_still():
     still = standing(STACK.format("PIL/Image"))
     assert (still.place, still.waits) == ("judge (me/rewards.py, line 7)", False)
     assert standing(STACK.format("torch/distributed/distributed_c10d")).waits
-    assert standing("") is None
+    collecting = "Current thread 0x2 (most recent call first):\n  Garbage-collecting\n  <no Python frame>\n"
+    assert standing(STACK.format("PIL/Image") + collecting) == still  # asked a second time, at its end
+    assert standing(collecting) is None
     late = [failure(0, "Timed out waiting 60000ms for recv", of_others=True)]
     error = cause_of(late, {0: 1}, processes=3, timeout_s=60, places={2: still.place})
     assert error.problem == "process 2 stood still in judge (me/rewards.py, line 7): process 0 waited 60 s"

@@ -20,7 +20,7 @@ from medgrpo.errors import MedgrpoError
 FOLDER = "MEDGRPO_FAILURES"
 """Names the folder in which processes of a run write down why they fail."""
 OF_OTHERS = re.compile(
-    r"connection (was )?(closed|reset|refused)|broken pipe|socket (is closed|closed|timeout)|timed out waiting|"
+    r"did not meet the others|connection (was )?(closed|reset|refused)|broken pipe|socket (is closed|closed|timeout)|timed out waiting|"
     r"wait timeout|gloo|nccl|process ?group|distbackend|diststore|distnetwork|tcpstore|all_?reduce|all_?gather",
     re.IGNORECASE,
 )

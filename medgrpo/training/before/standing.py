@@ -129,15 +129,23 @@ def _length(file: Path) -> int | None:
 
 def standing(stack: str) -> Standing | None:
     """Read what the fault handler wrote; None where there is no stack in it."""
-    main = THREAD.split(stack)[-1]  # the main thread comes last
-    frames = [found.groupdict() for line in main.splitlines() if (found := FRAME.match(line))]
-    if not frames:
+    frames = next(filter(_is_main_thread, map(_frames, reversed(THREAD.split(stack)))), None)
+    if frames is None:
         return None
     own = next((frame for frame in frames if _is_own(frame["file"])), frames[0])
     file = Path(own["file"])
     place = f"{own['name']} ({'/'.join(file.parts[-2:])}, line {own['line']})"
     top = [frame["file"].replace(os.sep, "/") for frame in frames[:8]]
     return Standing(place, waits=any(one in file for file in top for one in WAITS))
+
+
+def _frames(thread: str) -> list[dict[str, str]]:
+    return [found.groupdict() for line in thread.splitlines() if (found := FRAME.match(line))]
+
+
+def _is_main_thread(frames: list[dict[str, str]]) -> bool:
+    """Python's own threads begin in `_bootstrap`; one that C runs has no frames."""
+    return bool(frames) and not frames[-1]["name"].startswith("_bootstrap")
 
 
 def _is_own(file: str) -> bool:
