@@ -281,6 +281,11 @@ def relaunch(
 def _why(code: int, said: dict[str, Any] | None) -> MedgrpoError | None:
     if not code:
         return None
+    if said is None and code < 0:
+        return MedgrpoError(
+            f"the process that watches those of this machine was killed ({signal.Signals(-code).name})",
+            hint="they were asked to save and end",
+        )
     if said is None:
         return MedgrpoError(f"the processes could not be started, or were ended with them (code {code})")
     error = MedgrpoError(said["problem"], expected=said["expected"], hint=said["hint"])
