@@ -230,7 +230,9 @@ def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: 
 def _tower(work: Workload, pictures: float) -> tuple[float, float]:
     """Seconds of a pass's pictures through the tower, forward and, with what is recomputed, backward."""
     if work.has_tower_kernel and not work.draws_masks:  # all in one call, their windows in one kernel
-        seen = pictures * _tower_flops(work) / (work.flops * _tower_share(work))
+        products = pictures * _tower_flops(work) / (work.flops * _tower_share(work))
+        launches = work.shape.vision_layers * work.constants.vision_layer_s * _host(work)
+        seen = max(products, launches)
         return seen, 2 * seen if work.goes_back_through_tower else 0.0
     seen = _tower_loop(work, pictures)
     if work.draws_masks or not work.goes_back_through_tower:  # masks: it is called without gradients
