@@ -55,7 +55,12 @@ def host_of(row: Measured) -> str:
     if "beside it" in row.note:
         return "b3, disturbed"
     ends = next(
-        (end for end in ("b2", "b3", "b4", "b5", "b7", "b9") if row.name.removesuffix("-again").endswith(f"-{end}")), ""
+        (
+            end
+            for end in ("b2", "b3", "b4", "b5", "b7", "b9")
+            if row.name.removesuffix("-again").endswith(f"-{end}")
+        ),
+        "",
     )
     return ends or row.source[-10:]
 

@@ -24,7 +24,14 @@ from random_runs import CARDS, MODELS, RandomRun
 
 CLOSE, A_LITTLE = 1 + 1e-9, 1.02
 """The second: parts of a pass that do not divide evenly."""
-LARGER = {"A100-40GB": "A100", "H100": "H200", "L4": "L40S", "T4": "A100", "A10": "A100", "RTX3090": "RTX4090"}
+LARGER = {
+    "A100-40GB": "A100",
+    "H100": "H200",
+    "L4": "L40S",
+    "T4": "A100",
+    "A10": "A100",
+    "RTX3090": "RTX4090",
+}
 SETTINGS = {
     "rollout.num_generations": [2, 4, 8],
     "training.prompts_per_step": [1, 2, 4, 8],
@@ -89,7 +96,9 @@ def test_more_prompts_a_step_take_longer_together_and_no_longer_each(work):
 
 
 @FEW
-@given(works(engine__tokens_per_pass=10_000_000, model__context_length=8192), st.sampled_from([1.3, 2.0, 4.0]))
+@given(
+    works(engine__tokens_per_pass=10_000_000, model__context_length=8192), st.sampled_from([1.3, 2.0, 4.0])
+)
 def test_larger_pictures_take_longer_and_hold_more(work, factor):
     assume(work.image_tokens)
     work = replace(work, largest_image_tokens=None)

@@ -124,7 +124,9 @@ def test_less_that_learns_takes_no_more_memory():
         full = run.estimate().work
         lora = changed(full, tuning__method="lora")
         gathers_all = full.uses_vllm and full.shares_weights and not full.config.launch.fsdp
-        if gathers_all:  # ZeRO-3 makes all weights whole at once to merge an adapter for vLLM, full ones one by one
+        if (
+            gathers_all
+        ):  # ZeRO-3 makes all weights whole at once to merge an adapter for vLLM, full ones one by one
             assert Memory(lora).static <= Memory(full).static * CLOSE, run
         else:
             assert Memory(lora).peak <= Memory(full).peak * CLOSE, run
