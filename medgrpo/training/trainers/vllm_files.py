@@ -11,6 +11,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError
@@ -54,9 +55,7 @@ class PictureFiles:
 
         params = {**sampling_params, "output_kind": 2}  # all of a prompt's completions, see TRL
         with ThreadPoolExecutor(min(AT_ONCE, len(prompts))) as executor:
-            answers = list(
-                executor.map(lambda one: self._ask(*one, params), zip(prompts, features, strict=True))
-            )
+            answers = list(executor.map(self._ask, prompts, features, repeat(params)))
         choices = [choice for answer in answers for choice in answer["choices"]]
         logprobs, ids = parse_logprobs([choice["logprobs"] for choice in choices])
         return {
