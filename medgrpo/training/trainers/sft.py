@@ -93,6 +93,9 @@ class SupervisedTrainer(RunTrainer, SFTTrainer):
     def __init__(self, context: StageContext, **options: Any) -> None:
         self.context = context
         super().__init__(**options)
+        # TRL's loss divides by the learned tokens of the whole step. Models whose own loss cannot (Qwen2-VL and its kin say so)
+        # would have it take the mean of each pass instead, and of each process: a token of a short one counted for more.
+        self.model_accepts_loss_kwargs = True
         processor: Any = self.processing_class
         tokenizer = getattr(processor, "tokenizer", processor)
         collate: Any = vars(self)["data_collator"]  # set by TRL
