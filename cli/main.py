@@ -193,6 +193,10 @@ def main(arguments: list[str] | None = None) -> None:
     # Before torch is loaded: threads that spin at every barrier make training on the CPU two to five times
     # slower as soon as another program runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "MEDGRPO_FAILURES" in os.environ:  # one of several processes
+        from medgrpo.training.before.standing import answer
+
+        answer(os.environ)
     set_for_children()
     try:
         with masked_streams(), nothing_trusted(), results_alone() if "--json" in arguments else nullcontext():

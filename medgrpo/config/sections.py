@@ -486,6 +486,8 @@ class LaunchConfig(Section):
     """Let `gpus` processes train on the CPU: slow, to try out a run of several processes."""
     timeout_s: int = Field(1800, ge=10)
     """Seconds that a process waits for the others before the run ends; a validation on one of them must fit in."""
+    start_timeout_s: int = Field(900, ge=10)
+    """Seconds until all processes of all machines must have met; machines of a job start at different times."""
 
 
 class RunSection(Section):

@@ -21,7 +21,7 @@ from medgrpo.rewards.text import completion_text
 from medgrpo.runs.store import Completion
 from medgrpo.training.before.datasets import RowSource, grpo_dataset, prompt_lengths
 from medgrpo.training.methods import StageMethod
-from medgrpo.training.run.checkpoints import checkpoint_step
+from medgrpo.training.run.checkpoints import checkpoint_step, own_or_first
 from medgrpo.training.run.context import StageContext
 from medgrpo.training.trainers.ahead import Ahead
 from medgrpo.training.trainers.arguments import grpo_arguments
@@ -584,9 +584,9 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     def load_extra_state(self, folder: Path) -> None:
         """Take the cycle up where it was."""
         super().load_extra_state(folder)
-        states = folder / f"rewards_{self.args.process_index}.json"  # a process that is new takes the first's
-        self.composite.load_state_dict(read_json(states if states.is_file() else folder / "rewards_0.json"))
-        path = folder / f"generation_cycle_{self.args.process_index}.pt"
+        number = self.args.process_index
+        self.composite.load_state_dict(read_json(own_or_first(folder, "rewards_{}.json", number)))
+        path = own_or_first(folder, "generation_cycle_{}.pt", number)
         if path.is_file():
             cycle = torch.load(path, map_location="cpu", weights_only=True)
             # Passes so far, at the accumulation of now: the batch per device may have changed since. A batch
