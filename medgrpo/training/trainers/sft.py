@@ -251,7 +251,8 @@ class SupervisedTrainer(RunTrainer, SFTTrainer):
             with nullcontext() if is_last else self.accelerator.no_sync(model):
                 losses.append(super().training_step(model, dict(part), num_items_in_batch))
         self._weigh_figures(counts)
-        return sum(losses[1:], losses[0])
+        total: torch.Tensor = sum(losses[1:], losses[0])
+        return total
 
     def _weigh_figures(self, counts: Sequence[int]) -> None:
         """One entry for the batch in TRL's means over passes, each part by its tokens: a part has few or many."""
