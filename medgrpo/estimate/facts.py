@@ -32,7 +32,7 @@ class Facts:
         completion_share: mean length of a completion as a share of the limit.
         target_tokens: of what SFT learns, or of each answer of a pair.
         is_other_code: whether another trainer is meant (the table of published figures).
-        has_old_pass, learns_past_tower: see `Workload`.
+        has_old_pass, learns_past_tower, fell_back: see `Workload`.
     """
 
     model: str | None = None
@@ -49,6 +49,7 @@ class Facts:
     is_other_code: bool = False
     has_old_pass: bool = False
     learns_past_tower: bool = False
+    fell_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def situation_of(config: RunConfig, facts: Facts) -> Situation:
         is_other_code=facts.is_other_code,
         has_old_pass=facts.has_old_pass,
         learns_past_tower=facts.learns_past_tower,
+        fell_back=facts.fell_back,
     )
     _ = work.plan, [stage.plan for stage in work.warm_up]  # refuses what cannot be divided
     return Situation(work, gpu_source, tuple(notes), seen.uncapped)

@@ -48,6 +48,7 @@ class Workload:
         is_other_code: whether another trainer's run is meant, for the table of published figures.
         has_old_pass: whether the log probabilities beside vLLM's take a pass of their own, as in TRL and in older code.
         learns_past_tower: whether a step goes back through a frozen tower too, as in TRL and in older code.
+        fell_back: whether the check of shared prompts failed, so that each row was computed with its own.
     """
 
     config: RunConfig
@@ -66,6 +67,7 @@ class Workload:
     is_other_code: bool = False
     has_old_pass: bool = False
     learns_past_tower: bool = False
+    fell_back: bool = False
     constants: Constants = FITTED
 
     @property
@@ -162,6 +164,11 @@ class Workload:
     @property
     def shares_prompt(self) -> bool:
         """Whether what a group, a pair or SFT's rows about a picture have in common is computed once (`engine.shared_prompt`)."""
+        return self.has_tower_kernel and not self.fell_back
+
+    @property
+    def has_tower_kernel(self) -> bool:
+        """Whether the engine took the model over: a tower's windows are one kernel then, after falling back too."""
         has_groups = self.method.samples_texts or self.method.needs_pairs or self.together > 1
         return has_groups and self.shape.experts <= 1 and self.config.engine.shared_prompt != "off"
 
