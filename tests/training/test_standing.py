@@ -147,6 +147,12 @@ def test_a_process_that_waits_for_others_is_told_from_one_that_stands_still():
     collecting = "Current thread 0x2 (most recent call first):\n  Garbage-collecting\n  <no Python frame>\n"
     assert standing(STACK.format("PIL/Image") + collecting) == still  # asked a second time, at its end
     assert standing(collecting) is None
+    loads = standing(
+        STACK.format("numpy/core").replace(
+            '  File "/home', '  File "<frozen importlib._bootstrap>", line 1 in x\n  File "/home'
+        )
+    )
+    assert loads.place == "judge (me/rewards.py, line 7), loading libraries"
     late = [failure(0, "Timed out waiting 60000ms for recv", of_others=True)]
     error = cause_of(late, {0: 1}, processes=3, timeout_s=60, places={2: still.place})
     assert error.problem == "process 2 stood still in judge (me/rewards.py, line 7): process 0 waited 60 s"
