@@ -136,7 +136,8 @@ class Memory:
             groups = work.groups_per_pass
             rows = groups * work.answers
             pictures = 0.0 if work.keeps_features else max(1.0, groups)
-            return max(1.0, groups) * work.prompt_tokens + rows * longest, rows * longest, pictures
+            own = longest + work.own_tokens - work.learned_tokens
+            return max(1.0, groups) * work.prompt_tokens + rows * own, rows * longest, pictures
         rows = work.plan.per_device_train_batch_size * work.method.sequences
         return rows * (work.prompt_tokens + longest), rows * longest, float(rows)
 

@@ -121,12 +121,12 @@ def _step(work: Workload) -> Phases:
     passes = _passes(work)
     forward = sum(one.forward for one in passes)
     backward = sum(one.backward for one in passes)
-    shown = prompts if method.samples or work.shares_prompt else samples * method.sequences
+    shown = prompts / work.together if method.samples or work.shares_prompt else samples * method.sequences
     prepare = shown * _preparing(work) * (BESIDE if work.is_other_code and not method.samples else 1.0)
     seen, judged = _mask_seconds(work) if work.draws_masks else (0.0, 0.0)
     return Phases(
         prepare=prepare,
-        vision=_kept_features(work, prompts) if work.keeps_features else 0.0,
+        vision=_kept_features(work, prompts / work.together) if work.keeps_features else 0.0,
         sync=_sync(work) if work.uses_vllm else 0.0,
         prefill=_prefill(work, prompts) if method.samples_texts else 0.0,
         rollout=_sampling(work) if method.samples_texts else seen,
@@ -181,7 +181,7 @@ def _passes(work: Workload) -> list[Pass]:
     if work.shares_prompt:
         groups = work.groups_per_pass
         rows = groups * work.answers
-        tokens = max(groups, 1.0) * work.prompt_tokens + rows * work.learned_tokens
+        tokens = max(groups, 1.0) * work.prompt_tokens + rows * work.own_tokens
         count = max(1, round(samples * work.method.sequences / rows))
         pictures = 0.0 if work.keeps_features else max(groups, 1)
         return [_pass(work, tokens, work.sequence_tokens, rows, pictures)] * count
