@@ -118,6 +118,18 @@ def test_what_a_process_started_ends_with_the_run(tmp_path):
     assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
+def test_a_process_that_ends_while_it_is_asked_did_not_crash(tmp_path):
+    code = (
+        "import atexit, faulthandler, os, signal\nfrom medgrpo.training.before.standing import answer\nanswer(os.environ)\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGUSR2)\n"  # the last to be registered is the first to be called
+        "atexit.register(faulthandler.unregister, signal.SIGUSR2)\n"  # as Python does at its end
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "MEDGRPO_FAILURES": str(tmp_path)}, check=False
+    )
+    assert done.returncode == 0
+
+
 STACK = """Thread 0x1 (most recent call first):
   File "/usr/lib/python3.11/threading.py", line 3 in wait
   File "/usr/lib/python3.11/threading.py", line 9 in _bootstrap

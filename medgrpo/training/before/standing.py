@@ -54,6 +54,7 @@ def answer(environment: Mapping[str, str]) -> None:
     partial = target.with_suffix(".partial")
     with suppress(OSError):  # of no folder
         file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        signal.signal(ASK, signal.SIG_IGN)  # what Python puts back at its end: one that is ending is no crash
         faulthandler.register(ASK, file=file, all_threads=True)
         os.replace(partial, target)  # before it is there the signal would end the process
 
