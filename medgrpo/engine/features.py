@@ -76,12 +76,11 @@ def keep_features(
     for one in unique:
         if one["pictures"] and "features" not in one:
             waiting.setdefault(_key(one), []).append(one)
-    if kept is not None:
-        for key in [key for key in waiting if isinstance(key, bytes)]:
-            found = kept.take(key, torch.device(device))
-            if found is not None:
-                for one in waiting.pop(key):
-                    one["features"] = found
+    for key in list(waiting):
+        found = kept.take(key, torch.device(device)) if kept is not None and isinstance(key, bytes) else None
+        if found is not None:
+            for one in waiting.pop(key):
+                one["features"] = found
     new = list(waiting.items())
     at_once = AT_ONCE if kept is None else 1
     known = _known_names(inner)
