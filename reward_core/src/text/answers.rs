@@ -12,7 +12,7 @@ use super::claims::Kinds;
 use super::clauses::{says_of_place, Opener};
 use super::counted::leave_out_other_counts;
 use super::criteria::{criteria_of, Criterion};
-use super::earlier::asks_of_now;
+use super::earlier::{asks_of_now, asks_state};
 use super::general::asks_in_general;
 use super::lexicon::{known, Category, ConceptId, Role};
 use super::normalise::normalise;
@@ -59,6 +59,8 @@ pub struct Prompt {
     asks_first: bool,
     /// It asks of what is there now, not of an earlier time.
     asks_of_now: bool,
+    /// "Which hormone is elevated?": asks what has a property other than being normal.
+    asks_property: bool,
     /// No reference writes a sum, so that one in the answer means its total.
     adds_up: bool,
     /// What is so in general claims nothing here: the question is about a picture.
@@ -140,6 +142,9 @@ impl Prompt {
             .any(|r| matches!(r.target, Target::Quantities(_)));
         let asks_first = question.is_some_and(asks_first);
         let asks_of_now = question.is_some_and(asks_of_now);
+        let asks_property = !property.is_empty()
+            && question.is_some_and(|q| q.has(&["which", "哪"]))
+            && !property.iter().any(|t| t.category == Category::Normality);
         let criteria = question
             .filter(|_| is_polar)
             .map_or_else(Vec::new, criteria_of);
@@ -159,6 +164,7 @@ impl Prompt {
             criteria,
             asks_first,
             asks_of_now,
+            asks_property,
             adds_up,
             is_of_case: OnceLock::new(),
         }
@@ -246,6 +252,11 @@ impl Prompt {
                 answer.settle_criteria(&self.criteria);
             }
             if has_parts {
+                if answer.hints.has(Hints::EARLIER)
+                    && self.question.as_deref().is_some_and(asks_state)
+                {
+                    answer.settle_earlier_state();
+                }
                 answer.settle_polar_conclusion();
             }
             return;
@@ -277,6 +288,9 @@ impl Prompt {
                 answer.settle_earlier(self.kinds);
             }
             answer.settle_selection(question, &self.property, self.places);
+            if self.asks_property {
+                answer.settle_called_normal(question);
+            }
             if question.asks_for_content && self.places.is_empty() {
                 answer.settle_spared(question);
             }

@@ -24,6 +24,30 @@ pub fn leave_out_other_counts(answer: &Parsed, question: &Question, all: &mut Ve
     if is_counted {
         all.retain(|q| !is_of_other(q));
     }
+    // "three: two ribs and the clavicle", "three doses: at 0, 1 and 6 months"
+    let total = all.first().copied().filter(|q| {
+        q.dimension == Dimension::Count
+            && counts_asked(answer, question, q.token + q.unit_tokens) != Some(false)
+            && opens_list(answer, q.token)
+    });
+    if let Some(total) = total {
+        let sentence = answer.tokens[total.token].sentence;
+        all.retain(|q| q.token == total.token || answer.tokens[q.token].sentence != sentence);
+    }
+}
+
+/// What is counted ends with a colon.
+fn opens_list(answer: &Parsed, number: usize) -> bool {
+    let segment = answer.tokens[number].segment;
+    let Some(next) =
+        (number + 1..answer.tokens.len()).find(|&i| answer.tokens[i].segment != segment)
+    else {
+        return false;
+    };
+    let token = &answer.tokens[next];
+    let gap = answer.between(answer.tokens[next - 1].end as usize, token.start as usize);
+    let is_ratio = !gap.contains(' ') && token.role == Role::Number; // "3:1"
+    token.before == Break::Colon && !is_ratio
 }
 
 /// "A single nodule", where nodules are asked.

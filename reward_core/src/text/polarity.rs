@@ -304,6 +304,9 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
         }
         if of_sentence == Stated::Nothing && found.stated == Stated::Nothing {
             of_sentence = bare_statement(answer, &whole, question);
+            if of_sentence == Stated::Nothing {
+                of_sentence = leading_yes(answer, sentence, question);
+            }
         }
         if found.stated == Stated::Nothing {
             found.stated = of_sentence;
@@ -486,6 +489,46 @@ fn bare_statement(answer: &Parsed, sentence: &Clause<'_>, question: Option<&Ques
         return Stated::Firm(false);
     }
     Stated::Nothing
+}
+
+/// "有，位于右肺上叶", "There is, in the upper lobe": a yes of its own, and where.
+fn leading_yes(answer: &Parsed, sentence: &[Token], question: Option<&Question>) -> Stated {
+    let Some(first) = sentence.first() else {
+        return Stated::Nothing;
+    };
+    let length = sentence
+        .iter()
+        .take_while(|t| t.segment == first.segment)
+        .count();
+    let (lead, rest) = sentence.split_at(length);
+    let says_where = |t: &Token| {
+        !t.is_content()
+            || t.is_stated()
+                && matches!(
+                    t.category,
+                    Category::Organ | Category::Side | Category::Direction | Category::Level
+                )
+    };
+    let denies = |t: &Token| {
+        matches!(
+            t.role,
+            Role::Negation | Role::NegationBack | Role::No | Role::Hedge | Role::Contrast
+        )
+    };
+    let side = |tokens: &[Token]| tokens.iter().fold(0, |bits, t| bits | side_bits(t));
+    let asked = question.map_or(0, |q| {
+        let core = q.proposition.core.iter().chain(&q.proposition.place);
+        core.fold(0, |bits, t| bits | side_bits(t))
+    });
+    let is_elsewhere = asked != 0 && side(rest) != 0 && asked & side(rest) == 0;
+    let is_told = rest.iter().any(Token::is_content)
+        && rest.iter().all(says_where)
+        && !sentence.iter().any(denies)
+        && !lead.iter().any(Token::is_content);
+    if !is_told || is_elsewhere {
+        return Stated::Nothing;
+    }
+    bare_statement(answer, &Clause::new(answer, lead, question), question)
 }
 
 /// "One should look for it": anyone, and nothing that was found.
