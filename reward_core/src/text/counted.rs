@@ -24,6 +24,14 @@ pub fn leave_out_other_counts(answer: &Parsed, question: &Question, all: &mut Ve
     if is_counted {
         all.retain(|q| !is_of_other(q));
     }
+    // "it measured 4.1 cm two years ago and now measures 4.8 cm"
+    let around = |q: &Quantity| {
+        let segment = &answer.segments[answer.tokens[q.token].segment as usize];
+        segment.first as usize..segment.end as usize
+    };
+    if all.len() > 1 && all.iter().any(|q| answer.is_of_now(&around(q))) {
+        all.retain(|q| !answer.is_of_then(&around(q)));
+    }
     // "three: two ribs and the clavicle", "three doses: at 0, 1 and 6 months"
     let total = all.first().copied().filter(|q| {
         q.dimension == Dimension::Count
@@ -62,8 +70,13 @@ fn is_told_single(answer: &Parsed, question: &Question) -> bool {
 
 /// Whether the thing after the number is the one asked; nothing where none follows.
 fn counts_asked(answer: &Parsed, question: &Question, number: usize) -> Option<bool> {
-    let is_thing =
-        |t: &&Token| t.is_content() && matches!(t.category, Category::Finding | Category::Organ);
+    let is_thing = |t: &&Token| {
+        t.is_content()
+            && matches!(
+                t.category,
+                Category::Finding | Category::Organ | Category::Unknown | Category::Other
+            )
+    };
     let mut things = answer
         .tokens
         .iter()

@@ -20,7 +20,31 @@ pub struct Criterion {
     denies: &'static [&'static str],
 }
 
-const CRITERIA: [Criterion; 9] = [
+/// A vein that holds a clot does not collapse under the probe.
+const OPEN_VEIN: [&str; 10] = [
+    "not compressible",
+    "not fully compressible",
+    "cannot be compressed",
+    "noncompressible",
+    "non-compressible",
+    "incompressible",
+    "不能压瘪",
+    "不可压瘪",
+    "充盈缺损",
+    "filling defect",
+];
+
+/// One that does.
+const CLOSED_VEIN: [&str; 6] = [
+    "compressible",
+    "compresses",
+    "compress fully",
+    "可压瘪",
+    "能压瘪",
+    "压闭",
+];
+
+const CRITERIA: [Criterion; 10] = [
     Criterion {
         finding: "finding.fracture",
         sign: &["cortex", "cortical", "cortices", "骨皮质"],
@@ -162,23 +186,14 @@ const CRITERIA: [Criterion; 9] = [
     Criterion {
         finding: "finding.thrombosis",
         sign: &["vein", "静脉"],
-        states: &[
-            "noncompressible",
-            "non-compressible",
-            "incompressible",
-            "不能压瘪",
-            "不可压瘪",
-            "充盈缺损",
-            "filling defect",
-        ],
-        denies: &[
-            "compressible",
-            "compresses",
-            "compress fully",
-            "可压瘪",
-            "能压瘪",
-            "压闭",
-        ],
+        states: &OPEN_VEIN,
+        denies: &CLOSED_VEIN,
+    },
+    Criterion {
+        finding: "finding.dvt",
+        sign: &["vein", "静脉"],
+        states: &OPEN_VEIN,
+        denies: &CLOSED_VEIN,
     },
     Criterion {
         finding: "finding.cardiomegaly",
@@ -208,7 +223,8 @@ pub fn criteria_of(question: &Question) -> Vec<(&'static Criterion, ConceptId)> 
     CRITERIA
         .iter()
         .filter_map(|c| Some((c, lexicon.concept(c.finding).filter(asks)?)))
-        .filter(|(c, _)| !question.has(c.sign)) // "Is the cortex intact?"
+        // "Is the cortex intact?" asks for the sign; "deep vein thrombosis" only names the vein
+        .filter(|(c, _)| c.finding == "finding.dvt" || !question.has(c.sign))
         .collect()
 }
 

@@ -54,7 +54,7 @@ const EARLIER_PHRASES: [&str; 26] = [
 ];
 
 /// What others thought.
-const THOUGHT: [&str; 30] = [
+const THOUGHT: [&str; 33] = [
     "some thought",
     "others thought",
     "was thought",
@@ -65,6 +65,9 @@ const THOUGHT: [&str; 30] = [
     "was suspected",
     "were suspected",
     "first thought",
+    "suspected a ",
+    "suspected an ",
+    "suspected the ",
     "had thought",
     "was considered",
     "were considered",
@@ -186,7 +189,47 @@ pub fn asks_state(question: &Question) -> bool {
     !question.proposition.asks_change && !question.has(&ASKS_EARLIER)
 }
 
+/// Who is not the patient.
+const RELATIVES: [&str; 17] = [
+    "his father",
+    "her father",
+    "his mother",
+    "her mother",
+    "his brother",
+    "her brother",
+    "his sister",
+    "her sister",
+    "his son",
+    "her son",
+    "his wife",
+    "her husband",
+    "the relatives",
+    "family member",
+    "家属",
+    "父亲",
+    "母亲",
+];
+
+/// Whether the question is about the patient, not the family.
+#[must_use]
+pub fn asks_of_patient(question: &Question) -> bool {
+    !question.has(&RELATIVES)
+        && !question.has(&[
+            "family", "father", "mother", "parent", "sibling", "relative", "家",
+        ])
+}
+
 impl Parsed {
+    /// "His father has diabetes": of another person.
+    pub(super) fn settle_relatives(&mut self) {
+        let statements: Vec<std::ops::Range<usize>> = self.statements().collect();
+        for range in statements {
+            if self.says(&range, &RELATIVES) {
+                self.set_aside(range, Standing::Beside);
+            }
+        }
+    }
+
     /// "An MRI was done last year. This is a CT.", "Some thought of X. It proved to be Y."
     ///
     /// Only where another statement names a thing of the same kind.
@@ -209,6 +252,16 @@ impl Parsed {
                 self.set_aside(range, Standing::Conceded);
             }
         }
+    }
+
+    /// Whether a run of tokens tells of another time, where another tells of now.
+    pub(super) fn is_of_then(&self, range: &std::ops::Range<usize>) -> bool {
+        !self.says(range, &NOW) && self.is_earlier(range)
+    }
+
+    /// Whether a run of tokens tells of now.
+    pub(super) fn is_of_now(&self, range: &std::ops::Range<usize>) -> bool {
+        self.says(range, &NOW)
     }
 
     /// The same where a yes or no is asked: "the trachea was deviated last year, but it is midline now".

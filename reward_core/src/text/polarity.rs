@@ -381,8 +381,12 @@ fn takes_up_and_denies(answer: &Parsed, tokens: &[Token], clause: &Clause<'_>) -
     let opens = tokens
         .first()
         .is_some_and(|t| answer.segments[t.segment as usize].opener == Opener::And);
-    opens
-        && !tokens.iter().any(|t| t.role == Role::Determiner)
+    // "A pneumothorax was seen yesterday. It has resolved."
+    let is_gone = tokens
+        .first()
+        .is_some_and(|t| matches!(answer.word(t), "it" | "they" | "this" | "that"))
+        && tokens.iter().any(|t| t.role == Role::NegationBack);
+    (is_gone || opens && !tokens.iter().any(|t| t.role == Role::Determiner))
         && bare_says(&clause.tokens) == Some(false)
 }
 
@@ -1554,6 +1558,26 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
 }
 
 /// "An effusion is a common finding", "effusions often accompany heart failure": tells what is so in general.
+/// "Malignant lesions have irregular borders": a plural without an article, and what such things have.
+fn is_of_a_sort(answer: &Parsed, clause: &Clause<'_>) -> bool {
+    let Some(verb) = clause.tokens.iter().position(|t| answer.word(t) == "have") else {
+        return false;
+    };
+    let (lead, rest) = clause.tokens.split_at(verb);
+    let is_plural = lead
+        .last()
+        .is_some_and(|t| t.is_content() && answer.word(t).ends_with('s'));
+    let is_perfect = rest.get(1).is_some_and(|t| {
+        let word = answer.word(t);
+        word.ends_with("ed") || matches!(word, "been" | "spread" | "grown" | "become")
+    });
+    is_plural
+        && lead
+            .iter()
+            .all(|t| t.is_content() && t.role != Role::Number)
+        && !is_perfect
+}
+
 fn is_generic(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
     let words = || clause.tokens.iter().map(|t| answer.word(t));
     let is_sort = |w: &str| {
@@ -1575,7 +1599,9 @@ fn is_generic(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
         .find(|t| t.is_content())
         .is_some_and(|t| core.iter().any(|a| a.key == t.key) || t.category == Category::Organ);
     let is_of_case = words().any(|w| matches!(w, "this" | "there" | "here" | "these" | "it"));
-    says_usual && !is_of_case || is_often && !is_definite && opens
+    says_usual && !is_of_case
+        || is_often && !is_definite && opens
+        || opens && is_of_a_sort(answer, clause)
 }
 
 /// The clause says "normal" of what the question is about, or of everything.

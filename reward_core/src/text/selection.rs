@@ -812,6 +812,9 @@ impl Parsed {
                 Says::Other
             };
         }
+        if asks_finding && matches!(self.word(token), "empty" | "空虚" | "排空") {
+            return of(token.is_negated); // "the esophagus is empty" where a foreign body is asked
+        }
         for asked in property {
             let is_it = token.key == asked.key
                 || lies_under(token, asked)
