@@ -57,8 +57,6 @@ pub struct Prompt {
     criteria: Vec<(&'static Criterion, ConceptId)>,
     /// It asks for the first of several: the drug of choice.
     asks_first: bool,
-    /// It asks of what is there now, not of an earlier time.
-    asks_of_now: bool,
     /// "Which hormone is elevated?": asks what has a property other than being normal.
     asks_property: bool,
     /// No reference writes a sum, so that one in the answer means its total.
@@ -141,7 +139,6 @@ impl Prompt {
             .iter()
             .any(|r| matches!(r.target, Target::Quantities(_)));
         let asks_first = question.is_some_and(asks_first);
-        let asks_of_now = question.is_some_and(asks_of_now);
         let asks_property = !property.is_empty()
             && question.is_some_and(|q| q.has(&["which", "哪"]))
             && !property
@@ -165,7 +162,6 @@ impl Prompt {
             asks_amount,
             criteria,
             asks_first,
-            asks_of_now,
             asks_property,
             adds_up,
             is_of_case: OnceLock::new(),
@@ -254,6 +250,9 @@ impl Prompt {
             answer.settle_relatives();
         }
         if self.is_polar {
+            if !answer.text.is_ascii() {
+                answer.set_aside_open_points();
+            }
             if !self.criteria.is_empty() {
                 answer.settle_criteria(&self.criteria);
             }
@@ -290,7 +289,7 @@ impl Prompt {
             if self.asks_first {
                 answer.settle_preference(question);
             }
-            if has_parts && self.asks_of_now && answer.hints.has(Hints::EARLIER) {
+            if has_parts && answer.hints.has(Hints::EARLIER) && asks_of_now(question) {
                 answer.settle_earlier(self.kinds);
             }
             answer.settle_selection(question, &self.property, self.places);

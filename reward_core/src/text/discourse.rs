@@ -55,9 +55,6 @@ impl Parsed {
     /// Sets aside what is requested, conceded or taken back.
     pub(super) fn settle_discourse(&mut self) {
         self.set_aside_requests();
-        if !self.text.is_ascii() {
-            self.set_aside_open_points();
-        }
         let roles = self.roles();
         let has = |list: &[Role]| roles.has(list);
         if has(&[Role::Hedge]) && has(&[Role::Contrast]) {
@@ -149,7 +146,7 @@ impl Parsed {
     }
 
     /// "建议复查以明确有无结节": what is still to be found out.
-    fn set_aside_open_points(&mut self) {
+    pub(super) fn set_aside_open_points(&mut self) {
         for index in 0..self.segments.len() {
             let segment = self.segments[index];
             let tokens = self.of(&segment);
@@ -157,7 +154,9 @@ impl Parsed {
                 continue;
             };
             let text = self.between(first.start as usize, last.end as usize);
-            let is_open = super::words::has_any(text, &["有无", "是否", "有没有"]);
+            if !super::words::has_any(text, &["有无", "是否", "有没有"]) {
+                continue;
+            }
             let is_sought = super::words::has_any(
                 text,
                 &[
@@ -181,7 +180,7 @@ impl Parsed {
                 .segments
                 .get(index + 1)
                 .is_some_and(|s| s.opener == Opener::Value);
-            if is_open && is_sought && !is_answered {
+            if is_sought && !is_answered {
                 self.set_aside(
                     segment.first as usize..segment.end as usize,
                     Standing::Requests,

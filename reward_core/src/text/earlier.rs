@@ -237,6 +237,9 @@ impl Parsed {
         let statements: Vec<std::ops::Range<usize>> = self.statements().collect();
         let (earlier, others): (Vec<_>, Vec<_>) =
             statements.into_iter().partition(|r| self.is_earlier(r));
+        if earlier.is_empty() {
+            return;
+        }
         let told_now = others
             .iter()
             .any(|r| self.says(r, &NOW) && self.names_thing(r));
@@ -269,6 +272,9 @@ impl Parsed {
         let statements: Vec<std::ops::Range<usize>> = self.statements().collect();
         let (earlier, others): (Vec<_>, Vec<_>) =
             statements.into_iter().partition(|r| self.is_earlier(r));
+        if earlier.is_empty() {
+            return;
+        }
         let told_now = others
             .iter()
             .any(|r| self.says(r, &NOW) && self.names_thing(r));
