@@ -652,16 +652,17 @@ impl<'a> Scope<'a> {
         }
         let said = self.answer.word(token);
         // "the sixth cervical nerve" is not the sixth nerve
-        let at = self.answer.tokens.partition_point(|t| t.start < token.end);
-        let is_of_another = self.answer.tokens.get(at).is_some_and(|next| {
-            next.is_content()
-                && next.before <= Break::Hyphen
-                && !self.question.is_some_and(|q| q.names(next))
-                && !self.is_wanted(next)
-        });
+        let is_of_another = || {
+            let at = self.answer.tokens.partition_point(|t| t.start < token.end);
+            self.answer.tokens.get(at).is_some_and(|next| {
+                next.is_content()
+                    && next.before <= Break::Hyphen
+                    && !self.question.is_some_and(|q| q.names(next))
+                    && !self.is_wanted(next)
+            })
+        };
         said.len() >= 5
             && said.is_ascii()
-            && !is_of_another
             && self.question.is_some_and(|q| {
                 Lexicon::get().concepts[want.concept as usize]
                     .terms
@@ -672,6 +673,7 @@ impl<'a> Scope<'a> {
                             .is_some_and(|head| q.parsed.text.contains(head))
                     })
             })
+            && !is_of_another()
     }
 
     /// "Subdural" is named by "subdural hematoma", and by "SDH".
