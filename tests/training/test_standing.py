@@ -12,6 +12,7 @@ import pytest
 from medgrpo.files import write_json
 from medgrpo.locks import held
 from medgrpo.training.before.failures import cause_of
+from medgrpo.training.before.machines import Machines
 from medgrpo.training.before.processes import CAUSE
 from medgrpo.training.before.standing import keep, standing
 from medgrpo.training.run.checkpoints import own_or_first
@@ -69,6 +70,27 @@ def test_a_machine_is_told_where_a_process_of_another_stood(tmp_path):
     assert cause(folders[1]) == f"machine 0: {cause(folders[0])}"
 
 
+def test_machines_ask_each_other_over_the_first_and_who_is_missing_is_known():
+    port = free_port()
+    with Machines(0, 3, "127.0.0.1", port) as first, Machines(1, 3, "127.0.0.1", port) as second:
+        _until(lambda: first.missing() == ["machine 2 of 3 (NODE_RANK)"], first, second)
+        with Machines(2, 3, "127.0.0.1", port) as third:
+            _until(lambda: first.missing() == [], first, second, third)
+            third.ask_places()
+            _until(lambda: second.is_asked, first, second, third)
+            second.tell_places({5: "judge (me/rewards.py, line 7)"})
+            _until(lambda: third.places == {5: "judge (me/rewards.py, line 7)"}, first, second, third)
+            assert second.missing() == []
+
+
+def _until(holds, *machines):
+    deadline = time.monotonic() + 20
+    while not holds() and time.monotonic() < deadline:
+        assert [one.failed() for one in machines] == [None] * len(machines)
+        time.sleep(0.02)
+    assert holds()
+
+
 def test_who_is_missing_at_the_start_is_said_and_not_waited_for_without_end(tmp_path):
     # Two machines that both take themselves for the second: nobody listens.
     port = free_port()
@@ -118,6 +140,18 @@ def test_what_a_process_started_ends_with_the_run(tmp_path):
     assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
+def test_a_process_that_ends_while_it_is_asked_did_not_crash(tmp_path):
+    code = (
+        "import atexit, faulthandler, os, signal\nfrom medgrpo.training.before.standing import answer\nanswer(os.environ)\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGUSR2)\n"  # the last to be registered is the first to be called
+        "atexit.register(faulthandler.unregister, signal.SIGUSR2)\n"  # as Python does at its end
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "MEDGRPO_FAILURES": str(tmp_path)}, check=False
+    )
+    assert done.returncode == 0
+
+
 STACK = """Thread 0x1 (most recent call first):
   File "/usr/lib/python3.11/threading.py", line 3 in wait
   File "/usr/lib/python3.11/threading.py", line 9 in _bootstrap
@@ -135,6 +169,12 @@ def test_a_process_that_waits_for_others_is_told_from_one_that_stands_still():
     collecting = "Current thread 0x2 (most recent call first):\n  Garbage-collecting\n  <no Python frame>\n"
     assert standing(STACK.format("PIL/Image") + collecting) == still  # asked a second time, at its end
     assert standing(collecting) is None
+    loads = standing(
+        STACK.format("numpy/core").replace(
+            '  File "/home', '  File "<frozen importlib._bootstrap>", line 1 in x\n  File "/home'
+        )
+    )
+    assert loads.place == "judge (me/rewards.py, line 7), loading libraries"
     late = [failure(0, "Timed out waiting 60000ms for recv", of_others=True)]
     error = cause_of(late, {0: 1}, processes=3, timeout_s=60, places={2: still.place})
     assert error.problem == "process 2 stood still in judge (me/rewards.py, line 7): process 0 waited 60 s"

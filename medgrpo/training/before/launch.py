@@ -20,6 +20,7 @@ from medgrpo.safe_path import OURS, VARIABLE
 
 CHILD = "MEDGRPO_LAUNCHED"
 """Set in the processes that accelerate starts."""
+MEMORY = "/dev/shm"
 SAVE_S = 60.0
 """For processes to save when the one who watches them was killed, which asks them to."""
 PORT = 29_500
@@ -226,7 +227,7 @@ def relaunch(
     from medgrpo.training.before.processes import CAUSE, SPEC, Spec, end_group, end_with_parent
     from medgrpo.training.before.standing import STOP_FILE, keep
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="medgrpo-", dir=in_memory()) as folder:
         config = None
         if not launch.cpu:
             config = str(Path(folder) / "accelerate.json")
@@ -268,7 +269,7 @@ def relaunch(
         try:
             code = process.wait()
             end_group(process.pid, within_s=SAVE_S if code < 0 else 0)
-            if stacks is not None:
+            if code and stacks is not None:
                 keep(Path(folder), stacks)
             cause = Path(folder) / CAUSE
             said = json.loads(cause.read_text("utf-8")) if cause.is_file() else None
@@ -276,6 +277,11 @@ def relaunch(
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def in_memory() -> str | None:
+    """A folder that a full disk leaves writable, for the words of a process that found it full; None: the usual one."""
+    return MEMORY if os.path.isdir(MEMORY) and os.access(MEMORY, os.W_OK | os.X_OK) else None
 
 
 def _why(code: int, said: dict[str, Any] | None) -> MedgrpoError | None:

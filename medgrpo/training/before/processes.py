@@ -27,8 +27,8 @@ from medgrpo.training.before.machines import Machines
 LOOK_EVERY_S = 0.1
 GRACE_S = 5.0
 """For the others to end by themselves when one has failed."""
-END_S = 60.0
-"""For the last to end when another is done: all are done then, and nothing more is waited for."""
+END_S = 300.0
+"""For the last to end when another is done: all have done their work then; a tracker may still send what it has."""
 SAY_EVERY_S = 30.0
 """Between two lines about who is waited for at the start."""
 CAUSE = "cause.json"
@@ -110,7 +110,7 @@ class Processes:
                 if self._end_at is not None and time.monotonic() > self._end_at:
                     self._kill()
             if os.getpgrp() == os.getpid():
-                end_group(os.getpid())  # what the processes started and left behind
+                end_group(os.getpid(), within_s=2)  # what the processes started and left behind
             if self._own_problem is not None:
                 others.tell(self._own_problem)
                 return self._leave(MedgrpoError(self._own_problem, hint=self._own_hint))

@@ -53,6 +53,7 @@ from medgrpo.training.trainers.vllm import (
     prefill_apart,
     prompts_for_vllm,
 )
+from medgrpo.training.trainers.vllm_files import hand_over_files
 from medgrpo.training.trainers.vllm_gap import SamplerGap
 from medgrpo.training.trainers.vllm_server import ServerWatch, end_with, no_server
 from medgrpo.training.trainers.vllm_sync import asked_for, can_send_adapter, send_weights
@@ -138,8 +139,11 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             raise no_server(settings.vllm.server_base_url) from error
         self._server: ServerWatch | None = None
         if self.use_vllm and self.vllm_mode == "server" and self.accelerator.is_main_process:
+            client = self.vllm_generation.vllm_client
+            if hand_over_files(client, picture_tokens(self.model, self.processing_class)):
+                context.reporter.note("vLLM server: pictures go there as files")
             self._server = ServerWatch(
-                self.vllm_generation.vllm_client.base_url,
+                client.base_url,
                 partial(end_with, context=context),
                 limit_s=settings.vllm.server_timeout_s,
             )
