@@ -31,6 +31,30 @@ def is_finite_number(value: object) -> bool:
         return False
 
 
+def json_integer(digits: str) -> int | float:
+    """A whole number of JSON (`parse_int`); infinite where no float holds it, as JSON's `1e400` is.
+
+    So what reads numbers of others meets NaN and infinity only, never an integer that no float holds.
+    """
+    return int(digits) if len(digits) < 300 else float(digits)
+
+
+def as_float(value: object) -> float:
+    """The number in a value, a text too; NaN where it is none that a float holds, True and False among them."""
+    if isinstance(value, bool):
+        return math.nan
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return found if math.isfinite(found) else math.nan
+
+
+def written_number(value: float) -> str:
+    """A finite number as one writes it: 5.0 as "5", and every digit that it has."""
+    return str(int(value)) if abs(value) < 1e15 and value == int(value) else str(value)
+
+
 @dataclass(frozen=True)
 class Figure:
     """A metric. `direction`: 1 if more of it is better, -1 if less is, 0 if neither, or if it is not known."""
