@@ -145,7 +145,8 @@ def _rollout(row: Mapping[str, Any], where: str) -> Rollout:
 def _reward(row: Mapping[str, Any], components: Mapping[str, float | None]) -> float:
     """The row's own score where there is such a column, else the sum of its rewards; NaN: none."""
     if "score" in row:
-        return as_float(row["score"])
+        score = row["score"]
+        return float(score) if isinstance(score, bool) else as_float(score)
     known = [value for value in components.values() if value is not None]
     return sum(known) if known else math.nan
 
