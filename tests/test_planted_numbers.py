@@ -133,7 +133,7 @@ def test_a_box_of_numbers_that_no_float_holds_is_refused_in_words():
     from medgrpo.rewards.boxes import box_f1
 
     for corner in (10**400, math.nan, math.inf, True, "x", [1], None):
-        with pytest.raises(ValueError, match="no finite numbers"):
+        with pytest.raises(ValueError, match="not finite numbers"):
             box_f1(["<boxes>[]</boxes>"], boxes=[[{"box": [0, 0, 1, corner]}]])
 
 

@@ -161,7 +161,7 @@ def _reference(item: Any, row: int) -> ReferenceBox:
     label, area = fields.get("label"), fields.get("area")
     sides = [as_float(corner) for corner in corners]
     if any(math.isnan(side) for side in sides):
-        raise ValueError(f"row {row}: {item!r} is no box: its corners are no finite numbers")
+        raise ValueError(f"row {row}: {item!r} is no box: its corners are not finite numbers")
     return ReferenceBox(
         corners=sides,
         label=None if label is None else str(label),
