@@ -142,7 +142,7 @@ def main() -> None:
         pixels, pairs, at_once, steps = map(int, numbers)
         data = words.work / f"pairs-{pixels}"
         if not data.exists():
-            gpu_training.write_dataset(data, pixels, 64, 1, 0.0, words.tokens)
+            gpu_training.write_dataset(data, [pixels], 64, 1, 0.0, words.tokens)
         losses: dict[str, list[float]] = {}
         for number, side in enumerate(sides.split(",")):
             if time.perf_counter() - started > words.seconds:

@@ -1,12 +1,13 @@
 """Fit the estimate's constants to the rows of its table that are marked for it, and print them.
 
-    python benchmarks/fit_estimate.py [--names lora_s,window_s,…] [--folds 4]
+    python benchmarks/fit_estimate.py [--names lora_s,window_s,…] [--folds 4] [--by-host]
 
 Least squares over the logarithm of seconds a prompt, and of phases where a row has them (half a weight), with a pull to the
 constants as they are: a few rows cannot move what they say nothing of. Hosts of one kind of card differ, so each day of measuring has a
 factor of its own, which is pulled to 1 and thrown away afterwards: the constants are those of the middle host. The other rows are
 the test; both sides' mean error is printed, without the hosts' factors. `--folds` fits again with parts of all own rows left out, to
-see how much the fit depends on which rows it saw.
+see how much the fit depends on which rows it saw; `--by-host` with all rows of a host left out, each host in turn: what a fit says
+of a host that it has not seen.
 """
 
 import argparse
@@ -35,23 +36,31 @@ FIXED = (
     "mlp_passes",
     "link",
     "collective_s",
+    "adapter_switch_s",
+    "recompute_switch_s",
 )
-"""Of other code, of processors, and shares of data sheets that other rows have settled."""
+"""Of other code, of processors, counted or measured by themselves, and shares of data sheets that other rows have settled."""
 OF_THE_HOST = (
     "layer_s", "lora_s", "fused_s", "dora_s", "qlora_s", "vision_layer_s", "window_s", "vllm_step_s", "vllm_row_s",
     "sync_module_s", "step_s", "batch_s", "sample_s", "picture_s", "pixel_s", "text_reward_s", "mask_judge_s",
+    "adapter_switch_s", "recompute_switch_s",
 )  # fmt: skip
 """What a slower host makes longer."""
 
 
 def host_of(row: Measured) -> str:
-    """The machine of a row, as far as the table tells: its day, or the last of three batches of the same day."""
+    """The machine of a row, as far as the table tells: its day, or one of the batches of the same day."""
     if not row.is_own:
         return ""
     if "beside it" in row.note:
         return "b3, disturbed"
     ends = next(
-        (end for end in ("b3", "b4", "b5") if row.name.removesuffix("-again").endswith(f"-{end}")), ""
+        (
+            end
+            for end in ("b2", "b3", "b4", "b5", "b7", "b9")
+            if row.name.removesuffix("-again").endswith(f"-{end}")
+        ),
+        "",
     )
     return ends or row.source[-10:]
 
@@ -104,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--names", default="")
     parser.add_argument("--folds", type=int, default=0)
+    parser.add_argument("--by-host", action="store_true")
     arguments = parser.parse_args()
     values = asdict(FITTED)
     names = arguments.names.split(",") if arguments.names else [n for n in values if n not in FIXED]
@@ -120,11 +130,22 @@ def main() -> None:
         describe(f"fit, {when}", fit, constants)
         describe(f"test, {when}", test, constants)
     own = [one for one in timed if one[0].is_own and not one[0].is_older]
-    for fold in range(arguments.folds):
-        left_out = own[fold :: arguments.folds]
+    parts = {f"fold {fold}": own[fold :: arguments.folds] for fold in range(arguments.folds)}
+    if arguments.by_host:
+        for host in sorted({host_of(row) for row, _ in own}):
+            parts[f"host {host}"] = [one for one in own if host_of(one[0]) == host]
+    within = {}
+    for name, left_out in parts.items():
         seen = [one for one in timed if (one[0].is_own or one[0].is_fit) and one not in left_out]
         constants, _ = fitted(seen, names)
-        describe(f"fold {fold}, left out", left_out, constants)
+        describe(f"{name}, left out", left_out, constants)
+        within[name] = sum(
+            abs(phases(replace(work, constants=constants)).total / row.s_per_prompt - 1) <= 0.25
+            for row, work in left_out
+        )
+    hosts_alone = {name: count for name, count in within.items() if name.startswith("host")}
+    if hosts_alone:
+        print(f"hosts left out in turn: {sum(hosts_alone.values())} of {len(own)} rows within 25 %")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,10 @@ def estimate_time(
     if from_run is not None:
         _explain(out, from_run)
         return
+    if gpu == "auto":
+        from medgrpo.estimate.drivers import ask_ahead
+
+        ask_ahead()  # beside the imports below
     from medgrpo.config.checks import check
     from medgrpo.config.presets import names_a_model, resolve_run
     from medgrpo.config.reach import rewards_with_code

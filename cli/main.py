@@ -193,6 +193,12 @@ def main(arguments: list[str] | None = None) -> None:
     # Before torch is loaded: threads that spin at every barrier make training on the CPU two to five times
     # slower as soon as another program runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Pydantic would read the metadata of every installed package for plugins to our settings: .03 s a call.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    if "MEDGRPO_FAILURES" in os.environ:  # one of several processes
+        from medgrpo.training.before.standing import answer
+
+        answer(os.environ)
     set_for_children()
     try:
         with masked_streams(), nothing_trusted(), results_alone() if "--json" in arguments else nullcontext():

@@ -380,7 +380,8 @@ def _launch(
         ["--output", str(run_path)] if point is None else ["--resume", str(point.checkpoint or point.run)]
     )
     data_hash = None if checks.dataset is None else checks.dataset.hash
-    failed, asked = relaunch(arguments, settings.launch, facts_of(settings, data_hash))
+    facts = facts_of(settings, data_hash)
+    failed, asked = relaunch(arguments, settings.launch, facts, stacks=Path(run_path) / "logs")
     is_stopped = training_info(run_path).get("status") == "stopped"
     if (asked is not None and failed) or (failed is None and is_stopped):
         # Nobody asked here: another machine was asked, and all of them stopped.

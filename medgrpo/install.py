@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +22,8 @@ def how_to_install(extra: str) -> str:
 @cache
 def _pattern() -> str:
     """The command with EXTRA where the name of the extra stands."""
+    from importlib.metadata import PackageNotFoundError, distribution  # .02 s that few commands need
+
     with suppress(PackageNotFoundError, ValueError, KeyError):
         said = json.loads(distribution("medgrpo").read_text("direct_url.json") or "null")
         if said:

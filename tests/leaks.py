@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import re
-import socket
 from pathlib import Path
 
 from pyarrow import parquet
@@ -19,25 +17,13 @@ def readable(file: Path) -> bytes:
 
 
 def leaks(folder: Path, *words: str) -> list[str]:
-    """File names and places that hold one of the words, or the name of this machine.
-
-    The machine's name may be short: it is not looked for in pixels and weights, where noise would spell it, nor, below four
-    letters, in pages, whose scripts have such words.
-    """
+    """File names and places that hold one of the words."""
     found = []
-    machine = socket.gethostname()
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
         content = readable(file) if file.is_file() and not file.is_symlink() else b""
-        is_noise = file.suffix in (".safetensors", ".png", ".jpg", ".pt", ".pth") or (
-            len(machine) < 4 and file.suffix == ".html"
-        )
         for word in words:
             if word in name or (word.encode() in content):
                 place = content.find(word.encode())
                 found.append(f"{name}: {word}: {content[max(0, place - 60) : place + 80]!r}")
-        if not is_noise and re.search(
-            rb"(?<![\w.-])" + re.escape(machine.encode()) + rb"(?![\w.-])", content
-        ):
-            found.append(f"{name}: this machine, {machine}")
     return found

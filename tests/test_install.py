@@ -30,7 +30,7 @@ class Installed:
 )  # fmt: skip
 def test_the_command_is_that_of_the_place_it_pattern(said, command, monkeypatch):
     install._pattern.cache_clear()
-    monkeypatch.setattr(install, "distribution", lambda name: Installed(said))
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: Installed(said))
     assert install.how_to_install("medical") == command
     install._pattern.cache_clear()
 

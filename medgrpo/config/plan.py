@@ -33,6 +33,8 @@ class StagePlan:
     """At most: the completions of a step where the method samples some, else rows with their prompts."""
     steps_per_batch: int = 1
     """Steps that learn from the same samples; more than one only where the method samples them."""
+    tokens_per_pass: int | None = None
+    """Most tokens of a pass where the trainer cuts a batch into passes by itself; None: a batch is a pass."""
 
     def describe(self) -> str:
         """One line for a person."""

@@ -137,6 +137,9 @@ class DataConfig(Section):
     """Put `image_title` into the prompt ("This is a case of …"); it may give the answer away, hence off."""
     shuffle: bool = True
     """Shuffle the rows anew each epoch, by the seed."""
+    rows_of_a_picture: int = Field(1, ge=1)
+    """SFT: up to so many rows about one picture in the same step, which looks at the picture once; fewer pictures are in a
+    step then. 1: rows come in any order, and those that happen to meet in a step share all the same."""
     augment: Literal["none", "light", "flip", "swap"] = "none"
     """How pictures are varied each epoch. light: brightness, contrast, border; flip: also mirrored where nothing names
     a side; swap: also mirrored with left and right exchanged in the words."""
@@ -257,7 +260,7 @@ class VllmConfig(Section):
 
 
 class EngineConfig(Section):
-    """How GRPO's log probabilities are computed: once for what a group's completions have in common."""
+    """How log probabilities are computed: once for what the completions of a prompt, or the rows about a picture, have in common."""
 
     shared_prompt: Literal["auto", "on", "off"] = "auto"
     """auto: a group's prompt and pictures once, checked against TRL's way on the first rows, which it goes back to
@@ -483,6 +486,8 @@ class LaunchConfig(Section):
     """Let `gpus` processes train on the CPU: slow, to try out a run of several processes."""
     timeout_s: int = Field(1800, ge=10)
     """Seconds that a process waits for the others before the run ends; a validation on one of them must fit in."""
+    start_timeout_s: int = Field(900, ge=10)
+    """Seconds until all processes of all machines must have met; machines of a job start at different times."""
 
 
 class RunSection(Section):

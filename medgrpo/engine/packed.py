@@ -53,6 +53,7 @@ def packed_outputs(
     autocast: Any,
     *,
     by_kernel: bool,
+    asked_for: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """Those of `HEAD_OUTPUTS` that the model's head gives, (rows, completion columns) each; 0 where nothing is scored.
 
@@ -64,6 +65,7 @@ def packed_outputs(
         shown: each row's prompt; rows of one group share the very same entry.
         autocast: gives a context in which the model is called.
         by_kernel: whether the model attends by `attention.STREAM`; else by SDPA with a dense mask.
+        asked_for: bool, (rows, completion columns): the tokens to score; None: all that count.
     """
     rows, columns = input_ids.shape
     prompt_columns = columns - completion_columns
@@ -82,6 +84,8 @@ def packed_outputs(
     device = input_ids.device
     build = _one_row if by_kernel else _row_per_group
     inputs, where = build(model, layout, found, asked, input_ids)
+    if asked_for is not None:
+        _forget_others(inputs["shift_labels"], where, found, asked_for)
     with with_pictures(inner, asked, device) as pictures, autocast():
         outputs = model(**inputs, **pictures, fused_lm_head=True)
     given = {name: getattr(outputs, name, None) for name in HEAD_OUTPUTS}
@@ -141,6 +145,15 @@ def _row_per_group(
         "attention_mask": _masks(model, asked, layout, segments, order),
     }
     return inputs, where
+
+
+def _forget_others(labels: torch.Tensor, where: torch.Tensor, found: Places, asked_for: torch.Tensor) -> None:
+    """Take the label from the places whose prediction is not asked for, in place."""
+    import torch
+
+    target = torch.from_numpy(found.target).to(labels.device)
+    is_wanted = (target >= 0) & asked_for.reshape(-1)[target.clamp(min=0)]
+    labels.view(-1)[where[~is_wanted]] = NO_LABEL
 
 
 def _tokens(model: Any, found: Places, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -53,6 +53,16 @@ def shown_of(inner: Any, made: dict[str, Any], images: int) -> Shown:
     )
 
 
+def beginning(shown: Shown, tokens: int) -> Shown:
+    """The first tokens of a prompt, all its pictures among them."""
+    return {
+        **shown,
+        "prompt_ids": shown["prompt_ids"][:tokens],
+        "positions": shown["positions"][:, :tokens],
+        "token_fields": {name: values[:tokens] for name, values in shown["token_fields"].items()},
+    }
+
+
 def joined_pictures(shown: Iterable[Shown]) -> dict[str, torch.Tensor]:
     """The pictures of several prompts in one, by the model's names; empty where none has any."""
     import torch

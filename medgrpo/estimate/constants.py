@@ -1,5 +1,5 @@
 """The few numbers of the cost model that no data sheet gives. Fitted by `benchmarks/fit_estimate.py` to the rows of
-`measured.json` that are marked for it; the other rows are the test (BENCHMARKS.md, "The estimate beside what was measured").
+`measured.csv` that are marked for it; the other rows are the test (BENCHMARKS.md, "The estimate beside what was measured").
 
 Rates and shares hold for every card. Times of launches are those of the code and its host: a faster card does not
 shorten them.
@@ -84,8 +84,11 @@ class Constants:
     """What was sampled becomes a batch, of a step."""
     sample_s: float = 0.0009
     """The same of each completion."""
-    pair_s: float = 0.13
-    """TRL's preference loss of a pass: a dozen figures of its log, each waiting for the device."""
+    adapter_switch_s: float = 14e-6
+    """PEFT's switching of adapters off and on, for each module of the model that it walks over (measured on a processor: .046
+    and .039 s for the 3,361 and 2,697 modules of Qwen2.5-VL 3B and 7B)."""
+    recompute_switch_s: float = 6.5e-6
+    """The same of recomputation, which DPO's reference pass goes without (.021 and .018 s)."""
     picture_s: float = 0.006
     """A prompt through the processor, its picture apart."""
     pixel_s: float = 1.6e-08

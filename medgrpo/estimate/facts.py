@@ -32,7 +32,7 @@ class Facts:
         completion_share: mean length of a completion as a share of the limit.
         target_tokens: of what SFT learns, or of each answer of a pair.
         is_other_code: whether another trainer is meant (the table of published figures).
-        has_old_pass, learns_past_tower: see `Workload`.
+        has_old_pass, learns_past_tower, fell_back: see `Workload`.
     """
 
     model: str | None = None
@@ -49,6 +49,7 @@ class Facts:
     is_other_code: bool = False
     has_old_pass: bool = False
     learns_past_tower: bool = False
+    fell_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def situation_of(config: RunConfig, facts: Facts) -> Situation:
     notes: list[str] = []
     shape = _shape(config, facts, notes)
     gpu, gpu_source = find_gpu(facts.gpu)
-    rows, counted = _rows(facts, notes)
+    rows, counted, of_a_picture = _rows(facts, notes)
     seen = _tokens_of_pictures(config, facts, shape, counted, notes)
     text, target = _tokens_of_template(config)
     share = COMPLETION_SHARE if facts.completion_share is None else facts.completion_share
@@ -84,12 +85,14 @@ def situation_of(config: RunConfig, facts: Facts) -> Situation:
         round(seen.mean * facts.images),
         largest_image_tokens=seen.largest * facts.images,
         images=facts.images,
+        rows_of_a_picture=of_a_picture,
         text_tokens=text if facts.text_tokens is None else facts.text_tokens,
         completion_share=share,
         target_tokens=target if facts.target_tokens is None else facts.target_tokens,
         is_other_code=facts.is_other_code,
         has_old_pass=facts.has_old_pass,
         learns_past_tower=facts.learns_past_tower,
+        fell_back=facts.fell_back,
     )
     _ = work.plan, [stage.plan for stage in work.warm_up]  # refuses what cannot be divided
     return Situation(work, gpu_source, tuple(notes), seen.uncapped)
@@ -184,20 +187,23 @@ class Pictures:
     uncapped: int = 0
 
 
-def _rows(facts: Facts, notes: list[str]) -> tuple[int, list[tuple[float, float]]]:
-    """Training rows, and the image tokens that the dataset counted: each with the share of the rows that have so many."""
+def _rows(facts: Facts, notes: list[str]) -> tuple[int, list[tuple[float, float]], float]:
+    """Training rows, the image tokens that the dataset counted, each with the share of the rows that have so many, and rows a picture."""
     rows: int | None = facts.samples
     counted: list[tuple[float, float]] = []
+    of_a_picture = 1.0
     if facts.data is not None:
         info: dict[str, Any] = read_dataset(facts.data)
         rows = rows or int(info["rows"]["train"])
         counted = _counted(info)
+        if info.get("images"):
+            of_a_picture = max(1.0, sum(info["rows"].values()) / info["images"])
     if rows is None:
         rows = DEFAULT_ROWS
         notes.append(f"no --data and no --samples: {rows} rows taken")
     if rows < 1:
         raise UsageError(f"{rows} samples cannot be trained on", expected="at least 1")
-    return rows, counted
+    return rows, counted, of_a_picture
 
 
 def _counted(info: dict[str, Any]) -> list[tuple[float, float]]:

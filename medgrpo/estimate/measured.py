@@ -117,6 +117,7 @@ def rows() -> tuple[Measured, ...]:
             is_other_code=known.get("code") == "other",
             has_old_pass=known.get("old") == "pass",
             learns_past_tower=known.get("tower") == "back",
+            fell_back=known.get("way") == "trl",
         )
         found.append(
             Measured(

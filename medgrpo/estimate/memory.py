@@ -136,7 +136,8 @@ class Memory:
             groups = work.groups_per_pass
             rows = groups * work.answers
             pictures = 0.0 if work.keeps_features else max(1.0, groups)
-            return max(1.0, groups) * work.prompt_tokens + rows * longest, rows * longest, pictures
+            own = longest + work.own_tokens - work.learned_tokens
+            return max(1.0, groups) * work.prompt_tokens + rows * own, rows * longest, pictures
         rows = work.plan.per_device_train_batch_size * work.method.sequences
         return rows * (work.prompt_tokens + longest), rows * longest, float(rows)
 
@@ -172,13 +173,13 @@ class Memory:
 
     @property
     def largest_layer(self) -> float:
-        """What is gathered or unpacked of one layer at a time."""
+        """What is gathered of one layer at a time, or unpacked of one matrix of 4-bit weights."""
         work, shape = self.work, self.work.shape
         layer = (shape.parameters - shape.vocab * shape.hidden) / max(1, shape.layers)
         if work.shares_weights:  # this layer and the next; ZeRO-3 also leaves some gathered behind it
             kept = 0.0 if work.config.launch.fsdp else min(LIVE_PARAMETERS, shape.parameters)
             return 2.0 * (2 * layer + kept)
-        return 2.0 * layer if work.config.tuning.method == "qlora" else 0.0
+        return 2.0 * shape.hidden * shape.mlp if work.config.tuning.method == "qlora" else 0.0
 
     @property
     def casts(self) -> float:

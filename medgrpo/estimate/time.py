@@ -24,6 +24,10 @@ PLAIN_MODULES = 10
 """Modules with weights in a layer without adapters; each adapted one brings four more."""
 ADAPTED_MODULES = 7
 """Linear layers of a decoder layer that an adapter sits on."""
+LAYER_MODULES = 13
+"""All modules of a decoder layer, containers too."""
+LORA_MODULES = 10
+"""What PEFT puts around one adapted layer: containers for each adapter's halves, drop-out, embeddings and magnitudes."""
 BESIDE = 0.25
 """Share of the preparation that a step waits for where other trainers read rows beside it."""
 RECORDING_TOKENS = 8
@@ -117,27 +121,22 @@ def _step(work: Workload) -> Phases:
     passes = _passes(work)
     forward = sum(one.forward for one in passes)
     backward = sum(one.backward for one in passes)
-    without_gradient = sum(one.without_gradient for one in passes)
-    again = _extra_passes(work)
-    shown = prompts if method.samples or work.shares_prompt else samples * method.sequences
+    shown = prompts / work.together if method.samples or work.shares_prompt else samples * method.sequences
     prepare = shown * _preparing(work) * (BESIDE if work.is_other_code and not method.samples else 1.0)
-    if method.needs_pairs and work.shares_prompt:  # both answers through the processor too
-        prepare += 2 * shown * constants.picture_s
     seen, judged = _mask_seconds(work) if work.draws_masks else (0.0, 0.0)
     return Phases(
         prepare=prepare,
-        vision=_kept_features(work, prompts) if work.keeps_features else 0.0,
+        vision=_kept_features(work, prompts / work.together) if work.keeps_features else 0.0,
         sync=_sync(work) if work.uses_vllm else 0.0,
         prefill=_prefill(work, prompts) if method.samples_texts else 0.0,
         rollout=_sampling(work) if method.samples_texts else seen,
         reward=samples * (1 + sum(work.resampled)) * constants.text_reward_s
         if method.samples_texts
         else judged,
-        logprobs=again * without_gradient + _bookkeeping(work, samples),
+        logprobs=_judged_before(work, passes) + _bookkeeping(work, samples),
         forward=updates * forward,
         backward=updates * backward,
-        optimizer=updates * (_optimizer(work) + constants.step_s * _host(work))
-        + (len(passes) * constants.pair_s * _host(work) if method.needs_pairs else 0.0),
+        optimizer=updates * (_optimizer(work) + constants.step_s * _host(work)),
         communication=updates * _communication(work, len(passes)),
     )
 
@@ -166,7 +165,9 @@ class Pass(NamedTuple):
     backward: float
     """With what is recomputed."""
     without_gradient: float
-    """Forward only, as for log probabilities."""
+    """Forward only, as for log probabilities of the policy."""
+    reference: float
+    """The same of the reference model: the policy without its adapter, or a copy."""
 
 
 def _passes(work: Workload) -> list[Pass]:
@@ -180,7 +181,7 @@ def _passes(work: Workload) -> list[Pass]:
     if work.shares_prompt:
         groups = work.groups_per_pass
         rows = groups * work.answers
-        tokens = max(groups, 1.0) * work.prompt_tokens + rows * work.learned_tokens
+        tokens = max(groups, 1.0) * work.prompt_tokens + rows * work.own_tokens
         count = max(1, round(samples * work.method.sequences / rows))
         pictures = 0.0 if work.keeps_features else max(groups, 1)
         return [_pass(work, tokens, work.sequence_tokens, rows, pictures)] * count
@@ -207,8 +208,11 @@ def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: 
     one = products + elements + unpack + _norms(work)
     launches = shape.layers * _layer_launches(work)
     hooks = _gathering(work)
-    recorded = launches * constants.autograd * (constants.stream if work.shares_prompt else 1.0)
-    without = max(one, launches * (constants.stream if work.shares_prompt else 1.0) + hooks)
+    streamed = constants.stream if work.shares_prompt else 1.0
+    recorded = launches * constants.autograd * streamed
+    without = max(one, launches * streamed + hooks)
+    plain = products + elements + unpack
+    reference = max(plain, shape.layers * _layer_launches(work, with_adapters=False) * streamed + hooks)
     forward = max(one, recorded + hooks)
     # LoRA needs gradients of activations only; full tuning also those of the weights.
     share = 1.0 if work.has_lora else 2.0
@@ -218,14 +222,17 @@ def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: 
         back += max(one, recorded + hooks)
     if pictures and work.image_tokens:
         seen, again = _tower(work, pictures)
-        forward, without, back = forward + seen, without + seen, back + again
-    return Pass(forward, back, without)
+        forward, back = forward + seen, back + again
+        without, reference = without + seen, reference + seen
+    return Pass(forward, back, without, reference)
 
 
 def _tower(work: Workload, pictures: float) -> tuple[float, float]:
     """Seconds of a pass's pictures through the tower, forward and, with what is recomputed, backward."""
-    if work.shares_prompt and not work.draws_masks:  # all in one call, their windows in one kernel
-        seen = pictures * _tower_flops(work) / (work.flops * _tower_share(work))
+    if work.has_tower_kernel and not work.draws_masks:  # all in one call, their windows in one kernel
+        products = pictures * _tower_flops(work) / (work.flops * _tower_share(work))
+        launches = work.shape.vision_layers * work.constants.vision_layer_s * _host(work)
+        seen = max(products, launches)
         return seen, 2 * seen if work.goes_back_through_tower else 0.0
     seen = _tower_loop(work, pictures)
     if work.draws_masks or not work.goes_back_through_tower:  # masks: it is called without gradients
@@ -272,15 +279,16 @@ def _element_bytes(work: Workload) -> float:
     return work.width * shape.layers * each
 
 
-def _layer_launches(work: Workload) -> float:
-    """Seconds in which one decoder layer is launched forward without gradients, adapters unmerged."""
+def _layer_launches(work: Workload, *, with_adapters: bool = True) -> float:
+    """Seconds in which one decoder layer is launched forward without gradients, adapters unmerged or switched off."""
     constants = work.constants
     added = {
         "lora": constants.fused_s if work.fuses_adapters else constants.lora_s,
         "dora": constants.lora_s + constants.dora_s,
         "qlora": constants.lora_s + constants.qlora_s,
     }
-    seconds = constants.layer_s + added.get(work.config.tuning.method, 0.0)
+    without = {"qlora": constants.qlora_s}
+    seconds = constants.layer_s + (added if with_adapters else without).get(work.config.tuning.method, 0.0)
     if work.shape.experts:
         seconds += work.shape.experts_used * constants.layer_s / 4
     return seconds * _host(work)
@@ -313,15 +321,43 @@ def _adapted(work: Workload) -> float:
     return shape.language_parameters - (1 if shape.tied else 2) * shape.vocab * shape.hidden
 
 
-def _extra_passes(work: Workload) -> float:
-    """Forward passes beside the update's: for the sampler's log probabilities and for the reference model."""
-    config, updates = work.config, work.plan.steps_per_batch
+def _judged_before(work: Workload, passes: list[Pass]) -> float:
+    """Seconds of a step's forward passes beside the update's: the sampler's log probabilities, and the reference model's."""
+    old = sum(one.without_gradient for one in passes) if _has_old_pass(work) else 0.0
+    if not _has_reference_pass(work):
+        return old
+    # DPO's loss turns to its reference in each pass, GRPO's batch once.
+    turns = len(passes) if work.method.needs_pairs else 1
+    return old + sum(one.reference for one in passes) + turns * _switching(work)
+
+
+def _switching(work: Workload) -> float:
+    """Seconds for turning from the policy to its reference and back, by walks over all modules: PEFT's adapters off and on,
+    and DPO's recomputation."""
+    constants, shape = work.constants, work.shape
+    if work.draws_masks:
+        return 0.0
+    adapters = LORA_MODULES * ADAPTED_MODULES if work.has_lora else 0
+    modules = shape.layers * (LAYER_MODULES + adapters) + shape.vision_layers * PLAIN_MODULES
+    each = constants.adapter_switch_s if work.has_lora else 0.0
+    if work.method.needs_pairs and work.checkpoints_activations:
+        each += constants.recompute_switch_s
+    return modules * each
+
+
+def _has_old_pass(work: Workload) -> bool:
+    """Whether the log probabilities of the sampler take a pass of their own."""
     if not work.method.samples:
-        return 1.0 if work.method.needs_pairs else 0.0  # DPO's reference
-    by_pass = work.is_other_code or work.has_old_pass or config.tuning.dropout > 0
-    old = 1.0 if updates > 1 or (work.uses_vllm and by_pass) else 0.0
-    reference = 1.0 if config.training.beta > 0 and work.method.has_reference else 0.0
-    return old + reference
+        return False
+    by_pass = work.is_other_code or work.has_old_pass or work.config.tuning.dropout > 0
+    return work.plan.steps_per_batch > 1 or (work.uses_vllm and by_pass)
+
+
+def _has_reference_pass(work: Workload) -> bool:
+    """Whether a reference model is asked: always by DPO."""
+    if not work.method.samples:
+        return work.method.needs_pairs
+    return work.config.training.beta > 0 and work.method.has_reference
 
 
 # ------------------------------------------------------------------------------------------------ pictures

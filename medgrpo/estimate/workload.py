@@ -20,6 +20,8 @@ TEXT_TOKENS = 101
 """Tokens of question, instructions and chat template around an image: the median of the structured template."""
 TARGET_TOKENS = 40
 """Tokens of a target that SFT learns: tags, plane, modality and a short answer."""
+QUESTION_TOKENS = 50
+"""Of those, what is a row's own: the question and what follows it."""
 MASK_TEXT_TOKENS = 30
 """Tokens of the prompt and of the fixed answer of a model that answers with masks."""
 COMPLETION_SHARE = 0.7
@@ -37,6 +39,7 @@ class Workload:
         image_tokens: language-model tokens of a prompt's pictures, after the 2×2 merge, on average over the rows; 0 for text.
         largest_image_tokens: of the prompt that has most; None: all have as many.
         images: pictures of a prompt, which share its tokens.
+        rows_of_a_picture: rows of the data about one picture, on average.
         gpus: GPUs that share a step.
         dead_share: groups without spread in each round of dynamic sampling, as a share.
         text_tokens: of a prompt, beside its image; None: `TEXT_TOKENS`.
@@ -45,6 +48,7 @@ class Workload:
         is_other_code: whether another trainer's run is meant, for the table of published figures.
         has_old_pass: whether the log probabilities beside vLLM's take a pass of their own, as in TRL and in older code.
         learns_past_tower: whether a step goes back through a frozen tower too, as in TRL and in older code.
+        fell_back: whether the check of shared prompts failed, so that each row was computed with its own.
     """
 
     config: RunConfig
@@ -55,6 +59,7 @@ class Workload:
     image_tokens: int
     largest_image_tokens: int | None = None
     images: int = 1
+    rows_of_a_picture: float = 1.0
     dead_share: float = DEAD_SHARE
     text_tokens: int | None = None
     completion_share: float = COMPLETION_SHARE
@@ -62,6 +67,7 @@ class Workload:
     is_other_code: bool = False
     has_old_pass: bool = False
     learns_past_tower: bool = False
+    fell_back: bool = False
     constants: Constants = FITTED
 
     @property
@@ -157,14 +163,33 @@ class Workload:
 
     @property
     def shares_prompt(self) -> bool:
-        """Whether a group's prompt and pictures are computed once (`engine.shared_prompt`)."""
-        has_groups = self.method.samples_texts or self.method.needs_pairs
+        """Whether what a group, a pair or SFT's rows about a picture have in common is computed once (`engine.shared_prompt`)."""
+        return self.has_tower_kernel and not self.fell_back
+
+    @property
+    def has_tower_kernel(self) -> bool:
+        """Whether the engine took the model over: a tower's windows are one kernel then, after falling back too."""
+        has_groups = self.method.samples_texts or self.method.needs_pairs or self.together > 1
         return has_groups and self.shape.experts <= 1 and self.config.engine.shared_prompt != "off"
 
     @property
-    def answers(self) -> int:
-        """Sequences that a prompt is read for: its completions, or both answers of a pair."""
-        return self.generations * self.method.sequences
+    def answers(self) -> float:
+        """Sequences that a prompt is read for: its completions, both answers of a pair, SFT's rows about its picture."""
+        return self.generations * self.method.sequences * self.together
+
+    @property
+    def together(self) -> float:
+        """Rows of SFT that a picture is read for (`data.rows_of_a_picture`); 1: each reads its own."""
+        is_asked = self.method.name == "sft" and self.image_tokens and not self.is_other_code
+        if not is_asked or self.config.engine.shared_prompt == "off" or self.shape.experts > 1:
+            return 1.0
+        most = min(self.config.data.rows_of_a_picture, self.plan.prompts_per_step / self.gpus)
+        return max(1.0, min(float(most), self.rows_of_a_picture))
+
+    @property
+    def own_tokens(self) -> float:
+        """Tokens of a sequence that it shares with no other, on average: those that are learned; of SFT's rows the question too."""
+        return self.learned_tokens + (QUESTION_TOKENS if self.together > 1 else 0)
 
     @property
     def keeps_features(self) -> bool:
@@ -192,6 +217,8 @@ class Workload:
         if self.method.needs_pairs:
             return self.plan.per_device_train_batch_size
         training, engine = self.config.training, self.config.engine
+        if self.together > 1:
+            return self._pictures_per_pass()
         longest, rows = self.config.rollout.max_completion_length, self.plan.per_device_train_batch_size
         is_cut = training.per_device_train_batch_size or training.gradient_accumulation_steps
         if is_cut and engine.tokens_per_pass is None:
@@ -220,6 +247,23 @@ class Workload:
             max((n for n in range(1, int(most) + 1) if most % n == 0 and n <= whole), default=1),
         )
 
+    def _pictures_per_pass(self) -> float:
+        """The same for SFT's rows about a picture: see `training.trainers.passes.whole_share`."""
+        training, engine, rows = (
+            self.config.training,
+            self.config.engine,
+            self.plan.per_device_train_batch_size,
+        )
+        is_cut = training.per_device_train_batch_size or training.gradient_accumulation_steps
+        launch = self.config.launch
+        if (is_cut and engine.tokens_per_pass is None) or launch.deepspeed or launch.fsdp:
+            return rows / self.together
+        usual = int(rows * (self.at_largest.prompt_tokens + self.learned_tokens))
+        budget = engine.tokens_per_pass or tokens_of_a_pass(usual, self._tokens_that_fit())
+        each = self.at_largest.prompt_tokens + self.together * self.own_tokens
+        most = self.plan.samples_per_step / self.gpus / self.together
+        return min(most, max(1.0, budget // each))
+
     def _tokens_that_fit(self) -> int:
         """As `training.trainers.passes` finds out on the GPU: half of what weights, optimiser and vLLM leave."""
         if (
@@ -246,7 +290,7 @@ class Workload:
         """Whether an adapter is added inside its matrix product (`engine.fused_adapters`)."""
         config = self.config
         is_plain = config.tuning.method == "lora" and not config.tuning.dropout
-        has_engine = self.method.samples_texts or self.method.needs_pairs
+        has_engine = self.method.samples_texts or self.method.needs_pairs or self.together > 1
         is_whole = not (self.gpu.is_cpu or self.shares_weights or self.is_other_code)
         return config.engine.fused_adapters and is_plain and has_engine and is_whole
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.rewards.plugins import FileReward
 from medgrpo.rewards.trust import check_granted
 from medgrpo.rewards.weights import resolve_weights
 from medgrpo.safe_path import as_the_person_has_it
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 RewardFunction: TypeAlias = Callable[..., "list[float | None]"]
 """TRL's signature: `f(completions, **columns)`, one number or None for each completion."""
@@ -107,6 +109,8 @@ def label(name: str) -> str:
 
 @cache
 def _entry_points() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # .02 s that built-in rewards do without
+
     return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 

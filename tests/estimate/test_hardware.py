@@ -1,10 +1,15 @@
 """Cards are found by their driver's names, and by nothing that only looks like one."""
 
+import os
+import time
+
 import pytest
 
+from medgrpo.config.presets import resolve_run
 from medgrpo.errors import UsageError
 from medgrpo.estimate import drivers
 from medgrpo.estimate.drivers import Installed, read_nvidia, read_rocm, visible
+from medgrpo.estimate.estimate import Facts, estimate
 from medgrpo.estimate.hardware import GPUS, find_gpu, match_card
 
 REAL = {  # names that drivers give, and the card each is
@@ -228,6 +233,47 @@ def test_the_driver_is_asked_once_where_there_are_no_slices_and_never_where_its_
     monkeypatch.setattr(drivers, "_output", lambda command: asked.append(command[1]) or "")
     assert drivers.installed() == []  # an old driver is asked for less
     assert [word.startswith("--query-gpu=name,memory.total") for word in asked[1:]] == [True, True, False]
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """A program `nvidia-smi` of these shell lines; gives the file with a line for each time that it was called."""
+
+    def make(*lines):
+        program = tmp_path / "nvidia-smi"
+        program.write_text("\n".join(["#!/bin/sh", f"echo called >> {tmp_path}/calls", *lines]))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        return tmp_path / "calls"
+
+    return make
+
+
+def test_a_whole_answer_with_its_advice_asks_the_driver_once(driver):
+    calls = driver("echo 'NVIDIA H200, 143771, 9.0, GPU-1, Disabled'")
+    drivers.ask_ahead()
+    drivers.ask_ahead()
+    config = resolve_run("balanced", model="Qwen2.5-VL-3B")[0].config
+    found = estimate(config, Facts(model="Qwen2.5-VL-3B", size=512, samples=100, gpu="auto"))
+    assert found.work.gpu.name == "H200"
+    assert found.advice  # each line is estimated for itself
+    assert len(calls.read_text().splitlines()) == 1
+
+
+def test_a_driver_that_hangs_is_waited_for_once(driver, monkeypatch):
+    monkeypatch.setattr(drivers, "LONGEST_ANSWER_S", 0.2)
+    calls = driver("exec sleep 30")
+    drivers.ask_ahead()
+    begin = time.perf_counter()
+    assert drivers.installed() == drivers.installed() == []
+    assert time.perf_counter() - begin < 15
+    assert len(calls.read_text().splitlines()) == 3  # once each: all fields, fewer, the list
+
+
+def test_a_driver_that_fails_or_writes_no_text_is_no_card(driver):
+    driver("printf '\\377\\376 broken'; exit 9")
+    assert drivers.installed() == []
 
 
 def test_slices_are_those_of_their_own_card_and_chosen_by_id():

@@ -37,6 +37,61 @@ def test_both_answers_of_a_pair_are_in_its_pass():
     assert tokens == pytest.approx(4 * work.prompt_tokens + learned)
 
 
+def test_a_pair_goes_through_the_processor_once():
+    pairs, prompts = asked(*DPO, size=512).work, asked("training.prompts_per_step=4", size=512).work
+    assert phases(pairs).prepare == pytest.approx(phases(prompts).prepare)
+
+
+def test_the_reference_pass_has_no_adapters_and_pays_for_switching_them():
+    def reference(*assignments):
+        work = asked(*DPO, *assignments, size=224).work
+        unswitched = replace(work.constants, adapter_switch_s=0.0, recompute_switch_s=0.0)
+        bare = phases(replace(work, constants=unswitched)).logprobs
+        return 4 * bare, 4 * (phases(work).logprobs - bare)
+
+    lora, switch = reference("tuning.method=lora")
+    dora, same_switch = reference("tuning.method=dora")
+    assert lora == pytest.approx(dora)  # what an adapter adds is off
+    assert switch == pytest.approx(same_switch)
+    assert 0.05 < switch < 0.09  # .067 s were measured for this model
+    _, of_full = reference("tuning.method=full")
+    assert 0 < of_full < switch / 3  # no adapter: recomputation alone
+
+
+def test_grpo_with_a_reference_switches_once_a_batch_however_many_passes():
+    def switching(*assignments):
+        work = asked("training.beta=0.04", "training.prompts_per_step=8", *assignments, size=224).work
+        unswitched = replace(work, constants=replace(work.constants, adapter_switch_s=0.0))
+        return 8 * (phases(work).logprobs - phases(unswitched).logprobs)
+
+    few = switching("engine.tokens_per_pass=100000")
+    assert few == pytest.approx(switching("engine.tokens_per_pass=3000"))
+    assert few > 0.02
+
+
+def test_modules_that_switching_walks_over_are_counted_as_peft_builds_them():
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from medgrpo.estimate.time import ADAPTED_MODULES, LAYER_MODULES, LORA_MODULES
+
+    def modules(layers):
+        sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_key_value_heads": 1}
+        with torch.device("meta"):
+            model = Qwen2ForCausalLM(Qwen2Config(num_hidden_layers=layers, vocab_size=9, **sizes))
+            model = get_peft_model(model, LoraConfig(target_modules="all-linear"))
+        return sum(1 for _ in model.modules())
+
+    assert modules(3) - modules(2) == LAYER_MODULES + LORA_MODULES * ADAPTED_MODULES
+
+
+def test_who_fell_back_reads_each_prompt_twice_but_keeps_the_kernel_of_the_tower():
+    shared = asked(*DPO, size=512).work
+    fell_back, stock = replace(shared, fell_back=True), asked(*DPO, "engine.shared_prompt=off", size=512).work
+    assert phases(shared).total < phases(fell_back).total < phases(stock).total
+
+
 def test_a_mixture_of_experts_pairs_as_trl_does():
     assert not asked(*DPO, model="Qwen3-VL-30B-A3B", size=512).work.shares_prompt
 

@@ -123,7 +123,13 @@ def test_less_that_learns_takes_no_more_memory():
     for run in runs(3, tuning__method="full"):
         full = run.estimate().work
         lora = changed(full, tuning__method="lora")
-        assert Memory(lora).peak <= Memory(full).peak * CLOSE, run
+        gathers_all = full.uses_vllm and full.shares_weights and not full.config.launch.fsdp
+        if (
+            gathers_all
+        ):  # ZeRO-3 makes all weights whole at once to merge an adapter for vLLM, full ones one by one
+            assert Memory(lora).static <= Memory(full).static * CLOSE, run
+        else:
+            assert Memory(lora).peak <= Memory(full).peak * CLOSE, run
         if not full.uses_vllm and not full.shares_weights:
             assert Memory(changed(full, tuning__method="qlora")).peak <= Memory(lora).peak * CLOSE, run
         assert Memory(changed(full, training__optim="adamw_8bit")).peak <= Memory(full).peak * CLOSE, run

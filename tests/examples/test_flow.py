@@ -17,6 +17,8 @@ TINY = (
     "rollout.num_generations=4", "validation.before_and_after=false", "logging.report_to=[\"tensorboard\"]", "training.save_steps=2",
 )  # fmt: skip
 """Of SFT and GRPO; what is left of the script's own settings are rates, lengths and the rest of its steps."""
+MACHINE = "ward7-ct"
+"""What the flow takes for the name of its machine: a real one may be as short as two letters, which noise spells."""
 OPTIONS = {
     "SFT_OPTIONS": "--set training.max_steps=80",
     "GRPO_OPTIONS": "--set training.max_steps=6 --set training.prompts_per_step=4 --set training.per_device_train_batch_size=16",
@@ -32,7 +34,12 @@ def flow(tmp_path):
     home = tmp_path / "home-of" / "drquince"
     home.mkdir(parents=True)
     words = [str(FLOW), str(home / "out"), "--quiet", *(word for one in TINY for word in ("--set", one))]
-    who = {"HOME": str(home), "LOGNAME": "drquince", "USER": "drquince"}
+    named = tmp_path / "named"
+    named.mkdir()
+    (named / "sitecustomize.py").write_text(
+        f"import platform, socket\nsocket.gethostname = platform.node = lambda: {MACHINE!r}\n"
+    )
+    who = {"HOME": str(home), "LOGNAME": "drquince", "USER": "drquince", "PYTHONPATH": str(named)}
     how = {"MEDGRPO": f"{sys.executable} -m medgrpo.cli.main", "PYTHON": sys.executable}
 
     def start():
@@ -82,7 +89,7 @@ def test_the_flow_goes_from_base_to_merged_is_killed_twice_goes_on_and_can_be_ca
     check = json.loads((out / "merged" / "medgrpo.json").read_text())["merged"]["check"]
     assert check["peft"] < 1e-3
     assert check["equal_answers"] == check["prompts"]
-    assert leaks(out, "drquince", str(tmp_path), f"{Path.home()}/") == []
+    assert leaks(out, "drquince", MACHINE, str(tmp_path), f"{Path.home()}/") == []
     seen = {file: file.stat().st_mtime for file in out.rglob("*.safetensors")}
     ended(flow(), tmp_path)
     assert {file: file.stat().st_mtime for file in out.rglob("*.safetensors")} == seen

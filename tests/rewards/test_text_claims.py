@@ -71,7 +71,14 @@ def wrong(cases: list[dict[str, Any]], **settings: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["claim_cases.txt", "fresh_wordings.txt", "letter_wordings.txt", "realistic_completions.txt"]
+    "name",
+    [
+        "claim_cases.txt",
+        "fresh_wordings.txt",
+        "mended_wordings.txt",
+        "letter_wordings.txt",
+        "realistic_completions.txt",
+    ],
 )
 def test_every_written_case_is_decided_as_a_careful_reader_would(name):
     found = wrong(read_cases(DATA / name))

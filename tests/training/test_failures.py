@@ -91,7 +91,7 @@ def test_what_comes_of_another_process_is_told_apart(error, is_of_others, tmp_pa
 def spec(tmp_path, code, **changes):
     facts = {
         "command": [sys.executable, "-c", code], "local": 2, "nodes": 1, "node": 0, "address": "127.0.0.1", "port": 1,
-        "config": None, "timeout_s": 60, "folder": str(tmp_path),
+        "config": None, "timeout_s": 60, "start_timeout_s": 60, "folder": str(tmp_path),
     }  # fmt: skip
     return Spec(**{**facts, **changes})
 

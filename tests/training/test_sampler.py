@@ -5,7 +5,13 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medgrpo.training.trainers.sampler import EpochOrder, balanced, epoch_permutation
+from medgrpo.training.trainers.sampler import (
+    EpochOrder,
+    balanced,
+    brought_together,
+    epoch_permutation,
+    side_by_side,
+)
 
 
 def rows_of(order: EpochOrder, epoch: int) -> list[int]:
@@ -68,3 +74,46 @@ def test_a_chunk_is_handed_out_as_it_is_arranged():
     order = EpochOrder(4, seed=0, chunk=2, repeat_count=2, shuffle=False, arrange=lambda rows: rows[::-1])
     assert list(order) == [1, 0, 1, 0, 3, 2, 3, 2]
     assert order.chunks(0) == [[0, 1], [2, 3]]
+
+
+PICTURES = st.lists(st.one_of(st.none(), st.integers(0, 9)), min_size=1, max_size=60)
+
+
+@given(PICTURES, st.integers(1, 9), st.integers(1, 12), st.integers(0, 3), st.integers(0, 3))
+def test_rows_brought_together_are_all_rows_once_and_no_more_of_a_picture_than_allowed(
+    pictures, most, chunk, seed, epoch
+):
+    rows = epoch_permutation(len(pictures), seed, epoch)
+    found = brought_together(rows, pictures, most=most, chunk=chunk, seed=seed, epoch=epoch)
+    assert sorted(found) == list(range(len(pictures)))
+    assert found == brought_together(rows, pictures, most=most, chunk=chunk, seed=seed, epoch=epoch)
+    unshuffled = brought_together(rows, pictures, most=1, chunk=chunk, seed=None, epoch=epoch)
+    assert unshuffled == rows  # bundles of one row each, each where it was
+
+
+def test_steps_of_rows_brought_together_show_few_pictures_and_a_picture_with_many_rows_comes_no_earlier():
+    pictures = [0] * 40 + [number for number in range(1, 41) for _ in range(7)]
+    first_of_0, steps = [], []
+    for epoch in range(200):
+        found = brought_together(
+            epoch_permutation(320, 0, epoch), pictures, most=8, chunk=32, seed=0, epoch=epoch
+        )
+        shown = [[pictures[row] for row in found[at : at + 32]] for at in range(0, 320, 32)]
+        steps += [len(set(step)) for step in shown]
+        first_of_0 += [place for place, row in enumerate(found) if pictures[row] == 0]
+    assert sum(steps) / len(steps) < 5.5  # 32 rows at 7 a picture are 4.6
+    assert 150 < sum(first_of_0) / len(first_of_0) < 170  # the middle of an epoch is 160
+
+
+@given(PICTURES, st.integers(1, 6))
+def test_rows_side_by_side_are_the_same_rows_and_as_they_were_where_nothing_is_shared(pictures, size):
+    pictures = pictures[: len(pictures) // size * size]
+    rows = list(range(len(pictures)))
+    found = side_by_side(rows, pictures, size=size)
+    assert sorted(found) == rows
+    shown = [one for one in pictures if one is not None]
+    if len(shown) == len(set(shown)):
+        assert found == rows
+    batches = [found[at : at + size] for at in range(0, len(found), size)]
+    spread = {one: sum(any(pictures[row] == one for row in batch) for batch in batches) for one in shown}
+    assert sum(spread.values()) <= len(set(shown)) + len(batches)  # each batch's border cuts one at most

@@ -20,7 +20,7 @@ from medgrpo.errors import MedgrpoError
 FOLDER = "MEDGRPO_FAILURES"
 """Names the folder in which processes of a run write down why they fail."""
 OF_OTHERS = re.compile(
-    r"connection (was )?(closed|reset|refused)|broken pipe|socket (is closed|closed|timeout)|timed out waiting|"
+    r"did not meet the others|connection (was )?(closed|reset|refused)|broken pipe|socket (is closed|closed|timeout)|timed out waiting|"
     r"wait timeout|gloo|nccl|process ?group|distbackend|diststore|distnetwork|tcpstore|all_?reduce|all_?gather",
     re.IGNORECASE,
 )
@@ -80,7 +80,12 @@ def written_down(folder: Path) -> list[Failure]:
 
 
 def cause_of(
-    failures: Sequence[Failure], codes: Mapping[int, int], *, processes: int, timeout_s: int
+    failures: Sequence[Failure],
+    codes: Mapping[int, int],
+    *,
+    processes: int,
+    timeout_s: int,
+    places: Mapping[int, str] | None = None,
 ) -> MedgrpoError:
     """The one error that says why the run ended.
 
@@ -89,6 +94,7 @@ def cause_of(
         codes: exit codes of the processes that ended by themselves, the first to end first; below 0: the signal.
         processes: of the whole run.
         timeout_s: how long they wait for each other.
+        places: where those stood that waited for nobody, in words.
     """
     own = next((one for one in failures if not one.is_of_others), None)
     if own is not None:
@@ -102,20 +108,29 @@ def cause_of(
     aborted = [process for process, code in codes.items() if code == -signal.SIGABRT]
     if late or aborted:
         waiting = sorted({one.process for one in late} | set(aborted))
-        still = [number for number in range(processes) if number not in waiting]
-        who = f"process {', '.join(map(str, still))}" if still else "the processes"
-        return _error(
-            f"{who} stood still: process {', '.join(map(str, waiting))} waited {timeout_s} s",
-            "all processes at the same place of a step",
-            "its log says what it did last; a longer wait: --set launch.timeout_s=N",
-            1,
-        )
+        return _stood_still(waiting, processes, timeout_s, places or {})
     silent = next(((process, code) for process, code in codes.items() if code), None)
     if silent is not None and not any(one.process == silent[0] for one in failures):
         return _error(f"process {silent[0]} ended with code {silent[1]}", None, "its log says more", 1)
     if failures:
         return _of_first(failures[0])
     return _error("the run ended", None, None, 1)
+
+
+def _stood_still(
+    waiting: Sequence[int], processes: int, timeout_s: int, places: Mapping[int, str]
+) -> MedgrpoError:
+    still = [number for number in range(processes) if number not in waiting]
+    known = [number for number in still if number in places] or still  # others waited too, a little less long
+    who = f"process {', '.join(map(str, known))}" if known else "the processes"
+    where = f" in {places[known[0]]}" if known and known[0] in places else ""
+    hint = "its stack is beside the logs (stack-N.txt)" if where else "its log says what it did last"
+    return _error(
+        f"{who} stood still{where}: process {', '.join(map(str, waiting))} waited {timeout_s} s",
+        "all processes at the same place of a step",
+        f"{hint}; a longer wait: --set launch.timeout_s=N",
+        1,
+    )
 
 
 def _of_first(first: Failure) -> MedgrpoError:
@@ -135,6 +150,12 @@ def _killed(process: int, number: int) -> tuple[str, str | None, str]:
     if number == signal.SIGKILL:
         hint = "where nobody did, the machine ran out of memory (dmesg -T | grep -i kill): fewer processes, or a smaller model"
         return f"process {process} was killed ({name})", None, hint
+    if number == signal.SIGTERM:
+        return (
+            f"process {process} was ended ({name})",
+            None,
+            "by somebody, or by a scheduler, before training began",
+        )
     return f"process {process} crashed ({name})", None, "its log says what it did last"
 
 

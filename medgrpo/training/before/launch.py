@@ -20,8 +20,9 @@ from medgrpo.safe_path import OURS, VARIABLE
 
 CHILD = "MEDGRPO_LAUNCHED"
 """Set in the processes that accelerate starts."""
-STOP_FILE = "MEDGRPO_STOP_FILE"
-"""Names the file whose presence asks the processes to save and end."""
+MEMORY = "/dev/shm"
+SAVE_S = 60.0
+"""For processes to save when the one who watches them was killed, which asks them to."""
 PORT = 29_500
 LAST_PORT = 65_535
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -207,7 +208,10 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
 
 
 def relaunch(
-    arguments: Sequence[str], launch: LaunchConfig, facts: dict[str, str] | None = None
+    arguments: Sequence[str],
+    launch: LaunchConfig,
+    facts: dict[str, str] | None = None,
+    stacks: Path | None = None,
 ) -> tuple[MedgrpoError | None, int | None]:
     """Run `medgrpo ARGUMENTS` in every process; why it failed, and the signal that asked it to stop.
 
@@ -216,12 +220,14 @@ def relaunch(
 
     Args:
         facts: what all machines must have in common (`agreement.facts_of`).
+        stacks: where the stacks of processes are kept that were asked for them.
     """
     import json
 
-    from medgrpo.training.before.processes import CAUSE, Spec, end_with_parent
+    from medgrpo.training.before.processes import CAUSE, SPEC, Spec, end_group, end_with_parent
+    from medgrpo.training.before.standing import STOP_FILE, keep
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="medgrpo-", dir=in_memory()) as folder:
         config = None
         if not launch.cpu:
             config = str(Path(folder) / "accelerate.json")
@@ -236,16 +242,17 @@ def relaunch(
             port=port,
             config=config,
             timeout_s=launch.timeout_s,
+            start_timeout_s=launch.start_timeout_s,
             folder=folder,
             facts=facts or {},
         )
-        spec.write(Path(folder) / "spec.json")
+        spec.write(Path(folder) / SPEC)
         stop_file = Path(folder) / "stop"
         environment = {**child_environment(os.environ), STOP_FILE: str(stop_file)}
         if launch.cpu:
             environment["ACCELERATE_USE_CPU"] = "true"
         process = subprocess.Popen(
-            [sys.executable, "-m", "medgrpo.training.before.processes", str(Path(folder) / "spec.json")],
+            [sys.executable, "-m", "medgrpo.training.before.processes", str(Path(folder) / SPEC)],
             env=environment,
             start_new_session=True,
             preexec_fn=end_with_parent(),  # noqa: PLW1509  (one system call, its library loaded before)
@@ -261,6 +268,9 @@ def relaunch(
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             code = process.wait()
+            end_group(process.pid, within_s=SAVE_S if code < 0 else 0)
+            if stacks is not None:
+                keep(Path(folder), stacks)
             cause = Path(folder) / CAUSE
             said = json.loads(cause.read_text("utf-8")) if cause.is_file() else None
             return _why(code, said), (asked[0] if asked else None)
@@ -269,9 +279,19 @@ def relaunch(
                 signal.signal(number, handler)
 
 
+def in_memory() -> str | None:
+    """A folder that a full disk leaves writable, for the words of a process that found it full; None: the usual one."""
+    return MEMORY if os.path.isdir(MEMORY) and os.access(MEMORY, os.W_OK | os.X_OK) else None
+
+
 def _why(code: int, said: dict[str, Any] | None) -> MedgrpoError | None:
     if not code:
         return None
+    if said is None and code < 0:
+        return MedgrpoError(
+            f"the process that watches those of this machine was killed ({signal.Signals(-code).name})",
+            hint="they were asked to save and end",
+        )
     if said is None:
         return MedgrpoError(f"the processes could not be started, or were ended with them (code {code})")
     error = MedgrpoError(said["problem"], expected=said["expected"], hint=said["hint"])

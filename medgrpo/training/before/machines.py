@@ -15,8 +15,10 @@ from typing import Any
 
 from medgrpo.training.before.agreement import HINT, difference
 
-CONNECT_S = 60.0
-"""How long a machine tries to reach the first one's launcher; machines of a job start at different times."""
+CALL_EVERY_S = 1.0
+"""A machine tries to reach the first one's launcher so often, until the processes have met."""
+AFTERWARDS_S = 60.0
+"""How long it tries on then."""
 
 
 class Machines:
@@ -45,7 +47,12 @@ class Machines:
         self._events = selectors.DefaultSelector()
         self._peers: dict[socket.socket, dict[str, Any]] = {}
         self._listener: socket.socket | None = None
-        self._until = time.monotonic() + CONNECT_S
+        self._until = float("inf")
+        self._next_call = 0.0
+        self.is_asked = False
+        """Whether another machine asks where the processes of this one stand."""
+        self.places: dict[int, str] = {}
+        """Where those of the others stand, by number."""
         self._problem: str | None = None
 
     def __enter__(self) -> Machines:
@@ -77,8 +84,10 @@ class Machines:
         """What another machine failed of; None as long as nothing is known."""
         if self._count == 1:
             return None
-        if self._number and not self._peers and time.monotonic() < self._until:
+        now = time.monotonic()
+        if self._number and not self._peers and self._next_call <= now < self._until:
             self._connect()
+            self._next_call = time.monotonic() + CALL_EVERY_S
         if self._events.get_map():
             for key, _ in self._events.select(timeout=0):
                 if key.fileobj is self._listener:
@@ -90,6 +99,32 @@ class Machines:
     def tell(self, problem: str) -> None:
         """That this machine failed."""
         self._send({"machine": self._number, "problem": problem})
+
+    def ask_places(self) -> None:
+        """Ask the other machines where their processes stand."""
+        self._send({"machine": self._number, "asks": True})
+
+    def tell_places(self, places: Mapping[int, str]) -> None:
+        """Where processes of this machine stand, by number."""
+        named = {str(number): place for number, place in places.items()}
+        self._send({"machine": self._number, "places": named})
+
+    def stop_calling(self) -> None:
+        """The processes have met: where the first launcher was not reached by now, its port is closed."""
+        self._until = time.monotonic() + AFTERWARDS_S
+
+    def missing(self) -> list[str]:
+        """The machines that are not there yet, in words."""
+        if self._number:
+            where = f"{self._address[0]}:{self._address[1] - 1}"
+            first = f"the first machine (NODE_RANK=0), at {where} (MASTER_ADDR, MASTER_PORT)"
+            return [] if self._peers else [first]
+        there = {one["machine"] for one in self._peers.values()}
+        away = [number for number in range(1, self._count) if number not in there]
+        if not away or self._listener is None:
+            return []
+        more = f" and {len(away) - 4} more" if len(away) > 4 else ""
+        return [f"machine {', '.join(map(str, away[:4]))}{more} of {self._count} (NODE_RANK)"]
 
     def done(self) -> None:
         """That this machine is done; its connection may end."""
@@ -146,6 +181,11 @@ class Machines:
             state["machine"] = said["machine"]
             self._compare(said, is_twice=is_twice)
         state["is_done"] |= bool(said.get("done"))
+        self.is_asked |= bool(said.get("asks"))
+        if isinstance(places := said.get("places"), dict):
+            self.places |= {int(key): str(place)[:200] for key, place in places.items() if key.isdecimal()}
+        if self._number == 0 and ("asks" in said or "places" in said):  # the others know only the first
+            self._send(said)
         if "problem" in said and self._problem is None:
             self._problem = f"machine {said.get('machine')}: {str(said['problem'])[:500]}"
             if self._number == 0:

@@ -14,21 +14,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.training.before import standing
 from medgrpo.training.before.failures import FOLDER, cause_of, written_down
 from medgrpo.training.before.machines import Machines
 
 LOOK_EVERY_S = 0.1
 GRACE_S = 5.0
 """For the others to end by themselves when one has failed."""
-SAVE_S = 30.0
-"""For all to save when someone asks the run to end."""
+END_S = 300.0
+"""For the last to end when another is done: all have done their work then; a tracker may still send what it has."""
+SAY_EVERY_S = 30.0
+"""Between two lines about who is waited for at the start."""
 CAUSE = "cause.json"
+SPEC = "spec.json"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Spec:
     config: str | None
     """What `accelerate launch --config_file` would be given; None: nothing."""
     timeout_s: int
+    start_timeout_s: int
+    """For all processes to meet."""
     folder: str
     """Where the processes leave why they failed."""
     facts: dict[str, str] = field(default_factory=dict)
@@ -80,6 +86,11 @@ class Processes:
         self._is_asked = False
         self._parent = os.getppid()
         self._own_problem: str | None = None
+        self._began = self._said_at = time.monotonic()
+        self._folder = Path(spec.folder)
+        self._own = range(spec.node * spec.local, (spec.node + 1) * spec.local)
+        self._own_hint: str | None = None
+        self._has_met = self._is_ending = self._is_told = False
 
     def run(self) -> int:
         """Until all have ended; the exit code."""
@@ -95,18 +106,70 @@ class Processes:
                 time.sleep(LOOK_EVERY_S)
                 self._look()
                 problem = problem or others.failed()
-                if (problem or any(self._codes.values())) and self._end_at is None:
-                    self._end_at = time.monotonic() + GRACE_S
+                self._see_to_the_end(problem, others)
                 if self._end_at is not None and time.monotonic() > self._end_at:
                     self._kill()
-            failed = [code for code in self._codes.values() if code]
+            if os.getpgrp() == os.getpid():
+                end_group(os.getpid())  # what the processes started and left behind
             if self._own_problem is not None:
                 others.tell(self._own_problem)
-                return self._leave(MedgrpoError(self._own_problem))
-            if failed or problem:
+                return self._leave(MedgrpoError(self._own_problem, hint=self._own_hint))
+            if problem or any(self._codes.values()):
                 return self._say(problem or self._said_by(others), others)
             others.done()
         return 0
+
+    def _see_to_the_end(self, problem: str | None, others: Machines) -> None:
+        """Whatever happens, set when the processes are ended: nothing is waited for without a limit."""
+        if problem or any(self._codes.values()):
+            if not self._is_ending:
+                self._is_ending = True
+                self._end_in(GRACE_S)
+                standing.ask(self._folder, self._pids())
+                others.ask_places()
+        elif self._end_at is None and not self._has_met:
+            self._meet(others)
+        if others.is_asked and not self._is_told:
+            self._is_told = True
+            found = standing.places(self._folder, self._pids())
+            others.tell_places({number: one.place for number, one in found.items() if not one.waits})
+        if self._codes and self._end_at is None:
+            self._end_in(END_S)
+
+    def _meet(self, others: Machines) -> None:
+        """Until all processes are there, say now and then who is missing."""
+        now = time.monotonic()
+        self._has_met = standing.have_met(self._folder, self._own)
+        if self._has_met:
+            others.stop_calling()
+        elif os.path.exists(os.environ.get(standing.STOP_FILE, "")):
+            self._own_problem, self._end_at = "asked to stop before all processes had met", 0.0
+        elif now - self._began > self._spec.start_timeout_s:
+            self._own_problem = f"{self._missing(others)} did not come within {self._spec.start_timeout_s} s"
+            self._own_hint = "a longer wait: --set launch.start_timeout_s=N"
+            self._end_at = 0.0
+        elif now - self._said_at >= SAY_EVERY_S:
+            self._said_at = now
+            print(
+                f"waiting for {self._missing(others)}: {now - self._began:.0f} s, at most "
+                f"{self._spec.start_timeout_s} s (launch.start_timeout_s)",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _missing(self, others: Machines) -> str:
+        """Who is not there yet, and where it is, as far as this machine knows."""
+        found = standing.places(self._folder, self._pids())
+        at = [f"process {number}, in {one.place}" for number, one in found.items() if not one.waits]
+        at += [f"process {number}, which is starting" for number in self._pids() if number not in found]
+        return "; ".join([*at[:3], *others.missing()]) or "the processes of the other machines"
+
+    def _pids(self) -> dict[int, int]:
+        return {number: process.pid for number, process in self._going.items()}
+
+    def _end_in(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        self._end_at = until if self._end_at is None else min(self._end_at, until)
 
     def _start(self, local: int, environment: Mapping[str, str]) -> None:
         spec = self._spec
@@ -154,21 +217,31 @@ class Processes:
 
     def _kill(self) -> None:
         """End those that are left; a process in a collective of torch hears no SIGTERM."""
-        if self._is_asked and self._own_problem is None:
-            still = ", ".join(map(str, sorted(self._going)))
-            self._own_problem = f"process {still} had not ended {SAVE_S:g} s after it was asked to"
+        if self._own_problem is None and not self._is_ending:
+            self._say_who_does_not_end()
         for process in self._going.values():
             process.kill()
         for process in self._going.values():
             process.wait()
         self._going.clear()
 
+    def _say_who_does_not_end(self) -> None:
+        """The others are done, and the run with them."""
+        still = ", ".join(map(str, sorted(self._going)))
+        found = standing.places(self._folder, self._pids())
+        where = "".join(f"; it was in {one.place}" for one in list(found.values())[:1])
+        said = f"process {still} had not ended {END_S:g} s after the others were done{where}"
+        if 0 in self._going:  # it has the last word
+            self._own_problem = said
+        else:
+            print(f"warning: {said}: it was killed", file=sys.stderr, flush=True)
+
     def _ask(self, number: int, _: Any) -> None:
         """Pass a signal on, once; the processes save and end. Where it says that the command was killed they end at once."""
         if os.getppid() != self._parent:
             self._own_problem, self._end_at = "the command that started the processes was killed", 0.0
         elif not self._is_asked:
-            self._is_asked, self._end_at = True, time.monotonic() + SAVE_S
+            self._is_asked = True  # a scheduler sends it to every process; each saves at the end of its step
             for process in self._going.values():
                 process.send_signal(number)
 
@@ -183,9 +256,20 @@ class Processes:
                 self._codes,
                 processes=spec.local * spec.nodes,
                 timeout_s=spec.timeout_s,
+                places=self._places(others),
             )
             others.tell(error.problem)
         return self._leave(error)
+
+    def _places(self, others: Machines) -> dict[int, str]:
+        """Where the processes stood that did not wait for others, those of other machines too."""
+        found = standing.answers(self._folder)
+        failures = written_down(self._folder)
+        until = time.monotonic() + (3 if all(one.is_of_others for one in failures) else 0)
+        while self._spec.nodes > 1 and not others.places and time.monotonic() < until:
+            others.failed()
+            time.sleep(LOOK_EVERY_S)
+        return {number: one.place for number, one in found.items() if not one.waits} | others.places
 
     def _leave(self, error: MedgrpoError) -> int:
         """The error to the one who asked; its exit code."""
@@ -194,6 +278,31 @@ class Processes:
             json.dumps({**said, "code": error.exit_code}), encoding="utf-8"
         )
         return error.exit_code
+
+
+def end_group(group: int, within_s: float = 0.0) -> None:
+    """End what is left of a group of processes, but not the first, by which it is called.
+
+    Args:
+        within_s: for them to end by themselves.
+    """
+    until = time.monotonic() + within_s
+    while (left := _members(group)) and time.monotonic() < until:
+        time.sleep(LOOK_EVERY_S)
+    for pid in left:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _members(group: int) -> list[int]:
+    """Processes of a group that are going on; none where the system does not list them (it is not Linux)."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError, IndexError):
+            state, _, its_group = entry.read_text().rsplit(")", 1)[1].split()[:3]
+            if int(its_group) == group and state != "Z" and entry.parent.name != str(group):
+                found.append(int(entry.parent.name))
+    return found
 
 
 def kind_of_run(config: str, command: list[str]) -> dict[str, str]:

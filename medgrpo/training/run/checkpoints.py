@@ -124,6 +124,17 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def own_or_first(folder: Path, name: str, process: int) -> Path:
+    """A process's own file in a checkpoint; the first one's where there were fewer processes then: all stood at the same place
+    of the run, and one that began at another would generate when the others do not.
+
+    Args:
+        name: of the file, with {} for the number.
+    """
+    own = folder / name.format(process)
+    return own if own.is_file() else folder / name.format(0)
+
+
 def rotate(folder: Path, keep: int) -> None:
     """Delete all but the newest `keep` complete checkpoints, and what was left half-written."""
     for path in [*complete_checkpoints(folder)[:-keep], *half_written(folder)]:

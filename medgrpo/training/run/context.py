@@ -18,7 +18,7 @@ from medgrpo.files import sync, write_json
 from medgrpo.models.weights import with_fingerprints
 from medgrpo.runs.store import CompletionStore
 from medgrpo.runs.writer import RunWriter, StageFolder
-from medgrpo.training.before.launch import STOP_FILE
+from medgrpo.training.before.standing import STOP_FILE
 from medgrpo.training.watch.phases import PhaseClock
 from medgrpo.training.watch.reporter import Reporter
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.training.before.agreement import HINT, difference, facts_of
 from medgrpo.training.before.launch import CHILD, is_child
+from medgrpo.training.before.standing import has_met
 from medgrpo.training.run.context import gathered
 
 if TYPE_CHECKING:
@@ -38,14 +39,18 @@ def met(launch: LaunchConfig, reporter: Reporter) -> PartialState:
             f"meeting the {count} processes that WORLD_SIZE says, at {place}: at most {launch.timeout_s} s"
         )
     try:
-        return PartialState(cpu=launch.cpu, timeout=timedelta(seconds=launch.timeout_s))
+        state = PartialState(cpu=launch.cpu, timeout=timedelta(seconds=launch.timeout_s))
+        has_met(os.environ)
+        return state
     except DistError as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise MedgrpoError(
             f"process {os.environ.get('RANK', '0')} (RANK) of {count} (WORLD_SIZE) did not meet the others at {place} "
             f"(MASTER_ADDR, MASTER_PORT): {said}",
             expected=f"all of them there within {launch.timeout_s} s (launch.timeout_s)",
-            hint="unset RANK WORLD_SIZE LOCAL_RANK, where this process was to train alone; else look why the others did not "
+            hint="look why the others did not start, or cannot reach that address"
+            if CHILD in os.environ
+            else "unset RANK WORLD_SIZE LOCAL_RANK, where this process was to train alone; else look why the others did not "
             "start, or cannot reach that address",
         ) from error
 

@@ -74,14 +74,20 @@ def result_of(run: Run, started: float, status: str) -> TrainResult:
 def after_failure(error: MedgrpoError, run: Path) -> MedgrpoError:
     """The error of a run of several processes, with what is left of the run; its record says that it failed.
 
-    A process that was killed could not write it.
+    A process that was killed could not write it, and one that lost the others did not know why.
     """
     from medgrpo.files import write_json
+    from medgrpo.locks import is_held
     from medgrpo.training.run.checkpoints import complete_checkpoints
 
     record = run / "training_info.json"
-    if record.is_file() and (info := training_info(run)).get("status") == "running":
-        write_json(record, {**info, "status": "failed", "error": str(error)[:2000]})
+    if (
+        record.is_file()
+        and not is_held(run)
+        and (info := training_info(run)).get("status") in ("running", "failed")
+    ):
+        with suppress(OSError):  # the disk may be full
+            write_json(record, {**info, "status": "failed", "error": str(error)[:2000]})
     found = complete_checkpoints(run / "checkpoints")
     logs = sorted((run / "logs").glob("rank-*.log"))
     parts = [error.hint] if error.hint else []

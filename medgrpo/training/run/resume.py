@@ -33,6 +33,7 @@ FIXED = (
     "data.system_prompt",
     "data.use_image_title",
     "data.shuffle",
+    "data.rows_of_a_picture",
     "data.augment",
     "curriculum.",
     "rewards.weights",

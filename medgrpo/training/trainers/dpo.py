@@ -15,12 +15,12 @@ from medgrpo.training.trainers.arguments import dpo_arguments
 from medgrpo.training.trainers.base import RunTrainer
 from medgrpo.training.trainers.engine import Engine
 from medgrpo.training.trainers.pairs import (
-    SharedPrompts,
     answered,
     difference_from_stock,
     first_of_each_kind,
     pair_batch,
 )
+from medgrpo.training.trainers.shared_prompts import SharedPrompts
 
 if TYPE_CHECKING:
     from medgrpo.config.plan import StagePlan

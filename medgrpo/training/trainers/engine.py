@@ -1,4 +1,4 @@
-"""The engine of GRPO's and DPO's log probabilities: prompts and pictures once for a group, checked against TRL's own way.
+"""The engine of every method's log probabilities: prompts and pictures once for a group, checked against TRL's own way.
 
 `engine.shared_prompt`: on takes it as it is; auto compares both ways on the first rows and goes back to TRL's,
 loudly, where they differ; off is TRL's.
@@ -7,6 +7,7 @@ loudly, where they differ; off is TRL's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from medgrpo.engine.adapters import fuse
@@ -22,7 +23,7 @@ from medgrpo.training.watch.oom import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
-    from trl import DPOTrainer, GRPOTrainer
+    from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 
     from medgrpo.training.run.context import StageContext
 
@@ -38,14 +39,29 @@ ROWS_COMPARED = 2
 """Of one group with pictures and one without."""
 
 
+@dataclass(frozen=True)
+class Ways:
+    """What is computed how often, in words: the engine's way and TRL's."""
+
+    ours: str = "each prompt and its pictures once for its completions"
+    stock: str = "every completion with its own prompt and pictures"
+
+
 class Engine:
     """Which way log probabilities are computed in this run, and why.
 
     Args:
         trainer: built, its model wrapped by nothing yet.
+        words: the two ways.
     """
 
-    def __init__(self, trainer: GRPOTrainer | DPOTrainer, context: StageContext) -> None:
+    def __init__(
+        self,
+        trainer: GRPOTrainer | DPOTrainer | SFTTrainer,
+        context: StageContext,
+        words: Ways = Ways(),
+    ) -> None:
+        self._words = words
         self._context = context
         self._wanted = context.config.engine.shared_prompt
         reason = "engine.shared_prompt = off" if self._wanted == "off" else why_not(trainer.model)
@@ -57,8 +73,9 @@ class Engine:
             device = trainer.accelerator.device
             is_half = trainer.args.bf16 or trainer.args.fp16
             by_kernel = use_kernel(trainer.model, device, is_half=is_half)
-            if trainer.ref_model is not None:
-                use_kernel(trainer.ref_model, device, is_half=is_half)
+            reference = getattr(trainer, "ref_model", None)
+            if reference is not None:
+                use_kernel(reference, device, is_half=is_half)
         if context.config.engine.fused_adapters and trainer.accelerator.device.type == "cuda":
             fused = fuse(trainer.model) if is_whole(trainer) else 0
             if fused:
@@ -70,12 +87,12 @@ class Engine:
         if reason is None:
             how = "torch's kernel over segments" if by_kernel else "a dense mask"
             self._facts["attention"] = how
-            context.reporter.note(f"engine: each prompt and its pictures once for its completions, by {how}")
+            context.reporter.note(f"engine: {words.ours}, by {how}")
         else:
-            context.reporter.note(f"engine: every completion with its own prompt and pictures: {reason}")
+            context.reporter.note(f"engine: {words.stock}: {reason}")
         self._record()
 
-    def keep_features(self, trainer: GRPOTrainer | DPOTrainer, shown: list[Shown]) -> None:
+    def keep_features(self, trainer: GRPOTrainer | DPOTrainer | SFTTrainer, shown: list[Shown]) -> None:
         """Look at each picture once for the whole step, where the vision tower learns nothing and is whole here."""
         inner = inner_of(trainer.model)
         if self._keeps_features is None:
@@ -126,6 +143,11 @@ class Engine:
         """
         if self.is_on and self._unchecked:
             self._is_due = any(gathered(bool(self._unchecked & set(shown))))
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it has been compared, or is not to be: what fails now would fail again."""
+        return not self._unchecked
 
     @property
     def asks(self) -> bool:
@@ -223,9 +245,7 @@ class Engine:
         """To TRL's way, on every process."""
         self.is_on, self._is_due, self._fell_back = False, False, True
         self._facts |= {"shared_prompt": False, "reason": f"a shared prompt {what}"}
-        self._context.reporter.warn(
-            f"engine: a shared prompt {what}: every completion is computed with its own prompt and pictures"
-        )
+        self._context.reporter.warn(f"engine: a shared prompt {what}: from now on {self._words.stock}")
         self._record()
 
     def _record(self) -> None:

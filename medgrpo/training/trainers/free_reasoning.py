@@ -33,10 +33,10 @@ class FreeReasoning:
         batch = self._collate(examples)
         for row, is_free in enumerate(free):
             if is_free:
-                self._forget(batch["input_ids"][row], batch["labels"][row])
+                self.forget(batch["input_ids"][row], batch["labels"][row])
         return batch
 
-    def _forget(self, ids: Any, labels: Any) -> None:
+    def forget(self, ids: Any, labels: Any) -> None:
         """Take the loss from what follows `<think>` up to and with `</think>`, in place."""
         places = (labels != IGNORED).nonzero().flatten().tolist()
         learned = [int(ids[place]) for place in places]

@@ -21,7 +21,7 @@ from medgrpo.rewards.text import completion_text
 from medgrpo.runs.store import Completion
 from medgrpo.training.before.datasets import RowSource, grpo_dataset, prompt_lengths
 from medgrpo.training.methods import StageMethod
-from medgrpo.training.run.checkpoints import checkpoint_step
+from medgrpo.training.run.checkpoints import checkpoint_step, own_or_first
 from medgrpo.training.run.context import StageContext
 from medgrpo.training.trainers.ahead import Ahead
 from medgrpo.training.trainers.arguments import grpo_arguments
@@ -53,6 +53,7 @@ from medgrpo.training.trainers.vllm import (
     prefill_apart,
     prompts_for_vllm,
 )
+from medgrpo.training.trainers.vllm_files import hand_over_files
 from medgrpo.training.trainers.vllm_gap import SamplerGap
 from medgrpo.training.trainers.vllm_server import ServerWatch, end_with, no_server
 from medgrpo.training.trainers.vllm_sync import asked_for, can_send_adapter, send_weights
@@ -138,8 +139,11 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             raise no_server(settings.vllm.server_base_url) from error
         self._server: ServerWatch | None = None
         if self.use_vllm and self.vllm_mode == "server" and self.accelerator.is_main_process:
+            client = self.vllm_generation.vllm_client
+            if hand_over_files(client, picture_tokens(self.model, self.processing_class)):
+                context.reporter.note("vLLM server: pictures go there as files")
             self._server = ServerWatch(
-                self.vllm_generation.vllm_client.base_url,
+                client.base_url,
                 partial(end_with, context=context),
                 limit_s=settings.vllm.server_timeout_s,
             )
@@ -584,9 +588,9 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     def load_extra_state(self, folder: Path) -> None:
         """Take the cycle up where it was."""
         super().load_extra_state(folder)
-        states = folder / f"rewards_{self.args.process_index}.json"  # a process that is new takes the first's
-        self.composite.load_state_dict(read_json(states if states.is_file() else folder / "rewards_0.json"))
-        path = folder / f"generation_cycle_{self.args.process_index}.pt"
+        number = self.args.process_index
+        self.composite.load_state_dict(read_json(own_or_first(folder, "rewards_{}.json", number)))
+        path = own_or_first(folder, "generation_cycle_{}.pt", number)
         if path.is_file():
             cycle = torch.load(path, map_location="cpu", weights_only=True)
             # Passes so far, at the accumulation of now: the batch per device may have changed since. A batch

@@ -8,12 +8,10 @@ calls a `SharedPrompts` where it would call the model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medgrpo.engine.packed import packed_outputs
 from medgrpo.engine.shown import Shown, shown_of
-from medgrpo.engine.support import attends_by_kernel
+from medgrpo.training.trainers.shared_prompts import SharedPrompts, padded_rows, processed
 
 if TYPE_CHECKING:
     import torch
@@ -42,18 +40,8 @@ def answered(example: dict[str, Any], processor: Any, inner: Any) -> Answered:
     if "prompt_ids" in example:
         prompt = {"input_ids": torch.tensor([example["prompt_ids"]])}
         return Answered(shown_of(inner, prompt, 0), example["chosen_ids"], example["rejected_ids"])
-    from trl.data_utils import apply_chat_template, prepare_multimodal_messages
-
-    images = list(example["images"])
-    messages = {name: prepare_multimodal_messages(example[name]) for name in ("chosen", "rejected")}
-    messages["prompt"] = prepare_multimodal_messages(example["prompt"], images=images)
-    texts = apply_chat_template(messages, processor)
-    usual = {"add_special_tokens": False, "return_tensors": "pt"}
-    made = processor(images=[images] if images else None, text=[texts["prompt"]], **usual)
-    answers = [
-        processor(text=[texts[name]], **usual)["input_ids"][0].tolist() for name in ("chosen", "rejected")
-    ]
-    return Answered(shown_of(inner, dict(made), len(images)), *answers)
+    shown, answers = processed(example, ("chosen", "rejected"), processor, inner)
+    return Answered(shown, *answers)
 
 
 def pair_batch(pairs: Sequence[Answered], *, filling: int) -> dict[str, Any]:
@@ -65,21 +53,12 @@ def pair_batch(pairs: Sequence[Answered], *, filling: int) -> dict[str, Any]:
     Args:
         filling: id at padding.
     """
-    import torch
-
     rows = [
         (one.shown, ids) for side in ("chosen", "rejected") for one in pairs for ids in [getattr(one, side)]
     ]
-    before = max(len(shown["prompt_ids"]) for shown, _ in rows)
-    after = max(len(ids) for _, ids in rows)
-    ids = torch.full((len(rows), before + after), filling)
-    mask, answers = torch.zeros_like(ids), torch.zeros_like(ids)
-    for row, (shown, answer) in enumerate(rows):
-        prompt = shown["prompt_ids"]
-        ids[row, before - len(prompt) : before] = prompt
-        ids[row, before : before + len(answer)] = torch.tensor(answer, dtype=torch.long)
-        mask[row, before - len(prompt) : before + len(answer)] = 1
-        answers[row, before : before + len(answer)] = 1
+    ids, mask, after = padded_rows(rows, filling=filling)
+    answers = mask.clone()
+    answers[:, : ids.shape[1] - after] = 0
     return {
         "input_ids": ids,
         "attention_mask": mask,
@@ -87,45 +66,6 @@ def pair_batch(pairs: Sequence[Answered], *, filling: int) -> dict[str, Any]:
         "shown": [shown for shown, _ in rows],
         "answer_columns": after,
     }
-
-
-class SharedPrompts:
-    """Called as TRL's loss calls a model with its head over chunks; computes each prompt once.
-
-    Args:
-        model: policy or reference, as it is to be called.
-        autocast: gives a context in which the model is called.
-    """
-
-    def __init__(self, model: Any, autocast: Any) -> None:
-        self._model = model
-        self._autocast = autocast
-
-    def __call__(
-        self,
-        *,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        shown: Sequence[Shown],
-        answer_columns: int,
-        **_: Any,
-    ) -> SimpleNamespace:
-        """What the head gives of each token but the first, (rows, columns − 1): 0 in prompts, as where TRL has no label."""
-        import torch
-
-        found = packed_outputs(
-            self._model,
-            input_ids,
-            attention_mask,
-            answer_columns,
-            shown,
-            self._autocast,
-            by_kernel=attends_by_kernel(self._model),
-        )
-        before = input_ids.shape[1] - answer_columns - 1
-        return SimpleNamespace(
-            **{name: torch.nn.functional.pad(values, (before, 0)) for name, values in found.items()}
-        )
 
 
 def first_of_each_kind(examples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

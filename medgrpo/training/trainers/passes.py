@@ -60,6 +60,40 @@ def whole_groups(plan: StagePlan, config: RunConfig, model: Any, longest_prompt:
     return replace(plan, per_device_train_batch_size=rows, gradient_accumulation_steps=share // rows)
 
 
+def whole_share(plan: StagePlan, config: RunConfig, model: Any, longest_row: int) -> StagePlan:
+    """SFT's plan with a process's whole share of a step in one batch, which the trainer cuts into passes of so many tokens:
+    how many rows those are depends on the pictures that they have in common. Or the plan as it is.
+
+    DeepSpeed counts passes itself, and each pass of FSDP gathers the weights: theirs stay as they were cut.
+
+    Args:
+        config: of the stage.
+        model: the policy.
+        longest_row: tokens, picture and answer included.
+    """
+    from medgrpo.engine.support import why_not
+    from medgrpo.training.run.context import gathered
+
+    training, launch = config.training, config.launch
+    is_cut_by_user = training.per_device_train_batch_size or training.gradient_accumulation_steps
+    if (
+        config.engine.shared_prompt == "off"
+        or (is_cut_by_user and config.engine.tokens_per_pass is None)
+        or launch.deepspeed
+        or launch.fsdp
+        or why_not(model) is not None
+    ):
+        return plan
+    usual = plan.per_device_train_batch_size * longest_row
+    budget = config.engine.tokens_per_pass or tokens_of_a_pass(
+        usual, min(gathered(tokens_that_fit(model, config)))
+    )
+    share = plan.per_device_train_batch_size * plan.gradient_accumulation_steps
+    return replace(
+        plan, per_device_train_batch_size=share, gradient_accumulation_steps=1, tokens_per_pass=budget
+    )
+
+
 def rows_of_pass(budget: int, prompt: int, completion: int, *, group: int, groups: int) -> int:
     """Most completions of a pass within a budget of tokens: whole groups, or an even part of one; at least one.
 

@@ -7,12 +7,16 @@ tell it the epoch (`RunTrainer` in `base.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
 
 from torch.utils.data import Sampler
 
 Order = Callable[[int], list[int]]
 """Row numbers of an epoch, in order; may be fewer than all rows."""
+BUNDLES_AHEAD = 64
+"""So many bundles are looked through for one that fits what is left of a step."""
 
 
 class EpochOrder(Sampler[int]):
@@ -30,6 +34,7 @@ class EpochOrder(Sampler[int]):
         shuffle: permute; otherwise rows keep their order.
         order: replaces the permutation, such as a curriculum's.
         coming: told the rows of the next chunk when one is begun.
+        gather: makes another order of the permutation, given it and the epoch; all rows of it. A curriculum's is left alone.
         arrange: puts the rows of a chunk in the order in which the processes take their shares; a function of the rows alone.
     """
 
@@ -45,6 +50,7 @@ class EpochOrder(Sampler[int]):
         order: Order | None = None,
         coming: Callable[[list[int]], None] | None = None,
         arrange: Callable[[list[int]], list[int]] | None = None,
+        gather: Callable[[list[int], int], list[int]] | None = None,
     ) -> None:
         self.rows = rows
         self.seed = seed
@@ -55,7 +61,8 @@ class EpochOrder(Sampler[int]):
         self.epoch = 0
         self._order = order
         self._coming = coming
-        self._arrange = arrange
+        self.arrange = arrange
+        self.gather = gather
         self._arranged: dict[tuple[int, ...], list[int]] = {}
 
     def set_epoch(self, epoch: int) -> None:
@@ -66,7 +73,8 @@ class EpochOrder(Sampler[int]):
         """Row numbers of an epoch, each once, before chunks and repetitions."""
         if self._order is not None:
             return self._order(epoch)
-        return epoch_permutation(self.rows, self.seed, epoch) if self.shuffle else list(range(self.rows))
+        rows = epoch_permutation(self.rows, self.seed, epoch) if self.shuffle else list(range(self.rows))
+        return rows if self.gather is None else self.gather(rows, epoch)
 
     def chunks(self, epoch: int) -> list[list[int]]:
         """Rows of an epoch by chunk, as they are drawn."""
@@ -77,7 +85,7 @@ class EpochOrder(Sampler[int]):
 
     def arranged(self, chunk: list[int]) -> list[int]:
         """A chunk in the order in which its rows are handed out."""
-        if self._arrange is None:
+        if self.arrange is None:
             return chunk
         known = self._arranged.get(tuple(chunk))
         if known is None:
@@ -85,7 +93,7 @@ class EpochOrder(Sampler[int]):
                 len(self._arranged) >= 4
             ):  # it is asked for as the next chunk, as this one, and by who samples ahead
                 self._arranged.clear()
-            known = self._arranged[tuple(chunk)] = self._arrange(chunk)
+            known = self._arranged[tuple(chunk)] = self.arrange(chunk)
         return known
 
     def __iter__(self) -> Iterator[int]:
@@ -107,6 +115,81 @@ def epoch_permutation(rows: int, seed: int, epoch: int) -> list[int]:
     import numpy as np
 
     return np.random.default_rng([seed, epoch]).permutation(rows).tolist()  # type: ignore[no-any-return]
+
+
+def brought_together(
+    order: Sequence[int],
+    pictures: Mapping[int, Any] | Sequence[Any],
+    *,
+    most: int,
+    chunk: int,
+    seed: int | None,
+    epoch: int,
+) -> list[int]:
+    """The rows with up to `most` about one picture beside each other, all of them once; a function of its arguments.
+
+    The rows of a picture are cut into bundles in the order in which they come, and the bundles are shuffled, so that a picture
+    with many rows comes no earlier than others. A bundle goes over the border of a step only where none of the
+    next ones fits into what is left of the step.
+
+    Args:
+        pictures: by row, what stands for its pictures; None: it has none.
+        most: rows of a bundle.
+        chunk: rows of a step.
+        seed: of the bundles' order; None: each where its first row is.
+    """
+    import numpy as np
+
+    bundles: list[list[int]] = []
+    open_bundle: dict[Any, list[int]] = {}
+    for row in order:
+        bundle = open_bundle.get(pictures[row]) if pictures[row] is not None else None
+        if bundle is None or len(bundle) >= min(most, chunk):
+            bundle = []
+            bundles.append(bundle)
+            open_bundle[pictures[row]] = bundle
+        bundle.append(row)
+    if seed is not None:
+        drawn = np.random.default_rng([seed, epoch, 1]).permutation(len(bundles)).tolist()
+        bundles = [bundles[number] for number in drawn]
+    return _filled(bundles, chunk)
+
+
+def _filled(bundles: list[list[int]], chunk: int) -> list[int]:
+    """The bundles in steps of `chunk` rows, the first that fits next."""
+    found: list[int] = []
+    waiting = dict(enumerate(bundles))
+    while waiting:
+        room = chunk - len(found) % chunk
+        ahead = islice(waiting, BUNDLES_AHEAD)
+        fitting = next((number for number in ahead if len(waiting[number]) <= room), None)
+        found += waiting.pop(next(iter(waiting)) if fitting is None else fitting)
+    return found
+
+
+def side_by_side(rows: list[int], pictures: Mapping[int, Any], *, size: int) -> list[int]:
+    """The rows of a step in batches of `size`, those about one picture in the same batch as far as that goes.
+
+    As they were where no two have a picture in common.
+
+    Args:
+        pictures: by row, what stands for its pictures; None: it has none.
+        size: divides the number of rows.
+    """
+    groups: dict[Any, list[int]] = {}
+    for row in rows:
+        groups.setdefault(("row", row) if pictures[row] is None else pictures[row], []).append(row)
+    if len(groups) == len(rows):
+        return rows
+    batches: list[list[int]] = [[] for _ in range(len(rows) // size)]
+    for group in sorted(groups.values(), key=len, reverse=True):
+        left = group
+        while left:
+            emptiest = min(batches, key=len)
+            taken = size - len(emptiest)
+            emptiest += left[:taken]
+            left = left[taken:]
+    return [row for batch in batches for row in batch]
 
 
 def balanced(rows: list[int], weights: list[int], shares: int) -> list[int]:

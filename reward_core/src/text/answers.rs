@@ -10,12 +10,16 @@ use std::sync::{Arc, OnceLock};
 use super::choices::Options;
 use super::claims::Kinds;
 use super::clauses::{says_of_place, Opener};
+use super::counted::leave_out_other_counts;
+use super::criteria::{criteria_of, Criterion};
+use super::earlier::asks_of_now;
 use super::general::asks_in_general;
-use super::lexicon::{known, Category, Role};
+use super::lexicon::{known, Category, ConceptId, Role};
 use super::normalise::normalise;
 use super::notation::is_bare_value;
 use super::numbers::{quantities, Dimension, Quantity};
 use super::polarity::{grants, is_bare, polarity, Polarity};
+use super::preference::asks_first;
 use super::question::{is_normal, Question};
 use super::relations::{is_related, side_bits};
 use super::selection::is_comparative;
@@ -49,6 +53,12 @@ pub struct Prompt {
     is_polar: bool,
     /// One of them is an amount.
     asks_amount: bool,
+    /// What the finding that is asked for is told by: an intact cortex denies a fracture.
+    criteria: Vec<(&'static Criterion, ConceptId)>,
+    /// It asks for the first of several: the drug of choice.
+    asks_first: bool,
+    /// It asks of what is there now, not of an earlier time.
+    asks_of_now: bool,
     /// No reference writes a sum, so that one in the answer means its total.
     adds_up: bool,
     /// What is so in general claims nothing here: the question is about a picture.
@@ -128,6 +138,11 @@ impl Prompt {
         let asks_amount = references
             .iter()
             .any(|r| matches!(r.target, Target::Quantities(_)));
+        let asks_first = question.is_some_and(asks_first);
+        let asks_of_now = question.is_some_and(asks_of_now);
+        let criteria = question
+            .filter(|_| is_polar)
+            .map_or_else(Vec::new, criteria_of);
         let adds_up = references.iter().all(|r| sum_in(&r.parsed).is_none());
         Self {
             id: PROMPTS_READ.fetch_add(1, Ordering::Relaxed),
@@ -141,6 +156,9 @@ impl Prompt {
             asked,
             is_polar,
             asks_amount,
+            criteria,
+            asks_first,
+            asks_of_now,
             adds_up,
             is_of_case: OnceLock::new(),
         }
@@ -226,6 +244,9 @@ impl Prompt {
         }
         let has_parts = answer.segments.len() > 1;
         if self.is_polar {
+            if !self.criteria.is_empty() {
+                answer.settle_criteria(&self.criteria);
+            }
             if has_parts {
                 answer.settle_polar_conclusion();
             }
@@ -251,6 +272,12 @@ impl Prompt {
             answer.settle_likeliest();
         }
         if let Some(question) = self.question.as_deref() {
+            if self.asks_first {
+                answer.settle_preference(question);
+            }
+            if has_parts && self.asks_of_now && answer.hints.has(Hints::EARLIER) {
+                answer.settle_earlier(self.kinds);
+            }
             answer.settle_selection(question, &self.property, self.places);
             if question.asks_for_content && self.places.is_empty() {
                 answer.settle_spared(question);
@@ -321,7 +348,10 @@ impl Prompt {
         reference: &Reference,
     ) -> Verdict {
         let letters = self.options.letters_in(raw);
-        let named = self.options_named(answer);
+        let mut named = self.options_named(answer);
+        if named.len() > wanted.len() && answer.hints.has(Hints::GENERAL) {
+            named = self.options_meant(answer).unwrap_or(named);
+        }
         if !letters.options.is_empty() {
             let chosen = &letters.options;
             let is_other = |n: &&usize| !chosen.contains(n) && !letters.denied.contains(n);
@@ -352,6 +382,17 @@ impl Prompt {
         } else {
             Rule::ChoiceText
         })
+    }
+
+    /// The option that is left where what is said in general is none: "Schwannoma. A meningioma usually has a tail."
+    fn options_meant(&self, answer: &Parsed) -> Option<Vec<usize>> {
+        if self.question.as_deref().is_some_and(asks_in_general) {
+            return None;
+        }
+        let mut case = answer.clone();
+        case.settle_general();
+        let named = self.options_named(&case);
+        (!named.is_empty()).then_some(named)
     }
 
     /// Options whose text the answer gives; one that is part of a longer one given is left out.
@@ -808,6 +849,9 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
     }
     if all.len() > 1 {
         all.retain(|q| !is_of_each(answer, q));
+    }
+    if let Some(question) = question {
+        leave_out_other_counts(answer, question, &mut all);
     }
     let sentence = all.first().map(|q| answer.tokens[q.token].sentence);
     let said: Vec<Quantity> = all

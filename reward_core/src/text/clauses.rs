@@ -300,9 +300,13 @@ impl Parsed {
         let resumes = self.tokens[index].role == Role::Verb
             || matches!(opener, Opener::Contrast | Opener::Start | Opener::Value);
         let is_side = matches!(opener, Opener::Relative | Opener::Than | Opener::Instead);
-        let continues = before.is_some_and(|s| {
-            s.is_side_remark && !matches!(s.opener, Opener::Than | Opener::Instead)
-        });
+        let is_main = opener == Opener::List
+            && before.is_some()
+            && self.is_of_compared(self.segments.len() - 1); // "unlike the left, which is normal, the right …"
+        let continues = !is_main
+            && before.is_some_and(|s| {
+                s.is_side_remark && !matches!(s.opener, Opener::Than | Opener::Instead)
+            });
         // "between the artery and the aorta": both only place what is meant
         let is_between = opener == Opener::And
             && before.is_some_and(|s| {
@@ -404,7 +408,8 @@ impl Parsed {
                 is_denied = false;
             }
             let range = segment.first as usize..segment.end as usize;
-            let mut is_aside = matches!(segment.opener, Opener::Than | Opener::Instead);
+            let mut is_aside = matches!(segment.opener, Opener::Than | Opener::Instead)
+                || self.is_of_compared(index);
             let mut is_condition = false;
             let mut is_pending = false; // a denial has been read, and no word that it could deny
             let mut taken_back = range.start; // what stands before is denied no more
@@ -458,6 +463,22 @@ impl Parsed {
             }
         }
         self.settle_departure();
+    }
+
+    /// "Compared with the right one, which is normal, …": the relative clause is of what is compared with.
+    fn is_of_compared(&self, index: usize) -> bool {
+        let Some(before) = index.checked_sub(1).map(|i| &self.segments[i]) else {
+            return false;
+        };
+        let segment = &self.segments[index];
+        let opens = index == 1 || self.segments[index - 2].sentence != before.sentence;
+        opens
+            && before.opener == Opener::Than
+            && before.sentence == segment.sentence
+            && self
+                .of(segment)
+                .first()
+                .is_some_and(|t| self.word(t).starts_with("wh"))
     }
 
     /// "… against a cyst and for an abscess": the second is claimed.

@@ -193,8 +193,63 @@ impl Parsed {
         })
     }
 
+    /// "The cavities and a positive smear prove tuberculosis": what proves it is not what is named.
+    fn settle_proof(&mut self, kinds: Kinds) {
+        if !kinds.has(Category::Finding) {
+            return;
+        }
+        let proves = |t: &Token| {
+            matches!(
+                self.word(t),
+                "prove"
+                    | "proves"
+                    | "proved"
+                    | "confirm"
+                    | "confirms"
+                    | "establish"
+                    | "establishes"
+                    | "clinch"
+                    | "clinches"
+                    | "证实"
+                    | "证实为"
+                    | "证明"
+                    | "证明为"
+                    | "确诊"
+                    | "确诊为"
+            )
+        };
+        let Some(at) = self.tokens.iter().position(proves) else {
+            return;
+        };
+        let sentence = self.tokens[at].sentence;
+        let of_sentence = |t: &&Token| t.sentence == sentence;
+        let says = |t: &Token| t.is_stated() && kinds.has(t.category) && !t.is_modifier;
+        let is_denied = self.tokens[at.saturating_sub(2)..at]
+            .iter()
+            .any(|t| t.role == Role::Negation);
+        if is_denied
+            || !self.tokens[at + 1..]
+                .iter()
+                .take_while(of_sentence)
+                .any(says)
+        {
+            return;
+        }
+        let first = self.tokens[..at]
+            .iter()
+            .rev()
+            .take_while(of_sentence)
+            .count();
+        for index in at - first..at {
+            if self.tokens[index].is_content() && !self.tokens[index].is_aside {
+                self.set_aside(index..index + 1, Standing::Superseded);
+            }
+        }
+    }
+
     /// Sets aside the words before a conclusion that says something of one of the `kinds`.
     pub(super) fn settle_conclusion(&mut self, question: Option<&Question>, kinds: Kinds) {
+        self.settle_proof(kinds);
         let restated = || {
             question
                 .filter(|q| q.asks_for_content)

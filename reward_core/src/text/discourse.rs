@@ -57,6 +57,9 @@ impl Parsed {
         self.set_aside_requests();
         let roles = self.roles();
         let has = |list: &[Role]| roles.has(list);
+        if has(&[Role::Hedge]) && has(&[Role::Contrast]) {
+            self.settle_made_sure();
+        }
         let says_would = self.hints.has(Hints::WOULD);
         let marks = [
             Role::Concede,
@@ -82,6 +85,35 @@ impl Parsed {
             if self.is_retraction(at) {
                 self.retract_before(at);
             }
+        }
+    }
+
+    /// "It could not be excluded before, but now it is definitely there": what was open is so no more.
+    fn settle_made_sure(&mut self) {
+        let is_sure = |segment: &Segment| {
+            let tokens = self.of(segment);
+            let says = tokens.first().zip(tokens.last()).is_some_and(|(a, b)| {
+                let text = self.between(a.start as usize, b.end as usize);
+                super::words::has_any(
+                    text,
+                    &[
+                        "可以确定",
+                        "能确定",
+                        "已确定",
+                        "已明确",
+                        "可以肯定",
+                        "definitely",
+                        "certainly",
+                        "unequivocally",
+                    ],
+                )
+            });
+            let is_open =
+                |t: &Token| matches!(t.role, Role::Hedge | Role::Negation | Role::Refusal);
+            segment.opener == Opener::Contrast && says && !tokens.iter().any(is_open)
+        };
+        if let Some(segment) = self.segments.iter().find(|s| is_sure(s)).copied() {
+            self.set_aside(0..segment.first as usize, Standing::Conceded);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Where the question is a general one they are the answer, and stay. Otherwise nothing is claimed by them.
 
 use super::claims::Standing;
-use super::clauses::Opener;
+use super::clauses::{Opener, Segment};
 use super::lexicon::{Category, Role};
 use super::question::Question;
 use super::tokens::{Parsed, Token};
@@ -326,23 +326,39 @@ impl Parsed {
     /// Whether the segment belongs to the clause that segment `first` begins, which has a verb or none.
     fn goes_on(&self, first: usize, index: usize, has_verb: bool) -> bool {
         let (open, segment) = (&self.segments[first], &self.segments[index]);
-        open.sentence == segment.sentence
-            && !matches!(
+        let begins_another = open.sentence != segment.sentence
+            || matches!(
                 segment.opener,
                 Opener::Contrast | Opener::Start | Opener::Relative
             )
-            && !(segment.has_verb && has_verb)
+            || segment.has_verb && has_verb
+            || self.tells_in_general(segment);
+        !begins_another
+    }
+
+    /// "脑膜瘤一般可见脑膜尾征" after a comma names its own subject, "多见于结核" is said of the one before.
+    fn tells_in_general(&self, segment: &Segment) -> bool {
+        let tokens = self.of(segment);
+        let Some(first) = tokens.first().filter(|t| !self.word(t).is_ascii()) else {
+            return false;
+        };
+        segment.opener == Opener::List
+            && first.is_content()
+            && tokens.iter().any(|t| is_often(self.word(t)))
+            || self.is_general_apposition(tokens)
     }
 
     fn is_general(&self, tokens: &[Token]) -> bool {
-        let word = |at: usize| {
-            tokens
-                .get(at)
-                .filter(|t| !t.is_aside)
-                .map_or("", |t| self.word(t))
+        let word = |at: usize| self.told_word(tokens, at);
+        // "typically shows"
+        let is_told_often = |at: usize| {
+            matches!(word(at), "shows" | "demonstrates" | "reveals")
+                && at > 0
+                && says_how_often(word(at - 1))
         };
-        if tokens.iter().any(|t| {
-            matches!(t.role, Role::Yes | Role::No | Role::Conclude) || is_of_case(self.word(t))
+        if tokens.iter().enumerate().any(|(at, t)| {
+            matches!(t.role, Role::Yes | Role::No | Role::Conclude)
+                || is_of_case(self.word(t)) && !is_told_often(at)
         }) {
             return false;
         }
@@ -368,42 +384,20 @@ impl Parsed {
         };
         let names_before = |end: usize| tokens[..end].iter().any(Token::is_content);
         let after_be = verb.filter(|&at| names_before(at) && !is_definite(at));
-        if let Some(verb) = after_be {
-            let usual = (verb + 1..tokens.len())
-                .find(|&at| tokens[at].is_content() || is_usual(word(at)))
-                .filter(|&at| is_usual(word(at)));
-            let says_usual =
-                usual.is_some_and(|at| (at + 1..=at + 3).any(|next| is_sort(word(next))));
-            let is_typical = usual.is_some_and(|at| matches!(word(at + 1), "of" | "for" | "in"));
-            let is_common = usual.is_some_and(|at| {
-                matches!(
-                    word(at),
-                    "common" | "uncommon" | "rare" | "frequent" | "usual"
-                ) && tokens
-                    .get(at + 1)
-                    .is_none_or(|t| t.role == Role::Preposition || t.before >= Break::Comma)
-            });
-            let is_linked = matches!(
-                word(verb + 1),
-                "associated"
-                    | "associated with"
-                    | "defined"
-                    | "defined as"
-                    | "treated"
-                    | "diagnosed"
-                    | "managed"
-                    | "classified"
-                    | "characterized"
-                    | "characterized by"
-                    | "characterised"
-                    | "characterised by"
-            );
-            if says_usual || is_typical || is_common || is_linked {
-                return true;
-            }
+        if after_be.is_some_and(|verb| self.calls_usual(tokens, verb)) {
+            return true;
         }
         let often = (0..tokens.len()).find(|&at| is_often(word(at)));
-        if often.is_some_and(|at| !is_definite(at)) {
+        // "the left psoas muscle is more commonly torn", "… is usually torn": of one side in general
+        let is_of_side = |at: usize| {
+            is_compared(word(at.wrapping_sub(1)))
+                || is_be(at.wrapping_sub(1))
+                    && tokens[..at].iter().any(|t| t.category == Category::Side)
+        };
+        if often.is_some_and(|at| !is_definite(at) || is_of_side(at)) {
+            return true;
+        }
+        if self.is_of_many(tokens) {
             return true;
         }
         let modal = (0..tokens.len()).find(|&at| {
@@ -425,6 +419,70 @@ impl Parsed {
             }
         }
         self.is_general_in_chinese(tokens)
+    }
+
+    /// "X is a common finding", "is typical of", "is rare", "is defined as": what follows the verb.
+    fn calls_usual(&self, tokens: &[Token], verb: usize) -> bool {
+        let word = |at: usize| self.told_word(tokens, at);
+        let usual = (verb + 1..tokens.len())
+            .find(|&at| tokens[at].is_content() || is_usual(word(at)))
+            .filter(|&at| is_usual(word(at)));
+        let says_usual = usual.is_some_and(|at| (at + 1..=at + 3).any(|next| is_sort(word(next))));
+        let is_typical = usual.is_some_and(|at| matches!(word(at + 1), "of" | "for" | "in"));
+        let is_common = usual.is_some_and(|at| {
+            matches!(
+                word(at),
+                "common" | "uncommon" | "rare" | "frequent" | "usual"
+            ) && tokens
+                .get(at + 1)
+                .is_none_or(|t| t.role == Role::Preposition || t.before >= Break::Comma)
+        });
+        let is_linked = matches!(
+            word(verb + 1),
+            "associated"
+                | "associated with"
+                | "defined"
+                | "defined as"
+                | "treated"
+                | "diagnosed"
+                | "managed"
+                | "classified"
+                | "characterized"
+                | "characterized by"
+                | "characterised"
+                | "characterised by"
+        );
+        says_usual || is_typical || is_common || is_linked
+    }
+
+    /// The word at a place of the clause, nothing for what is said aside or lies outside.
+    fn told_word(&self, tokens: &[Token], at: usize) -> &str {
+        tokens
+            .get(at)
+            .filter(|t| !t.is_aside)
+            .map_or("", |t| self.word(t))
+    }
+
+    /// "Tends to be torn", "in most cases", "is more prone to", 多数患者: of many, not of this one.
+    fn is_of_many(&self, tokens: &[Token]) -> bool {
+        let word = |at: usize| tokens.get(at).map_or("", |t| self.word(t));
+        (0..tokens.len()).any(|at| match word(at) {
+            "tends" | "tend" | "prone" => word(at + 1) == "to",
+            "likely" => is_compared(word(at.wrapping_sub(1))) && word(at + 1) == "to",
+            "cases" | "patients" | "people" | "individuals" | "persons" | "adults" => {
+                word(at.wrapping_sub(1)) == "most" || word(at.wrapping_sub(1)) == "many"
+            }
+            "in general" | "as a rule" | "by and large" | "predilection" | "多数" | "大多数"
+            | "多数患者" | "大多" | "大部分患者" | "更容易" | "更易" | "较易" => {
+                true
+            }
+            "general" => word(at.wrapping_sub(1)) == "in",
+            "rule" => word(at.wrapping_sub(2)) == "as",
+            "generally" | "normally" => {
+                at == 0 || is_compared(word(at + 1)) || word(at + 1) == "slightly"
+            }
+            _ => false,
+        })
     }
 
     /// "空洞可见于结核", "是常见的并发症".
@@ -457,6 +515,21 @@ impl Parsed {
             });
         seen_in
             || says(&[
+                "多数患者",
+                "多数情况",
+                "大多数",
+                "更容易",
+                "更易",
+                "更为多见",
+                "更多见",
+                "较多见",
+                "更常见",
+                "较常见",
+                "多有",
+                "多见",
+                "多伴",
+                "多呈",
+                "常有",
                 "常见的",
                 "常见表现",
                 "常见征象",
@@ -475,6 +548,14 @@ impl Parsed {
                 "一种常见",
             ])
     }
+}
+
+/// "More commonly": compares with what is not looked at.
+fn is_compared(word: &str) -> bool {
+    matches!(
+        word,
+        "more" | "most" | "less" | "least" | "much more" | "far more" | "更" | "更为" | "较"
+    )
 }
 
 /// "May be seen in …", "can occur with …".

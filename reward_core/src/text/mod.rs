@@ -6,11 +6,15 @@
 //! `scores` gives all of them from one look at a completion.
 
 pub mod answers;
+mod called_wrong;
 pub mod choices;
 pub mod claims;
 pub mod clauses;
 pub mod conclusions;
+mod counted;
+mod criteria;
 pub mod discourse;
+mod earlier;
 pub mod fluency;
 pub mod general;
 pub mod labels;
@@ -20,6 +24,7 @@ pub mod normalise;
 pub mod notation;
 pub mod numbers;
 pub mod polarity;
+mod preference;
 pub mod proposition;
 pub mod question;
 pub mod relations;

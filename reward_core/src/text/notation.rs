@@ -223,8 +223,11 @@ const OWNERS: [(&str, u64); 25] = [
 ];
 
 /// Things that are told apart by numbers: "rib 7" is the seventh rib.
+///
+/// The first two are the cranial nerves, which the table of synonyms names by number and by name.
 const NUMBERED: [&str; 16] = [
     "cn",
+    "nerve",
     "rib",
     "ribs",
     "segment",
@@ -235,7 +238,6 @@ const NUMBERED: [&str; 16] = [
     "metacarpals",
     "toe",
     "finger",
-    "nerve",
     "zone",
     "ray",
     "quadrant",
@@ -517,7 +519,7 @@ impl<'a> Reader<'a> {
             .word(at + 1)
             .is_some_and(|w| matches!(w, "mm" | "cm" | "m" | "ml" | "percent" | "x"));
         let key = ordinal_key(u32::try_from(value).ok()?);
-        (NUMBERED.contains(&self.word(before)?) && !is_unit).then_some(Notation {
+        (NUMBERED[2..].contains(&self.word(before)?) && !is_unit).then_some(Notation {
             keys: [Some(key), None],
             category: Category::Level,
             words: 1,

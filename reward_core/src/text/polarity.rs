@@ -799,6 +799,12 @@ fn normality_says(
     if denies_own {
         return Stated::Weak(asked);
     }
+    if lists_absent(clause, question) {
+        return Stated::Weak(asked);
+    }
+    if names_foci(answer, clause, question) {
+        return Stated::Weak(!asked);
+    }
     let asks_middle = question.has(&["居中", "midline", "central"]);
     if asks_middle
         && content
@@ -818,6 +824,67 @@ fn normality_says(
         return Stated::Weak(!asked);
     }
     Stated::Nothing
+}
+
+/// "The gallbladder shows no stones, wall thickening or fluid": several findings, all of them denied.
+fn lists_absent(clause: &Clause<'_>, question: &Question) -> bool {
+    let is_finding = |t: &&&Token| t.category == Category::Finding;
+    let findings = clause.content.iter().filter(is_finding);
+    let names_organ = |t: &&Token| {
+        t.category == Category::Organ && question.proposition.organs().any(|o| o.key == t.key)
+    };
+    findings.clone().count() > 1
+        && findings.clone().all(|t| t.is_negated)
+        && clause.content.iter().any(names_organ)
+        && !clause
+            .content
+            .iter()
+            .any(|t| t.is_stated() && matches!(t.category, Category::Unknown | Category::Color))
+}
+
+/// "多发低密度灶", "multiple hypodense foci": spots that differ from the rest.
+fn names_foci(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> bool {
+    let is_spot = |t: &&Token| {
+        let word = answer.word(t);
+        matches!(
+            word,
+            "foci"
+                | "focus"
+                | "area"
+                | "areas"
+                | "region"
+                | "regions"
+                | "zone"
+                | "multiple"
+                | "patchy"
+                | "spots"
+                | "灶"
+                | "影"
+                | "区"
+                | "多发"
+                | "片状"
+                | "斑片状"
+                | "结节状"
+                | "点状"
+        )
+    };
+    let is_dense = |t: &&&Token| {
+        t.category == Category::Color
+            && t.is_stated()
+            && !question.names(t)
+            && [
+                "density", "dense", "attenuat", "intens", "signal", "echo", "lucen", "opa", "密度",
+                "信号", "回声",
+            ]
+            .iter()
+            .any(|w| answer.word(t).contains(w))
+    };
+    clause.content.iter().any(|t| is_dense(&t))
+        && (clause.tokens.iter().any(is_spot)
+            || clause
+                .content
+                .iter()
+                .any(|t| answer.word(t).ends_with('影')))
 }
 
 /// "Deviated".
@@ -1073,7 +1140,9 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     let is_echo = question.proposition.is_existence
         && !clause.is_statement
         && !content.iter().any(|t| is_change(t))
-        && content.iter().all(|t| question.names(t))
+        && content
+            .iter()
+            .all(|t| question.names(t) && !names_sign(answer.word(t)))
         && content.iter().any(|t| {
             matches!(
                 t.category,
@@ -1092,6 +1161,11 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     } else {
         Stated::Weak(said)
     }
+}
+
+/// "骨皮质中断": the fracture is told by its sign, and nothing of the question is repeated.
+fn names_sign(word: &str) -> bool {
+    has_any(word, &["cortex", "cortical", "骨皮质"])
 }
 
 /// "It is the liver, not the spleen, that is enlarged.": the property is of something else than the subject asked about.
@@ -1393,7 +1467,8 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
     let Some(verb) = tokens.get(at + last) else {
         return false;
     };
-    let is_be = matches!(answer.word(verb), "is" | "are" | "是" | "can" | "may");
+    let is_be = verb.role != Role::Filler
+        && matches!(answer.word(verb), "is" | "are" | "是" | "can" | "may");
     let defines = tokens.get(at + last + 1).is_some_and(|t| {
         matches!(
             answer.word(t),

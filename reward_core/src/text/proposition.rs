@@ -298,8 +298,13 @@ fn is_existence(parsed: &Parsed, first: &(&str, &str)) -> bool {
         let affirms = t.role == Role::Affirm
             && is_english
             && !matches!(word, "positive" | "evident" | "included");
-        shows || affirms || EXISTING_CHINESE.contains(&word)
+        shows || affirms || is_shown_in(word) || EXISTING_CHINESE.contains(&word)
     })
+}
+
+/// "Is a nodule seen in this CT?": one term each.
+fn is_shown_in(word: &str) -> bool {
+    matches!(word, "seen in" | "noted in" | "found in")
 }
 
 /// Where the verb stands of which one thing is the subject and another the object: "show", "contain", "have".

@@ -163,6 +163,8 @@ impl Question {
                     "哪根血管",
                     "什么血管",
                     "哪块骨",
+                    "哪个腺体",
+                    "什么腺体",
                 ]);
         let scale = parsed.scale_asked();
         let unit = unit_asked(&parsed.text, has);

@@ -797,7 +797,8 @@ impl<'a> Scope<'a> {
                     .content()
                     .any(|w| w.category == token.category && !is_general(w))
                 && !self.reference.content().any(|w| is_related(token, w))
-                && !is_general(token);
+                && !is_general(token)
+                && !self.is_beside_choice(token);
             if is_opposite || competes || is_other_choice {
                 return Some(match token.category {
                     Category::Plane => Rule::PlaneDiffers,
@@ -809,6 +810,14 @@ impl<'a> Scope<'a> {
             }
         }
         None
+    }
+
+    /// "The pancreas is swollen with fat stranding" where it or the spleen is asked: the fat is no choice.
+    fn is_beside_choice(&self, token: &Token) -> bool {
+        token.category == Category::Organ
+            && self.question.is_some_and(|q| {
+                q.has_alternatives && self.target.required.iter().all(|w| q.offers(w))
+            })
     }
 
     /// "The appendix is thickened" beside the abscess that is wanted: tells of a part, and is no other disease.

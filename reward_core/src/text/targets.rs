@@ -6,7 +6,7 @@ use super::lexicon::{Category, Role};
 use super::numbers::{is_times, quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
 use super::question::{is_normal, Question};
-use super::relations::{are_opposite, entails};
+use super::relations::{are_opposite, entails, lies_under};
 use super::tokens::{Parsed, Token};
 use super::words::word_key;
 
@@ -175,7 +175,11 @@ impl TextTarget {
                 && all
                     .iter()
                     .any(|o| o.category == Category::Organ && o.key != t.key);
-            !is_body_of_picture && !is_implied && !is_in_question && !is_frame
+            // "the right ventricle" where it is asked which ventricle
+            let is_asked = super::lexicon::known!("organ.heart_ventricle") == Some(t.concept)
+                && question.is_some_and(|q| q.parsed.content().any(|o| lies_under(t, o)))
+                && all.iter().any(|o| o.category == Category::Side);
+            !is_body_of_picture && !is_implied && !is_in_question && !is_frame && !is_asked
         };
         let mut required: Vec<Token> = all.iter().filter(|t| needed(t)).copied().collect();
         if required.is_empty() {

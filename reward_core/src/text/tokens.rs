@@ -292,6 +292,7 @@ impl Parsed {
         self.join_non();
         self.read_involved();
         self.read_preferred();
+        self.read_called_wrong();
         self.split_segments();
         self.mark_negation();
         self.turn_denied_normality();
@@ -987,7 +988,7 @@ impl Parsed {
     }
 }
 
-const fn concept_key(concept: ConceptId) -> u64 {
+pub(super) const fn concept_key(concept: ConceptId) -> u64 {
     (1 << 62) | concept as u64
 }
 
@@ -1053,6 +1054,12 @@ impl Hints {
     /// "Presents with", 主诉.
     pub const PRESENTS: Self = Self(8192);
 
+    /// "Wrong", "not right", 不对.
+    pub const WRONG: Self = Self(16384);
+
+    /// "Previous", "thought", 曾.
+    pub const EARLIER: Self = Self(32768);
+
     /// Whether one of `others` was seen.
     #[must_use]
     pub const fn has(self, others: Self) -> bool {
@@ -1093,7 +1100,75 @@ impl Facts {
 }
 
 /// Words that a rule of their own is for.
-const HINT_WORDS: [(Hints, &[&str]); 14] = [
+const HINT_WORDS: [(Hints, &[&str]); 16] = [
+    (
+        Hints::EARLIER,
+        &[
+            "yesterday",
+            "previous",
+            "previously",
+            "prior",
+            "earlier",
+            "formerly",
+            "ago",
+            "before",
+            "beforehand",
+            "initially",
+            "originally",
+            "past",
+            "last",
+            "used",
+            "thought",
+            "believed",
+            "assumed",
+            "suspected",
+            "referring",
+            "referrer",
+            "outside",
+            "mistaken",
+            "misdiagnosed",
+            "去",
+            "上",
+            "昨",
+            "前",
+            "既",
+            "曾",
+            "起",
+            "最",
+            "人",
+            "外",
+            "误",
+            "初",
+        ],
+    ),
+    (
+        Hints::WRONG,
+        &[
+            "wrong",
+            "incorrect",
+            "false",
+            "untrue",
+            "mistake",
+            "mistaken",
+            "misleading",
+            "inaccurate",
+            "error",
+            "erroneous",
+            "correct",
+            "true",
+            "accurate",
+            "justified",
+            "tenable",
+            "说",
+            "认",
+            "称",
+            "判",
+            "诊",
+            "以",
+            "声",
+            "描",
+        ],
+    ),
     (
         Hints::PRESENTS,
         &[
@@ -1217,6 +1292,24 @@ const HINT_WORDS: [(Hints, &[&str]); 14] = [
             "于",
             "现",
             "由",
+            "most",
+            "cases",
+            "general",
+            "generally",
+            "tends",
+            "tend",
+            "prone",
+            "likely",
+            "rule",
+            "normally",
+            "favour",
+            "favor",
+            "favours",
+            "favors",
+            "predilection",
+            "更",
+            "数",
+            "般",
         ],
     ),
 ];

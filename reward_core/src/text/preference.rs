@@ -1,0 +1,131 @@
+//! What is preferred, where that is asked: "Y is an option, but X remains first choice" answers X.
+
+use super::claims::Standing;
+use super::clauses::Opener;
+use super::lexicon::Category;
+use super::question::Question;
+use super::tokens::{Parsed, Token};
+use super::words::has_any;
+
+/// What is called the first of several.
+const FIRST: [&str; 17] = [
+    "first-line",
+    "first line",
+    "first choice",
+    "first-choice",
+    "of choice",
+    "preferred",
+    "gold standard",
+    "gold-standard",
+    "standard of care",
+    "mainstay",
+    "best choice",
+    "best test",
+    "首选",
+    "一线",
+    "最佳",
+    "金标准",
+    "优先",
+];
+
+/// What is called another than the first.
+const OTHER: [&str; 21] = [
+    "second-line",
+    "second line",
+    "second choice",
+    "third-line",
+    "alternative",
+    "an option",
+    "fallback",
+    "reserved for",
+    "reserve drug",
+    "adjunct",
+    "only if ",
+    "替代",
+    "备选",
+    "二线",
+    "次选",
+    "其次",
+    "也可",
+    "可用",
+    "可选",
+    "改用",
+    "辅助",
+];
+
+/// Whether the question asks for the first of several.
+#[must_use]
+pub fn asks_first(question: &Question) -> bool {
+    !question.is_polar
+        && !question.has(&OTHER)
+        && (question.has(&FIRST) || question.has(&["best "]))
+}
+
+impl Parsed {
+    /// Where one clause names the first choice, the others name none; what is called an alternative is none either.
+    pub(super) fn settle_preference(&mut self, question: &Question) {
+        let clauses: Vec<std::ops::Range<usize>> = self.statements().collect();
+        let says = |range: &std::ops::Range<usize>, words: &[&str]| {
+            let (first, last) = (self.tokens[range.start], self.tokens[range.end - 1]);
+            has_any(self.between(first.start as usize, last.end as usize), words)
+        };
+        let names = |t: &Token| {
+            t.is_stated()
+                && !question.names(t)
+                && matches!(
+                    t.category,
+                    Category::Finding
+                        | Category::Unknown
+                        | Category::Other
+                        | Category::Modality
+                        | Category::Sequence
+                )
+        };
+        let is_first = |range: &std::ops::Range<usize>| {
+            says(range, &FIRST)
+                && !says(range, &OTHER)
+                && self.tokens[range.clone()]
+                    .iter()
+                    .any(|t| names(t) && !FIRST.iter().any(|f| f.contains(self.word(t))))
+        };
+        let chosen: Vec<bool> = clauses.iter().map(is_first).collect();
+        let has_first = chosen.contains(&true);
+        let aside: Vec<std::ops::Range<usize>> = clauses
+            .into_iter()
+            .zip(chosen)
+            .filter(|(range, is_chosen)| !is_chosen && (has_first || says(range, &OTHER)))
+            .map(|(range, _)| range)
+            .collect();
+        for range in aside {
+            self.set_aside(range, Standing::Contrast);
+        }
+    }
+
+    /// Token ranges of the statements: a contrast, a semicolon or a verb of its own begins another one.
+    pub(super) fn statements(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
+        let begins = |index: usize| {
+            let segment = &self.segments[index];
+            let before = &self.segments[index - 1];
+            segment.sentence != before.sentence
+                || matches!(segment.opener, Opener::Contrast | Opener::Start)
+                || segment.has_verb && before.has_verb
+                || !self.text.is_ascii()
+        };
+        let mut first = 0;
+        std::iter::from_fn(move || {
+            while first < self.segments.len() {
+                let start = first;
+                first += 1;
+                while first < self.segments.len() && !begins(first) {
+                    first += 1;
+                }
+                let range =
+                    self.segments[start].first as usize..self.segments[first - 1].end as usize;
+                if !range.is_empty() {
+                    return Some(range);
+                }
+            }
+            None
+        })
+    }
+}
