@@ -39,8 +39,9 @@ PLANTS = {
     "up and down": lambda folder, outside: "masks/../../secret.png",
     "absolute": lambda folder, outside: str(outside),
     "a link upward": lambda folder, outside: (folder / "far.png").symlink_to(outside) or "far.png",
-    "a folder linked upward": lambda folder, outside: (folder / "far").symlink_to(outside.parent)
-    or "far/secret.png",
+    "a folder linked upward": lambda folder, outside: (
+        (folder / "far").symlink_to(outside.parent) or "far/secret.png"
+    ),
     "a link to itself": lambda folder, outside: (folder / "me.png").symlink_to("me.png") or "me.png",
     "a pipe": lambda folder, outside: os.mkfifo(folder / "pipe.png") or "pipe.png",
     "a device": lambda folder, outside: (folder / "zero.png").symlink_to("/dev/zero") or "zero.png",
@@ -115,7 +116,9 @@ def test_a_file_in_the_dataset_is_read(tmp_path, read):
         read(folder, {"id": "a", "images": [name], "mask": name})
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", "C:\\x", "..\\x", "\\\\host\\x", "C:/x"])
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../x", "a/../../x", "C:\\x", "..\\x", "\\\\host\\x", "C:/x"]
+)
 @pytest.mark.parametrize("column", ["images", "mask", "fov", "mask2"])
 def test_a_row_that_names_files_elsewhere_is_not_handed_out(tmp_path, name, column):
     write_demo_dataset(tmp_path / "data", size=DemoSize(train=2, validation=1, test=1))
