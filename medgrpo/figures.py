@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeGuard
 
 Bounds = tuple[float, float]
 """The least and the largest value that one row can have; an end may be infinite."""
@@ -18,7 +19,7 @@ COUNT: Bounds = (0.0, math.inf)
 MORE, LESS, NEITHER = 1, -1, 0
 
 
-def is_finite_number(value: object) -> bool:
+def is_finite_number(value: object) -> TypeGuard[int | float]:
     """Whether a value that was read (JSON, TOML) is a number that a float holds; True and False are none.
 
     An integer of JSON may have thousands of digits, which `math.isfinite` refuses with OverflowError.

@@ -19,8 +19,8 @@ def context_of(model: Any, tokenizer: Any = None) -> int | None:
     With YaRN and its like, those that its positions are stretched to. Where the configuration says nothing, those of the
     tokenizer: only then, as many a tokenizer states the length of the last training's texts, without the pictures.
     """
-    config = getattr(model, "config", None)
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    config: Any = getattr(model, "config", None)
+    text: Any = config.get_text_config() if hasattr(config, "get_text_config") else config
     positions = _whole(getattr(text, "max_position_embeddings", None))
     stated = [positions]
     for name in ("rope_parameters", "rope_scaling"):
