@@ -215,7 +215,7 @@ def areas(dataset, tmp_path):
     source = PreparedDataset.open(dataset)
     rows = [{**row, "mask_area": number / 100} for number, row in enumerate(source.rows("train", 12))]
     with PreparedWriter(tmp_path / "areas") as writer:
-        shutil.copytree(source.path / "images", writer.folder / "images")
+        shutil.copytree(source.path / "images", writer.folder / "images", dirs_exist_ok=True)
         writer.write("train", rows)
         writer.finish({"name": "areas", "task": "vqa", "hash": "areas"})
     return tmp_path / "areas"

@@ -165,7 +165,7 @@ def test_prompts_with_and_without_pictures_step_in_for_each_other(tiny_config, t
 
     source = PreparedDataset.open(dataset)
     with PreparedWriter(tmp_path / "mixed") as writer:
-        shutil.copytree(source.path / "images", writer.folder / "images")
+        shutil.copytree(source.path / "images", writer.folder / "images", dirs_exist_ok=True)
         rows = []
         for number, row in enumerate(source.rows("train", 12)):
             rows.append({**row, "images": row["images"] if number % 2 else []})

@@ -39,7 +39,7 @@ def mixed(dataset, tmp_path_factory):
                 {**row, "images": pictures, "chosen": f"<answer>{row['answer']}</answer>", "rejected": "no"}
             )
         with PreparedWriter(path) as writer:
-            shutil.copytree(source.path / "images", writer.folder / "images")
+            shutil.copytree(source.path / "images", writer.folder / "images", dirs_exist_ok=True)
             writer.write("train", rows)
             writer.finish({"name": pattern, "task": "vqa", "hash": pattern})
         return path
