@@ -1,9 +1,11 @@
 """The estimate on this machine's processor: small real runs by phase, beside what is predicted with and without `--probe`.
 
-    python benchmarks/estimate_cpu.py --results rows.jsonl [--seconds 300] [--only demo-grpo,demo-sft] [--probe] [--steps 20]
+    python benchmarks/estimate_cpu.py --results rows.jsonl [--seconds 300] [--only demo-grpo,demo-sft] [--probe] [--steps 20] [--rounds 2] [--processor-seconds]
 
 The demo's model and data, and a wider model; the U-Net. Threads are those of OMP_NUM_THREADS. A JSON line for each run: what the
-estimate says without a probe, what `--probe` says where the case asks for it, and what a run of its own then took.
+estimate says without a probe, what `--probe` says where the case asks for it, and what a run of its own then took. `--rounds` goes through
+the cases so many times, so that each is measured at several times of a machine's day. `--processor-seconds` has the clock of the phases count
+those of this process: with OMP_NUM_THREADS=1 they say on a busy machine what a quiet one would take.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 COMMON = {
     "tuning.method": "full",
@@ -135,13 +138,17 @@ def run(name: str, model: Path, data: Path, settings: dict, steps: int, is_probe
     if is_probed:
         probe = measure(config, facts)
         row["probed"] = probe["s_per_prompt"]
+        row["probed_range"] = [
+            probe["s_per_prompt"] * probe[end] / probe["hours"] for end in ("hours_low", "hours_high")
+        ]
         row["probe"] = probe["probe"]
-    folder = work / f"run-{name}"
+    folder = work / f"run-{name}-{time.time():.0f}"
     train(config, name=name, reporter=SilentReporter(), output=folder, logs=None)
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     log = [one for one in log if "s_per_prompt" in one]
     kept = log[2:] or log
     row["s_per_prompt"] = statistics.mean(one["s_per_prompt"] for one in kept)
+    row["median"] = statistics.median(one["s_per_prompt"] for one in kept)
     row["each"] = [round(one["s_per_prompt"], 4) for one in log]
     row["phases_s"] = {
         phase: round(statistics.mean(one.get(f"time/{phase}", 0.0) for one in kept), 5) for phase in PHASES
@@ -158,7 +165,15 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names of cases, with commas")
     parser.add_argument("--probe", action="store_true", help="probe every case")
     parser.add_argument("--steps", type=int, help="of each run; default: the case's own")
+    parser.add_argument("--rounds", type=int, default=1, help="how often to go through the cases")
+    parser.add_argument(
+        "--processor-seconds", action="store_true", help="count those in place of the clock's"
+    )
     arguments = parser.parse_args()
+    if arguments.processor_seconds:
+        from medgrpo.training.watch import phases
+
+        phases.time = SimpleNamespace(perf_counter=time.process_time)
     from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
     from medgrpo.models.demo import DemoModelConfig, build_demo_model
 
@@ -175,7 +190,7 @@ def main() -> None:
         }
         lines = write_vessels(work / "lines")
         write_demo_dataset(work / "data", seed=1, size=DemoSize(400, 16, 4))
-        for name, model, is_probed, steps, settings in CASES:
+        for number, (name, model, is_probed, steps, settings) in enumerate(CASES * arguments.rounds):
             if arguments.only and name not in arguments.only.split(","):
                 continue
             if time.perf_counter() - begin > arguments.seconds:
@@ -191,6 +206,7 @@ def main() -> None:
                 is_probed or arguments.probe,
                 work,
             )
+            row["round"] = number // len(CASES)
             row["wall_s"] = round(time.perf_counter() - begin, 1)
             print(json.dumps(row), flush=True)
             with arguments.results.open("a") as file:

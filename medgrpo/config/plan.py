@@ -66,9 +66,10 @@ def plan_stage(config: RunConfig, rows: int, *, stage: str | None = None, world_
     section = section_of(stage)
     samples = training.prompts_per_step * group
     if samples % world_size:
+        fits = _largest_divisor(samples, world_size)
         raise UsageError(
             f"{samples} samples a step cannot be shared evenly by {world_size} GPUs",
-            hint=f"set {section}.prompts_per_step to a multiple of {world_size}",
+            hint=f"{fits} GPU{'s' if fits > 1 else ''}; or, in a new run, {section}.prompts_per_step a multiple of {world_size}",
         )
     share = samples // world_size
     passes = training.gradient_accumulation_steps

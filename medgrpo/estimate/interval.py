@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, log, sqrt
+from statistics import median
 
 from medgrpo.estimate.history import Calibration
 from medgrpo.estimate.workload import Workload
@@ -29,6 +32,11 @@ UNMEASURED = Spread((0.45, 2.2), "nothing was measured on this card: by its data
 GUESSED = Spread((0.33, 3.0), "this card is not in the table: its speed is a guess")
 PROCESSOR = Spread((0.33, 3.0), "processors differ widely: --probe measures this one")
 PROBED = (0.85, 1.2)
+"""Of a run beside a probe whose steps agree: what one machine differs by from one run to the next."""
+FOUR_OF_FIVE = 1.28
+"""Standard errors to either side."""
+ONE_STEP_APART = 0.15
+"""Standard deviation of the logarithm of a step's seconds, where a single one was measured."""
 CALIBRATED = (0.8, 1.3)
 
 
@@ -43,3 +51,18 @@ def spread_of(work: Workload, calibration: Calibration) -> Spread:
     if work.gpu.name in MEASURED_CARDS:
         return OWN
     return PUBLISHED if work.gpu.name in PUBLISHED_CARDS else UNMEASURED
+
+
+def probed_range(ratios: Sequence[float]) -> tuple[float, float]:
+    """Factors of the seconds that a probe gives, lowest and highest, wider where its steps differ.
+
+    Args:
+        ratios: of each step that counts, seconds measured over those that the corrected estimate says of its rows.
+    """
+    apart = ONE_STEP_APART
+    if len(ratios) > 1:  # by absolute deviations: one step that something disturbed says little of the others
+        middle = median(map(log, ratios))
+        apart = 1.25 * sum(abs(log(one) - middle) for one in ratios) / (len(ratios) - 1)
+    of_median = FOUR_OF_FIVE * 1.25 * apart / sqrt(max(1, len(ratios)))  # 1.25 times that of a mean
+    below, above = (sqrt(log(end) ** 2 + of_median**2) for end in PROBED)
+    return exp(-below), exp(above)

@@ -157,10 +157,11 @@ class Memory:
 
     @property
     def logits(self) -> float:
-        """Of the tokens that SFT learns from in a pass; GRPO and DPO compute theirs in pieces."""
-        if self.work.draws_masks or self.work.method.samples_texts or self.work.method.needs_pairs:
+        """Of the tokens that SFT learns from in a pass; GRPO, DPO and SFT by the engine compute theirs in pieces."""
+        work = self.work
+        if work.draws_masks or work.method.samples_texts or work.method.needs_pairs or work.shares_prompt:
             return 0.0  # none, or in pieces
-        return self.tokens[1] * self.work.shape.vocab * MEMORY.logit_bytes
+        return self.tokens[1] * work.shape.vocab * MEMORY.logit_bytes
 
     @property
     def vision(self) -> float:

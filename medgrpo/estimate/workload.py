@@ -169,8 +169,13 @@ class Workload:
     @property
     def has_tower_kernel(self) -> bool:
         """Whether the engine took the model over: a tower's windows are one kernel then, after falling back too."""
-        has_groups = self.method.samples_texts or self.method.needs_pairs or self.together > 1
+        has_groups = self.method.samples_texts or self.method.needs_pairs or self.teaches_pictures
         return has_groups and self.shape.experts <= 1 and self.config.engine.shared_prompt != "off"
+
+    @property
+    def teaches_pictures(self) -> bool:
+        """Whether SFT learns from rows with pictures, each of which the engine reads for its rows."""
+        return self.method.name == "sft" and bool(self.image_tokens) and not self.is_other_code
 
     @property
     def answers(self) -> float:
@@ -180,8 +185,7 @@ class Workload:
     @property
     def together(self) -> float:
         """Rows of SFT that a picture is read for (`data.rows_of_a_picture`); 1: each reads its own."""
-        is_asked = self.method.name == "sft" and self.image_tokens and not self.is_other_code
-        if not is_asked or self.config.engine.shared_prompt == "off" or self.shape.experts > 1:
+        if not (self.teaches_pictures and self.shares_prompt):
             return 1.0
         most = min(self.config.data.rows_of_a_picture, self.plan.prompts_per_step / self.gpus)
         return max(1.0, min(float(most), self.rows_of_a_picture))
@@ -217,7 +221,7 @@ class Workload:
         if self.method.needs_pairs:
             return self.plan.per_device_train_batch_size
         training, engine = self.config.training, self.config.engine
-        if self.together > 1:
+        if self.teaches_pictures:
             return self._pictures_per_pass()
         longest, rows = self.config.rollout.max_completion_length, self.plan.per_device_train_batch_size
         is_cut = training.per_device_train_batch_size or training.gradient_accumulation_steps
@@ -290,7 +294,7 @@ class Workload:
         """Whether an adapter is added inside its matrix product (`engine.fused_adapters`)."""
         config = self.config
         is_plain = config.tuning.method == "lora" and not config.tuning.dropout
-        has_engine = self.method.samples_texts or self.method.needs_pairs or self.together > 1
+        has_engine = self.method.samples_texts or self.method.needs_pairs or self.teaches_pictures
         is_whole = not (self.gpu.is_cpu or self.shares_weights or self.is_other_code)
         return config.engine.fused_adapters and is_plain and has_engine and is_whole
 

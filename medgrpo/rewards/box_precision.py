@@ -41,7 +41,8 @@ AREA_RANGES: dict[str, tuple[float, float]] = {
     "medium": (32.0**2, 96.0**2),
     "large": (96.0**2, 1e10),
 }
-"""COCO's ranges of a reference's area in square pixels; both ends belong to a range."""
+"""COCO's ranges of a reference's area in square pixels; both ends belong to a range. With VOC's rules none ends at
+1e10: its development kit knows no areas."""
 
 MAX_DETECTIONS = (1, 10, 100)
 """Detections that count of each picture and label, the surest first; the last is that of the precision."""
@@ -351,7 +352,10 @@ def _asked(
     for at in thresholds:
         if not 0 <= float(at) <= 1:
             raise ValueError(f"a threshold is {at}: expected an overlap from 0 to 1")
-    return [float(at) for at in thresholds], [AREA_RANGES[area] for area in areas], rules == "voc"
+    ranges = [AREA_RANGES[area] for area in areas]
+    if rules == "voc":
+        ranges = [(least, math.inf if most == AREA_RANGES["all"][1] else most) for least, most in ranges]
+    return [float(at) for at in thresholds], ranges, rules == "voc"
 
 
 def _limits(limits: Sequence[int] | None) -> tuple[int, ...] | None:

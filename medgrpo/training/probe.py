@@ -13,7 +13,7 @@ from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError
 from medgrpo.estimate.estimate import Estimate, Facts, estimate
 from medgrpo.estimate.history import Calibration
-from medgrpo.estimate.interval import PROBED
+from medgrpo.estimate.interval import probed_range
 from medgrpo.estimate.memory import GIB, Memory
 from medgrpo.estimate.time import phases
 from medgrpo.estimate.workload import Workload
@@ -57,10 +57,11 @@ def measure(config: RunConfig, facts: Facts) -> dict[str, Any]:
     ]
     first = WARM_UP_BATCHES if len(batches) > WARM_UP_BATCHES else 0
     calibration = Calibration(factors(probed[first:], batches[first:]))
+    apart = ratios(probed[first:], batches[first:], calibration.factors)
     corrected = replace(found, work=replace(found.work, completion_share=share), calibration=calibration)
     average = replace(probed[0], image_tokens=round(mean(work.image_tokens for work in probed[first:])))
     measured = [batch.s_per_prompt for batch in batches]
-    return _document(corrected, average, measured, len(entries), peak)
+    return _document(corrected, average, measured, apart, len(entries), peak)
 
 
 def measured_batches(work: Workload) -> int:
@@ -212,17 +213,29 @@ def factors(probed: list[Workload], batches: list[Batch]) -> dict[str, float]:
     whole = sum(batch.s_per_prompt for batch in batches)
     took["update"] = max(whole - sum(took.values()) + took.get("update", 0.0), 1e-9)
     found = {name: took[name] / sums[name] if name in took else 0.0 for name in sums}
-    middle = median(
-        batch.s_per_prompt / sum(found[name] * seconds for name, seconds in one.items())
-        for batch, one in zip(batches, modelled, strict=True)
-    )
+    middle = median(ratios(probed, batches, found))
     return {name: factor * middle for name, factor in found.items()}
 
 
+def ratios(probed: list[Workload], batches: list[Batch], corrections: dict[str, float]) -> list[float]:
+    """Of each batch, seconds measured over those that the corrected estimate says of its rows."""
+    return [
+        batch.s_per_prompt
+        / sum(corrections[name] * seconds for name, seconds in phases(work).of_the_log().items())
+        for batch, work in zip(batches, probed, strict=True)
+    ]
+
+
 def _document(
-    corrected: Estimate, probed: Workload, measured: list[float], steps: int, peak: float | None
+    corrected: Estimate,
+    probed: Workload,
+    measured: list[float],
+    apart: list[float],
+    steps: int,
+    peak: float | None,
 ) -> dict[str, Any]:
     document = corrected.document()
+    low, high = probed_range(apart)
     memory = Memory(probed).torch_peak / GIB
     if peak is not None and memory:
         scale = peak / memory
@@ -233,8 +246,8 @@ def _document(
         )
     return document | {
         "source": "probe",
-        "hours_low": document["hours"] * PROBED[0],
-        "hours_high": document["hours"] * PROBED[1],
+        "hours_low": document["hours"] * low,
+        "hours_high": document["hours"] * high,
         "range_source": f"{steps} real steps on this machine",
         "probe": {
             "steps": steps,

@@ -29,6 +29,16 @@ fn at_each_level(check: impl Fn()) {
     simd::set_level(simd::detected());
 }
 
+/// So many cases, fewer under Miri; there a failure is shown as it is, since making it smaller takes a quarter of an hour.
+fn cases(usual: u32, under_miri: u32) -> ProptestConfig {
+    let mut config = ProptestConfig::with_cases(usual);
+    if cfg!(miri) {
+        config.cases = under_miri;
+        config.max_shrink_iters = 0;
+    }
+    config
+}
+
 /// Masks of every density, up to three strips wide.
 fn masks() -> impl Strategy<Value = Array2<u8>> {
     // Miri interprets: a pixel costs it milliseconds.
@@ -103,7 +113,7 @@ fn the_circuits_equal_the_table() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 600 }, ..ProptestConfig::default() })]
+    #![proptest_config(cases(600, 3))]
 
     #[test]
     fn packing_and_unpacking_keep_the_foreground(mask in masks(), threshold in 0u8..=255) {
@@ -215,7 +225,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 100 }, ..ProptestConfig::default() })] // the twin is slow
+    #![proptest_config(cases(100, 2))] // the twin is slow
 
     #[test]
     fn distances_equal_a_search_over_all_pairs(
@@ -246,7 +256,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 40 }, ..ProptestConfig::default() })]
+    #![proptest_config(cases(40, 2))]
 
     #[test]
     fn memory_that_held_other_objects_of_the_image_changes_nothing(

@@ -62,8 +62,10 @@ impl SurfaceDistances {
         match (sizes[0], sizes[1]) {
             (0, 0) => return Self::default(),
             (0, _) | (_, 0) => {
-                let (height, width) = prediction.shape();
-                return Self::all((height as f64 * spacing[0]).hypot(width as f64 * spacing[1]));
+                let (rows, columns) = prediction.shape();
+                let (height, width) = (rows as f64 * spacing[0], columns as f64 * spacing[1]);
+                // A root is exact to the last bit everywhere, what the system's `hypot` gives is not.
+                return Self::all((height * height + width * width).sqrt());
             }
             _ => {}
         }
@@ -600,7 +602,8 @@ impl Transform {
                 continue;
             }
             let x = column as f64;
-            let height = (rows * spacing[0]).powi(2);
+            let down = rows * spacing[0];
+            let height = down * down;
             let mut from = f64::NEG_INFINITY;
             while let Some(other) = self.envelope.last() {
                 let apart = x - other.column;

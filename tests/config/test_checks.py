@@ -105,8 +105,11 @@ def test_every_planned_batch_is_one_that_trl_accepts(tmp_path, prompts, group, w
     """TRL: the generation batch is divisible by the group; one of batch and steps per generation is given."""
     own = config(f"prompts_per_step={prompts}", f"num_generations={group}")
     if prompts * group % world_size:
-        with pytest.raises(UsageError, match="cannot be shared evenly"):
+        with pytest.raises(UsageError, match="cannot be shared evenly") as refused:
             plan_stage(own, 100, world_size=world_size)
+        plan_stage(
+            own, 100, world_size=int(refused.value.hint.split()[0])
+        )  # a run that is gone on with keeps its step
         return
     plan = plan_stage(own, 100, world_size=world_size)
     generated = plan.per_device_train_batch_size * plan.gradient_accumulation_steps * world_size

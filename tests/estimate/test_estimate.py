@@ -55,7 +55,7 @@ def test_more_of_anything_takes_longer_and_a_faster_engine_less():
 
 
 def test_nothing_goes_back_through_a_frozen_tower_and_all_through_one_that_learns():
-    sft = ("training.method=sft",)
+    sft = ("training.method=sft", "engine.shared_prompt=off")
     frozen, former = document(*sft, size=512), document(*sft, size=512, learns_past_tower=True)
     learning = document(*sft, "tuning.towers=language,vision", size=512)
     assert frozen["s_per_prompt"] < 0.6 * former["s_per_prompt"]

@@ -92,6 +92,31 @@ def test_who_fell_back_reads_each_prompt_twice_but_keeps_the_kernel_of_the_tower
     assert phases(shared).total < phases(fell_back).total < phases(stock).total
 
 
+SFT = ("training.method=sft", "training.prompts_per_step=8")
+
+
+@pytest.mark.parametrize("tuned", ["lora", "full", "dora"])
+def test_sft_by_the_engine_is_faster_and_no_larger_and_several_rows_a_picture_are_faster_still(tuned):
+    work = asked(*SFT, f"tuning.method={tuned}", size=512).work
+    stock = asked(*SFT, f"tuning.method={tuned}", "engine.shared_prompt=off", size=512).work
+    assert work.shares_prompt
+    assert work.keeps_features
+    assert phases(work).total < phases(stock).total
+    assert Memory(work).peak <= Memory(stock).peak
+    several = asked(*SFT, f"tuning.method={tuned}", "data.rows_of_a_picture=4", size=512).work
+    assert phases(several).total == pytest.approx(
+        phases(work).total
+    )  # each row of the data has a picture of its own
+    several = replace(several, rows_of_a_picture=4.0)
+    assert phases(several).total < phases(work).total
+    assert several.answers * several.groups_per_pass == pytest.approx(8)
+
+
+def test_sft_on_texts_and_on_experts_is_trls():
+    assert not asked(*SFT, model="Qwen3-8B", text_tokens=100).work.shares_prompt
+    assert not asked(*SFT, model="Qwen3-VL-30B-A3B", size=512).work.shares_prompt
+
+
 def test_a_mixture_of_experts_pairs_as_trl_does():
     assert not asked(*DPO, model="Qwen3-VL-30B-A3B", size=512).work.shares_prompt
 

@@ -360,6 +360,21 @@ def test_voc_takes_no_second_best_reference():
     assert voc.recall()[0, 0] == voc.precision()[0, 0] == 0.5
 
 
+@pytest.mark.parametrize("side", [100_000, 100_001, 250_000, 2**60])
+def test_a_box_as_large_as_a_slide_counts_wherever_the_rules_are_not_cocos(side):
+    """COCO counts no reference above 1e10 square pixels."""
+    slide, third = [0, 0, side, side], [0, 0, side, side // 3]
+    truth = [{"box": slide, "label": "tumour"}]
+    assert box_ap([written([{"box": slide, "label": "tumour"}])], boxes=[truth]) == [1.0]
+    assert box_ap([written([{"box": third, "label": "tumour"}])], boxes=[truth]) == [0.0]
+    found = [{"boxes": [slide], "scores": [1.0], "labels": [1]}]
+    given = [{"boxes": [slide], "labels": [1]}]
+    voc = BoxMatches.of_boxes(found, given, rules="voc").summary()
+    assert voc["map"] == voc["map_large"] == voc["mar_1"] == 1.0
+    coco = BoxMatches.of_boxes(found, given).summary()
+    assert coco["map"] == 1.0 if side == 100_000 else math.isnan(coco["map"])
+
+
 def test_seven_of_twenty_found_read_thirty_five_points():
     truth = [{"boxes": [square(20 * n) for n in range(20)], "labels": [1] * 20}]
     found = [{"boxes": [square(20 * n) for n in range(7)], "scores": [1.0] * 7, "labels": [1] * 7}]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from medgrpo import _reward_core as core
 from medgrpo.errors import UsageError
 from medgrpo.rewards import masks
 
@@ -229,3 +230,10 @@ def test_the_directions_of_the_hausdorff_distance_by_hand():
     assert found == pytest.approx(
         {"larger": 0.95 * 9, "pooled": 0.9 * 9, "to_reference": 0.95 * 9, "to_prediction": 0.0}
     )
+
+
+def test_the_core_names_a_type_that_it_does_not_read():
+    with pytest.raises(TypeError, match="masks of type int32: expected uint8, float32, float64"):
+        core.measure_masks(np.zeros((1, 2, 2), np.int32), BATCH[:1, :2, :2].view(np.uint8), ["dice"])
+    with pytest.raises(TypeError, match="masks of type bool"):
+        core.measure_masks([BATCH[0]], [BATCH[0].view(np.uint8)], ["dice"])

@@ -13,6 +13,7 @@ from medgrpo.config.presets import resolve_run
 from medgrpo.config.sections import CurriculumConfig
 from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
 from medgrpo.estimate.facts import Facts, situation_of
+from medgrpo.estimate.interval import PROBED, probed_range
 from medgrpo.estimate.time import phases
 from medgrpo.models.demo import build_demo_model
 from medgrpo.training.before.curriculum import Curriculum
@@ -24,6 +25,7 @@ from medgrpo.training.probe import (
     largest_first,
     measured_batches,
     prompt_tokens,
+    ratios,
 )
 
 
@@ -65,6 +67,27 @@ def test_a_batch_that_something_disturbed_does_not_count():
     times = (1.0, 1.02, 4.0, 0.98, 1.0)
     found = factors([work] * 5, [_batch_of(work, {}, one) for one in times])
     assert phases(work).scaled(found).total == pytest.approx(phases(work).total, rel=0.01)
+
+
+def test_the_range_is_wider_where_the_steps_of_the_probe_differ_and_narrower_the_more_there_are():
+    steady, few, many = (
+        probed_range([1.0] * 3),
+        probed_range([0.8, 1.0, 1.3]),
+        probed_range([0.8, 1.0, 1.3] * 9),
+    )
+    assert steady == pytest.approx(PROBED)
+    assert few[0] < many[0] < steady[0] < 1 < steady[1] < many[1] < few[1]
+    one = probed_range([1.0])
+    assert one[0] < steady[0]
+    assert one[1] > steady[1]
+
+
+def test_the_ratios_of_the_steps_are_around_one():
+    work = _work("training.method=sft", "training.prompts_per_step=4")
+    batches = [_batch_of(work, {}, one) for one in (1.0, 1.1, 1.3, 1.1, 0.9)]
+    found = ratios([work] * 5, batches, factors([work] * 5, batches))
+    assert sorted(found)[2] == pytest.approx(1)
+    assert [round(one * 1.1, 3) for one in found] == [1.0, 1.1, 1.3, 1.1, 0.9]
 
 
 def test_short_steps_are_measured_more_often():

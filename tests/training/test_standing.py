@@ -12,6 +12,7 @@ import pytest
 from medgrpo.files import write_json
 from medgrpo.locks import held
 from medgrpo.training.before.failures import cause_of
+from medgrpo.training.before.machines import Machines
 from medgrpo.training.before.processes import CAUSE
 from medgrpo.training.before.standing import keep, standing
 from medgrpo.training.run.checkpoints import own_or_first
@@ -67,6 +68,27 @@ def test_a_machine_is_told_where_a_process_of_another_stood(tmp_path):
     assert [one.wait(60) for one in made] == [1, 1]
     assert cause(folders[0]).startswith("process 1 stood still in stuck (")
     assert cause(folders[1]) == f"machine 0: {cause(folders[0])}"
+
+
+def test_machines_ask_each_other_over_the_first_and_who_is_missing_is_known():
+    port = free_port()
+    with Machines(0, 3, "127.0.0.1", port) as first, Machines(1, 3, "127.0.0.1", port) as second:
+        _until(lambda: first.missing() == ["machine 2 of 3 (NODE_RANK)"], first, second)
+        with Machines(2, 3, "127.0.0.1", port) as third:
+            _until(lambda: first.missing() == [], first, second, third)
+            third.ask_places()
+            _until(lambda: second.is_asked, first, second, third)
+            second.tell_places({5: "judge (me/rewards.py, line 7)"})
+            _until(lambda: third.places == {5: "judge (me/rewards.py, line 7)"}, first, second, third)
+            assert second.missing() == []
+
+
+def _until(holds, *machines):
+    deadline = time.monotonic() + 20
+    while not holds() and time.monotonic() < deadline:
+        assert [one.failed() for one in machines] == [None] * len(machines)
+        time.sleep(0.02)
+    assert holds()
 
 
 def test_who_is_missing_at_the_start_is_said_and_not_waited_for_without_end(tmp_path):
@@ -147,6 +169,12 @@ def test_a_process_that_waits_for_others_is_told_from_one_that_stands_still():
     collecting = "Current thread 0x2 (most recent call first):\n  Garbage-collecting\n  <no Python frame>\n"
     assert standing(STACK.format("PIL/Image") + collecting) == still  # asked a second time, at its end
     assert standing(collecting) is None
+    loads = standing(
+        STACK.format("numpy/core").replace(
+            '  File "/home', '  File "<frozen importlib._bootstrap>", line 1 in x\n  File "/home'
+        )
+    )
+    assert loads.place == "judge (me/rewards.py, line 7), loading libraries"
     late = [failure(0, "Timed out waiting 60000ms for recv", of_others=True)]
     error = cause_of(late, {0: 1}, processes=3, timeout_s=60, places={2: still.place})
     assert error.problem == "process 2 stood still in judge (me/rewards.py, line 7): process 0 waited 60 s"

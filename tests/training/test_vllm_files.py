@@ -122,7 +122,7 @@ def test_a_real_server_gives_the_same_completions_for_files_as_for_features(serv
 
     monkeypatch.setattr(vllm_client, "is_vllm_available", lambda *_, **__: True)
     address, folder = served
-    client = vllm_client.VLLMClient(base_url=address, connection_timeout=600)
+    client = vllm_client.VLLMClient(base_url=address, connection_timeout=900)
     processor = AutoProcessor.from_pretrained(folder)
     pictures = [[Image.effect_noise((56, 56), 90).convert("RGB")] for _ in range(3)]
     text = processor.apply_chat_template(

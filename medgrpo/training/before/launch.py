@@ -269,7 +269,7 @@ def relaunch(
         try:
             code = process.wait()
             end_group(process.pid, within_s=SAVE_S if code < 0 else 0)
-            if stacks is not None:
+            if code and stacks is not None:
                 keep(Path(folder), stacks)
             cause = Path(folder) / CAUSE
             said = json.loads(cause.read_text("utf-8")) if cause.is_file() else None

@@ -110,7 +110,7 @@ class Processes:
                 if self._end_at is not None and time.monotonic() > self._end_at:
                     self._kill()
             if os.getpgrp() == os.getpid():
-                end_group(os.getpid())  # what the processes started and left behind
+                end_group(os.getpid(), within_s=2)  # what the processes started and left behind
             if self._own_problem is not None:
                 others.tell(self._own_problem)
                 return self._leave(MedgrpoError(self._own_problem, hint=self._own_hint))

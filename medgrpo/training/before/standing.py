@@ -134,8 +134,10 @@ def standing(stack: str) -> Standing | None:
     if frames is None:
         return None
     own = next((frame for frame in frames if _is_own(frame["file"])), frames[0])
+    inside = [frame["file"] for frame in frames[: frames.index(own)]]
+    loads = ", loading libraries" if any("<frozen importlib" in file for file in inside) else ""
     file = Path(own["file"])
-    place = f"{own['name']} ({'/'.join(file.parts[-2:])}, line {own['line']})"
+    place = f"{own['name']} ({'/'.join(file.parts[-2:])}, line {own['line']}){loads}"
     top = [frame["file"].replace(os.sep, "/") for frame in frames[:8]]
     return Standing(place, waits=any(one in file for file in top for one in WAITS))
 

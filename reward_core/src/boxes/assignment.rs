@@ -67,11 +67,14 @@ fn is_plain(gains: &[f64]) -> bool {
     groups.iter().all(group_is_plain) && is_plain(rest)
 }
 
+/// 2⁻²⁰⁰, by which products lose no bit; from its bits, since a power computed by `powi` need not be exact.
+const TINY: f64 = f64::from_bits((1023 - 200) << 52);
+
 /// What is not finite as 0, and all made smaller where one is too large.
 fn cleaned(gains: &[f64]) -> Vec<f64> {
     let finite = |gain: f64| if gain.is_finite() { gain } else { 0.0 };
     let is_large = gains.iter().any(|&gain| finite(gain).abs() > LARGEST);
-    let scale = if is_large { 2f64.powi(-200) } else { 1.0 };
+    let scale = if is_large { TINY } else { 1.0 };
     gains.iter().map(|&gain| finite(gain) * scale).collect()
 }
 

@@ -6,8 +6,8 @@ use super::{shared_label, Labelled};
 /// Recalls at which COCO reads the precision: `numpy.linspace(0, 1, 101)`, which is not `point / 100` everywhere.
 pub const RECALL_POINTS: usize = 101;
 
-/// Areas of every size: COCO's `all`.
-pub const ALL_AREAS: AreaRange = [0.0, 1e10];
+/// Areas of every size: COCO's `all`, whose end of 1e10 no photograph reaches but a slide of 100,000 pixels a side does.
+pub const ALL_AREAS: AreaRange = [0.0, f64::INFINITY];
 
 /// How the area under the curve of precision over recall is taken, precision made non-increasing before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ fn recall_point(point: usize) -> f64 {
 
 /// Average precision of one picture at one threshold of `iou`, mean over its labels; 0 without references.
 ///
-/// COCO's rules without its limit of 100 boxes, except that every bad box counts as wrong: a reward must
+/// COCO's rules without its limits of 100 boxes and of 1e10 square pixels, except that every bad box counts as wrong: a reward must
 /// not let a completion write what is not counted. Boxes without a score count as certain, in the order written.
 #[must_use]
 pub fn picture_average(

@@ -7,37 +7,68 @@ use crate::measures::{MaskError, Measure, Prepared, Trait};
 use crate::simd::{self, Level};
 use crate::strips::{f16_above, Plane};
 use crate::threads;
-use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis, Dimension, Ix2, Ix3};
 use numpy::{
-    IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArray3, PyReadwriteArray2,
-    PyReadwriteArray3, PyUntypedArrayMethods,
+    IntoPyArray, PyArray2, PyArrayDescrMethods, PyReadonlyArray, PyReadwriteArray2,
+    PyReadwriteArray3, PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-/// One mask as Python holds it.
-#[derive(FromPyObject)]
-enum Image<'py> {
-    U8(PyReadonlyArray2<'py, u8>),
-    F32(PyReadonlyArray2<'py, f32>),
-    F64(PyReadonlyArray2<'py, f64>),
-    F16(PyReadonlyArray2<'py, u16>),
+/// Masks in one array, by the type of its values.
+enum Pixels<'py, D: Dimension> {
+    U8(PyReadonlyArray<'py, u8, D>),
+    F32(PyReadonlyArray<'py, f32, D>),
+    F64(PyReadonlyArray<'py, f64, D>),
+    /// Half floats by their bits.
+    F16(PyReadonlyArray<'py, u16, D>),
+}
+
+impl<'a, 'py, D: Dimension + 'a> FromPyObject<'a, 'py> for Pixels<'py, D> {
+    type Error = PyErr;
+
+    /// By the array's type: to try one type after the other makes an error for each, which takes longer than the masks.
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let kind = object.cast::<PyUntypedArray>()?.dtype();
+        match (kind.kind(), kind.itemsize()) {
+            (b'u', 1) => object.extract().map(Self::U8),
+            (b'f', 4) => object.extract().map(Self::F32),
+            (b'f', 8) => object.extract().map(Self::F64),
+            (b'u', 2) => object.extract().map(Self::F16),
+            _ => Err(PyTypeError::new_err(format!(
+                "masks of type {kind}: expected uint8, float32, float64, or half floats as uint16"
+            ))),
+        }
+    }
 }
 
 /// A batch of masks as Python holds it: one array, or a list of arrays of any shapes.
-#[derive(FromPyObject)]
 enum Batch<'py> {
-    U8(PyReadonlyArray3<'py, u8>),
-    F32(PyReadonlyArray3<'py, f32>),
-    F64(PyReadonlyArray3<'py, f64>),
-    /// Half floats by their bits.
-    F16(PyReadonlyArray3<'py, u16>),
-    List(Vec<Image<'py>>),
+    Stack(Pixels<'py, Ix3>),
+    List(Vec<Pixels<'py, Ix2>>),
 }
 
-impl Batch<'_> {
-    /// Views of the masks; bytes above 0 or `threshold`, floats above 0.5 or `threshold`, are foreground.
-    fn planes(&self, threshold: Option<f64>) -> PyResult<Vec<Plane<'_>>> {
+impl<'a, 'py> FromPyObject<'a, 'py> for Batch<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if object.cast::<PyUntypedArray>().is_ok() {
+            object.extract().map(Self::Stack)
+        } else {
+            object.extract().map(Self::List)
+        }
+    }
+}
+
+/// The values above which a pixel is foreground, of each type.
+struct Thresholds {
+    byte: u8,
+    float: f64,
+}
+
+impl Thresholds {
+    /// Bytes above 0 or `threshold`, floats above 0.5 or `threshold`.
+    fn of(threshold: Option<f64>) -> PyResult<Self> {
         let limit = threshold.unwrap_or(0.0);
         if !limit.is_finite() || limit < 0.0 {
             return Err(PyValueError::new_err(format!(
@@ -46,27 +77,53 @@ impl Batch<'_> {
         }
         #[allow(clippy::cast_sign_loss)] // checked above
         let byte = limit as u8; // bytes are whole: above 127.5 is above 127; casts stop at 255
-        let float = threshold.unwrap_or(0.5);
+        Ok(Self {
+            byte,
+            float: threshold.unwrap_or(0.5),
+        })
+    }
+
+    fn u8<'a>(&self, view: ArrayView2<'a, u8>) -> Plane<'a> {
+        Plane::U8(view, self.byte)
+    }
+
+    fn f32<'a>(&self, view: ArrayView2<'a, f32>) -> Plane<'a> {
+        Plane::F32(view, self.float as f32)
+    }
+
+    fn f64<'a>(&self, view: ArrayView2<'a, f64>) -> Plane<'a> {
+        Plane::F64(view, self.float)
+    }
+
+    fn f16<'a>(&self, view: ArrayView2<'a, u16>) -> Plane<'a> {
+        Plane::F16(view, f16_above(self.float))
+    }
+}
+
+impl Batch<'_> {
+    /// Views of the masks, see [`Thresholds::of`].
+    fn planes(&self, threshold: Option<f64>) -> PyResult<Vec<Plane<'_>>> {
+        let above = Thresholds::of(threshold)?;
         let planes = match self {
-            Self::U8(batch) => slices(&batch.as_array())
-                .map(|view| Plane::U8(view, byte))
+            Self::Stack(Pixels::U8(batch)) => slices(&batch.as_array())
+                .map(|view| above.u8(view))
                 .collect(),
-            Self::F32(batch) => slices(&batch.as_array())
-                .map(|view| Plane::F32(view, float as f32))
+            Self::Stack(Pixels::F32(batch)) => slices(&batch.as_array())
+                .map(|view| above.f32(view))
                 .collect(),
-            Self::F64(batch) => slices(&batch.as_array())
-                .map(|view| Plane::F64(view, float))
+            Self::Stack(Pixels::F64(batch)) => slices(&batch.as_array())
+                .map(|view| above.f64(view))
                 .collect(),
-            Self::F16(batch) => slices(&batch.as_array())
-                .map(|view| Plane::F16(view, f16_above(float)))
+            Self::Stack(Pixels::F16(batch)) => slices(&batch.as_array())
+                .map(|view| above.f16(view))
                 .collect(),
             Self::List(images) => images
                 .iter()
                 .map(|image| match image {
-                    Image::U8(view) => Plane::U8(view.as_array(), byte),
-                    Image::F32(view) => Plane::F32(view.as_array(), float as f32),
-                    Image::F64(view) => Plane::F64(view.as_array(), float),
-                    Image::F16(view) => Plane::F16(view.as_array(), f16_above(float)),
+                    Pixels::U8(image) => above.u8(image.as_array()),
+                    Pixels::F32(image) => above.f32(image.as_array()),
+                    Pixels::F64(image) => above.f64(image.as_array()),
+                    Pixels::F16(image) => above.f16(image.as_array()),
                 })
                 .collect(),
         };
@@ -83,10 +140,21 @@ fn slices<'a, T>(
 }
 
 /// Where results go: one array, or a list of arrays.
-#[derive(FromPyObject)]
 enum Output<'py> {
     Stack(PyReadwriteArray3<'py, u8>),
     List(Vec<PyReadwriteArray2<'py, u8>>),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Output<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if object.cast::<PyUntypedArray>().is_ok() {
+            object.extract().map(Self::Stack)
+        } else {
+            object.extract().map(Self::List)
+        }
+    }
 }
 
 /// Masks whose packed form, skeleton and topology are worked out once and used for many predictions.
@@ -148,10 +216,20 @@ impl PreparedMasks {
 }
 
 /// References as Python gives them.
-#[derive(FromPyObject)]
 enum ReferenceMasks<'py> {
     Prepared(Bound<'py, PreparedMasks>),
     Masks(Batch<'py>),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for ReferenceMasks<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match object.cast::<PreparedMasks>() {
+            Ok(prepared) => Ok(Self::Prepared(prepared.to_owned())),
+            Err(_) => object.extract().map(Self::Masks),
+        }
+    }
 }
 
 fn refuse(error: MaskError) -> PyErr {
