@@ -303,6 +303,9 @@ def build_gemma3(folder: Path) -> Path:
         chat_template=tokenizer.chat_template,
     )
     model = seeded(lambda: Gemma3ForConditionalGeneration(config))
+    # It begins as zeros: no picture would make a difference to anything.
+    projection = model.model.multi_modal_projector.mm_input_projection_weight
+    seeded(lambda: projection.data.normal_(0, 0.1))
     save(folder, model, processor, tokenizer)
     ends = [tokenizer.eos_token_id, token("<end_of_turn>")]
     GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id).save_pretrained(folder)

@@ -269,6 +269,9 @@ class EngineConfig(Section):
     """Most tokens of one pass of the update, prompts counted once; groups are kept whole. none: as many as take the
     memory of up to 8 completions that each have their own prompt and pictures, as TRL computes them, and on a GPU
     at least 8,192 where half of its free memory holds them."""
+    features_gib: float = Field(0.0, ge=0)
+    """Memory of the host, in GiB for each process, for what a frozen vision tower has made of pictures, so that a later step
+    does not look again; the pictures asked for longest ago go. 0: nothing is kept beyond a step."""
     fused_adapters: bool = True
     """Add a LoRA adapter in the matrix product that spreads it, in the base's type, instead of in four steps around it;
     plain LoRA without dropout, with CUDA, where every process has all weights."""

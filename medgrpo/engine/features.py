@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from medgrpo.engine.inner import base_of
+from medgrpo.engine.kept import KeptFeatures
 from medgrpo.engine.shown import Shown, joined_pictures
 
 AT_ONCE = 8
@@ -51,27 +52,56 @@ _NEEDS_GRADIENT = "make_inputs_require_grad"
 """How Transformers, PEFT and TRL name such a hook."""
 
 
-def keep_features(inner: Any, shown: Sequence[Shown], device: Any, autocast: Any = nullcontext) -> None:
+def keep_features(
+    inner: Any,
+    shown: Sequence[Shown],
+    device: Any,
+    autocast: Any = nullcontext,
+    kept: KeptFeatures | None = None,
+) -> None:
     """Put the features of each prompt's pictures beside it, on the device; those that are there stay.
+
+    Prompts that are known to show the same pictures (`content`) have the tower look once.
 
     Args:
         inner: the model without its head; its tower is frozen.
         autocast: gives a context in which the model is called.
+        kept: what was seen in earlier steps. With it the tower looks at each prompt's pictures alone, so that what it makes of
+            them does not depend on which others were known already.
     """
     import torch
 
     unique = {id(one): one for one in shown}.values()  # rows of a group share theirs
-    new = [one for one in unique if one["pictures"] and "features" not in one]
-    for start in range(0, len(new), AT_ONCE):
-        part = new[start : start + AT_ONCE]
+    waiting: dict[bytes | int, list[Shown]] = {}
+    for one in unique:
+        if one["pictures"] and "features" not in one:
+            waiting.setdefault(_key(one), []).append(one)
+    for key in list(waiting):
+        found = kept.take(key, torch.device(device)) if kept is not None and isinstance(key, bytes) else None
+        if found is not None:
+            for one in waiting.pop(key):
+                one["features"] = found
+    new = list(waiting.items())
+    at_once = AT_ONCE if kept is None else 1
+    known = _known_names(inner)
+    for start in range(0, len(new), at_once):
+        part = [same[0] for _, same in new[start : start + at_once]]
         pictures = {name: value.to(device) for name, value in joined_pictures(part).items()}
-        known = _known_names(inner)
         with torch.no_grad(), autocast():
             made = inner.get_image_features(
                 **{name: value for name, value in pictures.items() if name in known}, return_dict=True
             )
-        for one, features in zip(part, _split(made, part), strict=True):
-            one["features"] = features
+        for (key, same), features in zip(new[start : start + at_once], _split(made, part), strict=True):
+            for one in same:
+                one["features"] = features
+            if kept is not None and isinstance(key, bytes):
+                kept.put(key, features)
+
+
+def _key(one: Shown) -> bytes | int:
+    """What a prompt's pictures are known by; the entry itself where nobody looked."""
+    content = one.get("content")
+    return id(one) if content is None else content.cpu().numpy().tobytes()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
@@ -26,6 +27,8 @@ class Shown(TypedDict):
     """By the model's names; indexed by patch, tile or picture. Empty for a text prompt."""
     images: int
     """Pictures of the prompt."""
+    content: NotRequired[torch.Tensor]
+    """uint8: what the pictures are known by; equal for equal pixels alone. Absent: nobody looked."""
     features: NotRequired[dict[str, Any]]
     """What a frozen vision tower made of the pictures, where it was kept."""
 
@@ -51,6 +54,25 @@ def shown_of(inner: Any, made: dict[str, Any], images: int) -> Shown:
         pictures=pictures,
         images=images,
     )
+
+
+def content_of(images: Sequence[Any]) -> torch.Tensor:
+    """What pictures are known by: a digest of their pixels, as PIL has them, whatever their files are called."""
+    import torch
+
+    digests = [picture_digest(image) for image in images]
+    return (
+        torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.uint8)
+        if digests
+        else torch.zeros(0, dtype=torch.uint8)
+    )
+
+
+def picture_digest(image: Any) -> bytes:
+    """16 bytes that stand for a picture's mode, size and pixels."""
+    digest = hashlib.blake2b(f"{image.mode} {image.size}".encode(), digest_size=16)
+    digest.update(image.tobytes())
+    return digest.digest()
 
 
 def beginning(shown: Shown, tokens: int) -> Shown:

@@ -96,15 +96,18 @@ def test_every_family_reads_the_same_tokens_and_learns_by_the_same_gradients(nam
     expected = gradients(model, model(**inputs, labels=labels, fused_lm_head=True))
     found = gradients(model, pairs.SharedPrompts(model, nullcontext)(**ours))
     assert found.keys() == expected.keys()
+    floor = 1e-3 * max(
+        gradient.norm() for gradient in expected.values()
+    )  # a key's bias has none but what rounding leaves
     for weight, gradient in expected.items():
-        assert (found[weight] - gradient).norm() < 1e-4 * gradient.norm().clamp(min=1e-6), weight
+        assert (found[weight] - gradient).norm() < 1e-4 * gradient.norm().clamp(min=floor), weight
 
 
 def gradients(model, outputs):
     """Of DPO's loss without a reference."""
     model.zero_grad(set_to_none=True)
     chosen, rejected = outputs.log_probs.sum(1).chunk(2)
-    torch.nn.functional.softplus(rejected - chosen).sum().backward()
+    torch.nn.functional.softplus((rejected - chosen) / 50).sum().backward()
     return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
 
 

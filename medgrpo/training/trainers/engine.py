@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from medgrpo.engine.adapters import fuse
 from medgrpo.engine.features import is_frozen, keep_features
 from medgrpo.engine.inner import inner_of, nothing_dropped
+from medgrpo.engine.kept import KeptFeatures
 from medgrpo.engine.packed import packed_scores
 from medgrpo.engine.shown import Shown
 from medgrpo.engine.support import attends_by_kernel, use_kernel, why_not
@@ -83,6 +84,8 @@ class Engine:
         self._unchecked: set[bool] = set() if self._wanted == "on" else {True, False}
         self._is_due = self._fell_back = False
         self._keeps_features: bool | None = None
+        self._kept: KeptFeatures | None = None
+        self._counted, self._seen = (-1, 0, 0), (0, 0)
         self._facts: dict[str, Any] = {"shared_prompt": self.is_on, "reason": reason}
         if reason is None:
             how = "torch's kernel over segments" if by_kernel else "a dense mask"
@@ -98,8 +101,41 @@ class Engine:
         if self._keeps_features is None:
             can_look = is_whole(trainer) and hasattr(inner, "get_image_features")
             self._keeps_features = can_look and is_frozen(inner)
+            self._kept = self._kept_features()
         if self._keeps_features and self.is_on:
-            keep_features(inner, shown, trainer.accelerator.device, trainer.accelerator.autocast)
+            kept = None if self._context.is_probing else self._kept
+            keep_features(inner, shown, trainer.accelerator.device, trainer.accelerator.autocast, kept)
+            if kept is not None:
+                self._count(kept, trainer.state.global_step)
+
+    def _kept_features(self) -> KeptFeatures | None:
+        """What is kept from step to step; None, said, where nothing could be found again."""
+        limit = self._context.config.engine.features_gib
+        if not limit:
+            return None
+        reason = None
+        if not self._keeps_features:
+            reason = "the vision tower learns, or is shared out"
+        elif self._context.variation is not None:
+            reason = "data.augment shows other pixels in each epoch"
+        if reason is None:
+            return KeptFeatures(int(limit * 2**30))
+        self._context.reporter.warn(f"engine.features_gib = {limit:g} has no effect: {reason}")
+        return None
+
+    def _count(self, kept: KeptFeatures, step: int) -> None:
+        """Hits and misses of the step under way, and what is held, into its log line."""
+        if self._counted[0] != step:
+            self._counted = (step, *self._seen)
+        _, hits, misses = self._counted
+        self._seen = (kept.hits, kept.misses)
+        self._context.add_pending(
+            {
+                "vision/kept_hits": kept.hits - hits,
+                "vision/kept_misses": kept.misses - misses,
+                "vision/kept_gib": kept.bytes / 2**30,
+            }
+        )
 
     def packed(
         self,

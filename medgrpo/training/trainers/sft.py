@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl import SFTTrainer
 
-from medgrpo.engine.inner import inner_of, nothing_dropped, picture_ids
+from medgrpo.engine.inner import inner_of, nothing_dropped, picture_ids, text_config_of
 from medgrpo.engine.support import attends_by_kernel
 from medgrpo.training.before.datasets import RowSource, prompt_lengths, sft_dataset
 from medgrpo.training.methods import StageMethod
@@ -191,9 +191,8 @@ class SupervisedTrainer(RunTrainer, SFTTrainer):
         self._say_what_is_apart(apart(rows.taught, groups), len(rows.taught))
         with self.context.clock.phase("vision"):
             engine.keep_features(self, [group.shown for group in groups])
-        divide = partial(
-            cut, groups, self.context.plan.tokens_per_pass, is_padded=not attends_by_kernel(self.model)
-        )
+        dense = None if attends_by_kernel(self.model) else int(text_config_of(self.model).hidden_size)
+        divide = partial(cut, groups, self.context.plan.tokens_per_pass, dense=dense)
         # Each pass is a meeting of all processes: as many for each.
         parts = divide(at_least=max(gathered(len(divide()))))
         return [batch_of(rows.taught, part, filling=self._tokenizer.pad_token_id) for part in parts]

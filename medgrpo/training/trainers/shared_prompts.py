@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.engine.packed import packed_outputs
-from medgrpo.engine.shown import Shown, shown_of
+from medgrpo.engine.shown import Shown, content_of, shown_of
 from medgrpo.engine.support import attends_by_kernel
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def processed(
     usual = {"add_special_tokens": False, "return_tensors": "pt"}
     made = processor(images=[images] if images else None, text=[texts["prompt"]], **usual)
     tokens = [processor(text=[texts[name]], **usual)["input_ids"][0].tolist() for name in answers]
-    return shown_of(inner, dict(made), len(images)), tokens
+    shown = shown_of(inner, dict(made), len(images))
+    shown["content"] = content_of(images)
+    return shown, tokens
 
 
 def padded_rows(

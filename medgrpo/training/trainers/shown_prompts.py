@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.engine.inner import inner_of
-from medgrpo.engine.shown import Shown, shown_of
+from medgrpo.engine.shown import Shown, content_of, shown_of
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer
@@ -105,4 +105,6 @@ def _show(trainer: GRPOTrainer, example: dict[str, Any]) -> Shown:
         return_tensors="pt",
         **trainer.chat_template_kwargs,
     )
-    return shown_of(inner_of(trainer.model), dict(made), len(images))
+    shown = shown_of(inner_of(trainer.model), dict(made), len(images))
+    shown["content"] = content_of(images)
+    return shown

@@ -12,7 +12,7 @@ use super::claims::Kinds;
 use super::clauses::{says_of_place, Opener};
 use super::counted::leave_out_other_counts;
 use super::criteria::{criteria_of, Criterion};
-use super::earlier::asks_of_now;
+use super::earlier::{asks_of_now, asks_of_patient, asks_state};
 use super::general::asks_in_general;
 use super::lexicon::{known, Category, ConceptId, Role};
 use super::normalise::normalise;
@@ -57,8 +57,8 @@ pub struct Prompt {
     criteria: Vec<(&'static Criterion, ConceptId)>,
     /// It asks for the first of several: the drug of choice.
     asks_first: bool,
-    /// It asks of what is there now, not of an earlier time.
-    asks_of_now: bool,
+    /// "Which hormone is elevated?": asks what has a property other than being normal.
+    asks_property: bool,
     /// No reference writes a sum, so that one in the answer means its total.
     adds_up: bool,
     /// What is so in general claims nothing here: the question is about a picture.
@@ -139,7 +139,11 @@ impl Prompt {
             .iter()
             .any(|r| matches!(r.target, Target::Quantities(_)));
         let asks_first = question.is_some_and(asks_first);
-        let asks_of_now = question.is_some_and(asks_of_now);
+        let asks_property = !property.is_empty()
+            && question.is_some_and(|q| q.has(&["which", "哪"]))
+            && !property
+                .iter()
+                .any(|t| t.category == Category::Normality && is_normal(t));
         let criteria = question
             .filter(|_| is_polar)
             .map_or_else(Vec::new, criteria_of);
@@ -158,7 +162,7 @@ impl Prompt {
             asks_amount,
             criteria,
             asks_first,
-            asks_of_now,
+            asks_property,
             adds_up,
             is_of_case: OnceLock::new(),
         }
@@ -243,11 +247,23 @@ impl Prompt {
             answer.settle_general();
         }
         let has_parts = answer.segments.len() > 1;
+        if answer.hints.has(Hints::EARLIER) && self.question.as_deref().is_some_and(asks_of_patient)
+        {
+            answer.settle_relatives();
+        }
         if self.is_polar {
+            if !answer.text.is_ascii() {
+                answer.set_aside_open_points();
+            }
             if !self.criteria.is_empty() {
                 answer.settle_criteria(&self.criteria);
             }
             if has_parts {
+                if answer.hints.has(Hints::EARLIER)
+                    && self.question.as_deref().is_some_and(asks_state)
+                {
+                    answer.settle_earlier_state();
+                }
                 answer.settle_polar_conclusion();
             }
             return;
@@ -275,10 +291,13 @@ impl Prompt {
             if self.asks_first {
                 answer.settle_preference(question);
             }
-            if has_parts && self.asks_of_now && answer.hints.has(Hints::EARLIER) {
+            if has_parts && answer.hints.has(Hints::EARLIER) && asks_of_now(question) {
                 answer.settle_earlier(self.kinds);
             }
             answer.settle_selection(question, &self.property, self.places);
+            if self.asks_property {
+                answer.settle_called_normal(question);
+            }
             if question.asks_for_content && self.places.is_empty() {
                 answer.settle_spared(question);
             }
@@ -347,6 +366,9 @@ impl Prompt {
         wanted: &[usize],
         reference: &Reference,
     ) -> Verdict {
+        if only_lists_options(answer) {
+            return Verdict::reject(Rule::ChoiceAmbiguous);
+        }
         let letters = self.options.letters_in(raw);
         let mut named = self.options_named(answer);
         if named.len() > wanted.len() && answer.hints.has(Hints::GENERAL) {
@@ -354,7 +376,11 @@ impl Prompt {
         }
         if !letters.options.is_empty() {
             let chosen = &letters.options;
-            let is_other = |n: &&usize| !chosen.contains(n) && !letters.denied.contains(n);
+            let is_other = |n: &&usize| {
+                !chosen.contains(n)
+                    && !letters.denied.contains(n)
+                    && !self.is_only_in_reason(answer, **n)
+            };
             let disagrees =
                 named.iter().any(|n| is_other(&n)) && !named.iter().any(|n| chosen.contains(n));
             return match (chosen == wanted, disagrees) {
@@ -382,6 +408,22 @@ impl Prompt {
         } else {
             Rule::ChoiceText
         })
+    }
+
+    /// "D, because a biopsy would spread the tumor": the option is named in the reason alone.
+    fn is_only_in_reason(&self, answer: &Parsed, option: usize) -> bool {
+        let is_of = |t: &Token| {
+            self.options.items[option]
+                .1
+                .content()
+                .any(|w| w.key == t.key)
+        };
+        let in_reason = |t: &Token| {
+            let segment = &answer.segments[t.segment as usize];
+            let first = &answer.tokens[segment.first as usize];
+            segment.is_side_remark && matches!(answer.word(first), "because" | "since" | "因为")
+        };
+        answer.tokens.iter().filter(|t| is_of(t)).all(in_reason)
     }
 
     /// The option that is left where what is said in general is none: "Schwannoma. A meningioma usually has a tail."
@@ -913,6 +955,20 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
     } else {
         Verdict::reject(Rule::Number)
     }
+}
+
+/// "The options are A observation, B antibiotics, …": one sentence that tells what can be chosen.
+fn only_lists_options(answer: &Parsed) -> bool {
+    let opens = [
+        "the options are",
+        "options are",
+        "the choices are",
+        "the options include",
+    ];
+    answer.tokens.last().is_some_and(|t| t.sentence == 0)
+        && opens
+            .iter()
+            .any(|o| answer.text.trim_start().starts_with(o))
 }
 
 /// "One in five", "2 out of 10", 五分之一 as percent.

@@ -404,7 +404,11 @@ impl Parsed {
                 || is_list_item;
             let begins_anew = segment.opener == Opener::List && self.begins_anew(index)
                 || segment.opener == Opener::And && self.argues_for(&segment);
-            if !continues || begins_anew {
+            let concludes = self
+                .of(&segment)
+                .first()
+                .is_some_and(|t| t.role == Role::Conclude); // "…, so septic arthritis"
+            if !continues || begins_anew || concludes {
                 is_denied = false;
             }
             let range = segment.first as usize..segment.end as usize;

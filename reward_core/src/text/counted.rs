@@ -24,6 +24,38 @@ pub fn leave_out_other_counts(answer: &Parsed, question: &Question, all: &mut Ve
     if is_counted {
         all.retain(|q| !is_of_other(q));
     }
+    // "it measured 4.1 cm two years ago and now measures 4.8 cm"
+    let around = |q: &Quantity| {
+        let segment = &answer.segments[answer.tokens[q.token].segment as usize];
+        segment.first as usize..segment.end as usize
+    };
+    if all.len() > 1 && all.iter().any(|q| answer.is_of_now(&around(q))) {
+        all.retain(|q| !answer.is_of_then(&around(q)));
+    }
+    // "three: two ribs and the clavicle", "three doses: at 0, 1 and 6 months"
+    let total = all.first().copied().filter(|q| {
+        q.dimension == Dimension::Count
+            && counts_asked(answer, question, q.token + q.unit_tokens) != Some(false)
+            && opens_list(answer, q.token)
+    });
+    if let Some(total) = total {
+        let sentence = answer.tokens[total.token].sentence;
+        all.retain(|q| q.token == total.token || answer.tokens[q.token].sentence != sentence);
+    }
+}
+
+/// What is counted ends with a colon.
+fn opens_list(answer: &Parsed, number: usize) -> bool {
+    let segment = answer.tokens[number].segment;
+    let Some(next) =
+        (number + 1..answer.tokens.len()).find(|&i| answer.tokens[i].segment != segment)
+    else {
+        return false;
+    };
+    let token = &answer.tokens[next];
+    let gap = answer.between(answer.tokens[next - 1].end as usize, token.start as usize);
+    let is_ratio = !gap.contains(' ') && token.role == Role::Number; // "3:1"
+    token.before == Break::Colon && !is_ratio
 }
 
 /// "A single nodule", where nodules are asked.
@@ -38,8 +70,13 @@ fn is_told_single(answer: &Parsed, question: &Question) -> bool {
 
 /// Whether the thing after the number is the one asked; nothing where none follows.
 fn counts_asked(answer: &Parsed, question: &Question, number: usize) -> Option<bool> {
-    let is_thing =
-        |t: &&Token| t.is_content() && matches!(t.category, Category::Finding | Category::Organ);
+    let is_thing = |t: &&Token| {
+        t.is_content()
+            && matches!(
+                t.category,
+                Category::Finding | Category::Organ | Category::Unknown | Category::Other
+            )
+    };
     let mut things = answer
         .tokens
         .iter()

@@ -1,7 +1,9 @@
 //! Findings that are told by their criteria: an intact cortex denies a fracture, a blunted angle states an effusion.
 
+use std::sync::OnceLock;
+
 use super::claims::Standing;
-use super::clauses::Segment;
+use super::clauses::{Opener, Segment};
 use super::lexicon::{Category, ConceptId, Lexicon, Role};
 use super::question::Question;
 use super::tokens::{concept_key, Parsed};
@@ -20,7 +22,31 @@ pub struct Criterion {
     denies: &'static [&'static str],
 }
 
-const CRITERIA: [Criterion; 9] = [
+/// A vein that holds a clot does not collapse under the probe.
+const OPEN_VEIN: [&str; 10] = [
+    "not compressible",
+    "not fully compressible",
+    "cannot be compressed",
+    "noncompressible",
+    "non-compressible",
+    "incompressible",
+    "不能压瘪",
+    "不可压瘪",
+    "充盈缺损",
+    "filling defect",
+];
+
+/// One that does.
+const CLOSED_VEIN: [&str; 6] = [
+    "compressible",
+    "compresses",
+    "compress fully",
+    "可压瘪",
+    "能压瘪",
+    "压闭",
+];
+
+const CRITERIA: [Criterion; 10] = [
     Criterion {
         finding: "finding.fracture",
         sign: &["cortex", "cortical", "cortices", "骨皮质"],
@@ -162,23 +188,14 @@ const CRITERIA: [Criterion; 9] = [
     Criterion {
         finding: "finding.thrombosis",
         sign: &["vein", "静脉"],
-        states: &[
-            "noncompressible",
-            "non-compressible",
-            "incompressible",
-            "不能压瘪",
-            "不可压瘪",
-            "充盈缺损",
-            "filling defect",
-        ],
-        denies: &[
-            "compressible",
-            "compresses",
-            "compress fully",
-            "可压瘪",
-            "能压瘪",
-            "压闭",
-        ],
+        states: &OPEN_VEIN,
+        denies: &CLOSED_VEIN,
+    },
+    Criterion {
+        finding: "finding.dvt",
+        sign: &["vein", "静脉"],
+        states: &OPEN_VEIN,
+        denies: &CLOSED_VEIN,
     },
     Criterion {
         finding: "finding.cardiomegaly",
@@ -197,7 +214,14 @@ const CRITERIA: [Criterion; 9] = [
 /// The criteria of the finding that the question asks for, with its concept.
 #[must_use]
 pub fn criteria_of(question: &Question) -> Vec<(&'static Criterion, ConceptId)> {
-    let lexicon = Lexicon::get();
+    static FINDINGS: OnceLock<Vec<Option<ConceptId>>> = OnceLock::new();
+    let findings = FINDINGS.get_or_init(|| {
+        let lexicon = Lexicon::get();
+        CRITERIA
+            .iter()
+            .map(|c| lexicon.concept(c.finding))
+            .collect()
+    });
     let asks = |concept: &ConceptId| {
         question
             .proposition
@@ -207,8 +231,10 @@ pub fn criteria_of(question: &Question) -> Vec<(&'static Criterion, ConceptId)> 
     };
     CRITERIA
         .iter()
-        .filter_map(|c| Some((c, lexicon.concept(c.finding).filter(asks)?)))
-        .filter(|(c, _)| !question.has(c.sign)) // "Is the cortex intact?"
+        .zip(findings)
+        .filter_map(|(c, concept)| Some((c, concept.filter(asks)?)))
+        // "Is the cortex intact?" asks for the sign; "deep vein thrombosis" only names the vein
+        .filter(|(c, _)| c.finding == "finding.dvt" || !question.has(c.sign))
         .collect()
 }
 
@@ -226,27 +252,40 @@ impl Parsed {
             return;
         }
         for (criterion, finding) in criteria {
+            let mut told = None; // the sentence that looked at the sign
             for index in 0..self.segments.len() {
                 let segment = self.segments[index];
-                if segment.standing == Standing::Stands && !segment.is_side_remark {
-                    self.read_criterion(&segment, criterion, *finding);
+                // "the cortex is intact on the ulna but interrupted on the radius"
+                let goes_on = segment.opener == Opener::Contrast && told == Some(segment.sentence);
+                if segment.standing == Standing::Stands
+                    && !segment.is_side_remark
+                    && self.read_criterion(&segment, criterion, *finding, goes_on)
+                {
+                    told = Some(segment.sentence);
                 }
             }
         }
     }
 
-    fn read_criterion(&mut self, segment: &Segment, criterion: &Criterion, finding: ConceptId) {
+    /// Whether the clause, or one before that it goes on with, looks at the sign and says something of it.
+    fn read_criterion(
+        &mut self,
+        segment: &Segment,
+        criterion: &Criterion,
+        finding: ConceptId,
+        goes_on: bool,
+    ) -> bool {
         let tokens = segment.first as usize..segment.end as usize;
         let Some(last) = tokens.clone().last() else {
-            return;
+            return false;
         };
         let (from, to) = (
             self.tokens[tokens.start].start as usize,
             self.tokens[last].end as usize,
         );
         let text = self.between(from, to);
-        if !has_any(text, criterion.sign) {
-            return;
+        if !has_any(text, criterion.sign) && !goes_on {
+            return false;
         }
         let place = |words: &[&str]| {
             words
@@ -256,11 +295,9 @@ impl Parsed {
         let (at, states) = match (place(criterion.states), place(criterion.denies)) {
             (Some(at), _) => (at, true),
             (None, Some(at)) => (at, false),
-            (None, None) => return,
+            (None, None) => return false,
         };
-        let Some(sign) = place(criterion.sign) else {
-            return;
-        };
+        let sign = place(criterion.sign).unwrap_or(at);
         let covers = |span: (usize, usize), t: &super::tokens::Token| {
             (t.start as usize) < from + span.0 + span.1 && t.end as usize > from + span.0
         };
@@ -297,5 +334,6 @@ impl Parsed {
                 token.role = Role::Filler;
             }
         }
+        true
     }
 }

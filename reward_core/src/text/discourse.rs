@@ -145,6 +145,50 @@ impl Parsed {
         }
     }
 
+    /// "建议复查以明确有无结节": what is still to be found out.
+    pub(super) fn set_aside_open_points(&mut self) {
+        for index in 0..self.segments.len() {
+            let segment = self.segments[index];
+            let tokens = self.of(&segment);
+            let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
+                continue;
+            };
+            let text = self.between(first.start as usize, last.end as usize);
+            if !super::words::has_any(text, &["有无", "是否", "有没有"]) {
+                continue;
+            }
+            let is_sought = super::words::has_any(
+                text,
+                &[
+                    "建议",
+                    "需",
+                    "应",
+                    "请",
+                    "待",
+                    "以明确",
+                    "以评估",
+                    "以确定",
+                    "以了解",
+                    "进一步",
+                    "评估",
+                    "观察",
+                    "明确",
+                    "检查",
+                ],
+            );
+            let is_answered = self
+                .segments
+                .get(index + 1)
+                .is_some_and(|s| s.opener == Opener::Value);
+            if is_sought && !is_answered {
+                self.set_aside(
+                    segment.first as usize..segment.end as usize,
+                    Standing::Requests,
+                );
+            }
+        }
+    }
+
     /// "The patient presents with a dislocated knee. …": why someone came, where what was found follows.
     pub(super) fn settle_presentation(&mut self, question: &Question, kinds: Kinds) {
         if !self.hints.has(Hints::PRESENTS)

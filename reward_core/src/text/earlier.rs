@@ -1,7 +1,8 @@
 //! What was so at another time, or is what others thought: beside a claim about this case it is none.
 
 use super::claims::{Kinds, Standing};
-use super::lexicon::Category;
+use super::clauses::Opener;
+use super::lexicon::{Category, Role};
 use super::question::Question;
 use super::tokens::{Parsed, Token};
 use super::words::has_any;
@@ -23,7 +24,7 @@ const EARLIER: [&str; 12] = [
 ];
 
 /// The same in more than one word, and in Chinese.
-const EARLIER_PHRASES: [&str; 24] = [
+const EARLIER_PHRASES: [&str; 26] = [
     "last year",
     "last month",
     "last week",
@@ -48,10 +49,12 @@ const EARLIER_PHRASES: [&str; 24] = [
     "天前",
     "起初",
     "最初",
+    "术前",
+    "was born with",
 ];
 
 /// What others thought.
-const THOUGHT: [&str; 24] = [
+const THOUGHT: [&str; 33] = [
     "some thought",
     "others thought",
     "was thought",
@@ -62,7 +65,16 @@ const THOUGHT: [&str; 24] = [
     "was suspected",
     "were suspected",
     "first thought",
+    "suspected a ",
+    "suspected an ",
+    "suspected the ",
     "had thought",
+    "was considered",
+    "were considered",
+    "was suggested",
+    "was discussed",
+    "was proposed",
+    "was recommended",
     "referring",
     "referrer",
     "outside report",
@@ -111,7 +123,7 @@ const UNTIL_NOW: [&str; 28] = [
 ];
 
 /// A question about another time, or about what was done.
-const ASKS_EARLIER: [&str; 26] = [
+const ASKS_EARLIER: [&str; 33] = [
     "previous",
     "prior",
     "earlier",
@@ -129,6 +141,13 @@ const ASKS_EARLIER: [&str; 26] = [
     "operation",
     "procedure",
     "changed",
+    "absent",
+    "missing",
+    "removed",
+    "resected",
+    "缺如",
+    "切除",
+    "术前",
     "既往",
     "病史",
     "以前",
@@ -140,13 +159,77 @@ const ASKS_EARLIER: [&str; 26] = [
     "前次",
 ];
 
+/// What ties a statement to this case, beside one of another time.
+const NOW: [&str; 14] = [
+    "now",
+    "today",
+    "currently",
+    "at present",
+    "this time",
+    "new film",
+    "current",
+    "目前",
+    "现在",
+    "现已",
+    "本次",
+    "此次",
+    "今",
+    "术后病理",
+];
+
 /// Whether the question leaves earlier things beside the point.
 #[must_use]
 pub fn asks_of_now(question: &Question) -> bool {
     !question.is_polar && !question.has(&ASKS_EARLIER)
 }
 
+/// The same of a question for yes or no.
+#[must_use]
+pub fn asks_state(question: &Question) -> bool {
+    !question.proposition.asks_change && !question.has(&ASKS_EARLIER)
+}
+
+/// Who is not the patient.
+const RELATIVES: [&str; 17] = [
+    "his father",
+    "her father",
+    "his mother",
+    "her mother",
+    "his brother",
+    "her brother",
+    "his sister",
+    "her sister",
+    "his son",
+    "her son",
+    "his wife",
+    "her husband",
+    "the relatives",
+    "family member",
+    "家属",
+    "父亲",
+    "母亲",
+];
+
+/// Whether the question is about the patient, not the family.
+#[must_use]
+pub fn asks_of_patient(question: &Question) -> bool {
+    !question.has(&RELATIVES)
+        && !question.has(&[
+            "family", "father", "mother", "parent", "sibling", "relative", "家",
+        ])
+}
+
 impl Parsed {
+    /// "His father has diabetes": of another person.
+    pub(super) fn settle_relatives(&mut self) {
+        let statements: Vec<std::ops::Range<usize>> = self.statements().collect();
+        for range in statements {
+            if self.says(&range, &RELATIVES) {
+                self.set_aside(range, Standing::Beside);
+            }
+        }
+    }
+
     /// "An MRI was done last year. This is a CT.", "Some thought of X. It proved to be Y."
     ///
     /// Only where another statement names a thing of the same kind.
@@ -154,6 +237,12 @@ impl Parsed {
         let statements: Vec<std::ops::Range<usize>> = self.statements().collect();
         let (earlier, others): (Vec<_>, Vec<_>) =
             statements.into_iter().partition(|r| self.is_earlier(r));
+        if earlier.is_empty() {
+            return;
+        }
+        let told_now = others
+            .iter()
+            .any(|r| self.says(r, &NOW) && self.names_thing(r));
         for range in earlier {
             let is_rivalled = self.tokens[range.clone()].iter().any(|t| {
                 names(t, kinds)
@@ -162,23 +251,70 @@ impl Parsed {
                         .flat_map(|o| &self.tokens[o.clone()])
                         .any(|o| names(o, kinds) && o.category == t.category && o.key != t.key)
             });
-            if is_rivalled {
+            if is_rivalled || told_now {
                 self.set_aside(range, Standing::Conceded);
             }
         }
     }
 
+    /// Whether a run of tokens tells of another time, where another tells of now.
+    pub(super) fn is_of_then(&self, range: &std::ops::Range<usize>) -> bool {
+        !self.says(range, &NOW) && self.is_earlier(range)
+    }
+
+    /// Whether a run of tokens tells of now.
+    pub(super) fn is_of_now(&self, range: &std::ops::Range<usize>) -> bool {
+        self.says(range, &NOW)
+    }
+
+    /// The same where a yes or no is asked: "the trachea was deviated last year, but it is midline now".
+    pub(super) fn settle_earlier_state(&mut self) {
+        let statements: Vec<std::ops::Range<usize>> = self.statements().collect();
+        let (earlier, others): (Vec<_>, Vec<_>) =
+            statements.into_iter().partition(|r| self.is_earlier(r));
+        if earlier.is_empty() {
+            return;
+        }
+        let told_now = others
+            .iter()
+            .any(|r| self.says(r, &NOW) && self.names_thing(r));
+        for range in earlier {
+            let is_told_otherwise = |o: &std::ops::Range<usize>| {
+                let segment = &self.segments[self.tokens[o.start].segment as usize];
+                segment.opener == Opener::Contrast
+                    && o.start >= range.end
+                    && self.tokens[o.clone()]
+                        .iter()
+                        .any(|t| t.is_stated() && t.category == Category::Finding)
+            };
+            if told_now || self.says(&range, &THOUGHT) && others.iter().any(is_told_otherwise) {
+                self.set_aside(range, Standing::Conceded);
+            }
+        }
+    }
+
+    fn names_thing(&self, range: &std::ops::Range<usize>) -> bool {
+        self.tokens[range.clone()]
+            .iter()
+            .any(|t| t.is_content() || t.role == Role::Number)
+    }
+
+    fn says(&self, range: &std::ops::Range<usize>, words: &[&str]) -> bool {
+        let tokens = &self.tokens[range.clone()];
+        tokens
+            .first()
+            .zip(tokens.last())
+            .is_some_and(|(first, last)| {
+                has_any(self.between(first.start as usize, last.end as usize), words)
+            })
+    }
+
     fn is_earlier(&self, range: &std::ops::Range<usize>) -> bool {
         let tokens = &self.tokens[range.clone()];
-        let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
-            return false;
-        };
-        let text = self.between(first.start as usize, last.end as usize);
-        let says = |words: &[&str]| has_any(text, words);
         let is_marked = tokens.iter().any(|t| EARLIER.contains(&self.word(t)))
-            || says(&EARLIER_PHRASES)
-            || says(&THOUGHT);
-        is_marked && !says(&UNTIL_NOW)
+            || self.says(range, &EARLIER_PHRASES)
+            || self.says(range, &THOUGHT);
+        is_marked && !self.says(range, &UNTIL_NOW)
     }
 }
 
@@ -187,6 +323,12 @@ fn names(token: &Token, kinds: Kinds) -> bool {
         && kinds.has(token.category)
         && matches!(
             token.category,
-            Category::Modality | Category::Plane | Category::Sequence | Category::Finding
+            Category::Modality
+                | Category::Plane
+                | Category::Sequence
+                | Category::Finding
+                | Category::Side
+                | Category::Organ
+                | Category::Level
         )
 }

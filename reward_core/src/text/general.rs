@@ -469,7 +469,8 @@ impl Parsed {
         (0..tokens.len()).any(|at| match word(at) {
             "tends" | "tend" | "prone" => word(at + 1) == "to",
             "likely" => is_compared(word(at.wrapping_sub(1))) && word(at + 1) == "to",
-            "cases" | "patients" | "people" | "individuals" | "persons" | "adults" => {
+            "cases" | "patients" | "people" | "individuals" | "persons" | "adults" | "children"
+            | "infants" | "women" | "men" | "males" | "females" => {
                 word(at.wrapping_sub(1)) == "most" || word(at.wrapping_sub(1)) == "many"
             }
             "in general" | "as a rule" | "by and large" | "predilection" | "多数" | "大多数"

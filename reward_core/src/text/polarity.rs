@@ -304,6 +304,9 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
         }
         if of_sentence == Stated::Nothing && found.stated == Stated::Nothing {
             of_sentence = bare_statement(answer, &whole, question);
+            if of_sentence == Stated::Nothing {
+                of_sentence = leading_yes(answer, sentence, question);
+            }
         }
         if found.stated == Stated::Nothing {
             found.stated = of_sentence;
@@ -378,8 +381,12 @@ fn takes_up_and_denies(answer: &Parsed, tokens: &[Token], clause: &Clause<'_>) -
     let opens = tokens
         .first()
         .is_some_and(|t| answer.segments[t.segment as usize].opener == Opener::And);
-    opens
-        && !tokens.iter().any(|t| t.role == Role::Determiner)
+    // "A pneumothorax was seen yesterday. It has resolved."
+    let is_gone = tokens
+        .first()
+        .is_some_and(|t| matches!(answer.word(t), "it" | "they" | "this" | "that"))
+        && tokens.iter().any(|t| t.role == Role::NegationBack);
+    (is_gone || opens && !tokens.iter().any(|t| t.role == Role::Determiner))
         && bare_says(&clause.tokens) == Some(false)
 }
 
@@ -486,6 +493,46 @@ fn bare_statement(answer: &Parsed, sentence: &Clause<'_>, question: Option<&Ques
         return Stated::Firm(false);
     }
     Stated::Nothing
+}
+
+/// "有，位于右肺上叶", "There is, in the upper lobe": a yes of its own, and where.
+fn leading_yes(answer: &Parsed, sentence: &[Token], question: Option<&Question>) -> Stated {
+    let Some(first) = sentence.first() else {
+        return Stated::Nothing;
+    };
+    let length = sentence
+        .iter()
+        .take_while(|t| t.segment == first.segment)
+        .count();
+    let (lead, rest) = sentence.split_at(length);
+    let says_where = |t: &Token| {
+        !t.is_content()
+            || t.is_stated()
+                && matches!(
+                    t.category,
+                    Category::Organ | Category::Side | Category::Direction | Category::Level
+                )
+    };
+    let denies = |t: &Token| {
+        matches!(
+            t.role,
+            Role::Negation | Role::NegationBack | Role::No | Role::Hedge | Role::Contrast
+        )
+    };
+    let side = |tokens: &[Token]| tokens.iter().fold(0, |bits, t| bits | side_bits(t));
+    let asked = question.map_or(0, |q| {
+        let core = q.proposition.core.iter().chain(&q.proposition.place);
+        core.fold(0, |bits, t| bits | side_bits(t))
+    });
+    let is_elsewhere = asked != 0 && side(rest) != 0 && asked & side(rest) == 0;
+    let is_told = rest.iter().any(Token::is_content)
+        && rest.iter().all(says_where)
+        && !sentence.iter().any(denies)
+        && !lead.iter().any(Token::is_content);
+    if !is_told || is_elsewhere {
+        return Stated::Nothing;
+    }
+    bare_statement(answer, &Clause::new(answer, lead, question), question)
 }
 
 /// "One should look for it": anyone, and nothing that was found.
@@ -1511,6 +1558,26 @@ fn is_definition(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
 }
 
 /// "An effusion is a common finding", "effusions often accompany heart failure": tells what is so in general.
+/// "Malignant lesions have irregular borders": a plural without an article, and what such things have.
+fn is_of_a_sort(answer: &Parsed, clause: &Clause<'_>) -> bool {
+    let Some(verb) = clause.tokens.iter().position(|t| answer.word(t) == "have") else {
+        return false;
+    };
+    let (lead, rest) = clause.tokens.split_at(verb);
+    let is_plural = lead
+        .last()
+        .is_some_and(|t| t.is_content() && answer.word(t).ends_with('s'));
+    let is_perfect = rest.get(1).is_some_and(|t| {
+        let word = answer.word(t);
+        word.ends_with("ed") || matches!(word, "been" | "spread" | "grown" | "become")
+    });
+    is_plural
+        && lead
+            .iter()
+            .all(|t| t.is_content() && t.role != Role::Number)
+        && !is_perfect
+}
+
 fn is_generic(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
     let words = || clause.tokens.iter().map(|t| answer.word(t));
     let is_sort = |w: &str| {
@@ -1532,7 +1599,9 @@ fn is_generic(answer: &Parsed, clause: &Clause<'_>, core: &[Token]) -> bool {
         .find(|t| t.is_content())
         .is_some_and(|t| core.iter().any(|a| a.key == t.key) || t.category == Category::Organ);
     let is_of_case = words().any(|w| matches!(w, "this" | "there" | "here" | "these" | "it"));
-    says_usual && !is_of_case || is_often && !is_definite && opens
+    says_usual && !is_of_case
+        || is_often && !is_definite && opens
+        || opens && is_of_a_sort(answer, clause)
 }
 
 /// The clause says "normal" of what the question is about, or of everything.

@@ -29,8 +29,13 @@ const FIRST: [&str; 17] = [
 ];
 
 /// What is called another than the first.
-const OTHER: [&str; 21] = [
+const OTHER: [&str; 26] = [
     "second-line",
+    "used to be",
+    "formerly",
+    "was once",
+    "no longer",
+    "曾是",
     "second line",
     "second choice",
     "third-line",
@@ -56,9 +61,23 @@ const OTHER: [&str; 21] = [
 /// Whether the question asks for the first of several.
 #[must_use]
 pub fn asks_first(question: &Question) -> bool {
+    let text = &question.parsed.text;
+    let may_ask = [
+        "first",
+        "choice",
+        "preferred",
+        "gold",
+        "standard of",
+        "mainstay",
+        "best ",
+    ]
+    .iter()
+    .any(|w| text.contains(w))
+        || !text.is_ascii();
     !question.is_polar
-        && !question.has(&OTHER)
+        && may_ask
         && (question.has(&FIRST) || question.has(&["best "]))
+        && !question.has(&OTHER)
 }
 
 impl Parsed {
@@ -98,6 +117,37 @@ impl Parsed {
             .collect();
         for range in aside {
             self.set_aside(range, Standing::Contrast);
+        }
+        if !self.text.is_ascii() {
+            self.set_aside_before_first();
+        }
+    }
+
+    /// "青霉素过敏者首选红霉素": what stands before is the case, what follows the choice.
+    fn set_aside_before_first(&mut self) {
+        for index in 0..self.segments.len() {
+            let segment = self.segments[index];
+            let (first, end) = (segment.first as usize, segment.end as usize);
+            let text = self.between(
+                self.tokens[first].start as usize,
+                self.tokens[end - 1].end as usize,
+            );
+            let Some(place) = text.find("首选") else {
+                continue;
+            };
+            let place = self.tokens[first].start as usize + place;
+            let at =
+                first + self.tokens[first..end].partition_point(|t| (t.start as usize) < place);
+            let names = |t: &Token| {
+                t.is_stated()
+                    && t.start as usize >= place + "首选".len()
+                    && t.category != Category::Attribute
+            };
+            if self.tokens[at..end].iter().any(names) && at > first {
+                for token in &mut self.tokens[first..at] {
+                    token.is_aside = true;
+                }
+            }
         }
     }
 

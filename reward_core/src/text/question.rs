@@ -158,6 +158,12 @@ impl Question {
                     "which artery",
                     "which vein",
                     "which gland",
+                    "which tissue",
+                    "what tissue",
+                    "part of the body is affected",
+                    "part of the body is involved",
+                    "哪个组织",
+                    "什么组织",
                     "什么结构",
                     "哪个结构",
                     "哪根血管",
@@ -595,6 +601,16 @@ fn unit_asked(text: &str, has: impl Fn(&[&str]) -> bool) -> Option<(Dimension, f
     }
     if has(&["percentage", "percent", "百分比", "百分之几", "百分率"]) {
         return unit_named("%");
+    }
+    if has(&[
+        "heart rate",
+        "pulse rate",
+        "respiratory rate",
+        "心率",
+        "脉率",
+        "呼吸频率",
+    ]) {
+        return unit_named("per minute");
     }
     let named = [" in ", "how many ", "多少", "几"].iter().find_map(|lead| {
         let at = text.find(lead)? + lead.len();

@@ -118,6 +118,45 @@ impl Parsed {
         }
     }
 
+    /// "TSH is normal, cortisol is high" where it is asked which hormone is elevated: the clause names no answer.
+    pub(super) fn settle_called_normal(&mut self, question: &Question) {
+        for index in 0..self.segments.len() {
+            let segment = self.segments[index];
+            let tokens = self.of(&segment);
+            let Some(last) = tokens.iter().rposition(Token::is_content) else {
+                continue;
+            };
+            let is_normal = tokens[last].category == Category::Normality
+                && is_normal(&tokens[last])
+                && tokens[last].is_stated();
+            let names = |t: &Token| t.is_stated() && !question.names(t);
+            let is_told = segment.standing == Standing::Stands
+                && !segment.is_side_remark
+                && segment.has_verb
+                && tokens[..last].iter().any(names);
+            if is_normal && is_told && !question.names(&tokens[last]) {
+                let first = self.list_before(index);
+                self.set_aside(first..segment.end as usize, Standing::Contrast);
+            }
+        }
+    }
+
+    /// First token of the list whose last item the segment is: "TSH and free T4 are normal".
+    fn list_before(&self, index: usize) -> usize {
+        let mut first = index;
+        while first > 0 && matches!(self.segments[first].opener, Opener::And | Opener::List) {
+            let before = &self.segments[first - 1];
+            if before.has_verb
+                || before.sentence != self.segments[index].sentence
+                || before.standing != Standing::Stands
+            {
+                break;
+            }
+            first -= 1;
+        }
+        self.segments[first].first as usize
+    }
+
     /// Sets aside what is said to be normal where a finding is asked for, and what is rare where the commonest is.
     pub(super) fn settle_spared(&mut self, question: &Question) {
         let (asks_defect, asks_most) = (question.asks_defect, question.asks_most);
@@ -643,6 +682,18 @@ impl Parsed {
             segment.opener,
             Opener::And | Opener::Or | Opener::List | Opener::Examples
         );
+        // "脾脏、肝脏未见异常"
+        let is_enumerated = segment.opener == Opener::List
+            && segment.first > 0
+            && self
+                .between(
+                    self.tokens[segment.first as usize - 1].end as usize,
+                    self.tokens[segment.first as usize].start as usize,
+                )
+                .contains('、');
+        if is_enumerated && open.says == Says::Nothing && !open.has_verb {
+            return true;
+        }
         if self.says_of_other_side(open, segment) {
             return false; // "左颈动脉通畅，右侧未见血流"
         }
@@ -760,6 +811,9 @@ impl Parsed {
             } else {
                 Says::Other
             };
+        }
+        if asks_finding && matches!(self.word(token), "empty" | "空虚" | "排空") {
+            return of(token.is_negated); // "the esophagus is empty" where a foreign body is asked
         }
         for asked in property {
             let is_it = token.key == asked.key

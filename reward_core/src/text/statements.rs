@@ -402,11 +402,14 @@ impl<'a> Scope<'a> {
     /// "Abscess" after "liver": the words name the disease, not the organ.
     fn names_disease(&self, token: &Token) -> bool {
         let at = self.answer.tokens.partition_point(|t| t.start < token.end);
-        let next = self
-            .answer
-            .tokens
-            .get(at)
-            .filter(|n| n.before <= Break::Hyphen && n.segment == token.segment);
+        let follows = |n: &&Token| n.before <= Break::Hyphen && n.segment == token.segment;
+        let mut next = self.answer.tokens.get(at).filter(follows);
+        // "bone marrow edema"
+        if next.is_some_and(|n| {
+            n.is_content() && matches!(n.category, Category::Unknown | Category::Organ)
+        }) {
+            next = self.answer.tokens.get(at + 1).filter(follows);
+        }
         // "hepatomegaly" where the enlarged organ is asked for
         let names_what_is_asked = |t: &Token| {
             let lexicon = Lexicon::get();
@@ -648,6 +651,16 @@ impl<'a> Scope<'a> {
             return false;
         }
         let said = self.answer.word(token);
+        // "the sixth cervical nerve" is not the sixth nerve
+        let is_of_another = || {
+            let at = self.answer.tokens.partition_point(|t| t.start < token.end);
+            self.answer.tokens.get(at).is_some_and(|next| {
+                next.is_content()
+                    && next.before <= Break::Hyphen
+                    && !self.question.is_some_and(|q| q.names(next))
+                    && !self.is_wanted(next)
+            })
+        };
         said.len() >= 5
             && said.is_ascii()
             && self.question.is_some_and(|q| {
@@ -660,6 +673,7 @@ impl<'a> Scope<'a> {
                             .is_some_and(|head| q.parsed.text.contains(head))
                     })
             })
+            && !is_of_another()
     }
 
     /// "Subdural" is named by "subdural hematoma", and by "SDH".

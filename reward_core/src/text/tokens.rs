@@ -293,12 +293,28 @@ impl Parsed {
         self.read_involved();
         self.read_preferred();
         self.read_called_wrong();
+        self.read_emphasis();
         self.split_segments();
         self.mark_negation();
         self.turn_denied_normality();
         self.mark_refusals();
         self.set_aside_questions();
         self.settle_discourse();
+    }
+
+    /// "It is definitely an abscess": the adverb is no yes of its own.
+    fn read_emphasis(&mut self) {
+        for at in 1..self.tokens.len().saturating_sub(1) {
+            let (before, token) = (&self.tokens[at - 1], &self.tokens[at]);
+            let is_emphasis = token.role == Role::Yes
+                && matches!(self.word(token), "definitely" | "absolutely" | "indeed")
+                && matches!(self.word(before), "is" | "are" | "was" | "were")
+                && token.before < Break::Comma
+                && self.tokens[at + 1].before < Break::Comma;
+            if is_emphasis {
+                self.tokens[at].role = Role::Filler;
+            }
+        }
     }
 
     /// The text between two bytes; empty where one word reaches into the next.
@@ -1127,6 +1143,25 @@ const HINT_WORDS: [(Hints, &[&str]); 16] = [
             "outside",
             "mistaken",
             "misdiagnosed",
+            "father",
+            "mother",
+            "brother",
+            "sister",
+            "son",
+            "wife",
+            "husband",
+            "relatives",
+            "relative",
+            "family",
+            "家",
+            "父",
+            "母",
+            "considered",
+            "suggested",
+            "discussed",
+            "proposed",
+            "recommended",
+            "术",
             "去",
             "上",
             "昨",
