@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeGuard
 
 Bounds = tuple[float, float]
 """The least and the largest value that one row can have; an end may be infinite."""
@@ -18,7 +19,7 @@ COUNT: Bounds = (0.0, math.inf)
 MORE, LESS, NEITHER = 1, -1, 0
 
 
-def is_finite_number(value: object) -> bool:
+def is_finite_number(value: object) -> TypeGuard[int | float]:
     """Whether a value that was read (JSON, TOML) is a number that a float holds; True and False are none.
 
     An integer of JSON may have thousands of digits, which `math.isfinite` refuses with OverflowError.
@@ -29,6 +30,30 @@ def is_finite_number(value: object) -> bool:
         return math.isfinite(value)
     except OverflowError:
         return False
+
+
+def json_integer(digits: str) -> int | float:
+    """A whole number of JSON (`parse_int`); infinite where no float holds it, as JSON's `1e400` is.
+
+    So what reads numbers of others meets NaN and infinity only, never an integer that no float holds.
+    """
+    return int(digits) if len(digits) < 300 else float(digits)
+
+
+def as_float(value: object) -> float:
+    """The number in a value, a text too; NaN where it is none that a float holds, True and False among them."""
+    if isinstance(value, bool):
+        return math.nan
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return found if math.isfinite(found) else math.nan
+
+
+def written_number(value: float) -> str:
+    """A finite number as one writes it: 5.0 as "5", and every digit that it has."""
+    return str(int(value)) if abs(value) < 1e15 and value == int(value) else str(value)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.figures import json_integer
 from medgrpo.masking import masked
 from medgrpo.places import without_places, written_places
 
@@ -169,7 +170,8 @@ def write_json(
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a file of ours; empty where there is none, or no whole one."""
     try:
-        document = json.loads(path.read_text("utf-8") if kind_of(path) is None else "{}")
+        text = path.read_text("utf-8") if kind_of(path) is None else "{}"
+        document = json.loads(text, parse_int=json_integer)
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

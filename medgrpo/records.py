@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.figures import json_integer
 from medgrpo.files import check_regular
 
 ROW_LISTS = (
@@ -206,7 +207,7 @@ def json_objects(file: Path) -> list[dict[str, Any]]:
     found = []
     for line in lines(file.read_text("utf-8", errors="replace")):
         with suppress(ValueError, RecursionError):
-            value = json.loads(line)
+            value = json.loads(line, parse_int=json_integer)
             if isinstance(value, dict):
                 found.append(value)
     return found
@@ -220,7 +221,7 @@ def json_value(text: str) -> Any:
             be lost).
     """
     try:
-        value = json.loads(text, object_pairs_hook=_without_repeats)
+        value = json.loads(text, object_pairs_hook=_without_repeats, parse_int=json_integer)
         return _whole(value) if "\\ud" in text or "\\uD" in text else value
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error

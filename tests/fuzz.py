@@ -156,7 +156,7 @@ def _artefacts(place: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], ob
     """Parsers of what models, runs and servers are made of."""
     from medgrpo.data.chat import ModelText
     from medgrpo.data.demo import DemoSize, demo_texts, write_demo_dataset
-    from medgrpo.data.prepared import PreparedDataset
+    from medgrpo.data.prepared import PreparedDataset, files_of
     from medgrpo.data.prompts import load_template
     from medgrpo.evaluation.mask_files import read_mask
     from medgrpo.evaluation.targets import load_targets
@@ -164,8 +164,11 @@ def _artefacts(place: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], ob
     from medgrpo.models.demo import build_demo_model
     from medgrpo.models.tensor_files import weight_files
     from medgrpo.models.weights import find_weights
+    from medgrpo.pictures import stored_file
+    from medgrpo.preference.rollouts import read_rollouts
     from medgrpo.rewards.boxes import parse_boxes
     from medgrpo.rewards.mask_text import mask_from_text
+    from medgrpo.rewards.text import explain
     from medgrpo.runs.record import read_run
     from medgrpo.runs.store import read_rows
     from medgrpo.sharing import identifying
@@ -277,7 +280,32 @@ def _artefacts(place: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], ob
             "usage": {"total_tokens": 3},
         }
     ).encode()
+    rolled = [
+        json.dumps({"prompt": "q", "completion": "a", "step": 1, "accuracy": 0.5, "answer": 3.0}).encode(),
+        json.dumps({"prompt": ["q", "r"], "completion": ["a", "b"], "step": 2, "reward": [1, 0]}).encode(),
+        json.dumps({"input": "q", "output": "a", "score": 1.0, "gts": {"ground_truth": "a"}}).encode(),
+    ]
+    asked = [
+        b"Is there a mass in the left lung?\nyes, of 3.5 cm\nThere is a mass; no effusion.",
+        b"Which is it? A) CT B) MRI\nB\n<think>no</think><answer>(B) MRI, not CT</answer>",
+        "左肺是否有肿块?\n没有\n左肺未见明显肿块,右肺 1.2 cm 结节".encode(),
+    ]
+    rows = (data / "train.parquet").read_bytes()
+
+    def scored(content: bytes) -> None:
+        question, _, rest = content.decode("utf-8", "replace").partition("\n")
+        answer, _, completion = rest.partition("\n")
+        explain([completion], question=[question], answer=[answer], plain=len(content) % 2 == 0)
+
+    def named(content: bytes) -> None:
+        put(data / "train.parquet", content)
+        for row in PreparedDataset.open(data).rows("train"):
+            for name in files_of(row):
+                if name:
+                    stored_file(data, name)
+
     return {
+        "rollouts": (rolled, lambda content: read_rollouts(put(place / "rolled" / "completions.jsonl", content))), "questions and answers": (asked, scored), "rows of a dataset": ([rows], named),
         "event files": ([event_file(kind) for kind in EVENTS[2:4]], lambda content: read_run(put(place / "tb" / "events.out.tfevents.1.x", content))),
         "masks": (_arrays(), lambda content: _unless_value(read_mask, put(place / f"mask{('.npy', '.npz', '.png')[len(content) % 3]}", content))),
         "datasets": ([about], dataset), "weights": ([adapter, recorded], weights), "indexes": ([index], lambda content: weight_files(put(place / "indexed" / "model.safetensors.index.json", content).parent)),

@@ -20,6 +20,7 @@ from medgrpo.data.schema import FILE_COLUMNS, ROW_SCHEMA, SPLITS, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, choice_error, typed_path
 from medgrpo.files import check_regular, toml_values
 from medgrpo.foreign import reads
+from medgrpo.pictures import stored_file
 from medgrpo.rows import Row, columns
 
 if TYPE_CHECKING:
@@ -461,10 +462,10 @@ class MixedView(Sequence[Row]):
 def _placed(row: Row, name: str, folder: Path) -> Row:
     """The row of a part as the mixture gives it: ids start with the part's name, paths are absolute."""
     row["id"] = f"{name}/{row['id']}"
-    row["images"] = [str(folder / path) for path in row["images"]]
+    row["images"] = [str(stored_file(folder, path)) for path in row["images"]]
     for column in FILE_COLUMNS:
         if columns(row)[column]:
-            columns(row)[column] = str(folder / columns(row)[column])
+            columns(row)[column] = str(stored_file(folder, columns(row)[column]))
     for column in ("image_id", "patient_id"):
         if columns(row)[column]:
             columns(row)[column] = f"{name}/{columns(row)[column]}"

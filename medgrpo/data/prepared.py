@@ -9,15 +9,23 @@ from __future__ import annotations
 import json
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, overload
 
-from medgrpo.data.schema import REQUIRED, SCHEMA_VERSION, SPLITS, arrow_schema, refuse_other_columns
+from medgrpo.data.schema import (
+    FILE_COLUMNS,
+    REQUIRED,
+    SCHEMA_VERSION,
+    SPLITS,
+    arrow_schema,
+    refuse_other_columns,
+)
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra, typed_path
 from medgrpo.files import PARTIAL, rename_folder, storable, sync, write_json
 from medgrpo.foreign import reading
+from medgrpo.pictures import check_names, stored_file
 from medgrpo.rows import Row
 
 try:
@@ -149,6 +157,7 @@ class PreparedDataset:
                     if remaining <= 0:
                         return
                     remaining -= 1
+                    check_names(self.path, files_of(row))
                     yield row
 
     def view(self, split: str) -> Sequence[Row]:
@@ -190,19 +199,15 @@ class PreparedDataset:
         Raises:
             MedgrpoError: the path leads out of the dataset's folder, or names no file at all.
         """
-        try:
-            path = (self.path / relative).resolve()
-        except (ValueError, OSError, RuntimeError) as error:  # a zero in it, a link to itself
-            raise MedgrpoError(
-                f"{relative!r:.120}, which a row of {self.path} names, is no path: {error}",
-                hint="the dataset was changed after it was prepared: prepare it again",
-            ) from error
-        if not path.is_relative_to(self.path):
-            raise MedgrpoError(
-                f"{relative!r} leads out of the dataset {self.path}",
-                hint="the dataset was changed after it was prepared: prepare it again",
-            )
-        return path
+        check_names(self.path, [relative])
+        return stored_file(self.path, relative)
+
+
+def files_of(row: Mapping[str, Any]) -> Iterator[Any]:
+    """Names of the files of a row: its pictures, its masks."""
+    yield from row.get("images") or ()
+    for column in FILE_COLUMNS:
+        yield row.get(column)
 
 
 class RowView(Sequence[Row]):
@@ -254,6 +259,8 @@ class RowView(Sequence[Row]):
         rows = self._cache.get(group)
         if rows is None:
             rows = self._reader.read_row_group(group).to_pylist()
+            for row in rows:
+                check_names(self.file.parent, files_of(row))
             self._cache[group] = rows
             if len(self._cache) > self.cached_groups:
                 self._cache.popitem(last=False)

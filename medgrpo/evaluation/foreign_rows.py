@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from medgrpo.errors import UsageError
+from medgrpo.figures import is_finite_number, json_integer
 
 TEXTS = (
     *("question", "language", "answer_type", "question_type", "organ", "plane", "modality", "caption"),
@@ -65,14 +66,14 @@ def _is_boxes(value: Any) -> bool:
 
 
 def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(isinstance(one, int | float) for one in value)
+    return isinstance(value, list) and len(value) == 4 and all(map(is_finite_number, value))
 
 
 def _parsed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return json.loads(value, parse_int=json_integer)
     except (ValueError, RecursionError):
         return None
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from medgrpo.errors import UsageError
 from medgrpo.figures import LESS, direction
+from medgrpo.files import check_regular
 from medgrpo.pictures import image_of
 from medgrpo.rewards.mask_prompts import Prompted, prompted_mask
 from medgrpo.rewards.mask_text import asks_by_points, mask_from_text
@@ -185,6 +186,7 @@ def read_mask(path: Path, shape: tuple[int, int] | None = None) -> Mask:
         OSError, ValueError: the file cannot be read, or is no mask.
     """
     try:
+        check_regular(path)
         return _read_mask(path, shape)
     except (OSError, ValueError, MemoryError):
         raise

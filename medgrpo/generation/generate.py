@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prompts import PromptTemplate, build_messages
-from medgrpo.models.context import context_of
+from medgrpo.models.context import UNSTATED, context_of
 from medgrpo.models.overflow import LogitsWatch, no_finite_logits
 from medgrpo.pictures import opened_picture
 from medgrpo.rows import Row
@@ -90,17 +90,18 @@ def generate(
     copies = sampling.num_generations if sampling.temperature > 0 else 1
     order = sorted(range(len(rows)), key=lambda index: -_size(rows[index]))
     step = max(1, batch_size // copies)
+    context = context_of(model, getattr(processor, "tokenizer", processor))
     was_training = model.training
     model.eval()
     try:
         for start in range(0, len(order), step):
             all_chosen = order[start : start + step]
             inputs = encode_prompts([rows[i] for i in all_chosen], template, processor, image_path)
-            room = _room(model, inputs, sampling)
+            room = _room(context, inputs, sampling)
             chosen = [index for index, left in zip(all_chosen, room, strict=True) if left > 0]
             for index, left in zip(all_chosen, room, strict=True):
                 if left <= 0:
-                    yield _no_room(index, rows[index], copies, left, model)
+                    yield _no_room(index, rows[index], copies, left, context)
             if not chosen:
                 if on_batch is not None:
                     on_batch(len(all_chosen))
@@ -121,20 +122,18 @@ def generate(
         model.train(was_training)
 
 
-def _room(model: Any, inputs: Any, sampling: Sampling) -> list[int]:
+def _room(context: int | None, inputs: Any, sampling: Sampling) -> list[int]:
     """Tokens that each prompt of a batch leaves for its completion, at most what is asked for; 0 or less: none."""
-    context = context_of(model)
+    most = context or UNSTATED
     mask = inputs["attention_mask"] if "attention_mask" in inputs else inputs["input_ids"] >= 0
     lengths = mask.sum(dim=1).tolist()
-    return [
-        sampling.max_new_tokens if context is None else min(sampling.max_new_tokens, context - n)
-        for n in lengths
-    ]
+    return [min(sampling.max_new_tokens, most - length) for length in lengths]
 
 
-def _no_room(index: int, row: Row, copies: int, left: int, model: Any) -> Generated:
-    context = context_of(model) or 0
-    why = f"the prompt has {context - left:,} tokens, and the model was made for {context:,}"
+def _no_room(index: int, row: Row, copies: int, left: int, context: int | None) -> Generated:
+    most = context or UNSTATED
+    made_for = "the model was made for" if context else "as nothing says what the model was made for, at most"
+    why = f"the prompt has {most - left:,} tokens, and {made_for} {most:,}"
     return Generated(index, row, [""] * copies, [False] * copies, [0] * copies, failed=why)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from medgrpo.figures import json_integer
 from medgrpo.files import append_lines, finite, write_lines
 from medgrpo.places import written_places
 from medgrpo.rows import Row
@@ -110,12 +111,12 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, Completed]]:
     lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines[:-1]):  # what has no newline was cut off
         try:
-            entry = json.loads(line)
-        except ValueError:
+            entry = json.loads(line, parse_int=json_integer)
+        except (ValueError, RecursionError):
             continue
         if number == 0:
             head = entry if isinstance(entry, dict) else {}
-        elif "key" in entry:
+        elif isinstance(entry, dict) and isinstance(entry.get("key"), str):
             found[entry["key"]] = entry
     return head, found
 

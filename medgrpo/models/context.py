@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
+from medgrpo.figures import is_finite_number
 
-def context_of(model: Any) -> int | None:
-    """Tokens of prompt and completion together that the model's configuration speaks of; None where it does not.
+UNSTATED = 2**17
+"""Tokens that are tried where neither model nor tokenizer says how many are read: attention takes time and, with padding, memory
+by their square."""
+SANE = 10**9
+"""A tokenizer that says more (1e30) says that it does not know."""
 
-    With YaRN and its like, those that its positions are stretched to.
+
+def context_of(model: Any, tokenizer: Any = None) -> int | None:
+    """Tokens of prompt and completion together that the model's configuration speaks of; None where nothing does.
+
+    With YaRN and its like, those that its positions are stretched to. Where the configuration says nothing, those of the
+    tokenizer: only then, as many a tokenizer states the length of the last training's texts, without the pictures.
     """
-    config = getattr(model, "config", None)
-    if config is None:
-        return None
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    stated = [_whole(getattr(text, "max_position_embeddings", None))]
+    config: Any = getattr(model, "config", None)
+    text: Any = config.get_text_config() if hasattr(config, "get_text_config") else config
+    positions = _whole(getattr(text, "max_position_embeddings", None))
+    stated = [positions]
     for name in ("rope_parameters", "rope_scaling"):
         rope = getattr(text, name, None)
-        if isinstance(rope, dict) and isinstance(rope.get("factor"), int | float):
-            before = _whole(rope.get("original_max_position_embeddings"))
-            stated.append(int(before * rope["factor"]) if before and rope["factor"] > 1 else None)
-    return max((one for one in stated if one), default=None)
+        if isinstance(rope, dict) and is_finite_number(rope.get("factor")) and rope["factor"] > 1:
+            is_simple = rope.get("rope_type", rope.get("type")) in ("linear", "dynamic")
+            before = _whole(rope.get("original_max_position_embeddings")) or (
+                positions if is_simple else None
+            )
+            stated.append(int(before * rope["factor"]) if before else None)
+    most = max((one for one in stated if one), default=None)
+    return most or _whole(getattr(tokenizer, "model_max_length", None))
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    """A number of tokens that may be meant: transformers writes 1e30 as a whole number for "not known"."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and 0 < value < SANE else None  # type: ignore[operator,return-value]

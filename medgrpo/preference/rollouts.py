@@ -18,6 +18,7 @@ from typing import Any
 
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.errors import UsageError
+from medgrpo.figures import as_float, is_finite_number, written_number
 from medgrpo.foreign import reads
 from medgrpo.preference.pairs import Candidate
 from medgrpo.records import BadRow, json_lines, read_text
@@ -123,7 +124,7 @@ def _rollout(row: Mapping[str, Any], where: str) -> Rollout:
             expected="prompt and completion (TRL, ms-swift) or input and output (verl)",
         )
     components = {
-        str(name): None if value is None else float(value)
+        str(name): None if value is None else as_float(value)
         for name, value in row.items()
         if name not in _NOT_REWARDS
         and (value is None or (isinstance(value, int | float) and not isinstance(value, bool)))
@@ -144,10 +145,8 @@ def _rollout(row: Mapping[str, Any], where: str) -> Rollout:
 def _reward(row: Mapping[str, Any], components: Mapping[str, float | None]) -> float:
     """The row's own score where there is such a column, else the sum of its rewards; NaN: none."""
     if "score" in row:
-        try:
-            return float(row["score"])
-        except (TypeError, ValueError):
-            return math.nan
+        score = row["score"]
+        return float(score) if isinstance(score, bool) else as_float(score)
     known = [value for value in components.values() if value is not None]
     return sum(known) if known else math.nan
 
@@ -182,8 +181,8 @@ def _reference(row: Mapping[str, Any]) -> str | None:
             value = value.get("ground_truth", value.get("answer"))
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            value = f"{value:g}"
+        if is_finite_number(value):
+            value = written_number(value)
         if isinstance(value, str) and value.strip():
             return value
     return None

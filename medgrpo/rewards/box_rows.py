@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.errors import choice_error
+from medgrpo.figures import as_float, json_integer
 from medgrpo.rewards.plain_arrays import plain_numbers
 from medgrpo.rewards.text import Completion, completion_text, parse_tags
 
@@ -146,7 +147,7 @@ def _references(value: Any, row: int) -> list[ReferenceBox] | None:
         if not value.strip():
             return None
         try:
-            value = json.loads(value)
+            value = json.loads(value, parse_int=json_integer)
         except json.JSONDecodeError as error:
             raise ValueError(f"row {row}: boxes is no JSON: {error}") from error
     return [_reference(item, row) for item in value]
@@ -158,15 +159,15 @@ def _reference(item: Any, row: int) -> ReferenceBox:
     if corners is None or len(corners) != 4:
         raise ValueError(f"row {row}: {item!r} is no box; expected {{'box': [x1, y1, x2, y2], 'label': …}}")
     label, area = fields.get("label"), fields.get("area")
-    sides = [float(corner) for corner in corners]
-    if not all(math.isfinite(side) for side in sides):
-        raise ValueError(f"row {row}: {item!r} is no box: its corners are not finite")
+    sides = [as_float(corner) for corner in corners]
+    if any(math.isnan(side) for side in sides):
+        raise ValueError(f"row {row}: {item!r} is no box: its corners are not finite numbers")
     return ReferenceBox(
         corners=sides,
         label=None if label is None else str(label),
         is_crowd=_flag(fields, "iscrowd", row),
         is_ignored=_flag(fields, "ignore", row) or _flag(fields, "difficult", row),
-        area=math.nan if area is None else float(area),
+        area=as_float(area),
     )
 
 
@@ -191,7 +192,7 @@ def size_of(columns: Mapping[str, Any], row: int, width: str, height: str) -> tu
 
 def sides_of(row: Mapping[str, Any], width: str, height: str) -> tuple[float, float] | None:
     """Width and height of a row; None where either is unknown or not above 0."""
-    across, down = (float(row.get(name) or 0) for name in (width, height))  # files hold them as text, too
+    across, down = (as_float(row.get(name)) for name in (width, height))  # files hold them as text, too
     return (across, down) if across > 0 and down > 0 else None
 
 

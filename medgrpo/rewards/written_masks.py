@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgrpo.pictures import opened_picture
+from medgrpo.pictures import opened_picture, stored_file
 from medgrpo.rewards.mask_prompts import Prompted, prompted_mask
 from medgrpo.rewards.mask_rewards import MaskReward
 from medgrpo.rewards.mask_text import mask_from_text
@@ -71,7 +70,7 @@ class WrittenMasks:
             if self.prompted is None:
                 predicted.append(mask_from_text(text, shape, row))
                 continue
-            picture = str(Path(data_folder or ".") / str(columns["images"][place][0]))
+            picture = _place(data_folder, columns["images"][place][0])
             predicted.append(prompted_mask(text, shape, row, self.prompted, picture))
         if views is not None and any(view is None for view in views):
             everywhere = [np.ones_like(truth) if truth is not None else None for truth in truths]
@@ -89,7 +88,12 @@ def _text(completion: Any) -> str:
 def _read(value: Any, folder: str | None) -> Mask | None:
     if value is None or isinstance(value, np.ndarray):
         return value
-    return _file(str(Path(folder or ".") / str(value)))
+    return _file(_place(folder, value))
+
+
+def _place(folder: str | None, name: Any) -> str:
+    """Of a file of a dataset's row; a caller without a dataset names files of their own."""
+    return str(name) if folder is None else str(stored_file(folder, str(name)))
 
 
 @lru_cache(maxsize=CACHED)

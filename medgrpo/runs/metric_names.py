@@ -204,6 +204,11 @@ def number(value: Any) -> float | int | None:
     return None
 
 
+def counted(digits: str) -> int:
+    """A step, or a number of steps, that a log writes; 0 for one of more digits than any count has."""
+    return int(digits) if len(digits) < 19 else 0
+
+
 def seconds(text: str) -> float | None:
     """Seconds of a written duration: "6:48:06", "1 day, 2:03:04", "49m 19s", "2h 3m"; None if it is none."""
     if match := re.fullmatch(r"(?:(\d+) days?, )?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", text.strip()):

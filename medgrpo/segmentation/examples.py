@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgrpo.pictures import opened_picture
+from medgrpo.pictures import opened_picture, stored_file
 from medgrpo.segmentation.credit import Truth
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ class Examples:
     def whole(self, number: int) -> Example:
         """The example uncut and not varied."""
         row = self.rows[number]
-        names = [str(self.folder / row["images"][0])]
-        names += [str(self.folder / row[key]) if row.get(key) else "" for key in ("mask", "fov")]
+        names = [str(stored_file(self.folder, row["images"][0]))]
+        names += [str(stored_file(self.folder, row[key])) if row.get(key) else "" for key in ("mask", "fov")]
         picture, truth = _read(names[0], names[1], names[2], self.longest)
         return Example(str(row.get("id", number)), picture, truth, row)
 

@@ -215,3 +215,33 @@ def test_the_context_counts_what_positions_are_stretched_to():
     assert context_of(model(max_position_embeddings=0)) is None
     assert context_of(model()) is None
     assert context_of(SimpleNamespace()) is None
+    for factor in (float("inf"), float("nan"), 10**400, True, "4", -2):
+        assert context_of(model(max_position_embeddings=64, rope_scaling={**yarn, "factor": factor})) == 64
+    simple = {"type": "linear", "factor": 2.0}
+    assert context_of(model(max_position_embeddings=4096, rope_scaling=simple)) == 8192
+    assert context_of(model(max_position_embeddings=4096, rope_scaling={**simple, "type": "yarn"})) == 4096
+
+
+def test_a_tokenizer_says_what_the_model_reads_only_where_the_model_does_not():
+    from types import SimpleNamespace
+
+    from medgrpo.models.context import context_of
+
+    def context(stated, length):
+        config = SimpleNamespace(max_position_embeddings=stated)
+        return context_of(SimpleNamespace(config=config), SimpleNamespace(model_max_length=length))
+
+    assert context(None, 2048) == 2048
+    assert context(32768, 2048) == 32768  # the length of a training's texts, without the pictures
+    for length in (int(1e30), 0, -1, None, "2048", True, float("inf")):
+        assert context(None, length) is None
+
+
+def test_a_prompt_without_end_is_refused_where_nothing_states_a_context(loaded, dataset, rows, monkeypatch):
+    monkeypatch.setattr(loaded.model.config.get_text_config(), "max_position_embeddings", 0)
+    monkeypatch.setattr(loaded.tokenizer, "model_max_length", int(1e30))
+    monkeypatch.setattr("medgrpo.generation.generate.UNSTATED", 400)
+    long = {**rows[2], "id": "long", "question": "Is it? " * 300}
+    done = complete(loaded, dataset, [*rows[:2], long])
+    assert "as nothing says what the model was made for, at most 400" in done[2].failed
+    assert not any(one.failed for one in done[:2])

@@ -1,6 +1,7 @@
 """Rows with a picture, with two and with none in one run, down to one batch, on the real trainers."""
 
 import math
+import shutil
 
 import pytest
 
@@ -33,11 +34,12 @@ def mixed(dataset, tmp_path_factory):
         source = PreparedDataset.open(dataset)
         rows = []
         for number, row in enumerate(source.rows("train", 16)):
-            pictures = [str(source.path / name) for name in row["images"]] * PATTERNS[pattern](number)
+            pictures = row["images"] * PATTERNS[pattern](number)
             rows.append(
                 {**row, "images": pictures, "chosen": f"<answer>{row['answer']}</answer>", "rejected": "no"}
             )
         with PreparedWriter(path) as writer:
+            shutil.copytree(source.path / "images", writer.folder / "images", dirs_exist_ok=True)
             writer.write("train", rows)
             writer.finish({"name": pattern, "task": "vqa", "hash": pattern})
         return path

@@ -341,6 +341,10 @@ def _volume(name: str, write: Callable[[Path], object]) -> Make:
     return make
 
 
+NO_NUMBER = "7654321"
+"""Becomes letters in the file: pydicom writes no text where a number belongs."""
+
+
 def _dicom(folder: Path, change: Callable[[Any], object]) -> None:
     import warnings
 
@@ -354,6 +358,7 @@ def _dicom(folder: Path, change: Callable[[Any], object]) -> None:
         warnings.simplefilter("ignore")
         change(one)
         one.save_as(file, enforce_file_format=False)
+    file.write_bytes(file.read_bytes().replace(NO_NUMBER.encode(), b"x" * len(NO_NUMBER)))
 
 
 def _set(**values: object) -> Callable[[Any], object]:
@@ -385,10 +390,10 @@ def _packed(one: Any) -> None:
 
 
 DICOM: dict[str, Callable[[Any], object]] = {
-    "no pixels": lambda one: one.__delattr__("PixelData"), "window 0": _set(WindowCenter=0, WindowWidth=0), "many windows": _set(WindowCenter=[1, 2], WindowWidth=[3]), "slope not a number": _set(RescaleSlope="nan", RescaleIntercept="x"), "slope 0": _set(RescaleSlope="0", RescaleIntercept="0"),
+    "no pixels": lambda one: one.__delattr__("PixelData"), "window 0": _set(WindowCenter=0, WindowWidth=0), "many windows": _set(WindowCenter=[1, 2], WindowWidth=[3]), "slope not a number": _set(RescaleSlope="nan", RescaleIntercept=NO_NUMBER), "slope 0": _set(RescaleSlope="0", RescaleIntercept="0"),
     "slope 1e300": _set(RescaleSlope="1e300", RescaleIntercept="1e300"), "no rows": _set(Rows=0), "bits 1": _set(BitsAllocated=1, BitsStored=1, HighBit=0), "bits 64": _set(BitsAllocated=64, BitsStored=64), "bits that contradict": _set(BitsStored=40, HighBit=3), "palette without colours": _set(PhotometricInterpretation="PALETTE COLOR"),
     "3 samples": _set(SamplesPerPixel=3, PhotometricInterpretation="RGB"), "unknown colours": _set(PhotometricInterpretation="TEA"), "frames below zero": _set(NumberOfFrames="-3"), "frames a text": _set(NumberOfFrames="1"), "letters of nobody": _set(SpecificCharacterSet="TEA", PatientName="\udcff"), "packed garbage": _packed,
-    "modality orders": _set(Modality="\x1b[2J"), "spacing": _set(PixelSpacing=["nan", "x"]), "a syntax of nobody": lambda one: setattr(one.file_meta, "TransferSyntaxUID", "1.2.3.4"), "dates": _set(StudyDate="99999999", PatientAge="-1Y"), "orientation": _set(ImageOrientationPatient=[0, 0, 0, 0, 0, 0], ImagePositionPatient=["nan"] * 3),
+    "modality orders": _set(Modality="\x1b[2J"), "spacing": _set(PixelSpacing=["nan", NO_NUMBER]), "a syntax of nobody": lambda one: setattr(one.file_meta, "TransferSyntaxUID", "1.2.3.4"), "dates": _set(StudyDate="99999999", PatientAge="-1Y"), "orientation": _set(ImageOrientationPatient=[0, 0, 0, 0, 0, 0], ImagePositionPatient=["nan"] * 3),
 }  # fmt: skip
 
 

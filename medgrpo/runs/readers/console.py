@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections import Counter
 from typing import Any
 
-from medgrpo.runs.metric_names import canonical_entry, seconds
+from medgrpo.runs.metric_names import canonical_entry, counted, seconds
 from medgrpo.runs.readers.parsed import Parsed
 from medgrpo.runs.said import say
 
@@ -75,7 +75,7 @@ def _verl_entries(text: str) -> list[dict[str, Any]]:
         parts = (_VERL_VALUE.match(part.strip()) for part in match[2].split(" - "))
         entry = canonical_entry({part[1]: part[2] for part in parts if part})
         if entry:
-            entries.append({**entry, "step": int(match[1])})
+            entries.append({**entry, "step": counted(match[1])})
     return entries
 
 
@@ -92,14 +92,14 @@ def _printed_metrics(text: str) -> dict[str, Any] | None:
 def _total(text: str) -> int | None:
     """Steps of the training bar: of all bars the one that is drawn most often."""
     totals = Counter(match[2] for match in _PROGRESS.finditer(text))
-    return int(totals.most_common(1)[0][0]) if totals else None
+    return counted(totals.most_common(1)[0][0]) if totals else None
 
 
 def _training_bars(text: str) -> list[tuple[int, int, float | None]]:
     """(position in the text, step, seconds since the start) of every state of the training bar."""
     total = _total(text)
     return [
-        (match.start(), int(match[1]), seconds(match[3]))
+        (match.start(), counted(match[1]), seconds(match[3]))
         for match in _PROGRESS.finditer(text)
-        if int(match[2]) == total
+        if counted(match[2]) == total
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from medgrpo.figures import json_integer
+
 try:
     import orjson
 except ImportError:  # without the extra `report`: all is read by json, three times slower
@@ -22,4 +24,4 @@ def decoded(text: str) -> Any:
             return orjson.loads(text)
         except orjson.JSONDecodeError:
             pass  # broken, or what only json reads: NaN, halves of surrogate pairs
-    return json.loads(text)
+    return json.loads(text, parse_int=json_integer)

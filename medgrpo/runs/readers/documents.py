@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from medgrpo.figures import is_finite_number
 from medgrpo.places import found_place
 from medgrpo.runs.metric_names import canonical_entry
 from medgrpo.runs.readers.parsed import Parsed
@@ -69,7 +70,7 @@ def read_trainer_state(document: dict[str, Any], name: str) -> Parsed:
         source_format="TRL/Transformers trainer_state.json",
         entries=entries_of(document.get("log_history")),
         config={key: document[key] for key in STATE_SETTINGS if document.get(key) is not None},
-        total_steps=int(total) if isinstance(total, int | float) and total > 0 else None,
+        total_steps=int(total) if is_finite_number(total) and total > 0 else None,
     )
 
 

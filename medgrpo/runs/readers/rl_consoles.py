@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from medgrpo.records import lines
-from medgrpo.runs.metric_names import canonical_entry
+from medgrpo.runs.metric_names import canonical_entry, counted
 from medgrpo.runs.readers.parsed import Parsed
 
 _OPENRLHF = re.compile(r"Global step (\d+)[^:{\n]*:\s*(\{[^\n]*\})")
@@ -40,7 +40,7 @@ def _openrlhf(text: str) -> tuple[list[dict[str, Any]], int | None]:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
         if isinstance(value, dict):
-            entries.append(canonical_entry({**value, "step": int(match[1])}))
+            entries.append(canonical_entry({**value, "step": counted(match[1])}))
     return entries, None
 
 
@@ -50,7 +50,7 @@ def _nemo(text: str) -> tuple[list[dict[str, Any]], int | None]:
     raw: dict[str, Any] | None = None
     for line in lines(text):
         if begun := _NEMO_STEP.search(line):
-            raw, total = {"step": int(begun[1])}, int(begun[2])
+            raw, total = {"step": counted(begun[1])}, counted(begun[2])
             entries.append(raw)
         elif raw is not None and (value := _NEMO_VALUE.match(line)):
             raw.setdefault(value[1].strip(), value[2].replace(",", ""))
@@ -63,7 +63,7 @@ def _prime(text: str) -> tuple[list[dict[str, Any]], int | None]:
         parts = (_PRIME_VALUE.match(part) for part in match[2].split("|"))
         values = {part[1].strip(): part[2].replace(",", "") for part in parts if part}
         if values:
-            entries.append(canonical_entry({**values, "step": int(match[1])}))
+            entries.append(canonical_entry({**values, "step": counted(match[1])}))
     return entries, None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from medgrpo.figures import is_finite_number
 from medgrpo.files import check_regular, read_toml
 from medgrpo.records import lines
 from medgrpo.run_files import training_info
@@ -46,7 +47,7 @@ def read_run_folder(path: Path) -> Parsed:
         finished=finished if isinstance(finished, bool) else None,
         status=status_of(info, path),
         error=said if isinstance(said := info.get("error"), str) else None,
-        total_steps=int(total) if isinstance(total, int | float) else None,
+        total_steps=int(total) if is_finite_number(total) else None,
         remarks=remarks,
         overlaps=overlaps,
         folder=path,

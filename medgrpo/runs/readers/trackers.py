@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, missing_extra
+from medgrpo.figures import is_finite_number
 from medgrpo.records import lines, read_text
-from medgrpo.runs.metric_names import canonical_entry
+from medgrpo.runs.metric_names import canonical_entry, counted
 from medgrpo.runs.readers.parsed import Parsed
 
 WANDB_KEYS = ("_step", "_runtime", "_timestamp")
@@ -33,7 +34,7 @@ def wandb_entries(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             step = last
         else:
             step = row.get("_step")
-        if step is None or not entry.keys() - {"step"}:
+        if not is_finite_number(step) or not entry.keys() - {"step"}:
             continue
         runtime = row.get("_runtime")
         elapsed = {"elapsed_s": runtime} if isinstance(runtime, int | float) else {}
@@ -51,9 +52,10 @@ def read_mlflow(folder: Path, name: str) -> Parsed | None:
         metric = file.relative_to(metrics).as_posix()
         for line in lines(read_text(file).text):
             parts = line.split()
-            if len(parts) != 3 or not parts[2].lstrip("-").isdigit():
+            if len(parts) != 3 or not parts[2].lstrip("-").isdecimal():
                 return None
-            by_step.setdefault(int(parts[2]), {"step": int(parts[2])})[metric] = parts[1]
+            step = counted(parts[2])
+            by_step.setdefault(step, {"step": step})[metric] = parts[1]
     entries = [canonical_entry(by_step[step]) for step in sorted(by_step)]
     return Parsed(name, "mlflow metrics", entries) if entries else None
 

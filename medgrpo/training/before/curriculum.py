@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.files import written_aside
-from medgrpo.pictures import image_of
+from medgrpo.pictures import opened_picture, stored_file
 from medgrpo.rows import columns
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def thin_shares(rows: Sequence[Row], folder: Path) -> NDArray[np.float64]:
     def of(name: str | None) -> float:
         if not name:
             return math.nan
-        with image_of(folder / name) as opened:
+        with opened_picture(stored_file(folder, name)) as opened:
             return thin_share(np.asarray(opened.convert("L")) > 127)
 
     return np.fromiter((of(row.get("mask")) for row in rows), np.float64, len(rows))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from medgrpo.methods import METHODS
 from medgrpo.models.families import family_of_processor
-from medgrpo.pictures import opened_picture
+from medgrpo.pictures import opened_picture, stored_file
 from medgrpo.rows import columns
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class RowSource:
     def picture_files(self, number: int) -> list[str]:
         """Where a row's pictures lie, as `open_image` takes them; none for a text model."""
         return (
-            [str(self.folder / name) for name in self.rows[number].get("images") or []]
+            [str(stored_file(self.folder, name)) for name in self.rows[number].get("images") or []]
             if self.is_vision
             else []
         )
@@ -143,7 +143,7 @@ def messages_of(row: Row, source: RowSource) -> Messages:
 def images_of(row: Row, source: RowSource) -> list[Image]:
     """The pictures of a row, decoded, RGB."""
     return (
-        [open_image(str(source.folder / name)) for name in row.get("images") or []]
+        [open_image(str(stored_file(source.folder, name))) for name in row.get("images") or []]
         if source.is_vision
         else []
     )
@@ -335,7 +335,7 @@ def picture_sizes(row: Row, source: RowSource) -> list[tuple[int, int]]:
         return [(width, height)]
     sizes = []
     for name in names:
-        with opened_picture(source.folder / name) as image:
+        with opened_picture(stored_file(source.folder, name)) as image:
             sizes.append(image.size)
     return sizes
 

@@ -26,7 +26,7 @@ use super::selection::is_comparative;
 use super::statements;
 use super::targets::{is_same, target_of, Target};
 use super::ticks::ticked;
-use super::tokens::{Asked, Hints, Parsed, Token};
+use super::tokens::{within_reach, Asked, Hints, Parsed, Token};
 use super::verdict::{Rule, Verdict};
 use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 
@@ -186,8 +186,9 @@ impl Prompt {
         if self.references.is_empty() {
             return Verdict::reject(Rule::NoReference);
         }
-        let ticked = ticked(answer);
-        let answer = ticked.as_deref().unwrap_or(answer);
+        let (answer, left_out) = within_reach(answer);
+        let ticked = ticked(&answer);
+        let answer = ticked.as_deref().unwrap_or(&answer);
         scratch.asked.clone_from(&self.asked);
         let spelt = self
             .question
@@ -196,6 +197,7 @@ impl Prompt {
         let scale = self.question.as_deref().and_then(|q| q.scale);
         let said = spelt.as_deref().unwrap_or(answer);
         scratch.read(&on_scale(scale, said, self.adds_up));
+        scratch.left_out = left_out;
         self.settle(scratch);
         let answer_parsed = &*scratch;
         if answer_parsed.tokens.is_empty() {
@@ -311,6 +313,9 @@ impl Prompt {
             return self.judge_choice(raw, answer, wanted, reference);
         }
         let is_text = matches!(reference.target, Target::Text(_));
+        if reference.parsed.left_out != 0 && answer.left_out != reference.parsed.left_out {
+            return Verdict::reject(Rule::Incomplete); // of so long a reference the middle counts word for word
+        }
         if is_text && answer.text.trim() == reference.parsed.text.trim() {
             return Verdict::accept(Rule::Exact);
         }

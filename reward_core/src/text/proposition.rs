@@ -121,17 +121,16 @@ impl Proposition {
             normality,
             ..Self::default()
         };
-        let counted = |i: usize| {
-            proposition
-                .amounts
-                .iter()
-                .any(|q| (q.token..=q.token + q.unit_tokens).contains(&i))
-        };
+        let mut is_counted = vec![false; parsed.tokens.len()];
+        for amount in &proposition.amounts {
+            let last = (amount.token + amount.unit_tokens + 1).min(is_counted.len());
+            is_counted[amount.token.min(last)..last].fill(true);
+        }
         let all: Vec<(usize, Token)> = parsed
             .tokens
             .iter()
             .enumerate()
-            .filter(|(i, t)| t.is_content() && t.category != Category::Normality && !counted(*i))
+            .filter(|(i, t)| t.is_content() && t.category != Category::Normality && !is_counted[*i])
             .map(|(i, t)| (i, *t))
             .collect();
         let is_picture = |t: &Token| {
@@ -240,9 +239,13 @@ impl Proposition {
         };
         proposition.needs_last = (is_compound || !is_be && !is_existence) && normality.is_none();
         proposition.is_of_subject = is_be && !is_existence && !is_pronoun;
+        let mut is_core = vec![false; parsed.tokens.len()];
+        for (i, _) in &core {
+            is_core[*i] = true;
+        }
         proposition.place = all
             .iter()
-            .filter(|(i, _)| !core.iter().any(|(c, _)| c == i))
+            .filter(|(i, _)| !is_core[*i])
             .map(|(_, t)| *t)
             .collect();
         proposition.core = core.into_iter().map(|(_, t)| t).collect();
@@ -319,6 +322,8 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
         matches!(t.role, Role::Affirm | Role::Filler) && EXISTING_CHINESE.contains(&word(parsed, t))
     };
     let first_existential = parsed.tokens.iter().position(existential);
+    let asks_what_is =
+        first_existential.is_some_and(|at| parsed.tokens[at..].iter().any(Token::is_content));
     for (index, token) in parsed.tokens.iter().enumerate() {
         match token.role {
             Role::Preposition | Role::Near
@@ -359,11 +364,8 @@ fn phrases_of_place(parsed: &Parsed, is_be: bool) -> Vec<bool> {
                 | Category::Plane
         );
         // "胃黏膜有无溃疡": what is written together with the organ belongs to the place
-        let goes_on = token.is_joined
-            && token.is_han
-            && phrases.last() == Some(&true)
-            && first_existential
-                .is_some_and(|at| parsed.tokens[at..].iter().any(Token::is_content));
+        let goes_on =
+            token.is_joined && token.is_han && phrases.last() == Some(&true) && asks_what_is;
         let is_before_verb = first_existential.is_some_and(|at| index < at) && (is_site || goes_on);
         phrases.push(inside || is_before_verb);
     }
@@ -407,11 +409,7 @@ fn normality(parsed: &Parsed, phrases: &[bool], is_pronoun: bool) -> Option<bool
 }
 
 fn is_after_preposition(parsed: &Parsed, token: &Token) -> bool {
-    let at = parsed
-        .tokens
-        .iter()
-        .position(|t| t.start == token.start)
-        .unwrap_or(0);
+    let at = parsed.tokens.partition_point(|t| t.start < token.start);
     parsed.tokens[..at]
         .iter()
         .rev()

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use rustc_hash::FxHashMap;
+
 use super::choices::Options;
 use super::claims::{Kinds, Standing};
 use super::clauses::Opener;
@@ -321,7 +323,11 @@ impl Question {
                 && at > 0
                 && self.parsed.tokens[at - 1].category == Category::Organ
         };
-        let is_repeated = |t: &Token| self.parsed.content().filter(|o| o.key == t.key).count() > 1;
+        let mut times: FxHashMap<u64, usize> = FxHashMap::default();
+        for token in self.parsed.content() {
+            *times.entry(token.key).or_default() += 1;
+        }
+        let is_repeated = |t: &Token| times.get(&t.key).is_some_and(|&n| n > 1);
         let all: Vec<Token> = tokens
             .iter()
             .filter(|t| t.is_content())

@@ -1,8 +1,15 @@
 //! Overlap of two answers: exact match, token recall, word F1 and normalised Levenshtein distance; `squad` has token F1.
 
+use std::str::Chars;
+
+use rapidfuzz::distance::levenshtein;
+
 use super::normalise::normalise;
 use super::squad::Tokens;
 use super::words::raw_words;
+
+/// Characters of a text that are held against another's for their Levenshtein distance: a second of work.
+pub const LONGEST_COMPARED: usize = 200_000;
 
 /// An answer as the overlap measures see it.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +75,8 @@ impl Words {
 
     /// 1 − Levenshtein distance / length of the longer text, over characters of the normal form, in [0, 1].
     ///
-    /// 0 where either text is empty: an empty answer earns nothing. Costs answer × reference / 64.
+    /// 0 where either text is empty: an empty answer earns nothing. Costs answer × reference / 64; of a text that goes on
+    /// after [`LONGEST_COMPARED`] characters, the rest counts as different.
     #[must_use]
     pub fn levenshtein(&self, reference: &Self) -> f64 {
         if self.text.is_empty() || reference.text.is_empty() {
@@ -76,7 +84,14 @@ impl Words {
         }
         let (left, right) = (self.text.chars(), reference.text.chars());
         let length = left.clone().count().max(right.clone().count());
-        1.0 - rapidfuzz::distance::levenshtein::distance(left, right) as f64 / length as f64
+        let differing = if length <= LONGEST_COMPARED {
+            levenshtein::distance(left, right)
+        } else {
+            let start = |text: Chars<'_>| text.take(LONGEST_COMPARED).collect::<Vec<_>>();
+            let (left, right) = (start(left), start(right));
+            length - left.len().max(right.len()) + levenshtein::distance(left, right)
+        };
+        1.0 - differing as f64 / length as f64
     }
 }
 

@@ -170,14 +170,15 @@ fn is_label(before: &str) -> bool {
 /// "[x]", "[ ]", "(x)", "( )" at the start of a text: its length, and what it says.
 fn in_brackets(text: &str) -> (usize, Option<Mark>) {
     let (open, close) = if text.starts_with('[') {
-        ('[', ']')
+        ('[', b']')
     } else {
-        ('(', ')')
+        ('(', b')')
     };
-    let inside = text[1..].split_once(close).map(|(inside, _)| inside);
-    let Some(inside) = inside.filter(|i| i.len() <= 6) else {
+    let after = text.as_bytes().iter().skip(1);
+    let Some(length) = after.take(7).position(|&b| b == close) else {
         return (1, None);
     };
+    let inside = &text[1..=length];
     let length = inside.len() + 2;
     let is_link = text[length..].starts_with('(') && open == '[';
     let mark = match inside.trim() {

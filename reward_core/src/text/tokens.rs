@@ -1,5 +1,6 @@
 //! An answer as a row of tokens: concepts, words and numbers, each with its sentence, segment and negation.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::{LazyLock, OnceLock};
 
@@ -10,6 +11,7 @@ use super::clauses::Segment;
 use super::lexicon::{Category, ConceptId, Entry, Lexicon, Role};
 use super::normalise::{is_plain_han, normalise};
 use super::notation;
+use super::similarity::exact_key;
 use super::words::{raw_words, word_key, Break};
 use super::wrappers::{collapse_blanks, drop_lead, unwrapped};
 
@@ -21,6 +23,10 @@ thread_local! {
 /// Texts that each thread keeps, and the bytes that one of them has at most.
 const KEPT: usize = 512;
 const LONGEST_KEPT: usize = 64;
+
+/// Bytes that are read from the start, and from the end, of a text that is longer than both together. Rules hold each word
+/// of an answer against each of a reference: without an end to both, a text of some megabytes would take hours.
+pub const READ_FROM_EACH_END: usize = 16 * 1024;
 
 /// Marks a token whose word is in no group of synonyms.
 pub const NO_CONCEPT: ConceptId = ConceptId::MAX;
@@ -161,7 +167,24 @@ pub struct Parsed {
     pub hints: Hints,
     /// Words of denial that the question asks about, so that they deny nothing here.
     pub asked: Vec<Asked>,
+    /// Tells apart what was left out in the middle of a text that is too long to be read whole; 0: nothing was.
+    pub left_out: u64,
     words: Vec<(u64, u32, u32, Break)>,
+}
+
+/// As much of a text as is read, and what tells apart the middle that is not; 0 where it is read whole.
+#[must_use]
+pub fn within_reach(text: &str) -> (Cow<'_, str>, u64) {
+    if text.len() <= 2 * READ_FROM_EACH_END {
+        return (Cow::Borrowed(text), 0);
+    }
+    let is_boundary = |at: &usize| text.is_char_boundary(*at);
+    let head = (0..=READ_FROM_EACH_END).rfind(is_boundary).unwrap_or(0);
+    let tail = (text.len() - READ_FROM_EACH_END..=text.len()).find(is_boundary);
+    let tail = tail.unwrap_or(text.len());
+    let left_out = exact_key(&text[head..tail]).max(1);
+    let ends = format!("{}\n{}", &text[..head], &text[tail..]);
+    (Cow::Owned(ends), left_out)
 }
 
 impl Parsed {
@@ -215,11 +238,14 @@ impl Parsed {
         self.segments.clone_from(&other.segments);
         self.words.clone_from(&other.words);
         self.hints = other.hints;
+        self.left_out = other.left_out;
     }
 
     fn read_anew(&mut self, text: &str) {
         let mut normal = std::mem::take(&mut self.text);
-        normalise(&unwrapped(text), &mut normal);
+        let (text, left_out) = within_reach(text);
+        self.left_out = left_out;
+        normalise(&unwrapped(&text), &mut normal);
         collapse_blanks(&mut normal);
         drop_lead(&mut normal);
         spell_signs(&mut normal);
