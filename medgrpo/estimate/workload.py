@@ -175,7 +175,7 @@ class Workload:
     @property
     def teaches_pictures(self) -> bool:
         """Whether SFT learns from rows with pictures, each of which the engine reads for its rows."""
-        return self.method.name == "sft" and bool(self.image_tokens) and not self.is_other_code
+        return "target" in self.method.teaches and bool(self.image_tokens) and not self.is_other_code
 
     @property
     def answers(self) -> float:

@@ -60,7 +60,7 @@ def test_the_log_says_what_each_step_spent_its_time_on(tiny_config, tmp_path):
     sft = json_objects(tmp_path / "run" / "stages" / "1-sft" / "log.jsonl")
     for entry in sft:  # a method that samples nothing: what took time, and the rest
         spent = {key: value for key, value in entry.items() if key.startswith("time/")}
-        assert spent.keys() == {"time/prepare", "time/update"}
+        assert spent.keys() == {"time/prepare", "time/vision", "time/update"}
         assert all(value > 0 for value in spent.values())
         rows = config.stages["sft"].prompts_per_step
         assert sum(spent.values()) == pytest.approx(entry["s_per_prompt"] * rows)

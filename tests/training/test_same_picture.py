@@ -184,9 +184,9 @@ def few_pictures(dataset, tmp_path_factory):
 
     source = PreparedDataset.open(dataset)
     rows = list(source.rows("train", len(PICTURES)))
-    files = list(dict.fromkeys(str(source.path / row["images"][0]) for row in source.rows("train")))
+    files = list(dict.fromkeys(row["images"][0] for row in source.rows("train")))
     folder = tmp_path_factory.mktemp("few")
-    again = str(shutil.copy(files[0], folder / "again.png"))
+    again = "images/again.png"
 
     def shown(which):
         if which is None:
@@ -198,6 +198,8 @@ def few_pictures(dataset, tmp_path_factory):
         )
 
     with PreparedWriter(folder / "data") as writer:
+        shutil.copytree(source.path / "images", writer.folder / "images", dirs_exist_ok=True)
+        shutil.copy(source.path / files[0], writer.folder / again)
         writer.write(
             "train", [{**row, "images": shown(which)} for row, which in zip(rows, PICTURES, strict=True)]
         )

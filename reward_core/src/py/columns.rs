@@ -16,6 +16,7 @@ use crate::text::labels::{Kind, Label};
 use crate::text::question::Question;
 use crate::text::scores::{Measure, Row};
 use crate::text::similarity::Words;
+use crate::text::source::is_blank;
 use crate::threads;
 
 /// Rows that one thread takes at a time; a batch of one chunk is not spread.
@@ -167,9 +168,7 @@ impl<'py> Columns<'_, 'py> {
     fn labels(&self, name: &str, kind: Kind) -> PyResult<Column<Option<Label>>> {
         let texts = self.texts(name)?;
         let labels = per_row(self.lists.py(), texts.values.len(), |index| {
-            let text = texts.values[index]
-                .as_deref()
-                .filter(|t| !t.trim().is_empty());
+            let text = texts.values[index].as_deref().filter(|t| !is_blank(t));
             text.map(|text| Label::new(kind, text))
         });
         Ok(Column {
@@ -195,7 +194,7 @@ impl<'py> Columns<'_, 'py> {
             |row| {
                 let mut found = Vec::new();
                 for list in &lists {
-                    if found.iter().all(|text: &String| text.trim().is_empty()) {
+                    if found.iter().all(|text: &String| is_blank(text)) {
                         found.clear();
                         push_references(&list.get_item(row)?, &mut found)?;
                     }

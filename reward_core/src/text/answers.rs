@@ -23,6 +23,7 @@ use super::preference::asks_first;
 use super::question::{is_normal, Question};
 use super::relations::{is_related, side_bits};
 use super::selection::is_comparative;
+use super::source::is_blank;
 use super::statements;
 use super::targets::{is_same, target_of, Target};
 use super::ticks::ticked;
@@ -600,7 +601,7 @@ fn without_points(text: &str) -> &str {
 
 /// The parts of a reference `a#b`, which stands for `a` or `b`.
 pub fn alternatives(reference: &str) -> impl Iterator<Item = &str> {
-    reference.split('#').filter(|part| !part.trim().is_empty())
+    reference.split('#').filter(|part| !is_blank(part))
 }
 
 impl Reference {

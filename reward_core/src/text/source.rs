@@ -64,7 +64,7 @@ impl<'a> Source<'a> {
     #[must_use]
     pub fn is_blank(self) -> bool {
         match self {
-            Self::Utf8(text) => text.bytes().all(|b| b == b'\n') || text.trim().is_empty(),
+            Self::Utf8(text) => text.bytes().all(|b| b == b'\n') || is_blank(text),
             Self::Utf32(units) => units.iter().all(|&unit| is_blank_unit(unit)),
         }
     }
@@ -81,8 +81,11 @@ impl<'a> Source<'a> {
             }
             Self::Utf8(text) => {
                 let content = &text[start..end];
-                let lead = content.len() - content.trim_start().len();
-                (start + lead, start + lead + content.trim().len())
+                let lead = content.len() - content.trim_start_matches(is_blank_character).len();
+                (
+                    start + lead,
+                    start + lead + content.trim_matches(is_blank_character).len(),
+                )
             }
             Self::Utf32(units) => {
                 let content = &units[start..end];
@@ -125,7 +128,19 @@ const fn is_graphic(character: char) -> bool {
 }
 
 fn is_blank_unit(unit: u32) -> bool {
-    !(0x21..=0x7e).contains(&unit) && char::from_u32(unit).is_some_and(char::is_whitespace)
+    !(0x21..=0x7e).contains(&unit) && char::from_u32(unit).is_some_and(is_blank_character)
+}
+
+/// Whether Python's `str.strip` and `str.split` take the character for a blank: white space of Unicode and four separators.
+#[must_use]
+pub fn is_blank_character(character: char) -> bool {
+    character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}')
+}
+
+/// Whether nothing is left where Python strips the text.
+#[must_use]
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(is_blank_character)
 }
 
 #[cfg(test)]
@@ -135,14 +150,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_encodings_say_the_same(text in "\\PC{0,20}|[ \u{3000}\u{a0}\t<肺😀a]{0,20}") {
+        fn both_encodings_say_the_same(text in "\\PC{0,20}|[ \u{3000}\u{a0}\u{1c}\t<肺😀a]{0,20}") {
             let units: Vec<u32> = text.chars().map(u32::from).collect();
             let (wide, narrow) = (Source::Utf32(&units), Source::Utf8(&text));
             prop_assert_eq!(wide.is_blank(), narrow.is_blank());
             let mut words = String::new();
             prop_assert_eq!(wide.text(&mut words), text.as_str());
             let (start, end) = wide.trimmed(0, wide.len());
-            prop_assert_eq!(wide.slice(start, end).text(&mut words), text.trim());
+            prop_assert_eq!(wide.slice(start, end).text(&mut words), text.trim_matches(is_blank_character));
             let mut memory = Vec::new();
             let ascii = |marks: &[u8]| marks.iter().filter(|b| b.is_ascii()).copied().collect::<Vec<u8>>();
             prop_assert_eq!(ascii(wide.marks(&mut memory)), ascii(text.as_bytes()));

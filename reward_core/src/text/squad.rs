@@ -5,6 +5,8 @@
 
 use unicode_normalization::char::is_combining_mark;
 
+use super::source::is_blank_character;
+
 /// The tokens of a text, as hashes.
 #[derive(Clone, Debug, Default)]
 pub struct Tokens {
@@ -21,7 +23,9 @@ impl Tokens {
             .extend(lower.chars().filter(|one| !one.is_ascii_punctuation()));
         self.sorted.clear();
         let without = without_articles(&self.memory);
-        let tokens = without.split(is_blank).filter(|token| !token.is_empty());
+        let tokens = without
+            .split(is_blank_character)
+            .filter(|token| !token.is_empty());
         self.sorted.extend(tokens.map(super::similarity::exact_key));
         self.sorted.sort_unstable();
     }
@@ -76,11 +80,6 @@ fn is_word(one: char) -> bool {
         '\u{24b6}'..='\u{24e9}' | '\u{1f130}'..='\u{1f149}' | '\u{1f150}'..='\u{1f169}' | '\u{1f170}'..='\u{1f189}'
     );
     one == '_' || one.is_alphanumeric() && !is_symbol && !is_combining_mark(one)
-}
-
-/// Whether Python's `str.split` splits here.
-fn is_blank(one: char) -> bool {
-    one.is_whitespace() || matches!(one, '\u{1c}'..='\u{1f}')
 }
 
 #[cfg(test)]
