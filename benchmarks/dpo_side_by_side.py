@@ -21,28 +21,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import gpu_training
-import torch
 from peak import Peak
-from transformers.trainer_callback import CallbackHandler
+from timed_steps import ENDS, clocked, in_order, run_medgrpo
 
 from medgrpo.config.plan import plan_stage
 from medgrpo.config.presets import resolve_run
-
-ENDS: list[float] = []
-"""When each step ended, the device waited for: the same clock for every side."""
-
-
-def clocked() -> None:
-    """Every trainer's steps are timed."""
-    before = CallbackHandler.on_step_end
-
-    def on_step_end(self: Any, *words: Any) -> Any:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        ENDS.append(time.perf_counter())
-        return before(self, *words)
-
-    CallbackHandler.on_step_end = on_step_end
 
 
 def configuration(model: str, data: Path, pairs: int, at_once: int, steps: int, more: list[str]) -> Any:
@@ -56,20 +39,9 @@ def configuration(model: str, data: Path, pairs: int, at_once: int, steps: int, 
     return resolve_run("balanced", model=model, assignments=tuple(settings))[0].config
 
 
-def run_medgrpo(config: Any, folder: Path) -> tuple[list[dict], list[str]]:
-    from medgrpo.training.run.train import train
-    from medgrpo.training.watch.reporter import SilentReporter
-
-    reporter = SilentReporter()
-    train(config, name="medgrpo", reporter=reporter, output=folder, logs=None)
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return log, [one for one in reporter.notes + reporter.warnings if "engine" in one]
-
-
 def run_stock(config: Any, folder: Path) -> tuple[list[dict], list[str]]:
     """TRL's own trainer on medgrpo's model, data, order and arguments."""
     from datasets import Dataset
-    from torch.utils.data import SequentialSampler
     from transformers import set_seed
     from trl import DPOTrainer
 
@@ -80,13 +52,6 @@ def run_stock(config: Any, folder: Path) -> tuple[list[dict], list[str]]:
     from medgrpo.training.trainers.arguments import dpo_arguments
     from medgrpo.training.trainers.policy import load_policy
 
-    class Stock(DPOTrainer):
-        def _get_train_sampler(self, dataset: Any = None) -> Any:
-            return SequentialSampler(dataset or self.train_dataset)
-
-        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
-            return dataset  # it would be asked for all pictures at once
-
     set_seed(config.run.seed)
     policy = load_policy(find_weights(config.model.path), config)
     dataset = PreparedDataset.open(Path(config.data.path))
@@ -95,7 +60,7 @@ def run_stock(config: Any, folder: Path) -> tuple[list[dict], list[str]]:
     examples: Dataset = dpo_dataset(source, policy.tokenizer)
     arguments = dpo_arguments(config, plan_stage(config, 60), folder)
     set_seed(config.run.seed)
-    trainer = Stock(
+    trainer = in_order(DPOTrainer)(
         model=policy.model,
         args=arguments,
         processing_class=policy.processor,
@@ -110,7 +75,7 @@ def measured(side: str, config: Any, pairs: int, folder: Path) -> dict[str, Any]
     peak = Peak()
     ENDS.clear()
     log, notes = (run_stock if side == "stock" else run_medgrpo)(config, folder)
-    seconds = [(after - before) / pairs for before, after in pairwise(ENDS)]
+    seconds = [(after - before) / pairs for (before, _), (after, _) in pairwise(ENDS)]
     return {
         "side": side,
         "s_per_pair": round(statistics.median(seconds), 4),

@@ -23,34 +23,18 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
-import torch
 from peak import Peak
 from PIL import Image
-from transformers.trainer_callback import CallbackHandler
+from timed_steps import ENDS, clocked, in_order, run_medgrpo
 
 from medgrpo.config.plan import plan_stage
 from medgrpo.config.presets import resolve_run
 from medgrpo.data.prepared import PreparedDataset, PreparedWriter
 from medgrpo.data.schema import ROW_SCHEMA
 
-ENDS: list[tuple[float, float]] = []
-"""When each step ended, the device waited for: by the clock and in CPU seconds, the same for every side."""
 ASKED = ("Is there a pleural effusion?", "Which organ is shown?", "Is the heart enlarged in this image?",
          "Where is the lesion?", "What is the modality?", "Is there free air under the diaphragm?", "How many lesions are there?",
          "Are the costophrenic angles sharp?")  # fmt: skip
-
-
-def clocked() -> None:
-    """Every trainer's steps are timed."""
-    before = CallbackHandler.on_step_end
-
-    def on_step_end(self: Any, *words: Any) -> Any:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        ENDS.append((time.perf_counter(), time.process_time()))
-        return before(self, *words)
-
-    CallbackHandler.on_step_end = on_step_end
 
 
 def write_questions(folder: Path, side: int, questions: int, rows: int) -> None:
@@ -88,19 +72,8 @@ def configuration(
     return resolve_run("balanced", model=model, assignments=tuple(settings))[0].config
 
 
-def run_medgrpo(config: Any, folder: Path) -> tuple[list[dict], list[str]]:
-    from medgrpo.training.run.train import train
-    from medgrpo.training.watch.reporter import SilentReporter
-
-    reporter = SilentReporter()
-    train(config, name="medgrpo", reporter=reporter, output=folder, logs=None)
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return log, [one for one in reporter.notes + reporter.warnings if "engine" in one]
-
-
 def run_stock(config: Any, folder: Path) -> tuple[list[dict], list[str]]:
     """TRL's own trainer on medgrpo's model, data, order and arguments."""
-    from torch.utils.data import SequentialSampler
     from transformers import set_seed
     from trl import SFTTrainer
 
@@ -110,20 +83,13 @@ def run_stock(config: Any, folder: Path) -> tuple[list[dict], list[str]]:
     from medgrpo.training.trainers.arguments import sft_arguments
     from medgrpo.training.trainers.policy import load_policy
 
-    class Stock(SFTTrainer):
-        def _get_train_sampler(self, dataset: Any = None) -> Any:
-            return SequentialSampler(dataset or self.train_dataset)
-
-        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
-            return dataset  # it would be asked for all pictures at once
-
     set_seed(config.run.seed)
     policy = load_policy(find_weights(config.model.path), config)
     dataset = PreparedDataset.open(Path(config.data.path))
     template = load_template(config.data.prompt_template)
     source = RowSource(dataset.view("train"), dataset.path, template, policy.is_vision)
     set_seed(config.run.seed)
-    trainer = Stock(
+    trainer = in_order(SFTTrainer)(
         model=policy.model,
         args=sft_arguments(config, plan_stage(config, len(source.rows)), folder),
         processing_class=policy.processor,
