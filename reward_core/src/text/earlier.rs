@@ -8,7 +8,7 @@ use super::tokens::{Parsed, Token};
 use super::words::has_any;
 
 /// Words that put a statement at another time.
-const EARLIER: [&str; 12] = [
+pub(super) const EARLIER: [&str; 12] = [
     "yesterday",
     "previous",
     "previously",
@@ -219,6 +219,14 @@ pub fn asks_of_patient(question: &Question) -> bool {
         ])
 }
 
+/// The statements of an answer by what time they tell of.
+struct Times {
+    earlier: Vec<std::ops::Range<usize>>,
+    others: Vec<std::ops::Range<usize>>,
+    /// Whether one of the others names something and says that it is so now.
+    told_now: bool,
+}
+
 impl Parsed {
     /// "His father has diabetes": of another person.
     pub(super) fn settle_relatives(&mut self) {
@@ -234,15 +242,11 @@ impl Parsed {
     ///
     /// Only where another statement names a thing of the same kind.
     pub(super) fn settle_earlier(&mut self, kinds: Kinds) {
-        let statements: Vec<std::ops::Range<usize>> = self.statements().collect();
-        let (earlier, others): (Vec<_>, Vec<_>) =
-            statements.into_iter().partition(|r| self.is_earlier(r));
-        if earlier.is_empty() {
-            return;
-        }
-        let told_now = others
-            .iter()
-            .any(|r| self.says(r, &NOW) && self.names_thing(r));
+        let Times {
+            earlier,
+            others,
+            told_now,
+        } = self.times();
         for range in earlier {
             let is_rivalled = self.tokens[range.clone()].iter().any(|t| {
                 names(t, kinds)
@@ -269,15 +273,11 @@ impl Parsed {
 
     /// The same where a yes or no is asked: "the trachea was deviated last year, but it is midline now".
     pub(super) fn settle_earlier_state(&mut self) {
-        let statements: Vec<std::ops::Range<usize>> = self.statements().collect();
-        let (earlier, others): (Vec<_>, Vec<_>) =
-            statements.into_iter().partition(|r| self.is_earlier(r));
-        if earlier.is_empty() {
-            return;
-        }
-        let told_now = others
-            .iter()
-            .any(|r| self.says(r, &NOW) && self.names_thing(r));
+        let Times {
+            earlier,
+            others,
+            told_now,
+        } = self.times();
         for range in earlier {
             let is_told_otherwise = |o: &std::ops::Range<usize>| {
                 let segment = &self.segments[self.tokens[o.start].segment as usize];
@@ -290,6 +290,20 @@ impl Parsed {
             if told_now || self.says(&range, &THOUGHT) && others.iter().any(is_told_otherwise) {
                 self.set_aside(range, Standing::Conceded);
             }
+        }
+    }
+
+    fn times(&self) -> Times {
+        let (earlier, others): (Vec<_>, Vec<_>) =
+            self.statements().partition(|r| self.is_earlier(r));
+        let told_now = !earlier.is_empty()
+            && others
+                .iter()
+                .any(|r| self.says(r, &NOW) && self.names_thing(r));
+        Times {
+            earlier,
+            others,
+            told_now,
         }
     }
 

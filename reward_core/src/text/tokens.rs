@@ -8,6 +8,7 @@ use memchr::memmem;
 use rustc_hash::FxHashMap;
 
 use super::clauses::Segment;
+use super::earlier::EARLIER;
 use super::lexicon::{Category, ConceptId, Entry, Lexicon, Role};
 use super::normalise::{is_plain_han, normalise};
 use super::notation;
@@ -1116,22 +1117,11 @@ impl Facts {
 }
 
 /// Words that a rule of their own is for.
-const HINT_WORDS: [(Hints, &[&str]); 16] = [
+const HINT_WORDS: [(Hints, &[&str]); 17] = [
+    (Hints::EARLIER, &EARLIER),
     (
         Hints::EARLIER,
         &[
-            "yesterday",
-            "previous",
-            "previously",
-            "prior",
-            "earlier",
-            "formerly",
-            "ago",
-            "before",
-            "beforehand",
-            "initially",
-            "originally",
-            "past",
             "last",
             "used",
             "thought",
