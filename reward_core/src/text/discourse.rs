@@ -284,6 +284,12 @@ impl Parsed {
             ) {
                 condition = Some(before.sentence);
             }
+            // "Had he fallen on the other side, the ulna would be fractured."
+            let opens_sentence = at == 1 || self.tokens[at - 2].sentence != before.sentence;
+            if opens_sentence && matches!(self.word(before), "had" | "were" | "should" | "without")
+            {
+                condition = Some(before.sentence);
+            }
             let token = self.tokens[at];
             let segment = self.segments[token.segment as usize];
             let is_done = aside == Some(token.segment);
