@@ -127,7 +127,16 @@ impl Options {
         if let Some(start) = last_retraction(&words, &groups) {
             groups.retain(|g| g.start >= start);
         }
-        chosen_of(&words, &groups)
+        let mut chosen = chosen_of(&words, &groups);
+        // "neither A nor B nor D": the one that is left
+        let left: Vec<usize> = (0..self.items.len())
+            .filter(|option| !chosen.denied.contains(option))
+            .collect();
+        if chosen.options.is_empty() && left.len() == 1 && self.items.len() > 2 && !self.asks_false
+        {
+            chosen.options = left;
+        }
+        chosen
     }
 
     /// "A. liver, B. spleen, C. lung": all options in their order, and nothing else.
@@ -966,7 +975,7 @@ fn is_unreal(before: &[Word<'_>], tail: &[Word<'_>]) -> bool {
     if is_of_speaker(before) || is_of_speaker(tail) {
         return false;
     }
-    if before.iter().any(|w| w.is_of_other_script()) {
+    if before.iter().any(Word::is_of_other_script) {
         return has_run(before, &SUPPOSING_RUNS) && !has_run(before, &CHOOSING_RUNS);
     }
     let opens = |words: &[&str]| {

@@ -584,7 +584,7 @@ impl Found {
             |t: &Token, a: &Token| t.key == a.key || is_related(t, a) || is_part(a, t);
         let mut organs = asked.organs().peekable();
         let is_in_site = organs.peek().is_none()
-            || !clause.content.iter().any(|t| is_other_site(t))
+            || !clause.content.iter().any(is_other_site)
             || organs.any(|a| clause.content.iter().any(|t| is_related_to(t, a)));
         is_in_site
             && limits_of(clause, question)
@@ -965,6 +965,9 @@ fn proposition_says(
             return said;
         }
     }
+    if let Some(said) = compared_the_other_way(clause, question) {
+        return said;
+    }
     if let Some(normal) = asked.normality {
         if let Some(said) = one_of_both(answer, clause, question, normal) {
             return said;
@@ -972,6 +975,45 @@ fn proposition_says(
         return normality_says(answer, clause, normal, question);
     }
     core_says(answer, clause, question)
+}
+
+/// "The cyst is larger than the mass" where it is asked whether the mass is larger than the cyst.
+fn compared_the_other_way(clause: &Clause<'_>, question: &Question) -> Option<Stated> {
+    if !question.compares() || question.is_negated {
+        return None;
+    }
+    let is_than = |t: &Token| t.role == Role::Than;
+    let asked = &question.parsed.tokens;
+    let (asked_first, asked_second) = asked.split_at(asked.iter().position(is_than)?);
+    let than = clause.tokens.iter().position(|t| is_than(t))?;
+    let (first, second) = clause.tokens.split_at(than);
+    let is_denied = |t: &&Token| {
+        t.is_negated || matches!(t.role, Role::Negation | Role::NegationBack | Role::No)
+    };
+    if clause.tokens.iter().any(|t| is_denied(t)) {
+        return None;
+    }
+    // what one side of "than" names and the other does not
+    let own = |of: &[Token], other: &[Token], said: &[&Token]| {
+        of.iter()
+            .filter(|t| t.is_content() && t.category != Category::Attribute)
+            .filter(|t| !other.iter().any(|o| o.is_content() && o.key == t.key))
+            .any(|t| said.iter().any(|s| s.is_content() && s.key == t.key))
+    };
+    let is_turned = own(asked_second, asked_first, first) && own(asked_first, asked_second, second);
+    let says = |is_it: &dyn Fn(&Token, &Token) -> bool| {
+        asked_first
+            .iter()
+            .filter(|a| a.is_content())
+            .any(|a| first.iter().any(|t| is_it(a, t)))
+    };
+    if !is_turned {
+        return None;
+    }
+    if says(&|a, t| a.category == Category::Attribute && a.key == t.key) {
+        return Some(Stated::Firm(false));
+    }
+    says(&|a, t| are_opposite(a, t)).then_some(Stated::Firm(true))
 }
 
 /// The clause is about an organ that has nothing to do with the one asked about.

@@ -1228,6 +1228,11 @@ const HINT_WORDS: [(Hints, &[&str]); 17] = [
             "imitates",
             "masquerading",
             "酷",
+            "resembles",
+            "resemble",
+            "resembling",
+            "looks",
+            "similar",
         ],
     ),
     (
