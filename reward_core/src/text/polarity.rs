@@ -990,7 +990,7 @@ fn compared_the_other_way(clause: &Clause<'_>, question: &Question) -> Option<St
     let is_denied = |t: &&Token| {
         t.is_negated || matches!(t.role, Role::Negation | Role::NegationBack | Role::No)
     };
-    if clause.tokens.iter().any(|t| is_denied(t)) {
+    if clause.tokens.iter().any(is_denied) {
         return None;
     }
     // what one side of "than" names and the other does not
