@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -455,7 +456,7 @@ def _of_predictions(
 ) -> Evaluation:
     from medgrpo.data.mixture import open_data
     from medgrpo.evaluation.evaluate import evaluate_predictions
-    from medgrpo.evaluation.mask_files import MaskFiles
+    from medgrpo.evaluation.mask_files import MaskFiles, own_mask
     from medgrpo.evaluation.predictions import read_predictions
     from medgrpo.evaluation.score import observed_tags
     from medgrpo.rewards.columns import parse_columns
@@ -478,7 +479,7 @@ def _of_predictions(
         learnt_from=train,
         targets=targets,
         masks=MaskFiles(
-            dataset.image_path if dataset is not None else lambda path: predictions.parent / path,
+            dataset.image_path if dataset is not None else partial(own_mask, predictions.parent),
             found.masks or None,
             _prompted(sam),
         ),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import SimpleNamespace
+from functools import wraps
 from typing import Any
 
 from medgrpo.engine.inner import base_of
@@ -105,17 +105,28 @@ def _key(one: Shown) -> bytes | int:
 
 
 @contextmanager
-def handed_over(inner: Any, shown: Sequence[Shown]) -> Iterator[dict[str, Any]]:
+def handed_over(
+    inner: Any, shown: Sequence[Shown], asked: Callable[[int], int] = lambda _: 1
+) -> Iterator[dict[str, Any]]:
     """Inside, the model takes the kept features for those of these prompts' pictures, in this order.
 
     Gives what stands for the pictures in the call.
+
+    Args:
+        asked: from the length of the pixels that the model would have looked at, how often each prompt's pictures follow
+            each other in them.
     """
     import torch
 
     kept = [one["features"] for one in shown if one["pictures"]]
     device = kept[0]["pooled"][0].device
-    output = _joined(kept)
-    inner.get_image_features = lambda *_, **__: output
+
+    @wraps(inner.get_image_features)  # `generate` reads the names of what it takes
+    def remembered(pixel_values: Any, *_: Any, **__: Any) -> Any:
+        times = asked(len(pixel_values))
+        return _joined([one for one in kept for _ in range(times)])
+
+    inner.get_image_features = remembered
     try:
         yield {"pixel_values": torch.zeros(1, 1, device=device)}
     finally:
@@ -160,8 +171,10 @@ def _split(made: Any, shown: Sequence[Shown]) -> Iterator[dict[str, Any]]:
         start, seen = start + count, seen + tokens
 
 
-def _joined(kept: Sequence[dict[str, Any]]) -> SimpleNamespace:
+def _joined(kept: Sequence[dict[str, Any]]) -> Any:
+    """As the tower gives it."""
     import torch
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
 
     pooled = [part for one in kept for part in one["pooled"]]
     deep: list[Any] = [
@@ -169,8 +182,6 @@ def _joined(kept: Sequence[dict[str, Any]]) -> SimpleNamespace:
     ]
     if not kept[0]["deep_is_list"]:
         deep = [torch.cat(layer) for layer in deep]
-    return SimpleNamespace(
-        pooler_output=pooled if kept[0]["is_list"] else torch.cat(pooled),
-        deepstack_features=deep or None,
-        last_hidden_state=None,
-    )
+    joined = BaseModelOutputWithPooling(pooler_output=pooled if kept[0]["is_list"] else torch.cat(pooled))
+    joined.deepstack_features = deep or None
+    return joined

@@ -51,6 +51,12 @@ class KeptFeatures:
         self._held[key] = _moved(features, torch.device("cpu"))
         self.bytes += size
 
+    def drop(self, key: bytes) -> None:
+        """Hold them no longer."""
+        gone = self._held.pop(key, None)
+        if gone is not None:
+            self.bytes -= _size(gone)
+
 
 def _tensors(features: Features) -> Iterator[torch.Tensor]:
     yield from features["pooled"]

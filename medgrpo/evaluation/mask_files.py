@@ -309,5 +309,33 @@ def _names(row: Row) -> list[str]:
 
 
 def listed_masks(rows: Sequence[Any], folder: Path) -> list[Path | None]:
-    """The files that a predictions file names in `mask_prediction`, relative to the file's folder."""
-    return [folder / str(row[COLUMN]) if row.get(COLUMN) else None for row in rows]
+    """The files that a predictions file names in `mask_prediction`, relative to the file's folder.
+
+    Raises:
+        UsageError: one lies outside of that folder.
+    """
+    return [own_mask(folder, str(row[COLUMN])) if row.get(COLUMN) else None for row in rows]
+
+
+def own_mask(folder: Path, name: str) -> Path:
+    """The mask that a predictions file in `folder` names, a prediction or a reference; it need not be there.
+
+    Such a file may come from others: it must not have another folder's files measured and shown on a page.
+
+    Raises:
+        UsageError: the name leads out of the folder, also by a link, or is no path.
+    """
+    try:
+        root = folder.resolve()
+        file = (root / name).resolve()
+    except (ValueError, OSError, RuntimeError) as error:  # a zero in it, a link to itself
+        raise UsageError(
+            f"{name!r:.120}, a mask that the predictions file names, is no path: {error}"
+        ) from error
+    if not file.is_relative_to(root):
+        raise UsageError(
+            f"{name!r:.120}, a mask that the predictions file names, lies outside of {folder}",
+            expected="paths below the folder of the predictions file",
+            hint="put the file into the folder that holds the masks, or name a folder of predicted masks: --predictions FOLDER",
+        )
+    return file

@@ -204,4 +204,8 @@ class _Session:
                 what = f"with another {', '.join(changed)}" if changed else "with other settings"
                 self.watcher.note(f"{file} was answered {what}: answering again")
 
-            return generate_resumably(rows, generate, file, settings, on_resume=resumed, on_replace=replaced)
+            done = generate_resumably(rows, generate, file, settings, on_resume=resumed, on_replace=replaced)
+        notes: list[str] = getattr(self._engine, "notes", [])
+        while notes:
+            self.watcher.note(f"{label}: {notes.pop(0)}")
+        return done

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.data.prompts import PromptTemplate
 from medgrpo.errors import choice_error
 from medgrpo.generation.generate import Generated, Sampling, generate
+from medgrpo.generation.seen_pictures import SeenPictures
 from medgrpo.rows import Row
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class TransformersEngine:
     seed: int = 0
     """Of what is drawn at a temperature."""
     name: str = "transformers"
+    notes: list[str] = field(default_factory=list)
+    """What is to be told of the rows that were answered last."""
 
     def generate(
         self,
@@ -35,13 +38,14 @@ class TransformersEngine:
         image_path: Callable[[str], Path],
         sampling: Sampling,
         on_batch: Callable[[int], None] | None,
-    ) -> Iterable[Generated]:
+    ) -> Iterator[Generated]:
         """The completions of each row, in the order of generation."""
         import torch
 
         if sampling.temperature > 0:
             torch.manual_seed(self.seed)
-        return generate(
+        seen = SeenPictures(self.loaded.model, rows)
+        yield from generate(
             self.loaded.model,
             self.loaded.processor,
             rows,
@@ -50,7 +54,9 @@ class TransformersEngine:
             sampling=sampling,
             batch_size=self.batch_size,
             on_batch=on_batch,
+            seen=seen,
         )
+        self.notes[:] = [seen.note] if seen.note else []
 
 
 def load_transformers(subject: Subject, *, batch_size: int, dtype: str, seed: int) -> TransformersEngine:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.data.prompts import PromptTemplate, build_messages
+from medgrpo.generation.seen_pictures import SeenPictures
 from medgrpo.models.context import UNSTATED, context_of
 from medgrpo.models.overflow import LogitsWatch, no_finite_logits
 from medgrpo.pictures import opened_picture
@@ -63,6 +64,7 @@ def generate(
     sampling: Sampling | None = None,
     batch_size: int = 16,
     on_batch: Callable[[int], None] | None = None,
+    seen: SeenPictures | None = None,
 ) -> Iterator[Generated]:
     """The completions of each row, batch by batch, longest prompts first.
 
@@ -81,6 +83,8 @@ def generate(
         sampling: greedy, one completion of 256 tokens, unless said otherwise.
         batch_size: completions in one forward pass.
         on_batch: called with the number of rows done since the last call.
+        seen: counts how often the model looks at pictures; made here where none is given. A picture that several rows
+            are about is looked at once, where the family allows it.
     Raises:
         MedgrpoError: a picture cannot be read; names the row and the file.
     """
@@ -90,6 +94,7 @@ def generate(
     copies = sampling.num_generations if sampling.temperature > 0 else 1
     order = sorted(range(len(rows)), key=lambda index: -_size(rows[index]))
     step = max(1, batch_size // copies)
+    seen = SeenPictures(model, rows) if seen is None else seen
     context = context_of(model, getattr(processor, "tokenizer", processor))
     was_training = model.training
     model.eval()
@@ -109,7 +114,8 @@ def generate(
             if len(chosen) < len(all_chosen):
                 inputs = encode_prompts([rows[i] for i in chosen], template, processor, image_path)
                 room = [left for left in room if left > 0]
-            with torch.inference_mode():
+            asked = [rows[index] for index in chosen]
+            with torch.inference_mode(), seen.shown(asked, inputs):
                 completions = _complete(model, processor, inputs.to(model.device), sampling, copies, room)
             for position, index in enumerate(chosen):
                 texts, ended, lengths = zip(

@@ -30,6 +30,9 @@ class VllmEngine:
 
     def __init__(self, engine: Any, processor: Any, lora: Any | None = None, seed: int = 0) -> None:
         self.engine, self.processor, self.lora, self.seed = engine, processor, lora, seed
+        self.notes: list[str] = []
+        """What is to be told of the rows that were answered last."""
+        self._read = self._known = 0
 
     def generate(
         self,
@@ -39,7 +42,7 @@ class VllmEngine:
         sampling: Sampling,
         on_batch: Callable[[int], None] | None,
     ) -> Iterator[Generated]:
-        """The completions of each row, in the order given."""
+        """The completions of each row; rows about one picture follow each other, so that what vLLM keeps of it is found."""
         from vllm import SamplingParams
 
         greedy = sampling.temperature <= 0
@@ -54,21 +57,33 @@ class VllmEngine:
             repetition_penalty=1.0 if greedy else sampling.repetition_penalty,
             skip_special_tokens=True,
         )
-        for start in range(0, len(rows), CHUNK):
-            chunk = rows[start : start + CHUNK]
-            prompts = [self._prompt(row, template, image_path) for row in chunk]
+        self._read = self._known = 0
+        order = by_picture(rows)
+        for start in range(0, len(order), CHUNK):
+            chunk = order[start : start + CHUNK]
+            prompts = [self._prompt(rows[index], template, image_path) for index in chunk]
             outputs = self.engine.generate(prompts, params, use_tqdm=False, lora_request=self.lora)
-            for place, (row, output) in enumerate(zip(chunk, outputs, strict=True)):
+            for index, output in zip(chunk, outputs, strict=True):
                 done = output.outputs
+                self._count(output)
                 yield Generated(
-                    start + place,
-                    row,
+                    index,
+                    rows[index],
                     [one.text for one in done],
                     [one.finish_reason == "length" for one in done],
                     [len(one.token_ids) for one in done],
                 )
             if on_batch is not None:
                 on_batch(len(chunk))
+        if self._read:
+            self.notes[:] = [f"vLLM had {self._known:,} of {self._read:,} tokens of the prompts from before"]
+
+    def _count(self, output: Any) -> None:
+        """Tokens of a prompt, and those whose keys and values were there, where vLLM says so."""
+        known = getattr(output, "num_cached_tokens", None)
+        if known is not None:
+            self._read += len(output.prompt_token_ids or ())
+            self._known += known
 
     def _prompt(
         self, row: Row, template: PromptTemplate, image_path: Callable[[str], Path]
@@ -76,6 +91,15 @@ class VllmEngine:
         prompt: dict[str, Any] = {"prompt_token_ids": template_ids(row, template, self.processor)}
         images = [load_image(row, image_path(path)) for path in row.get("images") or []]
         return {**prompt, "multi_modal_data": {"image": images}} if images else prompt
+
+
+def by_picture(rows: Sequence[Row]) -> list[int]:
+    """Numbers of the rows, those about the same pictures side by side, otherwise in the order given."""
+    first: dict[tuple[str, ...], int] = {}
+    names = [tuple(row.get("images") or ()) or (str(index), "no picture") for index, row in enumerate(rows)]
+    for index, name in enumerate(names):
+        first.setdefault(name, index)
+    return sorted(range(len(rows)), key=lambda index: (first[names[index]], index))
 
 
 def load_vllm(subject: Subject, *, dtype: str = "auto", seed: int = 0) -> VllmEngine:

@@ -156,6 +156,30 @@ def test_a_predictions_file_may_name_masks_and_no_completions(folder):
     assert "1 of 24 masks failed" in document["warnings"][0]
 
 
+@pytest.mark.parametrize("column", ["mask_prediction", "mask", "mask2", "fov"])
+@pytest.mark.parametrize("way", ["up", "absolute", "a link"])
+def test_a_predictions_file_names_no_masks_of_other_folders(folder, tmp_path_factory, column, way):
+    others = save(tmp_path_factory.mktemp("others") / "patient.png", SQUARE)
+    (folder / "link").symlink_to(others.parent)
+    name = {
+        "up": f"../{others.parent.name}/patient.png",
+        "absolute": str(others),
+        "a link": "link/patient.png",
+    }[way]
+    file = folder / "p.jsonl"
+    file.write_text(json.dumps({**row(), "mask_prediction": "pred/a.png", column: name}) + "\n")
+    done = CliRunner().invoke(app, ["--predictions", str(file), "--json"])
+    assert isinstance(done.exception, UsageError)
+    assert "a mask that the predictions file names, lies outside of" in str(done.exception)
+
+
+def test_a_predictions_file_may_name_its_masks_absolutely(folder):
+    file = folder / "p.jsonl"
+    file.write_text(json.dumps({**row(), "mask_prediction": str(folder / "pred" / "a.png")}) + "\n")
+    done = CliRunner().invoke(app, ["--predictions", str(file), "--json"])
+    assert done.exit_code == 0, done.output
+
+
 def test_predicted_masks_without_a_reference_are_refused(tmp_path):
     file = tmp_path / "p.jsonl"
     file.write_text('{"id": "a", "mask_prediction": "a.png"}\n')

@@ -7,7 +7,7 @@ from PIL import Image
 from medgrpo.data.prompts import load_template
 from medgrpo.data.schema import new_row
 from medgrpo.generation.generate import encode_prompts
-from medgrpo.generation.vllm import VllmEngine
+from medgrpo.generation.vllm import VllmEngine, by_picture
 from medgrpo.models.loading import load_model
 from medgrpo.training.trainers.vllm import picture_tokens, prompts_for_vllm
 from tests.families import TINY_FAMILIES
@@ -39,3 +39,10 @@ def test_the_ids_handed_over_are_those_of_the_transformers_engine(family, tmp_pa
         begin = model.tokenizer.bos_token_id
         if family.name == "gemma3":
             assert ids.count(begin) == 1
+
+
+def test_rows_about_one_picture_are_handed_over_one_after_the_other():
+    names = (["a"], ["b"], [], ["a"], ["b", "a"], [], ["b"], ["a"], ["b", "a"])
+    rows = [{"id": str(number), "images": images} for number, images in enumerate(names)]
+    assert by_picture(rows) == [0, 3, 7, 1, 6, 2, 4, 8, 5]
+    assert by_picture(rows[:3]) == [0, 1, 2]

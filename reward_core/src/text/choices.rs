@@ -127,7 +127,16 @@ impl Options {
         if let Some(start) = last_retraction(&words, &groups) {
             groups.retain(|g| g.start >= start);
         }
-        chosen_of(&words, &groups)
+        let mut chosen = chosen_of(&words, &groups);
+        // "neither A nor B nor D": the one that is left
+        let left: Vec<usize> = (0..self.items.len())
+            .filter(|option| !chosen.denied.contains(option))
+            .collect();
+        if chosen.options.is_empty() && left.len() == 1 && self.items.len() > 2 && !self.asks_false
+        {
+            chosen.options = left;
+        }
+        chosen
     }
 
     /// "A. liver, B. spleen, C. lung": all options in their order, and nothing else.
@@ -297,7 +306,13 @@ impl Options {
                 tail: &tail[..of_others.unwrap_or(tail.len())],
             };
             groups[index].judge(&said, self);
+            let before = &words[from..start];
+            let sentence = before.iter().rposition(|w| w.before >= Stop::Sentence);
+            let before = &before[sentence.unwrap_or(0)..];
+            let opens = words.get(start).is_some_and(|w| w.before >= Stop::Sentence);
+            groups[index].is_unreal = is_unreal(if opens { &[] } else { before }, tail);
             let is_condition = said.tail.first().is_some_and(|w| is(w, "if"));
+            groups[index].is_conditional = is_condition && !is_of_speaker(tail);
             groups[index].is_scored =
                 is_condition || is_score(rest) || is_score(&words[from..start]);
             // "A is false and so is C"
@@ -474,6 +489,10 @@ struct Group {
     may_be: bool,
     /// A question mark follows: "C? I'd rather say D."
     is_asked: bool,
+    /// "B if the kidneys work": said on a condition.
+    is_conditional: bool,
+    /// It would be right in another case: "Had he taken it for longer, B would be right."
+    is_unreal: bool,
     /// 0: only discussed; 1: named; 2: called the best; 3: the conclusion.
     rank: u8,
 }
@@ -484,10 +503,15 @@ fn chosen_of(words: &[Word<'_>], groups: &[Group]) -> Letters {
         are_named: true,
         ..Letters::default()
     };
-    let best = groups.iter().filter(|g| !g.is_denied).map(|g| g.rank).max();
+    // "B if the kidneys worked; they do not, so C"
+    let is_only_condition = groups.iter().filter(|g| g.is_conditional).count() == 1
+        && groups.iter().any(|g| !g.is_conditional && !g.is_denied);
+    let is_unreal = |g: &Group| g.is_unreal || is_only_condition && g.is_conditional;
+    let stands = |g: &&Group| !g.is_denied && !is_unreal(g);
+    let best = groups.iter().filter(stands).map(|g| g.rank).max();
     let first = groups
         .iter()
-        .position(|g| !g.is_denied && Some(g.rank) == best);
+        .position(|g| stands(&g) && Some(g.rank) == best);
     // "C: 60 %, D: 40 %" spreads over both
     let are_scored = groups.iter().filter(|g| g.is_scored).count() > 1;
     let contradicted = contradicted(words, groups);
@@ -495,7 +519,7 @@ fn chosen_of(words: &[Word<'_>], groups: &[Group]) -> Letters {
         // "C, but it could be D"
         let takes_half = group.may_be && first.is_some_and(|f| f < index);
         let is_spread = group.is_added || are_scored && group.is_scored || takes_half;
-        if group.is_denied {
+        if group.is_denied || is_unreal(group) {
             chosen.denied.extend(&group.options);
         } else if Some(group.rank) == best || is_spread {
             chosen.options.extend(&group.options);
@@ -683,6 +707,23 @@ fn calls_false(lead: &[Word<'_>]) -> bool {
 
 /// How often what stands before a letter denies it.
 fn denials_before(lead: &[Word<'_>], letter: &[Word<'_>]) -> usize {
+    // "they do not, so C"
+    let concludes = |w: &Word<'_>| {
+        w.before >= Stop::Clause
+            && [
+                "so",
+                "therefore",
+                "thus",
+                "hence",
+                "consequently",
+                "故",
+                "所",
+                "因",
+            ]
+            .iter()
+            .any(|t| is(w, t))
+    };
+    let lead = &lead[lead.iter().rposition(concludes).unwrap_or(0)..];
     let next = |index: usize| lead.get(index + 1).or(letter.first());
     let words = lead.iter().enumerate().filter(|(i, w)| {
         // "no doubt it is C"
@@ -925,6 +966,81 @@ fn opens_clause(words: &[Word<'_>], at: usize, next: &Word<'_>) -> bool {
 fn is_not(words: &[Word<'_>]) -> bool {
     matches!(words, [no, is] if no.text == "不" && matches!(is.text, "是" | "选"))
 }
+
+/// Whether the words about a letter say what would be right in another case: "if the INR were high, B would be correct",
+/// "B would have been right", "如果肾功能正常，应选B", but not "if I had to choose, I would say B".
+fn is_unreal(before: &[Word<'_>], tail: &[Word<'_>]) -> bool {
+    let says =
+        |words: &[Word<'_>], texts: &[&str]| words.iter().any(|w| texts.iter().any(|t| is(w, t)));
+    if is_of_speaker(before) || is_of_speaker(tail) {
+        return false;
+    }
+    if before.iter().any(Word::is_of_other_script) {
+        return has_run(before, &SUPPOSING_RUNS) && !has_run(before, &CHOOSING_RUNS);
+    }
+    let opens = |words: &[&str]| {
+        before
+            .iter()
+            .any(|w| w.before >= Stop::Clause && words.iter().any(|t| is(w, t)))
+    };
+    let would = tail
+        .iter()
+        .take(2)
+        .any(|w| is(w, "would") || is(w, "would've"))
+        || before.last().is_some_and(|w| is(w, "would"));
+    let would_have = would
+        && tail
+            .iter()
+            .take(3)
+            .any(|w| is(w, "have") || is(w, "would've"))
+        && tail
+            .iter()
+            .take(4)
+            .any(|w| is(w, "been") || is(w, "fit") || is(w, "fitted"));
+    let is_inverted = opens(&["had", "were", "should"]);
+    let is_supposed = opens(&[
+        "if",
+        "unless",
+        "suppose",
+        "supposing",
+        "provided",
+        "without",
+        "only",
+    ]);
+    // "in a child, B would be right", but not "in this case"
+    let is_of_any = before.windows(2).any(|w| {
+        w[0].before >= Stop::Clause
+            && (is(&w[0], "in") || is(&w[0], "with") || is(&w[0], "for"))
+            && (is(&w[1], "a") || is(&w[1], "an") || is(&w[1], "any"))
+    });
+    let is_limited = says(tail, &["if", "unless", "only", "had", "were", "without"]);
+    would_have || is_inverted || would && (is_supposed || is_of_any || is_limited)
+}
+
+/// Whether somebody speaks of their own choice.
+fn is_of_speaker(words: &[Word<'_>]) -> bool {
+    words.iter().any(|w| SPEAKERS.iter().any(|s| is(w, s)))
+}
+
+/// Who speaks of their own choice: "if I had to choose, B".
+const SPEAKERS: [&str; 9] = [
+    "i", "we", "you", "one", "forced", "pressed", "choose", "guess", "asked",
+];
+
+/// 如果: what follows holds in another case.
+const SUPPOSING_RUNS: [&str; 7] = ["如果", "假如", "倘若", "要是", "假设", "若为", "若是"];
+
+/// 如果必须选一个: the choice is meant.
+const CHOOSING_RUNS: [&str; 8] = [
+    "必须",
+    "一定要",
+    "只能",
+    "非要",
+    "让我",
+    "要我",
+    "从图",
+    "看图",
+];
 
 /// "可能", but not "最可能的诊断".
 fn may_be_in_chinese(words: &[Word<'_>]) -> bool {

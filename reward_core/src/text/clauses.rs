@@ -201,6 +201,18 @@ impl Parsed {
                     && t.is_content()
                     && !is_general(t)
             };
+            // "it resembles melanoma but is a keratosis"
+            let is_contrasted = matches!(
+                self.word(&token),
+                "resembles" | "resemble" | "resembling" | "looks like" | "similar to"
+            ) && self.tokens[at + 1..]
+                .iter()
+                .take(LONGEST_PREDICATE)
+                .take_while(|t| t.before < Break::Semicolon)
+                .any(|t| t.role == Role::Contrast);
+            if is_contrasted && token.before < Break::Comma {
+                self.tokens[at].role = Role::Instead;
+            }
             if !is_likeness {
                 continue;
             }

@@ -256,7 +256,11 @@ impl Parsed {
             for index in 0..self.segments.len() {
                 let segment = self.segments[index];
                 // "the cortex is intact on the ulna but interrupted on the radius"
-                let goes_on = segment.opener == Opener::Contrast && told == Some(segment.sentence);
+                let goes_on = told == Some(segment.sentence)
+                    && matches!(
+                        segment.opener,
+                        Opener::Contrast | Opener::List | Opener::And
+                    );
                 if segment.standing == Standing::Stands
                     && !segment.is_side_remark
                     && self.read_criterion(&segment, criterion, *finding, goes_on)

@@ -284,14 +284,27 @@ impl Parsed {
             ) {
                 condition = Some(before.sentence);
             }
+            // "Had he fallen on the other side, the ulna would be fractured."
+            let opens_sentence = at == 1 || self.tokens[at - 2].sentence != before.sentence;
+            if opens_sentence && matches!(self.word(before), "had" | "were" | "should" | "without")
+            {
+                condition = Some(before.sentence);
+            }
             let token = self.tokens[at];
             let segment = self.segments[token.segment as usize];
             let is_done = aside == Some(token.segment);
             let subject =
                 &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at];
-            let names = subject.iter().any(|t| {
-                matches!(t.category, Category::Finding | Category::Unknown) && t.is_content()
-            });
+            // "CT would show it better"
+            let is_thing = |t: &Token| {
+                matches!(t.category, Category::Finding | Category::Unknown)
+                    || self.is_open_would(at)
+                        && matches!(
+                            t.category,
+                            Category::Modality | Category::Sequence | Category::Plane
+                        )
+            };
+            let names = subject.iter().any(|t| t.is_content() && is_thing(t));
             let is_occasion = token.role == Role::Condition
                 && ["was the ", "were the ", "prompted"]
                     .iter()
@@ -361,6 +374,7 @@ impl Parsed {
                 t.sentence != token.sentence
                     || matches!(t.role, Role::Contrast | Role::Conclude | Role::Retract)
                     || t.before == Break::Semicolon
+                    || t.role == Role::Verb && self.word(&token).starts_with("what ")
                     || t.before >= Break::Comma && matches!(self.word(t), "so" | "and" | "which")
             };
             let rest = self.tokens[at + 1..].iter().position(is_over);

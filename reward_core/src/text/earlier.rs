@@ -24,7 +24,9 @@ pub(super) const EARLIER: [&str; 12] = [
 ];
 
 /// The same in more than one word, and in Chinese.
-const EARLIER_PHRASES: [&str; 26] = [
+const EARLIER_PHRASES: [&str; 28] = [
+    "之前有",
+    "之前无",
     "last year",
     "last month",
     "last week",
@@ -160,7 +162,10 @@ const ASKS_EARLIER: [&str; 33] = [
 ];
 
 /// What ties a statement to this case, beside one of another time.
-const NOW: [&str; 14] = [
+const NOW: [&str; 17] = [
+    "现有",
+    "现见",
+    "现可见",
     "now",
     "today",
     "currently",

@@ -54,7 +54,16 @@ const GENERAL: [&str; 40] = [
 ];
 
 /// Things that are asked for in general, unless the question points at a picture.
-const GENERAL_THINGS: [&str; 21] = [
+const GENERAL_THINGS: [&str; 30] = [
+    "which group",
+    "what group",
+    "population",
+    "which patients",
+    "whom",
+    "who is",
+    "who are",
+    "哪类人",
+    "人群",
     "lead",
     "deficien",
     "responsible",
@@ -267,6 +276,16 @@ fn is_of_case(word: &str) -> bool {
             | "i"
             | "we"
             | "本例"
+            | "此例"
+            | "该例"
+            | "本病例"
+            | "该病例"
+            | "此病例"
+            | "本患者"
+            | "该患者"
+            | "此患者"
+            | "本患儿"
+            | "该患儿"
             | "该"
             | "此"
             | "本图"
@@ -326,7 +345,9 @@ impl Parsed {
     /// Whether the segment belongs to the clause that segment `first` begins, which has a verb or none.
     fn goes_on(&self, first: usize, index: usize, has_verb: bool) -> bool {
         let (open, segment) = (&self.segments[first], &self.segments[index]);
+        let points = |t: &Token| is_of_case(self.word(t)); // "… the ulna breaks. This child …"
         let begins_another = open.sentence != segment.sentence
+            || self.of(segment).first().is_some_and(points)
             || matches!(
                 segment.opener,
                 Opener::Contrast | Opener::Start | Opener::Relative
@@ -356,9 +377,16 @@ impl Parsed {
                 && at > 0
                 && says_how_often(word(at - 1))
         };
+        // "men of this age"
+        let is_of_kind = |at: usize| {
+            matches!(
+                word(at + 1),
+                "age" | "sex" | "gender" | "group" | "kind" | "type" | "population"
+            )
+        };
         if tokens.iter().enumerate().any(|(at, t)| {
             matches!(t.role, Role::Yes | Role::No | Role::Conclude)
-                || is_of_case(self.word(t)) && !is_told_often(at)
+                || is_of_case(self.word(t)) && !is_told_often(at) && !is_of_kind(at)
         }) {
             return false;
         }
@@ -469,9 +497,15 @@ impl Parsed {
         (0..tokens.len()).any(|at| match word(at) {
             "tends" | "tend" | "prone" => word(at + 1) == "to",
             "likely" => is_compared(word(at.wrapping_sub(1))) && word(at + 1) == "to",
-            "cases" | "patients" | "people" | "individuals" | "persons" | "adults" | "children"
-            | "infants" | "women" | "men" | "males" | "females" => {
-                word(at.wrapping_sub(1)) == "most" || word(at.wrapping_sub(1)) == "many"
+            "cases" => matches!(word(at.wrapping_sub(1)), "most" | "many"),
+            people if is_people(people) => {
+                // "most children break …", "in adults the ulna breaks"; "the women shown" are those looked at
+                matches!(word(at.wrapping_sub(1)), "most" | "many")
+                    || tokens[..at]
+                        .iter()
+                        .all(|t| t.role != Role::Determiner && t.role != Role::Number)
+                        && at <= LONGEST_PEOPLE
+                        && tokens[at + 1..].iter().any(Token::is_content)
             }
             "in general" | "as a rule" | "by and large" | "predilection" | "多数" | "大多数"
             | "多数患者" | "大多" | "大部分患者" | "更容易" | "更易" | "较易" => {
@@ -514,9 +548,14 @@ impl Parsed {
                     && !tokens[at..].iter().any(is_place)
                     && tokens[at..].iter().any(Token::is_content)
             });
+        // "儿童多为尺骨骨折"
+        let of_people = says(&PEOPLE) && says(&["多为", "多是", "多在", "好发", "常为", "常是"]);
         seen_in
+            || of_people
             || says(&[
                 "多数患者",
+                "多数病例",
+                "大部分病例",
                 "多数情况",
                 "大多数",
                 "更容易",
@@ -550,6 +589,39 @@ impl Parsed {
             ])
     }
 }
+
+/// Words before the people that a statement is about: "in most older men".
+const LONGEST_PEOPLE: usize = 3;
+
+/// People in general: a plural.
+fn is_people(word: &str) -> bool {
+    matches!(
+        word,
+        "patients"
+            | "people"
+            | "individuals"
+            | "persons"
+            | "adults"
+            | "children"
+            | "infants"
+            | "women"
+            | "men"
+            | "males"
+            | "females"
+    )
+}
+
+/// The same in Chinese.
+const PEOPLE: [&str; 8] = [
+    "儿童",
+    "成人",
+    "老年人",
+    "小儿",
+    "婴幼儿",
+    "青少年",
+    "女性",
+    "男性",
+];
 
 /// "More commonly": compares with what is not looked at.
 fn is_compared(word: &str) -> bool {

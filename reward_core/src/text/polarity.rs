@@ -8,8 +8,8 @@ use super::lexicon::{Category, Role};
 use super::numbers::{fulfils, quantities, Dimension, Quantity};
 use super::question::{is_normal, Question};
 use super::relations::{
-    are_neighbours, are_opposite, is_change, is_changed, is_finding_like, is_part, is_related,
-    is_same_word, lies_under, side_bits,
+    are_neighbours, are_opposite, is_change, is_changed, is_finding_like, is_general, is_part,
+    is_related, is_same_word, lies_under, side_bits,
 };
 use std::cell::OnceCell;
 
@@ -251,10 +251,24 @@ fn names_others(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> bo
 /// Tokens of each clause of a sentence: a segment with a verb of its own begins a new one.
 fn clauses<'a>(answer: &'a Parsed, sentence: &'a [Token]) -> impl Iterator<Item = &'a [Token]> {
     sentence.chunk_by(move |a, b| {
+        if a.segment == b.segment {
+            return true;
+        }
         let segment = &answer.segments[b.segment as usize];
-        a.segment == b.segment
-            || b.before == Break::Comma && matches!(answer.word(b), "that" | "which" | "who") // "it is the liver, not the spleen, that is …"
-            || !(segment.opener == Opener::Contrast
+        // "absent on the right and present on the left"
+        let is_said_anew = matches!(segment.opener, Opener::And | Opener::List) && {
+            let mut tokens = answer
+                .of(segment)
+                .iter()
+                .skip_while(|t| t.role == Role::And);
+            tokens
+                .next()
+                .is_some_and(|t| matches!(t.role, Role::Affirm | Role::NegationBack))
+                && tokens.any(is_side)
+        };
+        !is_said_anew && b.before == Break::Comma && matches!(answer.word(b), "that" | "which" | "who") // "it is the liver, not the spleen, that is …"
+            || !(is_said_anew
+                || segment.opener == Opener::Contrast
                 || segment.opener == Opener::Start
                 || segment.opener == Opener::List
                     && !answer.word(b).is_ascii()
@@ -273,13 +287,21 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
     for sentence in answer.sentences() {
         let whole = Clause::new(answer, sentence, question);
         if whole.tokens.is_empty() {
+            if let Some(question) = question {
+                found.note(sentence, question); // "No nodule was seen yesterday. Now there is one."
+            }
             continue;
         }
         let mut of_sentence = Stated::Nothing;
         if let Some(question) = question {
             for tokens in clauses(answer, sentence) {
                 let clause = Clause::new(answer, tokens, Some(question));
-                let says = clause_says(answer, &clause, question, &said);
+                let says = match clause_says(answer, &clause, question, &said) {
+                    Stated::Nothing => found.taken_up(answer, &clause, question),
+                    says => says,
+                };
+                let says = found.of_both(says, answer, &clause, question);
+                found.note(tokens, question);
                 if clause.content.is_empty()
                     && found.stated == Stated::Firm(true)
                     && takes_up_and_denies(answer, tokens, &clause)
@@ -288,7 +310,15 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
                 }
                 found.place_is_clear |= says_place_clear(answer, &clause, question);
                 match says {
-                    Stated::Firm(_) if found.add(says, &clause, question) => return Stated::Both,
+                    Stated::Firm(_) if found.add(says, answer, &clause, question) => {
+                        return Stated::Both
+                    }
+                    // "L3 is normal, L4 is broken"
+                    Stated::Weak(said)
+                        if found.is_of_part(Stated::Firm(said), &clause, question) =>
+                    {
+                        found.add(Stated::Firm(said), answer, &clause, question);
+                    }
                     Stated::Weak(_) if of_sentence == Stated::Nothing => of_sentence = says,
                     _ => {}
                 }
@@ -296,7 +326,7 @@ fn statement(answer: &Parsed, question: Option<&Question>) -> Stated {
             if of_sentence == Stated::Nothing && !found.is_firm() {
                 of_sentence = clause_says(answer, &whole, question, &said);
                 if matches!(of_sentence, Stated::Firm(_))
-                    && found.add(of_sentence, &whole, question)
+                    && found.add(of_sentence, answer, &whole, question)
                 {
                     return Stated::Both;
                 }
@@ -401,6 +431,14 @@ struct Found {
     names_place: bool,
     /// Another clause says that the place asked about is normal.
     place_is_clear: bool,
+    /// What the statement is limited to and the question is not: "no fracture of the ulna".
+    limits: Vec<u64>,
+    /// The sides on which it is found, where both are asked about.
+    sides: u8,
+    /// A clause before has named what is asked for.
+    was_named: bool,
+    /// And denied it somewhere.
+    was_denied: bool,
 }
 
 impl Default for Found {
@@ -411,6 +449,10 @@ impl Default for Found {
             is_plain: false,
             names_place: true,
             place_is_clear: false,
+            limits: Vec::new(),
+            sides: 0,
+            was_named: false,
+            was_denied: false,
         }
     }
 }
@@ -421,14 +463,26 @@ impl Found {
     }
 
     /// Takes over a firm statement; true where it says the opposite of the one before in the same words.
-    fn add(&mut self, says: Stated, clause: &Clause<'_>, question: &Question) -> bool {
+    fn add(
+        &mut self,
+        says: Stated,
+        answer: &Parsed,
+        clause: &Clause<'_>,
+        question: &Question,
+    ) -> bool {
         let asked = &question.proposition;
         let is_subject =
             |t: &&Token| asked.is_of_subject && asked.place.iter().any(|a| a.key == t.key);
         let names_subject = clause.content.iter().any(is_subject);
         let is_plain = clause.content.iter().all(|t| question.names(t));
         let is_site = |t: &&Token| matches!(t.category, Category::Organ | Category::Unknown);
-        let mut sites = asked.place.iter().filter(is_site).peekable();
+        let is_organ = |t: &&Token| t.category == Category::Organ;
+        let mut sites = asked
+            .place
+            .iter()
+            .filter(is_site)
+            .chain(asked.core.iter().filter(is_organ))
+            .peekable();
         let has_site = sites.peek().is_some();
         let names_site = sites.any(|a| {
             let is_it = |t: &&Token| t.key == a.key || is_related(t, a) || is_part(a, t);
@@ -436,7 +490,17 @@ impl Found {
         });
         // "there is a fracture of the ramus. No hip fracture": the one that names the place asked about decides
         let is_nearer = asked.is_existence && names_site && !self.names_place;
-        if self.is_firm() && !is_nearer && (self.names_subject || !names_subject) {
+        let is_elsewhere = self.is_of_part(says, clause, question);
+        // "There was a pneumothorax. Now none is seen."
+        let is_now = asked.is_existence
+            && self.stated != says
+            && clause.tokens.iter().any(|t| says_now(answer.word(t)));
+        if self.is_firm()
+            && !is_nearer
+            && !is_elsewhere
+            && !is_now
+            && (self.names_subject || !names_subject)
+        {
             return self.stated != says
                 && self.is_plain
                 && is_plain
@@ -444,8 +508,238 @@ impl Found {
         }
         (self.stated, self.names_subject, self.is_plain) = (says, names_subject, is_plain);
         self.names_place = !has_site || names_site;
+        self.limits = limits_of(clause, question);
         false
     }
+
+    /// Remembers whether what is asked for was named, for a clause that takes it up.
+    fn note(&mut self, tokens: &[Token], question: &Question) {
+        for token in tokens.iter().filter(|t| names_core(t, question)) {
+            self.was_named = true;
+            self.was_denied |= token.is_negated;
+        }
+    }
+
+    /// Where both sides are asked about: one of them alone says nothing yet, and one without it says no.
+    fn of_both(
+        &mut self,
+        says: Stated,
+        answer: &Parsed,
+        clause: &Clause<'_>,
+        question: &Question,
+    ) -> Stated {
+        let asked = &question.proposition;
+        let bits =
+            |tokens: &mut dyn Iterator<Item = &Token>| tokens.fold(0, |b, t| b | side_bits(t));
+        let said = bits(&mut clause.content.iter().copied());
+        let asks_both =
+            asked.is_existence && !question.is_negated && bits(&mut question.parsed.content()) == 3;
+        if !asks_both || !matches!(said, 1 | 2) {
+            return says;
+        }
+        let is_none = || {
+            clause
+                .tokens
+                .iter()
+                .any(|t| matches!(answer.word(t), "none" | "not" | "no" | "无" | "没有"))
+        };
+        let names = |denied: bool| {
+            let mut content = clause.content.iter();
+            content.any(|t| names_core(t, question) && t.is_negated == denied)
+        };
+        match says {
+            Stated::Nothing if names(true) => Stated::Firm(false),
+            Stated::Firm(true) | Stated::Weak(true) | Stated::Nothing
+                if names(false) && !is_none() =>
+            {
+                self.sides |= said;
+                if self.sides == 3 {
+                    Stated::Firm(true)
+                } else {
+                    Stated::Nothing
+                }
+            }
+            Stated::Nothing if self.sides != 0 && self.sides & said == 0 && is_none() => {
+                Stated::Firm(false)
+            }
+            _ => says,
+        }
+    }
+
+    /// Whether one part decides, and the clause is about another one than the statement before: "no fracture of the ulna, but
+    /// one of the radius" (there is one), "L3 is normal, L4 is broken" (the spine is not normal).
+    fn is_of_part(&self, says: Stated, clause: &Clause<'_>, question: &Question) -> bool {
+        let asked = &question.proposition;
+        let turns_to =
+            |said: bool| (self.stated, says) == (Stated::Firm(!said), Stated::Firm(said));
+        let is_one_enough = match asked.normality {
+            Some(normal) => turns_to(!normal),
+            None => asked.is_existence && turns_to(true),
+        };
+        if !is_one_enough || question.is_negated || self.limits.is_empty() {
+            return false;
+        }
+        let is_other_site = |t: &&Token| t.category == Category::Organ && !is_general(t);
+        let is_related_to =
+            |t: &Token, a: &Token| t.key == a.key || is_related(t, a) || is_part(a, t);
+        let mut organs = asked.organs().peekable();
+        let is_in_site = organs.peek().is_none()
+            || !clause.content.iter().any(is_other_site)
+            || organs.any(|a| clause.content.iter().any(|t| is_related_to(t, a)));
+        is_in_site
+            && limits_of(clause, question)
+                .iter()
+                .any(|l| !self.limits.contains(l))
+    }
+}
+
+impl Found {
+    /// What a clause says that only takes up what the one before named: "… but one on the left", "the left one is not",
+    /// "a stone in the right kidney" after "no stone in the left kidney".
+    fn taken_up(&self, answer: &Parsed, clause: &Clause<'_>, question: &Question) -> Stated {
+        let asked = &question.proposition;
+        if question.is_negated || question.asks_for_content || clause.tokens.is_empty() {
+            return Stated::Nothing;
+        }
+        let is_denied = clause.tokens.iter().any(|t| {
+            matches!(
+                t.role,
+                Role::Negation | Role::NegationBack | Role::No | Role::Hedge
+            )
+        });
+        let is_limit = |t: &&Token| t.category == Category::Organ || is_side(t);
+        if let (Some(_), Stated::Firm(before)) = (asked.normality, self.stated) {
+            // "the right lung is clear, the left is not"
+            let is_ellipsis = clause.content.iter().all(is_limit)
+                && !clause.content.is_empty()
+                && clause
+                    .tokens
+                    .last()
+                    .is_some_and(|t| t.role == Role::Negation);
+            return if is_ellipsis && before {
+                Stated::Firm(false)
+            } else {
+                Stated::Nothing
+            };
+        }
+        if !asked.is_existence || is_denied || !is_at_place(answer, clause, question) {
+            return Stated::Nothing;
+        }
+        let is_core = |t: &Token| names_core(t, question);
+        let is_of_place = |t: &&Token| {
+            is_limit(t)
+                || matches!(t.category, Category::Attribute | Category::Other)
+                || t.role == Role::Number
+                || says_now(answer.word(t))
+        };
+        let is_place_alone = clause.content.iter().all(is_of_place);
+        let is_contrasted = self.was_denied
+            && clause.content.iter().any(|t| is_core(t) && t.is_stated())
+            && clause.content.iter().all(|t| is_of_place(t) || is_core(t));
+        if is_contrasted || is_place_alone && self.was_named && clause.takes_up(answer) {
+            Stated::Firm(true)
+        } else {
+            Stated::Nothing
+        }
+    }
+}
+
+impl Clause<'_> {
+    /// "A small one on the left", "the left one does", "present on the left": what is meant was named before.
+    fn takes_up(&self, answer: &Parsed) -> bool {
+        let word = |at: usize| self.tokens.get(at).map_or("", |t| answer.word(t));
+        let is_pronoun = |at: usize| {
+            let next = self.tokens.get(at + 1);
+            // "the left one" is the side, and not the finding
+            matches!(word(at), "one" | "ones")
+                && next.is_none_or(|t| t.role == Role::Preposition || t.before >= Break::Comma)
+                && !(at > 0 && is_side(self.tokens[at - 1]))
+        };
+        let last = self.tokens.len().saturating_sub(1);
+        let names_organ = self.content.iter().any(|t| t.category == Category::Organ);
+        let is_present = || !names_organ && self.tokens.iter().any(|t| t.role == Role::Affirm);
+        (0..self.tokens.len()).any(is_pronoun)
+            || matches!(word(last), "does" | "do" | "has" | "did")
+            || is_present()
+    }
+}
+
+/// Whether a clause is about the place asked about, or about one that the question leaves open.
+fn is_at_place(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> bool {
+    let asked = &question.proposition;
+    let names = |a: &Token| clause.content.iter().any(|t| t.key == a.key);
+    let mut sides = asked
+        .place
+        .iter()
+        .chain(&asked.core)
+        .filter(|t| is_side(t))
+        .peekable();
+    if sides.peek().is_some() {
+        return sides.all(names);
+    }
+    let is_related_to = |t: &Token, a: &Token| t.key == a.key || is_related(t, a) || is_part(a, t);
+    let mut organs = asked.organs().peekable();
+    if organs.peek().is_some()
+        && clause
+            .content
+            .iter()
+            .any(|t| t.category == Category::Organ && !is_general(t))
+    {
+        return organs.any(|a| clause.content.iter().any(|t| is_related_to(t, a)));
+    }
+    !limits_of(clause, question).is_empty()
+        || clause.tokens.iter().any(|t| says_now(answer.word(t)))
+}
+
+/// Whether the token is what the question asks for, its place left aside.
+fn names_core(token: &Token, question: &Question) -> bool {
+    let mut core = question.proposition.core.iter();
+    core.any(|a| a.key == token.key && !is_side(a))
+}
+
+/// Says that something is so at present.
+fn says_now(word: &str) -> bool {
+    matches!(
+        word,
+        "now" | "currently" | "today" | "at present" | "presently" | "目前" | "现在" | "现"
+    )
+}
+
+/// A side, a direction or a level.
+const fn is_side(token: &Token) -> bool {
+    matches!(
+        token.category,
+        Category::Side | Category::Direction | Category::Level
+    )
+}
+
+/// What a clause is limited to and the question is not: its places, and the sort of finding ("subdural hemorrhage"); nothing
+/// where the question itself asks of a side.
+fn limits_of(clause: &Clause<'_>, question: &Question) -> Vec<u64> {
+    if question.proposition.place.iter().any(is_side) {
+        return Vec::new();
+    }
+    let core = &question.proposition.core;
+    let is_sort = |t: &Token| {
+        t.category == Category::Finding && core.iter().any(|a| a.key != t.key && lies_under(t, a))
+    };
+    // "a hiatal hernia"
+    let is_modifier = |at: usize| {
+        clause.content[at].category == Category::Unknown
+            && clause.content.get(at + 1).is_some_and(|next| {
+                next.before <= Break::Hyphen && core.iter().any(|a| a.key == next.key)
+            })
+    };
+    clause
+        .content
+        .iter()
+        .enumerate()
+        .filter(|(at, t)| {
+            t.category == Category::Organ || is_side(t) || is_sort(t) || is_modifier(*at)
+        })
+        .filter(|(_, t)| !question.names(t))
+        .map(|(_, t)| t.key)
+        .collect()
 }
 
 /// What a sentence says that names nothing of the question.
@@ -671,6 +965,9 @@ fn proposition_says(
             return said;
         }
     }
+    if let Some(said) = compared_the_other_way(clause, question) {
+        return said;
+    }
     if let Some(normal) = asked.normality {
         if let Some(said) = one_of_both(answer, clause, question, normal) {
             return said;
@@ -678,6 +975,45 @@ fn proposition_says(
         return normality_says(answer, clause, normal, question);
     }
     core_says(answer, clause, question)
+}
+
+/// "The cyst is larger than the mass" where it is asked whether the mass is larger than the cyst.
+fn compared_the_other_way(clause: &Clause<'_>, question: &Question) -> Option<Stated> {
+    if !question.compares() || question.is_negated {
+        return None;
+    }
+    let is_than = |t: &Token| t.role == Role::Than;
+    let asked = &question.parsed.tokens;
+    let (asked_first, asked_second) = asked.split_at(asked.iter().position(is_than)?);
+    let than = clause.tokens.iter().position(|t| is_than(t))?;
+    let (first, second) = clause.tokens.split_at(than);
+    let is_denied = |t: &&Token| {
+        t.is_negated || matches!(t.role, Role::Negation | Role::NegationBack | Role::No)
+    };
+    if clause.tokens.iter().any(is_denied) {
+        return None;
+    }
+    // what one side of "than" names and the other does not
+    let own = |of: &[Token], other: &[Token], said: &[&Token]| {
+        of.iter()
+            .filter(|t| t.is_content() && t.category != Category::Attribute)
+            .filter(|t| !other.iter().any(|o| o.is_content() && o.key == t.key))
+            .any(|t| said.iter().any(|s| s.is_content() && s.key == t.key))
+    };
+    let is_turned = own(asked_second, asked_first, first) && own(asked_first, asked_second, second);
+    let says = |is_it: &dyn Fn(&Token, &Token) -> bool| {
+        asked_first
+            .iter()
+            .filter(|a| a.is_content())
+            .any(|a| first.iter().any(|t| is_it(a, t)))
+    };
+    if !is_turned {
+        return None;
+    }
+    if says(&|a, t| a.category == Category::Attribute && a.key == t.key) {
+        return Some(Stated::Firm(false));
+    }
+    says(&|a, t| are_opposite(a, t)).then_some(Stated::Firm(true))
 }
 
 /// The clause is about an organ that has nothing to do with the one asked about.

@@ -600,6 +600,7 @@ impl<'a> Scope<'a> {
             .tokens()
             .filter(|t| !(skips_modifiers && t.is_modifier))
             .filter(|t| takes_landmarks || !self.is_landmark(t))
+            .filter(|t| !self.is_served(t) && !self.is_nested_place(t))
             .peekable();
         while let Some(token) = tokens.next() {
             let is_own_word = token.key != want.key && self.is_restated(token);
@@ -932,6 +933,79 @@ impl<'a> Scope<'a> {
             && !found_there()
     }
 
+    /// "The coronary artery is a vessel that supplies blood to the heart": the vessel is named, and not what it serves.
+    fn is_served(&self, token: &Token) -> bool {
+        if token.category != Category::Organ || self.question.is_some_and(|q| q.has(&SERVING)) {
+            return false;
+        }
+        let segment = &self.answer.segments[token.segment as usize];
+        let end = self
+            .answer
+            .tokens
+            .partition_point(|t| t.start < token.start);
+        let first = (segment.first as usize).max(end.saturating_sub(LONGEST_CLAUSE));
+        let lead = &self.answer.tokens[first..end];
+        let serves = |t: &Token| {
+            let word = self.answer.word(t);
+            SERVING.iter().any(|stem| word.starts_with(stem))
+        };
+        lead.iter().rposition(serves).is_some_and(|at| {
+            lead[..at]
+                .iter()
+                .any(|t| t.category == Category::Organ && t.is_content() && t.key != token.key)
+        })
+    }
+
+    /// "Vesicles in the lumen of the capillary" where it is asked what is present: the capillary only says where.
+    fn is_nested_place(&self, token: &Token) -> bool {
+        let asks_what_is_there = || {
+            self.question.is_some_and(|q| {
+                [
+                    "what is ",
+                    "what are ",
+                    "what does ",
+                    "what do ",
+                    "图中",
+                    "可见什么",
+                ]
+                .iter()
+                .any(|w| q.parsed.text.starts_with(w))
+                    && q.has(&[
+                        "present",
+                        "seen",
+                        "shown",
+                        "show",
+                        "visible",
+                        "可见",
+                        "有什么",
+                    ])
+            })
+        };
+        if !matches!(token.category, Category::Organ | Category::Unknown) || !asks_what_is_there() {
+            return false;
+        }
+        let tokens = &self.answer.tokens;
+        let at = tokens.partition_point(|t| t.start < token.start);
+        let is_of_segment = |t: &&Token| t.segment == token.segment;
+        // "… [in] the lumen [of] the capillary", read from its end
+        let mut lead = tokens[..at]
+            .iter()
+            .rev()
+            .take_while(is_of_segment)
+            .filter(|t| t.role != Role::Determiner);
+        let is_of = lead.next().is_some_and(|t| self.answer.word(t) == "of");
+        let is_part = lead
+            .next()
+            .is_some_and(|t| PARTS.contains(&self.answer.word(t)));
+        let is_in = lead.next().is_some_and(|t| {
+            matches!(
+                self.answer.word(t),
+                "in" | "within" | "inside" | "along" | "on" | "of" | "at"
+            )
+        });
+        is_of && is_part && is_in && lead.any(Token::is_content)
+    }
+
     /// "Below the diaphragm in the gastric fundus": the first only says where to look.
     fn is_landmark_before(&self, token: &Token) -> bool {
         if token.category != Category::Organ {
@@ -1239,3 +1313,28 @@ const fn kind_of(category: Category) -> Kind {
         Category::Unknown | Category::Finding | Category::Other => Kind::Thing,
     }
 }
+/// Beginnings of verbs by which one structure serves another or leads to it.
+const SERVING: [&str; 13] = [
+    "suppl", "drain", "feeds", "feeding", "perfus", "nourish", "innervat", "carries", "carrying",
+    "delivers", "empties", "leads to", "供应",
+];
+
+/// Parts of a structure that only say where in it something lies.
+const PARTS: [&str; 16] = [
+    "lumen",
+    "lumina",
+    "wall",
+    "walls",
+    "endothelium",
+    "epithelium",
+    "cytoplasm",
+    "nucleus",
+    "nuclei",
+    "parenchyma",
+    "lining",
+    "interior",
+    "surface",
+    "cavity",
+    "capsule",
+    "substance",
+];
