@@ -197,7 +197,7 @@ def _print(out: Output, document: dict[str, Any], *, show_all: bool) -> None:
         f" ({free_bytes(Path('runs')) / 2**30:,.0f} GiB are free here)"
     )
     if document["advice"]:
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (entry["change"], entry["saving"], " + ".join(map(spoken, entry["costs"].split(" + "))))
             for entry in document["advice"]
         ]
