@@ -166,6 +166,8 @@ def _explain(out: Output, run: Path) -> None:
 
 
 def _print(out: Output, document: dict[str, Any], *, show_all: bool) -> None:
+    from medgrpo.estimate.disk import free_bytes
+
     for note in document["notes"]:
         out.note(note)
     place = f"on {document['gpus']} × {document['gpu']} ({document['gpu_source']})"
@@ -190,6 +192,10 @@ def _print(out: Output, document: dict[str, Any], *, show_all: bool) -> None:
         out.table(peak, ["part", "GiB"], parts)
     else:
         out.text(peak)
+    out.text(
+        f"Disk: {document['disk_gib']:,.1f} GiB at most, a checkpoint of {document['checkpoint_gib']:,.2f} GiB"
+        f" ({free_bytes(Path('runs')) / 2**30:,.0f} GiB are free here)"
+    )
     if document["advice"]:
         rows = [
             (entry["change"], entry["saving"], " + ".join(map(spoken, entry["costs"].split(" + "))))

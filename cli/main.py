@@ -213,7 +213,9 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # whoever read the results has seen enough: `medgrpo compare … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(PIPE_CLOSED)
-    except Exception as error:  # the last place where an error can be worded
+    except (
+        BaseException
+    ) as error:  # the last place where an error can be worded; some of torch's are no Exception
         if os.environ.get("MEDGRPO_DEBUG") == "1":
             sys.excepthook = _show_trace
             raise
@@ -258,7 +260,7 @@ def _show_trace(*error: Any) -> None:
     print(masked("".join(format_exception(*error)), headers=True), file=sys.stderr, end="")
 
 
-def _as_medgrpo_error(error: Exception) -> MedgrpoError:
+def _as_medgrpo_error(error: BaseException) -> MedgrpoError:
     if isinstance(error, MedgrpoError):
         return error
     if hasattr(error, "format_message"):  # Typer's own errors: an unknown option, a missing argument

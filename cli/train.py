@@ -173,13 +173,13 @@ def train(
     said.note(CHECKING)
     name = name or _run_name(settings, preset)
     checks = preflight(settings, world_size=(settings.launch.gpus or 1) * settings.launch.nodes)
-    for warning in [*checks.warnings, *_estimate_warnings(settings)]:
+    run_path = point.run if point else Path(settings.run.output or Path("runs") / name)
+    for warning in [*checks.warnings, *_estimate_warnings(settings, run_path)]:
         said.warn(warning)
     if (left := _what_max_steps_leaves(resolved, checks)) is not None:
         said.note(left)
     if point is not None:
         _say_if_finished(said, point, checks)
-    run_path = point.run if point else Path(settings.run.output or Path("runs") / name)
     if (
         point is None and not is_child() and machine_number(settings.launch, os.environ) == 0
     ):  # the first machine makes the folder
@@ -405,7 +405,7 @@ def _check_weights(said: Output, settings: RunConfig) -> None:
         said.note(line)
 
 
-def _estimate_warnings(settings: RunConfig) -> list[str]:
+def _estimate_warnings(settings: RunConfig, run_path: Path) -> list[str]:
     """What the estimate has to say of the plan on this machine's card; nothing where it does not know the model."""
     from medgrpo.errors import MedgrpoError
     from medgrpo.estimate.facts import situation_of
@@ -419,7 +419,7 @@ def _estimate_warnings(settings: RunConfig) -> list[str]:
         if facts is None:
             return []
         found = situation_of(settings, facts)
-        return plan_warnings(found.work, uncapped_tokens=found.uncapped_tokens, is_here=True)
+        return plan_warnings(found.work, uncapped_tokens=found.uncapped_tokens, is_here=True, folder=run_path)
     except (MedgrpoError, OSError, ValueError, TypeError):
         return []
 

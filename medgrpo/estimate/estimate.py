@@ -7,6 +7,7 @@ from typing import Any
 
 from medgrpo.config.sections import RunConfig
 from medgrpo.estimate.advice import Advice, advise
+from medgrpo.estimate.disk import Disk
 from medgrpo.estimate.facts import DEFAULT_ROWS, DEFAULT_SIZE, Facts, situation_of
 from medgrpo.estimate.history import Calibration, calibration_of
 from medgrpo.estimate.interval import spread_of
@@ -92,6 +93,8 @@ class Estimate:
             "memory_by_phase_gib": {phase: held / GIB for phase, held in memory.by_phase.items()},
             "tightest_phase": memory.tightest,
             "host_memory_gib": memory.host_gib,
+            "checkpoint_gib": Disk(work).checkpoint / GIB,
+            "disk_gib": Disk(work).peak / GIB,
             "vllm_needs_gib": memory.vllm_needs / GIB,
             "fits": fits(work),
             "verdict": memory.verdict(),

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from medgrpo.config.checks import check
 from medgrpo.errors import MedgrpoError
 from medgrpo.estimate.advice import with_settings
+from medgrpo.estimate.disk import room_warning
 from medgrpo.estimate.drivers import host_memory_gib
 from medgrpo.estimate.memory import Memory
 from medgrpo.estimate.workload import Workload
 from medgrpo.models.families import image_family
 
 
-def plan_warnings(work: Workload, *, uncapped_tokens: int = 0, is_here: bool = False) -> list[str]:
+def plan_warnings(
+    work: Workload, *, uncapped_tokens: int = 0, is_here: bool = False, folder: Path | None = None
+) -> list[str]:
     """Warnings of a workload, in the order of what they cost.
 
     Args:
         uncapped_tokens: of a picture without `model.max_pixels`; 0: not known.
         is_here: whether the run would be on this machine, so that its memory counts.
+        folder: of the run, on whose disk there must be room.
     """
     found = []
     work = work.at_largest
@@ -52,6 +57,8 @@ def plan_warnings(work: Workload, *, uncapped_tokens: int = 0, is_here: bool = F
         found.append(
             f"loading takes about {memory.host_gib:.0f} GiB of this machine's memory, which has {host:.0f}"
         )
+    if folder is not None and (short := room_warning(work, folder)) is not None:
+        found.append(short)
     return found
 
 

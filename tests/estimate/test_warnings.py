@@ -10,6 +10,7 @@ from medgrpo.errors import UsageError
 from medgrpo.estimate import choices
 from medgrpo.estimate.advice import Change, applied
 from medgrpo.estimate.choices import for_this_machine, server_beside
+from medgrpo.estimate.disk import Disk, room_warning
 from medgrpo.estimate.facts import Facts, situation_of
 from medgrpo.estimate.warnings import plan_warnings
 
@@ -180,3 +181,57 @@ def test_vllm_auto_names_a_server_beside_only_where_the_estimate_says_that_it_pa
 def test_prompts_that_somebody_set_and_few_rows_stay_as_they_are(monkeypatch):
     assert chosen(monkeypatch, "prompts_per_step=4")[0].training.prompts_per_step == 4
     assert chosen(monkeypatch, samples=300)[0].training.prompts_per_step == 8
+
+
+FULL = ("training.method=sft", "tuning.method=full", "launch.fsdp=true", "validation.steps=0")
+
+
+def disk_of(*assignments, gpus=2, size="Qwen2.5-VL-3B"):
+    config = resolve_run("balanced", model="m", assignments=assignments)[0].config
+    return Disk(situation_of(config, Facts(model=size, gpu="H200", size=512, samples=60, gpus=gpus)).work)
+
+
+def test_a_checkpoint_of_full_tuning_is_as_large_as_was_measured():
+    disk = disk_of(*FULL)
+    assert disk.checkpoint / 2**30 == pytest.approx(39.0, rel=0.1)  # two H200s, BENCHMARKS.md
+    assert disk.weights / 2**30 == pytest.approx(15.5, rel=0.12)
+
+
+def test_what_a_run_takes_at_most_by_hand():
+    limits = ("training.save_total_limit=2", "training.save_steps=3", "training.max_steps=9")
+    disk = disk_of(*FULL, *limits)
+    assert (disk.saves, disk.kept) == (3, 2)
+    assert (
+        disk.peak == 3 * disk.checkpoint
+    )  # two stay while the third is written; later two and the final weights
+    one = disk.with_training(save_steps=9)
+    assert one.peak == one.checkpoint + one.weights
+    best = disk_of(*FULL, *limits, "validation.steps=3")
+    assert best.peak == 3 * best.checkpoint + 2 * best.weights  # the best, and those before them
+    adapter = disk_of("tuning.method=lora", "training.method=sft", gpus=1)
+    assert adapter.checkpoint == 3 * adapter.weights  # float32, and two moments of the same size
+    zero = disk_of(*FULL[:2], "launch.deepspeed=zero3")
+    assert zero.checkpoint - disk.checkpoint == pytest.approx(
+        4 * disk.work.shape.language_parameters, rel=0.1
+    )
+
+
+def test_a_disk_without_room_is_said_with_what_would_fit(tmp_path, monkeypatch):
+    disk = disk_of(*FULL, "training.save_total_limit=3", "training.save_steps=1", "training.max_steps=9")
+    for free, words in (
+        (disk.peak + 1, None),
+        (disk.peak - 1, "--set training.save_total_limit=1 needs"),
+        (2 * disk.checkpoint - 1, "--set training.save_steps=9 (one checkpoint, at the end) needs"),
+        (disk.checkpoint, "make room, or --output on another disk"),
+    ):
+        monkeypatch.setattr("medgrpo.estimate.disk.free_bytes", lambda _, free=free: free)
+        said = room_warning(disk.work, tmp_path / "run")
+        assert said is None if words is None else words in said
+        if words is not None:
+            assert f"needs up to {disk.peak / 2**30:,.1f} GiB" in said
+            assert f"{free / 2**30:,.1f} GiB are free" in said
+    there = tmp_path / "run" / "checkpoints" / "checkpoint-1" / "weights"  # a run that is resumed
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"0" * 4096)
+    monkeypatch.setattr("medgrpo.estimate.disk.free_bytes", lambda _: disk.peak - 4096)
+    assert room_warning(disk.work, tmp_path / "run") is None

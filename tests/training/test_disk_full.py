@@ -4,8 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.training.fsdp_on_cpu import environment
 
 SETTINGS = (
     "rollout.num_generations=2",
@@ -48,6 +51,7 @@ def test_a_full_disk_during_a_checkpoint_leaves_the_last_one_good(dataset, tmp_p
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("error: ") == 1
     assert "error: the disk is full" in done.stderr
+    assert "checkpoint-2 took" in done.stderr.split("error: ")[0]  # and the next does not fit
     assert "Traceback" not in done.stderr
     lines = done.stdout.splitlines()  # nothing of the libraries among them
     assert lines[0] == "checkpoint-2"
@@ -55,3 +59,39 @@ def test_a_full_disk_during_a_checkpoint_leaves_the_last_one_good(dataset, tmp_p
     results = [json.loads(line) for line in lines if line.startswith("{") and len(line) > 2]
     assert results[0]["status"] == "finished"
     assert [entry["step"] for entry in results[1:]] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said_by_every_process_that_writes_its_part(dataset, tmp_path):
+    """Under FSDP2 torch raises an error that is no Exception in all processes, wherever it was that the disk was full."""
+    room = tmp_path / "room"
+    room.mkdir()
+    words = [
+        "training.method=sft",
+        "tuning.method=full",
+        *SETTINGS[2:],
+        "training.per_device_train_batch_size=1",
+        "training.save_steps=1",
+        "training.max_steps=2",
+        f"data.path={dataset}",
+    ]
+    script = f'mount -t tmpfs -o size=14m none {room} && exec "$@"'  # .1, a checkpoint of 8, half of another
+    launch = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=localhost:0",
+    ]
+    program = str(Path(__file__).with_name("two_processes.py"))
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script, "sh", sys.executable, *launch, program, f"{room}/run", *words],
+        env={**os.environ, **environment(), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "TEE": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip(f"no private mounts here: {done.stderr.strip()[:80]}")
+    assert done.returncode == 1
+    assert "medgrpo.errors.MedgrpoError: the disk is full" in done.stderr

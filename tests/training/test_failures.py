@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from medgrpo.cli.main import main
 from medgrpo.config.presets import resolve_run
 from medgrpo.errors import MedgrpoError
 from medgrpo.runs.store import read_completions
@@ -18,6 +20,7 @@ from medgrpo.training.before.agreement import difference, facts_of
 from medgrpo.training.before.failures import Failure, cause_of, write_down, written_down
 from medgrpo.training.before.machines import Machines
 from medgrpo.training.before.processes import CAUSE, Spec
+from medgrpo.training.trainers.parts import failures_themselves
 
 TRAINING = Path(__file__).parent
 
@@ -318,3 +321,31 @@ def test_a_killed_process_ends_the_run_and_one_process_goes_on_with_it(dataset, 
     assert steps == [1, 2, 3, 4]
     asked = {(row["step"], row["prompt_id"]) for row in read_completions(tmp_path / "run").to_pylist()}
     assert len({prompt for step, prompt in asked if step <= 3}) == 6  # every row of the epoch, each once
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_what_torch_gathered_from_the_processes_is_raised_as_itself(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file") as caught, failures_themselves():  # noqa: PT012
+        import torch.distributed.checkpoint as parts
+
+        parts.save({"value": torch.zeros(2)}, checkpoint_id=tmp_path / "file" / "folder", no_dist=True)
+    assert type(caught.value.__cause__).__name__ == "CheckpointException"
+
+
+def test_an_error_that_is_no_exception_is_written_down_too(tmp_path, monkeypatch, capsys):
+    class OfTorch(BaseException):
+        pass
+
+    def fails(*_, **__):
+        raise OfTorch("PytorchStreamWriter: file write failed")
+
+    monkeypatch.setattr("medgrpo.cli.main.app", fails)
+    with pytest.raises(SystemExit) as ended:
+        main(["train"])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("error: the disk is full")
+    monkeypatch.setenv("MEDGRPO_FAILURES", str(tmp_path))
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert [one.problem[:16] for one in written_down(tmp_path)] == ["the disk is full"]

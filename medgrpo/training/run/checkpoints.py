@@ -82,6 +82,11 @@ def _sizes(folder: Path) -> dict[str, int]:
     return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
 
 
+def bytes_of(folder: Path) -> int:
+    """What all files of a folder take."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def check_sizes(folder: Path) -> None:
     """The files of tensors are those that were saved, each as long as it was; one of optimiser or draws that is gone would
     else begin anew without a word.

@@ -233,10 +233,12 @@ def resume_checkpoint(folder: Path, wanted: Path | None = None) -> tuple[Path | 
 
     None where the stage begins anew.
     """
-    from medgrpo.training.run.checkpoints import half_written
+    from medgrpo.training.run.checkpoints import bytes_of, half_written
 
     notes = [
-        f"{path} was not written to its end; it is left out" for path in half_written(folder) if path.exists()
+        f"{path} was not written to its end: it is removed ({bytes_of(path) / 2**30:,.2f} GiB)"
+        for path in half_written(folder)
+        if path.exists()
     ]
     if wanted is not None:
         return wanted, notes

@@ -18,7 +18,7 @@ from medgrpo.engine.features import spare_frozen_tower
 from medgrpo.models.adapter_files import without_traces
 from medgrpo.models.loading import check_loaded
 from medgrpo.training.before.datasets import IMAGE_CACHE, open_image
-from medgrpo.training.run.checkpoints import PREFIX, partial_of, publish, rotate
+from medgrpo.training.run.checkpoints import PREFIX, bytes_of, partial_of, publish, rotate
 from medgrpo.training.run.whole_checkpoint import check_adapter_of
 from medgrpo.training.trainers.optimizer import (
     apply_settings,
@@ -52,6 +52,7 @@ class RunTrainer:
     lr_scheduler: Any
     _order: EpochOrder | None = None
     _writing_to: Path | None = None
+    _is_room_said = False
     picture_files: Callable[[int], list[str]] | None = None
     """Where the pictures of a row lie; None: there are none."""
     tokens_of_rows: Callable[[list[int]], list[int]] | None = None
@@ -177,11 +178,23 @@ class RunTrainer:
                 self.context.sync()
                 publish(written, target, {"step": step, "stage": self.context.stage.name})
                 rotate(folder, self.context.config.training.save_total_limit)
+                self._say_what_fits(target)
             self._wait()
         finally:
             if self.args.should_save:
                 shutil.rmtree(self._writing_to, ignore_errors=True)
             self._writing_to = None
+
+    def _say_what_fits(self, checkpoint: Path) -> None:
+        """A warning, once, where the next checkpoint would not fit beside those that stay."""
+        size, free = bytes_of(checkpoint), shutil.disk_usage(checkpoint).free
+        if self._is_room_said or size <= free or self.state.global_step >= self.state.max_steps:
+            return
+        self._is_room_said = True
+        self.context.reporter.warn(
+            f"{checkpoint.name} took {size / 2**30:,.2f} GiB, and the disk has {free / 2**30:,.2f} GiB left: the next does not fit. "
+            "Make room, or stop (CTRL-C) and resume with --set training.save_total_limit=1 or a larger training.save_steps"
+        )
 
     def save_extra_state(self, folder: Path) -> None:
         """Write what Transformers does not save; each process may write its own file."""

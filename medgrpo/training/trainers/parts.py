@@ -57,10 +57,23 @@ def in_parts(accelerator: Any, checkpoint: Path | None = None) -> Iterator[None]
         setattr(plugin, name, None)
     try:
         plugin.set_state_dict_type("SHARDED_STATE_DICT")
-        yield
+        with failures_themselves():
+            yield
     finally:
         for name, value in before.items():
             setattr(plugin, name, value)
+
+
+@contextmanager
+def failures_themselves() -> Iterator[None]:
+    """torch gathers what failed in the processes into an error that is no Exception, and raises it in each of them; in its
+    place the failure of the first of them is raised, from it."""
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    try:
+        yield
+    except CheckpointException as gathered:
+        raise gathered.failures[min(gathered.failures)][0] from gathered
 
 
 @contextmanager

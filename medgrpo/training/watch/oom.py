@@ -17,9 +17,9 @@ def memory_and_disk_in_words(config: RunConfig) -> Iterator[None]:
     """Turn an out-of-memory error of torch, or a full disk, into a MedgrpoError with what to change."""
     try:
         yield
-    except MedgrpoError:
+    except (MedgrpoError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # some of torch's are no Exception
         if is_full_disk(error):
             raise MedgrpoError(
                 f"the disk is full: {getattr(error, 'filename', None) or 'writing the run folder'}",
