@@ -14,8 +14,9 @@ from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import load_template, recorded_template
 from medgrpo.errors import MedgrpoError, UsageError, typed_path
-from medgrpo.files import toml_values
+from medgrpo.files import foreign_json, toml_values
 from medgrpo.foreign import reads
+from medgrpo.models.adapter_files import recorded_metadata
 from medgrpo.models.weights import metadata_file
 from medgrpo.places import found_place
 from medgrpo.preference.pairs import Candidate, answer_of, are_alike
@@ -325,7 +326,7 @@ def dataset_of_run(run: Path) -> Path:
     for name in ("environment.json", "training_info.json"):
         path = run / name
         if path.is_file():
-            recorded = json.loads(path.read_text(encoding="utf-8")).get("data")
+            recorded = foreign_json(path).get("data")
             if isinstance(recorded, Mapping):
                 recorded = recorded.get("path")
             if recorded:
@@ -351,8 +352,8 @@ def _with_rows(
 
 def _described(folder: Path) -> dict[str, Any]:
     file = metadata_file(folder)
-    described = json.loads(file.read_text(encoding="utf-8")) if file else {}
-    return described if isinstance(described, dict) else {}
+    described = recorded_metadata(file.parent) if file else {}
+    return described
 
 
 def _table(

@@ -6,7 +6,6 @@ line, so that `kill -9` loses at most the step that was being computed.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import threading
@@ -30,6 +29,7 @@ from medgrpo.files import (
     write_json,
     write_text,
 )
+from medgrpo.json_in import json_value
 from medgrpo.places import found_place
 from medgrpo.records import json_objects, lines
 from medgrpo.run_files import training_info
@@ -339,7 +339,7 @@ def free_folder(path: Path) -> Iterator[Path]:
 
 def _step_of(line: str) -> float:
     try:
-        entry = json.loads(line)
+        entry = json_value(line)
         return float(entry["step"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf

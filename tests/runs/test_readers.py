@@ -259,7 +259,7 @@ def test_json_beyond_the_strict_standard_is_read():
     from medgrpo.runs.readers.decode import decoded
 
     assert math.isnan(decoded('{"loss": NaN}')["loss"])
-    assert decoded('["\\ud83d"]') == ["\ud83d"]
+    assert decoded('["\\ud83d"]') == ["\ufffd"]
     with pytest.raises(ValueError, match="Expecting"):
         decoded('{"loss": ')
 

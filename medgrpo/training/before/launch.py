@@ -16,6 +16,7 @@ from typing import Any
 from medgrpo.config.sections import LaunchConfig
 from medgrpo.config.sharing import shares_weights
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
+from medgrpo.files import foreign_json
 from medgrpo.safe_path import OURS, VARIABLE
 
 CHILD = "MEDGRPO_LAUNCHED"
@@ -272,7 +273,7 @@ def relaunch(
             if code and stacks is not None:
                 keep(Path(folder), stacks)
             cause = Path(folder) / CAUSE
-            said = json.loads(cause.read_text("utf-8")) if cause.is_file() else None
+            said = foreign_json(cause) if cause.is_file() else None
             return _why(code, said), (asked[0] if asked else None)
         finally:
             for number, handler in before.items():
