@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
-from medgrpo.data.prompts import load_template, recorded_template
+from medgrpo.data.prompts import PromptTemplate, load_template, recorded_template
 from medgrpo.errors import MedgrpoError, UsageError, typed_path
 from medgrpo.files import foreign_json, toml_values
 from medgrpo.foreign import reads
@@ -23,6 +23,9 @@ from medgrpo.preference.pairs import Candidate, answer_of, are_alike
 from medgrpo.preference.rollouts import HELD_OUT
 from medgrpo.rewards.composite import CompositeReward
 from medgrpo.rows import Row, as_row, columns
+
+if TYPE_CHECKING:
+    from medgrpo.generation.subject import Subject
 
 SPLIT = "train"
 """Never among the pairs: they train a model."""
@@ -274,6 +277,7 @@ def from_sampling(
     limit: int | None,
     max_new_tokens: int,
     on_rows: Callable[[int], None],
+    on_warning: Callable[[str], None] = lambda _: None,
     prompt: str | None = None,
 ) -> Candidates:
     """Fresh completions of one model for the training rows of a dataset, at temperature 1, scored now.
@@ -281,7 +285,10 @@ def from_sampling(
     Args:
         model: as `medgrpo eval` takes it: run folder, adapter, model folder or hub name.
         reward: scored with the tags of the prompt.
+        on_warning: told before the model is loaded which prompts leave no room, as far as its folder says so.
         prompt: template; None: the one the model was trained with, else the dataset's.
+    Raises:
+        MedgrpoError: no prompt leaves room for a completion.
     """
     from medgrpo.generation.generate import Sampling, generate
     from medgrpo.generation.subject import find_subject, load_subject
@@ -291,6 +298,8 @@ def from_sampling(
     template = subject.template(prompt, dataset.info.get("prompt_template"))
     reward = reward.with_settings(**template.reward_settings)
     rows = subject.shown(list(dataset.rows(SPLIT, limit)))
+    if (short := _short_of_room(subject, rows, dataset.path, template, max_new_tokens)) is not None:
+        on_warning(short)
     loaded = load_subject(subject)
     candidates, left_out = [], Counter[str]()
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=1.0, num_generations=samples)
@@ -318,6 +327,36 @@ def from_sampling(
             )
         ]
     return Candidates(candidates, dataset, {row["id"]: row for row in rows}, template.to_dict(), left_out)
+
+
+def _short_of_room(
+    subject: Subject, rows: Sequence[Row], folder: Path, template: PromptTemplate, max_new_tokens: int
+) -> str | None:
+    """What to say of prompts that leave less room than a completion may take; None where all do, or nothing is known."""
+    from medgrpo.data.too_long import SHORTEST_ANSWER, Reader, count_too_long, none_has_room
+    from medgrpo.models.context import UNSTATED, context_of_folder
+
+    base = Path(subject.base).expanduser()
+    if not base.is_dir():
+        return None
+    shown = {name: subject.metadata.get(name) for name in ("max_pixels", "min_pixels")}
+    try:
+        context = context_of_folder(base) or UNSTATED
+        reader = Reader.of_folder(base, context, max_new_tokens, **shown)
+        found = count_too_long(rows, folder, template, reader, use_image_title=True)  # `shown` has hidden it
+    except (MedgrpoError, OSError, ValueError, TypeError):  # loading the model says what is wrong with it
+        return None
+    smaller = "smaller pictures: medgrpo preprocess SOURCE OUTPUT --model MODEL --over-budget downscale"
+    if found.rows and found.full == found.rows:
+        raise none_has_room(found, smaller)
+    if not found.over:
+        return None
+    left = found.limit - found.prompt
+    return (
+        f"{found.over:,} of {found.rows:,} prompts leave less room than --tokens {max_new_tokens} in the {found.limit:,} tokens that "
+        f"the model reads ({found.full:,} leave none and get no completion): {found.described()}; "
+        f"{f'--tokens {left} / ' if left >= SHORTEST_ANSWER else ''}{smaller}"
+    )
 
 
 @reads("run", "a run folder that says which dataset it trained on")

@@ -262,6 +262,7 @@ def drop_long(
     on_block: Callable[[int], None] | None = None,
     *,
     method: str = "grpo",
+    on_long: Callable[[int, int], None] | None = None,
 ) -> tuple[ChosenRows, int, int]:
     """Rows that fit, how many did not, and which of the former (by its new number) is the longest.
 
@@ -271,6 +272,7 @@ def drop_long(
         room: in tokens, image tokens included: of the prompt, and for sft and dpo of the longest answer too,
             which is learned as it stands.
         on_block: told the number of rows counted so far, a few hundred at a time.
+        on_long: told the number and the tokens of each row that does not fit.
     """
     kept = array("q")
     longest, most = 0, 0
@@ -279,6 +281,8 @@ def drop_long(
             if length > most:
                 longest, most = len(kept), length
             kept.append(number)
+        elif on_long is not None:
+            on_long(number, length)
         if on_block is not None and number % BLOCK == BLOCK - 1:
             on_block(number + 1)
     return ChosenRows(source.rows, kept), len(source.rows) - len(kept), longest
