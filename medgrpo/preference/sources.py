@@ -14,7 +14,7 @@ from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import PromptTemplate, load_template, recorded_template
 from medgrpo.errors import MedgrpoError, UsageError, typed_path
-from medgrpo.files import foreign_json, toml_values
+from medgrpo.files import foreign_json, read_json, toml_values
 from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import recorded_metadata
 from medgrpo.models.weights import metadata_file
@@ -58,7 +58,8 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
         reward: scores other trainers' completions anew; None: their own score, else the sum of their rewards.
 
     Raises:
-        UsageError: a folder is no run, stored no completions, or trained on another dataset than the first.
+        UsageError: a folder is no run, stored no completions, or trained on another dataset than the first; or the dataset that
+            it names is another one by its fingerprint.
     """
     from medgrpo.preference.rollouts import (
         candidates_of_rollouts,
@@ -129,6 +130,8 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
     configured = toml_values(config.read_text(encoding="utf-8")) if config.is_file() else {}
     seed = configured.get("run", {}).get("seed", 0)  # decides a mixture's hash
     dataset = open_data(datasets.pop(), seed=seed)
+    if data is None:
+        _check_fingerprints(runs, dataset)
     template = described.get("prompt_template")
     if not isinstance(template, dict):
         template = recorded_template(dataset.info.get("prompt_template")).to_dict() if foreign else None
@@ -374,6 +377,20 @@ def dataset_of_run(run: Path) -> Path:
     if configured:
         return Path(found_place(str(configured), run))
     raise UsageError(f"{run} does not say which dataset it trained on", hint="--data DATASET")
+
+
+def _check_fingerprints(runs: Sequence[Path], dataset: PreparedDataset) -> None:
+    """Refuse the dataset that runs name where its rows are not those that they recorded: a run of others may name one of yours."""
+    for run in runs:
+        before = read_json(run / "environment.json").get("data_hash")
+        if before != dataset.hash:
+            raise UsageError(
+                f"{run} names the dataset {dataset.location}, whose rows are not those that it was trained on",
+                expected=f"rows of hash {before!s:.64}"
+                if before
+                else "a run that records the hash of its rows",
+                hint=f"if it is the right one: --data {typed_path(dataset.location)}",
+            )
 
 
 def _with_rows(
