@@ -194,7 +194,7 @@ def train(
         if (mine := _free_folder(stack, settings, point, run_path)) is not None:
             run_path, name = mine, mine.name
         if needs_launch(settings.launch):
-            _launch(settings, checks, run_path, point, exit_on_stop)
+            _launch(said, settings, checks, run_path, point, exit_on_stop)
         result = _train(said, settings, checks, name, run_path, point, started, preset)
     if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
         raise SystemExit(_stopped_code(result.stopped_by, exit_on_stop))
@@ -363,9 +363,15 @@ def _stopped_code(signal_name: str | None, wanted: int | None) -> int:
 
 
 def _launch(
-    settings: RunConfig, checks: Preflight, run_path: Any, point: ResumePoint | None, exit_on_stop: int | None
+    said: Output,
+    settings: RunConfig,
+    checks: Preflight,
+    run_path: Any,
+    point: ResumePoint | None,
+    exit_on_stop: int | None,
 ) -> None:
     """Start the same command in every process, all with one run folder, and end as they end."""
+    import json
     import signal
     import sys
 
@@ -381,8 +387,12 @@ def _launch(
     )
     data_hash = None if checks.dataset is None else checks.dataset.hash
     facts = facts_of(settings, data_hash)
-    failed, asked = relaunch(arguments, settings.launch, facts, stacks=Path(run_path) / "logs")
+    failed, asked, document = relaunch(arguments, settings.launch, facts, stacks=Path(run_path) / "logs")
     is_stopped = training_info(run_path).get("status") == "stopped"
+    if failed is None and document is not None:
+        said.result(json.loads(document))
+    elif failed is not None and asked is not None:
+        said.result({"error": {"problem": "stopped", "expected": None, "hint": None}})
     if (asked is not None and failed) or (failed is None and is_stopped):
         # Nobody asked here: another machine was asked, and all of them stopped.
         raise SystemExit(_stopped_code(signal.Signals(asked or signal.SIGTERM).name, exit_on_stop))

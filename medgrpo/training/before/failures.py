@@ -19,6 +19,7 @@ from medgrpo.errors import MedgrpoError
 
 FOLDER = "MEDGRPO_FAILURES"
 """Names the folder in which processes of a run write down why they fail."""
+RESULT = "result.json"
 OF_OTHERS = re.compile(
     r"did not meet the others|connection (was )?(closed|reset|refused)|broken pipe|socket (is closed|closed|timeout)|timed out waiting|"
     r"wait timeout|gloo|nccl|process ?group|distbackend|diststore|distnetwork|tcpstore|all_?reduce|all_?gather",
@@ -71,6 +72,17 @@ def leave(error: BaseException, worded: MedgrpoError, folder: str) -> None:
     if process:
         traceback.print_exception(error)
     write_down(worded, Path(folder), process, cause=error)
+
+
+def leave_result(words: str, folder: str) -> None:
+    """Leave the command's JSON document for the one who started the processes, and knows how they ended."""
+    (Path(folder) / RESULT).write_text(words, encoding="utf-8")
+
+
+def left_result(folder: Path) -> str | None:
+    """What `leave_result` left; None where no document was asked for, or the first process did not come so far."""
+    file = folder / RESULT
+    return file.read_text("utf-8") if file.is_file() else None
 
 
 def written_down(folder: Path) -> list[Failure]:

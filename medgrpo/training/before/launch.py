@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from medgrpo.config.sections import LaunchConfig
 from medgrpo.config.sharing import shares_weights
@@ -207,13 +207,24 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
     return config
 
 
+class Ended(NamedTuple):
+    """How the processes of this machine ended."""
+
+    failed: MedgrpoError | None
+    """Why; None: they did not fail."""
+    asked: int | None
+    """The signal that asked them to stop."""
+    result: str | None
+    """The first process's JSON document, where one was asked for."""
+
+
 def relaunch(
     arguments: Sequence[str],
     launch: LaunchConfig,
     facts: dict[str, str] | None = None,
     stacks: Path | None = None,
-) -> tuple[MedgrpoError | None, int | None]:
-    """Run `medgrpo ARGUMENTS` in every process; why it failed, and the signal that asked it to stop.
+) -> Ended:
+    """Run `medgrpo ARGUMENTS` in every process; how that ended.
 
     CTRL-C and SIGTERM do not reach the processes, which read the request from a file at the end of their step. A second
     CTRL-C ends all at once.
@@ -224,6 +235,7 @@ def relaunch(
     """
     import json
 
+    from medgrpo.training.before.failures import left_result
     from medgrpo.training.before.processes import CAUSE, SPEC, Spec, end_group, end_with_parent
     from medgrpo.training.before.standing import STOP_FILE, keep
 
@@ -273,7 +285,7 @@ def relaunch(
                 keep(Path(folder), stacks)
             cause = Path(folder) / CAUSE
             said = json.loads(cause.read_text("utf-8")) if cause.is_file() else None
-            return _why(code, said), (asked[0] if asked else None)
+            return Ended(_why(code, said), asked[0] if asked else None, left_result(Path(folder)))
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
