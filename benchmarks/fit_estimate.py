@@ -57,7 +57,7 @@ def host_of(row: Measured) -> str:
     ends = next(
         (
             end
-            for end in ("b2", "b3", "b4", "b5", "b7", "b9")
+            for end in ("b2", "b3", "b4", "b5", "b7", "b9", "b12")
             if row.name.removesuffix("-again").endswith(f"-{end}")
         ),
         "",

@@ -40,7 +40,7 @@ HEADS = {
     "costs": "代价",
     "phase": "环节",
     "s": "秒",
-    "part": "组成",
+    "part, whatever its phase": "组成（不分环节）",
     "hours": "小时",
     "fits": "放得下",
     "reason": "原因",

@@ -187,9 +187,9 @@ def _print(out: Output, document: dict[str, Any], *, show_all: bool) -> None:
     memory = document["memory_gib"]
     peak = f"Memory of one GPU: peak {memory['peak']:.1f} GiB; {document['verdict']}"
     if show_all:
-        out.table("Where the time of a prompt goes", ["phase", "s"], list(document["phases"].items()))
-        parts = [(part, value) for part, value in memory.items() if part != "peak"]
-        out.table(peak, ["part", "GiB"], parts)
+        out.table("Where the time of a prompt goes", ["phase", "s"], _spent(document["phases"]))
+        parts = {part: value for part, value in memory.items() if part != "peak"}
+        out.table(peak, ["part, whatever its phase", "GiB"], _spent(parts))
     else:
         out.text(peak)
     out.text(
@@ -197,11 +197,23 @@ def _print(out: Output, document: dict[str, Any], *, show_all: bool) -> None:
         f" ({free_bytes(Path('runs')) / 2**30:,.0f} GiB are free here)"
     )
     if document["advice"]:
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (entry["change"], entry["saving"], " + ".join(map(spoken, entry["costs"].split(" + "))))
             for entry in document["advice"]
         ]
-        out.table("What would save most", ["change", "saves", "costs"], rows)
+        columns = ["change", "saves", "costs"]
+        if not document["fits"]:
+            columns.append("fits")
+            rows = [
+                (*row, "yes" if entry["fits"] else "no")
+                for row, entry in zip(rows, document["advice"], strict=True)
+            ]
+        out.table("What would save most", columns, rows)
+
+
+def _spent(parts: dict[str, float]) -> list[tuple[str, float]]:
+    """Those that are not nothing."""
+    return [(name, value) for name, value in parts.items() if value]
 
 
 def _duration(hours: float) -> str:

@@ -108,8 +108,17 @@ def advise(
             saves_hours = factor * (now - sum(hours(several[1])))
             saves_gib = (memory.peak - then.peak) / GIB
             advice.append(Advice(several[0].typed, saves_hours, saves_gib, several[0].costs, then.fits))
-        return sorted(advice, key=lambda one: not one.fits)[:MOST]
+        enough = {
+            _name(one) for one in advice if one.fits
+        }  # half of a step that is enough in quarters is no advice
+        useful = [one for one in advice if one.fits or _name(one) not in enough]
+        return sorted(useful, key=lambda one: not one.fits)[:MOST]
     return sorted(advice, key=lambda one: -one.saves_hours)[:MOST]
+
+
+def _name(advice: Advice) -> str:
+    """What a line changes, without the value."""
+    return advice.change.partition("=")[0]
 
 
 def several_together(config: RunConfig, facts: Facts, before: Workload) -> tuple[Change, Workload] | None:

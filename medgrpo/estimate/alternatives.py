@@ -32,10 +32,14 @@ def compare_alternatives(found: Estimate) -> list[dict[str, Any]]:
             other = estimate(config, facts)
         except (MedgrpoError, ValidationError):
             continue
-        if other.work == found.work:
-            table[0]["change"] = f"{words} (as configured)"
-            continue
-        table.append(_entry(other, words))
+        entry = _entry(other, words)
+        if _is_same(entry, table[0]):
+            if table[0]["change"] == "as configured":
+                table[0]["change"] = f"{words} (as configured)"
+        elif not any(
+            _is_same(entry, earlier) for earlier in table
+        ):  # 512 px, where pictures are 512 px as they are
+            table.append(entry)
     best = pareto(table)
     return [{**entry, "pareto": number in best} for number, entry in enumerate(table)]
 
@@ -65,6 +69,12 @@ def _entry(found: Estimate, words: str, *, is_this: bool = False) -> dict[str, A
         "fits": memory.fits,
         "is_this": is_this,
     }
+
+
+def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two choices come to the same run, whatever they are called."""
+    names = ("hours", "s_per_prompt", "image_tokens", "generations", "peak_gib")
+    return all(one[name] == other[name] for name in names)
 
 
 def pareto(table: list[dict[str, Any]]) -> set[int]:

@@ -128,7 +128,11 @@ def compare_with_estimate(run: Path) -> Comparison:
         UsageError: no run folder, no step in its log, or a model that the estimate does not know.
     """
     if not (run / "config.toml").is_file():
-        raise UsageError(f"{run} is no run folder", expected="a folder with config.toml and log.jsonl")
+        raise UsageError(
+            f"{run} is no run folder",
+            expected="a folder with config.toml and log.jsonl",
+            hint="medgrpo runs lists those that are here",
+        )
     config = RunConfig.model_validate(
         found_settings(toml_values((run / "config.toml").read_text(encoding="utf-8")), run)
     )

@@ -26,7 +26,7 @@ PER_WEIGHT_4BIT = 0.52
 LIVE_PARAMETERS = 1e9
 """Weights that ZeRO-3 leaves gathered, by DeepSpeed's defaults (`stage3_max_live_parameters`)."""
 GATHERED_COPIES = 2
-"""Of all weights while ZeRO-3 gathers them at once: they themselves and what they are gathered in, by the one run there is."""
+"""Of all weights while ZeRO-3 gathers them at once: they themselves and what they are gathered in, by two runs."""
 PHASE_WORDS = {
     "load": "loading",
     "before": "validation before training (the whole model on one GPU)",
@@ -121,6 +121,8 @@ class Memory:
             gathers_all = work.shares_weights and work.has_lora and not work.config.launch.fsdp
             largest = max(3 * shape.mlp_used, shape.vocab if work.shares_weights else 0)
             phases["sync"] = GATHERED_COPIES * whole if gathers_all else 4.0 * shape.hidden * largest
+            if work.shares_weights:  # gathered in pieces, which torch keeps and the update cannot use
+                phases["update"] += phases["sync"]
         if work.shares_weights and work.config.validation.before_and_after:
             phases["before"] = self.base + self.validation_cache
         return phases

@@ -30,6 +30,10 @@ LORA_MODULES = 10
 """What PEFT puts around one adapted layer: containers for each adapter's halves, drop-out, embeddings and magnitudes."""
 BESIDE = 0.25
 """Share of the preparation that a step waits for where other trainers read rows beside it."""
+ADAPTER_READS = 14
+"""Bytes for each number that an adapter reads: to float32 (6), to 16 bits again (6), its product (2)."""
+ADAPTER_WRITES = 12
+"""For each that it makes: its product (2), scaled (4), added to the layer's (6)."""
 RECORDING_TOKENS = 8
 """Tokens that take as long one by one as the first ones and the recording of a step do."""
 AT_ONCE = 8
@@ -203,23 +207,29 @@ def _pass(work: Workload, tokens: float, context: float, rows: float, pictures: 
     head_tokens = rows * work.learned_tokens
     compute = _layers_flops(work, tokens, context) + 2 * shape.vocab * shape.hidden * head_tokens
     products = compute / (work.flops * _products(work))
-    elements = (tokens * _element_bytes(work) + head_tokens * shape.vocab * 12) / _elements_rate(work)
+    bare = (tokens * _element_bytes(work) + head_tokens * shape.vocab * 12) / _elements_rate(work)
+    elements = bare + tokens * _adapter_bytes(work) / _elements_rate(work)
     unpack = _unpacking(work)
     one = products + elements + unpack + _norms(work)
     launches = shape.layers * _layer_launches(work)
     hooks = _gathering(work)
     streamed = constants.stream if work.shares_prompt else 1.0
     recorded = launches * constants.autograd * streamed
-    without = max(one, launches * streamed + hooks)
-    plain = products + elements + unpack
-    reference = max(plain, shape.layers * _layer_launches(work, with_adapters=False) * streamed + hooks)
-    forward = max(one, recorded + hooks)
+    # ZeRO-3 fetches module by module and waits for each: nothing of it is hidden behind the products.
+    waits = 0.0 if work.config.launch.fsdp else hooks
+    hooks -= waits
+    without = max(one, launches * streamed + hooks) + waits
+    plain = products + bare + unpack
+    reference = waits + max(
+        plain, shape.layers * _layer_launches(work, with_adapters=False) * streamed + hooks
+    )
+    forward = max(one, recorded + hooks) + waits
     # LoRA needs gradients of activations only; full tuning also those of the weights.
     share = 1.0 if work.has_lora else 2.0
     launched = recorded * constants.backward_launches + hooks
-    back = max(products * share + 2 * elements + unpack, launched)
+    back = max(products * share + 2 * elements + unpack, launched) + waits
     if work.checkpoints_activations:
-        back += max(one, recorded + hooks)
+        back += max(one, recorded + hooks) + waits
     if pictures and work.image_tokens:
         seen, again = _tower(work, pictures)
         forward, back = forward + seen, back + again
@@ -277,6 +287,16 @@ def _element_bytes(work: Workload) -> float:
     constants, shape = work.constants, work.shape
     each = constants.hidden_passes * shape.hidden + constants.mlp_passes * shape.mlp_used
     return work.width * shape.layers * each
+
+
+def _adapter_bytes(work: Workload) -> float:
+    """Bytes that adapters beside their layers move for a token through all layers, forward: their input is copied into
+    float32 and back for the product, their output scaled and added. A fused one (`engine.fused_adapters`) moves none."""
+    if not work.adapters_move_copies:
+        return 0.0
+    shape = work.shape
+    made = 2 * shape.hidden + (shape.query_width or shape.hidden) + 2 * shape.kv_width + 2 * shape.mlp_used
+    return float(shape.layers * (ADAPTER_READS * work.adapter_inputs + ADAPTER_WRITES * made))
 
 
 def _layer_launches(work: Workload, *, with_adapters: bool = True) -> float:

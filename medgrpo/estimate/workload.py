@@ -299,6 +299,17 @@ class Workload:
         return config.engine.fused_adapters and is_plain and has_engine and is_whole
 
     @property
+    def adapters_move_copies(self) -> bool:
+        """Whether adapters stand beside their layers, in float32 where those are in 16 bits: their input is copied."""
+        return self.has_lora and self.is_half and not self.fuses_adapters and not self.is_other_code
+
+    @property
+    def adapter_inputs(self) -> int:
+        """Numbers that the adapters of one decoder layer read for a token, each its own: q, k, v, gate, up; o; down."""
+        shape = self.shape
+        return 5 * shape.hidden + (shape.query_width or shape.hidden) + shape.mlp_used
+
+    @property
     def checkpoints_activations(self) -> bool:
         """Whether activations are recomputed in the backward pass."""
         chosen = self.config.training.gradient_checkpointing

@@ -1,4 +1,5 @@
 import json
+import resource
 import subprocess
 import sys
 
@@ -42,6 +43,23 @@ def test_an_estimate_as_json_imports_nothing_that_it_does_not_need():
     heavy = {"torch", "numpy", "transformers", "pyarrow", "PIL", "asyncio", "rich.console"}
     said = said_without(heavy, "estimate-time", "--model", "Qwen2.5-VL-3B", "--gpu", "H200", "--json")
     assert json.loads(said)["gpu"] == "H200"
+
+
+def test_an_estimate_as_text_imports_no_more_than_its_table():
+    heavy = {"torch", "numpy", "transformers", "pyarrow", "PIL", "asyncio", "rich.markdown", "rich.progress"}
+    heavy |= {"medgrpo.cli.train", "medgrpo.cli.eval", "medgrpo.training", "medgrpo.generation"}
+    said = said_without(heavy, "estimate-time", "--model", "Qwen2.5-VL-3B", "--gpu", "H200")
+    assert "fits on H200" in said
+
+
+def test_an_estimate_takes_a_second_or_two_of_the_processor_at_most():
+    run("estimate-time", "--gpu", "H200")  # bytecode, where it may be kept
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert run("estimate-time", "--gpu", "H200").returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
+    )  # .3 where bytecode is kept
 
 
 def test_every_setting_has_its_description():

@@ -8,7 +8,7 @@ from PIL import Image
 
 from medgrpo.data.images import ImageSettings
 from medgrpo.data.prepare import PrepareOptions, prepare
-from medgrpo.data.readers import Problems, Source, read_source
+from medgrpo.data.readers import Problems, Source, read_source, yolo
 from medgrpo.errors import MedgrpoError
 
 HALF = PrepareOptions(images=ImageSettings(size_px=100))
@@ -125,6 +125,23 @@ def asked_of_yaml(folder, content):
 )
 def test_classes_are_the_same_however_yaml_writes_them(tmp_path, content):
     assert set(asked_of_yaml(tmp_path, content).split(", ")) == {"囊肿", "no"}
+
+
+@pytest.mark.parametrize("way", ["absolute", "up", "a link"])
+def test_a_data_yaml_has_no_file_outside_of_the_source_read(tmp_path, monkeypatch, way):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "list.txt").write_text("images/a.png\n")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "link").symlink_to(outside)
+    path = {"absolute": str(outside), "up": "../outside", "a link": "link"}[way]
+    read = []
+    original = yolo.read_text
+    monkeypatch.setattr(yolo, "read_text", lambda file: read.append(file.resolve()) or original(file))
+    asked_of_yaml(source, f"path: {path}\ntrain: list.txt\nnames: [cyst]\n")
+    assert read
+    assert all(file.is_relative_to(source) for file in read)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medgrpo.config.presets import resolve_run
-from medgrpo.estimate.advice import _changes
+from medgrpo.estimate.advice import _changes, advise
 from medgrpo.estimate.estimate import Facts, estimate
 from medgrpo.estimate.facts import situation_of
 from medgrpo.estimate.memory import GIB, Memory
@@ -122,3 +122,26 @@ def test_what_is_trained_is_counted_by_tower():
         parts = [trained(method, f"tuning.towers={tower}") for tower in sides]
         assert whole == trained(method, language) + sum(parts)
         assert all(part > 0 for part in parts)
+
+
+def test_no_two_choices_of_the_alternatives_are_the_same_run():
+    from medgrpo.estimate.alternatives import compare_alternatives
+
+    resolved, _ = resolve_run("balanced", model="m")
+    facts = Facts(
+        model="Qwen2.5-VL-3B", gpu="A100", samples=100, size=512
+    )  # 512 px are the pictures as they are
+    table = compare_alternatives(estimate(resolved.config, facts))
+    figures = [(one["hours"], one["peak_gib"], one["image_tokens"], one["generations"]) for one in table]
+    assert len(set(figures)) == len(figures)
+    assert "as configured" in table[0]["change"]
+
+
+def test_a_change_that_is_enough_is_not_offered_by_halves():
+    resolved, _ = resolve_run("balanced", model="m")
+    facts = Facts(model="Qwen2.5-VL-3B", gpu="CPU", samples=100, size=512)
+    lines = advise(resolved.config, facts, situation_of(resolved.config, facts).work)
+    for line in lines:
+        if line.fits:
+            key = line.change.partition("=")[0]
+            assert [one for one in lines if one.change.partition("=")[0] == key and not one.fits] == []

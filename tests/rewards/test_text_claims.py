@@ -85,6 +85,23 @@ def test_every_written_case_is_decided_as_a_careful_reader_would(name):
     assert not found, "\n".join(found)
 
 
+def test_blind_wordings_are_decided_no_worse_than_at_first_sight():
+    """Written and judged by someone who had not seen the rules; BENCHMARKS.md says what is still wrong."""
+    cases = [json.loads(line) for line in (DATA / "blind_wordings.jsonl").read_text("utf-8").splitlines()]
+    scores = text.answer_match(
+        [case["answer"] for case in cases],
+        answer=[case["reference"] for case in cases],
+        question=[case["question"] for case in cases],
+        options=[case.get("options") for case in cases],
+        plain=True,
+    )
+    wrong = [(case, score) for case, score in zip(cases, scores, strict=True) if score != case["verdict"]]
+    paid = [case["id"] for case, score in wrong if score]
+    assert len(cases) == 479
+    assert len(paid) <= 13, paid
+    assert len(wrong) <= 81
+
+
 def test_every_kind_of_fault_has_at_least_twenty_cases():
     kinds = Counter(case["kind"][0] for case in read_cases(DATA / "claim_cases.txt"))
     assert set(kinds) == set("ABCDEFGHI")

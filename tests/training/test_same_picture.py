@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import nullcontext
+from functools import partial
 from itertools import product
 
 import pytest
@@ -18,6 +19,7 @@ from medgrpo.training.watch.reporter import SilentReporter
 from tests.engine.conftest import folders, load, picture  # noqa: F401 the fixtures
 from tests.families import TINY_FAMILIES
 from tests.training.conftest import TINY, StopsAt, losses, run, two_processes
+from tests.training.fsdp_on_cpu import environment
 
 SYSTEM = [{"role": "system", "content": [{"type": "text", "text": "Reply in tags."}]}]
 ROWS = (
@@ -289,9 +291,43 @@ def test_a_curriculum_keeps_its_order_and_says_so(tiny_config, few_pictures, tmp
     ]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+@pytest.mark.parametrize("name", [name for name, family in TINY_FAMILIES.items() if family.is_vision])
+def test_under_autocast_the_two_ways_are_as_far_apart_as_rounding_puts_them(name, dtype, load):  # noqa: F811
+    from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+    model, processor = load(name)
+    model.eval()
+    autocast = partial(torch.autocast, "cpu", dtype=dtype)
+    collate = DataCollatorForVisionLanguageModeling(processor, completion_only_loss=True)
+    rows = [examples()[number] for number in (0, 1, 5, 7)]  # about one picture
+    read = taught(copy.deepcopy(rows), processor, inner_of(model))
+    groups = together(read, picture_ids(model))
+    assert len(groups) < len(rows)
+    order = [number for group in groups for number in group.rows]
+    stock = dict(collate(copy.deepcopy([rows[number] for number in order])))
+    ours = batch_of(read, groups, filling=processor.tokenizer.pad_token_id)
+    with torch.no_grad():
+        found = sft.difference_from_stock(model, ours, dict(stock), autocast)
+        with autocast():
+            whole = model(**stock, fused_lm_head=True, use_cache=False).log_probs.float()
+        learned = stock["labels"][:, 1:] != -100
+        exact = model(**stock, fused_lm_head=True, use_cache=False).log_probs.float()
+    rounding = (whole - exact)[learned].abs()
+    assert len(found) == int(learned.sum())
+    assert found.isfinite().all()
+    assert rounding.max() > 0  # it was computed in half
+    assert found.mean() <= 2 * rounding.mean()
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("fsdp", [False, True], ids=["ddp", "fsdp2"])
 @pytest.mark.parametrize("tokens", ["none", "100"])
-def test_two_processes_learn_as_one_however_many_parts_each_has(tokens, few_pictures, tmp_path):
+def test_two_processes_learn_as_one_however_many_parts_each_has(
+    tokens, fsdp, few_pictures, tmp_path, monkeypatch
+):
+    for name, value in environment().items() if fsdp else ():
+        monkeypatch.setenv(name, value)
     words = [
         *TINY,
         *SFT,
@@ -301,6 +337,10 @@ def test_two_processes_learn_as_one_however_many_parts_each_has(tokens, few_pict
     ]
     finished = two_processes(tmp_path / "two", words, timeout_s=300)
     assert finished.returncode == 0, finished.stderr
+    for name in environment() if fsdp else ():
+        monkeypatch.delenv(name)
+    assert bool(list((tmp_path / "two").rglob("*.distcp"))) is fsdp  # each process wrote its own
+    assert read_json(tmp_path / "two" / "training_info.json")["engine"]["shared_prompt"] is True
     for mode in ("on", "off"):
         config = resolve_run(assignments=(*words, f"engine.shared_prompt={mode}"))[0].config
         one = logged(config, tmp_path / mode)

@@ -130,7 +130,7 @@ def _about(source: Source, problems: Problems) -> About:
         if file.suffix in (".yaml", ".yml") and "names" in read_text(file).text:
             content = read_yaml(file)
             if isinstance(content, dict) and "names" in content:
-                return _from_yaml(content, file, problems)
+                return _from_yaml(source, content, file, problems)
     for file in source.files:
         if file.name in NAME_FILES:
             named = [line.strip() for line in lines(read_text(file).text) if line.strip()]
@@ -174,7 +174,7 @@ def _strict_loader() -> Any:
     return Strict
 
 
-def _from_yaml(content: Mapping[str, Any], file: Path, problems: Problems) -> About:
+def _from_yaml(source: Source, content: Mapping[str, Any], file: Path, problems: Problems) -> About:
     names = content["names"]
     if isinstance(names, dict) and all(str(key).strip().isdigit() for key in names):
         found = {int(key): str(name) for key, name in names.items()}
@@ -189,17 +189,22 @@ def _from_yaml(content: Mapping[str, Any], file: Path, problems: Problems) -> Ab
         problems.notes[f"{file.name} says nc: {count} and names {len(found)} classes"] += 1
     shape = content.get("kpt_shape")
     keypoints = int(shape[0]) * int(shape[1]) if isinstance(shape, list) and len(shape) == 2 else 0
-    return About(found, keypoints, _splits(content, file))
+    return About(found, keypoints, _splits(source, content, file))
 
 
-def _splits(content: Mapping[str, Any], file: Path) -> dict[Path, str]:
-    """Where train, val and test lie. Roboflow writes `../train/images` for `train/images` beside the file."""
+def _splits(source: Source, content: Mapping[str, Any], file: Path) -> dict[Path, str]:
+    """Where train, val and test lie. Roboflow writes `../train/images` for `train/images` beside the file.
+
+    A place outside of the source is not looked at: the file may come from others, and pictures of the source cannot lie there.
+    """
     found: dict[Path, str] = {}
     for key in ("train", "val", "valid", "validation", "test"):
         for place in _several(content.get(key)):
             parts = [part for part in PurePosixPath(place).parts if part not in ("..", ".", "/")]
             for root in (file.parent, file.parent / str(content.get("path", ""))):
                 folder = root.joinpath(*parts)
+                if not source.contains(folder):
+                    continue
                 if folder.suffix == ".txt" and folder.is_file():
                     listed = (line.strip() for line in lines(read_text(folder).text))
                     found |= {
