@@ -218,13 +218,13 @@ class Output:
         stream = Output.results or sys.stdout
         is_utf = "utf" in (stream.encoding or "utf").lower()
         words = json_line(document) if is_utf else json.dumps(finite(document))
-        folder = os.environ.get("MEDGRPO_FAILURES")
-        if folder and os.path.isdir(folder):
-            from medgrpo.training.before.failures import leave_result
+        if "MEDGRPO_FAILURES" in os.environ:
+            from medgrpo.training.before.failures import leave_result, place_to_leave
 
-            leave_result(words, folder)
-        else:
-            print(words, file=stream)
+            if folder := place_to_leave():
+                leave_result(words, folder)
+                return
+        print(words, file=stream)
 
     @contextmanager
     def progress(self, label: str, total: int | None = None, unit: str = "rows") -> Iterator[Any]:
