@@ -99,7 +99,8 @@ def _quoted(said: str | None) -> str | None:
 def _without_partial(path: Path) -> Path:
     """The path with each name as it will be: files are written as `.NAME.PROCESS.partial` first."""
     names = []
-    for name in path.parts:
+    for part in path.parts:
+        name = part
         while found := re.fullmatch(r"\.(.+?)(\.\d+(-[0-9a-f]+)?)?\.partial", name):
             name = found[1]
         names.append(name)

@@ -128,7 +128,7 @@ def test_a_run_without_a_step_is_not_the_latest_unless_all_are(tmp_path, end):
         assert "checkpoint" not in found.remedy
     begin(tmp_path, "one").finish("finished")
     RunWriter.create(tmp_path / "runs" / "two", "two", "", {}).finish(end)
-    assert [run.name for run in known_runs()][0] == "two"
+    assert next(iter(known_runs())).name == "two"
     assert latest_run().name == "one"
     assert os.readlink(tmp_path / "runs" / "latest") == "one"
     sft = RunWriter.create(tmp_path / "runs" / "three", "three", "", {})
