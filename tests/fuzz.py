@@ -1,7 +1,8 @@
 """Every parser of foreign input, given what hypothesis makes of honest files: cut, spliced, with bytes and values exchanged.
 
-`python -m tests.fuzz --seconds 600` gives each parser as long; `--only logs` names one. What a parser may do is read, skip, or
-raise an error in words; anything else is printed with the bytes that did it.
+`python -m tests.fuzz --seconds 600` gives each parser as many processor seconds, its children's too, `--processes 16` so many
+parsers at a time; `--only logs` names one, `--write FILE` keeps the counts. What a parser may do is read, skip, or raise an
+error in words; anything else is printed with the bytes that did it.
 """
 
 import argparse
@@ -16,6 +17,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -416,14 +419,14 @@ def _parquet() -> list[bytes]:
 def fuzzed(
     name: str, seeds: list[bytes], parse: Callable[[bytes], object], seconds: float, start: int
 ) -> tuple[int, list[str]]:
-    """Tries of one parser for so long, and what was neither read nor worded, once for each kind."""
-    deadline = time.monotonic() + seconds
+    """Tries of one parser for so many processor seconds, and what was neither read nor worded, once for each kind."""
+    deadline = _processor_s() + seconds
     tries, faults = 0, {}
     number = start
 
     def one(content: bytes) -> None:
         nonlocal tries
-        if time.monotonic() > deadline:
+        if _processor_s() > deadline:
             return
         tries += 1
         began = time.monotonic()
@@ -440,7 +443,7 @@ def fuzzed(
         if time.monotonic() - began > LATE_S:
             faults.setdefault("late", content[:300])
 
-    while time.monotonic() < deadline:
+    while _processor_s() < deadline:
         run = settings(
             max_examples=200,
             deadline=None,
@@ -453,38 +456,85 @@ def fuzzed(
     return tries, [f"{name}: {what}: {content!r}" for what, content in faults.items()]
 
 
+def _processor_s() -> float:
+    """Seconds of processor that this process and the children it has waited for took."""
+    took = os.times()
+    return took.user + took.system + took.children_user + took.children_system
+
+
+def _in_own_folder(folder: str) -> None:
+    """What a process needs before its first parser: the parsers, in a folder of its own."""
+    logging.disable()  # libraries speak of every odd header
+    place = Path(folder) / str(os.getpid())
+    (place / "adapter").mkdir(parents=True)
+    (place / "adapter" / "adapter_model.safetensors").write_bytes(_tensors()[0])
+    with contextlib.redirect_stderr(None):
+        OF_THIS_PROCESS.update(parsers(place))
+
+
+OF_THIS_PROCESS: dict[str, tuple[list[bytes], Callable[[bytes], object]]] = {}
+
+
+def _names() -> list[str]:
+    return list(OF_THIS_PROCESS)
+
+
+def _fuzz_one(name: str, seconds: float, start: int | None) -> tuple[str, int, list[str], float]:
+    """One parser: its name, tries, faults, processor seconds."""
+    began = _processor_s()
+    count, found = fuzzed(
+        name, *OF_THIS_PROCESS[name], seconds, random.randrange(10**6) if start is None else start
+    )
+    return name, count, found, _processor_s() - began
+
+
 def fuzz_all(
-    seconds: float, *, only: tuple[str, ...] = (), start: int | None = None
+    seconds: float,
+    *,
+    only: tuple[str, ...] = (),
+    start: int | None = None,
+    processes: int = 1,
+    write: Path | None = None,
 ) -> tuple[int, list[str]]:
-    """Every parser for so long: tries, and faults."""
+    """Every parser for so many processor seconds: tries, and faults.
+
+    Args:
+        write: a JSON file of parser → tries, faults, processor seconds; what it has of other parsers stays.
+    """
+    kept = json.loads(write.read_text()) if write and write.is_file() else {}
     tries, faults = 0, []
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        (place / "adapter").mkdir()
-        (place / "adapter" / "adapter_model.safetensors").write_bytes(_tensors()[0])
-        for name, (seeds, parse) in parsers(place).items():
-            if only and name not in only:
-                continue
-            began = time.process_time()
-            count, found = fuzzed(
-                name, seeds, parse, seconds, random.randrange(10**6) if start is None else start
-            )
-            took = time.process_time() - began
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        get_context("spawn").Pool(processes, _in_own_folder, (folder,)) as pool,
+    ):
+        names = [name for name in pool.apply(_names) if not only or name in only]
+        one = partial(_fuzz_one, seconds=seconds, start=start)
+        for name, count, found, took in pool.imap_unordered(one, names):
             print(f"{name}: {count} tries, {len(found)} faults, {took:.0f} s of CPU", flush=True)
-            for one in found:
-                print(f"  {one}", flush=True)
+            for fault in found:
+                print(f"  {fault}", flush=True)
             tries, faults = tries + count, faults + found
+            kept[name] = {"tries": count, "faults": found, "cpu_s": round(took)}
+            if write:
+                write.write_text(json.dumps(kept, indent=1, ensure_ascii=False))
     return tries, faults
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=600.0, help="for each parser")
+    parser.add_argument("--seconds", type=float, default=600.0, help="of processor, for each parser")
+    parser.add_argument("--processes", type=int, default=1, help="parsers at a time")
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    logging.disable()  # libraries speak of every odd header
-    total, wrong = fuzz_all(options.seconds, only=tuple(options.only), start=options.seed)
+    total, wrong = fuzz_all(
+        options.seconds,
+        only=tuple(options.only),
+        start=options.seed,
+        processes=options.processes,
+        write=options.write,
+    )
     print(f"{total} tries, {len(wrong)} faults")
     sys.exit(bool(wrong))
