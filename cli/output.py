@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -104,7 +105,7 @@ class Output:
     ) -> None:
         """A table of the result, on stdout; numbers to the right; left out when the result is JSON.
 
-        On a terminal too narrow for its columns each row becomes a paragraph.
+        On a terminal too narrow for its columns each row becomes a paragraph. What may be pasted is never broken.
 
         Args:
             whole: so many of the first columns are never broken, however narrow the terminal is.
@@ -129,7 +130,8 @@ class Output:
                 break
         else:
             for row in shown:
-                console.print(Text(_paragraph(heads, row)))
+                for line, may_break in _paragraph(heads, row):
+                    console.print(Text(line), soft_wrap=not may_break)
             return
         table = Table()
         longest_cells = [max(map(cell_len, texts)) for texts in columns_of_text]
@@ -143,8 +145,8 @@ class Output:
                 no_wrap=index < whole,
                 width=widths[index],
             )
-        for line in shown:
-            table.add_row(*map(Text, line))  # Text: model output is never markup
+        for cells_of_row in shown:
+            table.add_row(*map(Text, cells_of_row))  # Text: model output is never markup
         console.print(table)
 
     def lines(
@@ -208,11 +210,22 @@ class Output:
             self.note(f"a wider terminal and --json also show: {', '.join(left_out)}")
 
     def result(self, document: dict[str, Any]) -> None:
-        """The JSON document of the command, on stdout, if it was asked for. NaN becomes null."""
-        if self.as_json:
-            stream = Output.results or sys.stdout
-            is_utf = "utf" in (stream.encoding or "utf").lower()
-            print(json_line(document) if is_utf else json.dumps(finite(document)), file=stream)
+        """The JSON document of the command, on stdout, if it was asked for. NaN becomes null.
+
+        One of several processes leaves it to the command that started them: only that knows how the run ended.
+        """
+        if not self.as_json:
+            return
+        stream = Output.results or sys.stdout
+        is_utf = "utf" in (stream.encoding or "utf").lower()
+        words = json_line(document) if is_utf else json.dumps(finite(document))
+        if "MEDGRPO_FAILURES" in os.environ:
+            from medgrpo.training.before.failures import leave_result, place_to_leave
+
+            if folder := place_to_leave():
+                leave_result(words, folder)
+                return
+        print(words, file=stream)
 
     @contextmanager
     def progress(self, label: str, total: int | None = None, unit: str = "rows") -> Iterator[Any]:
@@ -270,9 +283,10 @@ def _least_width(texts: Sequence[str], longest: int, *, whole: bool) -> int:
 
     if whole:
         return max(map(cell_len, texts))
+    to_paste = max((cell_len(text) for text in texts[1:] if TO_PASTE.match(text)), default=0)
     short = [text for text in texts[1:] if cell_len(text) <= min(longest, LONGEST_WHOLE)]
     words = [word for text in texts for word in text.split()]
-    return min(max(map(cell_len, [*words, *short, ""])), longest)
+    return max(min(max(map(cell_len, [*words, *short, ""])), longest), to_paste)
 
 
 def _shared_widths(least: Sequence[int], wanted: Sequence[int], room: int) -> list[int]:
@@ -293,10 +307,14 @@ def _shared_widths(least: Sequence[int], wanted: Sequence[int], room: int) -> li
     return widths
 
 
-def _paragraph(heads: Sequence[str], row: Sequence[str]) -> str:
-    """A row of a table: its first cell, and under it every other that says something, with its column's name."""
-    cells = [f"{head} {cell}" for head, cell in zip(heads[1:], row[1:], strict=True) if cell not in ("", "–")]
-    return f"{heads[0]} {row[0]}".strip() + f"\n  {' · '.join(cells)}"
+def _paragraph(heads: Sequence[str], row: Sequence[str]) -> list[tuple[str, bool]]:
+    """A row of a table in lines, and whether each may be broken: its first cell, those that say something with their column's
+    name, those that may be pasted."""
+    told = [(head, cell) for head, cell in zip(heads[1:], row[1:], strict=True) if cell not in ("", "–")]
+    cells = " · ".join(f"{head} {cell}" for head, cell in told if not TO_PASTE.match(cell))
+    pasted = [(f"  {head} {cell}", False) for head, cell in told if TO_PASTE.match(cell)]
+    first = (f"{heads[0]} {row[0]}".strip(), not TO_PASTE.match(row[0]))
+    return [first, *([(f"  {cells}", True)] if cells else []), *pasted]
 
 
 def wrapped(message: str, stream: TextIO) -> str:
@@ -312,7 +330,8 @@ def wrapped(message: str, stream: TextIO) -> str:
     return "\n".join(line if TO_PASTE.search(line) else _broken(line, width) for line in message.split("\n"))
 
 
-TO_PASTE = re.compile(r"medgrpo [a-z-]+ |pip install |\bhttps?://")
+TO_PASTE = re.compile(r"medgrpo [a-z-]+ |pip install |\bhttps?://|^--[a-z]")
+"""In a line or a cell of a table: what a person copies, a command, options, an address."""
 
 
 def _broken(line: str, width: int) -> str:

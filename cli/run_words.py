@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from medgrpo.cli.output import Output
+
 TAKES_A_RUN = frozenset(
     [
         "model",
@@ -76,14 +78,18 @@ def _there(word: str, weights: bool) -> str:
 
     from medgrpo.errors import UsageError, typed_path
     from medgrpo.models.folders import WEIGHT_FOLDERS
-    from medgrpo.runs.known import known_runs, meant
+    from medgrpo.runs.known import known_runs, latest_run, meant
 
     path = meant(word)
     if path == word:
         return path
-    runs = known_runs()
-    newest = runs[0]
+    place, runs = latest_run(), known_runs()
+    position = next(number for number, run in enumerate(runs) if run.path == place)
+    newest = runs[position]
     rest = Path(path).relative_to(newest.path)
+    if position:
+        passed = runs[0]
+        Output().warn(f"{word} is {place}: the newer {passed.path} ({passed.status}) never took a step")
 
     def has(run: Path) -> bool:
         if rest.parts or not weights:
@@ -93,7 +99,7 @@ def _there(word: str, weights: bool) -> str:
     if has(newest.path):
         return path
     what = str(rest) if rest.parts else "weights"
-    other = next((run.path for run in runs[1:] if has(run.path)), None)
+    other = next((run.path for run in runs[position + 1 :] if has(run.path)), None)
     raise UsageError(
         f"{word} is {newest.path} ({newest.status or 'status unknown'}), which has no {what}",
         expected=f"a run with {what}",

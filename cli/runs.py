@@ -26,7 +26,7 @@ def runs(
 ) -> None:
     """List the runs that are here, newest first: preset, model, data, status, best held-out value.
 
-    Every command that takes a run understands the word `latest`, the first of this list.
+    Every command that takes a run understands the word `latest`: the first of this list that took a step.
 
     Example: medgrpo runs
     """

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 from medgrpo.install import how_to_install
 
@@ -57,15 +60,56 @@ def file_error(error: OSError) -> MedgrpoError:
             hint="make room and run the same command again: what was complete is kept",
         )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        only_read = (
-            "lies on a read-only file system" if error.errno == errno.EROFS else "may not be read or written"
-        )
-        return MedgrpoError(
-            f"{place} {only_read}: {error.strerror}",
-            expected="a place that this user may read, and write where something is written",
-            hint="choose another folder, as with --output",
-        )
+        return _refused(error, error.errno)
     return MedgrpoError(f"{place}: {error.strerror}", hint="MEDGRPO_DEBUG=1 shows the trace")
+
+
+def _refused(error: OSError, number: int) -> MedgrpoError:
+    """The error for a place that may not be read or written, by the name that the person knows it by."""
+    named = error.filename or _quoted(error.strerror)
+    place = _without_partial(Path(os.fsdecode(named))) if named else None
+    if place is not None and number != errno.EROFS:
+        there = nearest_there(place)
+        if there == place and place.is_file() and not os.access(place, os.R_OK):
+            return MedgrpoError(
+                f"{place} may not be read by this user",
+                expected="a file that this user may read",
+                hint=f"have its owner type: chmod a+r {typed_path(place)}",
+            )
+        if there != place and os.access(there, os.X_OK) and not os.access(there, os.W_OK):
+            return MedgrpoError(
+                f"{place} cannot be written: this user may not write into {there.absolute()}",
+                expected="a folder that this user may write into",
+                hint="choose another folder, as with --output",
+            )
+    only_read = "lies on a read-only file system" if number == errno.EROFS else "may not be read or written"
+    return MedgrpoError(
+        f"{place or 'the output'} {only_read}: {os.strerror(number)}",
+        expected="a place that this user may read, and write where something is written",
+        hint="choose another folder, as with --output",
+    )
+
+
+def _quoted(said: str | None) -> str | None:
+    """The path in what a library says in place of the system, as pyarrow does."""
+    found = re.search(r"'([^']+)'", said or "")
+    return found[1] if found else None
+
+
+def _without_partial(path: Path) -> Path:
+    """The path with each name as it will be: files are written as `.NAME.PROCESS.partial` first."""
+    names = []
+    for part in path.parts:
+        name = part
+        while found := re.fullmatch(r"\.(.+?)(\.\d+(-[0-9a-f]+)?)?\.partial", name):
+            name = found[1]
+        names.append(name)
+    return Path(*names)
+
+
+def nearest_there(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    return next(place for place in (path, *path.absolute().parents) if os.path.exists(place))
 
 
 def choice_error(kind: str, value: str, choices: Iterable[str]) -> UsageError:

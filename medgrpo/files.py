@@ -315,11 +315,24 @@ def rename_folder(partial: Path, path: Path, *, is_synced: bool = False) -> None
 
 
 def sync_files(folder: Path) -> None:
-    """Put every file of a folder on the disk."""
+    """Put every file of a folder on the disk; weights with the rights that new files have here."""
     for file in folder.rglob("*"):
         if file.is_file():
+            _share_as_others(file)
             sync(file)
     sync(folder)
+
+
+def _share_as_others(file: Path) -> None:
+    """Let those read a file of weights who may read what else is written here: safetensors 0.8 shuts all others out.
+
+    A file that has a second name is not only ours.
+    """
+    about = file.lstat()
+    if file.suffix != ".safetensors" or not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
+        return
+    with suppress(OSError):  # a disk without rights
+        file.chmod(stat.S_IMODE(about.st_mode) | (file.parent.stat().st_mode & 0o666))
 
 
 def link_or_copy(source: Path | str, target: Path | str) -> None:

@@ -8,7 +8,15 @@ import sys
 
 import pytest
 
-from medgrpo.files import append_lines, read_json, write_json, write_lines, write_text, written_aside
+from medgrpo.files import (
+    append_lines,
+    read_json,
+    sync_files,
+    write_json,
+    write_lines,
+    write_text,
+    written_aside,
+)
 from medgrpo.records import json_objects
 
 
@@ -95,3 +103,16 @@ def test_lines_of_data_come_back_as_they_were(tmp_path, monkeypatch):
     (line,) = json_objects(tmp_path / "log.jsonl")
     assert "hf_abc" not in line["text"]
     assert line["half"] == "x?"
+
+
+def test_weights_may_be_read_by_those_who_may_read_the_rest(tmp_path):
+    """safetensors 0.8 writes for the owner alone; a file that is shared under another name is left as it is."""
+    mine, linked, other = (tmp_path / name for name in ("a.safetensors", "b.safetensors", "note.txt"))
+    for file in (mine, linked, other):
+        file.write_bytes(b"x")
+        file.chmod(0o600)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "base.bin").hardlink_to(linked)
+    tmp_path.chmod(0o750)
+    sync_files(tmp_path)
+    assert [oct(file.stat().st_mode & 0o777) for file in (mine, linked, other)] == ["0o640", "0o600", "0o600"]

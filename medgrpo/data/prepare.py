@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medgrpo.data.alike import alike
 from medgrpo.data.audit import audit_by_task
@@ -28,7 +28,7 @@ from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
 from medgrpo.data.readers.prepared_rows import PreparedReader
 from medgrpo.data.schema import SPLITS, Task
-from medgrpo.data.source import ImageRef
+from medgrpo.data.source import IMAGE_MISSING, WITHOUT_PICTURES, ImageRef
 from medgrpo.data.splits import Groups, assign, parse_split, text_key
 from medgrpo.data.store import disk_errors, journal, store_all, sync_all
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
@@ -37,6 +37,9 @@ from medgrpo.foreign import reads
 from medgrpo.json_in import json_value
 from medgrpo.models.folders import refuse_mistyped
 from medgrpo.rows import Row, columns
+
+if TYPE_CHECKING:
+    from medgrpo.data.budget import Budget
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Makes a progress bar from a label and a total; what it yields is called with steps done."""
@@ -152,6 +155,7 @@ def prepare(
     if ready is not None:
         return ready, False
 
+    limits = _limits(options.budget)
     before = fingerprint(source.root, _files(source, ()))
     count = workers or os.cpu_count() or 1
     problems = Problems(options.on_bad_row)
@@ -167,7 +171,9 @@ def prepare(
             raise _nothing_left(source, problems)
         items = _settle(items, options.conflicts, problems)
         template = load_template(options.prompt or PROMPTS[options.task or _task_of_items(items)])
-        items, budget = _within_budget(items, stored, source, writer.folder, options, template, problems)
+        items, budget = _within_budget(
+            items, stored, source, writer.folder, options, template, limits, problems
+        )
         if not items:
             raise _nothing_left(source, problems)
         hide_names(items, problems, names)
@@ -453,7 +459,9 @@ def _nothing_left(source: Source, problems: Problems) -> MedgrpoError:
     return MedgrpoError(
         f"no usable row in {source.only_file or source.base}" + (f": skipped {reasons}" if reasons else ""),
         expected="at least one row with a question and an answer",
-        hint="run again without --on-bad-row skip to see the first bad row"
+        hint=WITHOUT_PICTURES
+        if problems.skipped[IMAGE_MISSING]
+        else "run again without --on-bad-row skip to see the first bad row"
         if reasons
         else "docs/data.md lists the formats with their fields",
     )
@@ -546,6 +554,22 @@ def _task_of_items(items: Sequence[Item]) -> Task:
     return "vqa" if any(item.images for item in items) else "text"
 
 
+def _limits(asked: BudgetOptions | None) -> Budget | None:
+    """What a row may cost, by the model's own tokenizer; opened before any picture is stored.
+
+    Raises:
+        UsageError: the folder has no tokenizer or no chat template.
+    """
+    if asked is None:
+        return None
+    from medgrpo.data.budget import Budget
+    from medgrpo.data.chat import ModelText
+
+    return Budget(
+        ModelText.load(asked.model), asked.context_length, asked.completion_tokens, asked.max_pixels
+    )
+
+
 def _within_budget(
     items: list[Item],
     stored: dict[str, StoredImage],
@@ -553,18 +577,15 @@ def _within_budget(
     folder: Path,
     options: PrepareOptions,
     template: PromptTemplate,
+    budget: Budget | None,
     problems: Problems,
 ) -> tuple[list[Item], dict[str, Any] | None]:
     """The items that fit into the model's context, and what was counted."""
-    if options.budget is None:
+    if options.budget is None or budget is None:
         return items, None
-    from medgrpo.data.budget import Budget, check, fitting_pixels
-    from medgrpo.data.chat import ModelText
+    from medgrpo.data.budget import check, fitting_pixels
 
     asked = options.budget
-    budget = Budget(
-        ModelText.load(asked.model), asked.context_length, asked.completion_tokens, asked.max_pixels
-    )
 
     def counted() -> Any:
         return check(

@@ -129,12 +129,21 @@ def union_of(ref: ImageRef) -> list[str]:
     return [ref.path, *ref.part.removeprefix(UNION).split("|")] if ref.part.startswith(UNION) else [ref.path]
 
 
+IMAGE_MISSING = "image missing"
+WITHOUT_PICTURES = (
+    "put the pictures into the source folder, or keep the rows as text with --missing-image text, "
+    "or leave them out with --on-bad-row skip"
+)
+"""What to type where a row's picture is not there."""
+
+
 class MissingImage(Exception):
     """A row names a picture that is not there, or not inside the source."""
 
-    def __init__(self, reason: str, problem: str) -> None:
+    def __init__(self, reason: str, problem: str, hint: str | None = None) -> None:
         super().__init__(problem)
         self.reason = reason
+        self.hint = hint
 
 
 class Source:
@@ -277,7 +286,7 @@ class Source:
             raise MissingImage("image name not unique", f"{name!r} fits {len(candidates)} pictures")
         if self.keep_missing:
             return ImageRef(wanted.as_posix(), "missing")
-        raise MissingImage("image missing", f"no picture {name!r} in {self.folders[0]}")
+        raise MissingImage(IMAGE_MISSING, f"no picture {name!r} in {self.folders[0]}", WITHOUT_PICTURES)
 
     def _may_be(self, found: Path, wanted: PurePosixPath, file: Path) -> bool:
         """Whether a picture that was only found by its name may be meant: never that of another split; that it lies

@@ -13,7 +13,7 @@ from medgrpo.files import read_toml
 from medgrpo.json_in import json_value
 from medgrpo.places import found_place
 from medgrpo.run_files import training_info
-from medgrpo.runs.status import Status, status_of
+from medgrpo.runs.status import UNFINISHED, Status, status_of
 
 RUNS, LOGS = Path("runs"), Path("logs")
 LATEST = "latest"
@@ -110,8 +110,8 @@ def _known(folder: Path) -> KnownRun:
         path=folder,
         preset=info.get("preset"),
         method=config.get("training", {}).get("method"),
-        model=str(config.get("model", {}).get("path") or DEMO),
-        data=str(config.get("data", {}).get("path") or DEMO),
+        model=_named(config, "model", folder),
+        data=_named(config, "data", folder),
         status=status_of(info, folder),
         step=_last_step(folder, info),
         total_steps=info.get("total_steps"),
@@ -120,6 +120,12 @@ def _known(folder: Path) -> KnownRun:
         started=info.get("started"),
         error=info.get("error"),
     )
+
+
+def _named(config: dict[str, dict[str, Any]], section: str, folder: Path) -> str:
+    """The model or the data as the run's settings name them, seen from here."""
+    place = found_place(str(config.get(section, {}).get("path") or DEMO), folder)
+    return str(_short(Path(place))) if Path(place).is_absolute() else place
 
 
 def _best(info: dict[str, Any], best: dict[str, Any]) -> tuple[str | None, float | None]:
@@ -150,8 +156,19 @@ def _last_step(folder: Path, info: dict[str, Any]) -> int | None:
     return 0
 
 
+def is_stillborn(folder: Path) -> bool:
+    """Whether the run ended before its first step: it left settings and an error, and nothing to look at."""
+    return status_of(training_info(folder), folder) in UNFINISHED and not any(
+        log.stat().st_size
+        for log in (*folder.glob("log.jsonl"), *folder.glob("stages/*/log.jsonl"))
+        if log.is_file()
+    )
+
+
 def latest_run(runs: Path = RUNS, logs: Path = LOGS) -> Path:
-    """Folder of the run that was begun or taken up last.
+    """Folder of the run that was begun or taken up last; one that ended before its first step only if all did.
+
+    A run that cannot load its model would else stand before the one whose results are asked for.
 
     Raises:
         UsageError: there is none yet.
@@ -163,11 +180,11 @@ def latest_run(runs: Path = RUNS, logs: Path = LOGS) -> Path:
             expected="a run folder",
             hint="medgrpo train --preset balanced makes one",
         )
-    return found[0]
+    return next((folder for folder in found if not is_stillborn(folder)), found[0])
 
 
 def meant(word: str) -> str:
-    """The path that a word for a run means: `latest` and `runs/latest`, also with a folder below, are the newest run.
+    """The path that a word for a run means: `latest` and `runs/latest`, also with a folder below, are `latest_run`.
 
     What lies under that name itself, unless it is the link to the newest run, is left as it is.
 

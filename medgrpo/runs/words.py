@@ -227,6 +227,7 @@ EVIDENCE: dict[str, Words] = {
         "日志止于第 {step} 步，共 {total} 步（{share:percent}）",
     ),
     "run_failed": Words("the run failed after step {step}: {why}", "运行在第 {step} 步之后失败：{why}"),
+    "run_failed_early": Words("the run failed before its first step: {why}", "运行在第一步之前失败：{why}"),
     "run_killed": Words(
         "the run was killed after step {step}: no process writes it, and it has no end",
         "运行在第 {step} 步之后被终止：没有进程在写入，也没有结束记录",
@@ -412,6 +413,10 @@ REMEDIES: dict[str, Words] = {
     "ended": Words(
         "mend what the message names, then go on from the last checkpoint: medgrpo train --resume RUN",
         "先解决上述问题，再从最后的检查点续训：medgrpo train --resume RUN",
+    ),
+    "never_began": Words(
+        "mend what the message names, then type the line again; the folder of this run can go",
+        "先解决上述问题，再运行一次原来的命令；这次运行的文件夹可以删除",
     ),
     "log": Words(
         "an unfinished run can be continued with --resume auto",

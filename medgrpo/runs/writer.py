@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo import locks as lock
-from medgrpo.errors import UsageError, typed_path
+from medgrpo.errors import UsageError, nearest_there, typed_path
 from medgrpo.files import (
     PARTIAL,
     append_lines,
@@ -31,7 +31,7 @@ from medgrpo.files import (
 from medgrpo.json_in import json_value
 from medgrpo.records import json_objects, lines
 from medgrpo.run_files import copy_of_log, is_copy_of, training_info
-from medgrpo.runs.known import RUNS, name_latest
+from medgrpo.runs.known import RUNS, is_stillborn, latest_run, name_latest
 
 SCHEMA_VERSION = 1
 COPY_EVERY_S = 30.0
@@ -251,6 +251,8 @@ class RunWriter:
         self._info.update(status=status, finished=status == "finished", ended=_now(), **values)
         self.copy_log(force=True)
         self.update_info()  # last: what says finished is not taken up again
+        if is_stillborn(self.path):
+            _name_latest(latest_run(self.path.parent, self.path.parent / "logs"))
         self.release()
 
     def release(self) -> None:
@@ -280,7 +282,7 @@ def refuse_used_folder(path: Path) -> None:
     """Raise UsageError when the folder holds anything already, or cannot be written."""
     if path.is_file():
         raise UsageError(f"the run folder {path} is a file", hint="choose another --output")
-    above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    above = nearest_there(path)
     if not above.is_dir() or not os.access(above, os.W_OK):
         what = "may not be written" if above.is_dir() else "is a file"
         raise UsageError(
@@ -289,10 +291,7 @@ def refuse_used_folder(path: Path) -> None:
     if path.is_dir() and any(
         not inside.name.endswith(PARTIAL) and inside.name != lock.NAME for inside in path.iterdir()
     ):
-        info = training_info(path)
-        stillborn = info.get("status") == "failed" and not any(
-            log.stat().st_size for log in path.glob("**/log.jsonl")
-        )
+        stillborn = training_info(path).get("status") == "failed" and is_stillborn(path)
         raise UsageError(
             f"the run folder {path} exists and is not empty",
             hint=f"it failed before its first step: rm -r {typed_path(path)}, or choose another --output"

@@ -109,10 +109,21 @@ def test_latest_without_weights_names_the_newest_run_that_has_them(home, capsys)
     (old / "final_model").mkdir(parents=True)
     (old / "training_info.json").write_text(json.dumps({"name": "old", "status": "finished", "started": "1"}))
     (old / "config.toml").write_text("")
+    (home / "runs" / "one" / "log.jsonl").write_text('{"step": 1}\n')
     said = answer("eval latest data", capsys)
     assert "latest is runs/one (failed), which has no weights" in said
     assert "hint: type runs/old, the newest that has" in said
     assert "which has no demo/data" in answer("eval runs/old latest/demo/data", capsys)
+
+
+def test_latest_passes_over_a_run_that_never_took_a_step_and_says_so(home, capsys):
+    old = home / "runs" / "old"
+    old.mkdir()
+    (old / "training_info.json").write_text(json.dumps({"name": "old", "status": "finished", "started": "1"}))
+    (home / "data").mkdir()
+    said = answer("eval latest data", capsys)
+    assert "latest is runs/old: the newer runs/one (failed) never took a step" in said
+    assert "latest is runs/old (finished), which has no weights" in said
 
 
 def test_a_wrong_call_without_a_hint_of_its_own_names_the_help(home, capsys):

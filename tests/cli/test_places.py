@@ -43,6 +43,26 @@ def test_a_place_that_may_not_be_written_is_said_with_what_to_do(number, words):
     assert "--output" in str(error.hint)
 
 
+@pytest.mark.parametrize("nested", ["", ".partial.123-abcdef"])
+def test_a_folder_that_may_not_be_written_is_named_and_no_name_of_ours(tmp_path, monkeypatch, nested):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    passing = tmp_path / f"..copy.json.77-abcdef{nested or ''}.partial"
+    named = file_error(OSError(errno.EACCES, "Permission denied", str(passing)))
+    assert ".partial" not in named.problem
+    assert f"copy.json cannot be written: this user may not write into {tmp_path}" in named.problem
+    quoted = f"Failed to open local file '{tmp_path}/.s.parquet.77-abcdef.partial'. Detail: [errno 13]"
+    assert f"{tmp_path}/s.parquet cannot be written" in file_error(OSError(errno.EACCES, quoted)).problem
+
+
+def test_a_file_that_may_not_be_read_is_told_how_to_open_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.R_OK)
+    file = tmp_path / "my weights"
+    file.touch()
+    error = file_error(OSError(errno.EACCES, "Permission denied", str(file)))
+    assert "may not be read by this user" in error.problem
+    assert f"chmod a+r '{file}'" in str(error.hint)
+
+
 def test_a_path_in_a_hint_can_be_typed_as_it_stands(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "mit Leerzeichen 数据"
     folder.mkdir()

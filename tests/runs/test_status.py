@@ -117,6 +117,33 @@ def test_latest_is_the_run_begun_or_taken_up_last(tmp_path):
     assert meant("other/latest") == "other/latest"
 
 
+@pytest.mark.parametrize("end", ["failed", "stopped"])
+def test_a_run_without_a_step_is_not_the_latest_unless_all_are(tmp_path, end):
+    RunWriter.create(tmp_path / "runs" / "none", "none", "", {}).finish(end, error="no such model")
+    assert latest_run().name == "none"
+    judged = assess(read_run(tmp_path / "runs" / "none"))
+    if end == "failed":
+        (found,) = [finding for finding in judged.findings if finding.rule == "ended"]
+        assert found.evidence == "the run failed before its first step: no such model"
+        assert "checkpoint" not in found.remedy
+    begin(tmp_path, "one").finish("finished")
+    RunWriter.create(tmp_path / "runs" / "two", "two", "", {}).finish(end)
+    assert next(iter(known_runs())).name == "two"
+    assert latest_run().name == "one"
+    assert os.readlink(tmp_path / "runs" / "latest") == "one"
+    sft = RunWriter.create(tmp_path / "runs" / "three", "three", "", {})
+    sft.append(sft.stage(1, "sft", "sft", is_main=False), {"step": 1, "loss": 1.0})
+    sft.finish(end)
+    assert latest_run().name == "three"
+
+
+def test_places_in_the_list_of_runs_are_seen_from_here(tmp_path):
+    config = "[model]\npath = 'Qwen/Qwen3-8B'\n[data]\npath = '../../data'\n"
+    RunWriter.create(tmp_path / "runs" / "one", "one", config, {}).finish("finished")
+    (run,) = known_runs()
+    assert (run.model, run.data) == ("Qwen/Qwen3-8B", "data")
+
+
 def test_a_folder_called_latest_is_left_alone(tmp_path):
     begin(tmp_path, "one").finish("finished")
     (tmp_path / "latest").mkdir()

@@ -284,7 +284,8 @@ def find_image(name: str, source: Source, file: Path) -> ImageRef:
     try:
         return source.image(name, file)
     except MissingImage as error:
-        raise BadRow(error.reason, "image", str(error), "the path of a picture inside the source") from error
+        expected = "the path of a picture inside the source"
+        raise BadRow(error.reason, "image", str(error), expected, error.hint) from error
 
 
 def language_of(fields: Mapping[str, Any], question: str) -> str:

@@ -50,10 +50,10 @@ def overlap(run: RunRecord) -> list[Evidence]:
 def ended(run: RunRecord) -> list[Evidence]:
     """A run that did not reach its end: failed, killed or stopped."""
     if run.status == "failed":
-        why = (run.error or "").strip().splitlines()
-        return found(
-            "abnormal", say("run_failed", step=run.steps, why=why[0] if why else "–"), step=run.steps
-        )
+        why = ((run.error or "").strip().splitlines() or ["–"])[0]
+        if not run.steps and not any(stage.history for stage in run.stages):
+            return found("abnormal", say("run_failed_early", why=why), remedy="never_began")
+        return found("abnormal", say("run_failed", step=run.steps, why=why), step=run.steps)
     if run.status == "killed":
         return found("warning", say("run_killed", step=run.steps), step=run.steps)
     if run.status == "stopped":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medgrpo.files import write_json
+from medgrpo.files import sync_files, write_json
 from medgrpo.training.run.checkpoints import MARKER, is_complete
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def demo_model(run: Run) -> Path:
             yield from (build_target(row, template), build_target({**row, "chosen": None}, template))
 
     build_demo_model(folder, texts(), seed=run.config.run.seed)
+    sync_files(folder)
     write_json(folder / MARKER, {"seed": run.config.run.seed})
     return folder
 
@@ -56,5 +57,6 @@ def built_in_mask_model(run: Run, name: str) -> Path:
         return folder
     segmenter = load_segmenter(name, seed=run.config.run.seed, prompt=run.config.masks.prompt)
     segmenter.save(folder)
+    sync_files(folder)
     write_json(folder / MARKER, {"seed": run.config.run.seed, "built": name})
     return folder

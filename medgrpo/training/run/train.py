@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from medgrpo.config.layers import to_toml
 from medgrpo.config.plan import enabled_stages, stage_settings
-from medgrpo.errors import MedgrpoError
+from medgrpo.errors import MedgrpoError, nearest_there
 from medgrpo.files import write_text
 from medgrpo.models.folders import BUILT_IN_MASK_MODELS
 from medgrpo.models.weights import find_weights
@@ -73,6 +74,8 @@ def train(
     agree(config, None if checks.dataset is None else checks.dataset.hash)
     # What the first process found: another machine looks a moment later, when the run is there already.
     path, resume = gathered((resume.run if resume else (output or Path("runs") / name), resume))[0]
+    if process.is_main_process:
+        logs = _place_of_copy(logs, reporter)
     writer = _open_writer(config, name, path, resume, logs, preset, is_main_process=process.is_main_process)
     process.wait_for_everyone()
     if not process.is_main_process:
@@ -118,6 +121,7 @@ def train(
             health=result.health,
             wall_s=result.wall_s,
             peak_memory_gib=peak_memory_gib(),
+            stopped_by=result.stopped_by,
         )
         _write_page(run)
     process.wait_for_everyone()
@@ -133,6 +137,17 @@ def _write_page(run: Run) -> None:
         write_run_page(run.writer.path)
     except (MedgrpoError, OSError, ValueError, ImportError) as error:
         run.reporter.warn(f"report.html could not be written: {error}")
+
+
+def _place_of_copy(logs: Path | None, reporter: Reporter) -> Path | None:
+    """The folder of the log copy; None where it may not be written: the run folder holds all that the copy has."""
+    if logs is None or os.access(there := nearest_there(logs), os.W_OK):
+        return logs
+    reporter.warn(
+        f"no copy of the log in {logs}/: {there.absolute()} may not be written; "
+        "compare and health read the run folder itself"
+    )
+    return None
 
 
 def _open_writer(
@@ -178,7 +193,7 @@ def _run_stages(run: Run) -> str:
         if run.is_main_process:
             adopt(final)
         goes_back = name is MAIN and run.resume is not None and run.resume.checkpoint is not None
-        run_is_stopped = any(gathered(run.stop.is_asked))  # also waits for the main process
+        run_is_stopped = run.stop.agree()  # also waits for the main process
         if not goes_back and _ended(final, stage, settings, run.checks.plans[number - 1].steps):
             weights = trained_weights(final, weights)
             continue
