@@ -20,7 +20,7 @@ from medgrpo.pictures import opened_picture, stored_file
 from medgrpo.rows import Row
 
 TURN_END = 2
-"""Tokens that a chat template puts after an answer."""
+"""Tokens that a chat template puts after an answer: the end of the turn and of the line."""
 SHORTEST_ANSWER = 16
 """Tokens below which a shorter completion is no advice."""
 SMALLEST_PIXELS = 28 * 28 * 4

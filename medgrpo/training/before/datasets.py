@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from medgrpo.data.too_long import TURN_END
 from medgrpo.methods import METHODS
 from medgrpo.models.families import family_of_processor
 from medgrpo.pictures import opened_picture, stored_file
@@ -34,8 +35,6 @@ IMAGE_CACHE = 128
 """Decoded images kept: a group asks for the same picture G times in a row."""
 BLOCK = 256
 """Rows whose prompt lengths are counted at once."""
-TURN_END = 2
-"""Tokens that a chat template puts after an answer: the end of the turn and of the line."""
 IGNORED = -100
 """Label of a token that is not learned."""
 
