@@ -17,6 +17,7 @@ from typing import Any
 from medgrpo.errors import MedgrpoError
 from medgrpo.files import check_regular, foreign_json
 from medgrpo.json_in import TwoValues, json_value
+from medgrpo.pictures import leads_out
 
 INDEX = "model.safetensors.index.json"
 BIN_INDEX = "pytorch_model.bin.index.json"
@@ -94,10 +95,16 @@ def weight_files(folder: Path) -> list[Path]:
             )
         try:
             names = sorted(set(foreign_json(index)["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+            elsewhere = [name for name in names if leads_out(name)]
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise MedgrpoError(f"{index} cannot be read: {error}", hint=_AGAIN) from error
         if not names:
             raise MedgrpoError(f"{index} names no tensors", expected="a weight_map", hint=_AGAIN)
+        if elsewhere:
+            raise MedgrpoError(
+                f"{index} names a file outside of the model: {elsewhere[0]!r:.120}",
+                expected="every shard beside config.json",
+            )
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise MedgrpoError(
