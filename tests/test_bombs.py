@@ -7,6 +7,7 @@ import os
 import struct
 import time
 import tracemalloc
+import warnings
 import zipfile
 import zlib
 
@@ -409,3 +410,31 @@ def test_settings_of_others_are_small(name, tmp_path):
     os.truncate(tmp_path / name, 2**36)
     with pytest.raises(MedgrpoError, match=r"is larger than 64 MiB|is a hole"):
         foreign_json(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "hole", "folder", "loop", "nothing"])
+def test_what_is_opened_is_what_is_looked_at(kind, tmp_path):
+    """A file that is put in the place of another between the look and the opening is looked at again: no waiting for a pipe."""
+    import socket
+
+    from medgrpo.files import foreign_json
+    from medgrpo.models.tensor_files import read_header
+
+    file = tmp_path / "model.safetensors"
+    plants = {
+        "pipe": lambda: os.mkfifo(file),
+        "socket": lambda: socket.socket(socket.AF_UNIX).bind(str(file)),
+        "device": lambda: file.symlink_to("/dev/zero"),
+        "hole": lambda: weights_of(file, 100, 2**36),
+        "folder": file.mkdir,
+        "loop": lambda: file.symlink_to(file.name),
+        "nothing": lambda: None,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        plants[kind]()
+    for read in (foreign_json, read_header):
+        with pytest.raises((MedgrpoError, OSError)) as raised:
+            read(file)
+        if kind in ("pipe", "device", "hole"):
+            assert f"is a {kind}" in str(raised.value)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.files import check_regular, foreign_json
+from medgrpo.files import foreign_json, open_regular
 from medgrpo.json_in import TwoValues, json_value
 from medgrpo.pictures import leads_out
 
@@ -44,8 +44,7 @@ def read_header(file: Path) -> dict[str, Stored]:
     Raises:
         MedgrpoError: it is cut off, or no safetensors file.
     """
-    check_regular(file)
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         size = os.fstat(opened.fileno()).st_size
         first = opened.read(8)
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
