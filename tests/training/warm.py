@@ -74,6 +74,9 @@ def _become(module: str, words: list[str], options: dict[str, Any]) -> None:
     sys.argv = [module, *words]
     if module == "medgrpo.cli.main":
         from medgrpo.cli.main import main
+        from tests.training.faults import plant
+
+        plant()
     else:
         from medgrpo.training.before.processes import main
     main()
