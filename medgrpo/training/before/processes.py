@@ -221,12 +221,19 @@ class Processes:
     def _said_by(self, others: Machines) -> str | None:
         """What another machine failed of, where the processes here only lost those of it: its launcher says so a moment later."""
         until = time.monotonic() + 2 * GRACE_S
-        is_of_here = any(not one.is_of_others for one in written_down(Path(self._spec.folder)))
-        while self._spec.nodes > 1 and not is_of_here and time.monotonic() < until:
+        while self._spec.nodes > 1 and not self._failed_here() and time.monotonic() < until:
             if (problem := others.failed()) is not None:
                 return problem
             time.sleep(LOOK_EVERY_S)
         return None
+
+    def _failed_here(self) -> bool:
+        """Whether a process of this machine failed for a reason of its own: it says so, or could not say anything."""
+        failures = written_down(self._folder)
+        silent = self._codes.keys() - {one.process for one in failures}
+        return any(not one.is_of_others for one in failures) or any(
+            self._codes[number] not in (0, -signal.SIGABRT) for number in silent
+        )
 
     def _kill(self) -> None:
         """End those that are left; a process in a collective of torch hears no SIGTERM."""
