@@ -48,8 +48,9 @@ def texts_of(document: Any) -> list[tuple[str, bool]]:
     """
     found = []
     for choice in document["choices"]:
-        content = choice["message"].get("content")
-        if content is not None and not isinstance(content, str):
+        message = choice["message"]
+        content = message.get("content") if isinstance(message, dict) else message
+        if content is not None and not isinstance(content, str) or not isinstance(message, dict):
             raise TypeError("the content is no text")
         text = (content or "").encode("utf-8", "replace").decode("utf-8")
         found.append((text, choice.get("finish_reason") == "length"))

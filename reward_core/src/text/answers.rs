@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use super::choices::Options;
 use super::claims::Kinds;
 use super::clauses::{says_of_place, Opener};
+use super::conclusions::asks_side_of_image;
 use super::counted::leave_out_other_counts;
 use super::criteria::{criteria_of, Criterion};
 use super::earlier::{asks_of_now, asks_of_patient, asks_state};
@@ -273,13 +274,14 @@ impl Prompt {
             answer.settle_total();
         }
         if has_parts && self.kinds.has(Category::Side) {
-            answer.settle_image_side();
+            answer.settle_image_side(self.question.as_deref().is_some_and(asks_side_of_image));
         }
         if self.kinds.has(Category::Side) {
             answer.settle_shift(self.question.as_deref());
         }
         if has_parts {
             answer.retract_at_no();
+            answer.settle_reason_of_retraction();
             if let Some(question) = self.question.as_deref() {
                 answer.settle_course(question);
                 answer.settle_presentation(question, self.kinds);
@@ -296,6 +298,9 @@ impl Prompt {
                 answer.settle_earlier(self.kinds);
             }
             answer.settle_selection(question, &self.property, self.places);
+            if question.asks_most {
+                answer.settle_rank();
+            }
             if self.asks_property {
                 answer.settle_called_normal(question);
             }

@@ -568,6 +568,10 @@ impl Parsed {
                 return true;
             }
         }
+        // "心衰不是原因，肾病才是"
+        if !has_denial && tokens.len() > 1 && tokens.last().is_some_and(|t| self.word(t) == "是") {
+            return true;
+        }
         let affirms = tokens.iter().position(|t| t.role == Role::Affirm);
         let is_own = |at: usize| at > 0 || !self.word(&tokens[0]).is_ascii(); // "不是左肺，是右肺"
         affirms.is_some_and(|at| is_own(at) && tokens[at + 1..].iter().any(Token::is_content))
@@ -862,7 +866,11 @@ impl Parsed {
     /// "Absence", "lack": a noun that "no" can deny.
     fn is_noun_of_denial(&self, token: &Token) -> bool {
         let word = &self.text[token.start as usize..token.end as usize];
-        word.starts_with("absence") || word.starts_with("lack")
+        word.starts_with("absence")
+            || word.starts_with("lack")
+            || word.ends_with("resolution of")
+            || word.ends_with("clearing of")
+            || word.starts_with("disappearance")
     }
 
     /// "…, indicating torsion": says what was said before means.
@@ -894,6 +902,13 @@ impl Parsed {
     /// "Not seen", "not visible in the lung": the negation denies what was named before it.
     fn denies_backwards(&self, at: usize, end: usize) -> bool {
         let mut has_verb = false;
+        let rest = self.between(
+            self.tokens[at].end as usize,
+            self.tokens[end - 1].end as usize,
+        );
+        if NAMES_OF_ASKED.iter().any(|name| rest.ends_with(name)) {
+            return true; // "心衰不是水肿的原因"
+        }
         for token in self.tokens[at + 1..end].iter().take(LONGEST_PREDICATE) {
             // "necrosis is not a feature of the tumor"
             has_verb |= matches!(
@@ -907,6 +922,10 @@ impl Parsed {
                     | "characteristic"
                     | "constituent"
             );
+            if is_name_of_asked(self.word(token)) {
+                has_verb = true; // "… is not the cause of it"
+                continue;
+            }
             match token.role {
                 Role::Content if has_verb && self.is_frame_of_denial(token) => {}
                 Role::Affirm => return true,
@@ -951,6 +970,26 @@ impl Parsed {
         )
     }
 }
+
+/// "Heart failure is not the cause": the predicate only calls the subject what is asked.
+fn is_name_of_asked(word: &str) -> bool {
+    matches!(
+        word,
+        "cause"
+            | "reason"
+            | "culprit"
+            | "explanation"
+            | "answer"
+            | "diagnosis"
+            | "etiology"
+            | "aetiology"
+            | "responsible"
+            | "blame"
+    )
+}
+
+/// The same in Chinese, where it ends a clause.
+const NAMES_OF_ASKED: [&str; 5] = ["原因", "病因", "病根", "元凶", "答案"];
 
 /// What a denial that follows ("… are not seen") denies: its segment so far and the list items that lead up to it.
 #[derive(Clone, Copy, Default)]

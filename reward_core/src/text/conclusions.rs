@@ -374,8 +374,8 @@ impl Parsed {
         }
     }
 
-    /// "Image right, that is the patient's left": the patient's side is meant.
-    pub(super) fn settle_image_side(&mut self) {
+    /// "Image right, that is the patient's left": the patient's side is meant, unless the side of the image is asked.
+    pub(super) fn settle_image_side(&mut self, asks_of_image: bool) {
         if !self.text.contains("patient")
             && !self.text.contains("患者")
             && !self.text.contains("病人")
@@ -397,15 +397,20 @@ impl Parsed {
                 .of(segment)
                 .iter()
                 .any(|t| t.category == Category::Side);
-            (has_side && patient && !image, has_side && image && !patient)
+            let (of_patient, of_image) = (patient && !image, image && !patient);
+            if asks_of_image {
+                (has_side && of_image, has_side && of_patient)
+            } else {
+                (has_side && of_patient, has_side && of_image)
+            }
         };
         let owners: Vec<(bool, bool)> = self.segments.iter().map(|s| owner(self, s)).collect();
         if !owners.iter().any(|o| o.0) || !owners.iter().any(|o| o.1) {
             return;
         }
-        for (index, (_, is_image)) in owners.into_iter().enumerate() {
+        for (index, (_, is_other)) in owners.into_iter().enumerate() {
             let segment = self.segments[index];
-            if !is_image {
+            if !is_other {
                 self.segments[index].is_detail = false;
                 self.segments[index].is_side_remark = false;
                 continue;
@@ -417,4 +422,31 @@ impl Parsed {
             }
         }
     }
+}
+
+/// "On which side of the image …?"
+pub(super) fn asks_side_of_image(question: &Question) -> bool {
+    question.has(&[
+        "side of the image",
+        "side of the picture",
+        "side of the film",
+        "side of the screen",
+        "side of the photo",
+        "side of this image",
+        "side of this picture",
+        "half of the image",
+        "half of the picture",
+        "part of the image",
+        "part of the picture",
+        "image side",
+        "图像的哪",
+        "图像哪",
+        "图片的哪",
+        "图片哪",
+        "图的哪",
+        "画面的哪",
+        "画面哪",
+        "影像的哪",
+        "片子的哪",
+    ])
 }

@@ -73,6 +73,7 @@ impl Parsed {
         }
         if says_would || has(&[Role::Condition]) {
             self.set_aside_hypotheses();
+            self.set_aside_unreal();
         }
         if has(&[Role::Concede]) {
             self.set_aside_concessions();
@@ -270,6 +271,37 @@ impl Parsed {
                     .iter()
                     .any(|w| word.starts_with(w))
             })
+    }
+
+    /// "I would say yes if the scan were positive": a yes that hangs on what is not so.
+    fn set_aside_unreal(&mut self) {
+        for at in 1..self.tokens.len() {
+            if self.word(&self.tokens[at]) != "if" {
+                continue;
+            }
+            let sentence = self.tokens[at].sentence;
+            let is_of_sentence = |t: &&Token| t.sentence == sentence;
+            let lead = self.tokens[..at]
+                .iter()
+                .rev()
+                .take(LONGEST_LEAD)
+                .take_while(is_of_sentence)
+                .count();
+            let answers = self.tokens[at - lead..at]
+                .iter()
+                .any(|t| matches!(t.role, Role::Yes | Role::No));
+            let is_unreal = self.tokens[at - lead..at]
+                .iter()
+                .any(|t| self.word(t).starts_with("would"))
+                || self.tokens[at..]
+                    .iter()
+                    .take_while(is_of_sentence)
+                    .take(LONGEST_LEAD)
+                    .any(|t| matches!(self.word(t), "were" | "had been"));
+            if answers && is_unreal {
+                self.set_aside(at - lead..at, Standing::Conceded);
+            }
+        }
     }
 
     /// "A pneumothorax would show a pleural line.": the whole clause is only thought.
@@ -526,6 +558,62 @@ impl Parsed {
         };
         if !stands && !new.iter().any(is_yes_or_no) {
             self.set_aside(0..at, Standing::Retracted); // "HIV 2. Correction: all of the above."
+        }
+    }
+
+    /// "It's IgG. Wait, IgG is too large. It is IgA.": why it is taken back is no second claim of it.
+    pub(super) fn settle_reason_of_retraction(&mut self) {
+        let Some(retracted) = self
+            .segments
+            .iter()
+            .position(|s| s.standing == Standing::Retracted)
+        else {
+            return;
+        };
+        let keys: Vec<u64> = self
+            .of(&self.segments[retracted])
+            .iter()
+            .filter(|t| t.is_content())
+            .map(|t| t.key)
+            .collect();
+        let is_of = |t: &Token| keys.contains(&t.key);
+        let identifies = |s: &Segment| {
+            let tokens = self.of(s);
+            let opens = tokens.first().is_some_and(|t| {
+                let word = self.word(t);
+                matches!(
+                    word,
+                    "it" | "it is"
+                        | "this"
+                        | "this is"
+                        | "that is"
+                        | "so it is"
+                        | "是"
+                        | "应是"
+                        | "应为"
+                ) || word.starts_with("it'")
+            });
+            opens && tokens.iter().any(|t| t.is_stated()) && !tokens.iter().any(is_of)
+        };
+        let reasons: Vec<Segment> = (retracted + 1..self.segments.len())
+            .filter(|&i| {
+                let segment = &self.segments[i];
+                segment.has_verb
+                    && segment.standing == Standing::Stands
+                    && self
+                        .of(segment)
+                        .iter()
+                        .find(|t| t.is_content())
+                        .is_some_and(is_of)
+                    && self.segments[i + 1..].iter().any(identifies)
+            })
+            .map(|i| self.segments[i])
+            .collect();
+        for reason in reasons {
+            self.set_aside(
+                reason.first as usize..reason.end as usize,
+                Standing::Retracted,
+            );
         }
     }
 

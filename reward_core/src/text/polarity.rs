@@ -532,8 +532,10 @@ impl Found {
         let bits =
             |tokens: &mut dyn Iterator<Item = &Token>| tokens.fold(0, |b, t| b | side_bits(t));
         let said = bits(&mut clause.content.iter().copied());
-        let asks_both =
-            asked.is_existence && !question.is_negated && bits(&mut question.parsed.content()) == 3;
+        let asks_both = asked.is_existence
+            && !question.is_negated
+            && bits(&mut question.parsed.content()) == 3
+            && !asks_in_either(question);
         if !asks_both || !matches!(said, 1 | 2) {
             return says;
         }
@@ -1358,7 +1360,8 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         .chain(place)
         .fold(0, |bits, t| bits | side_bits(t));
     let said_side = content.iter().fold(0, |bits, t| bits | side_bits(t));
-    if asked_side == 3 && (said_side == 1 || said_side == 2) {
+    let is_one_side = said_side == 1 || said_side == 2;
+    if asked_side == 3 && is_one_side && !asks_in_either(question) {
         return if is_denied || says_only(answer, clause) {
             Stated::Firm(question.is_negated)
         } else {
@@ -1544,6 +1547,15 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     } else {
         Stated::Weak(said)
     }
+}
+
+/// 双肺有无实变: one side is enough.
+fn asks_in_either(question: &Question) -> bool {
+    let text = &question.parsed.text;
+    let asked = ["有无", "有没有", "是否有", "是否可见", "是否见"]
+        .iter()
+        .find_map(|w| text.find(w));
+    asked.is_some_and(|at| text[..at].contains('双') || text[..at].contains('两'))
 }
 
 /// "骨皮质中断": the fracture is told by its sign, and nothing of the question is repeated.

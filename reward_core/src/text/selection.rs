@@ -78,11 +78,34 @@ impl Parsed {
                     continue;
                 }
             };
-            for index in clause.first..clause.end {
+            let first = if standing == Standing::Contrast {
+                self.enumeration_before(clause.first)
+            } else {
+                clause.first
+            };
+            for index in first..clause.end {
                 let segment = self.segments[index];
                 self.set_aside(segment.first as usize..segment.end as usize, standing);
             }
         }
+    }
+
+    /// First segment of the run of names that ends with the one at `index`: "肝、脾、胰未见异常".
+    fn enumeration_before(&self, index: usize) -> usize {
+        let mut first = index;
+        while first > 0 {
+            let (before, segment) = (&self.segments[first - 1], &self.segments[first]);
+            let (last, next) = (
+                self.tokens[before.end as usize - 1],
+                self.tokens[segment.first as usize],
+            );
+            let mark = self.between(last.end as usize, next.start as usize).trim();
+            if mark != "、" || before.has_verb || before.end <= before.first {
+                break;
+            }
+            first -= 1;
+        }
+        first
     }
 
     /// "The median nerve is unaffected" where it is asked which nerve is compressed: the clause names no answer.

@@ -21,6 +21,9 @@ use super::words::Break;
 /// Words of a question that a sentence repeats at its head to answer it.
 const LONGEST_FRAME: usize = 8;
 
+/// Words with a meaning of their own in a bare name.
+const LONGEST_NAME: usize = 4;
+
 /// Words of a clause that are looked at beside one of its words.
 const LONGEST_CLAUSE: usize = 64;
 
@@ -88,6 +91,9 @@ pub fn judge(
             && scope.reading_covers()
         {
             contradiction = None; // "blunting with a meniscus, consistent with an effusion"
+        }
+        if covered >= 1.0 && contradiction.is_none() && scope.only_remarks() {
+            return Verdict::reject(Rule::ExtraItem);
         }
         if covered >= 1.0 && contradiction.is_none() {
             let is_taken_back = sentences[index + 1..].iter().any(|later| {
@@ -390,6 +396,90 @@ impl<'a> Scope<'a> {
             && (self.contradiction().is_some() || said.len() > frame.len() && self.covered() == 0.0)
     }
 
+    /// "Alpha cells; the beta cells make glucagon.", "Deltoid. Supraspinatus is tested by the lift-off test.": a bare name
+    /// answers first, and what is wanted is only the subject of a remark of its own.
+    fn only_remarks(&self) -> bool {
+        if !self.question.is_some_and(|q| q.asks_for_content) {
+            return false;
+        }
+        let names_wanted = |t: &Token| {
+            self.target
+                .required
+                .iter()
+                .any(|w| self.means(t, w) || is_related(t, w))
+        };
+        let is_name = |s: &Segment| {
+            let tokens = self.answer.of(s);
+            let mut content = tokens.iter().filter(|t| t.is_content()).peekable();
+            let count = content.clone().count();
+            !s.has_verb
+                && !s.is_side_remark
+                && content.peek().is_some()
+                && count <= LONGEST_NAME
+                && content.all(|t| {
+                    t.is_stated()
+                        && (matches!(t.category, Category::Unknown | Category::Other)
+                            || self.is_restated(t))
+                        && t.role == Role::Content
+                        && (!names_wanted(t) || self.is_restated(t))
+                })
+                && tokens.iter().any(|t| t.is_stated() && !self.is_restated(t))
+                && tokens.iter().all(|t| {
+                    t.is_content()
+                        || matches!(t.role, Role::Determiner | Role::Filler)
+                        || self.answer.word(t) == "of"
+                })
+        };
+        let is_said = |s: &&Segment| self.answer.of(s).iter().any(Token::is_content);
+        let end = self.sentence.last().map_or(0, |s| s.end);
+        let mut said = self
+            .answer
+            .segments
+            .iter()
+            .take_while(|s| s.end <= end)
+            .filter(is_said);
+        let Some(first) = said.next() else {
+            return false;
+        };
+        if first.opener != Opener::Start || !is_name(first) {
+            return false;
+        }
+        let mut remarks = said
+            .filter(|s| {
+                self.answer
+                    .of(s)
+                    .iter()
+                    .any(|t| !t.is_aside && !self.is_restated(t) && names_wanted(t))
+            })
+            .peekable();
+        remarks.peek().is_some() && remarks.all(|s| self.is_remark(s, &names_wanted))
+    }
+
+    /// What is wanted opens the clause, and the clause says something that neither question nor reference does.
+    fn is_remark(&self, segment: &Segment, names_wanted: &dyn Fn(&Token) -> bool) -> bool {
+        let tokens = self.answer.of(segment);
+        let subject = tokens.iter().position(names_wanted);
+        let verb = tokens
+            .iter()
+            .rposition(|t| t.role == Role::Verb)
+            .filter(|_| segment.has_verb);
+        let opens = tokens.first().is_some_and(|t| {
+            matches!(
+                self.answer.word(t),
+                "after" | "before" | "while" | "whereas" | "unlike"
+            )
+        });
+        let is_own = |t: &Token| {
+            t.is_content() && !self.is_restated(t) && !names_wanted(t) && !self.is_wanted(t)
+        };
+        let affirms = tokens
+            .iter()
+            .any(|t| matches!(t.role, Role::Affirm | Role::Hedge | Role::Conclude));
+        subject.zip(verb).is_some_and(|(s, v)| s < v)
+            && !affirms
+            && (opens || tokens.iter().any(is_own) || tokens.iter().any(|t| t.is_negated))
+    }
+
     /// A later sentence that answers completely in words of the question.
     fn restates_and_covers(&self) -> bool {
         let is_new = |w: &Token| !self.is_restated(w);
@@ -397,6 +487,7 @@ impl<'a> Scope<'a> {
             && self.target.required.iter().any(is_new)
             && self.covered() >= 1.0
             && self.contradiction().is_none()
+            && !self.only_remarks()
     }
 
     /// "Abscess" after "liver": the words name the disease, not the organ.
@@ -1048,6 +1139,9 @@ impl<'a> Scope<'a> {
             {
                 return Some(Rule::Alternatives);
             }
+            if self.names_together(segment) {
+                return Some(Rule::ExtraItem);
+            }
             if !self.is_foreign(segment, has_firm) {
                 continue;
             }
@@ -1060,7 +1154,7 @@ impl<'a> Scope<'a> {
             let is_item = matches!(
                 segment.opener,
                 Opener::List | Opener::And | Opener::Examples
-            ) && !segment.has_verb
+            ) && (!segment.has_verb || self.says_together(segment))
                 && !concludes(segment);
             let opens_list = segments.get(position + 1).is_some_and(|next| {
                 matches!(next.opener, Opener::List | Opener::And | Opener::Or)
@@ -1082,6 +1176,41 @@ impl<'a> Scope<'a> {
             }
         }
         None
+    }
+
+    /// "… and IgM both do": the clause has a verb and ends a list all the same.
+    fn says_together(&self, segment: &Segment) -> bool {
+        segment.opener == Opener::And
+            && self.answer.of(segment).iter().any(|t| {
+                matches!(
+                    self.answer.word(t),
+                    "both" | "alike" | "all" | "均" | "都" | "皆"
+                )
+            })
+    }
+
+    /// "肝脾均增大" where the spleen is wanted: two are named in one breath.
+    fn names_together(&self, segment: &Segment) -> bool {
+        let tokens = self.answer.of(segment);
+        let Some(mark) = tokens
+            .iter()
+            .position(|t| matches!(self.answer.word(t), "均" | "都" | "皆"))
+        else {
+            return false;
+        };
+        let is_place = |t: &&Token| t.is_stated() && t.category == Category::Organ;
+        let names_wanted = |t: &Token| {
+            self.target
+                .required
+                .iter()
+                .any(|w| self.means(t, w) || is_related(t, w))
+        };
+        let places: Vec<&Token> = tokens[..mark].iter().filter(is_place).collect();
+        places.len() > 1
+            && places.iter().any(|t| names_wanted(t))
+            && places
+                .iter()
+                .any(|t| !names_wanted(t) && !self.is_restated(t))
     }
 
     /// "X or Y" that are not two names of one thing.
