@@ -6,6 +6,9 @@ use super::question::Question;
 use super::tokens::{Parsed, Token};
 use super::words::{has_any, Break};
 
+/// Words before and after a number that are looked at for when and where it was measured.
+const LONGEST_LEAD: usize = 24;
+
 /// Words between a number and what it counts that are looked at.
 const LONGEST_NAME: usize = 4;
 
@@ -107,15 +110,25 @@ fn asks_change(question: &Question) -> bool {
 
 /// "8 mm, previously 6 mm in 2021", "up from 48 mm", "2021年为6毫米": the amount of another time.
 fn is_of_earlier(answer: &Parsed, number: usize) -> bool {
+    let is_year = answer.tokens[number].value >= 1900.0
+        && answer.tokens[number].value <= 2100.0
+        && answer
+            .tokens
+            .get(number + 1)
+            .is_some_and(|t| answer.word(t) == "年");
+    if is_year {
+        return true;
+    }
     let segment = &answer.segments[answer.tokens[number].segment as usize];
-    let first = segment.first as usize;
+    let first = (segment.first as usize).max(number.saturating_sub(LONGEST_LEAD));
+    let end = (segment.end as usize).min(number + LONGEST_LEAD);
     let lead = answer.between(
         answer.tokens[first].start as usize,
         answer.tokens[number].start as usize,
     );
     let rest = answer.between(
         answer.tokens[number].end as usize,
-        answer.tokens[segment.end as usize - 1].end as usize,
+        answer.tokens[end - 1].end as usize,
     );
     let lead = lead.rsplit([',', ';', '，', '；']).next().unwrap_or(lead);
     has_any(
@@ -181,7 +194,7 @@ fn leave_out_other_places(answer: &Parsed, question: &Question, all: &mut Vec<Qu
         |t: &Token| t.is_stated() && matches!(t.category, Category::Organ | Category::Finding);
     let clause = |q: &Quantity| {
         let segment = &answer.segments[answer.tokens[q.token].segment as usize];
-        &answer.tokens[segment.first as usize..q.token]
+        &answer.tokens[(segment.first as usize).max(q.token.saturating_sub(LONGEST_LEAD))..q.token]
     };
     let is_elsewhere = |q: &Quantity| {
         let before = clause(q);

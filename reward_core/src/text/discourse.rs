@@ -561,7 +561,7 @@ impl Parsed {
         }
     }
 
-    /// "It's IgG. Wait, IgG is too large. It is IgA.": why it is taken back is no second claim of it.
+    /// "It is A. Wait, A is too large. It is B.": why it is taken back is no second claim of it.
     pub(super) fn settle_reason_of_retraction(&mut self) {
         let Some(retracted) = self
             .segments
@@ -593,21 +593,29 @@ impl Parsed {
                         | "应为"
                 ) || word.starts_with("it'")
             });
-            opens && tokens.iter().any(|t| t.is_stated()) && !tokens.iter().any(is_of)
+            opens && tokens.iter().any(Token::is_stated) && !tokens.iter().any(is_of)
         };
-        let reasons: Vec<Segment> = (retracted + 1..self.segments.len())
-            .filter(|&i| {
-                let segment = &self.segments[i];
-                segment.has_verb
-                    && segment.standing == Standing::Stands
-                    && self
-                        .of(segment)
-                        .iter()
-                        .find(|t| t.is_content())
-                        .is_some_and(is_of)
-                    && self.segments[i + 1..].iter().any(identifies)
-            })
-            .map(|i| self.segments[i])
+        let Some(last) = self
+            .segments
+            .iter()
+            .rposition(identifies)
+            .filter(|&l| l > retracted)
+        else {
+            return;
+        };
+        let is_reason = |s: &&Segment| {
+            s.has_verb
+                && s.standing == Standing::Stands
+                && self
+                    .of(s)
+                    .iter()
+                    .find(|t| t.is_content())
+                    .is_some_and(is_of)
+        };
+        let reasons: Vec<Segment> = self.segments[retracted + 1..last]
+            .iter()
+            .filter(is_reason)
+            .copied()
             .collect();
         for reason in reasons {
             self.set_aside(

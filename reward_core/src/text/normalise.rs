@@ -85,7 +85,7 @@ const fn greek(character: char) -> Option<&'static str> {
     })
 }
 
-/// "TNFα" is "tnf-alpha".
+/// A letter after other letters is parted from them: `tnf-alpha`.
 fn push_greek(name: &str, out: &mut String) {
     if out.ends_with(|c: char| c.is_ascii_alphanumeric()) {
         out.push('-');

@@ -1526,9 +1526,9 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     let is_echo = question.proposition.is_existence
         && !clause.is_statement
         && !content.iter().any(|t| is_change(t))
-        && content
-            .iter()
-            .all(|t| question.names(t) && !names_sign(answer.word(t)))
+        && content.iter().all(|t| {
+            question.names(t) && !names_sign(answer.word(t)) && is_word_of(answer, t, question)
+        })
         && content.iter().any(|t| {
             matches!(
                 t.category,
@@ -1548,6 +1548,20 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         Stated::Weak(said)
     }
 }
+
+/// The question has the same word: "pneumoperitoneum" is no echo of "free air".
+fn is_word_of(answer: &Parsed, token: &Token, question: &Question) -> bool {
+    let word = answer.word(token);
+    token.category != Category::Finding
+        || !word.is_ascii()
+        || question
+            .parsed
+            .text
+            .contains(&word[..word.len().min(LEAST_SHARED)])
+}
+
+/// Letters that two forms of a word share: "nodule", "nodular".
+const LEAST_SHARED: usize = 5;
 
 /// 双肺有无实变: one side is enough.
 fn asks_in_either(question: &Question) -> bool {

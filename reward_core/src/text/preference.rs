@@ -129,6 +129,7 @@ const LEADING: [&str; 16] = [
 impl Parsed {
     /// "The aortic valve comes second. First place goes to the mitral valve." where the most common is asked.
     pub(super) fn settle_rank(&mut self) {
+        self.settle_least();
         let clauses: Vec<std::ops::Range<usize>> = self.statements().collect();
         if clauses.len() < 2 {
             return;
@@ -150,6 +151,34 @@ impl Parsed {
 }
 
 impl Parsed {
+    /// "Fibrosis is less in the upper zones than in the lower ones": the others have the most of it.
+    fn settle_least(&mut self) {
+        for index in 1..self.segments.len() {
+            let (least, other) = (self.segments[index - 1], self.segments[index]);
+            let is_less = self.of(&least).iter().any(|t| {
+                t.is_stated()
+                    && matches!(
+                        self.word(t),
+                        "less"
+                            | "lesser"
+                            | "fewer"
+                            | "milder"
+                            | "smaller"
+                            | "lower"
+                            | "weaker"
+                            | "rarer"
+                    )
+            });
+            let is_compared = other.opener == Opener::Than && other.sentence == least.sentence;
+            if is_less && is_compared {
+                self.set_aside(least.first as usize..least.end as usize, Standing::Contrast);
+                for at in other.first..other.end {
+                    self.tokens[at as usize].is_aside = false;
+                }
+            }
+        }
+    }
+
     /// Where one clause names the first choice, the others name none; what is called an alternative is none either.
     pub(super) fn settle_preference(&mut self, question: &Question) {
         let clauses: Vec<std::ops::Range<usize>> = self.statements().collect();

@@ -37,6 +37,9 @@ impl Says {
 /// Segments of a clause in which its side is looked for.
 const LONGEST_CLAUSE: usize = 8;
 
+/// Words between what is preferred and "over".
+const LONGEST_CHOICE: usize = 6;
+
 impl Parsed {
     /// Where one of several is asked for by a property ("Which lung is abnormal?"), sets aside the clauses that say
     /// of another that it has not the property, or something else of it.
@@ -54,6 +57,7 @@ impl Parsed {
             self.settle_denied_property(question, property);
             return;
         }
+        self.set_aside_sparing();
         let clauses = self.clauses(question, property, kinds);
         let is_meant = clauses
             .iter()
@@ -106,6 +110,86 @@ impl Parsed {
             first -= 1;
         }
         first
+    }
+
+    /// "…, sparing the right": what is spared is not what is asked for.
+    fn set_aside_sparing(&mut self) {
+        for index in 1..self.segments.len() {
+            let segment = self.segments[index];
+            let opens = self.of(&segment).first().is_some_and(|t| {
+                matches!(self.word(t), "sparing" | "sparing of" | "with sparing of")
+            });
+            if opens && segment.standing == Standing::Stands {
+                self.set_aside(
+                    segment.first as usize..segment.end as usize,
+                    Standing::Contrast,
+                );
+            }
+        }
+    }
+
+    /// "High signal on T2 and low signal on T1" where T2 is asked: the other sequence is beside the point.
+    pub(super) fn settle_other_sequences(&mut self, question: &Question) {
+        let is_sequence = |t: &Token| t.category == Category::Sequence;
+        let asked: Vec<u64> = question
+            .parsed
+            .content()
+            .filter(|t| is_sequence(t))
+            .map(|t| t.key)
+            .collect();
+        if asked.is_empty() {
+            return;
+        }
+        let names = |parsed: &Self, s: &Segment, wanted: bool| {
+            parsed
+                .of(s)
+                .iter()
+                .any(|t| is_sequence(t) && asked.contains(&t.key) == wanted)
+        };
+        if !self.segments.iter().any(|s| names(self, s, true)) {
+            return;
+        }
+        let others: Vec<Segment> = self
+            .segments
+            .iter()
+            .filter(|s| {
+                names(self, s, false) && !names(self, s, true) && s.standing == Standing::Stands
+            })
+            .copied()
+            .collect();
+        for other in others {
+            self.set_aside(other.first as usize..other.end as usize, Standing::Beside);
+        }
+    }
+
+    /// "This favors hyperparathyroidism over malignancy": the second is the one that is not chosen.
+    pub(super) fn settle_preferred(&mut self) {
+        for at in 1..self.tokens.len() {
+            let token = self.tokens[at];
+            if self.word(&token) != "over" {
+                continue;
+            }
+            let chooses = self.tokens[..at]
+                .iter()
+                .rev()
+                .take(LONGEST_CHOICE)
+                .take_while(|t| t.sentence == token.sentence)
+                .any(|t| {
+                    let word = self.word(t);
+                    ["favor", "favour", "prefer", "choose", "chosen"]
+                        .iter()
+                        .any(|w| word.starts_with(w))
+                });
+            let Some(next) = self
+                .tokens
+                .get(at + 1)
+                .filter(|n| chooses && n.sentence == token.sentence)
+            else {
+                continue;
+            };
+            let end = self.segments[next.segment as usize].end as usize;
+            self.set_aside(at + 1..end, Standing::Contrast);
+        }
     }
 
     /// "The median nerve is unaffected" where it is asked which nerve is compressed: the clause names no answer.
@@ -200,7 +284,11 @@ impl Parsed {
             let is_rare = |t: &Token| {
                 matches!(
                     self.word(t),
-                    "few"
+                    "less"
+                        | "fewer"
+                        | "milder"
+                        | "least"
+                        | "few"
                         | "rare"
                         | "sparse"
                         | "infrequent"

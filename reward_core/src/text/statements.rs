@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use rustc_hash::FxHashSet;
 
-use super::clauses::{Opener, Segment};
+use super::clauses::{Opener, Segment, READINGS};
 use super::lexicon::{Category, Lexicon, Role};
 use super::numbers::{quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
@@ -20,6 +20,12 @@ use super::words::Break;
 
 /// Words of a question that a sentence repeats at its head to answer it.
 const LONGEST_FRAME: usize = 8;
+
+/// Tokens of a description before the name that it leads to.
+const LEAST_SEEN: u32 = 6;
+
+/// Clauses that are looked at for remarks after a bare name.
+const MOST_REMARKS: usize = 64;
 
 /// Words with a meaning of their own in a bare name.
 const LONGEST_NAME: usize = 4;
@@ -278,27 +284,22 @@ impl<'a> Scope<'a> {
 
     /// "There is extraluminal air, indicating perforation": what the things seen are read as answers.
     fn reading_covers(&self) -> bool {
+        let opens_reading = |s: &Segment| {
+            self.answer.of(s).first().is_some_and(|t| {
+                let rest = &self.answer.text[t.start as usize..];
+                READINGS.iter().any(|r| rest.starts_with(r))
+            })
+        };
+        // "several echogenic foci with shadowing: gallstones"
+        let concludes = |s: &Segment| {
+            let tokens = self.answer.of(s);
+            !s.has_verb
+                && tokens.first().is_some_and(|t| t.before == Break::Colon)
+                && self.sentence[0].first + LEAST_SEEN <= s.first
+        };
         let reads = |s: &Segment| {
-            matches!(s.opener, Opener::Relative | Opener::Detail | Opener::List)
-                && self.answer.of(s).first().is_some_and(|t| {
-                    matches!(
-                        self.answer.word(t),
-                        "indicating"
-                            | "suggesting"
-                            | "representing"
-                            | "meaning"
-                            | "consistent with"
-                            | "compatible with"
-                            | "indicative of"
-                            | "提示"
-                            | "考虑"
-                            | "考虑为"
-                            | "符合"
-                            | "suggestive of"
-                            | "diagnostic of"
-                            | "characteristic of"
-                    )
-                })
+            matches!(s.opener, Opener::Relative | Opener::Detail | Opener::List) && opens_reading(s)
+                || concludes(s)
         };
         let Some(from) = self.sentence.iter().position(reads) else {
             return false;
@@ -399,7 +400,7 @@ impl<'a> Scope<'a> {
     /// "Alpha cells; the beta cells make glucagon.", "Deltoid. Supraspinatus is tested by the lift-off test.": a bare name
     /// answers first, and what is wanted is only the subject of a remark of its own.
     fn only_remarks(&self) -> bool {
-        if !self.question.is_some_and(|q| q.asks_for_content) {
+        if self.question.is_none_or(|q| q.is_polar) {
             return false;
         }
         let names_wanted = |t: &Token| {
@@ -412,7 +413,27 @@ impl<'a> Scope<'a> {
             let tokens = self.answer.of(s);
             let mut content = tokens.iter().filter(|t| t.is_content()).peekable();
             let count = content.clone().count();
-            !s.has_verb
+            let identifies = || {
+                let lead = self.answer.between(
+                    self.answer.tokens[s.first as usize].start as usize,
+                    self.answer.tokens[s.end as usize - 1].end as usize,
+                );
+                ["it is the ", "it's the ", "this is the "]
+                    .iter()
+                    .any(|w| lead.starts_with(w))
+                    && lead.contains(" that ")
+            };
+            if identifies()
+                && !tokens
+                    .iter()
+                    .any(|t| t.is_content() && names_wanted(t) && !self.is_restated(t))
+            {
+                return true;
+            }
+            let is_told = tokens
+                .iter()
+                .any(|t| t.role == Role::Verb && !self.answer.is_auxiliary(t));
+            !is_told
                 && !s.is_side_remark
                 && content.peek().is_some()
                 && count <= LONGEST_NAME
@@ -426,7 +447,10 @@ impl<'a> Scope<'a> {
                 && tokens.iter().any(|t| t.is_stated() && !self.is_restated(t))
                 && tokens.iter().all(|t| {
                     t.is_content()
-                        || matches!(t.role, Role::Determiner | Role::Filler)
+                        || matches!(
+                            t.role,
+                            Role::Determiner | Role::Filler | Role::Verb | Role::Conclude
+                        )
                         || self.answer.word(t) == "of"
                 })
         };
@@ -437,6 +461,7 @@ impl<'a> Scope<'a> {
             .segments
             .iter()
             .take_while(|s| s.end <= end)
+            .take(MOST_REMARKS)
             .filter(is_said);
         let Some(first) = said.next() else {
             return false;
@@ -459,10 +484,26 @@ impl<'a> Scope<'a> {
     fn is_remark(&self, segment: &Segment, names_wanted: &dyn Fn(&Token) -> bool) -> bool {
         let tokens = self.answer.of(segment);
         let subject = tokens.iter().position(names_wanted);
+        // "seminoma grows far more slowly", "the median nerve passing outside": a verb that no list has
+        let follows = || {
+            let mut at = subject? + 1;
+            while tokens
+                .get(at)
+                .is_some_and(|t| names_wanted(t) || self.is_restated(t))
+            {
+                at += 1; // "the median nerve passing"
+            }
+            let next = tokens.get(at)?;
+            let is_participle = next.role == Role::Content
+                && next.category == Category::Unknown
+                && self.answer.word(next).ends_with("ing");
+            (is_participle || self.answer.is_verb_of_third_person(next)).then_some(at)
+        };
         let verb = tokens
             .iter()
             .rposition(|t| t.role == Role::Verb)
-            .filter(|_| segment.has_verb);
+            .filter(|_| segment.has_verb)
+            .or_else(follows);
         let opens = tokens.first().is_some_and(|t| {
             matches!(
                 self.answer.word(t),
@@ -708,9 +749,22 @@ impl<'a> Scope<'a> {
             }
         }
         if want.category == Category::Side {
-            return side_bits(want) != 0 && sides(self.tokens()) == side_bits(want);
+            return side_bits(want) != 0
+                && sides(self.tokens().filter(|t| !self.is_clear(t))) == side_bits(want);
         }
         self.spells_out(want)
+    }
+
+    /// "左肾未见扩张": of that side the finding is denied.
+    fn is_clear(&self, token: &Token) -> bool {
+        let tokens = self
+            .answer
+            .of(&self.answer.segments[token.segment as usize]);
+        let mut findings = tokens
+            .iter()
+            .filter(|t| t.category == Category::Finding)
+            .peekable();
+        findings.peek().is_some() && findings.all(|t| t.is_negated)
     }
 
     /// "The heart is enlarged" spells out cardiomegaly.
@@ -1178,7 +1232,7 @@ impl<'a> Scope<'a> {
         None
     }
 
-    /// "… and IgM both do": the clause has a verb and ends a list all the same.
+    /// "… and the other both do": the clause has a verb and ends a list all the same.
     fn says_together(&self, segment: &Segment) -> bool {
         segment.opener == Opener::And
             && self.answer.of(segment).iter().any(|t| {
@@ -1290,6 +1344,27 @@ impl<'a> Scope<'a> {
         })
     }
 
+    /// "…, 肾积水继发于此" where a place is wanted: a finding is no other place.
+    fn tells_only_of_finding(&self, tokens: &[Token]) -> bool {
+        let wants_place = !self.target.required.is_empty()
+            && self
+                .target
+                .required
+                .iter()
+                .all(|w| kind_of(w.category) == Kind::Place);
+        wants_place
+            && tokens
+                .iter()
+                .any(|t| t.is_stated() && t.category == Category::Finding)
+            && !tokens
+                .iter()
+                .any(|t| t.is_content() && kind_of(t.category) == Kind::Place)
+            && tokens
+                .iter()
+                .filter(|t| t.is_content())
+                .all(|t| t.category != Category::Unknown || t.is_han)
+    }
+
     /// The segment names something and nothing of it belongs to the reference or the question.
     fn is_foreign(&self, segment: &Segment, has_firm: bool) -> bool {
         let tokens = self.answer.of(segment);
@@ -1308,7 +1383,7 @@ impl<'a> Scope<'a> {
                 matches!(t.category, Category::Finding | Category::Attribute)
                     || t.role == Role::Number
             });
-        if tells_what_is_there {
+        if tells_what_is_there || self.tells_only_of_finding(tokens) {
             return false;
         }
         // beside "the right kidney is compressed" words of no known kind name no other candidate
@@ -1334,7 +1409,12 @@ impl<'a> Scope<'a> {
             .filter(counts)
             .filter(|t| !self.is_measure(t))
             .peekable();
-        if is_adverbial || content.peek().is_none() {
+        // "adrenaline, 0.5 mg into the thigh"
+        let opens_with_measure = tokens.first().is_some_and(|t| t.role == Role::Number)
+            && tokens
+                .get(1)
+                .is_some_and(|t| t.category == Category::Unknown && self.is_measure(t));
+        if is_adverbial || opens_with_measure || content.peek().is_none() {
             return false;
         }
         let wants_plane = self
