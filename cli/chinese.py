@@ -137,7 +137,7 @@ HELP = {
     "A reward raises: stop, or skip the row and count. [stop]": "奖励函数出错时：stop 停止，skip 略过该行并计数。[stop]",
     "Longest call of a reward of your own; 0: no limit. [600]": "自定义奖励一次调用的最长时间；0 为不限。[600]",
     "With --resume: run the Python files that RUN names as rewards.": "与 --resume 合用：允许执行该运行列为奖励的 Python 文件。",
-    "Exit code of a run that was stopped. [130: CTRL-C, 143: SIGTERM]": "被停止的运行的退出码。[130：CTRL-C，143：SIGTERM]",
+    "Exit code of a run that was stopped. [130: CTRL-C, 143: SIGTERM, 138 and 140: SIGUSR1, SIGUSR2]": "被停止的运行的退出码。[130：CTRL-C，143：SIGTERM，138 和 140：SIGUSR1、SIGUSR2]",
     "Check data, rewards and model, print the plan; train nothing.": "检查数据、奖励和模型并打印计划；不训练。",
     "Also name every setting that the demo changes.": "另外列出演示所改动的每项设置。",
     # ask

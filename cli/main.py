@@ -220,17 +220,16 @@ def main(arguments: list[str] | None = None) -> None:
             sys.excepthook = _show_trace
             raise
         worded = _advised(_as_medgrpo_error(error), arguments)
-        if folder := os.environ.get(
-            "MEDGRPO_FAILURES"
-        ):  # one of several processes: whoever started them says it once
-            from medgrpo.training.before.failures import leave
+        if "MEDGRPO_FAILURES" in os.environ:  # one of several processes: whoever started them says it once
+            from medgrpo.training.before.failures import leave, place_to_leave
 
-            leave(error, worded, folder)
-            sys.exit(worded.exit_code)
+            if folder := place_to_leave():
+                leave(error, worded, folder)
+                sys.exit(worded.exit_code)
         with as_far_as_possible():
             report_error(worded, as_json="--json" in arguments)
         sys.exit(worded.exit_code)
-    if code == INTERRUPTED:
+    if code == INTERRUPTED and "MEDGRPO_FAILURES" not in os.environ:
         with as_far_as_possible():
             print(spoken("stopped"), file=sys.stderr)
             if "--json" in arguments:
@@ -261,8 +260,8 @@ def _show_trace(*error: Any) -> None:
 
 
 def _as_medgrpo_error(error: BaseException) -> MedgrpoError:
-    if isinstance(error, MedgrpoError):
-        return error
+    if isinstance(worded := getattr(error, "worded", error), MedgrpoError):
+        return worded
     if hasattr(error, "format_message"):  # Typer's own errors: an unknown option, a missing argument
         from medgrpo.cli.mistakes import refused
 

@@ -37,6 +37,7 @@ SMALL_LINE = (
 
 @app.command()
 def train(
+    context: typer.Context,
     preset: Annotated[
         str | None, typer.Option(help="Preset by name or .toml path; `medgrpo presets list`. [balanced]")
     ] = None,
@@ -102,7 +103,7 @@ def train(
             min=0,
             max=255,
             metavar="CODE",
-            help="Exit code of a run that was stopped. [130: CTRL-C, 143: SIGTERM]",
+            help="Exit code of a run that was stopped. [130: CTRL-C, 143: SIGTERM, 138 and 140: SIGUSR1, SIGUSR2]",
         ),
     ] = None,
     on_stop: Annotated[
@@ -125,19 +126,16 @@ def train(
 
     Example: medgrpo train --preset balanced
     """
-    import os
     import time
 
     from medgrpo.config.reach import rewards_with_code
     from medgrpo.rewards.trust import grant
-    from medgrpo.training.before.launch import is_child, machine_number, needs_launch, rank
+    from medgrpo.training.before.launch import is_child, needs_launch, rank
     from medgrpo.training.before.preflight import preflight
     from medgrpo.training.run.resume import find_run
 
     started = time.perf_counter()
-    if on_stop not in (None, "exit0", "signal"):
-        raise choice_error("--on-stop", str(on_stop), ["exit0", "signal"])
-    exit_on_stop = 0 if on_stop == "exit0" and exit_on_stop is None else exit_on_stop
+    exit_on_stop = _code_of_a_stop(context, on_stop, exit_on_stop)
     is_first = rank() == 0  # of several processes one speaks
     said = Output(as_json=as_json and is_first, quiet=quiet or not is_first)
     options: dict[str, Any] = {
@@ -180,12 +178,8 @@ def train(
         said.note(left)
     if point is not None:
         _say_if_finished(said, point, checks)
-    if (
-        point is None and not is_child() and machine_number(settings.launch, os.environ) == 0
-    ):  # the first machine makes the folder
-        from medgrpo.runs.writer import refuse_used_folder
-
-        refuse_used_folder(run_path)
+    if point is None:
+        _refuse_used_folder(settings, run_path)
     if dry_run:
         _check_weights(said, settings)
         _show_plan(said, settings, checks, run_path)
@@ -194,10 +188,34 @@ def train(
         if (mine := _free_folder(stack, settings, point, run_path)) is not None:
             run_path, name = mine, mine.name
         if needs_launch(settings.launch):
-            _launch(settings, checks, run_path, point, exit_on_stop)
+            _launch(said, settings, checks, run_path, point, exit_on_stop)
         result = _train(said, settings, checks, name, run_path, point, started, preset)
     if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
         raise SystemExit(_stopped_code(result.stopped_by, exit_on_stop))
+
+
+def _code_of_a_stop(context: typer.Context, on_stop: str | None, exit_on_stop: int | None) -> int | None:
+    """The exit code that a person wants of a run that is stopped; from here on a signal that comes too early is worded."""
+    from medgrpo.training.before.launch import is_child
+    from medgrpo.training.before.stopping import worded_signals
+
+    if on_stop not in (None, "exit0", "signal"):
+        raise choice_error("--on-stop", str(on_stop), ["exit0", "signal"])
+    code = 0 if on_stop == "exit0" and exit_on_stop is None else exit_on_stop
+    if not is_child():  # whoever started this one says what ended it
+        context.with_resource(worded_signals(code))
+    return code
+
+
+def _refuse_used_folder(settings: RunConfig, run_path: Path) -> None:
+    """Of several machines the first makes the folder."""
+    import os
+
+    from medgrpo.runs.writer import refuse_used_folder
+    from medgrpo.training.before.launch import is_child, machine_number
+
+    if not is_child() and machine_number(settings.launch, os.environ) == 0:
+        refuse_used_folder(run_path)
 
 
 def _resolved(
@@ -363,15 +381,21 @@ def _stopped_code(signal_name: str | None, wanted: int | None) -> int:
 
 
 def _launch(
-    settings: RunConfig, checks: Preflight, run_path: Any, point: ResumePoint | None, exit_on_stop: int | None
+    said: Output,
+    settings: RunConfig,
+    checks: Preflight,
+    run_path: Any,
+    point: ResumePoint | None,
+    exit_on_stop: int | None,
 ) -> None:
     """Start the same command in every process, all with one run folder, and end as they end."""
-    import signal
+    import json
     import sys
 
     from medgrpo.run_files import training_info
     from medgrpo.training.before.agreement import facts_of
     from medgrpo.training.before.launch import relaunch, without_option
+    from medgrpo.training.before.stopping import Stopped
     from medgrpo.training.run.outcome import after_failure
 
     arguments = without_option(sys.argv[1:], "--resume")
@@ -381,13 +405,24 @@ def _launch(
     )
     data_hash = None if checks.dataset is None else checks.dataset.hash
     facts = facts_of(settings, data_hash)
-    failed, asked = relaunch(arguments, settings.launch, facts, stacks=Path(run_path) / "logs")
-    is_stopped = training_info(run_path).get("status") == "stopped"
-    if (asked is not None and failed) or (failed is None and is_stopped):
-        # Nobody asked here: another machine was asked, and all of them stopped.
-        raise SystemExit(_stopped_code(signal.Signals(asked or signal.SIGTERM).name, exit_on_stop))
-    if failed is not None:
-        raise after_failure(failed, run_path)
+    ended = relaunch(
+        arguments,
+        settings.launch,
+        facts,
+        stacks=Path(run_path) / "logs",
+        tell=lambda: said.note("asked to stop: all save after their step; CTRL-C again to stop now"),
+    )
+    if ended.failed is not None:
+        failed = after_failure(ended.failed, run_path)
+        if isinstance(failed, Stopped) and exit_on_stop is not None:
+            failed.exit_code = exit_on_stop
+        raise failed
+    info = training_info(run_path)
+    of_this_machine = {"run": str(run_path), "steps": info.get("steps"), "status": info.get("status")}
+    # The first process is on the first machine.
+    said.result(of_this_machine if ended.result is None else json.loads(ended.result))
+    if info.get("status") == "stopped":
+        raise SystemExit(_stopped_code(info.get("stopped_by") or "SIGTERM", exit_on_stop))
     raise typer.Exit(0)
 
 

@@ -52,6 +52,16 @@ def tiny_config(dataset):
     return build
 
 
+@pytest.fixture(scope="session")
+def warm():
+    """Starts commands whose libraries are there already."""
+    from tests.training.warm import Warm
+
+    made = Warm()
+    yield made
+    made.end()
+
+
 def run(config, path, *, reporter=None, resume=False):
     """Train into the folder, or go on with the run that is there."""
     from medgrpo.training.run.resume import ResumePoint

@@ -16,9 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import foreign_json
+from medgrpo.training.before.stopping import SIGNALS, Stopped
 
 FOLDER = "MEDGRPO_FAILURES"
 """Names the folder in which processes of a run write down why they fail."""
+COMMAND = "MEDGRPO_LAUNCHED"
+"""Set in the processes of a run: the number of the command that started them, which speaks for them."""
+RESULT = "result.json"
 OF_OTHERS = re.compile(
     r"did not meet the others|connection (was )?(closed|reset|refused)|broken pipe|socket (is closed|closed|timeout)|timed out waiting|"
     r"wait timeout|gloo|nccl|process ?group|distbackend|diststore|distnetwork|tcpstore|all_?reduce|all_?gather",
@@ -63,6 +68,22 @@ def write_down(
     os.replace(partial, folder / f"{process}.json")
 
 
+def place_to_leave() -> str | None:
+    """The folder in which this process leaves what it has to say; None where nobody would say it: it is none of several,
+    or the command that started it was killed."""
+    folder, said = os.environ.get(FOLDER), os.environ.get(COMMAND, "")
+    if folder is None or not os.path.isdir(folder):
+        return None
+    if said.isdecimal() and int(said) > 1:
+        try:
+            os.kill(int(said), 0)
+        except ProcessLookupError:
+            return None
+        except OSError:
+            pass
+    return folder
+
+
 def leave(error: BaseException, worded: MedgrpoError, folder: str) -> None:
     """Write an error down as the process that this is; its trace goes into its log."""
     import traceback
@@ -73,9 +94,20 @@ def leave(error: BaseException, worded: MedgrpoError, folder: str) -> None:
     write_down(worded, Path(folder), process, cause=error)
 
 
+def leave_result(words: str, folder: str) -> None:
+    """Leave the command's JSON document for the one who started the processes, and knows how they ended."""
+    (Path(folder) / RESULT).write_text(words, encoding="utf-8")
+
+
+def left_result(folder: Path) -> str | None:
+    """What `leave_result` left; None where no document was asked for, or the first process did not come so far."""
+    file = folder / RESULT
+    return file.read_text("utf-8") if file.is_file() else None
+
+
 def written_down(folder: Path) -> list[Failure]:
     """What the processes left, the first that failed first."""
-    found = [Failure(**json.loads(path.read_text("utf-8"))) for path in folder.glob("[0-9]*.json")]
+    found = [Failure(**foreign_json(path)) for path in folder.glob("[0-9]*.json")]
     return sorted(found, key=lambda one: one.at)
 
 
@@ -102,8 +134,8 @@ def cause_of(
         where = "" if processes == 1 or same > 1 else f"process {own.process}: "
         return _error(where + own.problem, own.expected, own.hint, own.code)
     for process, code in codes.items():
-        if code < 0 and -code != signal.SIGABRT:
-            return _error(*_killed(process, -code), 1)
+        if (ended := _by_signal(process, code)) is not None:
+            return ended
     late = [one for one in failures if TIMEOUT.search(one.problem)]
     aborted = [process for process, code in codes.items() if code == -signal.SIGABRT]
     if late or aborted:
@@ -145,18 +177,22 @@ def _of_first(first: Failure) -> MedgrpoError:
     )
 
 
-def _killed(process: int, number: int) -> tuple[str, str | None, str]:
+def _by_signal(process: int, code: int) -> MedgrpoError | None:
+    """The error of a process that a signal ended, or that ended as after one; None of any other, and of torch's abort."""
+    number = -code if code < 0 else code - 128
+    if number in SIGNALS:
+        return Stopped(
+            f"process {process} was ended ({signal.Signals(number).name}) before training began",
+            number,
+            hint="by somebody, or by a scheduler",
+        )
+    if code >= 0 or number == signal.SIGABRT:
+        return None
     name = signal.Signals(number).name
     if number == signal.SIGKILL:
         hint = "where nobody did, the machine ran out of memory (dmesg -T | grep -i kill): fewer processes, or a smaller model"
-        return f"process {process} was killed ({name})", None, hint
-    if number == signal.SIGTERM:
-        return (
-            f"process {process} was ended ({name})",
-            None,
-            "by somebody, or by a scheduler, before training began",
-        )
-    return f"process {process} crashed ({name})", None, "its log says what it did last"
+        return _error(f"process {process} was killed ({name})", None, hint, 1)
+    return _error(f"process {process} crashed ({name})", None, "its log says what it did last", 1)
 
 
 def _error(problem: str, expected: str | None, hint: str | None, code: int) -> MedgrpoError:

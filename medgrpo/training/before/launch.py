@@ -8,18 +8,19 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from medgrpo.config.sections import LaunchConfig
 from medgrpo.config.sharing import shares_weights
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
+from medgrpo.files import foreign_json
 from medgrpo.safe_path import OURS, VARIABLE
+from medgrpo.training.before.failures import COMMAND
+from medgrpo.training.before.stopping import SIGNALS, Stopped, ask_to_stop
 
-CHILD = "MEDGRPO_LAUNCHED"
-"""Set in the processes that accelerate starts."""
 MEMORY = "/dev/shm"
 SAVE_S = 60.0
 """For processes to save when the one who watches them was killed, which asks them to."""
@@ -48,7 +49,7 @@ def is_child() -> bool:
     """
     check_numbers(os.environ)
     return (
-        CHILD in os.environ or int(os.environ.get("LOCAL_RANK", "-1")) >= 0
+        COMMAND in os.environ or int(os.environ.get("LOCAL_RANK", "-1")) >= 0
     )  # -1: of nobody, as older scripts say
 
 
@@ -90,7 +91,7 @@ def check_launcher(launch: LaunchConfig, environment: Mapping[str, str]) -> None
     )
     given = [name for name in LAUNCHER if name in environment]
     missing = [name for name in LAUNCHER if name not in environment]
-    if is_one_of_several and missing and CHILD not in environment:
+    if is_one_of_several and missing and COMMAND not in environment:
         stated = ", ".join(f"{name}={environment[name]:.40}" for name in given)
         raise UsageError(
             f"the environment has {stated}, and no {', '.join(missing)}: no launcher started this process, and the others "
@@ -207,25 +208,37 @@ def accelerate_config(launch: LaunchConfig, environment: Mapping[str, str]) -> d
     return config
 
 
+class Ended(NamedTuple):
+    """How the processes of this machine ended."""
+
+    failed: MedgrpoError | None
+    """Why; None: they did not fail. `Stopped` where they were stopped before they could save."""
+    result: str | None
+    """The first process's JSON document, where one was asked for."""
+
+
 def relaunch(
     arguments: Sequence[str],
     launch: LaunchConfig,
     facts: dict[str, str] | None = None,
     stacks: Path | None = None,
-) -> tuple[MedgrpoError | None, int | None]:
-    """Run `medgrpo ARGUMENTS` in every process; why it failed, and the signal that asked it to stop.
+    tell: Callable[[], None] | None = None,
+) -> Ended:
+    """Run `medgrpo ARGUMENTS` in every process; how that ended.
 
-    CTRL-C and SIGTERM do not reach the processes, which read the request from a file at the end of their step. A second
-    CTRL-C ends all at once.
+    CTRL-C and SIGTERM do not reach the processes, which read the request from a file at the end of their step, nor do
+    Slurm's warnings (SIGUSR1, SIGUSR2). A second CTRL-C ends all at once.
 
     Args:
         facts: what all machines must have in common (`agreement.facts_of`).
         stacks: where the stacks of processes are kept that were asked for them.
+        tell: called at the first signal, to say that it was heard.
     """
     import json
 
-    from medgrpo.training.before.processes import CAUSE, SPEC, Spec, end_group, end_with_parent
-    from medgrpo.training.before.standing import STOP_FILE, keep
+    from medgrpo.training.before.failures import left_result
+    from medgrpo.training.before.processes import CAUSE, SPEC, STOP, Spec, end_group, end_with_parent
+    from medgrpo.training.before.standing import keep
 
     with tempfile.TemporaryDirectory(prefix="medgrpo-", dir=in_memory()) as folder:
         config = None
@@ -245,10 +258,10 @@ def relaunch(
             start_timeout_s=launch.start_timeout_s,
             folder=folder,
             facts=facts or {},
+            as_json="--json" in arguments,
         )
         spec.write(Path(folder) / SPEC)
-        stop_file = Path(folder) / "stop"
-        environment = {**child_environment(os.environ), STOP_FILE: str(stop_file)}
+        environment = child_environment(os.environ)
         if launch.cpu:
             environment["ACCELERATE_USE_CPU"] = "true"
         process = subprocess.Popen(
@@ -261,19 +274,22 @@ def relaunch(
 
         def ask(number: int, _: Any) -> None:
             asked.append(number)
-            if number == signal.SIGINT and stop_file.exists():
+            if len(asked) == 1:
+                ask_to_stop(Path(folder) / STOP, number)
+                if tell is not None:
+                    tell()
+            elif number == signal.SIGINT:
                 os.killpg(process.pid, signal.SIGKILL)
-            stop_file.touch()
 
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, ask) for number in SIGNALS}
         try:
             code = process.wait()
             end_group(process.pid, within_s=SAVE_S if code < 0 else 0)
-            if code and stacks is not None:
+            if code and stacks is not None and stacks.parent.is_dir():  # else nothing was begun
                 keep(Path(folder), stacks)
             cause = Path(folder) / CAUSE
-            said = json.loads(cause.read_text("utf-8")) if cause.is_file() else None
-            return _why(code, said), (asked[0] if asked else None)
+            said = foreign_json(cause) if cause.is_file() else None
+            return Ended(_why(code, said, asked), left_result(Path(folder)))
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -284,9 +300,11 @@ def in_memory() -> str | None:
     return MEMORY if os.path.isdir(MEMORY) and os.access(MEMORY, os.W_OK | os.X_OK) else None
 
 
-def _why(code: int, said: dict[str, Any] | None) -> MedgrpoError | None:
+def _why(code: int, said: dict[str, Any] | None, asked: Sequence[int]) -> MedgrpoError | None:
     if not code:
         return None
+    if said is None and len(asked) > 1:
+        return Stopped("stopped at once: what the processes were at is not saved", asked[0])
     if said is None and code < 0:
         return MedgrpoError(
             f"the process that watches those of this machine was killed ({signal.Signals(-code).name})",
@@ -294,7 +312,10 @@ def _why(code: int, said: dict[str, Any] | None) -> MedgrpoError | None:
         )
     if said is None:
         return MedgrpoError(f"the processes could not be started, or were ended with them (code {code})")
-    error = MedgrpoError(said["problem"], expected=said["expected"], hint=said["hint"])
+    words = {"expected": said["expected"], "hint": said["hint"]}
+    if said["stopped_by"] is not None:
+        return Stopped(said["problem"], said["stopped_by"], **words)
+    error = MedgrpoError(said["problem"], **words)
     error.exit_code = said["code"]
     return error
 
@@ -346,7 +367,7 @@ def meeting_place(launch: LaunchConfig, environment: Mapping[str, str]) -> tuple
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What the processes of a run are started with: `python -m` would import from the working folder first, where
     a file may lie that is called as a library is."""
-    return {**environment, CHILD: "1", VARIABLE: environment.get(VARIABLE) or OURS}
+    return {**environment, COMMAND: str(os.getpid()), VARIABLE: environment.get(VARIABLE) or OURS}
 
 
 def own_log(run: Path, process: int) -> Path:

@@ -13,7 +13,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from medgrpo.json_in import json_value
 from medgrpo.training.before.agreement import HINT, difference
+from medgrpo.training.before.stopping import SIGNALS
 
 CALL_EVERY_S = 1.0
 """A machine tries to reach the first one's launcher so often, until the processes have met."""
@@ -53,6 +55,8 @@ class Machines:
         """Whether another machine asks where the processes of this one stand."""
         self.places: dict[int, str] = {}
         """Where those of the others stand, by number."""
+        self.stopped_by: int | None = None
+        """The signal that stopped another machine before all had met."""
         self._problem: str | None = None
 
     def __enter__(self) -> Machines:
@@ -96,9 +100,9 @@ class Machines:
                     self._read(key.fileobj)
         return self._problem
 
-    def tell(self, problem: str) -> None:
-        """That this machine failed."""
-        self._send({"machine": self._number, "problem": problem})
+    def tell(self, problem: str, stopped_by: int | None = None) -> None:
+        """That this machine failed, or was stopped by a signal."""
+        self._send({"machine": self._number, "problem": problem, "stopped_by": stopped_by})
 
     def ask_places(self) -> None:
         """Ask the other machines where their processes stand."""
@@ -169,7 +173,7 @@ class Machines:
 
     def _hear(self, state: dict[str, Any], line: bytes) -> None:
         try:
-            said = json.loads(line)
+            said = json_value(line)
         except ValueError:
             return  # a stranger at the port
         if not isinstance(said, dict):
@@ -188,6 +192,7 @@ class Machines:
             self._send(said)
         if "problem" in said and self._problem is None:
             self._problem = f"machine {said.get('machine')}: {str(said['problem'])[:500]}"
+            self.stopped_by = number if (number := said.get("stopped_by")) in SIGNALS else None
             if self._number == 0:
                 self._send(said)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import foreign_json
 from medgrpo.training.before import standing
-from medgrpo.training.before.failures import FOLDER, cause_of, written_down
+from medgrpo.training.before.failures import FOLDER, cause_of, left_result, written_down
 from medgrpo.training.before.machines import Machines
+from medgrpo.training.before.stopping import SIGNALS, STOP_FILE, Stopped, ask_to_stop, asked_by
 
 LOOK_EVERY_S = 0.1
 GRACE_S = 5.0
@@ -33,6 +36,8 @@ SAY_EVERY_S = 30.0
 """Between two lines about who is waited for at the start."""
 CAUSE = "cause.json"
 SPEC = "spec.json"
+STOP = "stop"
+"""The file that asks the processes to stop."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,13 @@ class Spec:
     """Where the processes leave why they failed."""
     facts: dict[str, str] = field(default_factory=dict)
     """What all machines must have in common."""
+    as_json: bool = False
+    """Whether the command was to print a JSON document."""
 
     @classmethod
     def read(cls, path: Path) -> Spec:
         """From the file that `write` made."""
-        return cls(**json.loads(path.read_text("utf-8")))
+        return cls(**foreign_json(path))
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -71,8 +78,10 @@ class Spec:
 
 def main() -> None:
     """Start, watch, end; exits with the code of the process that failed first."""
-    spec = Spec.read(Path(sys.argv[1]))
-    sys.exit(Processes(spec).run())
+    watch = Processes(Spec.read(Path(sys.argv[1])))
+    code = watch.run()
+    watch.speak_for_the_dead()
+    sys.exit(code)
 
 
 class Processes:
@@ -83,21 +92,23 @@ class Processes:
         self._going: dict[int, subprocess.Popen[bytes]] = {}
         self._codes: dict[int, int] = {}
         self._end_at: float | None = None
-        self._is_asked = False
+        self._stop = Path(spec.folder) / STOP
+        self._error: MedgrpoError | None = None
         self._parent = os.getppid()
         self._own_problem: str | None = None
         self._began = self._said_at = time.monotonic()
         self._folder = Path(spec.folder)
         self._own = range(spec.node * spec.local, (spec.node + 1) * spec.local)
         self._own_hint: str | None = None
+        self._stopped_by: int | None = None
         self._has_met = self._is_ending = self._is_told = False
 
     def run(self) -> int:
         """Until all have ended; the exit code."""
         spec = self._spec
-        environment = kind_of_run(spec.config, spec.command) if spec.config else dict(os.environ)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             signal.signal(number, self._ask)
+        environment = kind_of_run(spec.config, spec.command) if spec.config else dict(os.environ)
         with Machines(spec.node, spec.nodes, spec.address, spec.port + 1, spec.facts) as others:
             problem = others.failed()
             for local in range(0 if problem else spec.local):
@@ -112,8 +123,8 @@ class Processes:
             if os.getpgrp() == os.getpid():
                 end_group(os.getpid(), within_s=2)  # what the processes started and left behind
             if self._own_problem is not None:
-                others.tell(self._own_problem)
-                return self._leave(MedgrpoError(self._own_problem, hint=self._own_hint))
+                others.tell(self._own_problem, self._stopped_by)
+                return self._leave(_of_a_stop(self._own_problem, self._stopped_by, self._own_hint))
             if problem or any(self._codes.values()):
                 return self._say(problem or self._said_by(others), others)
             others.done()
@@ -142,8 +153,9 @@ class Processes:
         self._has_met = standing.have_met(self._folder, self._own)
         if self._has_met:
             others.stop_calling()
-        elif os.path.exists(os.environ.get(standing.STOP_FILE, "")):
-            self._own_problem, self._end_at = "asked to stop before all processes had met", 0.0
+        elif (name := asked_by(self._stop)) is not None:
+            self._stopped_by = signal.Signals[name]
+            self._own_problem, self._end_at = f"asked to stop ({name}) before all processes had met", 0.0
         elif now - self._began > self._spec.start_timeout_s:
             self._own_problem = f"{self._missing(others)} did not come within {self._spec.start_timeout_s} s"
             self._own_hint = "a longer wait: --set launch.start_timeout_s=N"
@@ -185,6 +197,7 @@ class Processes:
             "MASTER_ADDR": spec.address,
             "MASTER_PORT": str(spec.port),
             FOLDER: spec.folder,
+            STOP_FILE: str(self._stop),
         }
         own.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // spec.local)))
         # Until it knows the run folder, where its own log lies, another process speaks here.
@@ -208,12 +221,19 @@ class Processes:
     def _said_by(self, others: Machines) -> str | None:
         """What another machine failed of, where the processes here only lost those of it: its launcher says so a moment later."""
         until = time.monotonic() + 2 * GRACE_S
-        is_of_here = any(not one.is_of_others for one in written_down(Path(self._spec.folder)))
-        while self._spec.nodes > 1 and not is_of_here and time.monotonic() < until:
+        while self._spec.nodes > 1 and not self._failed_here() and time.monotonic() < until:
             if (problem := others.failed()) is not None:
                 return problem
             time.sleep(LOOK_EVERY_S)
         return None
+
+    def _failed_here(self) -> bool:
+        """Whether a process of this machine failed for a reason of its own: it says so, or could not say anything."""
+        failures = written_down(self._folder)
+        silent = self._codes.keys() - {one.process for one in failures}
+        return any(not one.is_of_others for one in failures) or any(
+            self._codes[number] not in (0, -signal.SIGABRT) for number in silent
+        )
 
     def _kill(self) -> None:
         """End those that are left; a process in a collective of torch hears no SIGTERM."""
@@ -237,19 +257,17 @@ class Processes:
             print(f"warning: {said}: it was killed", file=sys.stderr, flush=True)
 
     def _ask(self, number: int, _: Any) -> None:
-        """Pass a signal on, once; the processes save and end. Where it says that the command was killed they end at once."""
+        """Pass a signal on; the processes save and end. Where it says that the command was killed they end at once."""
         if os.getppid() != self._parent:
             self._own_problem, self._end_at = "the command that started the processes was killed", 0.0
-        elif not self._is_asked:
-            self._is_asked = True  # a scheduler sends it to every process; each saves at the end of its step
-            for process in self._going.values():
-                process.send_signal(number)
+        else:
+            ask_to_stop(self._stop, number)  # a scheduler sends it to all; each saves at the end of its step
 
     def _say(self, problem: str | None, others: Machines) -> int:
         spec = self._spec
         folder = Path(spec.folder)
         if problem is not None and not any(not one.is_of_others for one in written_down(folder)):
-            error = MedgrpoError(problem, hint=others.hint)
+            error = _of_a_stop(problem, others.stopped_by, others.hint)
         else:
             error = cause_of(
                 written_down(folder),
@@ -258,7 +276,7 @@ class Processes:
                 timeout_s=spec.timeout_s,
                 places=self._places(others),
             )
-            others.tell(error.problem)
+            others.tell(error.problem, error.number if isinstance(error, Stopped) else None)
         return self._leave(error)
 
     def _places(self, others: Machines) -> dict[int, str]:
@@ -273,11 +291,31 @@ class Processes:
 
     def _leave(self, error: MedgrpoError) -> int:
         """The error to the one who asked; its exit code."""
+        self._error = error
         said = {"problem": error.problem, "expected": error.expected, "hint": error.hint}
+        number = error.number if isinstance(error, Stopped) else None
         (Path(self._spec.folder) / CAUSE).write_text(
-            json.dumps({**said, "code": error.exit_code}), encoding="utf-8"
+            json.dumps({**said, "code": error.exit_code, "stopped_by": number}), encoding="utf-8"
         )
         return error.exit_code
+
+    def speak_for_the_dead(self) -> None:
+        """Where the command was killed: say what it would have said, and take its folder away."""
+        if os.getppid() == self._parent:
+            return
+        document = left_result(self._folder)
+        with suppress(OSError):
+            if (error := self._error) is not None:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                said = {"problem": error.problem, "expected": error.expected, "hint": error.hint}
+                document = json.dumps({"error": said}) if self._spec.as_json else None
+            if document is not None:
+                print(document, flush=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _of_a_stop(problem: str, number: int | None, hint: str | None) -> MedgrpoError:
+    return MedgrpoError(problem, hint=hint) if number is None else Stopped(problem, number)
 
 
 def end_group(group: int, within_s: float = 0.0) -> None:

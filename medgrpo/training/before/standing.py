@@ -19,8 +19,6 @@ from pathlib import Path
 
 from medgrpo.training.before.failures import FOLDER
 
-STOP_FILE = "MEDGRPO_STOP_FILE"
-"""Names the file whose presence asks the processes to save and end."""
 ASK = getattr(signal, "SIGUSR2", None)
 """vLLM takes SIGUSR1 for itself."""
 FRAME = re.compile(r'\s*File "(?P<file>.+)", line (?P<line>\d+) in (?P<name>.+)')

@@ -18,7 +18,9 @@ from medgrpo.files import sync, write_json
 from medgrpo.models.weights import with_fingerprints
 from medgrpo.runs.store import CompletionStore
 from medgrpo.runs.writer import RunWriter, StageFolder
-from medgrpo.training.before.standing import STOP_FILE
+from medgrpo.training.before.failures import FOLDER
+from medgrpo.training.before.standing import ASK
+from medgrpo.training.before.stopping import SIGNALS, STOP_FILE, asked_by
 from medgrpo.training.watch.phases import PhaseClock
 from medgrpo.training.watch.reporter import Reporter
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class StopRequest:
-    """Whether someone asked the run to stop; set by CTRL-C and SIGTERM, seen at the end of a step.
+    """Whether someone asked the run to stop; set by CTRL-C, SIGTERM and Slurm's warning, seen at the end of a step.
 
     A second CTRL-C stops at once. Launchers pass on a signal that the terminal sent to every process too, so
     that what comes within a second counts once.
@@ -49,11 +51,22 @@ class StopRequest:
     @property
     def is_asked(self) -> bool:
         """Whether the run is to stop: by a signal, or by the launcher's word."""
-        return self.requested is not None or (self._file is not None and os.path.exists(self._file))
+        if self.requested is None and (name := asked_by(self._file)) is not None:
+            self.requested, self._requested_at = name, time.monotonic()
+        return self.requested is not None
+
+    def agree(self) -> bool:
+        """Whether any process was asked; then all of them know by which signal."""
+        found = gathered(self.requested if self.is_asked else None)
+        self.requested = next(filter(None, found), None)
+        return self.requested is not None
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            is_asked_for_stacks = FOLDER in os.environ  # by that signal
+            for number in SIGNALS:
+                if number == ASK and is_asked_for_stacks:
+                    continue
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -123,9 +136,8 @@ class StageContext:
     def agree_to_stop(self) -> None:
         """Let all processes know whether any was asked to stop, or found the run sick: they must leave the
         loop at the same step."""
-        asked, sick = zip(*gathered((self.stop.is_asked, self.is_sick)), strict=True)
-        self.was_stopped = any(asked)
-        self.is_sick = next((reason for reason in sick if reason), None)
+        self.was_stopped = self.stop.agree()
+        self.is_sick = next(filter(None, gathered(self.is_sick)), None)
 
     @property
     def is_out_of_patience(self) -> bool:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.training.before.agreement import HINT, difference, facts_of
-from medgrpo.training.before.launch import CHILD, is_child
+from medgrpo.training.before.failures import COMMAND
+from medgrpo.training.before.launch import is_child
 from medgrpo.training.before.standing import has_met
 from medgrpo.training.run.context import gathered
 
@@ -34,7 +35,7 @@ def met(launch: LaunchConfig, reporter: Reporter) -> PartialState:
         os.environ.get("WORLD_SIZE", "1"),
         ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT")),
     )
-    if CHILD not in os.environ and int(count) > 1:
+    if COMMAND not in os.environ and int(count) > 1:
         reporter.note(
             f"meeting the {count} processes that WORLD_SIZE says, at {place}: at most {launch.timeout_s} s"
         )
@@ -49,7 +50,7 @@ def met(launch: LaunchConfig, reporter: Reporter) -> PartialState:
             f"(MASTER_ADDR, MASTER_PORT): {said}",
             expected=f"all of them there within {launch.timeout_s} s (launch.timeout_s)",
             hint="look why the others did not start, or cannot reach that address"
-            if CHILD in os.environ
+            if COMMAND in os.environ
             else "unset RANK WORLD_SIZE LOCAL_RANK, where this process was to train alone; else look why the others did not "
             "start, or cannot reach that address",
         ) from error

@@ -32,7 +32,7 @@ class TrainResult:
     status: str
     """finished, or stopped when someone asked for it."""
     stopped_by: str | None = None
-    """The signal that asked for it: SIGINT or SIGTERM; None: it came to its end, or a launcher passed the word on."""
+    """The signal that asked for it, in whichever process: SIGINT, SIGTERM, SIGUSR1 or SIGUSR2; None: it came to its end."""
 
     def as_dict(self) -> dict[str, Any]:
         """The document of `medgrpo train --json`."""
@@ -78,6 +78,7 @@ def after_failure(error: MedgrpoError, run: Path) -> MedgrpoError:
     """
     from medgrpo.files import write_json
     from medgrpo.locks import is_held
+    from medgrpo.training.before.stopping import Stopped
     from medgrpo.training.run.checkpoints import complete_checkpoints
 
     record = run / "training_info.json"
@@ -87,7 +88,8 @@ def after_failure(error: MedgrpoError, run: Path) -> MedgrpoError:
         and (info := training_info(run)).get("status") in ("running", "failed")
     ):
         with suppress(OSError):  # the disk may be full
-            write_json(record, {**info, "status": "failed", "error": str(error)[:2000]})
+            status = "stopped" if isinstance(error, Stopped) else "failed"
+            write_json(record, {**info, "status": status, "error": str(error)[:2000]})
     found = complete_checkpoints(run / "checkpoints")
     logs = sorted((run / "logs").glob("rank-*.log"))
     parts = [error.hint] if error.hint else []
@@ -95,9 +97,8 @@ def after_failure(error: MedgrpoError, run: Path) -> MedgrpoError:
         parts.append(f"{found[-1].name} is whole: medgrpo train --resume {run} goes on from it")
     if logs:
         parts.append(f"logs of the processes: {run / 'logs'}")
-    said = type(error)(error.problem, expected=error.expected, hint="; ".join(parts) or None)
-    said.exit_code = error.exit_code
-    return said
+    error.hint = "; ".join(parts) or None
+    return error
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -121,6 +121,7 @@ def train(
             health=result.health,
             wall_s=result.wall_s,
             peak_memory_gib=peak_memory_gib(),
+            stopped_by=result.stopped_by,
         )
         _write_page(run)
     process.wait_for_everyone()
@@ -192,7 +193,7 @@ def _run_stages(run: Run) -> str:
         if run.is_main_process:
             adopt(final)
         goes_back = name is MAIN and run.resume is not None and run.resume.checkpoint is not None
-        run_is_stopped = any(gathered(run.stop.is_asked))  # also waits for the main process
+        run_is_stopped = run.stop.agree()  # also waits for the main process
         if not goes_back and _ended(final, stage, settings, run.checks.plans[number - 1].steps):
             weights = trained_weights(final, weights)
             continue
