@@ -164,6 +164,8 @@ ODD = [
     b'{"choices": null}',
     b'{"choices": [null]}',
     b'{"choices": [{"message": null}]}',
+    b'{"choices": [{"message": "stop"}]}',
+    b'{"choices": ["stop"]}',
     b'{"choices": [{"message": {"content": ["x"]}}]}',
     b'{"choices": [{"finish_reason": "stop"}]}',
 ]

@@ -61,6 +61,8 @@ pub struct Prompt {
     asks_first: bool,
     /// "Which hormone is elevated?": asks what has a property other than being normal.
     asks_property: bool,
+    /// What is lacking is asked for, or wanted: a "lack of" it denies nothing.
+    asks_deficiency: bool,
     /// No reference writes a sum, so that one in the answer means its total.
     adds_up: bool,
     /// What is so in general claims nothing here: the question is about a picture.
@@ -149,6 +151,11 @@ impl Prompt {
         let criteria = question
             .filter(|_| is_polar)
             .map_or_else(Vec::new, criteria_of);
+        let asks_deficiency = question
+            .is_some_and(|q| q.has(&["deficien", "lack", "insufficien", "缺乏", "缺少", "缺陷"]))
+            || references
+                .iter()
+                .any(|r| r.parsed.text.contains("deficien"));
         let adds_up = references.iter().all(|r| sum_in(&r.parsed).is_none());
         Self {
             id: PROMPTS_READ.fetch_add(1, Ordering::Relaxed),
@@ -165,6 +172,7 @@ impl Prompt {
             criteria,
             asks_first,
             asks_property,
+            asks_deficiency,
             adds_up,
             is_of_case: OnceLock::new(),
         }
@@ -198,6 +206,8 @@ impl Prompt {
             .and_then(|q| spell_acronyms(q, answer));
         let scale = self.question.as_deref().and_then(|q| q.scale);
         let said = spelt.as_deref().unwrap_or(answer);
+        let lacking = self.asks_deficiency.then(|| as_deficiency(said)).flatten();
+        let said = lacking.as_deref().unwrap_or(said);
         scratch.read(&on_scale(scale, said, self.adds_up));
         scratch.left_out = left_out;
         self.settle(scratch);
@@ -298,7 +308,6 @@ impl Prompt {
                 answer.settle_earlier(self.kinds);
             }
             answer.settle_other_sequences(question);
-            answer.settle_preferred();
             answer.settle_selection(question, &self.property, self.places);
             if question.asks_most {
                 answer.settle_rank();
@@ -562,6 +571,22 @@ fn spell_acronyms(question: &Question, answer: &str) -> Option<String> {
             let (before, after) = (&answer[..at], &answer[at + short.len()..]);
             (is_edge(before.chars().next_back()) && is_edge(after.chars().next()))
                 .then(|| format!("{before}{words}{after}"))
+        })
+    })
+}
+
+/// "A lack of iron" as a deficiency of it.
+fn as_deficiency(answer: &str) -> Option<String> {
+    const LACKS: [(&str, &str); 4] = [
+        ("lack of ", "deficiency of "),
+        ("Lack of ", "Deficiency of "),
+        ("absence of ", "deficiency of "),
+        ("缺乏", "匮乏"),
+    ];
+    let is_there = answer.len() <= LONGEST_SPELT && LACKS.iter().any(|l| answer.contains(l.0));
+    is_there.then(|| {
+        LACKS.iter().fold(answer.to_string(), |text, (lack, name)| {
+            text.replace(lack, name)
         })
     })
 }

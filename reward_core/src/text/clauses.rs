@@ -1018,7 +1018,13 @@ fn is_name_of_asked(word: &str) -> bool {
 const NAMES_OF_ASKED: [&str; 5] = ["原因", "病因", "病根", "元凶", "答案"];
 
 /// What opens the reading of what was seen.
-pub(super) const READINGS: [&str; 26] = [
+pub(super) const READINGS: [&str; 32] = [
+    "which is characteristic of",
+    "which is typical of",
+    "which is consistent with",
+    "which is diagnostic of",
+    "which suggests",
+    "which is compatible with",
     "indicating",
     "suggesting",
     "representing",

@@ -28,7 +28,10 @@ const INTERPRETING: [&str; 13] = [
 ];
 
 /// What calls the sentence before it the answer.
-const CLOSING: [&str; 12] = [
+const CLOSING: [&str; 15] = [
+    "my diagnosis",
+    "my answer",
+    "my final answer",
     "my response",
     "my choice",
     "my pick",

@@ -18,6 +18,22 @@ fn is_hypothesis(words: &str) -> bool {
         || words.starts_with("mention")
 }
 
+/// What opens a sentence that only says what is to be found out.
+const TO_BE_FOUND_OUT: [&str; 12] = [
+    "需要判断是否",
+    "需判断是否",
+    "需要确定是否",
+    "需要明确是否",
+    "需要弄清是否",
+    "需要判断有无",
+    "应判断是否",
+    "要判断是否",
+    "请判断是否",
+    "问题是是否",
+    "有待判断是否",
+    "有待明确是否",
+];
+
 /// A word at the head of a sentence that makes it a request.
 fn is_request_word(word: &str) -> bool {
     matches!(
@@ -129,7 +145,8 @@ impl Parsed {
                 .count();
             let end = first + length;
             let word = self.word(&self.tokens[first]);
-            let is_request = length > 1 && is_request_word(word);
+            let opens_question = self.opens_question(first);
+            let is_request = length > 1 && (is_request_word(word) || opens_question);
             if !is_request {
                 first = end;
                 continue;
@@ -144,6 +161,17 @@ impl Parsed {
             }
             first = end;
         }
+    }
+
+    /// "需要判断是否为肺炎": a sentence that only says what is to be found out.
+    fn opens_question(&self, first: usize) -> bool {
+        let from = first
+            .checked_sub(1)
+            .map_or(0, |before| self.tokens[before].end as usize);
+        let text = self.text[from..].trim_start_matches(|c: char| !c.is_alphanumeric());
+        TO_BE_FOUND_OUT
+            .iter()
+            .any(|opening| text.starts_with(opening))
     }
 
     /// "建议复查以明确有无结节": what is still to be found out.
@@ -390,7 +418,9 @@ impl Parsed {
             let opens = lead
                 .iter()
                 .all(|t| !t.is_content() && t.role != Role::Negation)
-                || self.word(&token).starts_with("mistaken");
+                || ["mistaken", "made me", "had me"]
+                    .iter()
+                    .any(|w| self.word(&token).starts_with(w));
             if token.role == Role::Concede && self.concedes_what_precedes(at) {
                 let first = (segment.first as usize).max(done);
                 self.set_aside(first..at + 1, Standing::Conceded);
@@ -429,7 +459,10 @@ impl Parsed {
             && !self.tokens[segment.first as usize..at]
                 .iter()
                 .any(|t| matches!(t.role, Role::Yes | Role::No)); // "it looks like a PET at first, but …"
-        (word.starts_with("was ") || word.starts_with("were ") || is_last)
+        let is_thought = ["was ", "were ", "crossed ", "came to "]
+            .iter()
+            .any(|w| word.starts_with(w));
+        (is_thought || is_last)
             && self.tokens[segment.first as usize..at]
                 .iter()
                 .any(Token::is_content)

@@ -37,9 +37,6 @@ impl Says {
 /// Segments of a clause in which its side is looked for.
 const LONGEST_CLAUSE: usize = 8;
 
-/// Words between what is preferred and "over".
-const LONGEST_CHOICE: usize = 6;
-
 impl Parsed {
     /// Where one of several is asked for by a property ("Which lung is abnormal?"), sets aside the clauses that say
     /// of another that it has not the property, or something else of it.
@@ -159,36 +156,6 @@ impl Parsed {
             .collect();
         for other in others {
             self.set_aside(other.first as usize..other.end as usize, Standing::Beside);
-        }
-    }
-
-    /// "This favors hyperparathyroidism over malignancy": the second is the one that is not chosen.
-    pub(super) fn settle_preferred(&mut self) {
-        for at in 1..self.tokens.len() {
-            let token = self.tokens[at];
-            if self.word(&token) != "over" {
-                continue;
-            }
-            let chooses = self.tokens[..at]
-                .iter()
-                .rev()
-                .take(LONGEST_CHOICE)
-                .take_while(|t| t.sentence == token.sentence)
-                .any(|t| {
-                    let word = self.word(t);
-                    ["favor", "favour", "prefer", "choose", "chosen"]
-                        .iter()
-                        .any(|w| word.starts_with(w))
-                });
-            let Some(next) = self
-                .tokens
-                .get(at + 1)
-                .filter(|n| chooses && n.sentence == token.sentence)
-            else {
-                continue;
-            };
-            let end = self.segments[next.segment as usize].end as usize;
-            self.set_aside(at + 1..end, Standing::Contrast);
         }
     }
 

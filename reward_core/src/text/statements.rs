@@ -1193,6 +1193,12 @@ impl<'a> Scope<'a> {
             {
                 return Some(Rule::Alternatives);
             }
+            if segment.opener == Opener::And
+                && position > 0
+                && self.opens_complement(segments[position - 1])
+            {
+                continue;
+            }
             if self.names_together(segment) {
                 return Some(Rule::ExtraItem);
             }
@@ -1230,6 +1236,32 @@ impl<'a> Scope<'a> {
             }
         }
         None
+    }
+
+    /// "A granuloma composed of histiocytes": what follows with "and" is more of what it is made of.
+    fn opens_complement(&self, segment: &Segment) -> bool {
+        let tokens = self.answer.of(segment);
+        let wanted = tokens
+            .iter()
+            .position(|t| t.is_stated() && self.target.required.iter().any(|w| self.means(t, w)));
+        wanted.is_some_and(|at| {
+            tokens[at..]
+                .iter()
+                .position(|t| {
+                    [
+                        "compos",
+                        "consist",
+                        "contain",
+                        "made up",
+                        "comprising",
+                        "formed by",
+                        "surrounded",
+                    ]
+                    .iter()
+                    .any(|w| self.answer.word(t).starts_with(w))
+                })
+                .is_some_and(|verb| tokens[at + verb + 1..].iter().any(Token::is_content))
+        })
     }
 
     /// "… and the other both do": the clause has a verb and ends a list all the same.
@@ -1372,6 +1404,12 @@ impl<'a> Scope<'a> {
             return false;
         }
         // "胰腺，可见假性囊肿": what is seen in the place is no other place
+        let shows_more = tokens.first().is_some_and(|t| t.role == Role::Affirm)
+            && !self.target.required.is_empty()
+            && self.target.required.iter().all(|w| is_picture(w.category))
+            && !tokens
+                .iter()
+                .any(|t| t.is_content() && is_picture(t.category));
         let tells_what_is_there = !self.target.required.is_empty()
             && self
                 .target
@@ -1383,7 +1421,7 @@ impl<'a> Scope<'a> {
                 matches!(t.category, Category::Finding | Category::Attribute)
                     || t.role == Role::Number
             });
-        if tells_what_is_there || self.tells_only_of_finding(tokens) {
+        if tells_what_is_there || shows_more || self.tells_only_of_finding(tokens) {
             return false;
         }
         // beside "the right kidney is compressed" words of no known kind name no other candidate
