@@ -41,7 +41,7 @@ def ask_server(
 
 
 def texts_of(document: Any) -> list[tuple[str, bool]]:
-    """Text of each choice of a chat completion, and whether it hit the length limit; surrogates become question marks.
+    """Text of each choice of a chat completion, and whether it hit the length limit.
 
     Raises:
         LookupError, TypeError, ValueError: there are none, or they are no texts.
@@ -49,11 +49,12 @@ def texts_of(document: Any) -> list[tuple[str, bool]]:
     found = []
     for choice in document["choices"]:
         message = choice["message"]
-        content = message.get("content") if isinstance(message, dict) else message
-        if content is not None and not isinstance(content, str) or not isinstance(message, dict):
+        if not isinstance(message, dict):
+            raise TypeError("the message is no object")
+        content = message.get("content")
+        if content is not None and not isinstance(content, str):
             raise TypeError("the content is no text")
-        text = (content or "").encode("utf-8", "replace").decode("utf-8")
-        found.append((text, choice.get("finish_reason") == "length"))
+        found.append((content or "", choice.get("finish_reason") == "length"))
     if not found:
         raise LookupError("no choices")
     return found
