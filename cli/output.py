@@ -15,7 +15,7 @@ import typer
 from medgrpo.files import finite, json_line
 from medgrpo.language import language
 from medgrpo.masking import masked
-from medgrpo.terminal import plain
+from medgrpo.terminal import escaped, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -218,7 +218,7 @@ class Output:
             return
         stream = Output.results or sys.stdout
         is_utf = "utf" in (stream.encoding or "utf").lower()
-        words = json_line(document) if is_utf else json.dumps(finite(document))
+        words = escaped(json_line(document)) if is_utf else json.dumps(finite(document))
         if "MEDGRPO_FAILURES" in os.environ:
             from medgrpo.training.before.failures import leave_result, place_to_leave
 
