@@ -61,6 +61,25 @@ def test_what_may_be_pasted_stays_in_one_line(monkeypatch):
     assert wrapped(line, Terminal()) == line
 
 
+@pytest.mark.parametrize("width", [140, 80, 40])
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "--set rollout.max_completion_length=128 --set data.max_pixels=262144",
+        "medgrpo train --preset small-24gb --model ./qwen",
+        "https://rustup.rs/a/long/address/that/is/followed",
+    ],
+)
+def test_what_may_be_pasted_from_a_table_stays_in_one_line(pasted, width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [["shorter completions", 0.5, pasted, "some words that may be broken"], ["none", 0.1, "–", "so"]]
+    Output().table("", ["change", "hours", "to type", "why"], rows)
+    said = capsys.readouterr().out
+    assert pasted in said
+    assert "shorter" in said
+    assert "broken" in said
+
+
 def test_no_bar_is_left_in_a_file(capsys):
     with Output().progress("generating", total=2) as advance:
         advance(2)
