@@ -80,6 +80,7 @@ HELP = {
     "Longest prompt plus completion, tokens.": "提示加回答的最大长度（词元）。",
     "Of these, kept free for the completion.": "其中留给回答的长度。",
     "Longer rows: drop, downscale their images, or keep. Nothing is cut.": "过长的行：删除、缩小图像或保留。从不截断。",
+    "Folder of the pictures. Default: beside the rows, or below.": "图像所在的文件夹。默认在数据文件旁边或其下。",
     "Which field is which: question=NAME,answer=NAME,image=NAME,… Default: found by their names.": "各字段的角色：question=字段,answer=字段,image=字段,…。默认按名称识别。",
     "Name in reports. Default: that of the source.": "报告中的名称。默认为来源的名称。",
     # estimate-time

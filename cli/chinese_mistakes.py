@@ -125,5 +125,16 @@ MISTAKES = (
     ("--resume auto, or --resume RUN", "--resume auto，或 --resume 运行"),
     ("--params 7B for a model of that size", "这个大小的模型用 --params 7B"),
     ("choose another folder, as with --output", "换一个文件夹，例如用 --output"),
+    ("say where the pictures are: --images FOLDER; or keep the rows as text with --missing-image text, or leave them out with --on-bad-row skip",
+     "用 --images 文件夹 指明图像在哪里；或用 --missing-image text 把这些行保留为文本，或用 --on-bad-row skip 略过"),
+    ("say which field is which, as in {form}", "请指明各字段的角色，例如 {form}"),
+    ("with commas: {form}", "用逗号分隔：{form}"),
+    ("name its files: {paths}, or one: {path}", "请给出其中的文件：{paths}，或其中一个：{path}"),
+    ("name the folders in it: {paths}, or one: {path}", "请给出其中的文件夹：{paths}，或其中一个：{path}"),
+    ("name the file, such as {path}", "请给出文件，例如 {path}"),
+    ("{path} is a folder, and no prepared dataset", "{path} 是文件夹，且不是整理好的数据集"),
+    ("a file of rows", "按行存放数据的文件"),
+    ("an output folder outside the source", "来源之外的输出文件夹"),
+    ("score reads one file; several side by side: {line}", "score 只读一个文件；并排比较多个：{line}"),
 )  # fmt: skip
 """Answers to wrong calls."""

@@ -118,6 +118,8 @@ def _meant_by(extra: str, command: Any) -> str | None:
         ("--data", (path / "dataset.json").is_file(), f"--data {typed_path(path)}"),
         ("--model", hub_name or (path / "config.json").is_file(), f"--model {typed_path(path)}"),
     )
+    if getattr(command, "name", "") == "score" and path.is_file():
+        return f"score reads one file; several side by side: medgrpo compare FILE {typed_path(path)}"
     options = {name for option in getattr(command, "params", []) for name in option.opts}
     return next((hint for option, meant, hint in meanings if option in options and meant), None)
 

@@ -32,6 +32,7 @@ TAKES_A_RUN = frozenset(
         "source_option",
         "masks",
         "image",
+        "images",
     ]
 )
 """Parameters, by their Python names, whose value may be a run or lie in one."""
