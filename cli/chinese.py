@@ -244,7 +244,7 @@ HELP = {
     "Optional dependencies, such as train; may be given again. Default: the base install.": "可选依赖，如 train；可多次给出。默认只有基本安装。",
     "Print every metric and every setting that differs.": "列出所有指标和所有不同的设置。",
     "Also print seconds by phase and GiB by part.": "还列出各环节的秒数和显存组成。",
-    "Leave out the CUDA libraries, several GiB.": "不包含 CUDA 库（数 GiB）。",
+    "Without CUDA, which is several GiB: torch must be the build for processors here.": "不含 CUDA（数 GiB）：此环境中的 torch 须为 CPU 版。",
 }
 """English help of a parameter -> Chinese."""
 
@@ -278,6 +278,15 @@ MESSAGES = (
     # notes
     ("demo: no --model given, so a small model is built here and trained on generated pictures; nothing is downloaded. A real run: {line}",
      "演示：没有给出 --model，因此在本机构建一个小模型，用生成的图像训练；不下载任何东西。真实训练：{line}"),
+    ("no --model given: a demo-size model is built here and trained on {path}, to try the pipeline. A real run: add {line}",
+     "没有给出 --model：在本机构建演示大小的模型，用 {path} 训练，以试跑整个流程。真实训练：加上 {line}"),
+    ("the reward {name} judged none of {count} trial rows: are its columns empty? The other rewards decide such rows; {line} leaves it out",
+     "奖励 {name} 没有判断 {count} 条试验样本中的任何一条：对应的列是空的吗？这些样本由其余奖励决定；不用它：{line}"),
+    ("{stage} ({method}): {steps} steps of {what} = {epochs} epochs of {rows} rows",
+     "{stage}（{method}）：{steps} 步，每步 {what}，即 {rows} 条样本的 {epochs} 轮"),
+    ("{count} rows of ≤ {tokens} tokens", "{count} 条 ≤ {tokens} 词元的样本"),
+    ("{count} prompts × {each} completions of ≤ {tokens} tokens", "{count} 个提示 × {each} 个 ≤ {tokens} 词元的回答"),
+    ("{stage} still takes {steps}", "{stage} 仍有 {steps} 步"),
     ("{flag}: taken as --set {assignment}", "{flag}：按 --set {assignment} 处理"),
     ("{path} is up to date: same files, same options", "{path} 已是最新：文件和选项都相同"),
     ("written: {rest}", "已写出：{rest}"),
@@ -291,7 +300,7 @@ MESSAGES = (
     ("building the demo's model …", "正在构建演示模型 …"),
     ("finishing this step{seconds}; CTRL-C again to stop now", "完成当前步后停止{seconds}；再按一次 CTRL-C 立即停止"),
     ("stopping after this: {what}; CTRL-C again to stop now", "完成后停止：{what}；再按一次 CTRL-C 立即停止"),
-    ("max_steps={steps} is of the main stage; {left} ({how} changes that)", "max_steps={steps} 只限主阶段；{left}（用 {how} 修改）"),
+    ("max_steps={steps} is of the main stage; {words} ({how} changes that)", "max_steps={steps} 只限主阶段；{words}（用 {how} 修改）"),
     # results
     *RESULTS,
     ("health: {rest}", "健康状况：{rest}"),
@@ -324,6 +333,7 @@ WORDS = {
     "running": "运行中",
     "nothing stands out": "没有异常之处",
     "model": "模型",
+    "weights": "权重",
 }
 """Single words of results."""
 

@@ -44,6 +44,12 @@ CALLS = [
     ("ask Qwen2.5-VL-3B-Instruct - What?", "Qwen/Qwen2.5-VL-3B-Instruct"),
     ("preprocess mine out --columns q=question", "--columns question=q"),
     ("preprocess mine out --columns question:问题", "--columns question=问题"),
+    ("preprocess mine out --columns 'question=a answer=b'", "--columns question=a,answer=b"),
+    ("preprocess mine", "medgrpo preprocess mine mine-prepared"),
+    ("preprocess mine mine/out", "medgrpo preprocess mine mine-prepared"),
+    ("train --data rows.csv", "medgrpo preprocess rows.csv rows-prepared"),
+    ("score rows.csv rows.csv", "medgrpo compare FILE rows.csv"),
+    ("ask latest - What?", "medgrpo health runs/one"),
     ("estimate-time --model ./qwen --gpu A100", "--params"),
     # what shells, editors and keyboards do
     ("train –-preset balanced", "--preset"),

@@ -43,6 +43,7 @@ NOT_RUN = (
     (r"^pytest$", "is this"),
     (r"^ln -s med-v2qa", "names what was fetched"),
     (r"^hf download ", "fetches a model"),
+    (r"^(medgrpo bundle |sh for-the-hospital/)", "fetches and installs wheels; tried by tests/test_supply.py"),
     (r"^bash packaging/", "builds a wheel; tried by the release workflow"),
     (r"^bash benchmarks/vqa_rad_3b.sh", "has a test of its own"),
     (r"--gpus|--nodes|--vllm|--deepspeed", "needs GPUs"),
