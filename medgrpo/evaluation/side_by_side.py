@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.figures import Bounds, figure
 from medgrpo.foreign import reads
+from medgrpo.json_in import json_value
 from medgrpo.rows import as_row
 from medgrpo.runs.answers import Answer, Difference, ModelScore, Question, SideBySide
 from medgrpo.tables import read_table
@@ -134,7 +134,7 @@ def _first_row(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         head = file.readline(2**20).strip().removeprefix(b"\xef\xbb\xbf")
     if head.startswith(b"{"):
-        row = json.loads(head)
+        row = json_value(head)
         return row if isinstance(row, dict) else {}
     if head.startswith(PARQUET_MAGIC) or (head.startswith(b"[") and path.stat().st_size < MOST_READ):
         return next(iter(read_rows(path)[0]), {})
@@ -198,7 +198,7 @@ def _stored_scores(path: Path, name: str) -> Model | None:
 
 def _stated_bounds(metadata: Mapping[bytes, bytes] | None) -> dict[str, Bounds | None]:
     try:
-        stated = json.loads((metadata or {}).get(b"bounds", b"{}"))
+        stated = json_value((metadata or {}).get(b"bounds", b"{}"))
         return {
             name: None if ends is None else (float(ends[0]), float(ends[1])) for name, ends in stated.items()
         }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.fsdp_on_cpu import environment
+from tests.training.warm import Warm
 
 SETTINGS = (
     "rollout.num_generations=2",
@@ -59,6 +60,65 @@ def test_a_full_disk_during_a_checkpoint_leaves_the_last_one_good(dataset, tmp_p
     results = [json.loads(line) for line in lines if line.startswith("{") and len(line) > 2]
     assert results[0]["status"] == "finished"
     assert [entry["step"] for entry in results[1:]] == [1, 2, 3, 4, 5, 6]
+
+
+FILLS = """
+import os, shutil
+def fills(completions, **_):
+    if os.environ.get("RANK", "0") == "0" and os.path.exists(os.environ.get("FILL_AFTER", "")):
+        with open("room/ballast", "wb") as file:
+            file.write(bytes(shutil.disk_usage("room").free - 2**20))
+    return [float(len(text) % 3) for text in completions]
+"""
+"""A reward that leaves the disk a mebibyte from the third step on."""
+
+
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory):
+    """Commands that see a disk of 64 MiB at `room` of a folder."""
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "room").mkdir()
+    mount = f'mount -t tmpfs -o size=64m none {folder}/room && exec "$@"'
+    if subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh", "true"], check=False
+    ).returncode:
+        pytest.skip("no private mounts here")
+    made = Warm(["unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh"])
+    yield made, folder
+    made.end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_a_full_disk_during_the_last_weights_leaves_a_run_that_goes_on(gpus, small_disk, dataset):
+    warm, folder = small_disk
+    (folder / "mine.py").write_text(FILLS)
+    settings = (
+        *SETTINGS, "training.max_steps=3", f"data.path={dataset}", f"launch.gpus={gpus}", "launch.cpu=true",
+        "training.per_device_train_batch_size=2", f'rewards.weights={{"{folder / "mine.py"}:fills" = 1.0}}',
+    )  # fmt: skip
+    words = ["train", "--output", f"room/run{gpus}", "--resume", "auto", "--json"]
+    words += [word for text in settings for word in ("--set", text)]
+    room = warm.root / str(folder / "room").lstrip("/")
+    run = room / f"run{gpus}"
+    full = warm.start(folder, words, FILL_AFTER=f"room/run{gpus}/checkpoints/checkpoint-2")
+    assert full.wait(120) == 1, full.said
+    (document,) = full.documents
+    assert "the disk is full" in document["error"]["problem"]
+    assert full.said.count("error: ") == 1
+    assert "Traceback" not in full.said
+    assert (run / "log.jsonl").read_text().count("\n") == 3  # so that the weights were next
+    assert (run / "checkpoints/checkpoint-2/complete.json").is_file()
+    assert not (run / "final_model").exists()
+    assert not list(run.glob(".final_model*"))
+    assert json.loads((run / "training_info.json").read_text())["status"] == "failed"
+    (room / "ballast").unlink()
+    done = warm.start(folder, words)
+    assert done.wait(120) == 0, done.said
+    assert done.documents[0]["status"] == "finished"
+    assert (run / "final_model/complete.json").is_file()
+    log = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert log == [1, 2, 3]
 
 
 @pytest.mark.slow

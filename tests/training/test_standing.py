@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from medgrpo.training.before.standing import keep, standing
 from medgrpo.training.run.checkpoints import own_or_first
 from medgrpo.training.run.outcome import after_failure
 from tests.training.test_failures import cause, failure, free_port, spec
+from tests.training.warm import until
 
 ANSWERS = (
     "import os, sys, time, signal, pathlib, subprocess\n"
@@ -201,3 +203,35 @@ def _error(problem):
     from medgrpo.errors import MedgrpoError
 
     return MedgrpoError(problem)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", ["collator_hangs", "picture_hangs"])
+def test_a_process_whose_rows_do_not_come_is_named_with_file_and_line(plant, warm, dataset, tmp_path):
+    """There is no process for data: rows are made in the one that trains, and their pictures opened ahead in a thread of it."""
+    settings = (
+        "training.method=sft", "training.prompts_per_step=2", "training.per_device_train_batch_size=1",
+        "training.max_steps=50", "training.save_steps=1", "stages.sft.enabled=false", "data.rows=6", f"data.path={dataset}",
+        "validation.before_and_after=false", "logging.report_to=[]", "launch.cpu=true", "launch.gpus=2", "launch.timeout_s=12",
+    )  # fmt: skip
+    words = ["train", "--output", "run", "--json", *(word for text in settings for word in ("--set", text))]
+    checkpoint = tmp_path / "run/checkpoints/checkpoint-2"
+    command = warm.start(
+        tmp_path,
+        words,
+        PLANT=plant,
+        PLANT_AFTER=str(checkpoint),
+    )
+    until(checkpoint.exists, command)
+    began = time.monotonic()
+    assert command.wait(60) == 1, command.said
+    assert time.monotonic() - began < 12 + 15
+    (document,) = command.documents
+    said = document["error"]
+    assert re.fullmatch(
+        r"process 1 stood still in hangs \(training/faults.py, line \d+\): process 0 waited 12 s",
+        said["problem"],
+    ), command.said
+    assert "stack-N.txt" in said["hint"]
+    assert "is whole: medgrpo train --resume run" in said["hint"]
+    assert "in hangs" in (tmp_path / "run/logs/stack-1.txt").read_text()

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,9 @@ def _become(module: str, words: list[str], options: dict[str, Any]) -> None:
     sys.argv = [module, *words]
     if module == "medgrpo.cli.main":
         from medgrpo.cli.main import main
+        from tests.training.faults import plant
+
+        plant()
     else:
         from medgrpo.training.before.processes import main
     main()
@@ -116,16 +120,25 @@ def plain_environment() -> dict[str, str]:
 
 
 class Warm:
-    """The process that forks commands, as tests speak to it."""
+    """The process that forks commands, as tests speak to it.
 
-    def __init__(self) -> None:
+    Args:
+        inside: a command that runs it, as `unshare` does.
+    """
+
+    def __init__(self, inside: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.training.warm"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [*inside, sys.executable, "-m", "tests.training.warm"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**plain_environment(), "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
         )  # fmt: skip
         self._commands: list[Command] = []
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
+
+    @property
+    def root(self) -> Path:
+        """The file system as that process sees it."""
+        return Path(f"/proc/{self._process.pid}/root")
 
     def asked(self, order: dict[str, Any]) -> Any:
         """The answer to an order."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import foreign_json
 from medgrpo.training.before import standing
 from medgrpo.training.before.failures import FOLDER, cause_of, left_result, written_down
 from medgrpo.training.before.machines import Machines
@@ -68,7 +69,7 @@ class Spec:
     @classmethod
     def read(cls, path: Path) -> Spec:
         """From the file that `write` made."""
-        return cls(**json.loads(path.read_text("utf-8")))
+        return cls(**foreign_json(path))
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -220,12 +221,19 @@ class Processes:
     def _said_by(self, others: Machines) -> str | None:
         """What another machine failed of, where the processes here only lost those of it: its launcher says so a moment later."""
         until = time.monotonic() + 2 * GRACE_S
-        is_of_here = any(not one.is_of_others for one in written_down(Path(self._spec.folder)))
-        while self._spec.nodes > 1 and not is_of_here and time.monotonic() < until:
+        while self._spec.nodes > 1 and not self._failed_here() and time.monotonic() < until:
             if (problem := others.failed()) is not None:
                 return problem
             time.sleep(LOOK_EVERY_S)
         return None
+
+    def _failed_here(self) -> bool:
+        """Whether a process of this machine failed for a reason of its own: it says so, or could not say anything."""
+        failures = written_down(self._folder)
+        silent = self._codes.keys() - {one.process for one in failures}
+        return any(not one.is_of_others for one in failures) or any(
+            self._codes[number] not in (0, -signal.SIGABRT) for number in silent
+        )
 
     def _kill(self) -> None:
         """End those that are left; a process in a collective of torch hears no SIGTERM."""
