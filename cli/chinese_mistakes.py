@@ -128,6 +128,7 @@ MISTAKES = (
      "此处的 torch {version} 是 CUDA 版，缺少其 {count} 个库时无法启动"),
     ("leave --without-gpu out, or first: {line}", "去掉 --without-gpu，或先运行：{line}"),
     ("the build for processors, installed here", "此环境中装有 CPU 版"),
+    ("the picture stands before the question: {line}", "图像写在问题前面：{line}"),
     ("it ended before its first step; why: {line}", "它在第一步之前就结束了；原因见：{line}"),
     ("choose another folder, as with --output", "换一个文件夹，例如用 --output"),
     ("say where the pictures are: --images FOLDER; or keep the rows as text with --missing-image text, or leave them out with --on-bad-row skip",

@@ -9,8 +9,9 @@ import typer
 from typer.models import TyperPath
 
 from medgrpo.cli.main import COMMANDS, app, main
-from medgrpo.cli.mistakes import OTHER_COMMANDS
+from medgrpo.cli.mistakes import OTHER_COMMANDS, with_next_step
 from medgrpo.cli.run_words import TAKES_A_RUN
+from medgrpo.errors import UsageError
 
 CALLS = [
     # commands of other tools
@@ -211,3 +212,9 @@ def test_advice_about_a_name_that_no_file_can_have_hides_no_error(home, call, wo
     assert ended.value.code in (1, 2)
     assert re.search("^error: ", said, re.MULTILINE)
     assert "looks like a bug" not in said
+
+
+def test_a_question_before_the_picture_is_told_the_order(home):
+    words = ["latest", "Is it CT?", "rows.csv"]
+    told = with_next_step(UsageError("no picture at Is it CT?", hint="x"), ["ask", *words])
+    assert told.hint == "the picture stands before the question: medgrpo ask latest rows.csv QUESTION"
