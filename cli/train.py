@@ -133,6 +133,7 @@ def train(
     from medgrpo.training.before.launch import is_child, needs_launch, rank
     from medgrpo.training.before.preflight import preflight
     from medgrpo.training.run.resume import find_run
+    from medgrpo.training.watch.trackers import end_in_time, failing_in_time
 
     started = time.perf_counter()
     exit_on_stop = _code_of_a_stop(context, on_stop, exit_on_stop)
@@ -189,9 +190,15 @@ def train(
             run_path, name = mine, mine.name
         if needs_launch(settings.launch):
             _launch(said, settings, checks, run_path, point, exit_on_stop)
-        result = _train(said, settings, checks, name, run_path, point, started, preset)
-    if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
-        raise SystemExit(_stopped_code(result.stopped_by, exit_on_stop))
+        with failing_in_time(settings.logging.report_to):
+            result = _train(said, settings, checks, name, run_path, point, started, preset)
+    is_stopped = (
+        result is not None and result.status == "stopped" and not is_child()
+    )  # else the launcher says it
+    code = _stopped_code(result.stopped_by, exit_on_stop) if result is not None and is_stopped else 0
+    end_in_time(settings.logging.report_to, code)
+    if is_stopped:
+        raise SystemExit(code)
 
 
 def _code_of_a_stop(context: typer.Context, on_stop: str | None, exit_on_stop: int | None) -> int | None:
