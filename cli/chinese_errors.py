@@ -110,6 +110,8 @@ ERRORS = (
     ("the data has no preference pairs (columns chosen and rejected)", "数据中没有偏好对（chosen 和 rejected 列）"),
     ("rewards.weights = {names} compares masks, and the data has none", "rewards.weights = {names} 比较掩膜，而数据中没有掩膜"),
     ("no row has a picture and a mask", "没有一条样本同时有图像和掩膜"),
+    ("no row fits: all {rows} take more than {limit} tokens with their completion; {words}", "没有放得下的样本：全部 {rows} 条连同回答都超过 {limit} 个词元；{words}"),
+    ("no prompt leaves room for a completion: all {rows} fill the {limit} tokens that the model reads; {words}", "没有一个提示为回答留出余地：全部 {rows} 个都占满了模型可读的 {limit} 个词元；{words}"),
     ("no row fits: all have {what} over {limit} tokens", "没有放得下的样本：全部样本的{what}超过 {limit} 个词元"),
     ("out of GPU memory: {what}", "显存不足：{what}"),
     ("the data changed since the run began: hash {old} then, {new} now", "运行开始后数据变了：当时的哈希 {old}，现在 {new}"),

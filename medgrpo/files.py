@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.figures import json_integer
+from medgrpo.json_in import TwoValues, json_value
 from medgrpo.masking import masked
 from medgrpo.places import without_places, written_places
 
@@ -167,12 +167,41 @@ def write_json(
     write_text(path, json.dumps(plain, ensure_ascii=False, indent=1) + "\n", durable=durable)
 
 
+LONGEST_SETTINGS = 2**26
+"""Bytes of a JSON file of settings: what it unfolds to takes up to sixteen times as much."""
+
+
+def foreign_json(path: Path) -> Any:
+    """The value in a JSON file of others that holds settings, not rows: `config.json`, `medgrpo.json`, an index of weights.
+
+    Raises:
+        MedgrpoError: it is a pipe, a socket, a device or a hole, or larger than `LONGEST_SETTINGS`.
+        OSError: it cannot be read.
+        ValueError: it is no JSON in UTF-8, nested too deeply, or has two values for one name.
+    """
+    check_regular(path)
+    with path.open("rb") as opened:
+        content = opened.read(LONGEST_SETTINGS + 1)
+    if len(content) > LONGEST_SETTINGS:
+        raise MedgrpoError(
+            f"{path} is larger than {LONGEST_SETTINGS >> 20} MiB",
+            expected="a file of settings, which is small",
+        )
+    return json_value(content)
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file of ours; empty where there is none, or no whole one."""
+    """The object in a file of ours; empty where there is none, or no whole one.
+
+    Raises:
+        MedgrpoError: it has two values for one name: nobody can say which counts.
+    """
     try:
         text = path.read_text("utf-8") if kind_of(path) is None else "{}"
-        document = json.loads(text, parse_int=json_integer)
-    except (OSError, ValueError, RecursionError):
+        document = json_value(text)
+    except TwoValues as error:
+        raise MedgrpoError(f"{path}: {error}", expected="one value for each name") from error
+    except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
 

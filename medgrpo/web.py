@@ -17,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.figures import json_integer
+from medgrpo.json_in import json_value
 from medgrpo.masking import masked, secrets_of_url, without_credentials
 
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ async def _text(response: httpx.Response, url: httpx.URL, limits: Limits) -> str
 
 def _document(text: str) -> Any:
     try:
-        return json.loads(text, parse_int=json_integer)
-    except (ValueError, RecursionError) as error:
+        return json_value(text)
+    except ValueError as error:
         raise _TryAgain(f"its answer is no JSON: {text[:80]!r}") from error
 
 

@@ -32,9 +32,9 @@ from medgrpo.data.source import IMAGE_MISSING, WITHOUT_PICTURES, ImageRef
 from medgrpo.data.splits import Groups, assign, parse_split, text_key
 from medgrpo.data.store import disk_errors, journal, store_all, sync_all
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.figures import json_integer
 from medgrpo.files import cache_folder
 from medgrpo.foreign import reads
+from medgrpo.json_in import json_value
 from medgrpo.models.folders import refuse_mistyped
 from medgrpo.rows import Row, columns
 
@@ -415,7 +415,7 @@ def _picture_fault(item: Item, stored: dict[str, StoredImage]) -> BadRow | None:
 
 def _box_outside(boxes: str | None, picture: StoredImage | None) -> BadRow | None:
     """The fault of a box that does not lie in the picture as it was decoded, whatever the annotation says of it."""
-    for item in json.loads(boxes, parse_int=json_integer) if boxes else ():
+    for item in json_value(boxes) if boxes else ():
         left, top, right, bottom = item["box"]
         if picture is None:
             return BadRow(

@@ -6,7 +6,6 @@ into with relative paths.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from medgrpo.data.schema import (
     refuse_other_columns,
 )
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra, typed_path
-from medgrpo.files import PARTIAL, rename_folder, storable, sync, write_json
+from medgrpo.files import PARTIAL, foreign_json, rename_folder, storable, sync, write_json
 from medgrpo.foreign import reading
 from medgrpo.pictures import check_names, stored_file
 from medgrpo.rows import Row
@@ -85,7 +84,7 @@ class PreparedDataset:
                 hint=f"medgrpo preprocess {typed_path(folder)} {typed_path(target.parent / f'{target.name}-prepared')}",
             )
         try:
-            info = json.loads(info_file.read_text(encoding="utf-8"))
+            info = foreign_json(info_file)
         except (OSError, ValueError, RecursionError) as error:
             raise MedgrpoError(
                 f"{info_file} cannot be read: {error}", hint="prepare the dataset again, into a new folder"

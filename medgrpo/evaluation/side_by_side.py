@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.figures import Bounds, figure
 from medgrpo.foreign import reads
+from medgrpo.json_in import json_value
 from medgrpo.rows import as_row
 from medgrpo.runs.answers import Answer, Difference, ModelScore, Question, SideBySide
 from medgrpo.tables import read_table
@@ -163,7 +163,7 @@ def _stored_scores(path: Path, name: str) -> Model | None:
 
 def _stated_bounds(metadata: Mapping[bytes, bytes] | None) -> dict[str, Bounds | None]:
     try:
-        stated = json.loads((metadata or {}).get(b"bounds", b"{}"))
+        stated = json_value((metadata or {}).get(b"bounds", b"{}"))
         return {
             name: None if ends is None else (float(ends[0]), float(ends[1])) for name, ends in stated.items()
         }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.files import foreign_json
 from medgrpo.foreign import reads
 from medgrpo.models.folders import BUILT_IN_MASK_MODELS
 
@@ -68,7 +68,7 @@ def _weight_files(folder: Path) -> list[Path]:
         UsageError: the index names one that is not there.
     """
     for index in sorted(folder.glob("*.index.json")):
-        named = json.loads(index.read_text("utf-8")).get("weight_map") or {}
+        named = foreign_json(index).get("weight_map") or {}
         files = [folder / name for name in sorted(set(named.values()))]
         if lost := [file.name for file in files if not file.is_file()]:
             raise UsageError(

@@ -6,7 +6,7 @@ before anything heavy is imported.
 
 from __future__ import annotations
 
-import json
+import os
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import check_regular, foreign_json
+from medgrpo.json_in import TwoValues, json_value
 
 INDEX = "model.safetensors.index.json"
 BIN_INDEX = "pytorch_model.bin.index.json"
 ADAPTER_FILE = "adapter_model.safetensors"
-_LONGEST_HEADER = 200_000_000
+LONGEST_HEADER = 25_000_000
+"""Bytes of a header: those of a quarter of a million tensors, more than one file of any model has. Unfolded it takes ten times as much."""
 _AGAIN = "the download or the save was interrupted: fetch or save it again"
 
 
@@ -40,18 +43,22 @@ def read_header(file: Path) -> dict[str, Stored]:
     Raises:
         MedgrpoError: it is cut off, or no safetensors file.
     """
-    size = file.stat().st_size
+    check_regular(file)
     with file.open("rb") as opened:
+        size = os.fstat(opened.fileno()).st_size
         first = opened.read(8)
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
-        if not 2 <= length <= min(_LONGEST_HEADER, max(size - 8, 0)):
+        if not 2 <= length <= max(size - 8, 0):
             raise _truncated(file, f"its {size} bytes do not hold the header")
+        if length > LONGEST_HEADER:
+            raise _truncated(file, f"its header takes {length:,} bytes, the limit is {LONGEST_HEADER:,}")
         try:
-            header = json.loads(opened.read(length))
+            header = json_value(opened.read(length))
             entries = {name: one for name, one in header.items() if name != "__metadata__"}
             found = {name: _stored(file, one, 8 + length) for name, one in entries.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _truncated(file, "its header is no JSON of tensors") from error
+            why = f": {error}" if isinstance(error, TwoValues) else ""
+            raise _truncated(file, f"its header is no JSON of tensors{why}") from error
     last = max((one.end for one in found.values()), default=8 + length)
     if size != last:
         raise _truncated(file, f"it has {size} bytes, its header speaks of {last}")
@@ -86,7 +93,7 @@ def weight_files(folder: Path) -> list[Path]:
                 hint="move aside what is older",
             )
         try:
-            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+            names = sorted(set(foreign_json(index)["weight_map"].values()))
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise MedgrpoError(f"{index} cannot be read: {error}", hint=_AGAIN) from error
         if not names:
@@ -115,7 +122,7 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
         if file.suffix == ".safetensors":
             found |= read_header(file)
     if found and (folder / INDEX).is_file():
-        named = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"]
+        named = foreign_json(folder / INDEX)["weight_map"]
         lost = [name for name in named if name not in found]
         if lost:
             raise MedgrpoError(
@@ -152,7 +159,7 @@ def read_config(file: Path) -> dict[str, Any]:
         MedgrpoError: it is missing, broken, or no object.
     """
     try:
-        found = json.loads(file.read_text("utf-8"))
+        found = foreign_json(file)
     except FileNotFoundError as error:
         raise MedgrpoError(f"{file.parent} has no {file.name}", hint=_AGAIN) from error
     except (OSError, ValueError) as error:

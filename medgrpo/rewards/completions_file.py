@@ -13,13 +13,13 @@ from typing import Any
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.files import check_regular
 from medgrpo.foreign import reads
+from medgrpo.json_in import json_value
 from medgrpo.records import (
     BadRow,
     are_json_lines,
     csv_rows,
     decoded,
     json_lines,
-    json_value,
     listed_rows,
     read_text,
 )
