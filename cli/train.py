@@ -204,7 +204,8 @@ def _end(result: TrainResult | None, settings: RunConfig, exit_on_stop: int | No
     if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
         code = _stopped_code(result.stopped_by, exit_on_stop)
     end_in_time(settings.logging.report_to, code)
-    raise typer.Exit(code)
+    if code:
+        raise SystemExit(code)
 
 
 def _code_of_a_stop(context: typer.Context, on_stop: str | None, exit_on_stop: int | None) -> int | None:
