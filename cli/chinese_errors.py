@@ -73,7 +73,6 @@ ERRORS = (
     ("the merged model takes {size} GiB, and the disk of {path} has {left} left", "合并后的模型占 {size} GiB，而 {path} 所在的磁盘只剩 {left}"),
     ("{name} is not in the cache of the hub, and HF_HUB_OFFLINE keeps it from being fetched", "{name} 不在本机缓存中，而 HF_HUB_OFFLINE 禁止下载"),
     ("{name} is not in the cache of the hub, and the hub does not give it: {why}", "{name} 不在本机缓存中，模型库也没有给出：{why}"),
-    ("{path} lacks {count} of the {all} files of its weights: {names}", "{path} 的 {all} 个权重文件缺 {count} 个：{names}"),
     ("{path} lacks {count} of the {all} files that its index names: {names}", "{path} 的索引列出 {all} 个文件，缺 {count} 个：{names}"),
     ("{path} was trained with the Python code that comes with {name}", "{path} 训练时用了 {name} 附带的 Python 代码"),
     ("no mask model at {path}: neither here nor on the hub ({why})", "{path} 处没有掩膜模型：本地和模型库都没有（{why}）"),

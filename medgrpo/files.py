@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.json_in import TwoValues, json_value
@@ -129,18 +129,43 @@ def check_regular(path: Path) -> None:
     """
     kind = kind_of(path)
     if kind is not None:
-        raise MedgrpoError(
-            f"{path} is a {kind}, not a file", expected="a file on a disk", hint="write it to a file first"
-        )
+        raise _no_file(path, kind)
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """The file, opened to be read and looked at afterwards, so that nothing can be put in its place in between.
+
+    Raises:
+        MedgrpoError: it is a pipe, a socket, a device or a hole.
+        OSError: it cannot be opened.
+    """
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        kind = _kind(os.fstat(number))
+        if kind is not None:
+            raise _no_file(path, kind)
+        return os.fdopen(number, "rb")  # refuses a folder
+    except BaseException:
+        os.close(number)
+        raise
+
+
+def _no_file(path: Path, kind: str) -> MedgrpoError:
+    return MedgrpoError(
+        f"{path} is a {kind}, not a file", expected="a file on a disk", hint="write it to a file first"
+    )
 
 
 def kind_of(path: Path) -> str | None:
     """What a path is that is neither file nor folder, links followed: pipe, socket, device, or a hole (a file whose size
     the disk does not hold); None for those two, and where nothing is."""
     try:
-        about = path.stat()
+        return _kind(path.stat())
     except (OSError, ValueError):
         return None
+
+
+def _kind(about: os.stat_result) -> str | None:
     mode = about.st_mode
     if (
         stat.S_ISREG(mode)
@@ -179,8 +204,7 @@ def foreign_json(path: Path) -> Any:
         OSError: it cannot be read.
         ValueError: it is no JSON in UTF-8, nested too deeply, or has two values for one name.
     """
-    check_regular(path)
-    with path.open("rb") as opened:
+    with open_regular(path) as opened:
         content = opened.read(LONGEST_SETTINGS + 1)
     if len(content) > LONGEST_SETTINGS:
         raise MedgrpoError(

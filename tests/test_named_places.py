@@ -1,9 +1,12 @@
 """What a run, a log or a model of others names on this machine: nothing of it is shown, sampled from or written over."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from medgrpo.cli.main import main
 from medgrpo.data.demo import DemoSize, write_demo_dataset
@@ -138,3 +141,122 @@ def test_the_fingerprint_is_that_of_the_rows(mine, tmp_path):
     other = write_demo_dataset(tmp_path / "other", seed=5, size=DemoSize(6, 4, 4))
     assert other.hash != mine.hash
     assert PreparedDataset.open(mine.path).hash == mine.hash
+
+
+SECRET = 201
+"""The pixels of a picture beside the source."""
+
+
+def _voc(place):
+    head = f"<annotation><filename>{place}</filename><path>{place}</path><size><width>40</width><height>40</height></size>"
+    return (
+        head
+        + "<object><name>mass</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>"
+    )
+
+
+ROW = {"id": "a", "question": "Is it?", "answer": "no"}
+NAMING = {
+    "rows.jsonl": lambda place: json.dumps({**ROW, "image": place}),
+    "several.jsonl": lambda place: json.dumps({**ROW, "images": ["good.png", place]}),
+    "masks.jsonl": lambda place: json.dumps({**ROW, "image": "good.png", "mask": place}),
+    "chats.json": lambda place: json.dumps(
+        [
+            {
+                "messages": [
+                    {"role": "user", "content": "<image>Is it?"},
+                    {"role": "assistant", "content": "no"},
+                ],
+                "images": [place],
+            }
+        ]
+    ),
+    "coco.json": lambda place: json.dumps(
+        {
+            "images": [{"id": 7, "file_name": place, "width": 40, "height": 40}],
+            "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 2, 9, 9]}],
+            "categories": [{"id": 3, "name": "mass"}],
+        }
+    ),
+    "labelme.json": lambda place: json.dumps(
+        {
+            "imagePath": place,
+            "imageWidth": 40,
+            "imageHeight": 40,
+            "shapes": [{"label": "mass", "shape_type": "rectangle", "points": [[1, 2], [9, 9]]}],
+        }
+    ),
+    "voc.xml": _voc,
+    "cvat.xml": lambda place: (
+        f'<annotations><version>1.1</version><image id="0" name="{place}" width="40" height="40">'
+        '<box label="mass" xtl="1" ytl="2" xbr="9" ybr="9"/></image></annotations>'
+    ),
+    "dataset_info.json": lambda place: json.dumps(
+        {
+            "mine": {
+                "file_name": place.replace("secret.png", "secret.jsonl"),
+                "columns": {"prompt": "question", "response": "answer"},
+            }
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("way", ["up", "absolute", "link", "folder", "home"])
+@pytest.mark.parametrize("name", NAMING)
+def test_a_source_of_others_takes_no_file_beside_it(name, way, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.new("L", (40, 40), SECRET).save(tmp_path / "secret.png")
+    (tmp_path / "secret.jsonl").write_text(json.dumps({**ROW, "question": "secret?"}))
+    source = tmp_path / "source"
+    source.mkdir()
+    Image.new("L", (40, 40), 90).save(source / "good.png")
+    (source / "link.png").symlink_to(tmp_path / "secret.png")
+    (source / "far").symlink_to(tmp_path)
+    place = {
+        "up": "../secret.png",
+        "absolute": str(tmp_path / "secret.png"),
+        "link": "link.png",
+        "folder": "far/secret.png",
+        "home": "~/secret.png",
+    }[way]
+    (source / name).write_text(NAMING[name](place))
+    with pytest.raises(SystemExit):
+        main(["preprocess", str(source), str(tmp_path / "out"), "--on-bad-row", "skip"])
+    said = capsys.readouterr()
+    assert "looks like a bug" not in said.err
+    for file in (tmp_path / "out").rglob("*"):
+        if file.suffix in (".png", ".jpg", ".webp"):
+            with Image.open(file) as picture:
+                assert abs(picture.convert("L").getpixel((20, 20)) - SECRET) > 20, file
+        elif file.is_file():
+            assert b"secret?" not in file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["../other/model.safetensors", "/etc/hostname", "..\\\\x.safetensors", "C:/x.safetensors"]
+)
+def test_an_index_of_weights_names_files_of_its_model(name, tmp_path):
+    from medgrpo.errors import MedgrpoError
+    from medgrpo.models.tensor_files import weight_files
+
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "model.safetensors").write_bytes(b"")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(MedgrpoError, match="names a file outside of the model"):
+        weight_files(model)
+
+
+def test_every_place_of_the_list_is_held_by_a_test():
+    """docs/security.md: what files of others name, the bound, and the test of it."""
+    page = (Path(__file__).parents[1] / "docs" / "security.md").read_text("utf-8")
+    part = page[page.index("## What files of others may name") :]
+    rows = [line for line in part[: part.index("\n## ")].splitlines() if line.startswith("| ")][2:]
+    assert len(rows) >= 12
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert named, row
+        for file, test in named:
+            assert f"def {test}(" in (Path(__file__).parents[1] / file).read_text("utf-8"), test

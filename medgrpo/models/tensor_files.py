@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.files import check_regular, foreign_json
+from medgrpo.files import foreign_json, open_regular
 from medgrpo.json_in import TwoValues, json_value
+from medgrpo.pictures import leads_out
 
 INDEX = "model.safetensors.index.json"
 BIN_INDEX = "pytorch_model.bin.index.json"
@@ -43,8 +44,7 @@ def read_header(file: Path) -> dict[str, Stored]:
     Raises:
         MedgrpoError: it is cut off, or no safetensors file.
     """
-    check_regular(file)
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         size = os.fstat(opened.fileno()).st_size
         first = opened.read(8)
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
@@ -94,10 +94,16 @@ def weight_files(folder: Path) -> list[Path]:
             )
         try:
             names = sorted(set(foreign_json(index)["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+            elsewhere = [name for name in names if leads_out(name)]
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise MedgrpoError(f"{index} cannot be read: {error}", hint=_AGAIN) from error
         if not names:
             raise MedgrpoError(f"{index} names no tensors", expected="a weight_map", hint=_AGAIN)
+        if elsewhere:
+            raise MedgrpoError(
+                f"{index} names a file outside of the model: {elsewhere[0]!r:.120}",
+                expected="every shard beside config.json",
+            )
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise MedgrpoError(
