@@ -209,7 +209,8 @@ def _print(out: Output, document: dict[str, Any], *, show_all: bool) -> None:
         f"{document['image_tokens']} image tokens"
     )
     memory = document["memory_gib"]
-    peak = f"Memory of one GPU: peak {memory['peak']:.1f} GiB; {document['verdict']}"
+    whose = "Memory" if document["gpu"] == "CPU" else "Memory of one GPU"
+    peak = f"{whose}: peak {memory['peak']:.1f} GiB; {document['verdict']}"
     if show_all:
         out.table("Where the time of a prompt goes", ["phase", "s"], _spent(document["phases"]))
         parts = {part: value for part, value in memory.items() if part != "peak"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -106,7 +107,8 @@ class Output:
     ) -> None:
         """A table of the result, on stdout; numbers to the right; left out when the result is JSON.
 
-        On a terminal too narrow for its columns each row becomes a paragraph. What may be pasted is never broken.
+        On a terminal too narrow for its columns what may be pasted stands below, in lines that are never broken; else a few
+        rows stand side by side, and each of many becomes a paragraph.
 
         Args:
             whole: so many of the first columns are never broken, however narrow the terminal is.
@@ -130,9 +132,7 @@ class Output:
             if sum(least) + 3 * len(least) + 1 <= console.width:
                 break
         else:
-            for row in shown:
-                for line, may_break in _paragraph(heads, row):
-                    console.print(Text(line), soft_wrap=not may_break)
+            self._narrow_table(console, columns, cells, whole)
             return
         table = Table()
         longest_cells = [max(map(cell_len, texts)) for texts in columns_of_text]
@@ -149,6 +149,34 @@ class Output:
         for cells_of_row in shown:
             table.add_row(*map(Text, cells_of_row))  # Text: model output is never markup
         console.print(table)
+
+    def _narrow_table(
+        self, console: Console, columns: Sequence[str], cells: Sequence[Sequence[object]], whole: int
+    ) -> None:
+        """What stands for a table whose columns do not fit."""
+        from rich.text import Text
+
+        heads = [spoken(column) for column in columns]
+        shown = [[_shown(cell) for cell in row] for row in cells]
+        texts = [[head, *(row[index] for row in shown)] for index, head in enumerate(heads)]
+        aside = {index for index in range(1, len(heads)) if any(map(TO_PASTE.match, texts[index][1:]))}
+        kept = [index for index in range(len(heads)) if index not in aside]
+        least = [_least_width(texts[index], LONGEST_UNBROKEN[-1], whole=index < whole) for index in kept]
+        if aside and sum(least) + 3 * len(least) + 1 <= console.width:
+            self.table("", [columns[i] for i in kept], [[row[i] for i in kept] for row in cells], whole=whole)
+            for row in shown:
+                for cell in (row[index] for index in sorted(aside)):
+                    if cell not in ("", "–"):
+                        console.print(Text(f"{row[0]}: {cell}"), soft_wrap=True)
+            return
+        turned = [[heads[0], *(row[0] for row in shown)]]
+        turned += [column for column in texts[1:] if set(column[1:]) - {"", "–"}]
+        if len(shown) <= MOST_SIDE_BY_SIDE and _fits(turned, console.width):
+            _turned(console, turned)
+            return
+        for row in shown:
+            for line, may_break in _paragraph(heads, row):
+                console.print(Text(line), soft_wrap=not may_break)
 
     def lines(
         self,
@@ -279,6 +307,31 @@ LONGEST_UNBROKEN = (20, 12)
 """Columns are at least as wide as their longest word, so many characters of it; less where that is too wide."""
 
 
+MOST_SIDE_BY_SIDE = 4
+"""Rows of a table that is too wide become columns, where they are no more."""
+
+
+def _fits(lines: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether a table of these lines fits without breaking any cell."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, texts)) for texts in zip(*lines, strict=True)]
+    return sum(widths) + 3 * len(widths) + 1 <= width
+
+
+def _turned(console: Console, lines: Sequence[Sequence[str]]) -> None:
+    """A table whose rows are its columns: the first line holds their names."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for name in lines[0]:
+        table.add_column(Text(name), no_wrap=True)
+    for line in lines[1:]:
+        table.add_row(*map(Text, line))
+    console.print(table)
+
+
 def _least_width(texts: Sequence[str], longest: int, *, whole: bool) -> int:
     from rich.cells import cell_len
 
@@ -353,6 +406,8 @@ def _shown(cell: object) -> str:
     """A cell of a table; secrets are masked, orders to a terminal shown."""
     if cell is None:
         return "–"
+    if isinstance(cell, float) and math.isnan(cell):
+        return "–"  # not judged
     if isinstance(cell, float):
         return f"{cell:.3f}" if abs(cell) < 100 else f"{cell:,.1f}"
     return plain(masked(str(cell)))

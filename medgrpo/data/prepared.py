@@ -77,11 +77,10 @@ class PreparedDataset:
             )
         info_file = folder / INFO_NAME
         if not info_file.is_file():
-            target = (folder if folder.is_dir() else folder.parent).absolute()
             raise UsageError(
                 f"{folder} is not a prepared dataset: it has no {INFO_NAME}",
                 expected="a folder written by `medgrpo preprocess`",
-                hint=f"medgrpo preprocess {typed_path(folder)} {typed_path(target.parent / f'{target.name}-prepared')}",
+                hint=f"medgrpo preprocess {typed_path(folder)} {typed_path(prepared_name(folder))}",
             )
         try:
             info = foreign_json(info_file)
@@ -200,6 +199,13 @@ class PreparedDataset:
         """
         check_names(self.path, [relative])
         return stored_file(self.path, relative)
+
+
+def prepared_name(source: str | Path) -> Path:
+    """Where the dataset made of a source may go: called after it, in the current folder, but never inside the source."""
+    real = Path(source).expanduser().resolve()
+    name = Path(f"{(real.stem if real.is_file() else real.name) or 'data'}-prepared")
+    return real.parent / name if Path.cwd().resolve().is_relative_to(real) else name
 
 
 def files_of(row: Mapping[str, Any]) -> Iterator[Any]:
