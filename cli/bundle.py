@@ -22,7 +22,11 @@ def bundle(
         ),
     ] = None,
     without_gpu: Annotated[
-        bool, typer.Option("--without-gpu", help="Leave out the CUDA libraries, several GiB.")
+        bool,
+        typer.Option(
+            "--without-gpu",
+            help="Without CUDA, which is several GiB: torch must be the build for processors here.",
+        ),
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -34,13 +38,19 @@ def bundle(
     Example: medgrpo bundle for-the-hospital --extra train --extra medical
     """
     from medgrpo.bundle import SCRIPT, write_bundle
+    from medgrpo.errors import typed_path
 
     out = Output(as_json=as_json, quiet=quiet)
     out.note("fetching wheels …")
-    about = write_bundle(output, extra or (), keep_gpu=not without_gpu)
+    about = write_bundle(
+        output,
+        extra or (),
+        keep_gpu=not without_gpu,
+        fetched=lambda count, total: out.note(f"fetched {count} of {total} wheels"),
+    )
     size = int(str(about["bytes"])) / 2**20
     out.text(
         f"{about['packages']} wheels, {size:,.0f} MiB, for Python {about['python']} on {about['platform']}"
     )
-    out.text(f"there: sh {output / SCRIPT} VENV")
+    out.text(f"there: sh {typed_path(output / SCRIPT)} VENV")
     out.result({**about, "output": str(output)})

@@ -80,6 +80,7 @@ HELP = {
     "Longest prompt plus completion, tokens.": "提示加回答的最大长度（词元）。",
     "Of these, kept free for the completion.": "其中留给回答的长度。",
     "Longer rows: drop, downscale their images, or keep. Nothing is cut.": "过长的行：删除、缩小图像或保留。从不截断。",
+    "Folder of the pictures. Default: beside the rows, or below.": "图像所在的文件夹。默认在数据文件旁边或其下。",
     "Which field is which: question=NAME,answer=NAME,image=NAME,… Default: found by their names.": "各字段的角色：question=字段,answer=字段,image=字段,…。默认按名称识别。",
     "Name in reports. Default: that of the source.": "报告中的名称。默认为来源的名称。",
     # estimate-time
@@ -243,7 +244,7 @@ HELP = {
     "Optional dependencies, such as train; may be given again. Default: the base install.": "可选依赖，如 train；可多次给出。默认只有基本安装。",
     "Print every metric and every setting that differs.": "列出所有指标和所有不同的设置。",
     "Also print seconds by phase and GiB by part.": "还列出各环节的秒数和显存组成。",
-    "Leave out the CUDA libraries, several GiB.": "不包含 CUDA 库（数 GiB）。",
+    "Without CUDA, which is several GiB: torch must be the build for processors here.": "不含 CUDA（数 GiB）：此环境中的 torch 须为 CPU 版。",
 }
 """English help of a parameter -> Chinese."""
 
@@ -277,6 +278,34 @@ MESSAGES = (
     # notes
     ("demo: no --model given, so a small model is built here and trained on generated pictures; nothing is downloaded. A real run: {line}",
      "演示：没有给出 --model，因此在本机构建一个小模型，用生成的图像训练；不下载任何东西。真实训练：{line}"),
+    ("no --model given: a demo-size model is built here and trained on {path}, to try the pipeline: it is too small to learn real answers. A real run: add {line}",
+     "没有给出 --model：在本机构建演示大小的模型，用 {path} 训练，以试跑整个流程；它太小，学不会真实的回答。真实训练：加上 {line}"),
+    ("the reward {name} judged none of {count} trial rows: are its columns empty? The other rewards decide such rows; {line} leaves it out",
+     "奖励 {name} 没有判断 {count} 条试验样本中的任何一条：对应的列是空的吗？这些样本由其余奖励决定；不用它：{line}"),
+    ("{stage} ({method}): {steps} steps of {what} = {epochs} epochs of {rows} rows",
+     "{stage}（{method}）：{steps} 步，每步 {what}，即 {rows} 条样本的 {epochs} 轮"),
+    ("{count} rows of ≤ {tokens} tokens", "{count} 条 ≤ {tokens} 词元的样本"),
+    ("{count} prompts × {each} completions of ≤ {tokens} tokens", "{count} 个提示 × {each} 个 ≤ {tokens} 词元的回答"),
+    ("{stage}, stage {number} of {count}: step {steps}  left {left}  {figures}",
+     "{stage}，第 {number}/{count} 阶段：第 {steps} 步  剩余 {left}  {figures}"),
+    ("engine: each prompt and its pictures once for its completions, by {how}", "引擎：同一提示及其图像对所有回答只算一遍（{how}）"),
+    ("engine: rows about one picture read it once, by {how}", "引擎：同一图像的样本只看一遍图像（{how}）"),
+    ("engine: log probabilities as TRL's, {words} (largest difference {worst} a token, allowed {limit})",
+     "引擎：对数概率与 TRL 相同，{words}（每词元最大差 {worst}，允许 {limit}）"),
+    ("rows with pictures", "有图像的样本"),
+    ("rows without", "无图像的样本"),
+    ("rows with pictures and without", "有图像和无图像的样本"),
+    ("{last}/ will hold the last weights; no {best}/: {words}", "{last}/ 将存放最后的权重；没有 {best}/：{words}"),
+    ("no validation in between (--set validation.steps=N keeps the best of every N steps)",
+     "中途没有验证（--set validation.steps=N 保留每 N 步中最好的）"),
+    ("no validation rows", "没有验证样本"),
+    ("validation ({count} rows, greedy): blind baseline: {figures}", "验证（{count} 条，贪心解码）：盲猜基线：{figures}"),
+    ("validation: before {method}: {figures}", "验证：{method} 之前：{figures}"),
+    ("validation: after {method}: {figures}", "验证：{method} 之后：{figures}"),
+    ("{status} ({reasons}); {line} says what to do", "{status}（{reasons}）；处理办法见 {line}"),
+    ("the model looked {looked} times for {asked} questions", "{asked} 个问题，模型看了 {looked} 次图像"),
+    ("answering", "作答"),
+    ("{stage} still takes {steps}", "{stage} 仍有 {steps} 步"),
     ("{flag}: taken as --set {assignment}", "{flag}：按 --set {assignment} 处理"),
     ("{path} is up to date: same files, same options", "{path} 已是最新：文件和选项都相同"),
     ("written: {rest}", "已写出：{rest}"),
@@ -289,8 +318,9 @@ MESSAGES = (
     ("making the demo's pictures and questions …", "正在生成演示用的图像和问题 …"),
     ("building the demo's model …", "正在构建演示模型 …"),
     ("finishing this step{seconds}; CTRL-C again to stop now", "完成当前步后停止{seconds}；再按一次 CTRL-C 立即停止"),
+    ("stopping; CTRL-C again to stop now", "正在停止；再按一次 CTRL-C 立即停止"),
     ("stopping after this: {what}; CTRL-C again to stop now", "完成后停止：{what}；再按一次 CTRL-C 立即停止"),
-    ("max_steps={steps} is of the main stage; {left} ({how} changes that)", "max_steps={steps} 只限主阶段；{left}（用 {how} 修改）"),
+    ("max_steps={steps} is of the main stage; {words} ({how} changes that)", "max_steps={steps} 只限主阶段；{words}（用 {how} 修改）"),
     # results
     *RESULTS,
     ("health: {rest}", "健康状况：{rest}"),
@@ -323,6 +353,7 @@ WORDS = {
     "running": "运行中",
     "nothing stands out": "没有异常之处",
     "model": "模型",
+    "weights": "权重",
 }
 """Single words of results."""
 

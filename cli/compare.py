@@ -70,12 +70,12 @@ def compare(
     """Compare runs from their logs: reward, held-out metrics, speed, settings that differ, health.
 
     With --html also curves, completions by step and answers side by side, in one offline page. Output folders of
-    eval, given as LOG or by --predictions, are compared question by question.
+    eval and files of answers, given as LOG or by --predictions, are compared question by question.
 
     Example: medgrpo compare logs/*.json --html
     """
     from medgrpo.errors import UsageError
-    from medgrpo.evaluation.side_by_side import compare_predictions, is_evaluation
+    from medgrpo.evaluation.side_by_side import compare_predictions, holds_answers, is_evaluation
     from medgrpo.rewards.columns import parse_columns
     from medgrpo.runs.comparison import compare_runs
 
@@ -83,8 +83,9 @@ def compare(
     if "output" in typed(context) and not html:
         out.note("note: --output is where --html writes; without --html nothing is written")
     paths = [*(logs or []), *(logs_option or [])]
-    answered = [*(predictions or []), *(path for path in paths if is_evaluation(path))]
-    paths = [path for path in paths if not is_evaluation(path)]
+    of_models = [path for path in paths if is_evaluation(path) or holds_answers(path)]
+    answered = [*(predictions or []), *of_models]
+    paths = [path for path in paths if path not in of_models]
     if not paths and not answered:
         raise UsageError(
             "nothing to compare", expected="at least one LOG", hint="medgrpo compare logs/*.json"

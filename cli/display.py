@@ -8,7 +8,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from medgrpo.cli.output import spoken
 from medgrpo.config.plan import StagePlan
+from medgrpo.language import language
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -185,7 +187,7 @@ class LiveReporter:
             spinner.update(text=Text(f"{self._doing} {_duration(since)}"))
             parts.append(spinner)
         if self._is_stopping:
-            parts.append(Text("stopping; CTRL-C again to stop now", style="yellow"))
+            parts.append(Text(spoken("stopping; CTRL-C again to stop now"), style="yellow"))
         return Group(*parts)
 
     def _bar(self) -> RenderableType:
@@ -195,14 +197,15 @@ class LiveReporter:
 
         assert self._plan is not None
         step, steps = self._recent[-1]["step"], self._plan.steps
+        words = BAR_IN_CHINESE if language() == "zh" else {word: word for word in BAR_IN_CHINESE}
         row = Table.grid(padding=(0, 1))
         left = self._left()
         row.add_row(
             Text(f"{self._stage()} ({self._plan.method})", style="bold"),
             ProgressBar(total=steps, completed=step, width=24),
-            Text(f"step {step}/{steps}"),
-            Text(f"elapsed {_duration(time.monotonic() - self._began)}"),
-            Text(f"left {_duration(left)}" if left is not None else ""),
+            Text(f"{words['step']} {step}/{steps}"),
+            Text(f"{words['elapsed']} {_duration(time.monotonic() - self._began)}"),
+            Text(f"{words['left']} {_duration(left)}" if left is not None else ""),
         )
         return row
 
@@ -256,6 +259,9 @@ class LiveReporter:
     def _mean(self, key: str) -> float | None:
         found = [entry[key] for entry in self._recent if entry.get(key) is not None]
         return sum(found) / len(found) if found else None
+
+
+BAR_IN_CHINESE = {"step": "步", "elapsed": "已用", "left": "剩余"}
 
 
 def _duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ import typer
 from medgrpo.cli.output import JsonOption, Output, QuietOption, spoken
 
 if TYPE_CHECKING:
+    from medgrpo.config.sections import RunConfig
     from medgrpo.estimate.estimate import Estimate
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -121,7 +122,11 @@ def estimate_time(
         deepspeed_file(resolved.config.launch.deepspeed)
     facts = Facts(model, data, samples, size, gpu, gpus, params=params)
     result = estimate(resolved.config, facts)
-    for warning in plan_warnings(result.work, uncapped_tokens=result.stored_tokens):
+    long = _rows_too_long(resolved.config, model, data)
+    for warning in [
+        *(long or []),
+        *plan_warnings(result.work, uncapped_tokens=result.stored_tokens, is_counted=long is not None),
+    ]:
         out.warn(warning)
     if probe:
         from medgrpo.training.probe import measure
@@ -143,6 +148,25 @@ def estimate_time(
     if not show_all:
         out.note("--all shows the seconds by phase and the memory by part")
     out.result(document)
+
+
+def _rows_too_long(config: RunConfig, model: str | None, data: Path | None) -> list[str] | None:
+    """What training would leave out of this data with this model; None where that cannot be counted here."""
+    from medgrpo.data.mixture import open_data
+    from medgrpo.data.prompts import load_template
+    from medgrpo.errors import MedgrpoError
+    from medgrpo.estimate.room import rows_too_long
+    from medgrpo.models.weights import find_weights
+
+    path = model or config.model.path
+    if data is None or path is None or not Path(path).is_dir():
+        return None
+    try:
+        base = find_weights(path).base
+        template = load_template(config.data.prompt_template).with_system(config.data.system_prompt)
+    except (MedgrpoError, OSError):  # an estimate needs the sizes of a model alone
+        return None
+    return rows_too_long(config, base, open_data(data, seed=config.run.seed), template)
 
 
 def _explain(out: Output, run: Path) -> None:
@@ -185,7 +209,8 @@ def _print(out: Output, document: dict[str, Any], *, show_all: bool) -> None:
         f"{document['image_tokens']} image tokens"
     )
     memory = document["memory_gib"]
-    peak = f"Memory of one GPU: peak {memory['peak']:.1f} GiB; {document['verdict']}"
+    whose = "Memory" if document["gpu"] == "CPU" else "Memory of one GPU"
+    peak = f"{whose}: peak {memory['peak']:.1f} GiB; {document['verdict']}"
     if show_all:
         out.table("Where the time of a prompt goes", ["phase", "s"], _spent(document["phases"]))
         parts = {part: value for part, value in memory.items() if part != "peak"}

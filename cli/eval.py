@@ -13,7 +13,7 @@ import typer
 
 from medgrpo.cli.output import ForceBaseOption, JsonOption, Output, QuietOption, RevisionOption, TrustOption
 from medgrpo.cli.typed import refuse_useless, typed
-from medgrpo.errors import UsageError
+from medgrpo.errors import UsageError, typed_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -590,9 +590,21 @@ def _evaluated(
                 hint="medgrpo preprocess SOURCE DATA makes a dataset",
             )
         out.note(f"dataset: {stated}, which it was trained on")
-        dataset = open_data(Path(stated))
+        dataset = open_data(Path(stated), seed=data_seed(metadata) or 0)
+        _check_trained_on(name, dataset, metadata)
     trained = data_seed(metadata)
     return dataset.drawn_by(seed if trained is None else trained)
+
+
+def _check_trained_on(name: str, dataset: PreparedDataset, metadata: Mapping[str, Any]) -> None:
+    """Refuse the dataset that a model names where its rows are not those that it recorded: a model of others may name one of yours."""
+    before = (metadata.get("provenance") or {}).get("data_hash")
+    if before != dataset.hash:
+        raise UsageError(
+            f"{name} names the dataset {dataset.location}, whose rows are not those that it was trained on",
+            expected="medgrpo eval MODEL DATA",
+            hint=f"if it is the right one: medgrpo eval MODEL {typed_path(dataset.path)}",
+        )
 
 
 def _reward(weights: str | None, tags: Sequence[str]) -> Any | None:

@@ -24,6 +24,7 @@ from medgrpo.masking import masked, masked_streams
 from medgrpo.rewards.trust import nothing_trusted
 from medgrpo.safe_path import set_for_children
 from medgrpo.system import refusal_of_system
+from medgrpo.terminal import escaped
 
 # name -> (module in medgrpo.cli, one line of help). The module offers `app`, a Typer with its command(s).
 COMMANDS = {
@@ -181,7 +182,7 @@ def report_error(error: MedgrpoError, *, as_json: bool) -> None:
                 print(spoken(f"{name}: {text}"), file=sys.stderr)
     if as_json:
         is_utf = "utf" in (sys.stdout.encoding or "utf").lower()
-        print(json.dumps({"error": words}, ensure_ascii=not is_utf))
+        print(escaped(json.dumps({"error": words}, ensure_ascii=not is_utf)))
 
 
 def main(arguments: list[str] | None = None) -> None:

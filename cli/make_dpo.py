@@ -477,4 +477,5 @@ def _candidates(
             limit=limit,
             max_new_tokens=tokens,
             on_rows=advance,
+            on_warning=out.warn,
         )

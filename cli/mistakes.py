@@ -118,6 +118,8 @@ def _meant_by(extra: str, command: Any) -> str | None:
         ("--data", (path / "dataset.json").is_file(), f"--data {typed_path(path)}"),
         ("--model", hub_name or (path / "config.json").is_file(), f"--model {typed_path(path)}"),
     )
+    if getattr(command, "name", "") == "score" and path.is_file():
+        return f"score reads one file; several side by side: medgrpo compare FILE {typed_path(path)}"
     options = {name for option in getattr(command, "params", []) for name in option.opts}
     return next((hint for option, meant, hint in meanings if option in options and meant), None)
 
@@ -179,6 +181,8 @@ def of_another_kind(command: str, words: Sequence[str], problem: str) -> str | N
     """What to type where the place that the error names is something else than the command wants."""
     if command == "preprocess":
         return _the_other_way_round(words, problem)
+    if command == "ask" and (turned := _picture_after_question(words, problem)):
+        return turned
     hints = OTHER_KIND.get(command, {})
     for word in words:
         named = re.search(rf"(^|[\s'/]){re.escape(word.rstrip('/'))}($|[\s'/:,])", problem)
@@ -195,6 +199,13 @@ def _the_other_way_round(words: Sequence[str], problem: str) -> str | None:
     if len(places) == 2 and problem.startswith("no data at") and Path(places[1]).expanduser().is_dir():
         source, output = map(typed_path, reversed(places))
         return f"the source stands first: medgrpo preprocess {source} {output}"
+    return None
+
+
+def _picture_after_question(words: Sequence[str], problem: str) -> str | None:
+    places = [word for word in words if not word.startswith("-")][:3]
+    if len(places) == 3 and problem.startswith("no picture at") and Path(places[2]).expanduser().is_file():
+        return f"the picture stands before the question: medgrpo ask {typed_path(places[0])} {typed_path(places[2])} QUESTION"
     return None
 
 
@@ -243,7 +254,7 @@ def _traps(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
                 value,
                 f"single quotes keep the shell from replacing {found[0]}: use double quotes, and look at: echo {found[0]}",
             )
-        if re.search(r"[*?]", value) and not Path(value).exists():
+        if re.search(r"[*?]", value) and not re.search(r"\s|？", value) and not Path(value).exists():
             yield value, f"nothing is called {value} here; medgrpo runs lists the runs"
         if windows := re.match(r"([A-Za-z]):[\\/]?(.*)", value, re.DOTALL):
             below = windows[2].replace("\\", "/")

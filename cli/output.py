@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -15,7 +16,7 @@ import typer
 from medgrpo.files import finite, json_line
 from medgrpo.language import language
 from medgrpo.masking import masked
-from medgrpo.terminal import plain
+from medgrpo.terminal import escaped, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,7 +106,8 @@ class Output:
     ) -> None:
         """A table of the result, on stdout; numbers to the right; left out when the result is JSON.
 
-        On a terminal too narrow for its columns each row becomes a paragraph. What may be pasted is never broken.
+        On a terminal too narrow for its columns a few rows stand side by side, and each of many becomes a paragraph. What may
+        be pasted is never broken.
 
         Args:
             whole: so many of the first columns are never broken, however narrow the terminal is.
@@ -129,6 +131,11 @@ class Output:
             if sum(least) + 3 * len(least) + 1 <= console.width:
                 break
         else:
+            turned = [[heads[0], *(row[0] for row in shown)]]
+            turned += [[head, *texts] for head, *texts in columns_of_text[1:] if set(texts) - {"", "–"}]
+            if len(shown) <= MOST_SIDE_BY_SIDE and _fits(turned, console.width):
+                _turned(console, turned)
+                return
             for row in shown:
                 for line, may_break in _paragraph(heads, row):
                     console.print(Text(line), soft_wrap=not may_break)
@@ -218,7 +225,7 @@ class Output:
             return
         stream = Output.results or sys.stdout
         is_utf = "utf" in (stream.encoding or "utf").lower()
-        words = json_line(document) if is_utf else json.dumps(finite(document))
+        words = escaped(json_line(document)) if is_utf else json.dumps(finite(document))
         if "MEDGRPO_FAILURES" in os.environ:
             from medgrpo.training.before.failures import leave_result, place_to_leave
 
@@ -276,6 +283,31 @@ LONGEST_WHOLE = 14
 """Cells up to so many characters are not broken: an interval, a date."""
 LONGEST_UNBROKEN = (20, 12)
 """Columns are at least as wide as their longest word, so many characters of it; less where that is too wide."""
+
+
+MOST_SIDE_BY_SIDE = 4
+"""Rows of a table that is too wide become columns, where they are no more."""
+
+
+def _fits(lines: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether a table of these lines fits without breaking any cell."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, texts)) for texts in zip(*lines, strict=True)]
+    return sum(widths) + 3 * len(widths) + 1 <= width
+
+
+def _turned(console: Console, lines: Sequence[Sequence[str]]) -> None:
+    """A table whose rows are its columns: the first line holds their names."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for name in lines[0]:
+        table.add_column(Text(name), no_wrap=True)
+    for line in lines[1:]:
+        table.add_row(*map(Text, line))
+    console.print(table)
 
 
 def _least_width(texts: Sequence[str], longest: int, *, whole: bool) -> int:
@@ -352,6 +384,8 @@ def _shown(cell: object) -> str:
     """A cell of a table; secrets are masked, orders to a terminal shown."""
     if cell is None:
         return "–"
+    if isinstance(cell, float) and math.isnan(cell):
+        return "–"  # not judged
     if isinstance(cell, float):
         return f"{cell:.3f}" if abs(cell) < 100 else f"{cell:,.1f}"
     return plain(masked(str(cell)))

@@ -85,6 +85,10 @@ def preprocess(
             help="Which field is which: question=NAME,answer=NAME,image=NAME,… Default: found by their names."
         ),
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of the pictures. Default: beside the rows, or below."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name in reports. Default: that of the source.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -99,6 +103,8 @@ def preprocess(
     """
     import time
 
+    from medgrpo.data.prepared import prepared_name
+
     out = Output(as_json=as_json, quiet=quiet)
     started = time.monotonic()
     source = source or source_option
@@ -106,7 +112,9 @@ def preprocess(
     if source is None or output is None:
         raise UsageError(
             "preprocess needs a source and an output folder",
-            hint="medgrpo preprocess FOLDER DATASET --size 224",
+            hint="medgrpo preprocess FOLDER DATASET --size 224"
+            if source is None
+            else f"medgrpo preprocess {typed_path(source)} {typed_path(prepared_name(source))}",
         )
     options = _options(
         task=task,
@@ -138,6 +146,7 @@ def preprocess(
         source,
         output,
         options,
+        pictures=images,
         workers=workers,
         progress=lambda label, total: out.progress(label, total, unit=label),
     )

@@ -32,6 +32,7 @@ TAKES_A_RUN = frozenset(
         "source_option",
         "masks",
         "image",
+        "images",
     ]
 )
 """Parameters, by their Python names, whose value may be a run or lie in one."""
@@ -78,7 +79,7 @@ def _there(word: str, weights: bool) -> str:
 
     from medgrpo.errors import UsageError, typed_path
     from medgrpo.models.folders import WEIGHT_FOLDERS
-    from medgrpo.runs.known import known_runs, latest_run, meant
+    from medgrpo.runs.known import is_stillborn, known_runs, latest_run, meant
 
     path = meant(word)
     if path == word:
@@ -100,10 +101,14 @@ def _there(word: str, weights: bool) -> str:
         return path
     what = str(rest) if rest.parts else "weights"
     other = next((run.path for run in runs[position + 1 :] if has(run.path)), None)
+    if other:
+        hint = f"type {typed_path(other / rest)}, the newest that has"
+    elif is_stillborn(newest.path):
+        hint = f"it ended before its first step; why: medgrpo health {typed_path(newest.path)}"
+    else:
+        hint = "medgrpo runs lists the runs; medgrpo train --resume auto goes on with an unfinished one"
     raise UsageError(
         f"{word} is {newest.path} ({newest.status or 'status unknown'}), which has no {what}",
         expected=f"a run with {what}",
-        hint=f"type {typed_path(other / rest)}, the newest that has"
-        if other
-        else "medgrpo runs lists the runs; medgrpo train --resume auto goes on with an unfinished one",
+        hint=hint,
     )

@@ -181,6 +181,8 @@ def score(
         document["audit"] = report.to_dict()
         _show_audit(out, report)
     out.result(document)
+    if _untagged(scored, plain):
+        out.next("the same with --plain: a completion without tags is the answer itself")
     if report is not None:
         _check_limit(out, report, audit_limit)
 
@@ -220,9 +222,18 @@ def _warn(out: Output, scored: ScoredFile, plain: bool) -> None:
     for name, share in table.coverage.items():
         if share == 0 and len(table):
             out.warn(f"{name} judged no row: what it compares with is not in the file")
-    untagged = sum("<answer>" not in str(completion).lower() for completion in scored.rows.completions)
-    if not plain and len(table) and untagged == len(table):
+    if _untagged(scored, plain):
         out.warn("no completion has an <answer> tag; --plain scores such completions as the answer itself")
+
+
+def _untagged(scored: ScoredFile, plain: bool) -> bool:
+    """Whether every completion lacks the tag that its answer is looked for in."""
+    completions = scored.rows.completions
+    return (
+        not plain
+        and len(completions) > 0
+        and not any("<answer>" in str(completion).lower() for completion in completions)
+    )
 
 
 def _show_summary(out: Output, scored: ScoredFile, composite: CompositeReward) -> None:

@@ -30,8 +30,8 @@ DEMO_LINE = (
 CHECKING = "checking settings, data, rewards and model …"
 """Said at once: reading a large dataset takes seconds."""
 SMALL_LINE = (
-    "no --model given: a demo-size model is built here and trained on {data}, to try the pipeline. "
-    "A real run: add --model Qwen/Qwen2.5-VL-3B-Instruct"
+    "no --model given: a demo-size model is built here and trained on {data}, to try the pipeline: it is too small to "
+    "learn real answers. A real run: add --model Qwen/Qwen2.5-VL-3B-Instruct"
 )
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,17 +37,25 @@ python=${{PYTHON:-python{version}}}
 """
 
 
-def write_bundle(output: Path, extras: Sequence[str] = (), *, keep_gpu: bool = True) -> dict[str, object]:
+def write_bundle(
+    output: Path,
+    extras: Sequence[str] = (),
+    *,
+    keep_gpu: bool = True,
+    fetched: Callable[[int, int], None] | None = None,
+) -> dict[str, object]:
     """Wheels of medgrpo and of every package that it needs, at the versions that are installed here.
 
     Args:
         output: new folder.
         extras: names of optional dependencies, such as `train`.
-        keep_gpu: with the CUDA libraries that torch's wheel asks for, several GiB.
+        keep_gpu: with the CUDA libraries where torch is the build that asks for them, several GiB.
+        fetched: told how many of how many wheels are there.
     Returns:
         packages, bytes, python, platform.
     Raises:
-        MedgrpoError: a package is not installed here, or there is no wheel of it.
+        MedgrpoError: a package is not installed here, or there is no wheel of it; without `keep_gpu`: torch is the build for
+            CUDA.
     """
     packages, missing = needed_packages(extras)
     if missing:
@@ -58,12 +66,14 @@ def write_bundle(output: Path, extras: Sequence[str] = (), *, keep_gpu: bool = T
             hint=how_to_install(names) if names else None,
         )
     if not keep_gpu:
-        packages = [one for one in packages if not one.name.startswith(("nvidia-", "cuda-", "triton"))]
+        refuse_cuda_builds(packages)
     with new_folder(output, "bundle into") as partial:
         wheels = partial / "wheels"
         wheels.mkdir()
         _own_wheel(wheels)
-        _download(wheels, [one for one in packages if one.name != "medgrpo"])
+        for count in _download(wheels, [one for one in packages if one.name != "medgrpo"]):
+            if fetched is not None:
+                fetched(1 + count, len(packages))
         lines = _locked(wheels, packages)
         write_text(partial / LOCK, "".join(lines))
         version = ".".join(platform.python_version_tuple()[:2])
@@ -78,6 +88,21 @@ def write_bundle(output: Path, extras: Sequence[str] = (), *, keep_gpu: bool = T
         }
         write_json(partial / "bundle.json", about)
     return about
+
+
+def refuse_cuda_builds(packages: Sequence[Package]) -> None:
+    """Raise MedgrpoError where a package asks for CUDA: such a torch does not even import without its libraries."""
+    libraries = [one for one in packages if one.name.startswith(("nvidia-", "cuda-", "triton"))]
+    if not libraries:
+        return
+    version = next((one.version for one in packages if one.name == "torch"), "")
+    index = "https://download.pytorch.org/whl/cpu"
+    raise MedgrpoError(
+        f"torch {version} here is the build for CUDA, which does not start without its {len(libraries)} libraries",
+        expected="the build for processors, installed here",
+        hint=f"leave --without-gpu out, or first: export PIP_EXTRA_INDEX_URL={index}; "
+        f"pip install --force-reinstall torch torchvision --index-url {index}",
+    )
 
 
 def _own_wheel(wheels: Path) -> None:
@@ -102,10 +127,12 @@ def _own_wheel(wheels: Path) -> None:
         )
 
 
-def _download(wheels: Path, packages: Sequence[Package]) -> None:
+def _download(wheels: Path, packages: Sequence[Package]) -> Iterator[int]:
+    """Gives how many are there after each call of pip."""
     names = [f"{one.name}=={one.version}" for one in packages]
     for start in range(0, len(names), _AT_ONCE):
         _pip("wheel", "--no-deps", "--wheel-dir", str(wheels), *names[start : start + _AT_ONCE])
+        yield min(start + _AT_ONCE, len(names))
 
 
 def _pip(*words: str) -> None:
@@ -125,7 +152,7 @@ def _pip(*words: str) -> None:
         raise MedgrpoError(
             f"pip {words[0]} failed: {said[-1] if said else f'exit {done.returncode}'}",
             expected="every wheel at the version that is installed here",
-            hint="is the registry reached?",
+            hint=f"is the package index reached? try: {sys.executable} -m pip download --no-deps pip",
         )
 
 

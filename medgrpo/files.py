@@ -18,10 +18,10 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.figures import json_integer
+from medgrpo.json_in import TwoValues, json_value
 from medgrpo.masking import masked
 from medgrpo.places import without_places, written_places
 
@@ -129,18 +129,43 @@ def check_regular(path: Path) -> None:
     """
     kind = kind_of(path)
     if kind is not None:
-        raise MedgrpoError(
-            f"{path} is a {kind}, not a file", expected="a file on a disk", hint="write it to a file first"
-        )
+        raise _no_file(path, kind)
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """The file, opened to be read and looked at afterwards, so that nothing can be put in its place in between.
+
+    Raises:
+        MedgrpoError: it is a pipe, a socket, a device or a hole.
+        OSError: it cannot be opened.
+    """
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        kind = _kind(os.fstat(number))
+        if kind is not None:
+            raise _no_file(path, kind)
+        return os.fdopen(number, "rb")  # refuses a folder
+    except BaseException:
+        os.close(number)
+        raise
+
+
+def _no_file(path: Path, kind: str) -> MedgrpoError:
+    return MedgrpoError(
+        f"{path} is a {kind}, not a file", expected="a file on a disk", hint="write it to a file first"
+    )
 
 
 def kind_of(path: Path) -> str | None:
     """What a path is that is neither file nor folder, links followed: pipe, socket, device, or a hole (a file whose size
     the disk does not hold); None for those two, and where nothing is."""
     try:
-        about = path.stat()
+        return _kind(path.stat())
     except (OSError, ValueError):
         return None
+
+
+def _kind(about: os.stat_result) -> str | None:
     mode = about.st_mode
     if (
         stat.S_ISREG(mode)
@@ -167,12 +192,40 @@ def write_json(
     write_text(path, json.dumps(plain, ensure_ascii=False, indent=1) + "\n", durable=durable)
 
 
+LONGEST_SETTINGS = 2**26
+"""Bytes of a JSON file of settings: what it unfolds to takes up to sixteen times as much."""
+
+
+def foreign_json(path: Path) -> Any:
+    """The value in a JSON file of others that holds settings, not rows: `config.json`, `medgrpo.json`, an index of weights.
+
+    Raises:
+        MedgrpoError: it is a pipe, a socket, a device or a hole, or larger than `LONGEST_SETTINGS`.
+        OSError: it cannot be read.
+        ValueError: it is no JSON in UTF-8, nested too deeply, or has two values for one name.
+    """
+    with open_regular(path) as opened:
+        content = opened.read(LONGEST_SETTINGS + 1)
+    if len(content) > LONGEST_SETTINGS:
+        raise MedgrpoError(
+            f"{path} is larger than {LONGEST_SETTINGS >> 20} MiB",
+            expected="a file of settings, which is small",
+        )
+    return json_value(content)
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file of ours; empty where there is none, or no whole one."""
+    """The object in a file of ours; empty where there is none, or no whole one.
+
+    Raises:
+        MedgrpoError: it has two values for one name: nobody can say which counts.
+    """
     try:
         text = path.read_text("utf-8") if kind_of(path) is None else "{}"
-        document = json.loads(text, parse_int=json_integer)
-    except (OSError, ValueError, RecursionError):
+        document = json_value(text)
+    except TwoValues as error:
+        raise MedgrpoError(f"{path}: {error}", expected="one value for each name") from error
+    except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
 

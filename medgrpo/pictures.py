@@ -67,12 +67,13 @@ def check_names(folder: Path | str, names: Iterable[object]) -> None:
         if (
             isinstance(name, str)
             and (name[:1] in "/\\~" or ".." in name or ":" in name[:2])
-            and _leads_out(name)
+            and leads_out(name)
         ):
             raise MedgrpoError(f"{name!r:.120} leads out of the dataset {folder}", hint=CHANGED)
 
 
-def _leads_out(name: str) -> bool:
+def leads_out(name: str) -> bool:
+    """Whether a name that stands for a file of a folder is absolute, or goes up, on any system."""
     return (
         Path(name).is_absolute() or PureWindowsPath(name).is_absolute() or ".." in PureWindowsPath(name).parts
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -17,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.figures import json_integer
 from medgrpo.files import check_regular
+from medgrpo.json_in import TwoValues, json_value
 
 ROW_LISTS = (
     *("data", "rows", "questions", "annotations", "examples", "items"),
@@ -207,46 +206,23 @@ def json_objects(file: Path) -> list[dict[str, Any]]:
     found = []
     for line in lines(file.read_text("utf-8", errors="replace")):
         with suppress(ValueError, RecursionError):
-            value = json.loads(line, parse_int=json_integer)
+            value = json_value(line)
             if isinstance(value, dict):
                 found.append(value)
     return found
 
 
-def json_value(text: str) -> Any:
-    """The one JSON value in a text.
+def json_cell(text: str, field: str) -> Any:
+    """The JSON value in a cell of a table.
 
     Raises:
-        ValueError: it is no JSON, nested too deeply, or an object has two values for one name (all but the last would
-            be lost).
+        BadRow: an object in it has two values for one name.
+        ValueError: it is no JSON: the cell may mean a text.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_without_repeats, parse_int=json_integer)
-        return _whole(value) if "\\ud" in text or "\\uD" in text else value
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def _whole(value: Any) -> Any:
-    """The value with halves of surrogate pairs, which no file can hold, as U+FFFD."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_whole(one) for one in value]
-    if isinstance(value, dict):
-        return {_whole(name): _whole(one) for name, one in value.items()}
-    return value
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in seen and seen[name] != value:
-                raise ValueError(f"the object has two values for {name!r}")
-            seen[name] = value
-    return found
+        return json_value(text)
+    except TwoValues as error:
+        raise BadRow("two values for one name", field, f"{error}", "one value for each name") from error
 
 
 def listed_rows(document: dict[str, Any]) -> list[Any] | None:
@@ -266,7 +242,7 @@ def are_json_lines(text: str) -> bool:
     if not rest.strip():
         return False
     try:
-        return isinstance(json.loads(first), dict)
+        return isinstance(json_value(first), dict)
     except (ValueError, RecursionError):
         # an object over several lines has no second line with {
         return first.rstrip().endswith("}") and rest.lstrip().startswith("{")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.files import read_json
+from medgrpo.places import found_place
 from medgrpo.records import json_objects
 
 INFO = "training_info.json"
@@ -40,6 +41,33 @@ def training_info(run: Path) -> dict[str, Any]:
             for name, said in measures.items()
         }
     return info
+
+
+def has_fingerprint(dataset: Path, run: Path) -> bool:
+    """Whether a dataset is the one that a run was trained on, by the fingerprint of its rows that the run recorded.
+
+    A run travels, and the dataset that it names may be anybody's. Who knows the fingerprint of a dataset has had its rows.
+    """
+    wanted = read_json(run / "environment.json").get("data_hash")
+    return bool(wanted) and read_json(dataset / "dataset.json").get("hash") == wanted
+
+
+def copy_of_log(run: Path) -> Path:
+    """Where a run says that the copy of its log lies; both travel, so that it counts only where the copy names the run as well."""
+    return Path(found_place(str(training_info(run).get("log_copy") or ""), run))
+
+
+def is_copy_of(copy: Path, run: Path) -> bool:
+    """Whether a file is a copy of the run's log that names this run."""
+    named = read_json(copy).get("run")
+    return isinstance(named, str) and bool(named) and _is_same(found_place(named, copy.parent), run)
+
+
+def _is_same(place: str, folder: Path) -> bool:
+    try:
+        return Path(place).resolve() == folder.resolve()
+    except (OSError, ValueError, RuntimeError):  # a zero in it, too long, a link to itself
+        return False
 
 
 def _is_number(value: object) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from medgrpo.binaries import words_of
 from medgrpo.errors import UsageError
+from medgrpo.files import kind_of
 from medgrpo.masking import masked, secret_values
 from medgrpo.metadata import Piece
 
@@ -97,6 +98,8 @@ def _pieces(path: Path) -> Iterator[Piece]:
     yield Piece(path.name)
     if path.is_symlink():
         yield Piece(os.readlink(path))
+    elif (kind := kind_of(path)) is not None:
+        yield Piece(f"a {kind}", "file that cannot be read")
     elif path.is_file():
         yield from words_of(path)
 

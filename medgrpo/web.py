@@ -12,12 +12,13 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.figures import json_integer
+from medgrpo.json_in import json_value
 from medgrpo.masking import masked, secrets_of_url, without_credentials
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 REDIRECTS = 5
 KEPT_OF_ERROR = 500
 """Characters of a refusal that are shown."""
+READ_OF_ERROR, ERROR_S = 2**16, 5.0
+"""Bytes of a refusal that are read, and for how long: its number says what there is to know."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,8 @@ async def _followed(client: httpx.AsyncClient, url: httpx.URL, data: bytes | Non
 
 
 async def _text(response: httpx.Response, url: httpx.URL, limits: Limits) -> str:
+    if not response.is_success:
+        await _refused(response, url)
     parts: list[bytes] = []
     size = 0
     async for part in response.aiter_bytes():
@@ -164,19 +169,35 @@ async def _text(response: httpx.Response, url: httpx.URL, limits: Limits) -> str
         size += len(part)
         if size > limits.size:
             raise _no_answer(str(url), f"its answer is larger than {limits.size // 2**20} MiB")
-    text = masked(b"".join(parts).decode("utf-8", "replace"), also=secrets_of_url(str(url)))
-    if response.is_success:
-        return text
-    reason = f"{response.status_code} {response.reason_phrase}: {text[:KEPT_OF_ERROR].strip()}"
+    return _masked(b"".join(parts), url)
+
+
+async def _refused(response: httpx.Response, url: httpx.URL) -> NoReturn:
+    """Raise what the number of a refusal means, with its words as far as they come soon: a body may be endless."""
+    import httpx2 as httpx
+
+    words = b""
+    with suppress(TimeoutError, OSError, httpx.HTTPError):
+        async with asyncio.timeout(ERROR_S):
+            async for part in response.aiter_bytes():
+                words += part
+                if len(words) > READ_OF_ERROR:
+                    break
+    said = _masked(words, url)[:KEPT_OF_ERROR].strip()
+    reason = f"{response.status_code} {response.reason_phrase}: {said}"
     if response.status_code in BUSY:
         raise _TryAgain(reason, _seconds(response.headers.get("Retry-After")))
     raise _no_answer(str(url), reason)
 
 
+def _masked(words: bytes, url: httpx.URL) -> str:
+    return masked(words.decode("utf-8", "replace"), also=secrets_of_url(str(url)))
+
+
 def _document(text: str) -> Any:
     try:
-        return json.loads(text, parse_int=json_integer)
-    except (ValueError, RecursionError) as error:
+        return json_value(text)
+    except ValueError as error:
         raise _TryAgain(f"its answer is no JSON: {text[:80]!r}") from error
 
 

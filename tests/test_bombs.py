@@ -3,9 +3,11 @@
 import gzip
 import io
 import json
+import os
 import struct
 import time
 import tracemalloc
+import warnings
 import zipfile
 import zlib
 
@@ -348,3 +350,91 @@ def test_preprocess_tries_a_models_chat_template_apart_too(tmp_path, template, s
     (tmp_path / "model" / "chat_template.jinja").write_text(template)
     with pytest.raises(MedgrpoError, match=r"the chat template of .* takes"):
         ModelText.load(tmp_path / "model")
+
+
+def weights_of(path, claimed, size):
+    """A safetensors file whose first eight bytes claim a header of so many bytes."""
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", claimed) + b"{")
+    os.truncate(path, size)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("claimed", "size", "words"),
+    [
+        (2**63, 4096, "do not hold the header"),
+        (5000, 4096, "do not hold the header"),
+        (1, 4096, "do not hold the header"),
+        (30_000_000, 40_000_000, "its header takes 30,000,000 bytes, the limit is 25,000,000"),
+        (100, 2**35, "is a hole"),
+    ],
+)
+def test_a_header_of_weights_is_bounded_before_it_is_read(claimed, size, words, tmp_path):
+    from medgrpo.models.tensor_files import read_header
+
+    file = weights_of(tmp_path / "model.safetensors", claimed, size)
+
+    def look():
+        with pytest.raises(MedgrpoError, match=words):
+            read_header(file)
+
+    assert peak_of(look) < 2**20
+
+
+def test_a_header_at_the_limit_is_read_in_fair_memory(tmp_path):
+    """A quarter of a million tensors, far more than any model has in one file."""
+    from medgrpo.models.tensor_files import LONGEST_HEADER, read_header
+
+    each = json.dumps({"dtype": "F32", "shape": [1], "data_offsets": [0, 4]})
+    header = "{" + ",".join(f'"model.layers.{n:07d}.weight_of_it": {each}' for n in range(250_000)) + "}"
+    assert 0.9 * LONGEST_HEADER < len(header) <= LONGEST_HEADER
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(struct.pack("<Q", len(header)) + header.encode() + bytes(4))
+    assert peak_of(lambda: read_header(file)) < 20 * LONGEST_HEADER
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "medgrpo.json", "adapter_config.json", "model.safetensors.index.json"]
+)
+def test_settings_of_others_are_small(name, tmp_path):
+    from medgrpo.files import LONGEST_SETTINGS, foreign_json
+
+    (tmp_path / name).write_bytes(b"[" + b"1," * (LONGEST_SETTINGS // 2) + b"1]")
+
+    def look():
+        with pytest.raises(MedgrpoError, match="is larger than 64 MiB"):
+            foreign_json(tmp_path / name)
+
+    assert peak_of(look) < 2 * LONGEST_SETTINGS
+    os.truncate(tmp_path / name, 2**36)
+    with pytest.raises(MedgrpoError, match=r"is larger than 64 MiB|is a hole"):
+        foreign_json(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "hole", "folder", "loop", "nothing"])
+def test_what_is_opened_is_what_is_looked_at(kind, tmp_path):
+    """A file that is put in the place of another between the look and the opening is looked at again: no waiting for a pipe."""
+    import socket
+
+    from medgrpo.files import foreign_json
+    from medgrpo.models.tensor_files import read_header
+
+    file = tmp_path / "model.safetensors"
+    plants = {
+        "pipe": lambda: os.mkfifo(file),
+        "socket": lambda: socket.socket(socket.AF_UNIX).bind(str(file)),
+        "device": lambda: file.symlink_to("/dev/zero"),
+        "hole": lambda: weights_of(file, 100, 2**36),
+        "folder": file.mkdir,
+        "loop": lambda: file.symlink_to(file.name),
+        "nothing": lambda: None,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        plants[kind]()
+    for read in (foreign_json, read_header):
+        with pytest.raises((MedgrpoError, OSError)) as raised:
+            read(file)
+        if kind in ("pipe", "device", "hole"):
+            assert f"is a {kind}" in str(raised.value)

@@ -11,9 +11,11 @@ from medgrpo.data.prompts import recorded_template
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.estimate.shapes import find_shape
 from medgrpo.files import check_regular, kind_of, read_json, read_toml
+from medgrpo.pages.markup import quoted, script_json
 from medgrpo.records import json_objects
+from medgrpo.sheets import for_people
 from medgrpo.system import refusal_of_system
-from medgrpo.terminal import plain, without_orders
+from medgrpo.terminal import escaped, plain, without_orders
 from medgrpo.training.run.checkpoints import MARKER, complete_checkpoints
 
 ORDERS = (
@@ -35,12 +37,42 @@ def test_no_order_is_left_in_a_line(order):
     assert plain("tab\tline\n中文 é ‘’") == "tab\tline\n中文 é ‘’"
 
 
+HIDDEN = [
+    *"\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\ufff9\ufffa\ufffb",
+    *map(chr, (0xE0000, 0xE0001, 0xE0041, 0xE007F)),
+    *"\x00\x07\x08\x1b\x7f\x80\x85\x9b\x9f",
+]
+
+
+@pytest.mark.parametrize("hidden", HIDDEN, ids=lambda one: f"U+{ord(one):04X}")
+def test_what_is_not_seen_is_shown_everywhere(hidden):
+    word = f"a{hidden}b"
+    shown = (
+        plain(word),
+        for_people(word),
+        quoted(word),
+        json.loads(script_json({word: [word]})).popitem()[1][0],
+    )
+    assert not any(hidden in one for one in (*shown, script_json(word)))
+    assert hidden not in without_orders(word) or hidden == "\x08"  # progress bars go back
+    if hidden >= " ":
+        assert hidden not in escaped(json.dumps(word, ensure_ascii=False))
+        assert json.loads(escaped(json.dumps(word, ensure_ascii=False))) == word
+    assert not any("a" + other + "b" != plain("a" + other + "b") for other in "\u200d\ufe0f\u00a0\u3000é中")
+
+
 def test_colours_and_progress_pass_and_json_stays_as_it_is():
     progress = "\r 50 %\x1b[A\x1b[2K\x1b[1;32mgreen\x1b[0m\x1b[?25l"
     assert without_orders(progress) == progress
     assert without_orders("\x1b[2J\x1b]0;x\x07\x1b[31m") == "␛[2J␛]0;x␇\x1b[31m"
-    document = json.dumps({"a": "\x85\u202a\x7f"}, ensure_ascii=False)
+    assert without_orders("a\x85b\u202ec\U000e0041") == "a\ufffdb\ufffdc\ufffd"
+    value = {"a\u200f": "\x85\u202a\x7f\u2066\ufff9\ufeff\U000e0041 é 中 👩‍⚕️ \u2028"}
+    document = escaped(json.dumps(value, ensure_ascii=False))
     assert without_orders(document) == document
+    assert "é 中 👩‍⚕️" in document
+    assert json.loads(document) == value
+    json_as_it_was = json.dumps({"path": "C:\\u202e", "a": [1.5, None]}, ensure_ascii=False)
+    assert escaped(json_as_it_was) == json_as_it_was
 
 
 def test_names_and_columns_of_others_give_a_terminal_no_orders(tmp_path):

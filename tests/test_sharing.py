@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import pickle
 import socket
 import struct
@@ -279,3 +280,13 @@ def test_a_broken_or_endless_file_is_named_and_the_others_are_read(tmp_path, mon
 def test_names_of_other_machines_and_persons_are_found(tmp_path, text, kind):
     (tmp_path / "a.json").write_text(text)
     assert kinds(tmp_path) == {("a.json", kind)}
+
+
+def test_a_hole_and_a_pipe_are_named_and_not_read(tmp_path):
+    (tmp_path / "log.jsonl").touch()
+    os.truncate(tmp_path / "log.jsonl", 2**36)
+    os.mkfifo(tmp_path / "pipe")
+    found = {one.file: (one.kind, one.example) for one in identifying(tmp_path)}
+    assert found["pipe"] == ("file that cannot be read", "a pipe")
+    assert found["log.jsonl"][0] == "file that cannot be read"
+    assert found["log.jsonl"][1].startswith("a hole (its size says 64 GiB")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from medgrpo.bundle import refuse_cuda_builds
 from medgrpo.cli.main import main
-from medgrpo.errors import UsageError
-from medgrpo.packages import needed_packages, plain_name
+from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.packages import Package, needed_packages, plain_name
 
 ROOT = Path(__file__).parents[1]
 
@@ -112,12 +113,21 @@ def test_both_ends_of_the_libraries_that_move_are_stated():
         assert any(">=" in one and "<" in one for one in found), name
 
 
+def test_a_bundle_without_cuda_is_refused_where_torch_would_not_start():
+    torch = Package("torch", "2.15.0", "BSD", "medgrpo")
+    refuse_cuda_builds([torch])
+    with pytest.raises(MedgrpoError) as caught:
+        refuse_cuda_builds([torch, Package("nvidia-cublas", "13.1", "other", "torch")])
+    assert "torch 2.15.0 here is the build for CUDA" in caught.value.problem
+    assert "leave --without-gpu out" in caught.value.hint
+
+
 @pytest.mark.slow
 def test_a_bundle_installs_without_a_network(tmp_path):
     """In a network namespace without routes, with no index."""
     pytest.importorskip("pip")
     done = subprocess.run([sys.executable, "-m", "medgrpo.cli.main", "bundle", str(tmp_path / "bundle"), "--json"], capture_output=True, text=True, check=False)  # fmt: skip
-    if done.returncode and "is the registry reached" in done.stderr:
+    if done.returncode and "is the package index reached" in done.stderr:
         pytest.skip(f"no registry here: {done.stderr.strip()[:200]}")
     assert done.returncode == 0, done.stderr
     wheels = list((tmp_path / "bundle" / "wheels").iterdir())

@@ -180,6 +180,40 @@ def test_an_answer_of_a_byte_a_second_ends_with_the_limit(serve, part):
     assert len(httpd.seen) == 2
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
+@pytest.mark.parametrize("body", ["endless", "a byte a second", "packed", "larger than it says", "no end"])
+def test_a_refusal_is_said_by_its_number_whatever_its_body(serve, monkeypatch, status, body):
+    monkeypatch.setattr(web, "ERROR_S", 0.5)
+    data = gzip.compress(b"wrong key " * 2**20) if body == "packed" else b"wrong key "
+
+    def script(handler):
+        handler.send_response(status)
+        if body == "packed":
+            handler.send_header("Content-Encoding", "gzip")
+        if body in ("larger than it says", "packed"):
+            handler.send_header("Content-Length", str(len(data) + 9 * (body != "packed")))
+        handler.end_headers()
+        try:
+            handler.wfile.write(data)
+            for _ in range(10**4 if body == "endless" else 20 if body == "a byte a second" else 0):
+                handler.wfile.write(b"x" * 2**16 if body == "endless" else b"x")
+                handler.wfile.flush()
+                time.sleep(0.3 if body == "a byte a second" else 0)
+            if body == "no end":
+                time.sleep(3)
+        except OSError:
+            pass
+        handler.close_connection = True
+
+    httpd = serve(script)
+    started = time.monotonic()
+    with pytest.raises(NoAnswer, match=f"{status} .*: wrong key") as raised:
+        ask_json(httpd.url, {}, limits=Limits(tries=2, total_s=30.0, first_pause_s=0.01, size=2**40))
+    assert time.monotonic() - started < 8
+    assert len(httpd.seen) == (2 if status == 500 else 1)
+    assert len(raised.value.problem) < 1000
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_large_answer_is_not_taken_in(serve, packed):
     data = b'"' + b"x" * (4 * 2**20) + b'"'

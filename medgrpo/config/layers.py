@@ -6,7 +6,6 @@ kept, so that `presets show` and `train` can say why a value is what it is.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from medgrpo.config.aliases import ALIASES, ELSEWHERE, translated
 from medgrpo.config.sections import RunConfig, StageConfig
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.files import check_regular, toml_values
+from medgrpo.json_in import json_value
 
 # Leaf names that occur in several sections and mean the main stage when bare.
 MAIN_STAGE = {
@@ -236,7 +236,7 @@ def parse_value(text: str) -> Any:
             return toml_values(f"value = {attempt}")["value"]
     if text.startswith(("{", "[")):  # as JSON writes it: {"answer_match": 1}
         with suppress(ValueError, RecursionError):
-            return json.loads(text)
+            return json_value(text)
     return text
 
 

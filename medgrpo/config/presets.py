@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from medgrpo.config.sections import RunConfig
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.files import toml_values
 from medgrpo.methods import METHODS
+from medgrpo.models.adapter_files import recorded_metadata
 from medgrpo.models.weights import metadata_file
 
 DEFAULT = "balanced"
@@ -142,7 +142,7 @@ def _as_trained(layers: list[Layer]) -> list[Layer]:
     file = metadata_file(Path(str([path for path in paths if path][-1])).expanduser())
     if file is None:
         return []
-    described = json.loads(file.read_text(encoding="utf-8"))
+    described = recorded_metadata(file.parent)
     known = {
         "model.max_pixels": described.get("max_pixels"),
         "model.min_pixels": described.get("min_pixels"),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from medgrpo.json_in import json_value
 from medgrpo.rows import Row, as_row, columns
 
 if TYPE_CHECKING:
@@ -158,6 +159,6 @@ def _swapped(row: Row) -> Row:
         if named.get(name)
     }
     if row.get("options"):
-        options = {letter: swap_sides(text) for letter, text in json.loads(named["options"]).items()}
+        options = {letter: swap_sides(text) for letter, text in json_value(named["options"]).items()}
         changed["options"] = json.dumps(options, ensure_ascii=False)
     return as_row({**row, **changed, "answers": [swap_sides(text) for text in row["answers"]]})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Protocol
 
-from medgrpo.figures import json_integer
+from medgrpo.json_in import json_value
 
 
 class Scaled(Protocol):
@@ -26,7 +26,7 @@ def scaled_boxes(boxes: str, picture: Scaled) -> str:
     across = picture.width / picture.source_width
     down = picture.height / picture.source_height
     moved = []
-    for item in json.loads(boxes, parse_int=json_integer):
+    for item in json_value(boxes):
         left, top, right, bottom = item["box"]
         edges = (left * across, top * down, right * across, bottom * down)
         moved.append({**item, "box": [round(edge, 2) for edge in edges]})
@@ -51,7 +51,7 @@ class TypicalBox:
             if not row.get("boxes") or not row.get("width") or not row.get("height"):
                 continue
             sides = (row["width"], row["height"]) * 2
-            for item in json.loads(row["boxes"], parse_int=json_integer):
+            for item in json_value(row["boxes"]):
                 edges.append(tuple(edge / side for edge, side in zip(item["box"], sides, strict=True)))
                 labels[item.get("label")] += 1
         if not edges:

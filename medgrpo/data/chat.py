@@ -9,6 +9,7 @@ from typing import Any
 
 from medgrpo.data.prompts import Messages
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
+from medgrpo.files import foreign_json
 from medgrpo.foreign import reads
 from medgrpo.models.chat_templates import check_rendering
 from medgrpo.models.families import image_family
@@ -85,9 +86,7 @@ def _tokenizer(path: Path) -> Any:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    added = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8")).get(
-        "added_tokens_decoder", {}
-    )
+    added = foreign_json(path / "tokenizer_config.json").get("added_tokens_decoder", {})
     tokens = [
         AddedToken(entry["content"], special=entry["special"], normalized=False) for entry in added.values()
     ]
@@ -100,7 +99,7 @@ def _template(path: Path) -> str:
         return (path / "chat_template.jinja").read_text(encoding="utf-8")
     for name in ("chat_template.json", "tokenizer_config.json"):
         if (path / name).is_file():
-            found = json.loads((path / name).read_text(encoding="utf-8")).get("chat_template")
+            found = foreign_json(path / name).get("chat_template")
             if isinstance(found, str):
                 return found
     raise UsageError(
@@ -137,7 +136,7 @@ def _family(path: Path) -> ImageFamily | None:
     file = path / "config.json"
     if not file.is_file():
         return None
-    kind = str(json.loads(file.read_text(encoding="utf-8")).get("model_type", ""))
+    kind = str(foreign_json(file).get("model_type", ""))
     try:
         return image_family(kind)
     except UsageError:

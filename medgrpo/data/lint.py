@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from medgrpo.data.schema import NO, SPLITS, YES
 from medgrpo.data.splits import text_key
+from medgrpo.json_in import json_value
 from medgrpo.rows import Row
 
 EXAMPLES = 10
@@ -229,7 +229,7 @@ def option_letters(rows: Sequence[Row]) -> dict[str, Any]:
     for row in rows:
         if not row["options"]:
             continue
-        for letter, text in json.loads(row["options"]).items():
+        for letter, text in json_value(row["options"]).items():
             if text == row["answer"]:
                 letters[letter] += 1
                 break

@@ -20,6 +20,7 @@ from medgrpo.data.schema import FILE_COLUMNS, ROW_SCHEMA, SPLITS, arrow_schema
 from medgrpo.errors import MedgrpoError, UsageError, choice_error, typed_path
 from medgrpo.files import check_regular, toml_values
 from medgrpo.foreign import reads
+from medgrpo.json_in import json_value
 from medgrpo.pictures import stored_file
 from medgrpo.rows import Row, columns
 
@@ -200,10 +201,10 @@ def read_registry(file: Path) -> dict[str, Part]:
     try:
         check_regular(file)
         text = file.read_text(encoding="utf-8-sig")
-        content = toml_values(text) if file.suffix == ".toml" else json.loads(text)
+        content = toml_values(text) if file.suffix == ".toml" else json_value(text)
     except OSError as error:
         raise UsageError(f"no registry at {file}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{file} is not valid {file.suffix[1:].upper()}: {error}") from error
     entries = content.get("datasets", content) if isinstance(content, dict) else content
     if isinstance(entries, list):

@@ -22,7 +22,7 @@ from medgrpo.data.images import ImageJob, ImageSettings, StoredImage
 from medgrpo.data.lint import Findings, conflicts, lint
 from medgrpo.data.mixture import registered
 from medgrpo.data.page import write_page
-from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter
+from medgrpo.data.prepared import INFO_NAME, PreparedDataset, PreparedWriter, prepared_name
 from medgrpo.data.prompts import PromptTemplate, load_template
 from medgrpo.data.readers import Item, Policy, Problems, Source, read_source
 from medgrpo.data.readers.base import BadRow
@@ -31,10 +31,10 @@ from medgrpo.data.schema import SPLITS, Task
 from medgrpo.data.source import IMAGE_MISSING, WITHOUT_PICTURES, ImageRef
 from medgrpo.data.splits import Groups, assign, parse_split, text_key
 from medgrpo.data.store import disk_errors, journal, store_all, sync_all
-from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.figures import json_integer
+from medgrpo.errors import MedgrpoError, UsageError, missing_extra, typed_path
 from medgrpo.files import cache_folder
 from medgrpo.foreign import reads
+from medgrpo.json_in import json_value
 from medgrpo.models.folders import refuse_mistyped
 from medgrpo.rows import Row, columns
 
@@ -119,6 +119,7 @@ def prepare(
     output: str | Path,
     options: PrepareOptions,
     *,
+    pictures: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[PreparedDataset, bool]:
@@ -128,6 +129,7 @@ def prepare(
     result is there already, from the same files with the same options, does nothing.
 
     Args:
+        pictures: the folder of the pictures, where they do not lie beside the rows.
         workers: processes that decode pictures; None: one per core. Does not change the result.
 
     Returns:
@@ -138,7 +140,7 @@ def prepare(
         UsageError: `output` holds something else, or the source is in no known format.
     """
     started = time.monotonic()
-    source = open_source(source_path, keep_missing=options.missing_image == "text")
+    source = open_source(source_path, keep_missing=options.missing_image == "text", pictures=pictures)
     source.mask_parts = options.mask_parts
     source.columns = dict(options.columns)
     target = Path(output).expanduser().absolute()
@@ -148,6 +150,7 @@ def prepare(
         raise UsageError(
             f"{target} and the source {source.only_file or source.base} lie in each other",
             expected="an output folder outside the source",
+            hint=f"medgrpo preprocess {typed_path(source_path)} {typed_path(prepared_name(source_path))}",
         )
     shares = parse_split(options.split)
     request = settings_hash(options.identity())
@@ -221,16 +224,19 @@ def _kept_splits(shares: Any, items: Sequence[Item], formats: Sequence[str], pro
     return "official"
 
 
-def open_source(path: str | Path, *, keep_missing: bool) -> Source:
+def open_source(path: str | Path, *, keep_missing: bool, pictures: Path | None = None) -> Source:
     """A folder, a data file, a dataset of the hub (`owner/name`), or what a registry names (`datasets.toml#chest`).
 
+    Args:
+        keep_missing: a row whose picture is not there is kept.
+        pictures: the folder of the pictures, where they do not lie beside the rows.
     Raises:
         UsageError: there is nothing of that name.
     """
     part = registered(str(path))
     if part is None:
-        return Source(local_source(path), keep_missing=keep_missing)
-    source = Source(part.path, keep_missing=keep_missing, image_root=part.image_root)
+        return Source(local_source(path), keep_missing=keep_missing, image_root=pictures)
+    source = Source(part.path, keep_missing=keep_missing, image_root=pictures or part.image_root)
     source.name = part.name
     return source
 
@@ -415,7 +421,7 @@ def _picture_fault(item: Item, stored: dict[str, StoredImage]) -> BadRow | None:
 
 def _box_outside(boxes: str | None, picture: StoredImage | None) -> BadRow | None:
     """The fault of a box that does not lie in the picture as it was decoded, whatever the annotation says of it."""
-    for item in json.loads(boxes, parse_int=json_integer) if boxes else ():
+    for item in json_value(boxes) if boxes else ():
         left, top, right, bottom = item["box"]
         if picture is None:
             return BadRow(

@@ -6,7 +6,6 @@ into with relative paths.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from medgrpo.data.schema import (
     refuse_other_columns,
 )
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra, typed_path
-from medgrpo.files import PARTIAL, rename_folder, storable, sync, write_json
+from medgrpo.files import PARTIAL, foreign_json, rename_folder, storable, sync, write_json
 from medgrpo.foreign import reading
 from medgrpo.pictures import check_names, stored_file
 from medgrpo.rows import Row
@@ -78,14 +77,13 @@ class PreparedDataset:
             )
         info_file = folder / INFO_NAME
         if not info_file.is_file():
-            target = (folder if folder.is_dir() else folder.parent).absolute()
             raise UsageError(
                 f"{folder} is not a prepared dataset: it has no {INFO_NAME}",
                 expected="a folder written by `medgrpo preprocess`",
-                hint=f"medgrpo preprocess {typed_path(folder)} {typed_path(target.parent / f'{target.name}-prepared')}",
+                hint=f"medgrpo preprocess {typed_path(folder)} {typed_path(prepared_name(folder))}",
             )
         try:
-            info = json.loads(info_file.read_text(encoding="utf-8"))
+            info = foreign_json(info_file)
         except (OSError, ValueError, RecursionError) as error:
             raise MedgrpoError(
                 f"{info_file} cannot be read: {error}", hint="prepare the dataset again, into a new folder"
@@ -201,6 +199,13 @@ class PreparedDataset:
         """
         check_names(self.path, [relative])
         return stored_file(self.path, relative)
+
+
+def prepared_name(source: str | Path) -> Path:
+    """Where the dataset made of a source may go: called after it, in the current folder, but never inside the source."""
+    real = Path(source).expanduser().resolve()
+    name = Path(f"{(real.stem if real.is_file() else real.name) or 'data'}-prepared")
+    return real.parent / name if Path.cwd().resolve().is_relative_to(real) else name
 
 
 def files_of(row: Mapping[str, Any]) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
 from medgrpo.files import check_regular, toml_values
+from medgrpo.json_in import json_value
 from medgrpo.rows import Row
 
 Messages = list[dict[str, Any]]
@@ -145,13 +146,14 @@ def load_template(name_or_path: str | Path) -> PromptTemplate:
     try:
         check_regular(path)
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text)["prompt_template"] if path.suffix == ".json" else toml_values(text)
+        content = json_value(text)["prompt_template"] if path.suffix == ".json" else toml_values(text)
     except OSError as error:
         raise UsageError(f"no prompt template at {path}: {error.strerror}") from error
-    except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
-        raise UsageError(f"{path} describes no prompt template", expected="a medgrpo.json") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        if path.suffix == ".toml":
+            raise UsageError(f"{path} is not valid TOML: {error}") from error
+        why = f": {error}" if isinstance(error, ValueError) else ""
+        raise UsageError(f"{path} describes no prompt template{why}", expected="a medgrpo.json") from error
     return template_from_dict({"name": path.stem, **content}, where=str(path))
 
 
@@ -227,7 +229,7 @@ def parse_options(options: Any) -> dict[str, str]:
     """Letter -> text from the `options` column (a JSON object), or from a mapping; empty if there are none."""
     if not options:
         return {}
-    parsed = json.loads(options) if isinstance(options, str) else options
+    parsed = json_value(options) if isinstance(options, str) else options
     return {str(letter): str(text) for letter, text in parsed.items()}
 
 

@@ -131,7 +131,7 @@ def union_of(ref: ImageRef) -> list[str]:
 
 IMAGE_MISSING = "image missing"
 WITHOUT_PICTURES = (
-    "put the pictures into the source folder, or keep the rows as text with --missing-image text, "
+    "say where the pictures are: --images FOLDER; or keep the rows as text with --missing-image text, "
     "or leave them out with --on-bad-row skip"
 )
 """What to type where a row's picture is not there."""
@@ -175,7 +175,7 @@ class Source:
         self.only_file = given.resolve() if given.is_file() else None
         self.base = (given.parent if given.is_file() else given).resolve()
         self.name = given.resolve().stem if given.is_file() else self.base.name
-        if image_root is not None and not image_root.is_dir():
+        if image_root is not None and not (image_root := image_root.expanduser()).is_dir():
             raise UsageError(f"no folder of pictures at {image_root}", expected="the folder they lie in")
         self.folders = [self.base] if image_root is None else [image_root.resolve(), self.base]
         """What may be read from, where pictures are looked for first in front."""

@@ -16,6 +16,7 @@ from medgrpo.data.images import ImageJob, StoredImage, store
 from medgrpo.data.workers import spread
 from medgrpo.errors import MedgrpoError, typed_path
 from medgrpo.files import sync
+from medgrpo.json_in import json_value
 
 JOURNAL = "images.jsonl"
 """In the unfinished dataset: what became of each picture, a line each, appended as they are stored."""
@@ -86,7 +87,7 @@ def journal(folder: Path) -> Iterator[dict[str, Any]]:
     with file.open(encoding="utf-8") as lines:
         for line in lines:
             try:
-                yield json.loads(line)
+                yield json_value(line)
             except ValueError:
                 continue
 

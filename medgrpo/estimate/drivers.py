@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
+
+from medgrpo.json_in import json_value
 
 PROFILE = r"(?:(\d+)c\.)?(\d+)g\.(\d+)gb\S*"
 """A MIG profile: of a slice's compute so many parts, its sevenths of the card, its memory."""
@@ -146,7 +147,7 @@ def _by_card(listed: str) -> list[tuple[tuple[str, ...], list[tuple[str, str]]]]
 def read_rocm(answer: str) -> list[Installed]:
     """What rocm-smi answered with `--json`: a dictionary by card, warnings before it."""
     try:
-        cards = json.loads(answer[answer.index("{") :])
+        cards = json_value(answer[answer.index("{") :])
     except ValueError:
         return []
     found = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import UsageError, choice_error
+from medgrpo.files import foreign_json
 from medgrpo.foreign import reads
 from medgrpo.models.families import FAMILIES, family_named, image_family
 from medgrpo.models.shape import ModelShape
@@ -132,7 +132,7 @@ def _scaled(shape: ModelShape, factor: float, name: str) -> ModelShape:
 def _from_config(folder: Path) -> ModelShape:
     path = folder / "config.json"
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = foreign_json(path)
     except FileNotFoundError as error:
         raise UsageError(f"{folder} holds no config.json, so it is no model folder") from error
     except ValueError as error:

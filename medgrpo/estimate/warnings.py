@@ -18,7 +18,12 @@ from medgrpo.models.families import image_family
 
 
 def plan_warnings(
-    work: Workload, *, uncapped_tokens: int = 0, is_here: bool = False, folder: Path | None = None
+    work: Workload,
+    *,
+    uncapped_tokens: int = 0,
+    is_here: bool = False,
+    folder: Path | None = None,
+    is_counted: bool = False,
 ) -> list[str]:
     """Warnings of a workload, in the order of what they cost.
 
@@ -26,6 +31,7 @@ def plan_warnings(
         uncapped_tokens: of a picture without `model.max_pixels`; 0: not known.
         is_here: whether the run would be on this machine, so that its memory counts.
         folder: of the run, on whose disk there must be room.
+        is_counted: whether the rows that are too long were counted one by one (`room`).
     """
     found = []
     work = work.at_largest
@@ -47,7 +53,11 @@ def plan_warnings(
             f"{work.shape.name} sees one tile of {family.tile_px} px of each picture at model.max_pixels = "
             f"{work.config.model.max_pixels}: --set model.max_pixels={4 * family.tile_px**2} gives it four and an overview"
         )
-    if work.image_tokens and work.prompt_tokens + work.longest_learned > work.config.model.context_length:
+    if (
+        not is_counted
+        and work.image_tokens
+        and work.prompt_tokens + work.longest_learned > work.config.model.context_length
+    ):
         found.append(
             f"prompt and completion are {work.prompt_tokens + work.longest_learned:.0f} tokens, and rows above model.context_length = "
             f"{work.config.model.context_length} are dropped"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from medgrpo.errors import UsageError
-from medgrpo.figures import is_finite_number, json_integer
+from medgrpo.figures import is_finite_number
+from medgrpo.json_in import json_value
 
 TEXTS = (
     *("question", "language", "answer_type", "question_type", "organ", "plane", "modality", "caption"),
@@ -73,8 +73,8 @@ def _parsed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value, parse_int=json_integer)
-    except (ValueError, RecursionError):
+        return json_value(value)
+    except ValueError:
         return None
 
 

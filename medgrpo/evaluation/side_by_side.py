@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medgrpo.errors import UsageError, choice_error
+from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.figures import Bounds, figure
 from medgrpo.foreign import reads
+from medgrpo.json_in import json_value
 from medgrpo.rows import as_row
 from medgrpo.runs.answers import Answer, Difference, ModelScore, Question, SideBySide
 from medgrpo.tables import read_table
@@ -108,6 +110,39 @@ def is_evaluation(path: Path) -> bool:
     return named and (folder / "metrics.json").is_file() and (folder / "predictions.parquet").is_file()
 
 
+MOST_READ = 64 * 2**20
+"""Bytes of a JSON list that is read as a whole to see whether it holds answers; logs of that kind are small."""
+
+
+def holds_answers(path: Path) -> bool:
+    """Whether a file holds rows with answers of a model, and so no training log: told by its first row."""
+    from medgrpo.rewards.columns import find_columns
+    from medgrpo.runs.readers.lines import line_format
+
+    row: dict[str, Any] = {}
+    with suppress(
+        MedgrpoError, OSError, ValueError, RecursionError
+    ):  # whoever reads it as a log says what is wrong
+        row = _first_row(path) if path.is_file() else {}
+    return bool(row) and "completion" in find_columns(row) and line_format([row]) is None
+
+
+def _first_row(path: Path) -> dict[str, Any]:
+    """The first row of a file of rows; empty where it holds none."""
+    from medgrpo.rewards.completions_file import PARQUET_MAGIC, read_rows
+
+    with path.open("rb") as file:
+        head = file.readline(2**20).strip().removeprefix(b"\xef\xbb\xbf")
+    if head.startswith(b"{"):
+        row = json_value(head)
+        return row if isinstance(row, dict) else {}
+    if head.startswith(PARQUET_MAGIC) or (head.startswith(b"[") and path.stat().st_size < MOST_READ):
+        return next(iter(read_rows(path)[0]), {})
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return dict.fromkeys(re.split(r"[,;\t]", head.decode(errors="replace").replace('"', "")), "")
+    return {}
+
+
 @reads("path", "the predictions of an evaluation, or completions")
 def _read(path: Path, references: Path | None, join: str | None, columns: Mapping[str, str] | None) -> Model:
     if is_evaluation(path):
@@ -163,7 +198,7 @@ def _stored_scores(path: Path, name: str) -> Model | None:
 
 def _stated_bounds(metadata: Mapping[bytes, bytes] | None) -> dict[str, Bounds | None]:
     try:
-        stated = json.loads((metadata or {}).get(b"bounds", b"{}"))
+        stated = json_value((metadata or {}).get(b"bounds", b"{}"))
         return {
             name: None if ends is None else (float(ends[0]), float(ends[1])) for name, ends in stated.items()
         }

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medgrpo.figures import json_integer
 from medgrpo.files import append_lines, finite, write_lines
+from medgrpo.json_in import json_value
 from medgrpo.places import written_places
 from medgrpo.rows import Row
 
@@ -111,8 +111,8 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, Completed]]:
     lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines[:-1]):  # what has no newline was cut off
         try:
-            entry = json.loads(line, parse_int=json_integer)
-        except (ValueError, RecursionError):
+            entry = json_value(line)
+        except ValueError:
             continue
         if number == 0:
             head = entry if isinstance(entry, dict) else {}

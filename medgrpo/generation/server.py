@@ -41,18 +41,20 @@ def ask_server(
 
 
 def texts_of(document: Any) -> list[tuple[str, bool]]:
-    """Text of each choice of a chat completion, and whether it hit the length limit; surrogates become question marks.
+    """Text of each choice of a chat completion, and whether it hit the length limit.
 
     Raises:
         LookupError, TypeError, ValueError: there are none, or they are no texts.
     """
     found = []
     for choice in document["choices"]:
-        content = choice["message"].get("content")
+        message = choice["message"]
+        if not isinstance(message, dict):
+            raise TypeError("the message is no object")
+        content = message.get("content")
         if content is not None and not isinstance(content, str):
             raise TypeError("the content is no text")
-        text = (content or "").encode("utf-8", "replace").decode("utf-8")
-        found.append((text, choice.get("finish_reason") == "length"))
+        found.append((content or "", choice.get("finish_reason") == "length"))
     if not found:
         raise LookupError("no choices")
     return found

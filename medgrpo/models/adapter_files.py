@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.files import read_json, write_json, write_text
+from medgrpo.files import foreign_json, read_json, write_json, write_text
 from medgrpo.foreign import reads
 from medgrpo.models.tensor_files import ADAPTER_FILE, listed, read_config, read_header
 from medgrpo.places import found_places, without_places
@@ -241,7 +240,7 @@ def recorded_metadata(folder: Path | None) -> dict[str, Any]:
         return {}
     file = folder / "medgrpo.json"
     try:
-        found = json.loads(file.read_text("utf-8"))
+        found = foreign_json(file)
     except (OSError, ValueError) as error:
         raise MedgrpoError(f"{file} cannot be read: {error}") from error
     return _with_places(found, folder) if isinstance(found, dict) else {}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from medgrpo.figures import is_finite_number
+from medgrpo.files import foreign_json
+from medgrpo.foreign import reads
 
 UNSTATED = 2**17
 """Tokens that are tried where neither model nor tokenizer says how many are read: attention takes time and, with padding, memory
@@ -33,6 +37,27 @@ def context_of(model: Any, tokenizer: Any = None) -> int | None:
             stated.append(int(before * rope["factor"]) if before else None)
     most = max((one for one in stated if one), default=None)
     return most or _whole(getattr(tokenizer, "model_max_length", None))
+
+
+@reads("folder", "a model folder, its config.json an object")
+def context_of_folder(folder: Path) -> int | None:
+    """The same by the files of a model folder, before anything is loaded; None where they do not say.
+
+    A size that Transformers knows for the family and the file leaves out is not known here.
+    """
+
+    def stored(name: str) -> dict[str, Any]:
+        found = foreign_json(folder / name) if (folder / name).is_file() else {}
+        return found if isinstance(found, dict) else {}
+
+    whole = stored("config.json")
+    texts = (whole.get("text_config"), whole.get("llm_config"), whole)
+    text = next(one for one in texts if isinstance(one, dict) and one) if whole else {}
+    length = stored("tokenizer_config.json").get("model_max_length")
+    return context_of(
+        SimpleNamespace(config=SimpleNamespace(**{str(name): value for name, value in text.items()})),
+        SimpleNamespace(model_max_length=length),
+    )
 
 
 def _whole(value: object) -> int | None:

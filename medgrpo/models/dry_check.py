@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError
 from medgrpo.foreign import reads
 from medgrpo.models.folders import BUILT_IN_MASK_MODELS
+from medgrpo.models.tensor_files import weight_files
 
 
 @reads("path", "a model: config.json, weights, tokenizer")
@@ -53,31 +53,12 @@ def _folder_line(folder: Path, trust_remote_code: bool) -> str:
             expected="config.json and tokenizer files that this Transformers reads",
             hint="fetch the model again, or with the version of Transformers that it was saved with",
         ) from error
-    files = _weight_files(folder)
+    files = weight_files(folder) or sorted(folder.glob("*.bin"))
     size = sum(os.path.getsize(file) for file in files) / 2**30
     return (
         f"model: {folder} ({config.model_type}), {size:.2f} GiB in {len(files)} "
         f"file{'s' if len(files) > 1 else ''}, tokenizer of {len(tokenizer):,} entries"
     )
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The files of the weights.
-
-    Raises:
-        UsageError: the index names one that is not there.
-    """
-    for index in sorted(folder.glob("*.index.json")):
-        named = json.loads(index.read_text("utf-8")).get("weight_map") or {}
-        files = [folder / name for name in sorted(set(named.values()))]
-        if lost := [file.name for file in files if not file.is_file()]:
-            raise UsageError(
-                f"{folder} lacks {len(lost)} of the {len(files)} files of its weights: {', '.join(lost[:3])}",
-                expected=f"every file that {index.name} names",
-                hint="was the download interrupted? Fetch the model again",
-            )
-        return files
-    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
 
 
 def _cached(name: str, revision: str | None) -> Path | None:

@@ -6,7 +6,6 @@ imported or read, so that a mistyped path ends a command within a second.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra, typed_path
+from medgrpo.files import foreign_json
 from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import check_finite
 from medgrpo.models.chat_templates import check_template
@@ -86,7 +86,7 @@ def _check_folder(folder: Path) -> dict[str, Any]:
             hint=f"did you mean {inside}?" if inside else None,
         )
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = foreign_json(file)
     except (OSError, ValueError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
     if not isinstance(config, dict) or "model_type" not in config:

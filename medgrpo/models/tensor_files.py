@@ -6,7 +6,7 @@ before anything heavy is imported.
 
 from __future__ import annotations
 
-import json
+import os
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import foreign_json, open_regular
+from medgrpo.json_in import TwoValues, json_value
+from medgrpo.pictures import leads_out
 
 INDEX = "model.safetensors.index.json"
 BIN_INDEX = "pytorch_model.bin.index.json"
 ADAPTER_FILE = "adapter_model.safetensors"
-_LONGEST_HEADER = 200_000_000
+LONGEST_HEADER = 25_000_000
+"""Bytes of a header: those of a quarter of a million tensors, more than one file of any model has. Unfolded it takes ten times as much."""
 _AGAIN = "the download or the save was interrupted: fetch or save it again"
 
 
@@ -40,18 +44,21 @@ def read_header(file: Path) -> dict[str, Stored]:
     Raises:
         MedgrpoError: it is cut off, or no safetensors file.
     """
-    size = file.stat().st_size
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
+        size = os.fstat(opened.fileno()).st_size
         first = opened.read(8)
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
-        if not 2 <= length <= min(_LONGEST_HEADER, max(size - 8, 0)):
+        if not 2 <= length <= max(size - 8, 0):
             raise _truncated(file, f"its {size} bytes do not hold the header")
+        if length > LONGEST_HEADER:
+            raise _truncated(file, f"its header takes {length:,} bytes, the limit is {LONGEST_HEADER:,}")
         try:
-            header = json.loads(opened.read(length))
+            header = json_value(opened.read(length))
             entries = {name: one for name, one in header.items() if name != "__metadata__"}
             found = {name: _stored(file, one, 8 + length) for name, one in entries.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _truncated(file, "its header is no JSON of tensors") from error
+            why = f": {error}" if isinstance(error, TwoValues) else ""
+            raise _truncated(file, f"its header is no JSON of tensors{why}") from error
     last = max((one.end for one in found.values()), default=8 + length)
     if size != last:
         raise _truncated(file, f"it has {size} bytes, its header speaks of {last}")
@@ -86,11 +93,17 @@ def weight_files(folder: Path) -> list[Path]:
                 hint="move aside what is older",
             )
         try:
-            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+            names = sorted(set(foreign_json(index)["weight_map"].values()))
+            elsewhere = [name for name in names if leads_out(name)]
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise MedgrpoError(f"{index} cannot be read: {error}", hint=_AGAIN) from error
         if not names:
             raise MedgrpoError(f"{index} names no tensors", expected="a weight_map", hint=_AGAIN)
+        if elsewhere:
+            raise MedgrpoError(
+                f"{index} names a file outside of the model: {elsewhere[0]!r:.120}",
+                expected="every shard beside config.json",
+            )
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise MedgrpoError(
@@ -115,7 +128,7 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
         if file.suffix == ".safetensors":
             found |= read_header(file)
     if found and (folder / INDEX).is_file():
-        named = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"]
+        named = foreign_json(folder / INDEX)["weight_map"]
         lost = [name for name in named if name not in found]
         if lost:
             raise MedgrpoError(
@@ -152,7 +165,7 @@ def read_config(file: Path) -> dict[str, Any]:
         MedgrpoError: it is missing, broken, or no object.
     """
     try:
-        found = json.loads(file.read_text("utf-8"))
+        found = foreign_json(file)
     except FileNotFoundError as error:
         raise MedgrpoError(f"{file.parent} has no {file.name}", hint=_AGAIN) from error
     except (OSError, ValueError) as error:

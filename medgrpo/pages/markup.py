@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_DANGEROUS = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
-"""Control characters, direction overrides and lone surrogates: shown by their code instead of obeyed."""
+from medgrpo.files import finite
+from medgrpo.terminal import CONTROLS, UNSEEN
+
+_DANGEROUS = re.compile(f"(?!\r)[{CONTROLS}{UNSEEN}\ud800-\udfff]")
+"""Control characters, what is not seen and lone surrogates: shown by their code instead of obeyed."""
 
 MAX_CHARACTERS = 4000
 """Longest text shown in full; of a longer one the start and the end."""
@@ -28,8 +29,12 @@ def text(value: object, *, limit: int = MAX_CHARACTERS) -> str:
     return _literal(shown)
 
 
+def _seen(value: str) -> str:
+    return _DANGEROUS.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", value)
+
+
 def _literal(value: str) -> str:
-    return html.escape(_DANGEROUS.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", value), quote=True)
+    return html.escape(_seen(value), quote=True)
 
 
 def quoted(value: object, *, limit: int = MAX_CHARACTERS) -> str:
@@ -43,8 +48,9 @@ def label(en: str, zh: str) -> str:
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand inside a script element: no `<`, no line separators, no NaN."""
-    dumped = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    """JSON that can stand inside a script element: no `<`, no line separators, null for NaN; in its texts, which the script shows,
+    what gives orders is shown by its code."""
+    dumped = json.dumps(finite(value, _seen), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return dumped.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

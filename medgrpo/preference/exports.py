@@ -6,7 +6,6 @@ picture stands and paths beside the file.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import PromptTemplate, build_messages
 from medgrpo.errors import choice_error
-from medgrpo.files import link_or_copy, write_json, write_lines
+from medgrpo.files import foreign_json, link_or_copy, write_json, write_lines
 from medgrpo.locks import new_folder
 from medgrpo.preference.card import write_card
 from medgrpo.rows import Row
@@ -165,7 +164,7 @@ def _llamafactory(folder: Path, split: str, examples: Sequence[Example]) -> None
     if any(one.images for one in examples):
         columns["images"] = "images"
     info_file = folder / "dataset_info.json"
-    known = json.loads(info_file.read_text("utf-8")) if info_file.is_file() else {}
+    known = foreign_json(info_file) if info_file.is_file() else {}
     name = NAME if split == "train" else f"{NAME}_{split}"
     entry = {"file_name": file, "formatting": "sharegpt", "ranking": is_ranking, "columns": columns}
     write_json(info_file, {**known, name: entry})

@@ -7,7 +7,6 @@ beside another picture.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter, defaultdict
@@ -20,6 +19,7 @@ from medgrpo.data.prepared import PreparedDataset
 from medgrpo.errors import UsageError
 from medgrpo.figures import as_float, is_finite_number, written_number
 from medgrpo.foreign import reads
+from medgrpo.json_in import TwoValues, json_value
 from medgrpo.preference.pairs import Candidate
 from medgrpo.records import BadRow, json_lines, read_text
 from medgrpo.rows import Row
@@ -193,7 +193,9 @@ def as_text(messages: Any) -> str:
     if isinstance(messages, str):
         if messages[:1] in "[{" and '"role"' in messages:
             try:
-                return as_text(json.loads(messages))
+                return as_text(json_value(messages))
+            except TwoValues:
+                raise
             except ValueError:
                 return messages
         return messages

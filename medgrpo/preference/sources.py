@@ -8,20 +8,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
-from medgrpo.data.prompts import load_template, recorded_template
+from medgrpo.data.prompts import PromptTemplate, load_template, recorded_template
 from medgrpo.errors import MedgrpoError, UsageError, typed_path
-from medgrpo.files import toml_values
+from medgrpo.files import foreign_json, read_json, toml_values
 from medgrpo.foreign import reads
+from medgrpo.models.adapter_files import recorded_metadata
 from medgrpo.models.weights import metadata_file
 from medgrpo.places import found_place
 from medgrpo.preference.pairs import Candidate, answer_of, are_alike
 from medgrpo.preference.rollouts import HELD_OUT
 from medgrpo.rewards.composite import CompositeReward
 from medgrpo.rows import Row, as_row, columns
+
+if TYPE_CHECKING:
+    from medgrpo.generation.subject import Subject
 
 SPLIT = "train"
 """Never among the pairs: they train a model."""
@@ -54,7 +58,8 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
         reward: scores other trainers' completions anew; None: their own score, else the sum of their rewards.
 
     Raises:
-        UsageError: a folder is no run, stored no completions, or trained on another dataset than the first.
+        UsageError: a folder is no run, stored no completions, or trained on another dataset than the first; or the dataset that
+            it names is another one by its fingerprint.
     """
     from medgrpo.preference.rollouts import (
         candidates_of_rollouts,
@@ -125,6 +130,8 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
     configured = toml_values(config.read_text(encoding="utf-8")) if config.is_file() else {}
     seed = configured.get("run", {}).get("seed", 0)  # decides a mixture's hash
     dataset = open_data(datasets.pop(), seed=seed)
+    if data is None:
+        _check_fingerprints(runs, dataset)
     template = described.get("prompt_template")
     if not isinstance(template, dict):
         template = recorded_template(dataset.info.get("prompt_template")).to_dict() if foreign else None
@@ -273,6 +280,7 @@ def from_sampling(
     limit: int | None,
     max_new_tokens: int,
     on_rows: Callable[[int], None],
+    on_warning: Callable[[str], None] = lambda _: None,
     prompt: str | None = None,
 ) -> Candidates:
     """Fresh completions of one model for the training rows of a dataset, at temperature 1, scored now.
@@ -280,7 +288,10 @@ def from_sampling(
     Args:
         model: as `medgrpo eval` takes it: run folder, adapter, model folder or hub name.
         reward: scored with the tags of the prompt.
+        on_warning: told before the model is loaded which prompts leave no room, as far as its folder says so.
         prompt: template; None: the one the model was trained with, else the dataset's.
+    Raises:
+        MedgrpoError: no prompt leaves room for a completion.
     """
     from medgrpo.generation.generate import Sampling, generate
     from medgrpo.generation.subject import find_subject, load_subject
@@ -290,6 +301,8 @@ def from_sampling(
     template = subject.template(prompt, dataset.info.get("prompt_template"))
     reward = reward.with_settings(**template.reward_settings)
     rows = subject.shown(list(dataset.rows(SPLIT, limit)))
+    if (short := _short_of_room(subject, rows, dataset.path, template, max_new_tokens)) is not None:
+        on_warning(short)
     loaded = load_subject(subject)
     candidates, left_out = [], Counter[str]()
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=1.0, num_generations=samples)
@@ -319,13 +332,43 @@ def from_sampling(
     return Candidates(candidates, dataset, {row["id"]: row for row in rows}, template.to_dict(), left_out)
 
 
+def _short_of_room(
+    subject: Subject, rows: Sequence[Row], folder: Path, template: PromptTemplate, max_new_tokens: int
+) -> str | None:
+    """What to say of prompts that leave less room than a completion may take; None where all do, or nothing is known."""
+    from medgrpo.data.too_long import SHORTEST_ANSWER, Reader, count_too_long, none_has_room
+    from medgrpo.models.context import UNSTATED, context_of_folder
+
+    base = Path(subject.base).expanduser()
+    if not base.is_dir():
+        return None
+    shown = {name: subject.metadata.get(name) for name in ("max_pixels", "min_pixels")}
+    try:
+        context = context_of_folder(base) or UNSTATED
+        reader = Reader.of_folder(base, context, max_new_tokens, **shown)
+        found = count_too_long(rows, folder, template, reader, use_image_title=True)  # `shown` has hidden it
+    except (MedgrpoError, OSError, ValueError, TypeError):  # loading the model says what is wrong with it
+        return None
+    smaller = "smaller pictures: medgrpo preprocess SOURCE OUTPUT --model MODEL --over-budget downscale"
+    if found.rows and found.full == found.rows:
+        raise none_has_room(found, smaller)
+    if not found.over:
+        return None
+    left = found.limit - found.prompt
+    return (
+        f"{found.over:,} of {found.rows:,} prompts leave less room than --tokens {max_new_tokens} in the {found.limit:,} tokens that "
+        f"the model reads ({found.full:,} leave none and get no completion): {found.described()}; "
+        f"{f'--tokens {left} / ' if left >= SHORTEST_ANSWER else ''}{smaller}"
+    )
+
+
 @reads("run", "a run folder that says which dataset it trained on")
 def dataset_of_run(run: Path) -> Path:
     """The prepared dataset that a run trained on, as its environment or configuration names it."""
     for name in ("environment.json", "training_info.json"):
         path = run / name
         if path.is_file():
-            recorded = json.loads(path.read_text(encoding="utf-8")).get("data")
+            recorded = foreign_json(path).get("data")
             if isinstance(recorded, Mapping):
                 recorded = recorded.get("path")
             if recorded:
@@ -334,6 +377,20 @@ def dataset_of_run(run: Path) -> Path:
     if configured:
         return Path(found_place(str(configured), run))
     raise UsageError(f"{run} does not say which dataset it trained on", hint="--data DATASET")
+
+
+def _check_fingerprints(runs: Sequence[Path], dataset: PreparedDataset) -> None:
+    """Refuse the dataset that runs name where its rows are not those that they recorded: a run of others may name one of yours."""
+    for run in runs:
+        before = read_json(run / "environment.json").get("data_hash")
+        if before != dataset.hash:
+            raise UsageError(
+                f"{run} names the dataset {dataset.location}, whose rows are not those that it was trained on",
+                expected=f"rows of hash {before!s:.64}"
+                if before
+                else "a run that records the hash of its rows",
+                hint=f"if it is the right one: --data {typed_path(dataset.location)}",
+            )
 
 
 def _with_rows(
@@ -351,8 +408,8 @@ def _with_rows(
 
 def _described(folder: Path) -> dict[str, Any]:
     file = metadata_file(folder)
-    described = json.loads(file.read_text(encoding="utf-8")) if file else {}
-    return described if isinstance(described, dict) else {}
+    described = recorded_metadata(file.parent) if file else {}
+    return described
 
 
 def _table(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgrpo.errors import choice_error
-from medgrpo.figures import as_float, json_integer
+from medgrpo.figures import as_float
+from medgrpo.json_in import json_value
 from medgrpo.rewards.plain_arrays import plain_numbers
 from medgrpo.rewards.text import Completion, completion_text, parse_tags
 
@@ -147,8 +147,8 @@ def _references(value: Any, row: int) -> list[ReferenceBox] | None:
         if not value.strip():
             return None
         try:
-            value = json.loads(value, parse_int=json_integer)
-        except json.JSONDecodeError as error:
+            value = json_value(value)
+        except ValueError as error:
             raise ValueError(f"row {row}: boxes is no JSON: {error}") from error
     return [_reference(item, row) for item in value]
 

@@ -8,7 +8,6 @@ plane and modality are looked for first and veto the rest, and synonyms are repl
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from medgrpo import _reward_core as core
 from medgrpo.errors import MedgrpoError, missing_extra
-from medgrpo.files import cache_folder, written_aside
+from medgrpo.files import cache_folder, foreign_json, written_aside
 from medgrpo.rewards.text import Completion, Scores, completion_text
 
 Floats = NDArray[np.float32]
@@ -229,7 +228,7 @@ def _refuse_code(file: Path) -> None:
     if not file.is_file():
         return
     try:
-        kinds = [str(module["type"]) for module in json.loads(file.read_text(encoding="utf-8"))]
+        kinds = [str(module["type"]) for module in foreign_json(file)]
     except (ValueError, KeyError, TypeError) as error:
         raise MedgrpoError(f"{file} cannot be read: {error}") from error
     for kind in kinds:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from medgrpo.json_in import json_value
+
 Row = Mapping[str, Any]
 
 LISTED_ANSWERS = 30
@@ -271,7 +273,7 @@ def _with_boxes(known: Knowledge, boxes: str) -> str:
 
 def _boxes_of(row: Row) -> list[dict[str, Any]]:
     value = row.get("boxes")
-    return json.loads(value) if isinstance(value, str) else list(value or [])
+    return json_value(value) if isinstance(value, str) else list(value or [])
 
 
 def _frame(row: Row) -> tuple[float, float]:

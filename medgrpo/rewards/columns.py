@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -117,9 +118,12 @@ def parse_columns(text: str | None) -> dict[str, str]:
     mapping: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in (text or "").split(","))):
         ours, equals, theirs = part.partition("=")
-        if not equals or not ours.strip():
+        by_spaces = re.findall(r"(\w+)=(\S+)", part) if re.search(r"\s\w+=", part) else []
+        if not equals or not ours.strip() or len(by_spaces) > 1:
             other, _, name = part.partition(":")
             hint = f"--columns {other}={name}" if name else None
+            if by_spaces:
+                hint = "with commas: --columns " + ",".join("=".join(pair) for pair in by_spaces)
             raise UsageError(
                 f"--columns has {part!r}",
                 expected="NAME HERE=NAME IN THE FILE, such as completion=NAME,answer=NAME",

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.errors import MedgrpoError, UsageError, typed_path
 from medgrpo.files import check_regular
 from medgrpo.foreign import reads
+from medgrpo.json_in import json_value
 from medgrpo.records import (
     BadRow,
     are_json_lines,
     csv_rows,
     decoded,
     json_lines,
-    json_value,
     listed_rows,
     read_text,
 )
@@ -30,6 +30,8 @@ from medgrpo.workbooks import is_workbook, read_workbook
 
 Record = dict[str, Any]
 
+ROW_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx", ".md")
+"""How files of rows are mostly called; what one is, its content says."""
 PARQUET_MAGIC = b"PAR1"
 ROLLOUT_HEADER = re.compile(r"^## === Rollout Step (\d+)", re.MULTILINE)
 ROLLOUT_SAMPLE = re.compile(r"^### Sample (\d+)\s*$", re.MULTILINE)
@@ -172,6 +174,13 @@ def read_rows(path: Path) -> tuple[list[Record], str]:
     if path.is_dir() and (path / "test.parquet").is_file():
         path = path / "test.parquet"
     check_regular(path)
+    if path.is_dir():
+        inside = sorted(one for one in path.iterdir() if one.suffix.lower() in ROW_SUFFIXES)
+        raise UsageError(
+            f"{path} is a folder, and no prepared dataset",
+            expected="a file of rows",
+            hint=f"name the file, such as {typed_path(inside[0])}" if inside else None,
+        )
     if not path.is_file():
         raise UsageError(
             f"no file {path}", expected="JSON lines, a JSON list, CSV, parquet or Markdown rollouts"

@@ -9,13 +9,13 @@ Every function is at module level, so it can be pickled into a worker, and loops
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from medgrpo import _reward_core as core
+from medgrpo.json_in import json_value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +61,7 @@ def parse_options(value: Any) -> list[tuple[str, str]] | None:
     if isinstance(value, str):
         if not value.strip():
             return None
-        value = json.loads(value)
+        value = json_value(value)
     if not value:
         return None
     if isinstance(value, Mapping):

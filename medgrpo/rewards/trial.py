@@ -71,8 +71,13 @@ def try_rewards(
             notes.append(
                 f"the reward {name} failed on {table.errors[name]} of {len(values)} trial rows: {table.first_errors[name]}"
             )
+        elif not judged.size and (composite.given_weights.get(name) or name == composite.gate):
+            notes.append(
+                f"the reward {name} judged none of {len(values)} trial rows: are its columns empty? The other rewards decide "
+                f"such rows; --set rewards.weights.{name}=0 leaves it out"
+            )
         elif not judged.size:
-            notes.append(f"the reward {name} judged none of {len(values)} trial rows: are its columns empty?")
+            continue  # of no weight, and so of no matter
         elif judged.min() < 0 or judged.max() > 1:
             notes.append(
                 f"the reward {name} gives {judged.min():g} to {judged.max():g}; the other rewards lie in 0..1"

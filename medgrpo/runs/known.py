@@ -10,6 +10,7 @@ from typing import Any
 
 from medgrpo.errors import UsageError
 from medgrpo.files import read_toml
+from medgrpo.json_in import json_value
 from medgrpo.places import found_place
 from medgrpo.run_files import training_info
 from medgrpo.runs.status import UNFINISHED, Status, status_of
@@ -68,13 +69,12 @@ def _copied(logs: Path) -> Iterator[Path]:
 
 
 def _place_of(copy: Path) -> Path | None:
-    import json
     import re
 
     with copy.open(encoding="utf-8", errors="replace") as file:
         head = file.read(20_000)
     match = re.search(r'"run":\s*("(?:[^"\\]|\\.)*")', head)
-    return Path(found_place(json.loads(match[1]), copy.parent)) if match else None
+    return Path(found_place(json_value(match[1]), copy.parent)) if match else None
 
 
 def _short(place: Path) -> Path:
@@ -146,14 +146,13 @@ def _last_step(folder: Path, info: dict[str, Any]) -> int | None:
     log = folder / "log.jsonl"
     if not log.is_file():
         return None
-    import json
 
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 20_000))
         lines = file.read().splitlines()
     for line in reversed(lines):
         with suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            return int(json.loads(line)["step"])
+            return int(json_value(line)["step"])
     return 0
 
 

@@ -6,7 +6,6 @@ line, so that `kill -9` loses at most the step that was being computed.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import threading
@@ -24,15 +23,14 @@ from medgrpo.files import (
     PARTIAL,
     append_lines,
     partial_name,
-    read_json,
     read_toml,
     sync,
     write_json,
     write_text,
 )
-from medgrpo.places import found_place
+from medgrpo.json_in import json_value
 from medgrpo.records import json_objects, lines
-from medgrpo.run_files import training_info
+from medgrpo.run_files import copy_of_log, is_copy_of, training_info
 from medgrpo.runs.known import RUNS, is_stillborn, latest_run, name_latest
 
 SCHEMA_VERSION = 1
@@ -128,8 +126,10 @@ class RunWriter:
         writer = cls(path, str(info.get("name") or path.resolve().name), logs=logs)
         writer._held = held
         # The copy is claimed anew where the run was moved.
-        copy = Path(found_place(str(info.get("log_copy") or ""), path))
-        if logs is not None and copy.is_file():
+        copy = copy_of_log(path)
+        if logs is not None and is_copy_of(
+            copy, path
+        ):  # a run of others may name any file here, to be written over
             writer._copy = copy
         writer.update_info(finished=False, status="running", resumed=[*info.get("resumed", []), _now()])
         _name_latest(path)
@@ -193,7 +193,7 @@ class RunWriter:
                 with suppress(FileExistsError):
                     _link(claim, candidate)
                     break
-                if _is_same(found_place(str(read_json(candidate).get("run") or ""), logs), self.path):
+                if is_copy_of(candidate, self.path):
                     break
         finally:
             claim.unlink()
@@ -259,10 +259,6 @@ class RunWriter:
         """Let another process write the folder."""
         if self._held is not None:
             self._held.release()
-
-
-def _is_same(place: str, folder: Path) -> bool:
-    return bool(place) and Path(place).resolve() == folder.resolve()
 
 
 def _name_latest(run: Path) -> None:
@@ -338,7 +334,7 @@ def free_folder(path: Path) -> Iterator[Path]:
 
 def _step_of(line: str) -> float:
     try:
-        entry = json.loads(line)
+        entry = json_value(line)
         return float(entry["step"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError
-from medgrpo.files import read_json
+from medgrpo.files import foreign_json, read_json
 from medgrpo.foreign import reads
 from medgrpo.models.folders import BUILT_IN_MASK_MODELS, is_hub_name
 
@@ -467,7 +466,7 @@ def _config(path: str) -> dict[str, Any]:
     folder = Path(path)
     if not (folder / "config.json").is_file():
         raise UsageError(f"no mask model at {path}: it has no config.json", expected="a model folder")
-    stored = json.loads((folder / "config.json").read_text("utf-8"))
+    stored = foreign_json(folder / "config.json")
     if not isinstance(stored, dict) or "model_type" not in stored:
         raise UsageError(f"{folder}/config.json names no model_type")
     return stored

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medgrpo.cli.compare import app
-from medgrpo.errors import UsageError
+from medgrpo.errors import MedgrpoError, UsageError
 
 
 @pytest.fixture
@@ -116,3 +116,34 @@ def test_every_real_log_can_be_compared_at_once(shared_data):
     document = json.loads(invoke(*files, "--json").stdout)
     assert len(document["runs"]) == len(files) == 11
     assert document["unreadable"] == []
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
+def test_files_of_answers_are_compared_question_by_question_and_are_no_logs(kind, logs, tmp_path):
+    files = []
+    for name, answer in (("first", "yes"), ("second", "no")):
+        rows = [{"question_id": i, "text": answer, "gt_answer": "yes"} for i in range(20)]
+        files.append(tmp_path / f"{name}.{kind}")
+        if kind == "csv":
+            lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+            files[-1].write_text("\ufeff" + "\n".join(lines))
+        else:
+            files[-1].write_text("\n".join(map(json.dumps, rows)) if kind == "jsonl" else json.dumps(rows))
+    result = invoke(*files, logs[0], "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert [run["name"] for run in document["runs"]] == ["base"]
+    by_model = {one["model"]: one["value"] for one in document["scores"] if one["metric"] == "answer_match"}
+    assert by_model == {"first": 1.0, "second": 0.0}
+
+
+def test_a_folder_of_logs_is_answered_with_what_to_name(tmp_path, logs):
+    with pytest.raises(MedgrpoError) as caught:
+        CliRunner().invoke(app, [str(tmp_path)], catch_exceptions=False)
+    assert caught.value.hint == f"name its files: {tmp_path}/*.json, or one: {tmp_path}/base.json"
+    of_others = tmp_path / "of others" / "one"
+    of_others.mkdir(parents=True)
+    (of_others / "trainer_state.json").write_text("{}")
+    with pytest.raises(MedgrpoError) as caught:
+        CliRunner().invoke(app, [str(of_others.parent)], catch_exceptions=False)
+    assert f"or one: '{of_others}'" in caught.value.hint

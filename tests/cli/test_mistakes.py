@@ -9,8 +9,9 @@ import typer
 from typer.models import TyperPath
 
 from medgrpo.cli.main import COMMANDS, app, main
-from medgrpo.cli.mistakes import OTHER_COMMANDS
+from medgrpo.cli.mistakes import OTHER_COMMANDS, with_next_step
 from medgrpo.cli.run_words import TAKES_A_RUN
+from medgrpo.errors import UsageError
 
 CALLS = [
     # commands of other tools
@@ -44,6 +45,12 @@ CALLS = [
     ("ask Qwen2.5-VL-3B-Instruct - What?", "Qwen/Qwen2.5-VL-3B-Instruct"),
     ("preprocess mine out --columns q=question", "--columns question=q"),
     ("preprocess mine out --columns question:问题", "--columns question=问题"),
+    ("preprocess mine out --columns 'question=a answer=b'", "--columns question=a,answer=b"),
+    ("preprocess mine", "medgrpo preprocess mine mine-prepared"),
+    ("preprocess mine mine/out", "medgrpo preprocess mine mine-prepared"),
+    ("train --data rows.csv", "medgrpo preprocess rows.csv rows-prepared"),
+    ("score rows.csv rows.csv", "medgrpo compare FILE rows.csv"),
+    ("ask latest - What?", "medgrpo health runs/one"),
     ("estimate-time --model ./qwen --gpu A100", "--params"),
     # what shells, editors and keyboards do
     ("train –-preset balanced", "--preset"),
@@ -205,3 +212,9 @@ def test_advice_about_a_name_that_no_file_can_have_hides_no_error(home, call, wo
     assert ended.value.code in (1, 2)
     assert re.search("^error: ", said, re.MULTILINE)
     assert "looks like a bug" not in said
+
+
+def test_a_question_before_the_picture_is_told_the_order(home):
+    words = ["latest", "Is it CT?", "rows.csv"]
+    told = with_next_step(UsageError("no picture at Is it CT?", hint="x"), ["ask", *words])
+    assert told.hint == "the picture stands before the question: medgrpo ask latest rows.csv QUESTION"

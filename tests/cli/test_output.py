@@ -61,6 +61,25 @@ def test_what_may_be_pasted_stays_in_one_line(monkeypatch):
     assert wrapped(line, Terminal()) == line
 
 
+@pytest.mark.parametrize("width", [140, 80, 40])
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "--set rollout.max_completion_length=128 --set data.max_pixels=262144",
+        "medgrpo train --preset small-24gb --model ./qwen",
+        "https://rustup.rs/a/long/address/that/is/followed",
+    ],
+)
+def test_what_may_be_pasted_from_a_table_stays_in_one_line(pasted, width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [["shorter completions", 0.5, pasted, "some words that may be broken"], ["none", 0.1, "–", "so"]]
+    Output().table("", ["change", "hours", "to type", "why"], rows)
+    said = capsys.readouterr().out
+    assert pasted in said
+    assert "shorter" in said
+    assert "broken" in said
+
+
 def test_no_bar_is_left_in_a_file(capsys):
     with Output().progress("generating", total=2) as advance:
         advance(2)
@@ -154,3 +173,25 @@ def test_an_order_to_the_terminal_is_shown_in_every_table(draw, monkeypatch, cap
     said = capsys.readouterr().out
     assert "␛]0;title␇name" in said
     assert "a\ufffdb" in said
+
+
+def test_a_few_rows_of_a_table_that_is_too_wide_stand_side_by_side(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "70")
+    heads = ["run", "ended", "metric", "first → last", "held out", "prompts/h", "health"]
+    rows = [
+        ["qwen-balanced-1", "step 195", "reward", "0.282 → 0.632", "reward 0.651", 1200, "normal"],
+        ["qwen-balanced-2", "step 400", "reward", "0.257 → 0.268", "–", None, "warning"],
+    ]
+    Output().table("Runs", heads, rows)
+    said = capsys.readouterr().out
+    assert re.search(r"run +┃ qwen-balanced-1 ┃ qwen-balanced-2", said)
+    assert re.search(r"first → last +│ 0.282 → 0.632 +│ 0.257 → 0.268", said)
+    Output().table("Runs", heads, rows * 3)
+    assert "┃" not in capsys.readouterr().out
+
+
+def test_a_figure_that_was_not_judged_is_a_dash(capsys):
+    Output().table("", ["reward", "mean"], [["plane_match", float("nan")]])
+    said = capsys.readouterr().out
+    assert "–" in said
+    assert "nan" not in said

@@ -106,3 +106,30 @@ def test_no_torch_is_imported(source, tmp_path):
     probe = f"import sys\ntry:\n exec({script!r})\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_pictures_elsewhere_are_named_and_the_message_says_how(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "rows").mkdir()
+    Image.new("L", (40, 30), 90).save(tmp_path / "pictures" / "a.png")
+    (tmp_path / "rows" / "q.csv").write_text("image,question,answer\n" + "a.png,Is it CT?,yes\n" * 8)
+    refused = medgrpo("preprocess", tmp_path / "rows" / "q.csv", tmp_path / "out")
+    assert refused.returncode == 1
+    assert "say where the pictures are: --images FOLDER" in refused.stderr
+    nowhere = medgrpo("preprocess", tmp_path / "rows", tmp_path / "out", "--images", tmp_path / "none")
+    assert "no folder of pictures at" in nowhere.stderr
+    done = medgrpo(
+        "preprocess", tmp_path / "rows" / "q.csv", tmp_path / "out", "--images", tmp_path / "pictures"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "8 rows" in done.stdout
+    assert "1 images" in done.stdout
+
+
+def test_a_missing_output_is_answered_with_the_line_to_type(source):
+    said = medgrpo("preprocess", source).stderr
+    assert f"hint: medgrpo preprocess {source} source-prepared" in said
+    inside = medgrpo("preprocess", source, source / "out").stderr
+    assert f"hint: medgrpo preprocess {source} source-prepared" in inside

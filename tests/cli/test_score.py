@@ -229,3 +229,26 @@ def test_written_rows_hold_no_nan_and_no_half_characters(tmp_path, file):
     text = (tmp_path / "out.jsonl").read_text(encoding="utf-8")
     assert "NaN" not in text
     assert [json.loads(line)["note"] for line in text.splitlines()] == ["x\ufffd"] * 2
+
+
+def test_a_second_file_is_answered_with_compare(file, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["score", str(file), str(file)])
+    assert f"several side by side: medgrpo compare FILE {file}" in capsys.readouterr().err
+
+
+def test_a_folder_of_references_is_answered_with_a_file_in_it(file, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["score", str(file), "--references", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert f"{tmp_path} is a folder, and no prepared dataset" in said
+    assert f"name the file, such as {file}" in said
+
+
+def test_completions_without_tags_end_with_what_to_type(tmp_path, capsys):
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text('{"answer": "yes", "prediction": "Yes."}\n')
+    for options, last in (([], True), (["--plain"], False)):
+        with pytest.raises(SystemExit):
+            main(["score", str(plain), *options])
+        assert ("next: the same with --plain" in capsys.readouterr().err) == last

@@ -6,7 +6,10 @@ import pytest
 
 from medgrpo.data.images import ImageSettings
 from medgrpo.data.prepare import PrepareOptions, prepare
+from medgrpo.data.prepared import prepared_name
+from medgrpo.data.readers.named_columns import guessed_roles
 from medgrpo.errors import UsageError
+from medgrpo.rewards.columns import parse_columns
 
 
 def by_question(dataset):
@@ -90,7 +93,7 @@ def test_fields_are_read_as_the_person_names_them(german, tmp_path):
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({}, "--columns question=bild,answer=frage,image=FIELD"),
+        ({}, "--columns image=bild,question=frage,answer=antwort"),
         ({**NAMED, "question": "fragen"}, "did you mean 'frage'?"),
     ],
 )
@@ -109,3 +112,42 @@ def test_a_folder_of_pictures_alone_is_told_what_is_missing(german, tmp_path):
     ) as refused:
         prepare(german, tmp_path / "out", PrepareOptions(), workers=1)
     assert "image,question,answer (image: eins.png)" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("record", "given", "guess"),
+    [
+        (
+            {"Bild": "a.jpg", "Frage": "Is it CT?", "Antwort": "yes"},
+            {},
+            "image=Bild,question=Frage,answer=Antwort",
+        ),
+        ({"nr": 3, "r": "no", "q": "Which plane is this"}, {}, "question=q,answer=r"),
+        ({"问": "这是CT吗？", "答": "是", "图": "b.PNG"}, {}, "image=图,question=问,answer=答"),
+        (
+            {"image": "a.jpg", "question": "x", "Antwort": "yes"},
+            {"image": "Bild", "question": "Frage"},
+            "image=Bild,question=Frage,answer=Antwort",
+        ),
+        ({"only": "Is it?"}, {}, "question=only,answer=FIELD"),
+    ],
+)
+def test_fields_that_nobody_knows_are_guessed_for_the_hint(record, given, guess):
+    assert guessed_roles(record, given) == guess
+
+
+def test_columns_by_spaces_are_answered_with_commas():
+    with pytest.raises(UsageError) as caught:
+        parse_columns("image=Bild question=Frage answer=A")
+    assert caught.value.hint == "with commas: --columns image=Bild,question=Frage,answer=A"
+    assert parse_columns("answer=Die Antwort") == {"answer": "Die Antwort"}
+
+
+def test_the_place_that_is_proposed_for_a_dataset_is_never_inside_its_source(tmp_path, monkeypatch):
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
+    (tmp_path / "mine" / "rows.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    assert str(prepared_name("mine")) == "mine-prepared"
+    assert str(prepared_name("mine/rows.csv")) == "rows-prepared"
+    monkeypatch.chdir(tmp_path / "mine" / "deep")
+    assert prepared_name("..") == tmp_path / "mine-prepared"

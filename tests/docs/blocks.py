@@ -36,13 +36,17 @@ NEW_PAGES = (*dict.fromkeys(ENGLISH.values()), "docs/install.md", *REFERENCE, *E
 
 NOT_RUN = (
     (r"^git clone |^cd ", "fetches the repository"),
-    (r"^(uv )?pip |^uv |^\. \.venv", "installs; tried by .ci/run and packaging/try_wheel.sh"),
+    (r"^(uv )?pip |^uv |^\. \.?venv", "installs; tried by .ci/run and packaging/try_wheel.sh"),
     (r"^medgrpo train( --preset balanced)?$", "is the demo, which ran before"),
     (r"^for seed in|demo_gain.py|runs/demo-11", "trains the demo three times"),
     (r"vllm serve|^VIRTUAL_ENV|^MEDGRPO_VLLM_PYTHON", "needs vLLM"),
     (r"^pytest$", "is this"),
     (r"^ln -s med-v2qa", "names what was fetched"),
     (r"^hf download ", "fetches a model"),
+    (
+        r"^(medgrpo bundle |sh for-the-hospital/)",
+        "fetches and installs wheels; tried by tests/test_supply.py",
+    ),
     (r"^bash packaging/", "builds a wheel; tried by the release workflow"),
     (r"^bash benchmarks/vqa_rad_3b.sh", "has a test of its own"),
     (r"--gpus|--nodes|--vllm|--deepspeed", "needs GPUs"),

@@ -164,6 +164,8 @@ ODD = [
     b'{"choices": null}',
     b'{"choices": [null]}',
     b'{"choices": [{"message": null}]}',
+    b'{"choices": [{"message": "stop"}]}',
+    b'{"choices": ["stop"]}',
     b'{"choices": [{"message": {"content": ["x"]}}]}',
     b'{"choices": [{"finish_reason": "stop"}]}',
 ]
@@ -222,7 +224,7 @@ def test_a_row_without_an_answer_is_one_row_with_its_reason(endpoint, tmp_path):
             )
 
         done = ask()
-        assert [one["completions"] for one in done] == [["yes ?"]] * 5 + [[""]] + [["yes ?"]] * 3
+        assert [one["completions"] for one in done] == [["yes \ufffd"]] * 5 + [[""]] + [["yes \ufffd"]] * 3
         assert "500" in done[5]["failed"]
         asked = len(endpoint.bodies)
         endpoint.is_well = True

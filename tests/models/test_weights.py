@@ -6,6 +6,7 @@ import struct
 import pytest
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.models.tensor_files import weight_files
 from medgrpo.models.weights import at_revision, find_weights, metadata_file, weight_folder
 
 
@@ -166,3 +167,17 @@ def test_a_revision_is_of_a_hub_model_and_takes_the_place_of_the_recorded_one(tm
     assert at_revision(weights, "v2").revision == "v2"
     with pytest.raises(UsageError, match="--revision v2 is of a model on the hub"):
         at_revision(find_weights(str(model_at(tmp_path / "base"))), "v2")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "null", "0", '"a"', "[]", "{}", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}', '{"weight_map": {"a": ["b"]}}',
+        '{"weight_map": {"a": "../model.safetensors"}}', '{"weight_map": {"a": "/etc/passwd"}}', '{"weight_map": {"a": ""}}', '{"weight_map": {"a": ".."}}',
+    ],
+)  # fmt: skip
+def test_an_index_that_is_none_is_named_with_what_was_expected(tmp_path, index):
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(MedgrpoError, match=r"index\.json") as raised:
+        weight_files(tmp_path)
+    assert raised.value.expected

@@ -51,6 +51,7 @@ def run(
     (folder / "final_lora").mkdir(parents=True)
     config = f'[run]\nseed = 0\n[data]\npath = "{dataset}"\n[rewards.weights]\n{weights}\n'
     (folder / "config.toml").write_text(config)
+    (folder / "environment.json").write_text('{"data_hash": "h"}')
     (folder / "final_lora" / "adapter_config.json").write_text("{}")
     described = {"prompt_template": load_template(prompt).to_dict()}
     (folder / "final_lora" / "medgrpo.json").write_text(json.dumps(described))

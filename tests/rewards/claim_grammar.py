@@ -690,9 +690,132 @@ def beside(chance: random.Random) -> Iterator[Case]:
     yield Case("beside", "zh" if chinese else "en", question, answer, dress(chance, text), 0)
 
 
+TUMORS = [
+    "chordoma",
+    "hepatoblastoma",
+    "retinoblastoma",
+    "pilomatricoma",
+    "ependymoma",
+    "thymoma",
+    "seminoma",
+    "craniopharyngioma",
+]
+CAUSES = [
+    "brucellosis",
+    "leptospirosis",
+    "tularemia",
+    "psittacosis",
+    "filariasis",
+    "babesiosis",
+    "listeriosis",
+    "nocardiosis",
+]
+
+
+def remark(chance: random.Random) -> Iterator[Case]:
+    """A bare name answers; a remark about another one does not."""
+    said, other = chance.sample(TUMORS, 2)
+    question = chance.choice(
+        ["What is the diagnosis?", "Which tumor is it?", "What is the most likely diagnosis?"]
+    )
+    tells = chance.choice([
+        f"{other} has another stain", f"{other} is treated by radiation", f"{other} grows far more slowly", f"{other} arises in adults",
+        f"{other} isn't associated with seizures", f"{other} metastasizes to the bones",
+    ])  # fmt: skip
+    forms = [
+        f"{capital(said)}; {tells}.", f"{capital(said)}. {capital(tells)}.", f"{capital(said)}, whereas {tells}.", f"It is {said}; {tells}.",
+        f"{capital(said)}, not {other}.", f"The diagnosis is {said}. {capital(tells)}.",
+    ]  # fmt: skip
+    completion = dress(chance, chance.choice(forms))
+    for wanted in (said, other):
+        yield Case("remark", "en", question, wanted, completion, int(wanted == said))
+
+
+def cause(chance: random.Random) -> Iterator[Case]:
+    """What is denied as the cause is none."""
+    said, other = chance.sample(CAUSES, 2)
+    question = chance.choice(
+        [
+            "What is the cause of the fever?",
+            "What is the cause of this patient's fever?",
+            "What explains the fever?",
+        ]
+    )
+    both = [
+        f"{capital(other)} is not the cause; {said} is.", f"{capital(other)} cannot explain it. It is {said}.", f"{capital(said)}; {other} does not account for it.",
+        f"{capital(said)}. {capital(other)} is not the reason.", f"{capital(other)} isn't the culprit, but {said} is.", f"Not {other} but {said}.",
+    ]  # fmt: skip
+    denied = [
+        f"{capital(other)} is not the cause.", f"{capital(other)} cannot explain it.", f"{capital(other)} does not account for it.",
+        f"{capital(other)} is not the cause of the fever.", f"{capital(other)} isn't the explanation.", f"{capital(other)} is not to blame.",
+    ]  # fmt: skip
+    names_it = chance.random() < 0.6
+    completion = dress(chance, chance.choice(both if names_it else denied))
+    for wanted in (said, other):
+        yield Case("cause", "en", question, wanted, completion, int(names_it and wanted == said))
+
+
+def earlier(chance: random.Random) -> Iterator[Case]:
+    """The size of another time, or of another thing, is not the size that is asked for."""
+    now, then = chance.sample(range(11, 90, 6), 2)
+    question, text = chance.choice([
+        ("What is the size of the nodule?", [
+            f"{now} mm, previously {then} mm.", f"{now} mm, up from {then} mm in 2021.", f"It now measures {now} mm; it measured {then} mm two years ago.",
+            f"The nodule measures {now} mm (previously {then} mm).", f"{now} mm, compared with {then} mm on the prior study.", f"Nodule of {now} mm, formerly {then} mm.",
+            f"{now} mm; the aorta measures {then} mm.", f"{now / 10} cm, down from {then / 10} cm last year.",
+        ]),
+        ("结节大小是多少？", [
+            f"{now}毫米，前次为{then}毫米。", f"现约{now}毫米，2021年为{then}毫米。", f"结节约{now}mm，上次{then}mm。", f"目前{now}毫米，去年{then}毫米。",
+        ]),
+    ])  # fmt: skip
+    completion = dress(chance, chance.choice(text))
+    for wanted in (now, then):
+        language = "en" if question.isascii() else "zh"
+        yield Case("earlier", language, question, f"{wanted} mm", completion, int(wanted == now))
+
+
+def image_side(chance: random.Random) -> Iterator[Case]:
+    """The side of the image is the other side of the patient."""
+    image, patient = chance.sample(["left", "right"], 2)
+    asks_image = chance.random() < 0.5
+    question = (
+        "On which side of the image is the mass?"
+        if asks_image
+        else chance.choice(["On which side is the mass?", "Which side is the mass on?"])
+    )
+    forms = [
+        f"It lies on the {image} of the image, which is the patient's {patient}.", f"Image {image}, that is the patient's {patient}.",
+        f"On the {image} side of the picture, i.e. the patient's {patient} side.", f"The patient's {patient}, which is the {image} of the image.",
+    ]  # fmt: skip
+    completion = dress(chance, chance.choice(forms))
+    for wanted in ("left", "right"):
+        yield Case(
+            "image side",
+            "en",
+            question,
+            wanted,
+            completion,
+            int(wanted == (image if asks_image else patient)),
+        )
+
+
+def sequences(chance: random.Random) -> Iterator[Case]:
+    """The signal on another sequence is beside the point."""
+    asked, other = chance.sample(["T1", "T2"], 2)
+    signal, opposite = chance.sample(["high", "low"], 2)
+    question = f"What is the signal of the lesion on {asked}?"
+    forms = [
+        f"The lesion has {signal} signal on {asked} and {opposite} signal on {other}.", f"{capital(signal)} signal on {asked}; {opposite} signal on {other}.",
+        f"{capital(opposite)} signal on {other}, {signal} signal on {asked}.", f"It shows {opposite} signal on {other} and {signal} signal on {asked}.",
+    ]  # fmt: skip
+    completion = dress(chance, chance.choice(forms))
+    for wanted in ("high", "low"):
+        yield Case("sequences", "en", question, f"{wanted} signal", completion, int(wanted == signal))
+
+
 FAMILIES: list[Family] = [
     select_side, select_side, select_side_zh, select_side_zh, select_organ, select_organ_zh, presence, presence, presence_zh, presence_zh, quality, letters, letters, tagged,
-    notation, notation, beside,
+    notation, notation, beside, remark, cause, earlier, image_side, sequences,
 ]  # fmt: skip
 
 

@@ -85,8 +85,8 @@ def test_every_written_case_is_decided_as_a_careful_reader_would(name):
     assert not found, "\n".join(found)
 
 
-def test_blind_wordings_are_decided_no_worse_than_at_first_sight():
-    """Written and judged by someone who had not seen the rules; BENCHMARKS.md says what is still wrong."""
+def test_blind_wordings_are_decided_no_worse_than_they_were():
+    """Written and judged by someone who had not seen the rules; BENCHMARKS.md says how many were wrong at first sight."""
     cases = [json.loads(line) for line in (DATA / "blind_wordings.jsonl").read_text("utf-8").splitlines()]
     scores = text.answer_match(
         [case["answer"] for case in cases],
@@ -97,9 +97,9 @@ def test_blind_wordings_are_decided_no_worse_than_at_first_sight():
     )
     wrong = [(case, score) for case, score in zip(cases, scores, strict=True) if score != case["verdict"]]
     paid = [case["id"] for case, score in wrong if score]
-    assert len(cases) == 479
-    assert len(paid) <= 13, paid
-    assert len(wrong) <= 81
+    assert len(cases) == 1197
+    assert len(paid) <= 3, paid
+    assert len(wrong) <= 139
 
 
 def test_every_kind_of_fault_has_at_least_twenty_cases():

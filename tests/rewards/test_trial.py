@@ -35,7 +35,11 @@ def test_a_good_reward_passes():
 
 def test_values_outside_0_to_1_and_rows_never_judged_are_noted():
     assert "big gives 5 to 5" in try_rewards(composite(big), ROWS, COLUMNS)[1][0]
-    assert "silent judged none of 8" in try_rewards(composite(silent), ROWS, COLUMNS)[1][0]
+    (note,) = try_rewards(composite(silent), ROWS, COLUMNS)[1]
+    assert "silent judged none of 8" in note
+    assert "--set rewards.weights.silent=0" in note
+    left_out = CompositeReward({"answer_match": 1.0, "silent": 0.0}, rewards={"silent": silent})
+    assert try_rewards(left_out, ROWS, COLUMNS)[1] == []
 
 
 def test_the_reward_and_the_row_that_fail_are_named():

@@ -176,6 +176,8 @@ def test_our_log_copy_keeps_name_config_stages(tmp_path):
         "run": str(tmp_path),
     }
     copy.write_text(json.dumps(document))
+    assert read_run(copy).folder is None  # it does not name the copy as its own
+    (tmp_path / "training_info.json").write_text(json.dumps({"log_copy": str(copy)}))
     run = read_run(copy)
     assert (run.name, run.finished, run.method, run.folder) == ("demo", True, "grpo", tmp_path)
     assert [(stage.name, stage.method, stage.history[0]["loss"]) for stage in run.stages] == [
@@ -259,7 +261,7 @@ def test_json_beyond_the_strict_standard_is_read():
     from medgrpo.runs.readers.decode import decoded
 
     assert math.isnan(decoded('{"loss": NaN}')["loss"])
-    assert decoded('["\\ud83d"]') == ["\ud83d"]
+    assert decoded('["\\ud83d"]') == ["\ufffd"]
     with pytest.raises(ValueError, match="Expecting"):
         decoded('{"loss": ')
 

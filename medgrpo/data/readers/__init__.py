@@ -21,7 +21,7 @@ from medgrpo.data.readers.cvat import CvatReader
 from medgrpo.data.readers.dataset_info import NAME, Layout, entries_of, layouts
 from medgrpo.data.readers.generic import QuestionAnswerReader
 from medgrpo.data.readers.mask_folders import MaskFolderReader
-from medgrpo.data.readers.named_columns import with_roles
+from medgrpo.data.readers.named_columns import guessed_roles, with_roles
 from medgrpo.data.readers.prepared_rows import PreparedReader
 from medgrpo.data.readers.records import first_record, notes_of, read_records
 from medgrpo.data.readers.slake import SlakeReader
@@ -39,8 +39,8 @@ from medgrpo.rewards.columns import is_leaked_field
 
 __all__ = ["FOLDERS", "FORMATS", "Item", "Policy", "Problems", "Reader", "Source", "read_source"]
 
-Unknown = list[str] | str
-"""Of a file in no known format: the fields of its first record, or what is wrong with its first row where all are bad."""
+Unknown = dict[str, Any] | str
+"""Of a file in no known format: its first record, or what is wrong with its first row where all are bad."""
 FORMATS: tuple[RecordReader, ...] = (
     PreparedReader(),
     VqaRadReader(),
@@ -132,7 +132,7 @@ def _has_records(source: Source) -> bool:
 def _by_format(
     source: Source, known: Mapping[Path, Layout], unknown: dict[str, Unknown]
 ) -> dict[RecordReader, list[Path]]:
-    """Format -> its files; what has no format goes to `unknown` with the fields it has."""
+    """Format -> its files; what has no format goes to `unknown`."""
     found: dict[RecordReader, list[Path]] = {}
     faults: list[MedgrpoError] = []
     for file in source.record_files:
@@ -147,7 +147,7 @@ def _by_format(
             continue
         reader = next((r for r in FORMATS if record is not None and r.accepts(record)), None)
         if reader is None:
-            unknown[source.relative(file)] = broken if record is None else [str(name) for name in record]
+            unknown[source.relative(file)] = broken if record is None else record
         else:
             found.setdefault(reader, []).append(file)
     if faults:
@@ -233,16 +233,13 @@ def _nothing_known(source: Source, unknown: Mapping[str, Unknown]) -> UsageError
     hint = "docs/data.md lists the formats with their fields"
     if unknown:
         shown = [
-            f"{name} ({found or 'no rows' if isinstance(found, str) else 'fields ' + ', '.join(found[:8])})"
+            f"{name} ({found or 'no rows' if isinstance(found, str) else 'fields ' + ', '.join(map(str, [*found][:8]))})"
             for name, found in list(unknown.items())[:3]
         ]
         found = f"no known format in {source.base}: " + "; ".join(shown)
-        fields = next((found for found in unknown.values() if found and not isinstance(found, str)), None)
-        if fields and not source.columns:
-            answer = fields[1] if len(fields) > 1 else "FIELD"
-            hint = (
-                f"say which field is which, as in --columns question={fields[0]},answer={answer},image=FIELD"
-            )
+        record = next((found for found in unknown.values() if found and not isinstance(found, str)), None)
+        if record:
+            hint = f"say which field is which, as in --columns {guessed_roles(record, source.columns)}"
     elif source.pictures:
         kinds = ", ".join(sorted({path.suffix.lower() for path in source.pictures}))
         found = (

@@ -12,7 +12,7 @@ from typing import Any
 from medgrpo.data.fields import Fields
 from medgrpo.data.readers.base import BadRow
 from medgrpo.data.readers.values import peeked, required, text_of, texts_of
-from medgrpo.records import lines
+from medgrpo.records import json_cell, lines
 
 ANSWER = (
     *("answer", "answers", "gt_answer", "solution", "ground-true answer", "ground_truth", "gt"),
@@ -374,7 +374,7 @@ def options_of(value: Any) -> dict[str, str]:
             return {match[1]: match[2] for line in lines(value) if (match := _OPTION_LINE.match(line))}
         with suppress(ValueError, SyntaxError):
             value = (
-                json.loads(value) if '"' in value else ast.literal_eval(value)
+                json_cell(value, "options") if '"' in value else ast.literal_eval(value)
             )  # MMMU writes Python's lists
     if isinstance(value, Mapping):
         if isinstance(value.get("text"), list) and isinstance(value.get("label"), list):  # ARC

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 from medgrpo.data.fields import Fields
 from medgrpo.data.readers.base import BadRow
 from medgrpo.data.readers.values import optional, peeked, text_of
-from medgrpo.figures import json_integer
+from medgrpo.records import json_cell
 
 USER_ROLES = ("user", "human", "question", "prompter", "patient")
 ASSISTANT_ROLES = ("assistant", "gpt", "bot", "model", "chatgpt", "doctor")
@@ -38,7 +37,7 @@ def parsed(value: Any) -> Any:
     """A list that a table holds as JSON text."""
     if isinstance(value, str) and value.lstrip()[:2] in ("[{", "[\n", "[ "):
         with suppress(ValueError):
-            return json.loads(value, parse_int=json_integer)
+            return json_cell(value, "messages")
     return value
 
 

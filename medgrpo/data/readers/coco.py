@@ -16,7 +16,8 @@ from medgrpo.data.readers.values import required, text_of
 from medgrpo.data.schema import Task
 from medgrpo.data.source import Source
 from medgrpo.errors import MedgrpoError
-from medgrpo.records import json_value, read_text
+from medgrpo.json_in import json_value
+from medgrpo.records import read_text
 
 PARTS = ("images", "annotations", "categories")
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from medgrpo.data.readers.base import BadRow, Problems
 from medgrpo.data.source import Source
-from medgrpo.records import json_value, read_text
+from medgrpo.errors import MedgrpoError
+from medgrpo.json_in import TwoValues, json_value
+from medgrpo.records import read_text
 
 NAME = "dataset_info.json"
 PLACES = ("file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
@@ -121,6 +123,8 @@ def entries_of(info: Path) -> dict[str, dict[str, Any]]:
         return {}
     try:
         content = json_value(read_text(info).text)
+    except TwoValues as error:
+        raise MedgrpoError(f"{info}: {error}", expected="one value for each name") from error
     except ValueError:
         return {}
     if not isinstance(content, dict) or not content:

@@ -18,7 +18,7 @@ from medgrpo.data.readers.chats import history_of, note_system
 from medgrpo.data.readers.values import folded, optional, peeked, required, text_of, texts_of
 from medgrpo.data.schema import Task, guess_language, is_yes_or_no, new_row
 from medgrpo.data.source import ImageRef, MissingImage, Source, split_of_name
-from medgrpo.figures import json_integer
+from medgrpo.records import json_cell
 from medgrpo.rows import Row
 
 QUESTION = (
@@ -238,7 +238,7 @@ def _listed(value: Any) -> list[Any]:
     """A field of one picture or several as a list; lists are also met as JSON texts."""
     if isinstance(value, str) and value.lstrip()[:1] == "[":
         with suppress(ValueError):
-            value = json.loads(value, parse_int=json_integer)
+            value = json_cell(value, "image")
     return list(value) if isinstance(value, list) else [value]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
+from medgrpo.data.source import IMAGE_SUFFIXES
 from medgrpo.errors import UsageError, choice_error
 
 ROLES = (
@@ -56,3 +57,30 @@ def _no_such_field(field: str, role: str, record: Mapping[str, Any], file: Path)
     return UsageError(
         f"--columns {role}={field}: {file.name} has no field {field!r}", expected=f"one of {names}", hint=near
     )
+
+
+def guessed_roles(record: Mapping[str, Any], given: Mapping[str, str]) -> str:
+    """What `--columns` may say of a record whose names nobody knows: a picture by its suffix, a question by its mark, the
+    longest text else, and the first that is left as the answer; `FIELD` where nothing is left.
+
+    Args:
+        record: the first record, with `given` applied.
+        given: role → field, as the person named them already; they are kept.
+    """
+    texts = {str(name): str(value).strip() for name, value in record.items() if name not in given}
+    roles = {role: field for role, field in given.items() if field}
+
+    def take(role: str, names: Sequence[str]) -> None:
+        if role not in roles:
+            roles[role] = next(iter(names), "FIELD")
+            texts.pop(roles[role], None)
+
+    take("image", [name for name, text in texts.items() if PurePath(text).suffix.lower() in IMAGE_SUFFIXES])
+    asked = [name for name, text in texts.items() if text.endswith(("?", "？"))]
+    take("question", asked or sorted(texts, key=lambda name: -len(texts[name])))
+    no_number = [name for name, text in texts.items() if text and not text.replace(".", "").isdigit()]
+    take("answer", [*no_number, *texts])
+    if roles["image"] == "FIELD":
+        del roles["image"]  # rows of text have none
+    order = [role for role in ("image", "question", "answer") if role in roles]
+    return ",".join(f"{role}={roles[role]}" for role in [*order, *(r for r in roles if r not in order)])

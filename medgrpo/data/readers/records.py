@@ -16,12 +16,12 @@ from medgrpo.data.cells import TABLES, batches, without_pictures
 from medgrpo.data.embedded import TextPictures, may_hold_pictures
 from medgrpo.data.source import split_word
 from medgrpo.errors import MedgrpoError
+from medgrpo.json_in import json_value
 from medgrpo.records import (
     BadRow,
     are_json_lines,
     csv_rows,
     json_lines,
-    json_value,
     lines,
     listed_rows,
     read_text,

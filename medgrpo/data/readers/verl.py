@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from medgrpo.data.readers.generic import answer_type_of, difficulty_of, find_ima
 from medgrpo.data.readers.values import folded, text_of, texts_of
 from medgrpo.data.schema import Task, guess_language, new_row
 from medgrpo.data.source import Source
-from medgrpo.figures import json_integer
+from medgrpo.records import json_cell
 
 EXTRA_HARMLESS = ("index", "split", "question", "answer", "problem", "id", "data_source")
 
@@ -69,7 +68,7 @@ def _object(value: Any) -> dict[str, Any] | None:
     """An object, also where it is written as JSON text."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            value = json.loads(value, parse_int=json_integer)
+            value = json_cell(value, "extra_info")
         except ValueError:
             return None
     return value if isinstance(value, dict) else None

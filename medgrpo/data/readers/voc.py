@@ -18,7 +18,8 @@ from medgrpo.data.readers.xml_files import parsed_xml, starts_with
 from medgrpo.data.schema import Task
 from medgrpo.data.source import ImageRef, Source, split_word
 from medgrpo.errors import MedgrpoError
-from medgrpo.records import json_value, lines, read_text
+from medgrpo.json_in import json_value
+from medgrpo.records import lines, read_text
 
 Found = tuple[str, tuple[float, float] | None, list[tuple[str, list[float]]], list[str]]
 """Name of the picture, the size that the file states, (label, edges) of each box, and what to tell."""

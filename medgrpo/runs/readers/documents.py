@@ -7,6 +7,7 @@ from typing import Any
 
 from medgrpo.figures import is_finite_number
 from medgrpo.places import found_place
+from medgrpo.run_files import copy_of_log
 from medgrpo.runs.metric_names import canonical_entry
 from medgrpo.runs.readers.parsed import Parsed
 from medgrpo.runs.status import status_of
@@ -37,7 +38,9 @@ def read_log_copy(document: dict[str, Any], name: str, where: Path = Path()) -> 
     config, folder = document.get("config"), document.get("run")
     validation, error = document.get("validation"), document.get("error")
     place = Path(found_place(folder, where)) if isinstance(folder, str) and folder else None
-    place = place if place is not None and place.is_dir() else None
+    # Completions and answers of that folder are shown: it has to name this copy as its own.
+    is_its = place is not None and place.is_dir() and _is_same(copy_of_log(place), where / f"{name}.json")
+    place = place if is_its else None
     return Parsed(
         name=str(document.get("name") or name),
         source_format="medgrpo log copy",
@@ -50,6 +53,13 @@ def read_log_copy(document: dict[str, Any], name: str, where: Path = Path()) -> 
         folder=place,
         validation=validation if isinstance(validation, dict) else {},
     )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def _stage_list(stages: Any) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from medgrpo.errors import MedgrpoError
 from medgrpo.files import check_regular
+from medgrpo.json_in import TwoValues
 from medgrpo.records import lines, listed_rows
 from medgrpo.runs.readers.console import read_console, strip_ansi
 from medgrpo.runs.readers.decode import decoded
@@ -53,6 +54,8 @@ def read_file(path: Path) -> Parsed:
     encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
         parsed = parse(raw.decode(encoding, errors="replace"), _name(path), path.parent)
+    except TwoValues as error:
+        raise MedgrpoError(f"{str(path)!r}: {error}", expected="one value for each name") from error
     except RecursionError as error:
         raise MedgrpoError(f"{str(path)!r} is nested too deeply to be a log", expected=READABLE) from error
     if parsed is None:
@@ -66,11 +69,14 @@ def parse(text: str, name: str, folder: Path = Path()) -> Parsed | None:
     Args:
         folder: that the text lies in, from which it may name others.
     """
+    twice: TwoValues | None = None
     if not text.strip():
         return Parsed(name, "empty file", [], remarks=[say("file_empty")])
     if text.lstrip()[0] in "{[":
         try:
             return _document(decoded(text), name, folder)
+        except TwoValues as error:  # of the document, or of the first of many lines
+            twice = error
         except ValueError:
             pass  # not one document: lines, or a console
     if text.lstrip()[:1] == "<" and (page := read_html(text, name)) is not None:
@@ -79,6 +85,8 @@ def parse(text: str, name: str, folder: Path = Path()) -> Parsed | None:
     found = line_format(rows)
     if found and len(rows) >= len(unreadable):
         return read_lines(rows, unreadable, len(lines(text)), name, found)
+    if twice is not None:
+        raise twice
     return read_table(text, name) or read_rl_console(strip_ansi(text), name) or read_console(text, name)
 
 

@@ -57,7 +57,7 @@ def _tracked(path: Path) -> Parsed:
         expected="log.jsonl (a run of medgrpo), trainer_state.json, "
         "checkpoint-*/trainer_state.json, logging.jsonl, trainer_log.jsonl, experiment_log*.jsonl, "
         "events.out.tfevents.*, metrics/ (mlflow) or output.log (wandb)",
-        hint=_runs_below(path) or "name the log file itself",
+        hint=_runs_below(path) or _logs_below(path) or "name the log file itself",
     )
 
 
@@ -93,3 +93,14 @@ def _runs_below(path: Path) -> str | None:
     """What to name instead of a folder of runs."""
     runs = sorted(file.parent for file in path.glob("*/training_info.json") if not file.parent.is_symlink())
     return f"it holds {len(runs)} runs: name one, such as {typed_path(runs[-1])}, or latest" if runs else None
+
+
+def _logs_below(path: Path) -> str | None:
+    """What to name instead of a folder of logs: of other trainers in folders of their own, or ours as files."""
+    if files := sorted(path.glob("*.json")):
+        return f"name its files: {typed_path(path)}/*.json, or one: {typed_path(files[0])}"
+    names = (*LOG_NAMES, "trainer_state.json", "checkpoint-*/trainer_state.json", "experiment_log*.jsonl")
+    logs = sorted(one for one in path.iterdir() if any(any(one.glob(name)) for name in names))
+    if not logs:
+        return None
+    return f"name the folders in it: {typed_path(path)}/*, or one: {typed_path(logs[0])}"

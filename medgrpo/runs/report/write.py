@@ -6,11 +6,14 @@ import time
 from importlib import resources
 from pathlib import Path
 
-from medgrpo.files import write_text
+from medgrpo.files import kind_of, write_text
 from medgrpo.foreign import reading
 from medgrpo.pages.document import document
 from medgrpo.pages.markup import label, script_json, text
 from medgrpo.pages.palette import style
+from medgrpo.pictures import within
+from medgrpo.places import found_place
+from medgrpo.run_files import has_fingerprint
 from medgrpo.runs.before_after import Answered, kept_answers
 from medgrpo.runs.comparison import Comparison, compare_runs
 from medgrpo.runs.report import answers, sections
@@ -106,6 +109,16 @@ def render(comparison: Comparison, *, with_failed: bool = False) -> str:
         f"<p>{label('left out', '未读取')}: <code>{text(path)}</code> — {text(why)}</p>"
         for path, why in comparison.unreadable
     )
+    pictures, elsewhere = _picture_folders(comparison)
+    unreadable += "".join(
+        f"<p>{label('pictures left out', '未显示图像')}: <code>{text(name)}</code> — "
+        + label(
+            "the dataset that it names is not the one that it was trained on",
+            "它所指的数据集不是它训练时所用的",
+        )
+        + "</p>"
+        for name in elsewhere
+    )
     body = "".join(
         [
             sections.overview(comparison) if comparison.runs else "",
@@ -114,7 +127,7 @@ def render(comparison: Comparison, *, with_failed: bool = False) -> str:
             else "",
             sections.health_section(comparison),
             f'<div class="stack">{sections.validation_table(comparison)}{sections.components_table(comparison)}</div>',
-            answers.before_after_section(_kept(comparison), _picture_folders(comparison)),
+            answers.before_after_section(_kept(comparison), pictures),
             sections.curves_section(comparison, charts, left_out),
             sections.settings_section(comparison),
             overlays_section(
@@ -125,7 +138,7 @@ def render(comparison: Comparison, *, with_failed: bool = False) -> str:
                 ]
             ),
             answers.predictions_section(comparison.predictions),
-            answers.stories_section(_stories(comparison), _picture_folders(comparison)),
+            answers.stories_section(_stories(comparison), pictures),
         ]
     )
     title = _title(comparison)
@@ -178,17 +191,27 @@ def _kept(comparison: Comparison) -> list[tuple[int, str, list[Answered]]]:
     return [one for one in found if one[2]]
 
 
-def _picture_folders(comparison: Comparison) -> dict[int, Path]:
-    """Place of a run -> the prepared dataset that it trained on, where that is still there."""
-    found = {}
+def _picture_folders(comparison: Comparison) -> tuple[dict[int, Path], list[str]]:
+    """Place of a run -> the prepared dataset that it trained on, where that is still there; the runs that name another one."""
+    found: dict[int, Path] = {}
+    elsewhere = []
     for index, run in enumerate(comparison.runs):
+        folder = run.record.folder
+        if folder is None:
+            continue
         data = run.record.config.get("data")
         path = data.get("path") if isinstance(data, dict) else None
-        folder = run.record.folder
-        place = Path(str(path)) if path else folder and folder / "demo" / "data"
-        if place and (place / "dataset.json").is_file():
-            found[index] = place
-    return found
+        if not path:
+            if within(folder, "demo/data/dataset.json") is not None:
+                found[index] = folder / "demo" / "data"
+            continue
+        place = Path(found_place(str(path), folder))
+        if kind_of(place / "dataset.json") is None and (place / "dataset.json").is_file():
+            if has_fingerprint(place, folder):
+                found[index] = place
+            else:
+                elsewhere.append(run.name)
+    return found, elsewhere
 
 
 def _title(comparison: Comparison) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError
+from medgrpo.files import foreign_json
 from medgrpo.segmentation.sa2va.internvl import internvl_config, internvl_processor, is_internvl
 from medgrpo.segmentation.sa2va.internvl import place_of as place_of_internvl
 from medgrpo.segmentation.sa2va.keys import from_released, missing_names
@@ -57,7 +57,7 @@ def load_released(folder: Path, *, dtype: Any, trust_remote_code: bool = False) 
 
     from medgrpo.segmentation.sa2va.model import SEG, Sa2VA, Sa2VAConfig
 
-    stored = json.loads((folder / "config.json").read_text("utf-8"))
+    stored = foreign_json(folder / "config.json")
     place_of = None
     if is_internvl(stored):
         processor = internvl_processor(folder, stored, trust_remote_code=trust_remote_code)

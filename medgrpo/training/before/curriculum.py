@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
 from medgrpo.files import written_aside
+from medgrpo.json_in import json_value
 from medgrpo.pictures import opened_picture, stored_file
 from medgrpo.rows import columns
 
@@ -326,7 +327,6 @@ def read_difficulty(path: Path, rows: int) -> tuple[NDArray[np.float64], dict[st
     Raises:
         MedgrpoError: they are of another number of rows.
     """
-    import json
 
     import pyarrow.parquet as pq
 
@@ -337,4 +337,4 @@ def read_difficulty(path: Path, rows: int) -> tuple[NDArray[np.float64], dict[st
             expected="the rows that the run began with",
             hint="model.max_pixels and model.context_length decide which rows fit: leave them as they were",
         )
-    return table.column("difficulty").to_numpy(), json.loads(table.schema.metadata[b"about"])
+    return table.column("difficulty").to_numpy(), json_value(table.schema.metadata[b"about"])

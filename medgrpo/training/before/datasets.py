@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from medgrpo.data.too_long import TURN_END
 from medgrpo.methods import METHODS
 from medgrpo.models.families import family_of_processor
 from medgrpo.pictures import opened_picture, stored_file
@@ -34,8 +35,6 @@ IMAGE_CACHE = 128
 """Decoded images kept: a group asks for the same picture G times in a row."""
 BLOCK = 256
 """Rows whose prompt lengths are counted at once."""
-TURN_END = 2
-"""Tokens that a chat template puts after an answer: the end of the turn and of the line."""
 IGNORED = -100
 """Label of a token that is not learned."""
 
@@ -262,6 +261,7 @@ def drop_long(
     on_block: Callable[[int], None] | None = None,
     *,
     method: str = "grpo",
+    on_long: Callable[[int, int], None] | None = None,
 ) -> tuple[ChosenRows, int, int]:
     """Rows that fit, how many did not, and which of the former (by its new number) is the longest.
 
@@ -271,6 +271,7 @@ def drop_long(
         room: in tokens, image tokens included: of the prompt, and for sft and dpo of the longest answer too,
             which is learned as it stands.
         on_block: told the number of rows counted so far, a few hundred at a time.
+        on_long: told the number and the tokens of each row that does not fit.
     """
     kept = array("q")
     longest, most = 0, 0
@@ -279,6 +280,8 @@ def drop_long(
             if length > most:
                 longest, most = len(kept), length
             kept.append(number)
+        elif on_long is not None:
+            on_long(number, length)
         if on_block is not None and number % BLOCK == BLOCK - 1:
             on_block(number + 1)
     return ChosenRows(source.rows, kept), len(source.rows) - len(kept), longest

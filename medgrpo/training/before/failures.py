@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import foreign_json
 from medgrpo.training.before.stopping import SIGNALS, Stopped
 
 FOLDER = "MEDGRPO_FAILURES"
@@ -106,7 +107,7 @@ def left_result(folder: Path) -> str | None:
 
 def written_down(folder: Path) -> list[Failure]:
     """What the processes left, the first that failed first."""
-    found = [Failure(**json.loads(path.read_text("utf-8"))) for path in folder.glob("[0-9]*.json")]
+    found = [Failure(**foreign_json(path)) for path in folder.glob("[0-9]*.json")]
     return sorted(found, key=lambda one: one.at)
 
 

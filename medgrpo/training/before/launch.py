@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from medgrpo.config.sections import LaunchConfig
 from medgrpo.config.sharing import shares_weights
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
+from medgrpo.files import foreign_json
 from medgrpo.safe_path import OURS, VARIABLE
 from medgrpo.training.before.failures import COMMAND
 from medgrpo.training.before.stopping import SIGNALS, Stopped, ask_to_stop
@@ -287,7 +288,7 @@ def relaunch(
             if code and stacks is not None and stacks.parent.is_dir():  # else nothing was begun
                 keep(Path(folder), stacks)
             cause = Path(folder) / CAUSE
-            said = json.loads(cause.read_text("utf-8")) if cause.is_file() else None
+            said = foreign_json(cause) if cause.is_file() else None
             return Ended(_why(code, said, asked), left_result(Path(folder)))
         finally:
             for number, handler in before.items():

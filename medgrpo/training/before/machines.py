@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from medgrpo.json_in import json_value
 from medgrpo.training.before.agreement import HINT, difference
 from medgrpo.training.before.stopping import SIGNALS
 
@@ -172,7 +173,7 @@ class Machines:
 
     def _hear(self, state: dict[str, Any], line: bytes) -> None:
         try:
-            said = json.loads(line)
+            said = json_value(line)
         except ValueError:
             return  # a stranger at the port
         if not isinstance(said, dict):

@@ -13,9 +13,15 @@ from medgrpo.config.checks import check, check_machine
 from medgrpo.config.plan import StagePlan, enabled_stages, plan_stage
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError, choice_error
+from medgrpo.estimate.room import rows_too_long
 from medgrpo.methods import METHODS
 from medgrpo.rows import as_row
-from medgrpo.training.before.launch import check_launcher, deepspeed_file, host_memory_needed
+from medgrpo.training.before.launch import (
+    check_launcher,
+    deepspeed_file,
+    host_memory_needed,
+    is_child,
+)
 
 if TYPE_CHECKING:
     from medgrpo.data.prepared import PreparedDataset
@@ -103,6 +109,8 @@ def preflight(config: RunConfig, *, world_size: int = 1) -> Preflight:
     base = None
     if config.model.path is not None:
         base = _check_model(config.model.path, config.model.thinking, config.model.force_base)
+        if not is_child():
+            warnings += rows_too_long(config, base, dataset, template) or []
     warnings += host_memory_needed(config.launch, None if base is None else Path(base).expanduser())
     return Preflight(dataset, composite, template, plans, warnings)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError
+from medgrpo.files import foreign_json
 from medgrpo.training.before import standing
 from medgrpo.training.before.failures import FOLDER, cause_of, left_result, written_down
 from medgrpo.training.before.machines import Machines
@@ -68,7 +69,7 @@ class Spec:
     @classmethod
     def read(cls, path: Path) -> Spec:
         """From the file that `write` made."""
-        return cls(**json.loads(path.read_text("utf-8")))
+        return cls(**foreign_json(path))
 
     def write(self, path: Path) -> None:
         """As JSON."""

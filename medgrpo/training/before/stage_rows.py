@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from medgrpo.config.plan import StagePlan, plan_stage, stage_settings, with_smaller_step
 from medgrpo.errors import MedgrpoError
+from medgrpo.models.context import context_of
 from medgrpo.training.before.datasets import ChosenRows, RowSource, Variation, drop_long
 from medgrpo.training.before.own_pairs import has_pairs, pairs_of_run
 
@@ -76,21 +77,35 @@ def rows_that_fit(
     Raises:
         MedgrpoError: none does.
     """
-    room = settings.model.context_length
-    what, limit = "prompts and answers", "model.context_length"
+    room, limit = settings.model.context_length, "model.context_length"
+    own = context_of(policy.model, policy.tokenizer)
+    if own is not None and own < room:
+        room, limit = own, "what the model reads"
+    what = "prompts and answers"
     if method.samples_texts:
         room -= settings.rollout.max_completion_length
         what, limit = "prompts", f"{limit} - rollout.max_completion_length"
     progress = Progress(reporter, len(source.rows), "prompt lengths counted")
-    kept, dropped, longest = drop_long(source, policy.processor, room, progress, method=method.name)
+    worst = (0, 0)
+
+    def on_long(number: int, length: int) -> None:
+        nonlocal worst
+        worst = max(worst, (length, -number))
+
+    kept, dropped, longest = drop_long(
+        source, policy.processor, room, progress, method=method.name, on_long=on_long
+    )
     if dropped:
         reporter.warn(
-            f"{dropped} of {len(source.rows)} rows have {what} over {room} tokens ({limit}) and are left out"
+            f"{dropped} of {len(source.rows)} rows have {what} over {room} tokens ({limit}) and are left out; "
+            f"the longest, row {source.rows[-worst[1]]['id']!r}, has {worst[0]:,}"
         )
     if not kept:
         raise MedgrpoError(
             f"no row fits: all have {what} over {room} tokens",
-            hint=f"--set model.context_length={settings.model.context_length * 2}, or a smaller model.max_pixels",
+            hint="a smaller model.max_pixels, or shorter completions"
+            if own is not None and own <= settings.model.context_length
+            else f"--set model.context_length={settings.model.context_length * 2}, or a smaller model.max_pixels",
         )
     return source.with_rows(kept), longest
 

@@ -109,7 +109,7 @@ def train(
     except BaseException as error:
         if process.is_main_process:
             with suppress(OSError):  # where the disk is full the record cannot be written either
-                writer.finish("failed", error=f"{type(error).__name__}: {error}"[:2000])
+                writer.finish("failed", error=_in_words(error)[:2000])
             writer.release()
         raise
     result = result_of(run, started, status)
@@ -137,6 +137,11 @@ def _write_page(run: Run) -> None:
         write_run_page(run.writer.path)
     except (MedgrpoError, OSError, ValueError, ImportError) as error:
         run.reporter.warn(f"report.html could not be written: {error}")
+
+
+def _in_words(error: BaseException) -> str:
+    """What the record says of an error: our own are sentences, others are named by their kind."""
+    return str(error) if isinstance(error, MedgrpoError) else f"{type(error).__name__}: {error}"
 
 
 def _place_of_copy(logs: Path | None, reporter: Reporter) -> Path | None:

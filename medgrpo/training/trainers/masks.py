@@ -18,6 +18,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from medgrpo.errors import UsageError
+from medgrpo.files import foreign_json
 from medgrpo.models.coordinates import BoxCoordinates
 from medgrpo.models.weights import Weights, check_fingerprints, check_trust
 from medgrpo.rewards.masks import DynamicRecallWeight
@@ -500,7 +501,7 @@ class MaskTrainer(RunTrainer, Trainer):
         """Take it up again."""
         super().load_extra_state(folder)
         if (folder / RECALL_FILE).is_file():
-            self.recall.load_state_dict(json.loads((folder / RECALL_FILE).read_text("utf-8")))
+            self.recall.load_state_dict(foreign_json(folder / RECALL_FILE))
 
 
 def whole_credit_of(rewards: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

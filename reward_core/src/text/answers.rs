@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use super::choices::Options;
 use super::claims::Kinds;
 use super::clauses::{says_of_place, Opener};
+use super::conclusions::asks_side_of_image;
 use super::counted::leave_out_other_counts;
 use super::criteria::{criteria_of, Criterion};
 use super::earlier::{asks_of_now, asks_of_patient, asks_state};
@@ -60,6 +61,8 @@ pub struct Prompt {
     asks_first: bool,
     /// "Which hormone is elevated?": asks what has a property other than being normal.
     asks_property: bool,
+    /// What is lacking is asked for, or wanted: a "lack of" it denies nothing.
+    asks_deficiency: bool,
     /// No reference writes a sum, so that one in the answer means its total.
     adds_up: bool,
     /// What is so in general claims nothing here: the question is about a picture.
@@ -148,6 +151,11 @@ impl Prompt {
         let criteria = question
             .filter(|_| is_polar)
             .map_or_else(Vec::new, criteria_of);
+        let asks_deficiency = question
+            .is_some_and(|q| q.has(&["deficien", "lack", "insufficien", "缺乏", "缺少", "缺陷"]))
+            || references
+                .iter()
+                .any(|r| r.parsed.text.contains("deficien"));
         let adds_up = references.iter().all(|r| sum_in(&r.parsed).is_none());
         Self {
             id: PROMPTS_READ.fetch_add(1, Ordering::Relaxed),
@@ -164,6 +172,7 @@ impl Prompt {
             criteria,
             asks_first,
             asks_property,
+            asks_deficiency,
             adds_up,
             is_of_case: OnceLock::new(),
         }
@@ -197,6 +206,8 @@ impl Prompt {
             .and_then(|q| spell_acronyms(q, answer));
         let scale = self.question.as_deref().and_then(|q| q.scale);
         let said = spelt.as_deref().unwrap_or(answer);
+        let lacking = self.asks_deficiency.then(|| as_deficiency(said)).flatten();
+        let said = lacking.as_deref().unwrap_or(said);
         scratch.read(&on_scale(scale, said, self.adds_up));
         scratch.left_out = left_out;
         self.settle(scratch);
@@ -273,13 +284,14 @@ impl Prompt {
             answer.settle_total();
         }
         if has_parts && self.kinds.has(Category::Side) {
-            answer.settle_image_side();
+            answer.settle_image_side(self.question.as_deref().is_some_and(asks_side_of_image));
         }
         if self.kinds.has(Category::Side) {
             answer.settle_shift(self.question.as_deref());
         }
         if has_parts {
             answer.retract_at_no();
+            answer.settle_reason_of_retraction();
             if let Some(question) = self.question.as_deref() {
                 answer.settle_course(question);
                 answer.settle_presentation(question, self.kinds);
@@ -295,7 +307,11 @@ impl Prompt {
             if has_parts && answer.hints.has(Hints::EARLIER) && asks_of_now(question) {
                 answer.settle_earlier(self.kinds);
             }
+            answer.settle_other_sequences(question);
             answer.settle_selection(question, &self.property, self.places);
+            if question.asks_most {
+                answer.settle_rank();
+            }
             if self.asks_property {
                 answer.settle_called_normal(question);
             }
@@ -382,8 +398,10 @@ impl Prompt {
                     && !letters.denied.contains(n)
                     && !self.is_only_in_reason(answer, **n)
             };
-            let disagrees =
-                named.iter().any(|n| is_other(&n)) && !named.iter().any(|n| chosen.contains(n));
+            let others = named.iter().filter(is_other).count();
+            let disagrees = others > 0
+                && !named.iter().any(|n| chosen.contains(n))
+                && !(others > 1 && self.are_all_later(answer, &named));
             return match (chosen == wanted, disagrees) {
                 _ if chosen.len() > wanted.len() => Verdict::reject(Rule::ChoiceAmbiguous),
                 (true, _) if letters.is_hedged => Verdict::reject(Rule::Hedged),
@@ -425,6 +443,17 @@ impl Prompt {
             segment.is_side_remark && matches!(answer.word(first), "because" | "since" | "因为")
         };
         answer.tokens.iter().filter(|t| is_of(t)).all(in_reason)
+    }
+
+    /// "答案：D。… CK、AST、LDH在骨骼肌中也有分布": several others, none of them in the first sentence.
+    fn are_all_later(&self, answer: &Parsed, named: &[usize]) -> bool {
+        let is_named = |t: &Token| {
+            named
+                .iter()
+                .any(|&n| self.options.items[n].1.content().any(|w| w.key == t.key))
+        };
+        answer.tokens.iter().any(|t| t.sentence > 0)
+            && !answer.tokens.iter().any(|t| t.sentence == 0 && is_named(t))
     }
 
     /// The option that is left where what is said in general is none: "Schwannoma. A meningioma usually has a tail."
@@ -542,6 +571,22 @@ fn spell_acronyms(question: &Question, answer: &str) -> Option<String> {
             let (before, after) = (&answer[..at], &answer[at + short.len()..]);
             (is_edge(before.chars().next_back()) && is_edge(after.chars().next()))
                 .then(|| format!("{before}{words}{after}"))
+        })
+    })
+}
+
+/// "A lack of iron" as a deficiency of it.
+fn as_deficiency(answer: &str) -> Option<String> {
+    const LACKS: [(&str, &str); 4] = [
+        ("lack of ", "deficiency of "),
+        ("Lack of ", "Deficiency of "),
+        ("absence of ", "deficiency of "),
+        ("缺乏", "匮乏"),
+    ];
+    let is_there = answer.len() <= LONGEST_SPELT && LACKS.iter().any(|l| answer.contains(l.0));
+    is_there.then(|| {
+        LACKS.iter().fold(answer.to_string(), |text, (lack, name)| {
+            text.replace(lack, name)
         })
     })
 }
@@ -711,7 +756,7 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
         if token.sentence != first || segment.is_side_remark || token.is_aside {
             continue;
         }
-        if only_explains(answer, index) {
+        if only_explains(answer, index) || is_of_another_kind(answer, token, reference) {
             continue;
         }
         return Some(if token.role == Role::Hedge {
@@ -726,6 +771,28 @@ fn open_rule(answer: &Parsed, reference: &Parsed, question: Option<&Question>) -
 /// "Can X cause Y?", "Does X lead to Y?": what is so in general is possible.
 fn asks_possibility(question: &Question) -> bool {
     question.proposition.is_modal || asks_in_general(question)
+}
+
+/// "Possible narrowing, grade II" where a grade is asked: what is open is no grade.
+fn is_of_another_kind(answer: &Parsed, token: &Token, reference: &Parsed) -> bool {
+    let is_value = |t: &Token| {
+        matches!(
+            t.category,
+            Category::Scale
+                | Category::Level
+                | Category::Plane
+                | Category::Modality
+                | Category::Sequence
+        )
+    };
+    let mut wanted = reference.content().peekable();
+    wanted.peek().is_some()
+        && wanted.all(is_value)
+        && !answer
+            .tokens
+            .iter()
+            .any(|t| t.segment == token.segment && is_value(t))
+        && answer.tokens.iter().any(|t| t.is_stated() && is_value(t))
 }
 
 /// "…, probably from a nerve palsy", "…, possibly due to": the reason is left open, not the answer.
@@ -896,6 +963,7 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
     if let Some(question) = question {
         leave_out_other_counts(answer, question, &mut all);
     }
+    keep_what_is_measured(answer, &mut all, &wanted);
     let sentence = all.first().map(|q| answer.tokens[q.token].sentence);
     let said: Vec<Quantity> = all
         .into_iter()
@@ -957,6 +1025,47 @@ fn judge_quantities(answer: &Parsed, wanted: &[Quantity], question: Option<&Ques
         Verdict::reject(Rule::Number)
     }
 }
+
+/// "A 9 mm calculus of 1200 HU": where one measure is wanted, others are beside it; of "18 x 12 x 11 mm" a single length
+/// that is wanted is the largest.
+fn keep_what_is_measured(answer: &Parsed, all: &mut Vec<Quantity>, wanted: &[Quantity]) {
+    let [only] = wanted else { return };
+    if only.dimension == Dimension::Count {
+        return;
+    }
+    if all.iter().any(|q| q.dimension == only.dimension) {
+        all.retain(|q| q.dimension == only.dimension);
+    }
+    if only.dimension != Dimension::Length {
+        return;
+    }
+    let is_product = |left: &Quantity, right: &Quantity| {
+        let gap = answer.between(
+            answer.tokens[left.token].end as usize,
+            answer.tokens[right.token].start as usize,
+        );
+        gap.len() <= LONGEST_PRODUCT_GAP
+            && (gap.contains('x') || gap.contains('×') || gap.contains('*') || gap.contains(" by "))
+    };
+    let mut kept: Vec<Quantity> = Vec::with_capacity(all.len());
+    let mut last: Option<Quantity> = None;
+    for quantity in all.drain(..) {
+        let joins = last.is_some_and(|l| is_product(&l, &quantity));
+        last = Some(quantity);
+        match kept.last_mut() {
+            Some(largest) if joins => {
+                if quantity.value > largest.value {
+                    *largest = quantity;
+                }
+            }
+            _ => kept.push(quantity),
+        }
+    }
+    *all = kept;
+}
+
+/// Bytes between two sides of a product: "1.8 cm x 1.2".
+const LONGEST_PRODUCT_GAP: usize = 10;
 
 /// "The options are A observation, B antibiotics, …": one sentence that tells what can be chosen.
 fn only_lists_options(answer: &Parsed) -> bool {

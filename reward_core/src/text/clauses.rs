@@ -373,12 +373,25 @@ impl Parsed {
         if is_chinese && (length > LONGEST_CHINESE_ITEM || is_clause) && !gap.contains('\n') {
             return false;
         }
+        if !gap.contains('\n') && count > 2 && self.is_verb_of_third_person(&later[1]) {
+            return false; // "Chordoma. Seminoma grows far more slowly."
+        }
         let mut after = later
             .iter()
             .enumerate()
             .take_while(|(i, t)| *i == 0 || t.before != Break::Sentence);
         !gap.contains('?')
             && after.all(|(i, t)| is_bare_line(t) && (i == 0 || t.before != Break::Colon))
+    }
+
+    /// "Grows", "metastasizes": by its form a verb, which no list has.
+    pub(super) fn is_verb_of_third_person(&self, token: &Token) -> bool {
+        let word = self.word(token);
+        token.role == Role::Content
+            && token.category == Category::Unknown
+            && token.before <= Break::Blank
+            && word.ends_with('s')
+            && !["ss", "us", "is"].iter().any(|end| word.ends_with(end))
     }
 
     /// "…, showing the lungs": a participle opens a closer description.
@@ -411,9 +424,10 @@ impl Parsed {
             let segment = self.segments[index];
             let is_list_item = !segment.has_verb
                 && matches!(segment.opener, Opener::List | Opener::And | Opener::Bracket);
-            let continues = segment.opener == Opener::Or
-                || segment.opener == Opener::Relative && !self.reads_what_was_said(&segment)
-                || is_list_item;
+            let continues = (segment.opener == Opener::Or
+                || segment.opener == Opener::Relative
+                || is_list_item)
+                && !self.reads_what_was_said(&segment);
             let begins_anew = segment.opener == Opener::List && self.begins_anew(index)
                 || segment.opener == Opener::And && self.argues_for(&segment);
             let concludes = self
@@ -567,6 +581,10 @@ impl Parsed {
             if own_place && says && before[..denial].iter().any(is_place) {
                 return true;
             }
+        }
+        // "心衰不是原因，肾病才是"
+        if !has_denial && tokens.len() > 1 && tokens.last().is_some_and(|t| self.word(t) == "是") {
+            return true;
         }
         let affirms = tokens.iter().position(|t| t.role == Role::Affirm);
         let is_own = |at: usize| at > 0 || !self.word(&tokens[0]).is_ascii(); // "不是左肺，是右肺"
@@ -770,10 +788,23 @@ impl Parsed {
                 .tokens
                 .get(at + 1)
                 .is_none_or(|next| next.segment != token.segment || !next.is_content());
+            let before = self.tokens[at - 1];
+            // "the angles are free"
+            let ends_clause = || {
+                before.role == Role::Verb
+                    && self.is_auxiliary(&before)
+                    && self
+                        .tokens
+                        .get(at + 1)
+                        .is_none_or(|next| next.segment != token.segment)
+                    && at >= 2
+                    && self.tokens[at - 2].segment == token.segment
+                    && self.tokens[at - 2].category == Category::Organ
+            };
             if is_free
                 && is_last
-                && token.segment == self.tokens[at - 1].segment
-                && self.tokens[at - 1].is_content()
+                && token.segment == before.segment
+                && (before.is_content() || ends_clause())
             {
                 self.tokens[at].role = Role::NegationBack;
             }
@@ -862,18 +893,21 @@ impl Parsed {
     /// "Absence", "lack": a noun that "no" can deny.
     fn is_noun_of_denial(&self, token: &Token) -> bool {
         let word = &self.text[token.start as usize..token.end as usize];
-        word.starts_with("absence") || word.starts_with("lack")
+        word.starts_with("absence")
+            || word.starts_with("lack")
+            || word.ends_with("resolution of")
+            || word.ends_with("clearing of")
+            || word.starts_with("disappearance")
     }
 
-    /// "…, indicating torsion": says what was said before means.
+    /// "…, indicating torsion", "…, consistent with a pneumothorax": says what was said before means.
     fn reads_what_was_said(&self, segment: &Segment) -> bool {
-        self.of(segment).first().is_some_and(|t| {
-            t.before >= Break::Comma
-                && matches!(
-                    self.word(t),
-                    "indicating" | "suggesting" | "meaning" | "说明" | "表明"
-                )
-        })
+        let tokens = self.of(segment);
+        let Some(first) = tokens.first().filter(|t| t.before >= Break::Comma) else {
+            return false;
+        };
+        let rest = &self.text[first.start as usize..];
+        READINGS.iter().any(|r| rest.starts_with(r))
     }
 
     fn undo_denied(&mut self, range: std::ops::Range<usize>) {
@@ -894,6 +928,13 @@ impl Parsed {
     /// "Not seen", "not visible in the lung": the negation denies what was named before it.
     fn denies_backwards(&self, at: usize, end: usize) -> bool {
         let mut has_verb = false;
+        let rest = self.between(
+            self.tokens[at].end as usize,
+            self.tokens[end - 1].end as usize,
+        );
+        if NAMES_OF_ASKED.iter().any(|name| rest.ends_with(name)) {
+            return true; // "心衰不是水肿的原因"
+        }
         for token in self.tokens[at + 1..end].iter().take(LONGEST_PREDICATE) {
             // "necrosis is not a feature of the tumor"
             has_verb |= matches!(
@@ -907,6 +948,10 @@ impl Parsed {
                     | "characteristic"
                     | "constituent"
             );
+            if is_name_of_asked(self.word(token)) {
+                has_verb = true; // "… is not the cause of it"
+                continue;
+            }
             match token.role {
                 Role::Content if has_verb && self.is_frame_of_denial(token) => {}
                 Role::Affirm => return true,
@@ -951,6 +996,62 @@ impl Parsed {
         )
     }
 }
+
+/// "Heart failure is not the cause": the predicate only calls the subject what is asked.
+fn is_name_of_asked(word: &str) -> bool {
+    matches!(
+        word,
+        "cause"
+            | "reason"
+            | "culprit"
+            | "explanation"
+            | "answer"
+            | "diagnosis"
+            | "etiology"
+            | "aetiology"
+            | "responsible"
+            | "blame"
+    )
+}
+
+/// The same in Chinese, where it ends a clause.
+const NAMES_OF_ASKED: [&str; 5] = ["原因", "病因", "病根", "元凶", "答案"];
+
+/// What opens the reading of what was seen.
+pub(super) const READINGS: [&str; 32] = [
+    "which is characteristic of",
+    "which is typical of",
+    "which is consistent with",
+    "which is diagnostic of",
+    "which suggests",
+    "which is compatible with",
+    "indicating",
+    "suggesting",
+    "representing",
+    "meaning",
+    "consistent with",
+    "compatible with",
+    "in keeping with",
+    "indicative of",
+    "suggestive of",
+    "diagnostic of",
+    "characteristic of",
+    "typical of",
+    "typical for",
+    "classic for",
+    "classical for",
+    "pathognomonic of",
+    "pathognomonic for",
+    "which represents",
+    "which indicates",
+    "提示",
+    "考虑",
+    "考虑为",
+    "符合",
+    "说明",
+    "表明",
+    "诊断为",
+];
 
 /// What a denial that follows ("… are not seen") denies: its segment so far and the list items that lead up to it.
 #[derive(Clone, Copy, Default)]

@@ -1,7 +1,7 @@
 //! Conclusions, totals and the patient's side: what gives way to what is said later or more exactly.
 
 use super::claims::{Kinds, Standing};
-use super::clauses::Segment;
+use super::clauses::{Opener, Segment};
 use super::lexicon::{Category, Role};
 use super::question::Question;
 use super::tokens::{Parsed, Token};
@@ -25,6 +25,25 @@ const INTERPRETING: [&str; 13] = [
     "means",
     "mean",
     "反映",
+];
+
+/// What calls the sentence before it the answer.
+const CLOSING: [&str; 15] = [
+    "my diagnosis",
+    "my answer",
+    "my final answer",
+    "my response",
+    "my choice",
+    "my pick",
+    "what i would answer",
+    "what i would choose",
+    "what i would pick",
+    "what the question asks",
+    "是我的答案",
+    "就是答案",
+    "是本题答案",
+    "为本题答案",
+    "即为答案",
 ];
 
 const INTERPRETING_PHRASES: [&str; 11] = [
@@ -92,10 +111,24 @@ impl Parsed {
             "到达",
             "达",
         ];
-        let is_way = |s: &Segment| says(s, &passes) && !says(s, &ends);
-        if !self.segments.iter().any(|s| says(s, &ends)) {
+        let Some(told) = self.segments.iter().position(|s| says(s, &ends)) else {
             return;
-        }
+        };
+        let goes_on = |s: &Segment| {
+            s.opener == Opener::Contrast
+                || self
+                    .of(s)
+                    .iter()
+                    .any(|t| matches!(t.role, Role::No | Role::Retract))
+        };
+        let is_way = |s: &Segment| {
+            !says(s, &ends)
+                && (says(s, &passes)
+                    || s.first >= self.segments[told].end
+                        && !goes_on(s)
+                        && s.sentence != self.segments[told].sentence
+                    || s.end <= self.segments[told].first)
+        };
         let ways: Vec<Segment> = self
             .segments
             .iter()
@@ -111,7 +144,7 @@ impl Parsed {
 impl Parsed {
     /// Where the conclusion begins: the first "therefore" or "the answer" with something before and after it; where
     /// there is none and `interprets`, the first "these findings indicate".
-    fn conclusion(&self, interprets: bool) -> Option<usize> {
+    fn conclusion(&self, interprets: bool, asks_which: bool) -> Option<usize> {
         let lead = |at: usize| {
             let segment = &self.segments[self.tokens[at].segment as usize];
             &self.tokens[(segment.first as usize).max(at.saturating_sub(LONGEST_LEAD))..at]
@@ -177,10 +210,52 @@ impl Parsed {
                         .get(at + 1)
                         .is_some_and(|n| n.before == Break::Joined && is_link(n)))
         };
-        (1..last)
-            .find(concludes)
+        self.sentence_called_answer()
+            .or_else(|| (1..last).find(concludes))
+            .or_else(|| {
+                (1..last)
+                    .rev()
+                    .find(|&at| asks_which && self.singles_out(at))
+            })
+            .or_else(|| (1..last).rev().find(|&at| self.is_thus(at)))
             .or_else(|| (1..last).find(identifies))
             .or_else(|| (1..last).filter(|_| interprets).find(takes_up))
+    }
+
+    /// "The majority is fed by the left circumflex, which is what I would answer.": where that sentence begins.
+    fn sentence_called_answer(&self) -> Option<usize> {
+        let at = self.tokens.iter().rposition(|t| {
+            let rest = &self.text[t.start as usize..];
+            CLOSING.iter().any(|c| rest.starts_with(c))
+        })?;
+        let sentence = self.tokens[at].sentence;
+        let first = self.tokens.iter().position(|t| t.sentence == sentence)?;
+        (first > 0 && self.tokens[first..at].iter().any(Token::is_stated)).then_some(first)
+    }
+
+    /// "The vessel most often responsible is thus the right one."
+    fn is_thus(&self, at: usize) -> bool {
+        let (before, token) = (&self.tokens[at - 1], &self.tokens[at]);
+        matches!(
+            self.word(token),
+            "thus" | "therefore" | "hence" | "consequently"
+        ) && matches!(self.word(before), "is" | "are" | "must be")
+            && !token.is_aside
+    }
+
+    /// "This one is too large. Only the other is carried across."
+    fn singles_out(&self, at: usize) -> bool {
+        let token = &self.tokens[at];
+        let segment = &self.segments[token.segment as usize];
+        matches!(self.word(token), "only" | "仅" | "仅有" | "只有" | "唯有")
+            && segment.first as usize == at
+            && segment.has_verb
+            && token.before >= Break::Comma
+            && !token.is_aside
+            && self
+                .tokens
+                .get(at + 1)
+                .is_some_and(|n| n.is_stated() && n.category != Category::Finding)
     }
 
     /// "病灶可疑，建议活检": where it is asked what to do, what is recommended answers.
@@ -256,7 +331,10 @@ impl Parsed {
                 .and_then(|q| q.restated_in(self))
         };
         let Some(start) = self
-            .conclusion(kinds.has(Category::Finding))
+            .conclusion(
+                kinds.has(Category::Finding),
+                question.is_some_and(|q| q.has(&["which", "哪"])),
+            )
             .or_else(restated)
             .or_else(|| self.recommendation(question))
         else {
@@ -291,7 +369,7 @@ impl Parsed {
         };
         let total = self.tokens.iter().find(|t| is_total(t)).map(|t| t.sentence);
         let of_total = || self.tokens.iter().position(|t| Some(t.sentence) == total);
-        let Some(start) = self.conclusion(false).or_else(of_total) else {
+        let Some(start) = self.conclusion(false, false).or_else(of_total) else {
             return;
         };
         if !self.tokens[start..]
@@ -309,7 +387,7 @@ impl Parsed {
 
     /// The same for a yes or no: what was observed before gives way to it, an explicit yes or no does not.
     pub(super) fn settle_polar_conclusion(&mut self) {
-        let Some(start) = self.conclusion(false) else {
+        let Some(start) = self.conclusion(false, false) else {
             return;
         };
         if !self.tokens[start..]
@@ -374,8 +452,8 @@ impl Parsed {
         }
     }
 
-    /// "Image right, that is the patient's left": the patient's side is meant.
-    pub(super) fn settle_image_side(&mut self) {
+    /// "Image right, that is the patient's left": the patient's side is meant, unless the side of the image is asked.
+    pub(super) fn settle_image_side(&mut self, asks_of_image: bool) {
         if !self.text.contains("patient")
             && !self.text.contains("患者")
             && !self.text.contains("病人")
@@ -397,15 +475,20 @@ impl Parsed {
                 .of(segment)
                 .iter()
                 .any(|t| t.category == Category::Side);
-            (has_side && patient && !image, has_side && image && !patient)
+            let (of_patient, of_image) = (patient && !image, image && !patient);
+            if asks_of_image {
+                (has_side && of_image, has_side && of_patient)
+            } else {
+                (has_side && of_patient, has_side && of_image)
+            }
         };
         let owners: Vec<(bool, bool)> = self.segments.iter().map(|s| owner(self, s)).collect();
         if !owners.iter().any(|o| o.0) || !owners.iter().any(|o| o.1) {
             return;
         }
-        for (index, (_, is_image)) in owners.into_iter().enumerate() {
+        for (index, (_, is_other)) in owners.into_iter().enumerate() {
             let segment = self.segments[index];
-            if !is_image {
+            if !is_other {
                 self.segments[index].is_detail = false;
                 self.segments[index].is_side_remark = false;
                 continue;
@@ -417,4 +500,31 @@ impl Parsed {
             }
         }
     }
+}
+
+/// "On which side of the image …?"
+pub(super) fn asks_side_of_image(question: &Question) -> bool {
+    question.has(&[
+        "side of the image",
+        "side of the picture",
+        "side of the film",
+        "side of the screen",
+        "side of the photo",
+        "side of this image",
+        "side of this picture",
+        "half of the image",
+        "half of the picture",
+        "part of the image",
+        "part of the picture",
+        "image side",
+        "图像的哪",
+        "图像哪",
+        "图片的哪",
+        "图片哪",
+        "图的哪",
+        "画面的哪",
+        "画面哪",
+        "影像的哪",
+        "片子的哪",
+    ])
 }

@@ -4,7 +4,10 @@ use super::lexicon::{known, Category, Role};
 use super::numbers::{Dimension, Quantity};
 use super::question::Question;
 use super::tokens::{Parsed, Token};
-use super::words::Break;
+use super::words::{has_any, Break};
+
+/// Words before and after a number that are looked at for when and where it was measured.
+const LONGEST_LEAD: usize = 24;
 
 /// Words between a number and what it counts that are looked at.
 const LONGEST_NAME: usize = 4;
@@ -31,6 +34,13 @@ pub fn leave_out_other_counts(answer: &Parsed, question: &Question, all: &mut Ve
     };
     if all.len() > 1 && all.iter().any(|q| answer.is_of_now(&around(q))) {
         all.retain(|q| !answer.is_of_then(&around(q)));
+    }
+    if all.len() > 1 && !asks_change(question) {
+        let is_old = |q: &Quantity| is_of_earlier(answer, q.token);
+        if all.iter().any(|q| !is_old(q)) {
+            all.retain(|q| !is_old(q));
+        }
+        leave_out_other_places(answer, question, all);
     }
     // "three: two ribs and the clavicle", "three doses: at 0, 1 and 6 months"
     let total = all.first().copied().filter(|q| {
@@ -88,4 +98,113 @@ fn counts_asked(answer: &Parsed, question: &Question, number: usize) -> Option<b
         .peekable();
     things.peek()?;
     Some(things.any(|t| question.names(t)))
+}
+
+/// Whether the earlier amount may be what is asked, or the difference to it.
+fn asks_change(question: &Question) -> bool {
+    question.has(&[
+        "grow", "increase", "decrease", "change", "previous", "prior", "earlier", "before", "ago",
+        " did ", " was ", " were ", "had ", "last", "增", "变", "减", "前", "既往", "曾", "原",
+    ])
+}
+
+/// "8 mm, previously 6 mm in 2021", "up from 48 mm", "2021年为6毫米": the amount of another time.
+fn is_of_earlier(answer: &Parsed, number: usize) -> bool {
+    let is_year = answer.tokens[number].value >= 1900.0
+        && answer.tokens[number].value <= 2100.0
+        && answer
+            .tokens
+            .get(number + 1)
+            .is_some_and(|t| answer.word(t) == "年");
+    if is_year {
+        return true;
+    }
+    let segment = &answer.segments[answer.tokens[number].segment as usize];
+    let first = (segment.first as usize).max(number.saturating_sub(LONGEST_LEAD));
+    let end = (segment.end as usize).min(number + LONGEST_LEAD);
+    let lead = answer.between(
+        answer.tokens[first].start as usize,
+        answer.tokens[number].start as usize,
+    );
+    let rest = answer.between(
+        answer.tokens[number].end as usize,
+        answer.tokens[end - 1].end as usize,
+    );
+    let lead = lead.rsplit([',', ';', '，', '；']).next().unwrap_or(lead);
+    has_any(
+        lead,
+        &[
+            "previously",
+            "formerly",
+            "earlier",
+            "prior",
+            "up from",
+            "down from",
+            "increased from",
+            "decreased from",
+            "grown from",
+            "enlarged from",
+            "reduced from",
+            "compared with",
+            "compared to",
+            "versus",
+            "used to be",
+            "last year",
+            "baseline",
+            "前次",
+            "上次",
+            "原为",
+            "原约",
+            "此前",
+            "先前",
+            "既往",
+            "曾为",
+            "以前",
+            "之前",
+            "去年",
+            "前片",
+            "年为",
+            "月为",
+            "较前",
+            "对比",
+        ],
+    ) && !has_any(lead, &["now", "today", "currently", "现", "目前", "本次"])
+        || has_any(
+            rest,
+            &[
+                "previously",
+                "on the prior",
+                "on prior",
+                "earlier",
+                "at baseline",
+                "last year",
+                " ago",
+                "in the previous",
+                "on the previous",
+                "年前",
+                "月前",
+                "周前",
+            ],
+        ) && !has_any(rest, &["now", "compared", "than", "from"])
+}
+
+/// "5.2 cm; iliac arteries 1.1 cm": what is measured elsewhere, in a clause of its own, after what is asked.
+fn leave_out_other_places(answer: &Parsed, question: &Question, all: &mut Vec<Quantity>) {
+    let is_place =
+        |t: &Token| t.is_stated() && matches!(t.category, Category::Organ | Category::Finding);
+    let clause = |q: &Quantity| {
+        let segment = &answer.segments[answer.tokens[q.token].segment as usize];
+        &answer.tokens[(segment.first as usize).max(q.token.saturating_sub(LONGEST_LEAD))..q.token]
+    };
+    let is_elsewhere = |q: &Quantity| {
+        let before = clause(q);
+        before.iter().any(is_place) && !before.iter().any(|t| t.is_content() && question.names(t))
+    };
+    let Some(first) = all.first().copied() else {
+        return;
+    };
+    if !is_elsewhere(&first) {
+        let own = answer.tokens[first.token].segment;
+        all.retain(|q| answer.tokens[q.token].segment == own || !is_elsewhere(q));
+    }
 }

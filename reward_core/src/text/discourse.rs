@@ -18,6 +18,22 @@ fn is_hypothesis(words: &str) -> bool {
         || words.starts_with("mention")
 }
 
+/// What opens a sentence that only says what is to be found out.
+const TO_BE_FOUND_OUT: [&str; 12] = [
+    "需要判断是否",
+    "需判断是否",
+    "需要确定是否",
+    "需要明确是否",
+    "需要弄清是否",
+    "需要判断有无",
+    "应判断是否",
+    "要判断是否",
+    "请判断是否",
+    "问题是是否",
+    "有待判断是否",
+    "有待明确是否",
+];
+
 /// A word at the head of a sentence that makes it a request.
 fn is_request_word(word: &str) -> bool {
     matches!(
@@ -73,6 +89,7 @@ impl Parsed {
         }
         if says_would || has(&[Role::Condition]) {
             self.set_aside_hypotheses();
+            self.set_aside_unreal();
         }
         if has(&[Role::Concede]) {
             self.set_aside_concessions();
@@ -128,7 +145,8 @@ impl Parsed {
                 .count();
             let end = first + length;
             let word = self.word(&self.tokens[first]);
-            let is_request = length > 1 && is_request_word(word);
+            let opens_question = self.opens_question(first);
+            let is_request = length > 1 && (is_request_word(word) || opens_question);
             if !is_request {
                 first = end;
                 continue;
@@ -143,6 +161,17 @@ impl Parsed {
             }
             first = end;
         }
+    }
+
+    /// "需要判断是否为肺炎": a sentence that only says what is to be found out.
+    fn opens_question(&self, first: usize) -> bool {
+        let from = first
+            .checked_sub(1)
+            .map_or(0, |before| self.tokens[before].end as usize);
+        let text = self.text[from..].trim_start_matches(|c: char| !c.is_alphanumeric());
+        TO_BE_FOUND_OUT
+            .iter()
+            .any(|opening| text.starts_with(opening))
     }
 
     /// "建议复查以明确有无结节": what is still to be found out.
@@ -272,6 +301,37 @@ impl Parsed {
             })
     }
 
+    /// "I would say yes if the scan were positive": a yes that hangs on what is not so.
+    fn set_aside_unreal(&mut self) {
+        for at in 1..self.tokens.len() {
+            if self.word(&self.tokens[at]) != "if" {
+                continue;
+            }
+            let sentence = self.tokens[at].sentence;
+            let is_of_sentence = |t: &&Token| t.sentence == sentence;
+            let lead = self.tokens[..at]
+                .iter()
+                .rev()
+                .take(LONGEST_LEAD)
+                .take_while(is_of_sentence)
+                .count();
+            let answers = self.tokens[at - lead..at]
+                .iter()
+                .any(|t| matches!(t.role, Role::Yes | Role::No));
+            let is_unreal = self.tokens[at - lead..at]
+                .iter()
+                .any(|t| self.word(t).starts_with("would"))
+                || self.tokens[at..]
+                    .iter()
+                    .take_while(is_of_sentence)
+                    .take(LONGEST_LEAD)
+                    .any(|t| matches!(self.word(t), "were" | "had been"));
+            if answers && is_unreal {
+                self.set_aside(at - lead..at, Standing::Conceded);
+            }
+        }
+    }
+
     /// "A pneumothorax would show a pleural line.": the whole clause is only thought.
     fn set_aside_hypotheses(&mut self) {
         let mut condition = None; // the sentence of the last "if"
@@ -358,7 +418,9 @@ impl Parsed {
             let opens = lead
                 .iter()
                 .all(|t| !t.is_content() && t.role != Role::Negation)
-                || self.word(&token).starts_with("mistaken");
+                || ["mistaken", "made me", "had me"]
+                    .iter()
+                    .any(|w| self.word(&token).starts_with(w));
             if token.role == Role::Concede && self.concedes_what_precedes(at) {
                 let first = (segment.first as usize).max(done);
                 self.set_aside(first..at + 1, Standing::Conceded);
@@ -397,7 +459,10 @@ impl Parsed {
             && !self.tokens[segment.first as usize..at]
                 .iter()
                 .any(|t| matches!(t.role, Role::Yes | Role::No)); // "it looks like a PET at first, but …"
-        (word.starts_with("was ") || word.starts_with("were ") || is_last)
+        let is_thought = ["was ", "were ", "crossed ", "came to "]
+            .iter()
+            .any(|w| word.starts_with(w));
+        (is_thought || is_last)
             && self.tokens[segment.first as usize..at]
                 .iter()
                 .any(Token::is_content)
@@ -526,6 +591,70 @@ impl Parsed {
         };
         if !stands && !new.iter().any(is_yes_or_no) {
             self.set_aside(0..at, Standing::Retracted); // "HIV 2. Correction: all of the above."
+        }
+    }
+
+    /// "It is A. Wait, A is too large. It is B.": why it is taken back is no second claim of it.
+    pub(super) fn settle_reason_of_retraction(&mut self) {
+        let Some(retracted) = self
+            .segments
+            .iter()
+            .position(|s| s.standing == Standing::Retracted)
+        else {
+            return;
+        };
+        let keys: Vec<u64> = self
+            .of(&self.segments[retracted])
+            .iter()
+            .filter(|t| t.is_content())
+            .map(|t| t.key)
+            .collect();
+        let is_of = |t: &Token| keys.contains(&t.key);
+        let identifies = |s: &Segment| {
+            let tokens = self.of(s);
+            let opens = tokens.first().is_some_and(|t| {
+                let word = self.word(t);
+                matches!(
+                    word,
+                    "it" | "it is"
+                        | "this"
+                        | "this is"
+                        | "that is"
+                        | "so it is"
+                        | "是"
+                        | "应是"
+                        | "应为"
+                ) || word.starts_with("it'")
+            });
+            opens && tokens.iter().any(Token::is_stated) && !tokens.iter().any(is_of)
+        };
+        let Some(last) = self
+            .segments
+            .iter()
+            .rposition(identifies)
+            .filter(|&l| l > retracted)
+        else {
+            return;
+        };
+        let is_reason = |s: &&Segment| {
+            s.has_verb
+                && s.standing == Standing::Stands
+                && self
+                    .of(s)
+                    .iter()
+                    .find(|t| t.is_content())
+                    .is_some_and(is_of)
+        };
+        let reasons: Vec<Segment> = self.segments[retracted + 1..last]
+            .iter()
+            .filter(is_reason)
+            .copied()
+            .collect();
+        for reason in reasons {
+            self.set_aside(
+                reason.first as usize..reason.end as usize,
+                Standing::Retracted,
+            );
         }
     }
 

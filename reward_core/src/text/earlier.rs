@@ -24,7 +24,13 @@ pub(super) const EARLIER: [&str; 12] = [
 ];
 
 /// The same in more than one word, and in Chinese.
-const EARLIER_PHRASES: [&str; 28] = [
+const EARLIER_PHRASES: [&str; 34] = [
+    "last spring",
+    "last summer",
+    "last autumn",
+    "last fall",
+    "last winter",
+    "a year ago",
     "之前有",
     "之前无",
     "last year",
@@ -195,7 +201,17 @@ pub fn asks_state(question: &Question) -> bool {
 }
 
 /// Who is not the patient.
-const RELATIVES: [&str; 17] = [
+const RELATIVES: [&str; 27] = [
+    "其母",
+    "其父",
+    "其妻",
+    "其夫",
+    "其子",
+    "其女",
+    "其兄",
+    "其弟",
+    "其姐",
+    "其妹",
     "his father",
     "her father",
     "his mother",

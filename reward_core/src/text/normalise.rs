@@ -66,9 +66,31 @@ fn push_other(character: char, table: &FxHashMap<char, char>, out: &mut String) 
             '\u{201c}' | '\u{201d}' | '\u{2033}' => out.push('"'),
             '\u{2010}'..='\u{2015}' | '\u{2212}' => out.push('-'),
             _ if is_plain_han(part) => out.push(*table.get(&part).unwrap_or(&part)),
+            _ if greek(part).is_some() => push_greek(greek(part).unwrap_or_default(), out),
             _ => out.extend(part.to_lowercase()),
         }
     }
+}
+
+/// Name of a Greek letter that names cells, chains and waves; the micro sign stays what it is.
+const fn greek(character: char) -> Option<&'static str> {
+    Some(match character {
+        'α' | 'Α' => "alpha",
+        'β' | 'Β' => "beta",
+        'γ' | 'Γ' => "gamma",
+        'δ' | 'Δ' => "delta",
+        'κ' | 'Κ' => "kappa",
+        'λ' | 'Λ' => "lambda",
+        _ => return None,
+    })
+}
+
+/// A letter after other letters is parted from them: `tnf-alpha`.
+fn push_greek(name: &str, out: &mut String) {
+    if out.ends_with(|c: char| c.is_ascii_alphanumeric()) {
+        out.push('-');
+    }
+    out.push_str(name);
 }
 
 /// Whether the character is a common Chinese one that has no compatibility form.

@@ -194,7 +194,8 @@ const SCALES: [(&str, u64); 10] = [
 ];
 
 /// Names that own a scale, and the scale that a value right after them is on: "ASA III", "WHO 2", "Stanford A".
-const OWNERS: [(&str, u64); 25] = [
+const OWNERS: [(&str, u64); 26] = [
+    ("figo", 1),
     ("fitzpatrick", 3),
     ("forrest", 4),
     ("mallampati", 4),
@@ -529,7 +530,17 @@ impl<'a> Reader<'a> {
     /// "II期", "3级", "三型".
     fn chinese_scale(&self, at: usize) -> Option<Notation> {
         let next = self.word(at + 1).filter(|_| self.is_near(at + 1))?;
-        let (value, mut suffix) = value_with_suffix(self.word(at)?)?;
+        let word = self.word(at)?;
+        let is_letter = word.len() == 1 && (b'a'..=b'e').contains(&word.as_bytes()[0]);
+        if is_letter && next == "型" && self.words[at + 1].3 == Break::Joined {
+            let key = SCALE | 3 << 32 | u64::from(word.as_bytes()[0]);
+            return Some(Notation {
+                keys: [Some(key), None],
+                category: Category::Scale,
+                words: 2,
+            }); // "A型"
+        }
+        let (value, mut suffix) = value_with_suffix(word)?;
         // "4a类" is three raw words
         let letter = next.as_bytes()[0];
         let has_letter = next.len() == 1 && (b'a'..=b'd').contains(&letter) && suffix == 0;

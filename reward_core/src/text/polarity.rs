@@ -532,8 +532,10 @@ impl Found {
         let bits =
             |tokens: &mut dyn Iterator<Item = &Token>| tokens.fold(0, |b, t| b | side_bits(t));
         let said = bits(&mut clause.content.iter().copied());
-        let asks_both =
-            asked.is_existence && !question.is_negated && bits(&mut question.parsed.content()) == 3;
+        let asks_both = asked.is_existence
+            && !question.is_negated
+            && bits(&mut question.parsed.content()) == 3
+            && !asks_in_either(question);
         if !asks_both || !matches!(said, 1 | 2) {
             return says;
         }
@@ -1358,7 +1360,8 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
         .chain(place)
         .fold(0, |bits, t| bits | side_bits(t));
     let said_side = content.iter().fold(0, |bits, t| bits | side_bits(t));
-    if asked_side == 3 && (said_side == 1 || said_side == 2) {
+    let is_one_side = said_side == 1 || said_side == 2;
+    if asked_side == 3 && is_one_side && !asks_in_either(question) {
         return if is_denied || says_only(answer, clause) {
             Stated::Firm(question.is_negated)
         } else {
@@ -1523,9 +1526,9 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     let is_echo = question.proposition.is_existence
         && !clause.is_statement
         && !content.iter().any(|t| is_change(t))
-        && content
-            .iter()
-            .all(|t| question.names(t) && !names_sign(answer.word(t)))
+        && content.iter().all(|t| {
+            question.names(t) && !names_sign(answer.word(t)) && is_word_of(answer, t, question)
+        })
         && content.iter().any(|t| {
             matches!(
                 t.category,
@@ -1544,6 +1547,29 @@ fn core_says(answer: &Parsed, clause: &Clause<'_>, question: &Question) -> State
     } else {
         Stated::Weak(said)
     }
+}
+
+/// The question has the same word: "pneumoperitoneum" is no echo of "free air".
+fn is_word_of(answer: &Parsed, token: &Token, question: &Question) -> bool {
+    let word = answer.word(token);
+    token.category != Category::Finding
+        || !word.is_ascii()
+        || question
+            .parsed
+            .text
+            .contains(&word[..word.len().min(LEAST_SHARED)])
+}
+
+/// Letters that two forms of a word share: "nodule", "nodular".
+const LEAST_SHARED: usize = 5;
+
+/// 双肺有无实变: one side is enough.
+fn asks_in_either(question: &Question) -> bool {
+    let text = &question.parsed.text;
+    let asked = ["有无", "有没有", "是否有", "是否可见", "是否见"]
+        .iter()
+        .find_map(|w| text.find(w));
+    asked.is_some_and(|at| text[..at].contains('双') || text[..at].contains('两'))
 }
 
 /// "骨皮质中断": the fracture is told by its sign, and nothing of the question is repeated.

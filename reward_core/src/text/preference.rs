@@ -80,7 +80,105 @@ pub fn asks_first(question: &Question) -> bool {
         && !question.has(&OTHER)
 }
 
+/// What is said to come after the first.
+const LATER: [&str; 22] = [
+    "comes second",
+    "come second",
+    "comes third",
+    "is second",
+    "is third",
+    "ranks second",
+    "ranks third",
+    "ranked second",
+    "ranked third",
+    "second place",
+    "third place",
+    "runner-up",
+    "in second",
+    "in third",
+    "second most",
+    "third most",
+    "居第二",
+    "居第三",
+    "排第二",
+    "排第三",
+    "第二位",
+    "次之",
+];
+
+/// What is said to be the first.
+const LEADING: [&str; 16] = [
+    "first place",
+    "comes first",
+    "ranks first",
+    "ranked first",
+    "is first",
+    "tops the list",
+    "leads the list",
+    "at the top",
+    "takes the lead",
+    "heads the list",
+    "number one",
+    "居首",
+    "第一位",
+    "居第一",
+    "排第一",
+    "首位",
+];
+
 impl Parsed {
+    /// "The aortic valve comes second. First place goes to the mitral valve." where the most common is asked.
+    pub(super) fn settle_rank(&mut self) {
+        self.settle_least();
+        let clauses: Vec<std::ops::Range<usize>> = self.statements().collect();
+        if clauses.len() < 2 {
+            return;
+        }
+        for range in clauses {
+            let (first, last) = (self.tokens[range.start], self.tokens[range.end - 1]);
+            let text = self.between(first.start as usize, last.end as usize);
+            let (leads, is_later) = (has_any(text, &LEADING), has_any(text, &LATER));
+            if is_later && !leads {
+                self.set_aside(range, Standing::Contrast);
+            } else if leads && !is_later {
+                for at in range {
+                    self.tokens[at].is_aside = false;
+                    self.segments[self.tokens[at].segment as usize].standing = Standing::Stands;
+                }
+            }
+        }
+    }
+}
+
+impl Parsed {
+    /// "Fibrosis is less in the upper zones than in the lower ones": the others have the most of it.
+    fn settle_least(&mut self) {
+        for index in 1..self.segments.len() {
+            let (least, other) = (self.segments[index - 1], self.segments[index]);
+            let is_less = self.of(&least).iter().any(|t| {
+                t.is_stated()
+                    && matches!(
+                        self.word(t),
+                        "less"
+                            | "lesser"
+                            | "fewer"
+                            | "milder"
+                            | "smaller"
+                            | "lower"
+                            | "weaker"
+                            | "rarer"
+                    )
+            });
+            let is_compared = other.opener == Opener::Than && other.sentence == least.sentence;
+            if is_less && is_compared {
+                self.set_aside(least.first as usize..least.end as usize, Standing::Contrast);
+                for at in other.first..other.end {
+                    self.tokens[at as usize].is_aside = false;
+                }
+            }
+        }
+    }
+
     /// Where one clause names the first choice, the others name none; what is called an alternative is none either.
     pub(super) fn settle_preference(&mut self, question: &Question) {
         let clauses: Vec<std::ops::Range<usize>> = self.statements().collect();

@@ -54,6 +54,7 @@ impl Parsed {
             self.settle_denied_property(question, property);
             return;
         }
+        self.set_aside_sparing();
         let clauses = self.clauses(question, property, kinds);
         let is_meant = clauses
             .iter()
@@ -78,10 +79,83 @@ impl Parsed {
                     continue;
                 }
             };
-            for index in clause.first..clause.end {
+            let first = if standing == Standing::Contrast {
+                self.enumeration_before(clause.first)
+            } else {
+                clause.first
+            };
+            for index in first..clause.end {
                 let segment = self.segments[index];
                 self.set_aside(segment.first as usize..segment.end as usize, standing);
             }
+        }
+    }
+
+    /// First segment of the run of names that ends with the one at `index`: "肝、脾、胰未见异常".
+    fn enumeration_before(&self, index: usize) -> usize {
+        let mut first = index;
+        while first > 0 {
+            let (before, segment) = (&self.segments[first - 1], &self.segments[first]);
+            let (last, next) = (
+                self.tokens[before.end as usize - 1],
+                self.tokens[segment.first as usize],
+            );
+            let mark = self.between(last.end as usize, next.start as usize).trim();
+            if mark != "、" || before.has_verb || before.end <= before.first {
+                break;
+            }
+            first -= 1;
+        }
+        first
+    }
+
+    /// "…, sparing the right": what is spared is not what is asked for.
+    fn set_aside_sparing(&mut self) {
+        for index in 1..self.segments.len() {
+            let segment = self.segments[index];
+            let opens = self.of(&segment).first().is_some_and(|t| {
+                matches!(self.word(t), "sparing" | "sparing of" | "with sparing of")
+            });
+            if opens && segment.standing == Standing::Stands {
+                self.set_aside(
+                    segment.first as usize..segment.end as usize,
+                    Standing::Contrast,
+                );
+            }
+        }
+    }
+
+    /// "High signal on T2 and low signal on T1" where T2 is asked: the other sequence is beside the point.
+    pub(super) fn settle_other_sequences(&mut self, question: &Question) {
+        let is_sequence = |t: &Token| t.category == Category::Sequence;
+        let asked: Vec<u64> = question
+            .parsed
+            .content()
+            .filter(|t| is_sequence(t))
+            .map(|t| t.key)
+            .collect();
+        if asked.is_empty() {
+            return;
+        }
+        let names = |parsed: &Self, s: &Segment, wanted: bool| {
+            parsed
+                .of(s)
+                .iter()
+                .any(|t| is_sequence(t) && asked.contains(&t.key) == wanted)
+        };
+        if !self.segments.iter().any(|s| names(self, s, true)) {
+            return;
+        }
+        let others: Vec<Segment> = self
+            .segments
+            .iter()
+            .filter(|s| {
+                names(self, s, false) && !names(self, s, true) && s.standing == Standing::Stands
+            })
+            .copied()
+            .collect();
+        for other in others {
+            self.set_aside(other.first as usize..other.end as usize, Standing::Beside);
         }
     }
 
@@ -177,7 +251,11 @@ impl Parsed {
             let is_rare = |t: &Token| {
                 matches!(
                     self.word(t),
-                    "few"
+                    "less"
+                        | "fewer"
+                        | "milder"
+                        | "least"
+                        | "few"
                         | "rare"
                         | "sparse"
                         | "infrequent"

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use rustc_hash::FxHashSet;
 
-use super::clauses::{Opener, Segment};
+use super::clauses::{Opener, Segment, READINGS};
 use super::lexicon::{Category, Lexicon, Role};
 use super::numbers::{quantities, Quantity};
 use super::polarity::{is_bare, polarity, Polarity};
@@ -20,6 +20,15 @@ use super::words::Break;
 
 /// Words of a question that a sentence repeats at its head to answer it.
 const LONGEST_FRAME: usize = 8;
+
+/// Tokens of a description before the name that it leads to.
+const LEAST_SEEN: u32 = 6;
+
+/// Clauses that are looked at for remarks after a bare name.
+const MOST_REMARKS: usize = 64;
+
+/// Words with a meaning of their own in a bare name.
+const LONGEST_NAME: usize = 4;
 
 /// Words of a clause that are looked at beside one of its words.
 const LONGEST_CLAUSE: usize = 64;
@@ -88,6 +97,9 @@ pub fn judge(
             && scope.reading_covers()
         {
             contradiction = None; // "blunting with a meniscus, consistent with an effusion"
+        }
+        if covered >= 1.0 && contradiction.is_none() && scope.only_remarks() {
+            return Verdict::reject(Rule::ExtraItem);
         }
         if covered >= 1.0 && contradiction.is_none() {
             let is_taken_back = sentences[index + 1..].iter().any(|later| {
@@ -272,27 +284,22 @@ impl<'a> Scope<'a> {
 
     /// "There is extraluminal air, indicating perforation": what the things seen are read as answers.
     fn reading_covers(&self) -> bool {
+        let opens_reading = |s: &Segment| {
+            self.answer.of(s).first().is_some_and(|t| {
+                let rest = &self.answer.text[t.start as usize..];
+                READINGS.iter().any(|r| rest.starts_with(r))
+            })
+        };
+        // "several echogenic foci with shadowing: gallstones"
+        let concludes = |s: &Segment| {
+            let tokens = self.answer.of(s);
+            !s.has_verb
+                && tokens.first().is_some_and(|t| t.before == Break::Colon)
+                && self.sentence[0].first + LEAST_SEEN <= s.first
+        };
         let reads = |s: &Segment| {
-            matches!(s.opener, Opener::Relative | Opener::Detail | Opener::List)
-                && self.answer.of(s).first().is_some_and(|t| {
-                    matches!(
-                        self.answer.word(t),
-                        "indicating"
-                            | "suggesting"
-                            | "representing"
-                            | "meaning"
-                            | "consistent with"
-                            | "compatible with"
-                            | "indicative of"
-                            | "提示"
-                            | "考虑"
-                            | "考虑为"
-                            | "符合"
-                            | "suggestive of"
-                            | "diagnostic of"
-                            | "characteristic of"
-                    )
-                })
+            matches!(s.opener, Opener::Relative | Opener::Detail | Opener::List) && opens_reading(s)
+                || concludes(s)
         };
         let Some(from) = self.sentence.iter().position(reads) else {
             return false;
@@ -390,6 +397,130 @@ impl<'a> Scope<'a> {
             && (self.contradiction().is_some() || said.len() > frame.len() && self.covered() == 0.0)
     }
 
+    /// "Alpha cells; the beta cells make glucagon.", "Deltoid. Supraspinatus is tested by the lift-off test.": a bare name
+    /// answers first, and what is wanted is only the subject of a remark of its own.
+    fn only_remarks(&self) -> bool {
+        if self.question.is_none_or(|q| q.is_polar) {
+            return false;
+        }
+        let names_wanted = |t: &Token| {
+            self.target
+                .required
+                .iter()
+                .any(|w| self.means(t, w) || is_related(t, w))
+        };
+        let is_name = |s: &Segment| {
+            let tokens = self.answer.of(s);
+            let mut content = tokens.iter().filter(|t| t.is_content()).peekable();
+            let count = content.clone().count();
+            let identifies = || {
+                let lead = self.answer.between(
+                    self.answer.tokens[s.first as usize].start as usize,
+                    self.answer.tokens[s.end as usize - 1].end as usize,
+                );
+                ["it is the ", "it's the ", "this is the "]
+                    .iter()
+                    .any(|w| lead.starts_with(w))
+                    && lead.contains(" that ")
+            };
+            if identifies()
+                && !tokens
+                    .iter()
+                    .any(|t| t.is_content() && names_wanted(t) && !self.is_restated(t))
+            {
+                return true;
+            }
+            let is_told = tokens
+                .iter()
+                .any(|t| t.role == Role::Verb && !self.answer.is_auxiliary(t));
+            !is_told
+                && !s.is_side_remark
+                && content.peek().is_some()
+                && count <= LONGEST_NAME
+                && content.all(|t| {
+                    t.is_stated()
+                        && (matches!(t.category, Category::Unknown | Category::Other)
+                            || self.is_restated(t))
+                        && t.role == Role::Content
+                        && (!names_wanted(t) || self.is_restated(t))
+                })
+                && tokens.iter().any(|t| t.is_stated() && !self.is_restated(t))
+                && tokens.iter().all(|t| {
+                    t.is_content()
+                        || matches!(
+                            t.role,
+                            Role::Determiner | Role::Filler | Role::Verb | Role::Conclude
+                        )
+                        || self.answer.word(t) == "of"
+                })
+        };
+        let is_said = |s: &&Segment| self.answer.of(s).iter().any(Token::is_content);
+        let end = self.sentence.last().map_or(0, |s| s.end);
+        let mut said = self
+            .answer
+            .segments
+            .iter()
+            .take_while(|s| s.end <= end)
+            .take(MOST_REMARKS)
+            .filter(is_said);
+        let Some(first) = said.next() else {
+            return false;
+        };
+        if first.opener != Opener::Start || !is_name(first) {
+            return false;
+        }
+        let mut remarks = said
+            .filter(|s| {
+                self.answer
+                    .of(s)
+                    .iter()
+                    .any(|t| !t.is_aside && !self.is_restated(t) && names_wanted(t))
+            })
+            .peekable();
+        remarks.peek().is_some() && remarks.all(|s| self.is_remark(s, &names_wanted))
+    }
+
+    /// What is wanted opens the clause, and the clause says something that neither question nor reference does.
+    fn is_remark(&self, segment: &Segment, names_wanted: &dyn Fn(&Token) -> bool) -> bool {
+        let tokens = self.answer.of(segment);
+        let subject = tokens.iter().position(names_wanted);
+        // "seminoma grows far more slowly", "the median nerve passing outside": a verb that no list has
+        let follows = || {
+            let mut at = subject? + 1;
+            while tokens
+                .get(at)
+                .is_some_and(|t| names_wanted(t) || self.is_restated(t))
+            {
+                at += 1; // "the median nerve passing"
+            }
+            let next = tokens.get(at)?;
+            let is_participle = next.role == Role::Content
+                && next.category == Category::Unknown
+                && self.answer.word(next).ends_with("ing");
+            (is_participle || self.answer.is_verb_of_third_person(next)).then_some(at)
+        };
+        let verb = tokens
+            .iter()
+            .rposition(|t| t.role == Role::Verb)
+            .filter(|_| segment.has_verb)
+            .or_else(follows);
+        let opens = tokens.first().is_some_and(|t| {
+            matches!(
+                self.answer.word(t),
+                "after" | "before" | "while" | "whereas" | "unlike"
+            )
+        });
+        let is_own = |t: &Token| {
+            t.is_content() && !self.is_restated(t) && !names_wanted(t) && !self.is_wanted(t)
+        };
+        let affirms = tokens
+            .iter()
+            .any(|t| matches!(t.role, Role::Affirm | Role::Hedge | Role::Conclude));
+        subject.zip(verb).is_some_and(|(s, v)| s < v)
+            && !affirms
+            && (opens || tokens.iter().any(is_own) || tokens.iter().any(|t| t.is_negated))
+    }
+
     /// A later sentence that answers completely in words of the question.
     fn restates_and_covers(&self) -> bool {
         let is_new = |w: &Token| !self.is_restated(w);
@@ -397,6 +528,7 @@ impl<'a> Scope<'a> {
             && self.target.required.iter().any(is_new)
             && self.covered() >= 1.0
             && self.contradiction().is_none()
+            && !self.only_remarks()
     }
 
     /// "Abscess" after "liver": the words name the disease, not the organ.
@@ -617,9 +749,22 @@ impl<'a> Scope<'a> {
             }
         }
         if want.category == Category::Side {
-            return side_bits(want) != 0 && sides(self.tokens()) == side_bits(want);
+            return side_bits(want) != 0
+                && sides(self.tokens().filter(|t| !self.is_clear(t))) == side_bits(want);
         }
         self.spells_out(want)
+    }
+
+    /// "左肾未见扩张": of that side the finding is denied.
+    fn is_clear(&self, token: &Token) -> bool {
+        let tokens = self
+            .answer
+            .of(&self.answer.segments[token.segment as usize]);
+        let mut findings = tokens
+            .iter()
+            .filter(|t| t.category == Category::Finding)
+            .peekable();
+        findings.peek().is_some() && findings.all(|t| t.is_negated)
     }
 
     /// "The heart is enlarged" spells out cardiomegaly.
@@ -1048,6 +1193,15 @@ impl<'a> Scope<'a> {
             {
                 return Some(Rule::Alternatives);
             }
+            if segment.opener == Opener::And
+                && position > 0
+                && self.opens_complement(segments[position - 1])
+            {
+                continue;
+            }
+            if self.names_together(segment) {
+                return Some(Rule::ExtraItem);
+            }
             if !self.is_foreign(segment, has_firm) {
                 continue;
             }
@@ -1060,7 +1214,7 @@ impl<'a> Scope<'a> {
             let is_item = matches!(
                 segment.opener,
                 Opener::List | Opener::And | Opener::Examples
-            ) && !segment.has_verb
+            ) && (!segment.has_verb || self.says_together(segment))
                 && !concludes(segment);
             let opens_list = segments.get(position + 1).is_some_and(|next| {
                 matches!(next.opener, Opener::List | Opener::And | Opener::Or)
@@ -1082,6 +1236,67 @@ impl<'a> Scope<'a> {
             }
         }
         None
+    }
+
+    /// "A granuloma composed of histiocytes": what follows with "and" is more of what it is made of.
+    fn opens_complement(&self, segment: &Segment) -> bool {
+        let tokens = self.answer.of(segment);
+        let wanted = tokens
+            .iter()
+            .position(|t| t.is_stated() && self.target.required.iter().any(|w| self.means(t, w)));
+        wanted.is_some_and(|at| {
+            tokens[at..]
+                .iter()
+                .position(|t| {
+                    [
+                        "compos",
+                        "consist",
+                        "contain",
+                        "made up",
+                        "comprising",
+                        "formed by",
+                        "surrounded",
+                    ]
+                    .iter()
+                    .any(|w| self.answer.word(t).starts_with(w))
+                })
+                .is_some_and(|verb| tokens[at + verb + 1..].iter().any(Token::is_content))
+        })
+    }
+
+    /// "… and the other both do": the clause has a verb and ends a list all the same.
+    fn says_together(&self, segment: &Segment) -> bool {
+        segment.opener == Opener::And
+            && self.answer.of(segment).iter().any(|t| {
+                matches!(
+                    self.answer.word(t),
+                    "both" | "alike" | "all" | "均" | "都" | "皆"
+                )
+            })
+    }
+
+    /// "肝脾均增大" where the spleen is wanted: two are named in one breath.
+    fn names_together(&self, segment: &Segment) -> bool {
+        let tokens = self.answer.of(segment);
+        let Some(mark) = tokens
+            .iter()
+            .position(|t| matches!(self.answer.word(t), "均" | "都" | "皆"))
+        else {
+            return false;
+        };
+        let is_place = |t: &&Token| t.is_stated() && t.category == Category::Organ;
+        let names_wanted = |t: &Token| {
+            self.target
+                .required
+                .iter()
+                .any(|w| self.means(t, w) || is_related(t, w))
+        };
+        let places: Vec<&Token> = tokens[..mark].iter().filter(is_place).collect();
+        places.len() > 1
+            && places.iter().any(|t| names_wanted(t))
+            && places
+                .iter()
+                .any(|t| !names_wanted(t) && !self.is_restated(t))
     }
 
     /// "X or Y" that are not two names of one thing.
@@ -1161,6 +1376,27 @@ impl<'a> Scope<'a> {
         })
     }
 
+    /// "…, 肾积水继发于此" where a place is wanted: a finding is no other place.
+    fn tells_only_of_finding(&self, tokens: &[Token]) -> bool {
+        let wants_place = !self.target.required.is_empty()
+            && self
+                .target
+                .required
+                .iter()
+                .all(|w| kind_of(w.category) == Kind::Place);
+        wants_place
+            && tokens
+                .iter()
+                .any(|t| t.is_stated() && t.category == Category::Finding)
+            && !tokens
+                .iter()
+                .any(|t| t.is_content() && kind_of(t.category) == Kind::Place)
+            && tokens
+                .iter()
+                .filter(|t| t.is_content())
+                .all(|t| t.category != Category::Unknown || t.is_han)
+    }
+
     /// The segment names something and nothing of it belongs to the reference or the question.
     fn is_foreign(&self, segment: &Segment, has_firm: bool) -> bool {
         let tokens = self.answer.of(segment);
@@ -1168,6 +1404,12 @@ impl<'a> Scope<'a> {
             return false;
         }
         // "胰腺，可见假性囊肿": what is seen in the place is no other place
+        let shows_more = tokens.first().is_some_and(|t| t.role == Role::Affirm)
+            && !self.target.required.is_empty()
+            && self.target.required.iter().all(|w| is_picture(w.category))
+            && !tokens
+                .iter()
+                .any(|t| t.is_content() && is_picture(t.category));
         let tells_what_is_there = !self.target.required.is_empty()
             && self
                 .target
@@ -1179,7 +1421,7 @@ impl<'a> Scope<'a> {
                 matches!(t.category, Category::Finding | Category::Attribute)
                     || t.role == Role::Number
             });
-        if tells_what_is_there {
+        if tells_what_is_there || shows_more || self.tells_only_of_finding(tokens) {
             return false;
         }
         // beside "the right kidney is compressed" words of no known kind name no other candidate
@@ -1205,7 +1447,12 @@ impl<'a> Scope<'a> {
             .filter(counts)
             .filter(|t| !self.is_measure(t))
             .peekable();
-        if is_adverbial || content.peek().is_none() {
+        // "adrenaline, 0.5 mg into the thigh"
+        let opens_with_measure = tokens.first().is_some_and(|t| t.role == Role::Number)
+            && tokens
+                .get(1)
+                .is_some_and(|t| t.category == Category::Unknown && self.is_measure(t));
+        if is_adverbial || opens_with_measure || content.peek().is_none() {
             return false;
         }
         let wants_plane = self

@@ -997,7 +997,39 @@ impl Parsed {
         ) else {
             return;
         };
-        for token in self.tokens.iter_mut().filter(|t| t.concept == side) {
+        let is_part = |next: &Token| {
+            next.before <= Break::Hyphen
+                && (next.category == Category::Finding
+                    || [
+                        "ventric",
+                        "menisc",
+                        "condyl",
+                        "malleol",
+                        "wall",
+                        "mass",
+                        "recess",
+                        "lobe",
+                        "segment",
+                        "aspect",
+                        "epicondyl",
+                        "ligament",
+                        "border",
+                        "margin",
+                        "side",
+                        "part",
+                        "half",
+                        "third",
+                    ]
+                    .iter()
+                    .any(|w| self.text[next.start as usize..].starts_with(w)))
+        };
+        let parts: Vec<bool> = (0..self.tokens.len())
+            .map(|at| self.tokens.get(at + 1).is_some_and(is_part))
+            .collect();
+        for (token, is_of_part) in self.tokens.iter_mut().zip(parts) {
+            if token.concept != side || is_of_part {
+                continue;
+            }
             token.concept = view;
             token.category = Category::Plane;
             token.key = concept_key(view);

@@ -175,10 +175,8 @@ impl<'a> RawWords<'a> {
             lead.strip_suffix(word)
                 .is_some_and(|rest| !rest.ends_with(|c: char| c.is_alphanumeric()))
         });
-        is_one
-            && self.text[at + 1..]
-                .trim_start()
-                .starts_with(char::is_alphanumeric)
+        let rest = self.text[at + 1..].trim_start();
+        is_one && rest.starts_with(char::is_alphanumeric) || is_of_genus(lead, rest)
     }
 
     fn break_of(&self, byte: u8, at: usize) -> Break {
@@ -198,6 +196,55 @@ impl<'a> RawWords<'a> {
         }
     }
 }
+
+/// "E. coli": a letter for the genus before the name of the kind.
+fn is_of_genus(lead: &str, rest: &str) -> bool {
+    let mut before = lead.bytes().rev();
+    before.next().is_some_and(|b| b.is_ascii_lowercase())
+        && before.next().is_none_or(|b| !b.is_ascii_alphanumeric())
+        && KINDS_OF_GERMS.iter().any(|kind| {
+            rest.strip_prefix(kind)
+                .is_some_and(|more| !more.starts_with(|c: char| c.is_ascii_alphanumeric()))
+        })
+}
+
+/// Second names of common germs and parasites.
+const KINDS_OF_GERMS: [&str; 34] = [
+    "coli",
+    "aureus",
+    "epidermidis",
+    "saprophyticus",
+    "pneumoniae",
+    "pyogenes",
+    "agalactiae",
+    "viridans",
+    "influenzae",
+    "tuberculosis",
+    "leprae",
+    "pylori",
+    "jejuni",
+    "difficile",
+    "diff",
+    "perfringens",
+    "tetani",
+    "botulinum",
+    "meningitidis",
+    "gonorrhoeae",
+    "pallidum",
+    "burgdorferi",
+    "aeruginosa",
+    "faecalis",
+    "monocytogenes",
+    "trachomatis",
+    "catarrhalis",
+    "typhi",
+    "cholerae",
+    "pestis",
+    "albicans",
+    "fumigatus",
+    "falciparum",
+    "vivax",
+];
 
 /// Length of a short markup tag such as `<b>` or `</p>` at the start of `bytes`.
 pub(super) fn markup_length(bytes: &[u8]) -> Option<usize> {
