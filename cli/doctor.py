@@ -102,12 +102,13 @@ def _check_share(out: Output, folder: Path) -> None:
     from medgrpo.sharing import identifying
 
     found = identifying(folder)
-    out.table(
-        f"{folder}: what would identify a person or a machine" if found else "",
-        ["file", "what", "times", "such as"],
-        [(one.file, one.kind, one.count, one.example) for one in found],
-    )
-    if not found:
+    if found:
+        out.table(
+            f"{folder}: what would identify a person or a machine",
+            ["file", "what", "times", "such as"],
+            [(one.file, one.kind, one.count, one.example) for one in found],
+        )
+    else:
         out.text(f"{folder}: nothing found that would identify a person or a machine")
     out.result({"folder": str(folder), "findings": [vars(one) for one in found]})
     if found:

@@ -16,7 +16,7 @@ import typer
 from medgrpo.files import finite, json_line
 from medgrpo.language import language
 from medgrpo.masking import masked
-from medgrpo.terminal import escaped, plain
+from medgrpo.terminal import escaped, one_message, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,7 +89,8 @@ class Output:
 
     def warn(self, message: str) -> None:
         """A line that is shown even when quiet, on stderr."""
-        print(wrapped(spoken(f"warning: {message}"), sys.stderr), file=sys.stderr, flush=True)
+        words = one_message(spoken(f"warning: {message}"))
+        print(wrapped(words, sys.stderr), file=sys.stderr, flush=True)
 
     def text(self, message: str) -> None:
         """A line of the result, on stdout; left out when the result is JSON."""
@@ -106,8 +107,8 @@ class Output:
     ) -> None:
         """A table of the result, on stdout; numbers to the right; left out when the result is JSON.
 
-        On a terminal too narrow for its columns a few rows stand side by side, and each of many becomes a paragraph. What may
-        be pasted is never broken.
+        On a terminal too narrow for its columns what may be pasted stands below, in lines that are never broken; else a few
+        rows stand side by side, and each of many becomes a paragraph.
 
         Args:
             whole: so many of the first columns are never broken, however narrow the terminal is.
@@ -131,14 +132,7 @@ class Output:
             if sum(least) + 3 * len(least) + 1 <= console.width:
                 break
         else:
-            turned = [[heads[0], *(row[0] for row in shown)]]
-            turned += [[head, *texts] for head, *texts in columns_of_text[1:] if set(texts) - {"", "–"}]
-            if len(shown) <= MOST_SIDE_BY_SIDE and _fits(turned, console.width):
-                _turned(console, turned)
-                return
-            for row in shown:
-                for line, may_break in _paragraph(heads, row):
-                    console.print(Text(line), soft_wrap=not may_break)
+            self._narrow_table(console, columns, cells, whole)
             return
         table = Table()
         longest_cells = [max(map(cell_len, texts)) for texts in columns_of_text]
@@ -155,6 +149,34 @@ class Output:
         for cells_of_row in shown:
             table.add_row(*map(Text, cells_of_row))  # Text: model output is never markup
         console.print(table)
+
+    def _narrow_table(
+        self, console: Console, columns: Sequence[str], cells: Sequence[Sequence[object]], whole: int
+    ) -> None:
+        """What stands for a table whose columns do not fit."""
+        from rich.text import Text
+
+        heads = [spoken(column) for column in columns]
+        shown = [[_shown(cell) for cell in row] for row in cells]
+        texts = [[head, *(row[index] for row in shown)] for index, head in enumerate(heads)]
+        aside = {index for index in range(1, len(heads)) if any(map(TO_PASTE.match, texts[index][1:]))}
+        kept = [index for index in range(len(heads)) if index not in aside]
+        least = [_least_width(texts[index], LONGEST_UNBROKEN[-1], whole=index < whole) for index in kept]
+        if aside and sum(least) + 3 * len(least) + 1 <= console.width:
+            self.table("", [columns[i] for i in kept], [[row[i] for i in kept] for row in cells], whole=whole)
+            for row in shown:
+                for cell in (row[index] for index in sorted(aside)):
+                    if cell not in ("", "–"):
+                        console.print(Text(f"{row[0]}: {cell}"), soft_wrap=True)
+            return
+        turned = [[heads[0], *(row[0] for row in shown)]]
+        turned += [column for column in texts[1:] if set(column[1:]) - {"", "–"}]
+        if len(shown) <= MOST_SIDE_BY_SIDE and _fits(turned, console.width):
+            _turned(console, turned)
+            return
+        for row in shown:
+            for line, may_break in _paragraph(heads, row):
+                console.print(Text(line), soft_wrap=not may_break)
 
     def lines(
         self,

@@ -195,3 +195,14 @@ def test_a_figure_that_was_not_judged_is_a_dash(capsys):
     said = capsys.readouterr().out
     assert "–" in said
     assert "nan" not in said
+
+
+def test_what_may_be_pasted_stands_below_a_table_that_is_too_narrow_for_it(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    line = 'pip install -e "/a/long/place/of/the/checkout[vllm]"'
+    rows = [["fast rollouts", "no", "lacks vllm", line], ["reward core", "yes", "installed", ""]] * 3
+    Output().table("", ["what", "ready", "found", "remedy"], rows)
+    said = capsys.readouterr().out
+    assert re.search(r"reward core +│ yes +│ installed", said)
+    assert said.splitlines().count(f"fast rollouts: {line}") == 3
+    assert "reward core:" not in said
