@@ -24,7 +24,7 @@ from medgrpo.masking import masked, masked_streams
 from medgrpo.rewards.trust import nothing_trusted
 from medgrpo.safe_path import set_for_children
 from medgrpo.system import refusal_of_system
-from medgrpo.terminal import escaped
+from medgrpo.terminal import escaped, one_message
 
 # name -> (module in medgrpo.cli, one line of help). The module offers `app`, a Typer with its command(s).
 COMMANDS = {
@@ -179,7 +179,7 @@ def report_error(error: MedgrpoError, *, as_json: bool) -> None:
     for name, text in (("error", words["problem"]), ("expected", words["expected"]), ("hint", words["hint"])):
         if text:
             with suppress(OSError):  # stderr is full or gone; who reads JSON gets it all the same
-                print(spoken(f"{name}: {text}"), file=sys.stderr)
+                print(one_message(spoken(f"{name}: {text}")), file=sys.stderr)
     if as_json:
         is_utf = "utf" in (sys.stdout.encoding or "utf").lower()
         print(escaped(json.dumps({"error": words}, ensure_ascii=not is_utf)))

@@ -16,7 +16,7 @@ import typer
 from medgrpo.files import finite, json_line
 from medgrpo.language import language
 from medgrpo.masking import masked
-from medgrpo.terminal import escaped, plain
+from medgrpo.terminal import escaped, one_message, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,7 +89,8 @@ class Output:
 
     def warn(self, message: str) -> None:
         """A line that is shown even when quiet, on stderr."""
-        print(wrapped(spoken(f"warning: {message}"), sys.stderr), file=sys.stderr, flush=True)
+        words = one_message(spoken(f"warning: {message}"))
+        print(wrapped(words, sys.stderr), file=sys.stderr, flush=True)
 
     def text(self, message: str) -> None:
         """A line of the result, on stdout; left out when the result is JSON."""

@@ -130,9 +130,10 @@ def train(
 
     from medgrpo.config.reach import rewards_with_code
     from medgrpo.rewards.trust import grant
-    from medgrpo.training.before.launch import is_child, needs_launch, rank
+    from medgrpo.training.before.launch import needs_launch, rank
     from medgrpo.training.before.preflight import preflight
     from medgrpo.training.run.resume import find_run
+    from medgrpo.training.watch.trackers import failing_in_time
 
     started = time.perf_counter()
     exit_on_stop = _code_of_a_stop(context, on_stop, exit_on_stop)
@@ -189,9 +190,22 @@ def train(
             run_path, name = mine, mine.name
         if needs_launch(settings.launch):
             _launch(said, settings, checks, run_path, point, exit_on_stop)
-        result = _train(said, settings, checks, name, run_path, point, started, preset)
+        with failing_in_time(settings.logging.report_to):
+            result = _train(said, settings, checks, name, run_path, point, started, preset)
+    _end(result, settings, exit_on_stop)
+
+
+def _end(result: TrainResult | None, settings: RunConfig, exit_on_stop: int | None) -> None:
+    """End with the code of a run that was stopped; trackers do not keep the process for long."""
+    from medgrpo.training.before.launch import is_child
+    from medgrpo.training.watch.trackers import end_in_time
+
+    code = 0
     if result is not None and result.status == "stopped" and not is_child():  # else the launcher says it
-        raise SystemExit(_stopped_code(result.stopped_by, exit_on_stop))
+        code = _stopped_code(result.stopped_by, exit_on_stop)
+    end_in_time(settings.logging.report_to, code)
+    if code:
+        raise SystemExit(code)
 
 
 def _code_of_a_stop(context: typer.Context, on_stop: str | None, exit_on_stop: int | None) -> int | None:

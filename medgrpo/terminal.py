@@ -41,6 +41,11 @@ def without_orders(text: str) -> str:
     return "".join([*kept, plain(text[end:])])
 
 
+def one_message(text: str) -> str:
+    """The text with its further lines indented: a line feed in a name begins no message of its own (`error: …`)."""
+    return text.rstrip("\n").replace("\n", "\n  ")
+
+
 def escaped(document: str) -> str:
     """A JSON document with what gives orders written as escapes: the same document to every reader."""
     return _BEYOND_ASCII.sub(lambda found: _escape(found[0]), document)

@@ -112,6 +112,7 @@ AREAS: dict[str, tuple[str, Callable[[], Result]]] = {
     "flow": ("the same in every file of a whole flow, from base to merged", suite("tests/examples/test_flow.py")),
     "bombs": ("files that unfold, claim or never end", module("bombs")),
     "bomb limits": ("the limits that stop them", suite("tests/test_bombs.py")),
+    "named": ("what files of others name on this machine; names that stand twice in JSON; what turns or hides a text", suite("tests/test_named_places.py", "tests/test_two_values.py", "tests/test_foreign_words.py")),
     "hangs": ("pipes, devices, orphans; rewards that hang or exit", suite("tests/test_irregular_files.py", "tests/rewards/test_contained.py")),
     "rows": ("odd values in fields of rows, odd files", rows),
     "artefacts": ("odd values in models, adapters, datasets, runs", module("planted", "--every", "4")),

@@ -438,3 +438,25 @@ def test_what_is_opened_is_what_is_looked_at(kind, tmp_path):
             read(file)
         if kind in ("pipe", "device", "hole"):
             assert f"is a {kind}" in str(raised.value)
+
+
+@pytest.mark.parametrize("names", [("a.npy", "a"), ("a", "a.npy"), ("a.npy", "a.npy")])
+def test_the_array_that_is_looked_at_is_the_one_that_is_read(names, tmp_path):
+    """NumPy takes the member `a` where it is asked for `a`, though `a.npy` stands first."""
+    from medgrpo.evaluation.mask_files import read_mask
+
+    def header(*shape):
+        stream = io.BytesIO()
+        np.lib.format.write_array_header_1_0(stream, {"descr": "|b1", "fortran_order": False, "shape": shape})
+        return stream.getvalue()
+
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as members:
+        warnings.simplefilter("ignore")
+        members.writestr(names[0], header(4, 4) + bytes(16))
+        members.writestr(names[1], header(8192, 16_384) + bytes(2**27))
+
+    def look():
+        with pytest.raises(ValueError, match="two arrays of one name"):
+            read_mask(tmp_path / "a.npz")
+
+    assert peak_of(look) < 2**22

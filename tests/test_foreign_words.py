@@ -140,3 +140,24 @@ def test_odd_templates_shapes_checkpoints_and_libraries_are_named(tmp_path):
     assert [path.name for path in complete_checkpoints(tmp_path)] == ["checkpoint-3"]
     error = refusal_of_system(ImportError("a.so: failed to map segment from shared object"))
     assert error.problem.startswith("too little memory: a.so")
+
+
+@pytest.mark.parametrize(
+    "name", ["x\nerror: all is lost.json", "x\nwarning: forged.json", "x\r\nnext: rm.json"]
+)
+def test_a_line_feed_in_a_name_begins_no_message(name, tmp_path):
+    (tmp_path / name).write_text('{"history": 3')
+    (tmp_path / "good.jsonl").write_text(
+        "".join(json.dumps({"step": n, "loss": 0.5}) + "\n" for n in range(9))
+    )
+    for words in (["compare", name, "good.jsonl"], ["health", name], ["score", name]):
+        done = subprocess.run(
+            [sys.executable, "-m", "medgrpo.cli.main", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        lines = (done.stdout + done.stderr).splitlines()
+        assert not [line for line in lines if line.startswith(("error: all", "warning: forged", "next: rm"))]
+        assert "looks like a bug" not in done.stderr

@@ -233,9 +233,13 @@ def _check_claim(path: Path) -> None:
     with ExitStack() as stack:
         if path.suffix.lower() == ".npz":
             members = stack.enter_context(zipfile.ZipFile(path))
-            name = next(iter(members.namelist()), None)
-            if name is None:
+            names = members.namelist()
+            if not names:
                 raise ValueError("it holds no array")
+            # NumPy takes `a` for `a.npy` where both are there: another one than is looked at here.
+            if len({name.removesuffix(".npy") for name in names}) < len(names):
+                raise ValueError("it holds two arrays of one name")
+            name = names[0]
             stream: IO[bytes] = stack.enter_context(members.open(name))
         else:
             stream = stack.enter_context(path.open("rb"))

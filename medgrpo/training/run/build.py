@@ -23,7 +23,7 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     from medgrpo.training.trainers.sharding import sum_in_float32
     from medgrpo.training.watch.callbacks import RunLog, StepClock
     from medgrpo.training.watch.finite import FiniteWeights
-    from medgrpo.training.watch.trackers import keep_here
+    from medgrpo.training.watch.trackers import keep_here, spare
 
     context.reporter.doing(f"{context.plan.name}: setting up the trainer")
     keep_here(context.config.logging, context.writer.path, os.environ)
@@ -37,6 +37,7 @@ def build_trainer(context: StageContext, policy: Policy, source: RowSource, chec
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
+    spare(trainer, context.reporter.warn)
     trainer.add_callback(StepClock(context))
     trainer.add_callback(FiniteWeights(context))
     trainer.add_callback(RunLog(context))
