@@ -354,6 +354,14 @@ WORDS = {
     "nothing stands out": "没有异常之处",
     "model": "模型",
     "weights": "权重",
+    "named": "指定",
+    "loading": "加载",
+    "validation before training (the whole model on one GPU)": "训练前的验证（整个模型在一块 GPU 上）",
+    "handing the weights to vLLM": "把权重交给 vLLM",
+    "sampling": "采样",
+    "looking at the pictures": "看图",
+    "the update": "参数更新",
+    "the optimiser's step": "优化器更新",
 }
 """Single words of results."""
 

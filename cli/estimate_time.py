@@ -123,9 +123,16 @@ def estimate_time(
     facts = Facts(model, data, samples, size, gpu, gpus, params=params)
     result = estimate(resolved.config, facts)
     long = _rows_too_long(resolved.config, model, data)
+    is_here = gpu == "auto"  # else the run is another machine's, with a disk of its own
     for warning in [
         *(long or []),
-        *plan_warnings(result.work, uncapped_tokens=result.stored_tokens, is_counted=long is not None),
+        *plan_warnings(
+            result.work,
+            uncapped_tokens=result.stored_tokens,
+            is_counted=long is not None,
+            is_here=is_here,
+            folder=Path(resolved.config.run.output or "runs/next") if is_here else None,
+        ),
     ]:
         out.warn(warning)
     if probe:

@@ -134,9 +134,14 @@ class Output:
         else:
             self._narrow_table(console, columns, cells, whole)
             return
-        table = Table()
         longest_cells = [max(map(cell_len, texts)) for texts in columns_of_text]
         widths = _shared_widths(least, longest_cells, console.width - 3 * len(least) - 1)
+        if widths[0] < longest_cells[0] and len(shown) <= MOST_SIDE_BY_SIDE:
+            turned = _turned_lines(columns_of_text)
+            if len(turned[0]) < len(heads) and _fits(turned, console.width):  # a name would be broken
+                _turned(console, turned)
+                return
+        table = Table()
         for index, head in enumerate(heads):
             numeric = all(isinstance(row[index], int | float) or row[index] is None for row in cells)
             table.add_column(
@@ -169,8 +174,7 @@ class Output:
                     if cell not in ("", "–"):
                         console.print(Text(f"{row[0]}: {cell}"), soft_wrap=True)
             return
-        turned = [[heads[0], *(row[0] for row in shown)]]
-        turned += [column for column in texts[1:] if set(column[1:]) - {"", "–"}]
+        turned = _turned_lines(texts)
         if len(shown) <= MOST_SIDE_BY_SIDE and _fits(turned, console.width):
             _turned(console, turned)
             return
@@ -317,6 +321,11 @@ def _fits(lines: Sequence[Sequence[str]], width: int) -> bool:
 
     widths = [max(map(cell_len, texts)) for texts in zip(*lines, strict=True)]
     return sum(widths) + 3 * len(widths) + 1 <= width
+
+
+def _turned_lines(columns: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The lines of a table whose rows are its columns: the names, and each column that says something."""
+    return [columns[0], *(column for column in columns[1:] if set(column[1:]) - {"", "–"})]
 
 
 def _turned(console: Console, lines: Sequence[Sequence[str]]) -> None:

@@ -103,7 +103,12 @@ class Memory:
         whole = self.base if work.shares_weights else 0.0
         trained = trained_parameters(work) / (work.gpus if work.shares_optimizer else 1)
         phases = {
-            "update": self.activations + self.logits + self.vision + self.largest_layer + self.casts,
+            "update": self.activations
+            + self.logits
+            + self.vision
+            + self.largest_layer
+            + self.casts
+            + self.identity,
             "optimizer": 4.0 * trained if "8bit" not in work.config.training.optim else 0.0,
         }
         if work.draws_masks:
@@ -114,7 +119,7 @@ class Memory:
             phases["vision"] = self.features
         if not work.draws_masks and not work.is_other_code:
             head = 4.0 * shape.vocab * shape.hidden  # TRL's head computes in float32
-            phases["update"] = max(phases["update"], head + self.largest_layer + self.casts)
+            phases["update"] = max(phases["update"], head + self.largest_layer + self.casts + self.identity)
         if (
             work.uses_vllm
         ):  # under ZeRO-3 TRL gathers all weights to merge an adapter, FSDP's and whole ones go one by one
@@ -191,6 +196,15 @@ class Memory:
         if work.config.tuning.method != "full" or not work.is_half or work.shares_weights:
             return 0.0
         return 2.0 * trained_parameters(work)
+
+    @property
+    def identity(self) -> float:
+        """The identity matrix that PEFT multiplies by a DoRA adapter to have its weight: as wide as the widest input, in
+        float32, with autocast's copy."""
+        work = self.work
+        if work.config.tuning.method != "dora":
+            return 0.0
+        return (4.0 + (2.0 if work.is_half else 0.0)) * work.shape.mlp**2
 
     @property
     def cache(self) -> float:
@@ -344,7 +358,11 @@ def memory_gib(work: Workload) -> dict[str, float]:
     samples = work.method.samples_texts
     parts = {
         **memory.held,
-        "activations": memory.activations + memory.vision + memory.casts + memory.largest_layer,
+        "activations": memory.activations
+        + memory.vision
+        + memory.casts
+        + memory.largest_layer
+        + memory.identity,
         "logits": max(memory.logits, 4.0 * work.shape.vocab * work.shape.hidden if samples else 0.0),
         "kv_cache": memory.cache if samples and not work.uses_vllm else 0.0,
         "vllm": memory.vllm_share,

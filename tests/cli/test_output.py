@@ -188,6 +188,12 @@ def test_a_few_rows_of_a_table_that_is_too_wide_stand_side_by_side(monkeypatch, 
     assert re.search(r"first → last +│ 0.282 → 0.632 +│ 0.257 → 0.268", said)
     Output().table("Runs", heads, rows * 3)
     assert "┃" not in capsys.readouterr().out
+    long = [[f"{row[0]}-of-the-whole-set", *row[1:]] for row in rows]
+    monkeypatch.setenv("COLUMNS", "90")  # a table would do, but for names that it breaks
+    Output().table("Runs", heads, long)
+    assert re.search(r"run +┃ qwen-balanced-1-of-the-whole-set ┃", capsys.readouterr().out)
+    Output().table("Runs", heads, long * 3)
+    assert re.search(r"qwen-balanced-1[\w-]* +│ step 195", capsys.readouterr().out)
 
 
 def test_a_figure_that_was_not_judged_is_a_dash(capsys):

@@ -1,5 +1,6 @@
 """What a plan is told before it costs hours, and what is taken where nobody says."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -235,3 +236,30 @@ def test_a_disk_without_room_is_said_with_what_would_fit(tmp_path, monkeypatch):
     there.write_bytes(b"0" * 4096)
     monkeypatch.setattr("medgrpo.estimate.disk.free_bytes", lambda _: disk.peak - 4096)
     assert room_warning(disk.work, tmp_path / "run") is None
+
+
+def test_the_estimate_of_this_machine_says_what_a_dry_run_says_of_its_disk_in_both_languages(
+    monkeypatch, capsys
+):
+    from medgrpo.cli.chinese import in_chinese
+    from medgrpo.cli.main import main
+
+    monkeypatch.setattr("medgrpo.estimate.disk.free_bytes", lambda _: 2**20)
+    said = {}
+    for gpu in ("auto", "H100"):
+        with pytest.raises(SystemExit) as ended:
+            main(["estimate-time", "--preset", "qlora", "--samples", "100", "--gpu", gpu])
+        assert ended.value.code == 0
+        said[gpu] = capsys.readouterr()
+    (line,) = [one for one in said["auto"].err.splitlines() if "the run needs up to" in one]
+    assert "on the disk of runs/next" in line
+    assert "the run needs up to" not in said["H100"].err  # another machine's disk is not known
+    (disk,) = [one for one in said["H100"].out.splitlines() if one.startswith("Disk: ")]
+    took = (
+        "warning: checkpoint-2 took 7.00 GiB, and the disk has 3.00 GiB left: the next does not fit. Make room, or stop (CTRL-C) "
+        "and resume with --set training.save_total_limit=1 or a larger training.save_steps"
+    )
+    for english in (line, disk, took):
+        chinese = in_chinese(english)
+        assert not re.search(r"[a-z]{3,} [a-z]{3,} [a-z]{3,}", chinese), chinese
+        assert re.findall(r"\d[\d.,]*", chinese)[:3]

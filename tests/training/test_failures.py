@@ -1,7 +1,6 @@
 """A process of several that fails: one says why, soon, and the others are ended."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -281,42 +280,34 @@ def test_what_lies_elsewhere_is_the_same_run_and_another_rate_is_not():
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_the_run_and_one_process_goes_on_with_it(dataset, tmp_path):
+def test_a_killed_process_ends_the_run_and_one_process_goes_on_with_it(warm, dataset, tmp_path):
     settings = (
         "rollout.num_generations=2", "rollout.max_completion_length=6", "training.prompts_per_step=2",
         "training.per_device_train_batch_size=2", "training.save_steps=1", "training.max_steps=4",
         "stages.sft.enabled=false", "data.rows=6", "validation.before_and_after=false", "logging.report_to=[]",
         f'rewards.weights={{"{TRAINING / "failing_rewards.py"}:fails" = 1.0}}', f"data.path={dataset}", "launch.cpu=true",
     )  # fmt: skip
-    command = [
-        sys.executable,
-        "-m",
-        "medgrpo.cli.main",
-        "train",
-        "--output",
-        "run",
-        "--resume",
-        "auto",
-        "--json",
-    ]
-    command += [word for text in settings for word in ("--set", text)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "FAIL_AFTER": "run/checkpoints/checkpoint-2"}
+    line = ["train", "--output", "run", "--resume", "auto", "--json"]
+    line += [word for text in settings for word in ("--set", text)]
 
     def run(gpus, **more):
-        return subprocess.run(
-            [*command, "--set", f"launch.gpus={gpus}"], cwd=tmp_path, env={**environment, **more}, check=False,
-            capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
+        command = warm.start(
+            tmp_path,
+            [*line, "--set", f"launch.gpus={gpus}"],
+            FAIL_AFTER="run/checkpoints/checkpoint-2",
+            **more,
+        )
+        return command.wait(240), command
 
-    failed = run(2, FAIL="killed")
-    assert failed.returncode == 1
-    error = json.loads(failed.stdout)["error"]
+    code, failed = run(2, FAIL="killed")
+    assert code == 1
+    error = failed.documents[0]["error"]
     assert error["problem"] == "process 1 was killed (SIGKILL)"
     assert "checkpoint-2 is whole: medgrpo train --resume run" in error["hint"]
-    assert "Traceback" not in failed.stderr
+    assert "Traceback" not in failed.said
     assert json.loads((tmp_path / "run/training_info.json").read_text())["status"] == "failed"
-    done = run(1)
-    assert done.returncode == 0, done.stderr
+    code, done = run(1)
+    assert code == 0, done.said
     steps = [json.loads(line)["step"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
     asked = {(row["step"], row["prompt_id"]) for row in read_completions(tmp_path / "run").to_pylist()}

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from medgrpo.training.before.launch import without_option
+from tests.training.warm import until
 
 SMALL = (
     "rollout.num_generations=2",
@@ -32,22 +32,14 @@ def test_an_option_and_its_value_are_taken_out():
 
 
 @pytest.mark.slow
-def test_two_processes_save_and_end_when_asked_and_go_on(dataset, tmp_path):
+def test_two_processes_save_and_end_when_asked_and_go_on(warm, dataset, tmp_path):
     settings = [word for text in (*SMALL, f"data.path={dataset}") for word in ("--set", text)]
-    command = [sys.executable, "-m", "medgrpo.cli.main", "train", "--output", "run", "--resume", "auto"]
-    options = {"cwd": tmp_path, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "stderr": subprocess.PIPE}
+    line = ["train", "--output", "run", "--resume", "auto", "--json"]
     run, log = tmp_path / "run", tmp_path / "run" / "log.jsonl"
-    process = subprocess.Popen(
-        [*command, *settings, "--set", "training.max_steps=200"], stdout=subprocess.PIPE, text=True, **options
-    )
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        if log.is_file() and log.read_text().count("\n") >= 2:
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 130, said
+    command = warm.start(tmp_path, [*line, *settings, "--set", "training.max_steps=200"])
+    until(lambda: log.is_file() and log.read_text().count("\n") >= 2, command)
+    os.kill(command.pid, signal.SIGINT)
+    assert command.wait(200) == 130, command.said
     info = json.loads((run / "training_info.json").read_text())
     assert info["status"] == "stopped"
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
@@ -56,15 +48,9 @@ def test_two_processes_save_and_end_when_asked_and_go_on(dataset, tmp_path):
     assert (run / "logs" / "rank-1.log").is_file()
 
     last = steps[-1] + 1
-    done = subprocess.run(
-        [*command, "--json", "--set", f"training.max_steps={last}"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-        **options,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["steps"] == last
+    done = warm.start(tmp_path, [*line, "--set", f"training.max_steps={last}"])
+    assert done.wait(200) == 0, done.said
+    assert done.documents[0]["steps"] == last
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, last + 1))
 
 
