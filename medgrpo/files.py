@@ -204,6 +204,15 @@ def foreign_json(path: Path) -> Any:
         OSError: it cannot be read.
         ValueError: it is no JSON in UTF-8, nested too deeply, or has two values for one name.
     """
+    return json_value(_settings(path))
+
+
+def foreign_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file of others, such as the `config.toml` of a run; errors as `foreign_json` has them."""
+    return toml_values(_settings(path).decode("utf-8"))
+
+
+def _settings(path: Path) -> bytes:
     with open_regular(path) as opened:
         content = opened.read(LONGEST_SETTINGS + 1)
     if len(content) > LONGEST_SETTINGS:
@@ -211,7 +220,7 @@ def foreign_json(path: Path) -> Any:
             f"{path} is larger than {LONGEST_SETTINGS >> 20} MiB",
             expected="a file of settings, which is small",
         )
-    return json_value(content)
+    return content
 
 
 def read_json(path: Path) -> dict[str, Any]:

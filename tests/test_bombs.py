@@ -460,3 +460,29 @@ def test_the_array_that_is_looked_at_is_the_one_that_is_read(names, tmp_path):
             read_mask(tmp_path / "a.npz")
 
     assert peak_of(look) < 2**22
+
+
+@pytest.mark.parametrize(
+    "name", ["chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "generation_config.json"]
+)
+def test_a_hole_in_a_model_is_named_before_a_library_reads_it(name, tmp_path):
+    from medgrpo.data.chat import ModelText
+    from medgrpo.models.loading import check_model
+
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2", "hidden_size": 8}')
+    weights_of(tmp_path / name, 100, 2**36)
+    with pytest.raises(MedgrpoError, match="is a hole"):
+        check_model(str(tmp_path))
+    if name == "tokenizer.json":
+        with pytest.raises(MedgrpoError, match="is a hole"):
+            ModelText.load(tmp_path)
+
+
+def test_a_hole_in_the_place_of_a_runs_settings_is_named(tmp_path):
+    from medgrpo.files import foreign_toml
+    from medgrpo.training.run.resume import resume_config
+
+    weights_of(tmp_path / "config.toml", 100, 2**36)
+    for read in (lambda: foreign_toml(tmp_path / "config.toml"), lambda: resume_config(tmp_path)):
+        with pytest.raises(MedgrpoError, match="is a hole"):
+            read()

@@ -9,7 +9,7 @@ from typing import Any
 
 from medgrpo.data.prompts import Messages
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra
-from medgrpo.files import foreign_json
+from medgrpo.files import check_regular, foreign_json
 from medgrpo.foreign import reads
 from medgrpo.models.chat_templates import check_rendering
 from medgrpo.models.families import image_family
@@ -69,6 +69,7 @@ def _tokenizer(path: Path) -> Any:
     except ImportError as error:
         raise missing_extra("tokenizers", "data", "counting prompt tokens") from error
     if (path / "tokenizer.json").is_file():
+        check_regular(path / "tokenizer.json")
         return tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
     if not ((path / "vocab.json").is_file() and (path / "merges.txt").is_file()):
         raise UsageError(f"{path} has no tokenizer", expected="tokenizer.json, or vocab.json and merges.txt")
@@ -96,6 +97,7 @@ def _tokenizer(path: Path) -> Any:
 
 def _template(path: Path) -> str:
     if (path / "chat_template.jinja").is_file():
+        check_regular(path / "chat_template.jinja")
         return (path / "chat_template.jinja").read_text(encoding="utf-8")
     for name in ("chat_template.json", "tokenizer_config.json"):
         if (path / name).is_file():

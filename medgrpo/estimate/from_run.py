@@ -16,7 +16,7 @@ from medgrpo.estimate.history import remember
 from medgrpo.estimate.memory import GIB, Memory
 from medgrpo.estimate.time import Phases, phases
 from medgrpo.estimate.workload import Workload
-from medgrpo.files import read_json, toml_values
+from medgrpo.files import foreign_toml, read_json
 from medgrpo.foreign import reads
 from medgrpo.places import found_place, found_settings
 from medgrpo.run_files import log_entries, training_info
@@ -133,9 +133,7 @@ def compare_with_estimate(run: Path) -> Comparison:
             expected="a folder with config.toml and log.jsonl",
             hint="medgrpo runs lists those that are here",
         )
-    config = RunConfig.model_validate(
-        found_settings(toml_values((run / "config.toml").read_text(encoding="utf-8")), run)
-    )
+    config = RunConfig.model_validate(found_settings(foreign_toml(run / "config.toml"), run))
     entries = [entry for entry in log_entries(run / "log.jsonl") if "s_per_prompt" in entry]
     if not entries:
         raise UsageError(f"{run} has no finished step: nothing to compare")

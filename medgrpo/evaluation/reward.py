@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgrpo.errors import MedgrpoError
-from medgrpo.files import toml_values
+from medgrpo.files import foreign_toml
 from medgrpo.places import found_places
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _of_run(run: Path | None) -> dict[str, Any]:
     if run is None or not (run / "config.toml").is_file():
         return {}
     try:
-        section = toml_values((run / "config.toml").read_text(encoding="utf-8")).get("rewards", {})
+        section = foreign_toml(run / "config.toml").get("rewards", {})
     except (OSError, ValueError) as error:
         raise MedgrpoError(f"{run / 'config.toml'} cannot be read: {error}") from error
     return found_places(section, run) if isinstance(section, dict) else {}

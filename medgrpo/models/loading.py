@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medgrpo.errors import MedgrpoError, UsageError, missing_extra, typed_path
-from medgrpo.files import foreign_json
+from medgrpo.files import check_regular, foreign_json
 from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import check_finite
 from medgrpo.models.chat_templates import check_template
@@ -77,6 +77,8 @@ def _check_folder(folder: Path) -> dict[str, Any]:
             expected="a model folder with config.json",
             hint=f"medgrpo merge-lora {typed_path(folder)} --output MERGED, or give it as the adapter over its base model",
         )
+    for file in folder.iterdir():
+        check_regular(file)  # Transformers would read a pipe or a hole for ever
     file = folder / "config.json"
     if not file.is_file():
         inside = next((sub.parent for sub in sorted(folder.glob("*/config.json"))), None)

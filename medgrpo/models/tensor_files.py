@@ -94,9 +94,11 @@ def weight_files(folder: Path) -> list[Path]:
             )
         try:
             names = sorted(set(foreign_json(index)["weight_map"].values()))
-            elsewhere = [name for name in names if leads_out(name)]
+            elsewhere = [name for name in names if not name or leads_out(name)]
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise MedgrpoError(f"{index} cannot be read: {error}", hint=_AGAIN) from error
+            raise MedgrpoError(
+                f"{index} cannot be read: {error}", expected="an object with a weight_map", hint=_AGAIN
+            ) from error
         if not names:
             raise MedgrpoError(f"{index} names no tensors", expected="a weight_map", hint=_AGAIN)
         if elsewhere:

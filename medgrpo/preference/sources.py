@@ -14,7 +14,7 @@ from medgrpo.data.mixture import open_data
 from medgrpo.data.prepared import PreparedDataset
 from medgrpo.data.prompts import PromptTemplate, load_template, recorded_template
 from medgrpo.errors import MedgrpoError, UsageError, typed_path
-from medgrpo.files import foreign_json, read_json, toml_values
+from medgrpo.files import foreign_json, foreign_toml, read_json
 from medgrpo.foreign import reads
 from medgrpo.models.adapter_files import recorded_metadata
 from medgrpo.models.weights import metadata_file
@@ -127,7 +127,7 @@ def from_runs(runs: Sequence[Path], data: Path | None, reward: CompositeReward |
     )
     described = _described(runs[0])
     config = runs[0] / "config.toml"
-    configured = toml_values(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    configured = foreign_toml(config) if config.is_file() else {}
     seed = configured.get("run", {}).get("seed", 0)  # decides a mixture's hash
     dataset = open_data(datasets.pop(), seed=seed)
     if data is None:
@@ -144,7 +144,7 @@ def _rewarded_by(run: Path) -> str:
     """What a run's rewards are made of, in words that are equal where they are."""
     from medgrpo.rewards.weights import normalised, resolve_weights
 
-    settings = toml_values((run / "config.toml").read_text(encoding="utf-8")).get("rewards", {})
+    settings = foreign_toml(run / "config.toml").get("rewards", {})
     said = _in_words(normalised(resolve_weights(settings.get("weights", "balanced"))))
     gate, how = settings.get("gate"), settings.get("aggregation", "sum")
     return said + (f", gated by {gate}" if gate else "") + (f" ({how})" if how != "sum" else "")
@@ -373,7 +373,7 @@ def dataset_of_run(run: Path) -> Path:
                 recorded = recorded.get("path")
             if recorded:
                 return Path(found_place(str(recorded), run))
-    configured = toml_values((run / "config.toml").read_text(encoding="utf-8")).get("data", {}).get("path")
+    configured = foreign_toml(run / "config.toml").get("data", {}).get("path")
     if configured:
         return Path(found_place(str(configured), run))
     raise UsageError(f"{run} does not say which dataset it trained on", hint="--data DATASET")

@@ -12,7 +12,7 @@ from medgrpo.config.layers import Layer, Resolved, assignments_layer, leaves, re
 from medgrpo.config.reach import refuse_foreign_settings, rewards_with_code
 from medgrpo.config.sections import RunConfig
 from medgrpo.errors import MedgrpoError, UsageError, typed_path
-from medgrpo.files import read_json, toml_values
+from medgrpo.files import foreign_toml, read_json
 from medgrpo.foreign import reads
 from medgrpo.locks import is_held
 from medgrpo.places import found_settings
@@ -153,7 +153,7 @@ def resume_config(
         UsageError: a change that the checkpoint cannot follow, a place where nothing is, or a setting that reaches
             out and that this call does not give; names it.
     """
-    saved = found_settings(toml_values((run / "config.toml").read_text("utf-8")), run)
+    saved = found_settings(foreign_toml(run / "config.toml"), run)
     before = resolve([Layer("the run", saved)])
     changes, notes = assignments_layer(assignments)
     changes.values.update({key: value for key, value in (options or {}).items() if value is not None})
