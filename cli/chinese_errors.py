@@ -227,7 +227,6 @@ ERRORS = (
     ("{setting} (one checkpoint, at the end) needs {size} GiB", "{setting}（只在结束时保存一个检查点）需要 {size} GiB"),
     ("--set training.save_total_limit=1 needs {size} GiB", "--set training.save_total_limit=1 需要 {size} GiB"),
     ("{name} took {size} GiB, and the disk has {free} GiB left: the next does not fit. Make room, or stop (CTRL-C) and resume with --set training.save_total_limit=1 or a larger training.save_steps", "{name} 占 {size} GiB，而磁盘只剩 {free} GiB：下一个放不下。请腾出空间，或停止（CTRL-C）后以 --set training.save_total_limit=1 或更大的 training.save_steps 继续"),
-    ("Disk: {most} GiB at most, a checkpoint of {each} GiB ({free} GiB are free here)", "磁盘：最多 {most} GiB，一个检查点 {each} GiB（这里可用 {free} GiB）"),
     ("loading takes about {size} GiB of this machine's memory, which has {all}", "加载约需本机内存 {size} GiB，而本机共有 {all} GiB"),
     ("asked to stop: all save after their step; CTRL-C again to stop now", "已要求停止：各进程完成当前步后保存；再按 CTRL-C 立即停止"),
     ("asked to stop ({name}) before all processes had met", "在所有进程会合之前被要求停止（{name}）"),

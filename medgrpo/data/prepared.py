@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, overload
@@ -38,6 +39,38 @@ LOCK_NAME = ".lock"
 """In the unfinished dataset: locked by the process that writes it."""
 ROW_GROUP = 256
 """Rows per parquet row group: what is decoded to reach one row."""
+LONGEST_BATCH = 65_536
+"""Rows whose lengths are looked at together."""
+
+
+@dataclass(frozen=True)
+class Longest:
+    """What no row exceeds.
+
+    Attributes:
+        length: bytes of all its texts.
+        pictures: number of its pictures.
+        size: (width, height) of a picture; None where a row does not say it.
+    """
+
+    length: int
+    pictures: int
+    size: tuple[int, int] | None
+
+    def with_batch(self, length: int, pictures: int, size: tuple[int, ...] | None) -> Longest:
+        """The same of these rows too."""
+        sides = (
+            None
+            if self.size is None or size is None
+            else (max(self.size[0], size[0]), max(self.size[1], size[1]))
+        )
+        return Longest(max(self.length, length), max(self.pictures, pictures), sides)
+
+
+def _largest(column: Any) -> int:
+    import pyarrow.compute as pc
+
+    return pc.max(column).as_py() or 0
 
 
 def _parquet() -> Any:
@@ -157,6 +190,30 @@ class PreparedDataset:
                     remaining -= 1
                     check_names(self.path, files_of(row))
                     yield row
+
+    def longest(self, split: str) -> Longest | None:
+        """What no row of a split exceeds, without a look at each row; None: a column holds something else than texts, numbers
+        and lists of texts."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        most = Longest(0, 0, (0, 0))
+        with reading(self._file(split), EXPECTED), _parquet().ParquetFile(self._file(split)) as file:
+            for batch in file.iter_batches(batch_size=LONGEST_BATCH):
+                length = 0
+                for column in batch.columns:
+                    is_list = pa.types.is_list(column.type)
+                    texts = pc.list_flatten(column) if is_list else column
+                    count = _largest(pc.list_value_length(column)) if is_list else 1
+                    if pa.types.is_string(texts.type):
+                        length += count * _largest(pc.binary_length(texts))
+                    elif not (pa.types.is_primitive(texts.type) or pa.types.is_null(texts.type)):
+                        return None
+                pictures = _largest(pc.list_value_length(batch.column("images")))
+                sides = [batch.column(name) for name in ("width", "height")]
+                size = None if any(side.null_count for side in sides) else tuple(map(_largest, sides))
+                most = most.with_batch(length, pictures, size)
+        return most
 
     def view(self, split: str) -> Sequence[Row]:
         """The rows of a split by index, for training in an order of its own (a `RowView`)."""

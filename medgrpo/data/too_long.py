@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medgrpo.data.chat import ModelText
 from medgrpo.data.prompts import PromptTemplate, build_messages
@@ -18,6 +20,9 @@ from medgrpo.files import foreign_json
 from medgrpo.models.image_tokens import image_tokens
 from medgrpo.pictures import opened_picture, stored_file
 from medgrpo.rows import Row
+
+if TYPE_CHECKING:
+    from medgrpo.data.prepared import PreparedDataset
 
 TURN_END = 2
 """Tokens that a chat template puts after an answer: the end of the turn and of the line."""
@@ -163,6 +168,28 @@ def count_too_long(
     room = reader.limit - completion - (prompt - reader.tokens_of(sizes))
     cap = _fitting_cap(reader, sizes, room) if over else None
     return TooLong(reader.limit, seen, over, full, pictures_alone, name, prompt, completion, cap)
+
+
+def may_be_too_long(dataset: PreparedDataset, template: PromptTemplate, reader: Reader) -> bool:
+    """Whether any row could be: by the most bytes of any row and its most and largest pictures, without a look at each row.
+
+    A token has at least a byte; a picture of another shape than the largest takes at most a quarter more.
+    """
+    most, first = dataset.longest("train"), next(iter(dataset.rows("train", 1)), None)
+    if most is None or first is None:
+        return True
+    tokens = 0
+    if most.pictures and reader.text.family:
+        edge = isqrt(reader.max_pixels or 0) + 1
+        size = most.size if most.size and most.pictures == 1 else (edge, edge)
+        if size == (1, 1):
+            return True
+        tokens = most.pictures * (5 * reader.tokens_of([size]) // 4 + 1)
+    words = reader.text.render(build_messages({**first, "images": []}, template))
+    own = (
+        len(words.encode()) + 2 * most.length + tokens
+    )  # a text may stand in the prompt and in what is taught
+    return own + (reader.completion or 0) + TURN_END > reader.limit
 
 
 def _sizes(row: Row, folder: Path) -> list[Size]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from medgrpo.config.plan import enabled_stages, stage_settings
 from medgrpo.config.sections import RunConfig
-from medgrpo.data.too_long import SHORTEST_ANSWER, Reader, TooLong, count_too_long, none_fits
+from medgrpo.data.too_long import SHORTEST_ANSWER, Reader, TooLong, count_too_long, may_be_too_long, none_fits
 from medgrpo.errors import MedgrpoError
 from medgrpo.methods import METHODS
 from medgrpo.models.context import context_of_folder
@@ -53,6 +53,8 @@ def rows_too_long(
         reader = replace(read, limit=min(asked, own or asked), completion=completion)
         taught = partial(_taught, what=method.teaches, template=template)
         try:
+            if not may_be_too_long(dataset, template, reader):
+                continue
             found = count_too_long(
                 dataset.rows("train", settings.data.rows),
                 dataset.path,

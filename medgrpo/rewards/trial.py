@@ -74,7 +74,7 @@ def try_rewards(
         elif not judged.size and (composite.given_weights.get(name) or name == composite.gate):
             notes.append(
                 f"the reward {name} judged none of {len(values)} trial rows: are its columns empty? The other rewards decide "
-                f"such rows; --set rewards.weights.{name}=0 leaves it out"
+                f"such rows; train --set rewards.weights.{name}=0 leaves it out"
             )
         elif not judged.size:
             continue  # of no weight, and so of no matter

@@ -12,11 +12,10 @@ from typer.main import get_command
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [*(ROOT / "medgrpo").rglob("*.py"), *(ROOT / "cli").glob("*.py")]
-OF_OTHER_PROGRAMS = {
+OF_OTHER_PROGRAMS = {"--index-url", "--force-reinstall",
     "--local-dir",
     "--always", "--dirty", "--abbrev", "--config_file", "--standalone", "--nproc_per_node", "--query-gpu",
-    "--format", "--share", "--force-reinstall",
-    "--no-index", "--no-deps", "--require-hashes", "--find-links", "--wheel-dir", "--only-binary", "--dest",
+    "--format", "--share", "--no-index", "--no-deps", "--require-hashes", "--find-links", "--wheel-dir", "--only-binary", "--dest",
     "--disable-pip-version-check", "--hash", "--weight-transfer-config", "--deepspeed_multinode_launcher",
     "--showmeminfo", "--showproductname",
 }  # fmt: skip

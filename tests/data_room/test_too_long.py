@@ -160,3 +160,17 @@ def test_make_dpo_says_it_before_the_model_is_loaded(data, model, tmp_path, caps
     code, said, _ = ended(capsys, "make-dpo", small, *words, "--tokens", "20")
     assert code == 1
     assert "no prompt leaves room for a completion: all 2 fill the 30 tokens" in said
+
+
+def test_what_is_said_without_a_look_at_each_row_leaves_no_long_row_out(data, tmp_path):
+    with_long_row(data, tmp_path / "long", 900)
+    dataset = PreparedDataset.open(tmp_path / "long")
+    most, rows = dataset.longest("train"), list(dataset.rows("train"))
+
+    def length(row):
+        texts = (one for value in row.values() for one in (value if isinstance(value, list) else [value]))
+        return sum(len(one.encode()) for one in texts if isinstance(one, str))
+
+    assert most.length >= max(map(length, rows)) > 3600
+    assert most.pictures == max(len(row["images"]) for row in rows)
+    assert most.size == tuple(max(row[side] for row in rows) for side in ("width", "height"))

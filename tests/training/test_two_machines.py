@@ -58,9 +58,7 @@ def errors(command):
 @pytest.mark.parametrize(
     ("moment", "node", "number"),
     [
-        ("meeting", 0, signal.SIGUSR1),
         ("meeting", 1, signal.SIGUSR2),
-        ("loading", 1, signal.SIGUSR1),
         ("step", 0, signal.SIGUSR2),
         ("step", 1, signal.SIGINT),
     ],

@@ -1,5 +1,7 @@
 //! An answer in words, compared with a reference sentence by sentence.
 
+mod remarks;
+
 use std::cell::OnceCell;
 
 use rustc_hash::FxHashSet;
@@ -23,12 +25,6 @@ const LONGEST_FRAME: usize = 8;
 
 /// Tokens of a description before the name that it leads to.
 const LEAST_SEEN: u32 = 6;
-
-/// Clauses that are looked at for remarks after a bare name.
-const MOST_REMARKS: usize = 64;
-
-/// Words with a meaning of their own in a bare name.
-const LONGEST_NAME: usize = 4;
 
 /// Words of a clause that are looked at beside one of its words.
 const LONGEST_CLAUSE: usize = 64;
@@ -395,130 +391,6 @@ impl<'a> Scope<'a> {
             && said.starts_with(&frame)
             && self.covered() < 1.0
             && (self.contradiction().is_some() || said.len() > frame.len() && self.covered() == 0.0)
-    }
-
-    /// "Alpha cells; the beta cells make glucagon.", "Deltoid. Supraspinatus is tested by the lift-off test.": a bare name
-    /// answers first, and what is wanted is only the subject of a remark of its own.
-    fn only_remarks(&self) -> bool {
-        if self.question.is_none_or(|q| q.is_polar) {
-            return false;
-        }
-        let names_wanted = |t: &Token| {
-            self.target
-                .required
-                .iter()
-                .any(|w| self.means(t, w) || is_related(t, w))
-        };
-        let is_name = |s: &Segment| {
-            let tokens = self.answer.of(s);
-            let mut content = tokens.iter().filter(|t| t.is_content()).peekable();
-            let count = content.clone().count();
-            let identifies = || {
-                let lead = self.answer.between(
-                    self.answer.tokens[s.first as usize].start as usize,
-                    self.answer.tokens[s.end as usize - 1].end as usize,
-                );
-                ["it is the ", "it's the ", "this is the "]
-                    .iter()
-                    .any(|w| lead.starts_with(w))
-                    && lead.contains(" that ")
-            };
-            if identifies()
-                && !tokens
-                    .iter()
-                    .any(|t| t.is_content() && names_wanted(t) && !self.is_restated(t))
-            {
-                return true;
-            }
-            let is_told = tokens
-                .iter()
-                .any(|t| t.role == Role::Verb && !self.answer.is_auxiliary(t));
-            !is_told
-                && !s.is_side_remark
-                && content.peek().is_some()
-                && count <= LONGEST_NAME
-                && content.all(|t| {
-                    t.is_stated()
-                        && (matches!(t.category, Category::Unknown | Category::Other)
-                            || self.is_restated(t))
-                        && t.role == Role::Content
-                        && (!names_wanted(t) || self.is_restated(t))
-                })
-                && tokens.iter().any(|t| t.is_stated() && !self.is_restated(t))
-                && tokens.iter().all(|t| {
-                    t.is_content()
-                        || matches!(
-                            t.role,
-                            Role::Determiner | Role::Filler | Role::Verb | Role::Conclude
-                        )
-                        || self.answer.word(t) == "of"
-                })
-        };
-        let is_said = |s: &&Segment| self.answer.of(s).iter().any(Token::is_content);
-        let end = self.sentence.last().map_or(0, |s| s.end);
-        let mut said = self
-            .answer
-            .segments
-            .iter()
-            .take_while(|s| s.end <= end)
-            .take(MOST_REMARKS)
-            .filter(is_said);
-        let Some(first) = said.next() else {
-            return false;
-        };
-        if first.opener != Opener::Start || !is_name(first) {
-            return false;
-        }
-        let mut remarks = said
-            .filter(|s| {
-                self.answer
-                    .of(s)
-                    .iter()
-                    .any(|t| !t.is_aside && !self.is_restated(t) && names_wanted(t))
-            })
-            .peekable();
-        remarks.peek().is_some() && remarks.all(|s| self.is_remark(s, &names_wanted))
-    }
-
-    /// What is wanted opens the clause, and the clause says something that neither question nor reference does.
-    fn is_remark(&self, segment: &Segment, names_wanted: &dyn Fn(&Token) -> bool) -> bool {
-        let tokens = self.answer.of(segment);
-        let subject = tokens.iter().position(names_wanted);
-        // "seminoma grows far more slowly", "the median nerve passing outside": a verb that no list has
-        let follows = || {
-            let mut at = subject? + 1;
-            while tokens
-                .get(at)
-                .is_some_and(|t| names_wanted(t) || self.is_restated(t))
-            {
-                at += 1; // "the median nerve passing"
-            }
-            let next = tokens.get(at)?;
-            let is_participle = next.role == Role::Content
-                && next.category == Category::Unknown
-                && self.answer.word(next).ends_with("ing");
-            (is_participle || self.answer.is_verb_of_third_person(next)).then_some(at)
-        };
-        let verb = tokens
-            .iter()
-            .rposition(|t| t.role == Role::Verb)
-            .filter(|_| segment.has_verb)
-            .or_else(follows);
-        let opens = tokens.first().is_some_and(|t| {
-            matches!(
-                self.answer.word(t),
-                "after" | "before" | "while" | "whereas" | "unlike"
-            )
-        });
-        let is_own = |t: &Token| {
-            t.is_content() && !self.is_restated(t) && !names_wanted(t) && !self.is_wanted(t)
-        };
-        let affirms = tokens
-            .iter()
-            .any(|t| matches!(t.role, Role::Affirm | Role::Hedge | Role::Conclude));
-        subject.zip(verb).is_some_and(|(s, v)| s < v)
-            && !affirms
-            && (opens || tokens.iter().any(is_own) || tokens.iter().any(|t| t.is_negated))
     }
 
     /// A later sentence that answers completely in words of the question.
