@@ -334,7 +334,8 @@ impl Parsed {
             .any(|t| t.is_content() || t.role == Role::Number)
     }
 
-    fn says(&self, range: &std::ops::Range<usize>, words: &[&str]) -> bool {
+    /// Whether the words of a run of tokens have one of these.
+    pub(super) fn says(&self, range: &std::ops::Range<usize>, words: &[&str]) -> bool {
         let tokens = &self.tokens[range.clone()];
         tokens
             .first()

@@ -66,8 +66,10 @@ fn push_other(character: char, table: &FxHashMap<char, char>, out: &mut String) 
             '\u{201c}' | '\u{201d}' | '\u{2033}' => out.push('"'),
             '\u{2010}'..='\u{2015}' | '\u{2212}' => out.push('-'),
             _ if is_plain_han(part) => out.push(*table.get(&part).unwrap_or(&part)),
-            _ if greek(part).is_some() => push_greek(greek(part).unwrap_or_default(), out),
-            _ => out.extend(part.to_lowercase()),
+            _ => match greek(part) {
+                Some(name) => push_greek(name, out),
+                None => out.extend(part.to_lowercase()),
+            },
         }
     }
 }

@@ -5,7 +5,6 @@ use super::clauses::Opener;
 use super::lexicon::Category;
 use super::question::Question;
 use super::tokens::{Parsed, Token};
-use super::words::has_any;
 
 /// What is called the first of several.
 const FIRST: [&str; 17] = [
@@ -135,9 +134,7 @@ impl Parsed {
             return;
         }
         for range in clauses {
-            let (first, last) = (self.tokens[range.start], self.tokens[range.end - 1]);
-            let text = self.between(first.start as usize, last.end as usize);
-            let (leads, is_later) = (has_any(text, &LEADING), has_any(text, &LATER));
+            let (leads, is_later) = (self.says(&range, &LEADING), self.says(&range, &LATER));
             if is_later && !leads {
                 self.set_aside(range, Standing::Contrast);
             } else if leads && !is_later {
@@ -182,10 +179,7 @@ impl Parsed {
     /// Where one clause names the first choice, the others name none; what is called an alternative is none either.
     pub(super) fn settle_preference(&mut self, question: &Question) {
         let clauses: Vec<std::ops::Range<usize>> = self.statements().collect();
-        let says = |range: &std::ops::Range<usize>, words: &[&str]| {
-            let (first, last) = (self.tokens[range.start], self.tokens[range.end - 1]);
-            has_any(self.between(first.start as usize, last.end as usize), words)
-        };
+        let says = |range: &std::ops::Range<usize>, words: &[&str]| self.says(range, words);
         let names = |t: &Token| {
             t.is_stated()
                 && !question.names(t)

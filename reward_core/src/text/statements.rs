@@ -230,14 +230,15 @@ impl<'a> Scope<'a> {
                 .any(|w| w.category == Category::Normality)
     }
 
+    /// Nothing but places is wanted.
+    fn wants_only_places(&self) -> bool {
+        let required = &self.target.required;
+        !required.is_empty() && required.iter().all(|w| kind_of(w.category) == Kind::Place)
+    }
+
     /// "The exposure is adequate." where a place is wanted: words of no known kind say something of each other.
     fn is_about_else(&self) -> bool {
-        let wants_place = !self.target.required.is_empty()
-            && self
-                .target
-                .required
-                .iter()
-                .all(|w| kind_of(w.category) == Kind::Place);
+        let wants_place = self.wants_only_places();
         let has_verb = self.sentence.iter().any(|s| s.has_verb);
         if !wants_place || !has_verb {
             return false;
@@ -1250,13 +1251,7 @@ impl<'a> Scope<'a> {
 
     /// "…, 肾积水继发于此" where a place is wanted: a finding is no other place.
     fn tells_only_of_finding(&self, tokens: &[Token]) -> bool {
-        let wants_place = !self.target.required.is_empty()
-            && self
-                .target
-                .required
-                .iter()
-                .all(|w| kind_of(w.category) == Kind::Place);
-        wants_place
+        self.wants_only_places()
             && tokens
                 .iter()
                 .any(|t| t.is_stated() && t.category == Category::Finding)
@@ -1282,12 +1277,7 @@ impl<'a> Scope<'a> {
             && !tokens
                 .iter()
                 .any(|t| t.is_content() && is_picture(t.category));
-        let tells_what_is_there = !self.target.required.is_empty()
-            && self
-                .target
-                .required
-                .iter()
-                .all(|w| kind_of(w.category) == Kind::Place)
+        let tells_what_is_there = self.wants_only_places()
             && tokens.first().is_some_and(|t| t.role == Role::Affirm)
             && tokens.iter().filter(|t| t.is_content()).all(|t| {
                 matches!(t.category, Category::Finding | Category::Attribute)
